@@ -1,0 +1,41 @@
+"""The errors charrnn raises for what a user gave it.
+
+Every message says the rule, the value and the remedy in one sentence. Library code raises these; only the command line
+turns them into a line on stderr and exit code 2. This module imports nothing.
+"""
+
+
+class CharRNNError(Exception):
+    """Base of every error that is about the user's input or machine, not about a defect of charrnn."""
+
+
+class ConfigError(CharRNNError):
+    """An option or configuration value breaks its rule, or two of them contradict."""
+
+
+class CorpusError(CharRNNError):
+    """A text is missing, empty, too short, not text, or not in the encoding named."""
+
+
+class VocabularyError(CharRNNError):
+    """A character is not in the vocabulary, or a vocabulary is malformed."""
+
+
+class CheckpointError(CharRNNError):
+    """A checkpoint is missing, truncated, corrupt, of another format version, or not charrnn's."""
+
+
+class RunError(CharRNNError):
+    """A run folder is taken, locked, or does not fit what is asked of it."""
+
+
+class StorageError(CharRNNError):
+    """The disk is full, read-only, or refuses a write."""
+
+
+class DivergenceError(CharRNNError):
+    """The loss or a gradient stopped being finite."""
+
+
+class RecipeError(CharRNNError):
+    """A corpus recipe cannot be carried out here."""
