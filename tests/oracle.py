@@ -1,0 +1,395 @@
+"""The naive oracle: the mathematics of charrnn a second time, in plain NumPy, to hold the kernels to.
+
+It shares no line and no layout with the package and must not import it. Loops over t, dense one-hot inputs, no
+packing, no threads, no fused anything; every forward is followed by its backward, written out by hand. `test_oracle.py`
+holds this file to PyTorch and to finite differences, `test_model.py` and `test_optim.py` hold charrnn to this file.
+
+Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding and the tying
+are read off the names. Whatever dtype the parameters have, the arithmetic has.
+
+    B  parallel streams   T  characters in a chunk   V  vocabulary   D  input size of a layer   H  hidden size   L  layers
+"""
+
+from collections import namedtuple
+
+import numpy as np
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+CARRIED = {"rnn": ("h",), "gru": ("h",), "lstm": ("h", "c")}
+
+Dropout = namedtuple("Dropout", "rate variational seed")
+Weights = namedtuple("Weights", "Wx Wh bx bh")      # of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,)
+Forward = namedtuple("Forward", "logits carry tape")
+Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
+
+
+# ---- one layer over a chunk --------------------------------------------------------------------------------------
+#
+# forward   (w, x (T, B, D), carry)                  -> h (T, B, H), carry out, tape
+# backward  (w, tape, dh (T, B, H), carry gradient)  -> dx (T, B, D), Weights of gradients, gradient of the carry in
+#
+# `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs.
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def rnn_forward(w, x, carry):
+    """h = tanh(Wx x + bx + Wh h_prev + bh)."""
+    (h,) = carry
+    hs, tape = [], []
+    for t in range(len(x)):
+        h_prev = h
+        h = np.tanh(x[t] @ w.Wx.T + w.bx + h_prev @ w.Wh.T + w.bh)
+        hs.append(h)
+        tape.append((x[t], h_prev, h))
+    return np.stack(hs), (h,), tape
+
+
+def rnn_backward(w, tape, dhs, dcarry):
+    (dh,) = dcarry
+    dw = Weights(*(np.zeros_like(p) for p in w))
+    dxs = []
+    for t in reversed(range(len(tape))):
+        x, h_prev, h = tape[t]
+        da = (dhs[t] + dh) * (1 - h**2)
+        dx, dh = affine_backward(w, dw, x, h_prev, da, da)
+        dxs.append(dx)
+    return np.stack(dxs[::-1]), dw, (dh,)
+
+
+def lstm_forward(w, x, carry):
+    """a = Wx x + bx + Wh h_prev + bh in blocks i, f, g, o;  c = f*c_prev + i*g;  h = o*tanh(c)."""
+    h, c = carry
+    hs, tape = [], []
+    for t in range(len(x)):
+        h_prev, c_prev = h, c
+        a_i, a_f, a_g, a_o = np.split(x[t] @ w.Wx.T + w.bx + h_prev @ w.Wh.T + w.bh, 4, axis=1)
+        i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+        c = f * c_prev + i * g
+        h = o * np.tanh(c)
+        hs.append(h)
+        tape.append((x[t], h_prev, c_prev, i, f, g, o, c))
+    return np.stack(hs), (h, c), tape
+
+
+def lstm_backward(w, tape, dhs, dcarry):
+    dh, dc = dcarry
+    dw = Weights(*(np.zeros_like(p) for p in w))
+    dxs = []
+    for t in reversed(range(len(tape))):
+        x, h_prev, c_prev, i, f, g, o, c = tape[t]
+        dh = dhs[t] + dh
+        dc = dc + dh * o * (1 - np.tanh(c) ** 2)
+        da_i = dc * g * i * (1 - i)
+        da_f = dc * c_prev * f * (1 - f)
+        da_g = dc * i * (1 - g**2)
+        da_o = dh * np.tanh(c) * o * (1 - o)
+        da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)
+        dx, dh = affine_backward(w, dw, x, h_prev, da, da)
+        dc = dc * f
+        dxs.append(dx)
+    return np.stack(dxs[::-1]), dw, (dh, dc)
+
+
+def gru_forward(w, x, carry):
+    """r, z = sigmoid(.);  n = tanh(Wx_n x + bx_n + r*(Wh_n h_prev + bh_n));  h = (1-z)*n + z*h_prev.
+
+    The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before.
+    """
+    (h,) = carry
+    hs, tape = [], []
+    for t in range(len(x)):
+        h_prev = h
+        up_r, up_z, up_n = np.split(x[t] @ w.Wx.T + w.bx, 3, axis=1)
+        on_r, on_z, on_n = np.split(h_prev @ w.Wh.T + w.bh, 3, axis=1)
+        r, z = sigmoid(up_r + on_r), sigmoid(up_z + on_z)
+        n = np.tanh(up_n + r * on_n)
+        h = (1 - z) * n + z * h_prev
+        hs.append(h)
+        tape.append((x[t], h_prev, r, z, n, on_n))
+    return np.stack(hs), (h,), tape
+
+
+def gru_backward(w, tape, dhs, dcarry):
+    (dh,) = dcarry
+    dw = Weights(*(np.zeros_like(p) for p in w))
+    dxs = []
+    for t in reversed(range(len(tape))):
+        x, h_prev, r, z, n, on_n = tape[t]
+        dh = dhs[t] + dh
+        dz = dh * (h_prev - n)
+        dn = dh * (1 - z)
+        da_n = dn * (1 - n**2)
+        da_r = da_n * on_n * r * (1 - r)
+        da_z = dz * z * (1 - z)
+        d_up = np.concatenate([da_r, da_z, da_n], axis=1)
+        d_on = np.concatenate([da_r, da_z, da_n * r], axis=1)
+        dx, dh_below = affine_backward(w, dw, x, h_prev, d_up, d_on)
+        dh = dh * z + dh_below
+        dxs.append(dx)
+    return np.stack(dxs[::-1]), dw, (dh,)
+
+
+def affine_backward(w, dw, x, h_prev, d_up, d_on):
+    """Backward of `up = Wx x + bx` and `on = Wh h_prev + bh`: add to dw, return dx and dh_prev."""
+    dw.Wx[...] += d_up.T @ x
+    dw.bx[...] += d_up.sum(axis=0)
+    dw.Wh[...] += d_on.T @ h_prev
+    dw.bh[...] += d_on.sum(axis=0)
+    return d_up @ w.Wx, d_on @ w.Wh
+
+
+LAYERS = {"rnn": (rnn_forward, rnn_backward), "gru": (gru_forward, gru_backward), "lstm": (lstm_forward, lstm_backward)}
+
+
+# ---- the whole network -------------------------------------------------------------------------------------------
+
+
+def forward(parameters, cell, x, carry=None, dropout=None, step=0):
+    """Run ids x (T, B) up through the layers: logits (T, B, V), the carry out and the tape."""
+    T, B = x.shape
+    L = num_layers(parameters)
+    H = parameters["rnn.weight_hh_l0"].shape[1]
+    dtype = parameters["output.bias"].dtype
+    carry = zero_carry(cell, L, B, H, dtype) if carry is None else carry
+    up = input_table(parameters)[x]
+    layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CARRIED[cell]}
+    for l in range(L):
+        h, state, tape = LAYERS[cell][0](layer_weights(parameters, l), up, [carry[part][l] for part in CARRIED[cell]])
+        for part, value in zip(CARRIED[cell], state):
+            carry_out[part][l] = value
+        mask = dropout_mask(dropout, step, l, T, B, H).astype(dtype)
+        up = h * mask
+        layers.append((tape, mask))
+    logits = up @ output_weight(parameters).T + parameters["output.bias"]
+    return Forward(logits, carry_out, (layers, up))
+
+
+def losses_nats(logits, y):
+    """-log softmax(logits)[y], (T, B)."""
+    shifted = logits - logits.max(axis=2, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=2, keepdims=True))
+    return -np.take_along_axis(log_p, y[:, :, None].astype(np.int64), axis=2)[:, :, 0]
+
+
+def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0):
+    """The mean loss over T*B, and its gradient with respect to every parameter and to the carry that went in.
+
+    Gradients are PyTorch's: both biases have theirs. `one_bias` makes charrnn's layout of them.
+    """
+    T, B = x.shape
+    logits, carry_out, (layers, top) = forward(parameters, cell, x, carry, dropout, step)
+    losses = losses_nats(logits, y)
+    grads = {name: np.zeros_like(value) for name, value in parameters.items()}
+
+    dlogits = np.exp(logits - logits.max(axis=2, keepdims=True))
+    dlogits /= dlogits.sum(axis=2, keepdims=True)
+    for t in range(T):
+        for b in range(B):
+            dlogits[t, b, y[t, b]] -= 1
+    dlogits /= T * B
+    grads["output.bias"] += dlogits.sum(axis=(0, 1))
+    grads[output_name(parameters)] += np.einsum("tbv,tbh->vh", dlogits, top)
+    dup = dlogits @ output_weight(parameters)
+
+    carry_grads = {part: np.zeros_like(value) for part, value in carry_out.items()}
+    for l in reversed(range(len(layers))):
+        tape, mask = layers[l]
+        nothing = [np.zeros_like(carry_out[part][l]) for part in CARRIED[cell]]    # truncated: no gradient from later
+        dup, dw, dcarry = LAYERS[cell][1](layer_weights(parameters, l), tape, dup * mask, nothing)
+        for part, value in zip(CARRIED[cell], dcarry):
+            carry_grads[part][l] = value
+        for name, value in zip(layer_names(l), dw):
+            if name in grads:
+                grads[name] += value
+        if l == 0 and "embedding.weight" in parameters:
+            for t in range(T):
+                for b in range(B):
+                    grads["embedding.weight"][x[t, b]] += dup[t, b]
+    return Result(losses.mean(), losses, logits, carry_out, grads, carry_grads)
+
+
+def layer_names(l):
+    return tuple(f"rnn.{kind}_l{l}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+
+
+def layer_weights(parameters, l):
+    return Weights(*(parameters[name] for name in layer_names(l)))
+
+
+def num_layers(parameters):
+    return sum(name.startswith("rnn.weight_hh_l") for name in parameters)
+
+
+def input_table(parameters):
+    """The rows that stand for the ids, (V, D): the embedding, or the identity for a one-hot input."""
+    V = len(parameters["output.bias"])
+    return parameters.get("embedding.weight", np.eye(V, dtype=parameters["output.bias"].dtype))
+
+
+def output_name(parameters):
+    return "output.weight" if "output.weight" in parameters else "embedding.weight"
+
+
+def output_weight(parameters):
+    return parameters[output_name(parameters)]
+
+
+def zero_carry(cell, L, B, H, dtype):
+    return {part: np.zeros((L, B, H), dtype) for part in CARRIED[cell]}
+
+
+# ---- parameters --------------------------------------------------------------------------------------------------
+
+
+def shapes(cell, V, H, L, E=0, tied=False):
+    """PyTorch's names and shapes, in PyTorch's order."""
+    table = {"embedding.weight": (V, E)} if E else {}
+    for l in range(L):
+        GH, D = GATES[cell] * H, H if l else E or V
+        table.update(zip(layer_names(l), [(GH, D), (GH, H), (GH,), (GH,)]))
+    if not tied:
+        table["output.weight"] = (V, H)
+    table["output.bias"] = (V,)
+    return table
+
+
+def one_bias(named, cell):
+    """A copy in charrnn's layout: one bias a gate, in bias_ih; bias_hh is zero but for the n gate of a GRU.
+
+    For gradients and for optimiser state, where the two biases of a gate are one number, not for parameters.
+    """
+    folded = {name: np.array(value) for name, value in named.items()}
+    for name, value in folded.items():
+        if ".bias_hh_l" in name:
+            value[: 2 * len(value) // 3 if cell == "gru" else len(value)] = 0
+    return folded
+
+
+def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, scale=0.6):
+    """Uniform in +-scale, large enough that every gate bends and no gradient is tiny; biases in charrnn's layout."""
+    rng = np.random.default_rng(seed)
+    named = {name: rng.uniform(-scale, scale, shape) for name, shape in shapes(cell, V, H, L, E, tied).items()}
+    return {name: value.astype(dtype) for name, value in one_bias(named, cell).items()}
+
+
+def random_chunk(V, T, B, seed=0):
+    """Ids x and targets y, (T, B) int32, y the character after x in each stream."""
+    ids = np.random.default_rng(seed).integers(0, V, (T + 1, B)).astype(np.int32)
+    return ids[:-1].copy(), ids[1:].copy()
+
+
+def random_carry(cell, L, B, H, dtype="float64", seed=0):
+    rng = np.random.default_rng(seed)
+    return {part: rng.uniform(-0.8, 0.8, (L, B, H)).astype(dtype) for part in CARRIED[cell]}
+
+
+# ---- dropout -----------------------------------------------------------------------------------------------------
+
+M32, M64 = 2**32 - 1, 2**64 - 1
+
+
+def splitmix64(z):
+    """Steele, Lea & Flood 2014."""
+    z = (z + 0x9E3779B97F4A7C15) & M64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M64
+    return z ^ (z >> 31)
+
+
+def dropout_bit(rate, seed, step, layer, row, unit):
+    """Whether this unit is kept: a counter-based draw, the same whenever and wherever it is asked for."""
+    base = splitmix64((splitmix64((splitmix64(seed & M64) + step) & M64) + (layer << 32) + row) & M64) & M32
+    x = (base + unit * 0x9E3779B9) & M32
+    x ^= x >> 16
+    x = (x * 0x7FEB352D) & M32
+    x ^= x >> 15
+    x = (x * 0x846CA68B) & M32
+    x ^= x >> 16
+    return (x >> 8) >= round(rate * 2**24)
+
+
+def dropout_mask(dropout, step, layer, T, B, H):
+    """(T, B, H) float64: 0 where dropped, 1/(1-rate) where kept; variational: the same at every t."""
+    if dropout is None or dropout.rate == 0:
+        return np.ones((T, B, H))
+    mask = np.zeros((T, B, H))
+    for t in range(1 if dropout.variational else T):
+        for b in range(B):
+            for unit in range(H):
+                mask[t, b, unit] = dropout_bit(dropout.rate, dropout.seed, step, layer, t * B + b, unit)
+    if dropout.variational:
+        mask[:] = mask[0]
+    return mask / (1 - dropout.rate)
+
+
+# ---- clipping and optimisers -------------------------------------------------------------------------------------
+#
+# Each update takes one parameter p and its gradient g, keeps its state in the dict s, and changes p in place; k counts
+# the steps from 1. Definitions and defaults are PyTorch's, except that rmsprop's alpha is 0.95 and its eps as given.
+
+
+def sgd(p, g, s, k, learning_rate, momentum=0.0):
+    step = g
+    if momentum:
+        step = s["momentum"] = momentum * s.get("momentum", 0) + g
+    p -= learning_rate * step
+
+
+def adagrad(p, g, s, k, learning_rate, eps=1e-10):
+    s["sum"] = s.get("sum", 0) + g**2
+    p -= learning_rate * g / (np.sqrt(s["sum"]) + eps)
+
+
+def rmsprop(p, g, s, k, learning_rate, alpha=0.95, eps=1e-8):
+    s["square"] = alpha * s.get("square", 0) + (1 - alpha) * g**2
+    p -= learning_rate * g / (np.sqrt(s["square"]) + eps)
+
+
+def adam(p, g, s, k, learning_rate, betas=(0.9, 0.999), eps=1e-8):
+    s["m"] = betas[0] * s.get("m", 0) + (1 - betas[0]) * g
+    s["v"] = betas[1] * s.get("v", 0) + (1 - betas[1]) * g**2
+    m_hat = s["m"] / (1 - betas[0] ** k)
+    v_hat = s["v"] / (1 - betas[1] ** k)
+    p -= learning_rate * m_hat / (np.sqrt(v_hat) + eps)
+
+
+def adamw(p, g, s, k, learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+    p -= learning_rate * weight_decay * p
+    adam(p, g, s, k, learning_rate, betas, eps)
+
+
+UPDATES = {"sgd": sgd, "adagrad": adagrad, "rmsprop": rmsprop, "adam": adam, "adamw": adamw}
+
+
+def global_norm(grads):
+    return np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in grads.values()))
+
+
+def clip(grads, clip_norm=0, clip_value=0):
+    """Clip each element first, then the norm of what that leaves. Returns new gradients and the norm before both."""
+    norm = global_norm(grads)
+    if clip_value:
+        grads = {name: np.clip(g, -clip_value, clip_value) for name, g in grads.items()}
+    if clip_norm:
+        scale = min(1.0, clip_norm / (global_norm(grads) + 1e-6))
+        grads = {name: (g * scale).astype(g.dtype) for name, g in grads.items()}
+    return grads, norm
+
+
+class Optimizer:
+    """Steps a dict of parameters in place."""
+
+    def __init__(self, name, **hyperparameters):
+        self.update, self.hyperparameters = UPDATES[name], hyperparameters
+        self.state, self.steps = {}, 0
+
+    def step(self, parameters, grads, learning_rate, clip_norm=0, clip_value=0):
+        grads, norm = clip(grads, clip_norm, clip_value)
+        self.steps += 1
+        for name, p in parameters.items():
+            slots = self.state.setdefault(name, {})
+            self.update(p, grads[name], slots, self.steps, learning_rate, **self.hyperparameters)
+        return norm
