@@ -1,0 +1,351 @@
+"""Draw new characters from a model, one at a time for every stream, as ids.
+
+Knows ids and logits; knows no text, no file and no terminal. `choose` is the whole choice of a character, a pure
+function in float64; `Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
+
+Promises
+    Stream j's ids depend on the parameters, the priming ids, the settings, the seed and j alone: not on how many
+    streams are asked for, on the size of the blocks, or on the number of threads.
+    Memory does not grow with the length: a block is yielded and forgotten.
+
+Randomness is counter-based: the uniform for (seed, stream, position) is number `position` of the SplitMix64 sequence
+that starts at number `stream` of the SplitMix64 sequence that starts at `seed` (Steele, Lea & Flood 2014), its upper
+53 bits over 2**53. Nothing is consumed in order, so any character's draw can be had without those before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import ConfigError, DivergenceError, VocabularyError
+
+BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
+PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory; no effect on the ids
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Say how a character is chosen from the logits.
+
+    temperature  divides the logits; 0 is greedy: the most likely character, the lowest id of equals, and the rest of
+                 the settings without effect
+    top_k        keep the k most likely characters (of equals the lowest ids); None keeps all
+    top_p        then keep the smallest set of the most likely whose share of what is left reaches p; 1 keeps all
+    min_p        then keep those at least min_p times as likely as the most likely one; 0 keeps all
+
+    Raises ConfigError for a value outside its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.temperature < math.inf:  # written so that NaN fails too
+            raise ConfigError(f"temperature must be 0 (greedy) or a positive number, got {self.temperature:g}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top-k must be at least 1, got {self.top_k}: leave it out to keep every character")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top-p must be above 0 and at most 1, got {self.top_p:g}")
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(f"min-p must be between 0 and 1, got {self.min_p:g}")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Hold what one block of draws brought, an entry a stream.
+
+    ids        tuple of ndarray (n_j,), int32: ids now certain to belong to the text. Ids that may be the beginning of
+               a stop sequence are held back until that is known; a completed stop sequence never appears.
+    finished   tuple of None (goes on, or finished in an earlier block), "length" or "stop"
+    drawn      ndarray (B,): characters drawn, those of a stop sequence included
+    loss_nats  ndarray (B,): the summed loss of the drawn characters, nats, under the model as it was trained
+               (temperature 1, every character possible); None unless asked for
+    """
+
+    ids: tuple[np.ndarray, ...]
+    finished: tuple[str | None, ...]
+    drawn: np.ndarray
+    loss_nats: np.ndarray | None
+
+
+class Sampler:
+    """Generate from `model` in `num_samples` parallel streams.
+
+        sampler = Sampler(model, Settings(temperature=0.8), seed=1)
+        sampler.prime(vocabulary.encode("ROMEO:"))
+        for block in sampler.generate(1000):
+            print(vocabulary.decode(block.ids[0]), end="", flush=True)
+
+    make_workspace(model, batch_size, seq_length, training=False) stands in for charrnn.model.Workspace in tests; it
+    needs reset_carry, get_carry, set_carry and logits.
+    """
+
+    def __init__(
+        self,
+        model,
+        settings: Settings = Settings(),
+        *,
+        seed: int = 0,
+        num_samples: int = 1,
+        make_workspace: Callable | None = None,
+    ):
+        if num_samples < 1:
+            raise ConfigError(f"the number of samples must be at least 1, got {num_samples}")
+        if not 0 <= seed < 2**64:
+            raise ConfigError(f"the seed must be between 0 and 2**64 - 1, got {seed}")
+        self.model = model
+        self.settings = settings
+        self.seed = seed
+        self.num_samples = num_samples
+        self._make_workspace = make_workspace
+        self._workspace = None
+        self._inputs = None  # ndarray (B,), int32: drawn but not yet fed; None before the very first character
+        self._position = 0
+
+    def prime(self, ids, carry: dict | None = None) -> None:
+        """Start anew: read `ids` after `carry`, and continue from there.
+
+        ids    ndarray (N,) or sequence; with N = 0 the first character is drawn uniformly from the whole vocabulary
+               (greedy: id 0), as nothing has been learned about how a text begins
+        carry  {name: ndarray (L, 1, H)} as Workspace.get_carry returns it; None is zero
+
+        Every stream is primed alike, so the pass runs once over one stream and its carry is handed to all.
+
+        Raises VocabularyError if an id is not one of the model's.
+        """
+        ids = np.asarray(ids).astype(np.int32).reshape(-1)
+        vocab_size = self.model.config.vocab_size
+        outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
+        if outside.size:
+            raise VocabularyError(f"id {ids[outside[0]]} at offset {outside[0]} is outside the {vocab_size} ids of the model")
+        make_workspace = self._make_workspace
+        if make_workspace is None:
+            from charrnn.model import Workspace as make_workspace
+
+        # The last id is not fed here: it is the input of the first draw, like any drawn character after it.
+        if ids.size > 1:
+            before = ids[:-1]
+            single = make_workspace(self.model, 1, min(PRIME_CHUNK, before.size), training=False)
+            single.reset_carry()
+            if carry is not None:
+                single.set_carry(carry)
+            for start in range(0, before.size, PRIME_CHUNK):
+                single.logits(np.ascontiguousarray(before[start : start + PRIME_CHUNK, None]))
+            carry = single.get_carry()
+        self._workspace = make_workspace(self.model, self.num_samples, 1, training=False)
+        self._workspace.reset_carry()
+        if carry is not None:
+            self._workspace.set_carry({name: np.repeat(value, self.num_samples, axis=1) for name, value in carry.items()})
+        self._inputs = np.full(self.num_samples, ids[-1], dtype=np.int32) if ids.size else None
+        self._position = 0
+
+    def generate(
+        self, length: int, stop: Sequence[Sequence[int]] = (), *, block_size: int = BLOCK_SIZE, with_losses: bool = False
+    ) -> Iterator[Block]:
+        """Yield blocks until every stream has drawn `length` characters or completed one of `stop`.
+
+        length  new characters a stream; priming ids do not count
+        stop    id sequences. One may begin in one block and end in another, but not begin in the priming ids. Where
+                several end at the same character the longest is taken out of the text.
+
+        A further call goes on where the last one ended, unless a stream met a stop: then prime again.
+
+        Raises ConfigError for a nonsense argument, DivergenceError (while iterating) if the logits are not finite.
+        """
+        if length < 1:
+            raise ConfigError(f"the length must be at least 1 character, got {length}")
+        if block_size < 1:
+            raise ConfigError(f"the block size must be at least 1, got {block_size}")
+        if any(len(sequence) == 0 for sequence in stop):
+            raise ConfigError("a stop string must hold at least one character, got an empty one")
+        if self._workspace is None:
+            self.prime(())
+        return self._blocks(length, StopMatcher(stop) if stop else None, block_size, with_losses)
+
+    def _blocks(self, length: int, matcher: StopMatcher | None, block_size: int, with_losses: bool) -> Iterator[Block]:
+        B = self.num_samples
+        running = [True] * B
+        states = [0] * B
+        held: list[list[int]] = [[] for _ in range(B)]  # ids that may be the beginning of a stop sequence
+        nothing = np.empty(0, dtype=np.int32)
+        made = 0
+        while made < length and any(running):
+            count = min(block_size, length - made)
+            ids, losses = self._generate_block(count, with_losses)
+            made += count
+            pieces: list[np.ndarray] = [nothing] * B
+            finished: list[str | None] = [None] * B
+            drawn = np.zeros(B, dtype=np.int64)
+            for j in range(B):
+                if not running[j]:
+                    continue
+                if matcher is None:
+                    drawn[j], pieces[j], stopped = count, ids[:, j].copy(), False
+                else:
+                    states[j], drawn[j], stopped = matcher.run(states[j], ids[:, j].tolist())
+                    text = held[j] + ids[: drawn[j], j].tolist()
+                    # At the end of the length nothing is held back: what began like a stop did not become one.
+                    tail = matcher.match[states[j]] if stopped else 0 if made == length else matcher.depth[states[j]]
+                    cut = len(text) - tail
+                    pieces[j] = np.array(text[:cut], dtype=np.int32)
+                    held[j] = text[cut:]
+                if stopped or made == length:
+                    finished[j] = "stop" if stopped else "length"
+                    running[j] = False
+            loss_nats = None
+            if losses is not None:
+                loss_nats = np.array([losses[: drawn[j], j].sum() for j in range(B)])
+            yield Block(tuple(pieces), tuple(finished), drawn, loss_nats)
+
+    def _generate_block(self, count: int, with_losses: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw `count` characters for every stream: feed, choose, feed, choose.
+
+        Returns ids (count, B), int32, and the losses (count, B), float64, or None.
+
+        This is the plain form, and the oracle of any compiled one: same logits, same `uniforms`, same `choose`. It
+        reads and advances only _workspace (the carry), _inputs and _position.
+        """
+        B, V = self.num_samples, self.model.config.vocab_size
+        ids = np.empty((count, B), dtype=np.int32)
+        losses = np.empty((count, B)) if with_losses else None
+        draws = uniforms(self.seed, np.arange(B), np.arange(self._position, self._position + count))
+        for n in range(count):
+            if self._inputs is None:
+                settings = self.settings if self.settings.temperature == 0 else Settings()
+                logits = np.zeros((B, V))
+            else:
+                settings = self.settings
+                logits = self._workspace.logits(self._inputs[None, :])[0]
+            self._inputs = choose(logits, settings, draws[n])
+            ids[n] = self._inputs
+            if losses is not None:
+                losses[n] = surprisal(logits, self._inputs)
+        self._position += count
+        return ids, losses
+
+
+def choose(logits, settings: Settings, draws) -> np.ndarray:
+    """Choose one id a stream: softmax(logits / temperature), filtered, inverted at the stream's uniform draw.
+
+    logits  ndarray (B, V), any float; computed in float64
+    draws   ndarray (B,), in [0, 1)
+
+    Returns ndarray (B,), int32: the first id whose cumulative weight, in the order of ids, exceeds draw times the sum.
+    An id of weight 0 is never chosen.
+
+    Raises DivergenceError if a logit is NaN or infinite.
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    if not np.isfinite(z).all():
+        raise DivergenceError(
+            "the model's output is not a finite number, so no character can be drawn: its parameters are damaged or have "
+            "diverged; use an earlier checkpoint"
+        )
+    if settings.temperature == 0:
+        return z.argmax(axis=1).astype(np.int32)
+    with np.errstate(over="ignore", under="ignore"):  # a tiny temperature sends all but the likeliest to weight 0
+        weights = np.exp((z - z.max(axis=1, keepdims=True)) / settings.temperature)  # the likeliest weighs exactly 1
+
+    V = z.shape[1]
+    top_k = V if settings.top_k is None else min(settings.top_k, V)
+    if top_k < V or settings.top_p < 1:
+        order = np.argsort(-z, axis=1, kind="stable")  # falling; of equals the lowest id first
+        ranked = np.take_along_axis(weights, order, axis=1)
+        ranked[:, top_k:] = 0
+        if settings.top_p < 1:
+            reached = np.cumsum(ranked, axis=1)
+            # A rank stays if those before it have not reached p yet: always true of the first.
+            ranked[:, 1:][reached[:, :-1] >= settings.top_p * reached[:, -1:]] = 0
+        np.put_along_axis(weights, order, ranked, axis=1)
+    if settings.min_p > 0:
+        weights[weights < settings.min_p] = 0
+
+    cumulative = np.cumsum(weights, axis=1)
+    targets = np.asarray(draws, dtype=np.float64) * cumulative[:, -1]  # below the sum, as a draw is at most 1 - 2**-53
+    return (cumulative <= targets[:, None]).sum(axis=1).astype(np.int32)
+
+
+def surprisal(logits, ids) -> np.ndarray:
+    """Return the loss of `ids` (B,) under softmax(logits (B, V)), nats, ndarray (B,), float64."""
+    z = np.asarray(logits, dtype=np.float64)
+    highest = z.max(axis=1)
+    log_sum = highest + np.log(np.exp(z - highest[:, None]).sum(axis=1))
+    return log_sum - z[np.arange(z.shape[0]), ids]
+
+
+def uniforms(seed: int, streams, positions) -> np.ndarray:
+    """Return the uniform draws in [0, 1) of `streams` (B,) at `positions` (N,), ndarray (N, B), float64."""
+    keys = splitmix64(np.uint64(seed), np.asarray(streams))
+    bits = splitmix64(keys[None, :], np.asarray(positions)[:, None])
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def splitmix64(key, number) -> np.ndarray:
+    """Return number `number` (from 0) of the SplitMix64 sequence seeded with `key`; uint64, broadcasting.
+
+    Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", with the constants of Java 8.
+    """
+    with np.errstate(over="ignore"):  # arithmetic is modulo 2**64
+        z = np.asarray(key, dtype=np.uint64) + (np.asarray(number).astype(np.uint64) + np.uint64(1)) * _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * _MIX_1
+        z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+class StopMatcher:
+    """Find the first end of any stop sequence in ids that come piece by piece (Aho & Corasick 1975).
+
+    A state is a node of the tree of the sequences' beginnings: the longest one that the ids end with. State 0 is none.
+
+    depth  its length: how many of the last ids may yet become a stop sequence
+    match  the length of the longest stop sequence that ends here, or 0
+    """
+
+    def __init__(self, stops: Sequence[Sequence[int]]):
+        self.children: list[dict[int, int]] = [{}]
+        self.depth = [0]
+        self.match = [0]
+        self.fall = [0]  # the state for the longest proper ending that is a beginning too
+        for stop in stops:
+            state = 0
+            for symbol in map(int, stop):
+                if symbol not in self.children[state]:
+                    self.children[state][symbol] = len(self.children)
+                    self.children.append({})
+                    self.depth.append(self.depth[state] + 1)
+                    self.match.append(0)
+                    self.fall.append(0)
+                state = self.children[state][symbol]
+            self.match[state] = self.depth[state]
+        waiting = deque(self.children[0].values())
+        while waiting:  # breadth first: shallower states are complete
+            state = waiting.popleft()
+            for symbol, child in self.children[state].items():
+                self.fall[child] = self.advance(self.fall[state], symbol)
+                waiting.append(child)
+            self.match[state] = self.match[state] or self.match[self.fall[state]]
+
+    def advance(self, state: int, symbol: int) -> int:
+        """Return the state after one more id."""
+        while state and symbol not in self.children[state]:
+            state = self.fall[state]
+        return self.children[state].get(symbol, 0)
+
+    def run(self, state: int, ids: Sequence[int]) -> tuple[int, int, bool]:
+        """Advance over `ids` up to the end of the first stop sequence; return state, ids read, whether it was met."""
+        for n, symbol in enumerate(ids, start=1):
+            state = self.advance(state, symbol)
+            if self.match[state]:
+                return state, n, True
+        return state, len(ids), False
