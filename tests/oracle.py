@@ -268,9 +268,12 @@ def one_bias(named, cell):
     return folded
 
 
-def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, scale=0.6):
-    """Uniform in +-scale, large enough that every gate bends and no gradient is tiny; biases in charrnn's layout."""
+def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0):
+    """Uniform in +-1.5/sqrt(H): every gate bends and no gradient is tiny, and yet no rounding error grows over time
+    (the spectral radius of Wh stays under 0.9). One bias a gate, as in charrnn.
+    """
     rng = np.random.default_rng(seed)
+    scale = 1.5 / np.sqrt(H)
     named = {name: rng.uniform(-scale, scale, shape) for name, shape in shapes(cell, V, H, L, E, tied).items()}
     return {name: value.astype(dtype) for name, value in one_bias(named, cell).items()}
 
