@@ -1,0 +1,128 @@
+"""Files that are either the old one or the new one, never half of each.
+
+Everything charrnn writes to keep goes through `atomic_write`. This room knows paths and bytes; what they mean is the
+business of its callers.
+"""
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from charrnn.errors import StorageError
+
+_TEMPORARY = re.compile(r"\.charrnn-[0-9a-f]{16}\.tmp")
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or choose a folder on another disk",
+    errno.EDQUOT: "free some of your quota, or choose a folder on another disk",
+    errno.EFBIG: "raise the limit on file sizes, or choose a folder on another disk",
+    errno.EROFS: "choose a folder on a disk that can be written to",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.ENOENT: "create the folder first",
+    errno.ENOTDIR: "choose a folder whose path runs through no file",
+    errno.EISDIR: "choose another name, a folder has this one",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def atomic_write(path, data):
+    """Write `data` to `path` so that a reader, a crash or a power cut sees the old file whole or the new one whole.
+
+    The bytes go to a temporary file in the same folder, which is fsynced and renamed over `path`; then the folder is
+    fsynced. On any failure, an interrupt included, the temporary file is removed and the old file is as it was.
+
+    Parameters
+    ----------
+    path : path-like
+    data : str (written as UTF-8, no newline translation), bytes, or an iterable of bytes-like pieces
+
+    Raises
+    ------
+    StorageError
+        The disk is full, read-only, or refuses.
+    """
+    path = Path(path)
+    temporary = path.parent / f".charrnn-{secrets.token_hex(8)}.tmp"
+    try:
+        # 0o666 and the umask, as open() would: mkstemp's 0o600 would hide the file from the user's colleagues.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            try:
+                for piece in _pieces(data):
+                    write_all(descriptor, piece)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            _remove_quietly(temporary)
+            raise
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def write_all(descriptor, piece):
+    """Write all of a bytes-like object, however many calls the system needs for it."""
+    view = memoryview(piece).cast("B")
+    while view:
+        view = view[os.write(descriptor, view):]
+
+
+def fsync_folder(folder):
+    """Make a rename in `folder` survive a power cut; a no-op where folders cannot be opened or synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what file systems say that cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path):
+    """Create a folder and its parents where missing; StorageError when that cannot be done."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def remove_stale_temporaries(folder):
+    """Remove what `atomic_write` left in `folder` when its process was killed. The caller holds the folder's lock."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if _TEMPORARY.fullmatch(name):
+            _remove_quietly(Path(folder) / name)
+
+
+def storage_error(error, path):
+    """Return the StorageError that tells an OSError met while writing `path`, with its remedy."""
+    reason = (error.strerror or str(error)).lower()
+    remedy = _REMEDIES.get(error.errno, "check the disk, or choose another folder")
+    return StorageError(f"cannot write {path}: {reason}; {remedy}")
+
+
+def _pieces(data):
+    if isinstance(data, str):
+        return [data.encode("utf-8")]
+    if isinstance(data, Iterable) and not isinstance(data, (bytes, bytearray, memoryview)):
+        return data
+    return [data]
+
+
+def _remove_quietly(path):
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
