@@ -1,0 +1,367 @@
+"""A run folder: what one training run leaves on disk, and the lock that keeps a second one out.
+
+    last.safetensors    where the run stands; --resume goes on from here
+    best.safetensors    the lowest validation loss so far
+    log.jsonl           one JSON object a line
+    config.toml         the options the run was started with
+    lock                only while a process trains into the folder
+
+Nothing else piles up. This room knows files and records, not how either comes about.
+"""
+
+import contextlib
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+from charrnn.checkpoint import BEST, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
+from charrnn.errors import ConfigError, RunError
+from charrnn.storage import (
+    atomic_write,
+    make_folder,
+    remove_stale_temporaries,
+    storage_error,
+    write_all,
+)
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+__all__ = ["RunFolder", "find_checkpoint", "newest_run", "read_log", "to_toml"]
+
+LOG, CONFIG, LOCK = "log.jsonl", "config.toml", "lock"
+
+
+class RunFolder:
+    """A run folder that this process holds the lock of, until `close` (or the end of a `with`).
+
+    Made by `RunFolder.create` or `RunFolder.open`. The paths are .path .last .best .log_path .config_path.
+    """
+
+    def __init__(self, path, lock):
+        self.path = path
+        self.last, self.best = path / LAST, path / BEST
+        self.log_path, self.config_path = path / LOG, path / CONFIG
+        self._lock = lock
+        self._log = None
+
+    @classmethod
+    def create(cls, path=None, name="run"):
+        """Make a folder for a new run and lock it.
+
+        path : the folder, which must not hold a run; None takes ./checkpoints/<name>-<n> with the next free number
+        name : what the run is about, such as the text's file name; only used where `path` is None
+
+        Raises RunError where the folder holds a run or another process trains into it, StorageError where the folder
+        cannot be made.
+        """
+        path = _make_numbered_folder(name) if path is None else Path(path)
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file: choose another folder with -o/--output")
+        make_folder(path)
+        lock = _acquire(path)
+        try:
+            _refuse_a_run(path)
+            remove_stale_temporaries(path)
+        except BaseException:
+            _release(path, lock)
+            raise
+        return cls(path, lock)
+
+    @classmethod
+    def open(cls, path=None):
+        """Lock the folder of a run that has a `last` checkpoint, to go on with it.
+
+        path : the folder, or the checkpoint file in it; None takes the newest run under ./checkpoints
+
+        What a killed process left half-written is removed; `trim_log` then cuts the log back to the checkpoint.
+        Raises RunError where there is no such run or another process trains into it.
+        """
+        if path is None:
+            path = newest_run()
+            if path is None:
+                raise RunError(f"no run under ./{RUNS_FOLDER} to resume: start one with 'charrnn train TEXT'")
+        path = Path(path)
+        if path.is_file() and path.name in (LAST, BEST):
+            path = path.parent
+        if not path.is_dir():
+            raise RunError(f"{path} is not a run folder: name the folder that 'charrnn train' wrote")
+        if not (path / LAST).is_file():
+            raise RunError(f"{path} has no {LAST} to resume from: start a new run in another folder with -o/--output")
+        lock = _acquire(path)
+        remove_stale_temporaries(path)
+        return cls(path, lock)
+
+    def save(self, checkpoint, best=False):
+        """Write the `last` checkpoint, and where `best` is true the same as the `best` one.
+
+        The log reaches the disk first, then `best`, then `last`: whatever `last` says has happened has left its files,
+        and a run killed in between goes on from the older `last` and writes the same again.
+        """
+        if self._log is not None:
+            try:
+                os.fsync(self._log)
+            except OSError as error:
+                raise storage_error(error, self.log_path) from error
+        if best:
+            save_checkpoint(self.best, checkpoint)
+        save_checkpoint(self.last, checkpoint)
+
+    def log(self, record):
+        """Append one record to the log as a line of JSON; a number that is not finite becomes null.
+
+        Log what belongs to a step before the checkpoint of that step is saved, or a kill between the two loses it.
+        """
+        line = json.dumps(_without_non_finite(record), allow_nan=False).encode("ascii") + b"\n"
+        try:
+            if self._log is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+                self._log = os.open(self.log_path, flags, 0o666)
+            size = os.fstat(self._log).st_size
+            try:
+                write_all(self._log, line)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._log, size)  # no half line for whoever reads the log now
+                raise
+        except OSError as error:
+            raise storage_error(error, self.log_path) from error
+
+    def trim_log(self, step):
+        """Keep the log's records up to `step`, the one of the checkpoint to go on from; mend a half-written line.
+
+        Lines that are no record, such as a killed process leaves, go too.
+        """
+        self._close_log()
+        if not self.log_path.exists():
+            return
+        try:
+            with open(self.log_path, "rb") as file:
+                atomic_write(self.log_path, (_ended(line) for line in file if _step_of(line) <= step))
+        except OSError as error:
+            raise storage_error(error, self.log_path) from error
+
+    def write_config(self, options):
+        """Write config.toml: {option: value}, or one level of tables {table: {option: value}}."""
+        atomic_write(self.config_path, to_toml(options))
+
+    def close(self):
+        """Give the folder free. Safe to call twice."""
+        self._close_log()
+        if self._lock is not None:
+            _release(self.path, self._lock)
+            self._lock = None
+
+    def _close_log(self):
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+
+def read_log(path):
+    """Yield the records of a log file in order; lines that are no record, such as a half-written last one, are left out."""
+    with open(path, "rb") as file:
+        for line in file:
+            record = _record(line)
+            if record is not None:
+                yield record
+
+
+def _record(line):
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _step_of(line):
+    step = (_record(line) or {}).get("step")
+    return step if isinstance(step, (int, float)) else math.inf
+
+
+def _ended(line):
+    return line if line.endswith(b"\n") else line + b"\n"
+
+
+def _without_non_finite(value):
+    if isinstance(value, dict):
+        return {key: _without_non_finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_non_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ---------------------------------------------------------------------------------------------------------- folders
+
+
+def _make_numbered_folder(name):
+    """Make ./checkpoints/<name>-<n>, n one more than the highest there is, and return it."""
+    stem = _plain_name(name)
+    root = Path(RUNS_FOLDER)
+    if root.exists() and not root.is_dir():
+        raise RunError(f"{root} is a file where the runs should go: move it away, or choose a folder with -o/--output")
+    make_folder(root)
+    numbered = re.compile(re.escape(stem) + r"-([0-9]{1,9})")
+    try:
+        taken = [int(found[1]) for other in os.listdir(root) if (found := numbered.fullmatch(other))]
+        number = max(taken, default=0)
+        while True:
+            number += 1
+            path = root / f"{stem}-{number}"
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:  # another process was faster
+                pass
+    except OSError as error:
+        raise storage_error(error, root) from error
+
+
+def _plain_name(name):
+    """Turn the name of a text into one that needs no quoting: 'Shakespeare (all).txt.gz' -> 'Shakespeare-all'."""
+    name = re.split(r"[/\\]", str(name).rstrip("/\\"))[-1]
+    name = re.sub(r"(\.[A-Za-z0-9]{1,5}){1,2}$", "", name) or name
+    name = re.sub(r"[^\w.]+", "-", name).strip("-._")[:40].rstrip("-._")
+    return name or "run"
+
+
+def _refuse_a_run(path):
+    if (path / LAST).exists() or (path / BEST).exists():
+        raise RunError(
+            f"{path} already holds a run: go on with it by --resume {path}, or choose another folder with -o/--output"
+        )
+    log = path / LOG
+    if log.exists() and log.stat().st_size:
+        raise RunError(
+            f"{path} holds the log of a run that saved no checkpoint: remove the folder, "
+            "or choose another with -o/--output"
+        )
+
+
+# --------------------------------------------------------------------------------------------------------- the lock
+# The system's lock on an open file: it ends with the process, however that ends. The file's presence means nothing.
+
+
+def _acquire(folder):
+    """Return the descriptor of the folder's locked lock file; RunError where another holds it."""
+    path = folder / LOCK
+    try:
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                if not _try_lock(descriptor):
+                    raise RunError(
+                        f"{folder} is being trained into by another process{_holder(descriptor)}: "
+                        "wait for it or stop it, or choose another folder with -o/--output"
+                    )
+                # Its holder removes the file before it lets go. If that came between our open and our lock, we hold
+                # a file that nobody else can find, which locks nobody out.
+                if _is_still_at(path, descriptor):
+                    os.ftruncate(descriptor, 0)
+                    write_all(descriptor, f"{os.getpid()}\n".encode("ascii"))
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _release(folder, descriptor):
+    if fcntl:
+        with contextlib.suppress(OSError):
+            os.unlink(folder / LOCK)
+        os.close(descriptor)
+    else:  # Windows removes no open file
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.unlink(folder / LOCK)
+
+
+def _try_lock(descriptor):
+    try:
+        if fcntl:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            # One byte far behind the process id, which must stay readable.
+            os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _is_still_at(path, descriptor):
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(descriptor):
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    text = os.read(descriptor, 20).strip()
+    return f" (process {int(text)})" if text.isdigit() else ""
+
+
+# ------------------------------------------------------------------------------------------------------------- TOML
+
+
+def to_toml(options):
+    """Write options as TOML that `tomllib` reads back equal.
+
+    options : {name: str, int, float, bool or a list of these}; a dict as value becomes a table, after the plain
+        values. None is left out, as TOML has none. A string's lone surrogates, which TOML cannot hold either, become
+        U+FFFD.
+    """
+    lines = []
+    tables = []
+    for name, value in options.items():
+        if isinstance(value, dict):
+            tables.append((name, value))
+        elif value is not None:
+            lines.append(f"{_toml_key(name)} = {_toml_value(name, value)}")
+    for table, entries in tables:
+        lines += [""] * bool(lines) + [f"[{_toml_key(table)}]"]
+        for name, value in entries.items():
+            if value is not None:
+                lines.append(f"{_toml_key(name)} = {_toml_value(name, value)}")
+    return "".join(line + "\n" for line in lines)
+
+
+def _toml_key(name):
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_string(name)
+
+
+def _toml_value(name, value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(float(value))  # float(): NumPy's float64 is one, and has another repr
+    if isinstance(value, str):
+        return _toml_string(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(name, each) for each in value) + "]"
+    raise ConfigError(f"option {name} must be a string, number, boolean or list, got {type(value).__name__}")
+
+
+def _toml_string(text):
+    escaped = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    escaped = escaped.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
