@@ -1,0 +1,137 @@
+"""Curves as terminal text: pure functions from points to lines. What the curves mean is the caller's business.
+
+The first curve is a line of braille dots, four by two to a character; the others are marks on top of it, so that two
+curves come apart without colour. Without Unicode, both are marks.
+"""
+
+import math
+
+_MARKS = ("", "●", "◆", "▲")
+_ASCII_MARKS = (".", "o", "+", "x")
+# The bit of each dot in a braille character, by row and column (Unicode 16.0, section 21.1).
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+
+def plot(series, width=80, height=12, unicode=True):
+    """Plot curves; return the lines as strings, none longer than `width`.
+
+    series : list of lists of (x, y), up to four; points that are not finite are left out
+    width, height : characters, axes included; at least 24 and 4 are taken
+
+    No point at all gives no lines.
+    """
+    return ["".join(text for text, _ in line) for line in plot_spans(series, width, height, unicode)]
+
+
+def plot_spans(series, width=80, height=12, unicode=True):
+    """Plot as `plot` does; return each line as a list of (text, index of the curve it belongs to, or None)."""
+    width, height = max(width, 24), max(height, 4)
+    series = [sorted((float(x), float(y)) for x, y in points if _finite(x, y)) for points in series]
+    points = [point for one in series for point in one]
+    if not points:
+        return []
+    x_low, x_high = _widened(min(x for x, _ in points), max(x for x, _ in points))
+    y_low, y_high = _widened(min(y for _, y in points), max(y for _, y in points))
+
+    rows = height - 2
+    labels = _labels(y_low, y_high, rows)
+    margin = max(map(len, labels)) + 2
+    columns = width - margin
+
+    def column_of(x, dots):
+        return min(int((x - x_low) / (x_high - x_low) * dots), dots - 1)
+
+    def row_of(y, dots):
+        return min(int((y_high - y) / (y_high - y_low) * dots), dots - 1)
+
+    cells = [[(" ", None)] * columns for _ in range(rows)]
+    for index, one in enumerate(series):
+        if index == 0 and unicode:
+            _draw_line(cells, one, column_of, row_of)
+            continue
+        mark = _MARKS[index] if unicode else _ASCII_MARKS[index]
+        for x, y in one:
+            cells[row_of(y, rows)][column_of(x, columns)] = (mark, index)
+
+    edge = "│" if unicode else "|"
+    lines = [[(f"{label:>{margin - 2}} {edge}", None)] + _merged(row) for label, row in zip(labels, cells)]
+    corner, flat = ("└", "─") if unicode else ("+", "-")
+    lines.append([(" " * (margin - 1) + corner + flat * columns, None)])
+    left, right = _number(x_low), _number(x_high)
+    lines.append([(" " * margin + left + right.rjust(columns - len(left)), None)])
+    return lines
+
+
+def mark(index, unicode=True):
+    """Return the character that stands for the curve with this index in a legend."""
+    if unicode:
+        return _MARKS[index] or "⠤"
+    return _ASCII_MARKS[index]
+
+
+def _draw_line(cells, points, column_of, row_of):
+    """Draw a connected curve in braille dots: the mean of the points in each dot column, joined by straight lines."""
+    if not points:
+        return
+    dot_rows, dot_columns = 4 * len(cells), 2 * len(cells[0])
+    sums = {}
+    for x, y in points:
+        column = column_of(x, dot_columns)
+        total, count = sums.get(column, (0.0, 0))
+        sums[column] = (total + y, count + 1)
+    knots = [(column, row_of(total / count, dot_rows)) for column, (total, count) in sorted(sums.items())]
+
+    bits = {}
+    for (column, row), (next_column, next_row) in zip(knots, knots[1:] or knots):
+        steps = max(next_column - column, abs(next_row - row), 1)
+        for step in range(steps + 1):
+            dot_column = column + round((next_column - column) * step / steps)
+            dot_row = row + round((next_row - row) * step / steps)
+            cell = (dot_row // 4, dot_column // 2)
+            bits[cell] = bits.get(cell, 0) | _DOTS[dot_row % 4][dot_column % 2]
+    for (row, column), dots in bits.items():
+        cells[row][column] = (chr(0x2800 + dots), 0)
+
+
+def _labels(low, high, rows):
+    """Label every third row or so with the value at its middle, all with the same number of decimals."""
+    step = (high - low) / rows
+    decimals = min(max(0, math.ceil(-math.log10(step))), 12)
+    every = max(1, round(rows / 4))
+    values = [high - (row + 0.5) * step for row in range(rows)]
+    if max(abs(low), abs(high)) < 1e6:
+        texts = [f"{value:.{decimals}f}" for value in values]
+    else:
+        texts = [f"{value:.3g}" for value in values]
+    return [text if row % every == 0 else "" for row, text in enumerate(texts)]
+
+
+def _merged(row):
+    """Join neighbours that belong to the same curve; drop the blanks at the end."""
+    spans = []
+    for text, index in row:
+        if spans and spans[-1][1] == index:
+            spans[-1] = (spans[-1][0] + text, index)
+        else:
+            spans.append((text, index))
+    if spans[-1][1] is None:
+        spans.pop()
+    return spans
+
+
+def _widened(low, high):
+    """Return the interval; one of no width (as far as floats go) gets some, around its middle."""
+    least = max(abs(low), abs(high)) * 1e-9 or 1e-9
+    if high - low > least:
+        return low, high
+    around = max(abs(low) * 0.5, 0.5)
+    return low - around, high + around
+
+
+def _number(value):
+    return f"{value:,.0f}" if abs(value) < 1e9 and value == int(value) else f"{value:.4g}"
+
+
+def _finite(x, y):
+    # Beyond 1e100 the differences overflow, and no curve has anything to show.
+    return all(isinstance(each, (int, float)) and abs(each) < 1e100 for each in (x, y))

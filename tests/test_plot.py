@@ -1,0 +1,82 @@
+import math
+import random
+
+import pytest
+
+from charrnn.render.plot import mark, plot, plot_spans
+
+FALLING = [(step, 1.5 + 2.5 * math.exp(-step / 200)) for step in range(0, 1001, 10)]
+SPARSE = [(step, 1.6 + 2.4 * math.exp(-step / 200)) for step in range(100, 1001, 300)]
+
+
+def test_a_falling_curve_begins_high_on_the_left_and_ends_low_on_the_right():
+    lines = plot([FALLING], width=60, height=12)
+    rows = [line.split("│")[1] for line in lines[:10]]
+    assert rows[0][0] != " " and len(rows[0]) < 10
+    assert rows[-1].strip() and not rows[-1][:10].strip()
+    assert len(rows[-1]) == max(map(len, rows))
+
+
+def test_a_straight_line_is_a_known_picture():
+    assert plot([[(0, 0), (1, 1)]], width=24, height=4) == [
+        "0.8 │         ⢀⣀⣀⠤⠤⠤⠒⠒⠊⠉",
+        "0.2 │⣀⡠⠤⠤⠒⠒⠒⠉⠉⠁",
+        "    └───────────────────",
+        "     0                 1",
+    ]
+
+
+def test_two_curves_come_apart_without_colour():
+    text = "\n".join(plot([FALLING, SPARSE], width=80, height=12))
+    assert text.count("●") == len(SPARSE)
+    assert any(0x2800 < ord(character) < 0x2900 for character in text)
+    plain = "\n".join(plot([FALLING, SPARSE], width=80, height=12, unicode=False))
+    assert plain.isascii() and plain.count("o") == len(SPARSE) and plain.count(".") > 20
+    assert [mark(index, unicode) for unicode in (True, False) for index in (0, 1)] == ["⠤", "●", ".", "o"]
+
+
+def test_the_axes_name_the_ends():
+    lines = plot([[(0, 4.1), (12000, 1.2)]], width=80, height=12)
+    assert lines[-1].split() == ["0", "12,000"]
+    labels = [float(line.split("│")[0]) for line in lines[:10] if line.split("│")[0].strip()]
+    assert labels == sorted(labels, reverse=True) and 1.2 < labels[-1] < labels[0] < 4.1
+
+
+def test_spans_say_which_curve_a_text_belongs_to():
+    spans = [span for line in plot_spans([FALLING, SPARSE]) for span in line]
+    assert {index for _, index in spans} == {None, 0, 1}
+    assert all(set(text) == {"●"} for text, index in spans if index == 1)
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+@pytest.mark.parametrize("width, height", [(80, 12), (24, 4), (1, 1), (200, 50)])
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(5, 2.0)],
+        [(5, 2.0), (5, 2.0)],
+        [(1, 2.0), (2, 2.0), (3, 2.0)],
+        [(1, 2.0), (2, 2.0000000001)],
+        [(0, 0.0), (0, 1.0)],
+        [(-1e99, -1e99), (1e99, 1e99)],
+        [(1, 1e-300), (2, 0.0)],
+        [(1, math.nan), (2, math.inf), (3, 1.0), (4, 10**400)],
+    ],
+)
+def test_odd_points_fit_the_box(points, width, height, unicode):
+    lines = plot([points, points[:1]], width, height, unicode)
+    assert len(lines) == max(height, 4)
+    assert max(map(len, lines)) <= max(width, 24)
+
+
+def test_nothing_to_plot_gives_no_lines():
+    assert plot([]) == plot([[]]) == plot([[], [(1, math.nan)]]) == []
+
+
+def test_random_curves_fit_the_box():
+    rng = random.Random(0)
+    for _ in range(200):
+        points = [(rng.uniform(-1, 1) * 10 ** rng.randint(-9, 9), rng.gauss(0, 1) * 10 ** rng.randint(-9, 9))
+                  for _ in range(rng.randint(1, 50))]
+        lines = plot([points, points[::3]], 40, 8)
+        assert len(lines) == 8 and max(map(len, lines)) <= 40
