@@ -1,0 +1,253 @@
+"""charrnn info: what is in a checkpoint, on stdout. Reads the header alone; imports no numba.
+
+What a checkpoint says is shown as it says it, with everything escaped that a terminal would act on, and whatever an
+optional entry holds, it is no reason to fail.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import click
+
+_SHOWN_SYMBOLS = 512
+# Options that the other parts of the page tell.
+_SHOWN = {
+    "cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "dtype", "vocab", "learning_rate", "dropout",
+    "seed",
+}
+
+
+@click.command(name="info")
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the checkpoint's metadata as JSON.")
+def command(checkpoint, as_json):
+    """Show a checkpoint's settings, size and loss history.
+
+    \b
+    Example: charrnn info checkpoints/shakespeare-1
+
+    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
+    """
+    from charrnn.checkpoint import find_checkpoint, parameter_shapes, read_metadata
+
+    path = find_checkpoint(checkpoint)
+    if checkpoint is None:
+        click.echo(f"checkpoint {printable(str(path), sys.stderr)}", err=True)
+    metadata = read_metadata(path)
+    shapes = parameter_shapes(metadata["model"], len(metadata["vocabulary"]["symbols"]))
+    if as_json:
+        _print_json(path, metadata, shapes)
+    else:
+        _print_text(path, metadata, shapes)
+
+
+def _print_json(path, metadata, shapes):
+    """Print the metadata as stored, with the file and its parameters beside it."""
+    import json
+
+    tensors = {name: list(shape) for name, shape in shapes.items()}
+    parameters = {"total": sum(map(math.prod, shapes.values())), "shapes": tensors}
+    click.echo(json.dumps({"file": str(path), **metadata, "parameters": parameters}, indent=2))
+
+
+def _print_text(path, metadata, shapes):
+    from rich.console import Console
+    from rich.text import Text
+
+    # Rich decides on colour: none with NO_COLOR, none into a pipe.
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    width = min(console.width, 100)
+
+    def heading(text):
+        console.print(Text(f"\n{text}", style="bold"))
+
+    def table(rows):
+        rows = [(name, value) for name, value in rows if value is not None]
+        longest = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            console.print(Text(f"  {name:<{longest}}  {printable(value, sys.stdout)}"))
+
+    console.print(Text(printable(str(path), sys.stdout), style="bold"))
+    heading("Model")
+    table(_model_rows(metadata["model"]))
+    heading("Vocabulary")
+    vocabulary = metadata["vocabulary"]
+    table([("mode", vocabulary["mode"]), ("size", f"{len(vocabulary['symbols']):,}")])
+    for line in _symbol_lines(vocabulary, width - 2, sys.stdout):
+        console.print(Text(f"  {line}"))
+    heading("Parameters")
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    digits = len(f"{sum(sizes.values()):,}")
+    longest = max(map(len, shapes))
+    for name, shape in shapes.items():
+        console.print(Text(f"  {name:<{longest}}  {sizes[name]:>{digits},}  {' x '.join(map(str, shape))}"))
+    console.print(Text(f"  {'total':<{longest}}  {sum(sizes.values()):>{digits},}"))
+
+    training = metadata["training"]
+    heading("Training")
+    table(_training_rows(training))
+    options = _as_dict(training.get("config"))
+    rows = [(printable(name, sys.stdout), _plain(value)) for name, value in sorted(options.items()) if name not in _SHOWN]
+    if rows:
+        heading("Other options")
+        table(rows)
+    _print_history(console, heading, training.get("history"), width)
+
+
+def _print_history(console, heading, history, width):
+    from rich.text import Text
+
+    from charrnn.render.plot import mark, plot_spans
+
+    records = [record for record in history if isinstance(record, dict)] if isinstance(history, list) else []
+    curves = []
+    for key in ("train_loss_nats", "val_loss_nats"):
+        points = [(_number(record.get("step")), _number(record.get(key))) for record in records]
+        curves.append([(x, y) for x, y in points if x is not None and y is not None])
+    unicode = _can_print("└⠿●", sys.stdout)
+    lines = plot_spans(curves, width, 14, unicode)
+    if not lines:
+        return
+    heading("Loss in nats a character, against steps")
+    styles = ("cyan", "yellow")
+    for line in lines:
+        console.print(Text.assemble(*((text, styles[index] if index is not None else "") for text, index in line)))
+    legend = [
+        (f"  {mark(index, unicode)} {name}", styles[index])
+        for index, name in enumerate(("training", "validation"))
+        if curves[index]
+    ]
+    console.print(Text.assemble(*legend))
+
+
+def _model_rows(model):
+    embedding = f"{model['embedding_size']:,}" if model["embedding_size"] else "none, characters enter one-hot"
+    return [
+        ("cell", model["cell"]),
+        ("hidden size", f"{model['hidden_size']:,}"),
+        ("layers", f"{model['num_layers']:,}"),
+        ("embedding", embedding + (", shared with the output" if model["tied"] else "")),
+        ("numbers", model["dtype"]),
+    ]
+
+
+def _training_rows(training):
+    """Return (name, text or None) for what a reader asks first of a run; None where the checkpoint does not say."""
+    options, corpus = _as_dict(training.get("config")), _as_dict(training.get("corpus"))
+    best = _as_dict(training.get("best"))
+    best_loss, best_step = _number(best.get("val_loss_nats")), _count(best.get("step"))
+    loss = None
+    if best_loss is not None:
+        loss = loss_text(best_loss) + (f", at step {best_step}" if best_step else "")
+    sources = corpus.get("sources")
+    sources = ", ".join(map(_plain, sources)) if isinstance(sources, list) else None
+    history = training.get("history")
+    final = history[-1] if isinstance(history, list) and history and isinstance(history[-1], dict) else {}
+    elapsed_s = _number(training.get("elapsed_s"))
+    rate = _number(final.get("learning_rate"))
+    return [
+        ("steps", _count(training.get("step"))),
+        ("epochs", _plain(training.get("epoch"))),
+        ("time", duration(elapsed_s) if elapsed_s is not None and 0 <= elapsed_s < 1e12 else None),
+        ("best validation loss", loss),
+        ("learning rate", _plain(options.get("learning_rate"))),
+        ("learning rate now", None if rate is None else f"{rate:.6g}"),
+        ("dropout", _plain(options.get("dropout"))),
+        ("seed", _plain(options.get("seed"))),
+        ("corpus", sources),
+        ("characters", _count(corpus.get("characters"))),
+        ("fingerprint", _plain(corpus.get("fingerprint"))),
+        ("charrnn", _plain(training.get("charrnn_version"))),
+    ]
+
+
+def loss_text(loss_nats):
+    """Say a loss in its three units."""
+    perplexity = f"{math.exp(loss_nats):.3f}" if loss_nats < 700 else "beyond counting"
+    return f"{loss_nats:.4f} nats = {loss_nats / math.log(2):.4f} bits a character, perplexity {perplexity}"
+
+
+def duration(seconds):
+    """Say a time in its two largest units."""
+    seconds = round(seconds)
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days:,} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02} min"
+    if minutes:
+        return f"{minutes} min {seconds % 60:02} s"
+    return f"{seconds} s"
+
+
+def _symbol_lines(vocabulary, width, stream):
+    """Return the symbols in lines, blanks between them; a blank itself is shown as \\x20, a backslash as \\\\."""
+    from rich.cells import cell_len
+
+    symbols = vocabulary["symbols"]
+    lines, line, used = [], [], 0
+    for symbol in symbols[:_SHOWN_SYMBOLS]:
+        shown = _show_symbol(symbol, vocabulary["mode"], stream)
+        size = cell_len(shown) + 1
+        if line and used + size > width:
+            lines.append(" ".join(line))
+            line, used = [], 0
+        line.append(shown)
+        used += size
+    lines.append(" ".join(line))
+    if len(symbols) > _SHOWN_SYMBOLS:
+        lines.append(f"and {len(symbols) - _SHOWN_SYMBOLS:,} more (--json has them all)")
+    return lines
+
+
+def _show_symbol(symbol, mode, stream):
+    import unicodedata
+
+    if mode == "bytes":
+        if symbol >= 0x7F:
+            return f"\\x{symbol:02x}"
+        symbol = chr(symbol)
+    if symbol == " " or unicodedata.category(symbol)[0] == "M":  # a combining mark would sit on its neighbour
+        return f"\\x{ord(symbol):02x}" if ord(symbol) < 0x100 else symbol.encode("ascii", "backslashreplace").decode()
+    return printable(symbol.replace("\\", "\\\\"), stream)
+
+
+def printable(text, stream):
+    """Escape what would act on a terminal instead of being seen on it, and what the stream's encoding has not."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _can_print(text, stream):
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_dict(value):
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value):
+    """Return a number as a float, anything else as None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)
+
+
+def _count(value):
+    value = _number(value)
+    return None if value is None else f"{value:,.0f}"
+
+
+def _plain(value):
+    """Return any JSON value as text; None stays None."""
+    import json
+
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
