@@ -1,0 +1,41 @@
+"""What vectors this CPU has, as LLVM names them. NUMBA_CPU_NAME (haswell, say) overrides the host, to test other shapes."""
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+from numba.core import config
+
+AVX512_CPUS = ("skylake-avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rocketlake",
+               "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5", "x86-64-v4")
+
+
+@lru_cache(maxsize=1)
+def isa():
+    """Return "avx512", "avx2" or "neon": the family of tile shapes to emit. Older x86 CPUs take avx2's, which LLVM splits."""
+    if not llvm.get_default_triple().startswith(("x86", "i686", "amd64")):
+        return "neon"
+    if config.CPU_NAME is not None:
+        return "avx512" if config.CPU_NAME.lower().startswith(AVX512_CPUS) else "avx2"
+    features = llvm.get_host_cpu_features()
+    return "avx512" if features.get("avx512f") and features.get("avx512dq") and features.get("avx512vl") else "avx2"
+
+
+@lru_cache(maxsize=1)
+def has_fma():
+    """Tell whether a fused multiply-add is one instruction here (otherwise llvm.fma would be a slow library call)."""
+    if isa() == "neon":
+        return True
+    if config.CPU_NAME is not None:
+        return config.CPU_NAME.lower() not in ("generic", "x86-64", "x86-64-v2", "nehalem", "westmere", "sandybridge")
+    return bool(llvm.get_host_cpu_features().get("fma"))
+
+
+VECTOR_BYTES = {"avx512": 64, "avx2": 32, "neon": 16}
+
+# Rows of a register tile by its width in vectors: rows*width accumulators, width operands and a broadcast must fit in
+# the 32 registers of AVX-512 and NEON, the 16 of AVX2 (where the operands fold into the multiply-add).
+TILE_ROWS = {"avx512": {3: 8, 4: 6}, "neon": {3: 8, 4: 6}, "avx2": {3: 4, 4: 3}}
+
+
+def lanes_of(itemsize):
+    """Return how many numbers of `itemsize` bytes one vector holds."""
+    return VECTOR_BYTES[isa()] // itemsize

@@ -1,0 +1,222 @@
+"""Where every number of a model lives: panels in one flat buffer, and the tables that tell the kernels so.
+
+A weight matrix that PyTorch stores as (G*H, K) is cut into panels of a few units with all their gates side by side:
+
+    [P][K][W]     W = gates x lanes numbers: the gates of `lanes` units, each gate one vector
+
+so one register tile computes every gate of its units. Gate orders inside a panel:
+
+    lstm  x i f g o      h i f g o      workspace i f g o
+    gru   x n r z        h r z m        workspace n r z m    (m is the recurrent part of n, kept apart: n = tanh(x_n + r m))
+    rnn   four vectors of units instead of gates
+
+The workspace of a panel is four vectors wide for every cell; the recurrent product starts at column `h_column` of it.
+Units beyond H and characters beyond V are padding: their weights are zero and stay zero under every optimiser, because
+their gradients are exactly zero.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.kernels.simd import lanes_of_dtype, padded
+
+CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of Wx, Wh and b; b of gru: n r z from ih, n from hh
+    "rnn": (1, (0,), (0,)),
+    "gru": (3, (2, 0, 1), (0, 1, 2)),
+    "lstm": (4, (0, 1, 2, 3), (0, 1, 2, 3)),
+}
+
+# Columns of the `plan` table
+(PLAN_TILE3, PLAN_TILE4, PLAN_TILE3T, PLAN_TILE4T,  # addresses of the products (tile.py): first, so that plan serves as `tiles`
+ PLAN_LAYERS, PLAN_HIDDEN, PLAN_VOCAB, PLAN_PANELS, PLAN_STRIDE, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_STRIDE,
+ PLAN_EMBEDDING_BACK_WIDTH, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_X_WIDTH, PLAN_H_WIDTH, PLAN_H_COLUMN, PLAN_H_DIRECT,
+ PLAN_EMBEDDING_AT, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_T_AT, PLAN_TIED, PLAN_UNITS, PLAN_SIZE) = range(26)
+# Columns of the `layers` table
+LAYER_X, LAYER_H, LAYER_BIAS, LAYER_X_T, LAYER_H_T, LAYER_INPUT, LAYER_SIZE = range(7)
+# Columns of the `transposes` table
+FROM, FROM_ROWS, FROM_PANELS, FROM_WIDTH, TO, TO_WIDTH, TRANSPOSE_SIZE = range(7)
+
+WORK_WIDTH = 4  # vectors in a workspace panel
+
+
+def _width(count, lanes):
+    """Return 3 or 4 vectors: the panel width that pads `count` columns less."""
+    return 3 if padded(count, 3 * lanes) < padded(count, 4 * lanes) else 4
+
+
+@dataclass(frozen=True)
+class Panels:
+    """One weight matrix in the flat buffer: [panels][rows][blocks][units]."""
+
+    name: str
+    at: int
+    rows: int      # K
+    panels: int
+    blocks: int    # gates side by side
+    units: int     # numbers a block
+
+    @property
+    def size(self):
+        return self.panels * self.rows * self.blocks * self.units
+
+
+class Layout:
+    """The offsets of one model's parameters, for one cell, shape, dtype and this host's vectors.
+
+    size          numbers in the flat parameter buffer (padding included)
+    derived_size  numbers in the buffer of transposed weights
+    plan, layers, transposes   int64 tables for the kernels
+    """
+
+    def __init__(self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype):
+        lanes = lanes_of_dtype(dtype)
+        self.cell, self.lanes, self.dtype = cell, lanes, np.dtype(dtype)
+        self.hidden_size, self.vocab_size, self.num_layers = hidden_size, vocab_size, num_layers
+        self.embedding_size, self.tied = embedding_size, tied
+        _, x_gates, h_gates = CELLS[cell]
+        self.units = 4 * lanes if cell == "rnn" else lanes
+        panels = padded(hidden_size, self.units) // self.units
+        back = 4 if cell == "rnn" else _width(hidden_size, lanes)
+        stride = padded(hidden_size, back * lanes)
+        embedding_back = _width(embedding_size, lanes) if embedding_size else 4
+        embedding_stride = padded(embedding_size, embedding_back * lanes)
+        if tied:
+            embedding_back, embedding_stride = back, stride
+        out = _width(vocab_size, lanes)
+        out_panels = padded(vocab_size, out * lanes) // (out * lanes)
+        x_width, h_width = (4, 4) if cell == "rnn" else (len(x_gates), len(h_gates))
+        self.stride, self.embedding_stride, self.panels, self.out_panels, self.out_width = (
+            stride, embedding_stride, panels, out_panels, out)
+
+        self.size = self.derived_size = 0
+        self.layers = np.zeros((num_layers, LAYER_SIZE), np.int64)
+        self.weights_x, self.weights_h, self.biases = [], [], []
+        transposes = []
+
+        def weight(name, rows, count, blocks, units):
+            panel = Panels(name, self.size, rows, count, blocks, units)
+            self.size += panel.size
+            return panel
+
+        def transpose(panel, to_stride, to_width):
+            width = panel.blocks * panel.units
+            at = self.derived_size
+            transposes.append((panel.at, panel.rows, panel.panels, width // lanes, at, to_width))
+            self.derived_size += to_stride * panel.panels * width
+            return at
+
+        for layer in range(num_layers):
+            dense = layer > 0 or embedding_size > 0
+            rows = hidden_size if layer else embedding_size or vocab_size
+            x = weight(f"x{layer}", rows, panels, len(x_gates), self.units)
+            h = weight(f"h{layer}", hidden_size, panels, len(h_gates), self.units)
+            b = weight(f"b{layer}", 1, panels, WORK_WIDTH * lanes // self.units, self.units)
+            self.weights_x.append(x)
+            self.weights_h.append(h)
+            self.biases.append(b)
+            x_t = transpose(x, stride if layer else embedding_stride, back if layer else embedding_back) if dense else -1
+            self.layers[layer, :6] = x.at, h.at, b.at, x_t, transpose(h, stride, back), rows
+        self.out = weight("out", hidden_size, out_panels, 1, out * lanes)
+        self.out_bias = weight("out bias", 1, out_panels, 1, out * lanes)
+        out_t = transpose(self.out, stride, back)
+        self.embedding_at = -1
+        if embedding_size and not tied:
+            self.embedding_at = self.size
+            self.size += vocab_size * embedding_stride
+        self.transposes = np.array(transposes, np.int64)
+        self.plan = np.array([
+            0, 0, 0, 0, num_layers, hidden_size, vocab_size, panels, stride, back, embedding_size, embedding_stride, embedding_back,
+            out_panels, out, x_width, h_width, lanes if cell == "gru" else 0, cell == "gru",
+            self.embedding_at, self.out.at, self.out_bias.at, out_t, tied, self.units], np.int64)
+
+    def shapes(self):
+        """Return {PyTorch name: shape} of every parameter, in PyTorch's order."""
+        gates, H, V = CELLS[self.cell][0], self.hidden_size, self.vocab_size
+        shapes = {}
+        if self.embedding_size:
+            shapes["embedding.weight"] = (V, self.embedding_size)
+        for layer in range(self.num_layers):
+            D = H if layer else self.embedding_size or V
+            shapes[f"rnn.weight_ih_l{layer}"] = (gates * H, D)
+            shapes[f"rnn.weight_hh_l{layer}"] = (gates * H, H)
+            shapes[f"rnn.bias_ih_l{layer}"] = (gates * H,)
+            shapes[f"rnn.bias_hh_l{layer}"] = (gates * H,)
+        if not self.tied:
+            shapes["output.weight"] = (V, H)
+        shapes["output.bias"] = (V,)
+        return shapes
+
+    def _view(self, flat, panel):
+        return flat[panel.at:panel.at + panel.size].reshape(panel.panels, panel.rows, panel.blocks, panel.units)
+
+    def _put(self, flat, panel, matrix, gates):
+        """Write a (G, columns, K) array into panels, gate by gate."""
+        view, columns = self._view(flat, panel), matrix.shape[1]
+        for block, gate in enumerate(gates):
+            wide = np.zeros((panel.panels * panel.units, panel.rows), flat.dtype)
+            wide[:columns] = matrix[gate]
+            view[:, :, block, :] = wide.reshape(panel.panels, panel.units, panel.rows).transpose(0, 2, 1)
+
+    def _take(self, flat, panel, gates, count, columns):
+        """Read panels back as a (count, columns, K) array."""
+        view = self._view(flat, panel)
+        matrix = np.zeros((count, columns, panel.rows), flat.dtype)
+        for block, gate in enumerate(gates):
+            matrix[gate] = view[:, :, block, :].transpose(0, 2, 1).reshape(-1, panel.rows)[:columns]
+        return matrix
+
+    def pack(self, arrays, flat):
+        """Write parameters by PyTorch's names into `flat` (size,). The two biases of a gate are summed where only their sum acts."""
+        count, x_gates, h_gates = CELLS[self.cell]
+        H = self.hidden_size
+        flat[:] = 0
+        for layer in range(self.num_layers):
+            x, h = arrays[f"rnn.weight_ih_l{layer}"], arrays[f"rnn.weight_hh_l{layer}"]
+            self._put(flat, self.weights_x[layer], x.reshape(count, H, -1), x_gates)
+            self._put(flat, self.weights_h[layer], h.reshape(count, H, H), h_gates)
+            b_x = arrays[f"rnn.bias_ih_l{layer}"].reshape(count, H)
+            b_h = arrays[f"rnn.bias_hh_l{layer}"].reshape(count, H)
+            bias = b_x + b_h
+            if self.cell == "gru":
+                bias = np.stack([b_x[2], bias[0], bias[1], b_h[2]])
+            self._put(flat, self.biases[layer], bias[:, :, None], range(len(bias)))
+        out = arrays["embedding.weight" if self.tied else "output.weight"]
+        self._put(flat, self.out, out[None], (0,))
+        self._put(flat, self.out_bias, arrays["output.bias"][None, :, None], (0,))
+        if self.embedding_at >= 0:
+            self._embedding(flat)[:, :self.embedding_size] = arrays["embedding.weight"]
+
+    def _embedding(self, flat):
+        return flat[self.embedding_at:self.embedding_at + self.vocab_size * self.embedding_stride].reshape(
+            self.vocab_size, self.embedding_stride)
+
+    def unpack(self, flat):
+        """Read a flat buffer as {PyTorch name: array}: the one bias of a gate in bias_ih, bias_hh zero but for gru's n."""
+        count, x_gates, h_gates = CELLS[self.cell]
+        H, V = self.hidden_size, self.vocab_size
+        arrays = {}
+        for layer in range(self.num_layers):
+            arrays[f"rnn.weight_ih_l{layer}"] = self._take(flat, self.weights_x[layer], x_gates, count, H).reshape(count * H, -1)
+            arrays[f"rnn.weight_hh_l{layer}"] = self._take(flat, self.weights_h[layer], h_gates, count, H).reshape(count * H, H)
+            blocks = 4 if self.cell == "gru" else count
+            bias = self._take(flat, self.biases[layer], range(blocks), blocks, H)[:, :, 0]
+            b_h = np.zeros((count, H), flat.dtype)
+            if self.cell == "gru":
+                n, r, z, b_h[2] = bias
+                bias = np.stack([r, z, n])
+            arrays[f"rnn.bias_ih_l{layer}"] = bias.reshape(-1)
+            arrays[f"rnn.bias_hh_l{layer}"] = b_h.reshape(-1)
+        arrays["embedding.weight" if self.tied else "output.weight"] = self._take(flat, self.out, (0,), 1, V)[0]
+        arrays["output.bias"] = self._take(flat, self.out_bias, (0,), 1, V)[0, :, 0]
+        if self.embedding_at >= 0:
+            arrays["embedding.weight"] = self._embedding(flat)[:, :self.embedding_size].copy()
+        return {name: np.ascontiguousarray(arrays[name]) for name in self.shapes()}
+
+    def num_parameters(self):
+        """Count the numbers that are trained: one bias a gate (gru: four, since n has two)."""
+        H, V, E = self.hidden_size, self.vocab_size, self.embedding_size
+        count, gates = 0, CELLS[self.cell][0]
+        for layer in range(self.num_layers):
+            D = H if layer else E or V
+            count += gates * H * (D + H) + (4 if self.cell == "gru" else gates) * H
+        return count + V * E + (0 if self.tied else V * H) + V

@@ -1,0 +1,173 @@
+"""Matrix products as register tiles of vector IR: C (+)= A B, a few rows by a few vectors at a time.
+
+A tile keeps rows x vectors accumulators in registers and runs over K once: each step loads one row of vectors of B and
+broadcasts one number of A per row. Numba would not keep such a block in registers; LLVM does when it is handed the IR.
+Every product here sums over k in ascending order whatever the tile's rows, so an element's bits do not depend on how
+rows were divided among tiles or threads.
+"""
+from functools import lru_cache
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.extending import intrinsic
+
+from charrnn.kernels.compiled import entry_address, inline
+from charrnn.kernels.host import TILE_ROWS, isa
+from charrnn.kernels.simd import call_llvm, data_pointer, fma_name, llvm_vector, splat_value, vector_of
+
+I64 = ir.IntType(64)
+
+
+def _emit_tile(builder, vector, rows, width, transposed, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+    """Emit one tile: c[rows, width*lanes] (+)= sum over panels and k of A(row, k) * B(k, :)."""
+    element, kind = llvm_vector(vector).element, llvm_vector(vector)
+    align, lanes = vector.dtype.bitwidth // 8, vector.lanes
+
+    def const(n):
+        return ir.Constant(I64, n)
+
+    def at(pointer, offset):
+        return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
+
+    sums = [[cgutils.alloca_once(builder, kind) for _ in range(width)] for _ in range(rows)]
+    places = [[at(c, builder.add(builder.mul(ldc, const(m)), const(v * lanes))) for v in range(width)] for m in range(rows)]
+    zero = ir.Constant(kind, [ir.Constant(element, 0.0)] * lanes)
+    with builder.if_else(accumulate) as (then, otherwise):
+        with then:
+            for m in range(rows):
+                for v in range(width):
+                    builder.store(builder.load(places[m][v], align=align), sums[m][v])
+        with otherwise:
+            for m in range(rows):
+                for v in range(width):
+                    builder.store(zero, sums[m][v])
+    with cgutils.for_range(builder, panels) as outer:
+        a_p = builder.gep(a, [builder.mul(a_panel, outer.index)])
+        b_p = builder.gep(b, [builder.mul(builder.mul(K, outer.index), ldb)])
+        a_rows = None if transposed else [builder.gep(a_p, [builder.mul(lda, const(m))]) for m in range(rows)]
+        with cgutils.for_range(builder, K) as inner:
+            k = inner.index
+            b_k = builder.gep(b_p, [builder.mul(k, ldb)])
+            operands = [builder.load(at(b_k, const(v * lanes)), align=align) for v in range(width)]
+            if transposed:
+                a_k = builder.gep(a_p, [builder.mul(k, lda)])
+            for m in range(rows):
+                number = builder.load(builder.gep(a_k, [const(m)]) if transposed else builder.gep(a_rows[m], [k]))
+                broadcast = splat_value(builder, number, lanes)
+                for v in range(width):
+                    total = call_llvm(builder, fma_name(vector), kind, [broadcast, operands[v], builder.load(sums[m][v])])
+                    builder.store(total, sums[m][v])
+    for m in range(rows):
+        for v in range(width):
+            builder.store(builder.load(sums[m][v]), places[m][v], align=align)
+
+
+def _make_product(width, transposed):
+    """Return the intrinsic that walks n rows of C in tiles as even as can be, on raw pointers."""
+    def walk(typingctx, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+        vector = vector_of(c.dtype)
+        most = TILE_ROWS[isa()][width]
+
+        def const(v):
+            return ir.Constant(I64, v)
+
+        def codegen(context, builder, sig, args):
+            n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate = args
+            accumulate = builder.icmp_signed("!=", accumulate, const(0))
+            tiles = builder.sdiv(builder.add(n, const(most - 1)), const(most))
+            with builder.if_then(builder.icmp_signed(">", n, const(0))):
+                base, extra = builder.sdiv(n, tiles), builder.srem(n, tiles)
+                row = cgutils.alloca_once_value(builder, const(0))
+                step = const(1) if transposed else lda  # how far A moves for the next row of C
+                if not transposed:
+                    ldb = const(width * vector.lanes)
+                with cgutils.for_range(builder, tiles) as loop:
+                    rows = builder.add(base, builder.zext(builder.icmp_signed("<", loop.index, extra), I64))
+                    first = builder.load(row)
+                    a_tile = builder.gep(a, [builder.mul(first, step)])
+                    c_tile = builder.gep(c, [builder.mul(first, ldc)])
+                    done = builder.append_basic_block("done")
+                    switch = builder.switch(rows, done)
+                    for count in range(1, most + 1):
+                        block = builder.append_basic_block(f"rows{count}")
+                        switch.add_case(const(count), block)
+                        builder.position_at_end(block)
+                        _emit_tile(builder, vector, count, width, transposed, a_tile, lda, a_panel, b, ldb, c_tile, ldc, K,
+                                   panels, accumulate)
+                        builder.branch(done)
+                    builder.position_at_end(done)
+                    builder.store(builder.add(first, rows), row)
+            return context.get_dummy_value()
+        integer = types.int64
+        return types.void(integer, a, integer, integer, b, integer, c, integer, integer, integer, integer), codegen
+    return intrinsic(walk)
+
+
+_product3, _product4 = _make_product(3, False), _make_product(4, False)
+_product3t, _product4t = _make_product(3, True), _make_product(4, True)
+
+
+def _product3_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+    _product3(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
+
+
+def _product4_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+    _product4(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
+
+
+def _product3t_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+    _product3t(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
+
+
+def _product4t_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+    _product4t(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
+
+
+@lru_cache(maxsize=None)
+def tile_addresses(dtype):
+    """Return the addresses of the four products for "float32" or "float64": width 3, 4, then 3, 4 transposed.
+
+    They are compiled once and called through their address, which kernels get in the `plan` table: linked into every
+    kernel instead, LLVM would optimise their large bodies anew at each level of calls, and compiling took 25 s, not 6.
+    """
+    number, i = getattr(types, dtype), types.int64
+    pointer = types.CPointer(number)
+    sig = types.void(i, pointer, i, i, pointer, i, pointer, i, i, i, i)
+    return [entry_address(entry, sig) for entry in (_product3_entry, _product4_entry, _product3t_entry, _product4t_entry)]
+
+
+@intrinsic
+def _call(typingctx, address, n, A, a, lda, a_panel, B, b, ldb, C, c, ldc, K, panels, accumulate):
+    """Call a product by its address with pointers into flat arrays."""
+    integer = types.int64
+
+    def codegen(context, builder, sig, args):
+        address, n, A, a, lda, a_panel, B, b, ldb, C, c, ldc, K, panels, accumulate = args
+        pointers = [builder.gep(data_pointer(context, builder, sig.args[i], array), [offset])
+                    for i, array, offset in ((2, A, a), (6, B, b), (9, C, c))]
+        p = pointers[0].type
+        kind = ir.FunctionType(ir.VoidType(), [I64, p, I64, I64, p, I64, p, I64, I64, I64, I64])
+        function = builder.inttoptr(address, kind.as_pointer())
+        builder.call(function, [n, pointers[0], lda, a_panel, pointers[1], ldb, pointers[2], ldc, K, panels, accumulate])
+        return context.get_dummy_value()
+    return types.void(integer, integer, A, integer, integer, integer, B, integer, integer, C, integer, integer, integer,
+                      integer, integer), codegen
+
+
+@inline
+def product(tiles, width, n, A, a, lda, a_panel, B, b, C, c, ldc, K, panels, accumulate):
+    """C (+)= A B for n rows and `width` (3 or 4) vectors of columns: C(row, :) at c + row*ldc.
+
+    A(row, k) of panel p is A[a + p*a_panel + row*lda + k]; B(k, :) is the k-th row of width*lanes numbers from b on, and
+    goes on contiguously from panel to panel. All arrays are flat, all offsets and strides count elements, nothing is
+    checked. With accumulate 0, C is written without being read. k runs over 0..K-1 of each of the `panels`.
+    tiles begins with tile_addresses(dtype).
+    """
+    _call(tiles[width - 3], n, A, a, lda, a_panel, B, b, 0, C, c, ldc, K, panels, accumulate)
+
+
+@inline
+def product_t(tiles, width, n, A, a, lda, B, b, ldb, C, c, ldc, K, accumulate):
+    """C (+)= A' B: as `product` with A(row, k) = A[a + k*lda + row], and B(k, :) at b + k*ldb. For weight gradients."""
+    _call(tiles[width - 1], n, A, a, lda, 0, B, b, ldb, C, c, ldc, K, 1, accumulate)
