@@ -1,0 +1,177 @@
+"""B parallel streams over ids, chunk by chunk, with a cursor that can be saved.
+
+Streams copy the characters of a chunk and nothing more; the ids may be a memory-mapped text of any length. They know ids
+and indices, not characters, files or models.
+"""
+
+import mmap
+
+import numpy as np
+
+from charrnn.errors import ConfigError, CorpusError
+
+CHUNKS_WANTED = 4  # an epoch of a shrunken shape, so that a carried state is still learned from
+RELEASE_BYTES = 32 << 20  # of a mapped text read before its pages are given back
+
+
+class Streams:
+    """Cut ids[start:stop] into B contiguous streams and hand them out in chunks of T characters.
+
+    With n = stop - start characters each stream is S = (n - 1) // B long, and an epoch has S // T chunks: chunk c of
+    stream b is x = ids[start + b S + c T : + T], and y the same moved on by one. What is left over at the end of a
+    stream (fewer than T characters) and at the end of the text (fewer than B, and the last one, which is only ever
+    predicted) is left out of every epoch.
+
+    Parameters
+    ----------
+    ids : ndarray (N,)
+    start, stop : int
+    batch_size : int, B
+    seq_length : int, T
+
+    Attributes
+    ----------
+    chunks_per_epoch : int
+    epoch, chunk : int
+        Name the chunk that `next_chunk` reads next. After an epoch's last chunk epoch is one more and chunk is 0.
+
+    Raises
+    ------
+    ConfigError
+        batch_size or seq_length is less than 1, or the range is not within the ids.
+    CorpusError
+        The range is too short for one chunk.
+
+    Examples
+    --------
+    >>> streams = Streams(np.arange(9), 0, 9, batch_size=2, seq_length=2)
+    >>> x, y = streams.next_chunk()
+    >>> x.tolist(), y.tolist()
+    ([[0, 4], [1, 5]], [[1, 5], [2, 6]])
+    """
+
+    def __init__(self, ids, start, stop, batch_size, seq_length):
+        _check_shape(batch_size, seq_length)
+        if not 0 <= start <= stop <= len(ids):
+            raise ConfigError(f"a range of the {len(ids):,} characters must be 0 <= start <= stop <= {len(ids):,}, got "
+                              f"{start:,} and {stop:,}")
+        if stop - start < batch_size * seq_length + 1:
+            raise CorpusError(_too_short(stop - start, batch_size, seq_length))
+        self.batch_size = batch_size
+        self.seq_length = seq_length
+        self.epoch = 0
+        self.chunk = 0
+        stream_length = (stop - start - 1) // batch_size
+        self.chunks_per_epoch = stream_length // seq_length
+        # Views (B, S): a slice and a new shape copy nothing.
+        self._inputs = ids[start:start + batch_size * stream_length].reshape(batch_size, stream_length)
+        self._targets = ids[start + 1:start + 1 + batch_size * stream_length].reshape(batch_size, stream_length)
+        self._mapping = _mapping_beneath(ids)
+        self._read_bytes = 0
+
+    @property
+    def at_epoch_start(self):
+        """Whether the next chunk is an epoch's first: the carry is to be reset before it."""
+        return self.chunk == 0
+
+    def next_chunk(self):
+        """Return the next x and y, ndarray (T, B) each, int32 and fresh, and move the cursor on."""
+        window = slice(self.chunk * self.seq_length, (self.chunk + 1) * self.seq_length)
+        x = np.array(self._inputs[:, window].T, np.int32, order="C")
+        y = np.array(self._targets[:, window].T, np.int32, order="C")
+        self.chunk += 1
+        if self.chunk == self.chunks_per_epoch:
+            self.epoch, self.chunk = self.epoch + 1, 0
+        self._release(x.size)
+        return x, y
+
+    def cursor(self):
+        """Return {"epoch", "chunk"}, naming the next chunk, for `seek`."""
+        return {"epoch": self.epoch, "chunk": self.chunk}
+
+    def seek(self, cursor):
+        """Go to the chunk that `cursor` names.
+
+        Raises
+        ------
+        ConfigError
+            It names no chunk of these streams.
+        """
+        try:
+            epoch, chunk = cursor["epoch"], cursor["chunk"]
+            valid = type(epoch) is int and type(chunk) is int and epoch >= 0 and 0 <= chunk < self.chunks_per_epoch
+        except (TypeError, KeyError, IndexError):
+            valid = False
+        if not valid:
+            raise ConfigError(f"a cursor must name an epoch from 0 and a chunk from 0 to {self.chunks_per_epoch - 1:,}, "
+                              f"got {cursor}: it belongs to another text or another batch_size and seq_length")
+        self.epoch, self.chunk = epoch, chunk
+
+    def _release(self, characters):
+        """Give a mapped text's pages back now and then: the kernel counts them as ours while we read through it."""
+        self._read_bytes += characters * self._inputs.itemsize
+        if self._mapping is not None and self._read_bytes >= RELEASE_BYTES:
+            self._mapping.madvise(mmap.MADV_DONTNEED)  # read-only and shared: the file has them all
+            self._read_bytes = 0
+
+
+def fit_streams(characters, batch_size, seq_length, fixed):
+    """Return (batch_size, seq_length, notes) that a text of so many characters can be trained with.
+
+    The shape asked for is kept if it gives one chunk at least. Otherwise, unless it is `fixed`, batch_size is lowered
+    first and seq_length only when one stream is still too many, so that an epoch has a few chunks; notes says so.
+
+    Parameters
+    ----------
+    characters : int
+        Of the part to train on.
+    fixed : bool
+        Whether the user asked for this very shape.
+
+    Raises
+    ------
+    ConfigError
+        batch_size or seq_length is less than 1.
+    CorpusError
+        The shape is fixed and does not fit, or the text has fewer than 2 characters.
+    """
+    _check_shape(batch_size, seq_length)
+    if characters < 2:
+        raise CorpusError(f"training needs at least 2 characters to train on, got {characters}: name a longer text, or "
+                          "lower --val-fraction and --test-fraction")
+    if batch_size * seq_length + 1 <= characters:
+        return batch_size, seq_length, []
+    if fixed:
+        raise CorpusError(_too_short(characters, batch_size, seq_length))
+    wanted = max(1, (characters - 1) // CHUNKS_WANTED)  # characters of all streams in one chunk
+    length = min(seq_length, wanted)
+    streams = min(batch_size, wanted // length)
+    return streams, length, [f"the text has {characters:,} characters to train on, too few for {batch_size:,} streams of "
+                             f"{seq_length:,}: training {streams:,} of {length:,}"]
+
+
+def _check_shape(batch_size, seq_length):
+    for name, value in (("batch_size", batch_size), ("seq_length", seq_length)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+
+
+def _too_short(characters, batch_size, seq_length):
+    largest_batch, longest = (characters - 1) // seq_length, (characters - 1) // batch_size
+    options = [f"{option} to {value:,}" for option, value, now in
+               (("--batch-size", largest_batch, batch_size), ("--seq-length", longest, seq_length)) if 1 <= value < now]
+    remedy = f"lower {' or '.join(options)}" if options else "lower --batch-size and --seq-length"
+    if characters < 2:
+        remedy = "name a longer text"
+    return (f"corpus has {characters:,} characters; {batch_size:,} streams of {seq_length:,} need at least "
+            f"{batch_size * seq_length + 1:,}: {remedy}")
+
+
+def _mapping_beneath(ids):
+    """Return the mmap that `ids` is a view of, if the system can be told to drop its pages, else None."""
+    while isinstance(ids, np.ndarray):
+        ids = ids.base
+    if isinstance(ids, memoryview):
+        ids = ids.obj
+    known = isinstance(ids, mmap.mmap) and hasattr(ids, "madvise") and hasattr(mmap, "MADV_DONTNEED")
+    return ids if known else None

@@ -1,0 +1,294 @@
+"""Characters or bytes <-> ids.
+
+A vocabulary is a value: a mode and its symbols, the id of a symbol being its position. It knows no file and no model.
+Nothing here replaces an unknown symbol by another behind the user's back; what cannot be encoded is an error that says
+what is near.
+"""
+
+import codecs
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from charrnn.errors import VocabularyError
+
+MODES = ("chars", "bytes")
+CODE_POINTS = 0x110000
+BLOCK_SYMBOLS = 1 << 20  # symbols encoded at a time: a text of any length needs a few MB beside its ids
+
+_SURROGATES = range(0xD800, 0xE000)
+# What a keyboard or a word processor puts in the place of what a text has, and the other way round.
+_LOOKALIKES = (
+    "'\u2019\u2018`\u00b4\u2032\u201b\u02bc",
+    '"\u201c\u201d\u201e\u00ab\u00bb\u2033',
+    "-\u2013\u2014\u2010\u2011\u2212\u2015",
+    " \t\u00a0\u2009\u202f\u3000",
+    "\n\r\u2028\u2029\u0085",
+)
+
+
+def smallest_dtype(size):
+    """Return the smallest unsigned dtype that holds the ids 0 .. size - 1."""
+    return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols a model knows, the id of each being its position.
+
+    Parameters
+    ----------
+    mode : str
+        "chars": symbols are one-character strings; "bytes": symbols are ints 0..255 and text is their UTF-8.
+    symbols : iterable
+        Distinct, at least one.
+
+    Raises
+    ------
+    VocabularyError
+        The mode or a symbol breaks its rule.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary("chars", "abc")
+    >>> vocabulary.encode("cab")
+    array([2, 0, 1], dtype=uint8)
+    >>> vocabulary.decode([2, 0, 1])
+    'cab'
+    """
+
+    mode: str
+    symbols: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "symbols", _validated(self.mode, self.symbols))
+
+    @property
+    def size(self):
+        """V, the number of symbols."""
+        return len(self.symbols)
+
+    @property
+    def dtype(self):
+        """The smallest unsigned dtype that holds every id."""
+        return smallest_dtype(self.size)
+
+    def encode(self, text):
+        """Return the ids of `text`, ndarray (N,) of the smallest unsigned dtype.
+
+        In bytes mode N counts the bytes of the text's UTF-8; a byte that the command line could not decode (a surrogate
+        escape) stands for itself.
+
+        Raises
+        ------
+        VocabularyError
+            A character is not in the vocabulary: its repr, its offset and the nearest remedy.
+        """
+        if self.mode == "bytes":
+            try:
+                return self.encode_bytes(text.encode("utf-8", "surrogateescape"))
+            except UnicodeEncodeError as error:
+                raise VocabularyError(f"character {text[error.start]!r} at offset {error.start:,} has no UTF-8 form: "
+                                      "leave it out") from None
+        ids = np.empty(len(text), self.dtype)
+        for start in range(0, len(text), BLOCK_SYMBOLS):
+            piece = text[start:start + BLOCK_SYMBOLS]
+            codes = np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), np.uint32)
+            self._look_up(codes, start, ids)
+        return ids
+
+    def encode_bytes(self, data):
+        """Return the ids of `data`, a bytes-like object, ndarray (N,); bytes mode only.
+
+        Raises
+        ------
+        VocabularyError
+            A byte is not in the vocabulary, or the vocabulary is of characters.
+        """
+        if self.mode != "bytes":
+            raise VocabularyError("raw bytes need a vocabulary of bytes, this one is of characters: decode them first, "
+                                  "or train with --vocab bytes")
+        codes = np.frombuffer(data, np.uint8)
+        ids = np.empty(len(codes), self.dtype)
+        for start in range(0, len(codes), BLOCK_SYMBOLS):
+            self._look_up(codes[start:start + BLOCK_SYMBOLS], start, ids)
+        return ids
+
+    def decode(self, ids):
+        """Return the text of `ids`, a sequence or ndarray (N,); broken UTF-8 in bytes mode shows as U+FFFD.
+
+        Raises
+        ------
+        VocabularyError
+            An id is not in 0 .. size - 1.
+        """
+        ids = np.asarray(ids)
+        if ids.size == 0:
+            return ""
+        if ids.min() < 0 or ids.max() >= self.size:
+            bad = int(ids.min() if ids.min() < 0 else ids.max())
+            raise VocabularyError(f"ids must be 0 to {self.size - 1:,}, got {bad:,}: this text belongs to another "
+                                  "vocabulary")
+        codes = self._codes[ids]
+        if self.mode == "bytes":
+            return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
+        return codes.astype("<u4").tobytes().decode("utf-32-le")
+
+    def decoder(self):
+        """Return a decoder for one stream of ids: feed(id) -> str, flush() -> str."""
+        return _ByteDecoder(self) if self.mode == "bytes" else _CharacterDecoder(self)
+
+    def to_json(self):
+        """Return {"mode": ..., "symbols": [...]}, id by position."""
+        return {"mode": self.mode, "symbols": list(self.symbols)}
+
+    @classmethod
+    def from_json(cls, obj):
+        """Return the vocabulary that `to_json` described; `obj` may come from a stranger's file.
+
+        Raises
+        ------
+        VocabularyError
+            Anything about it is not as `to_json` writes it.
+        """
+        if not isinstance(obj, dict) or set(obj) != {"mode", "symbols"}:
+            raise VocabularyError('a vocabulary must be {"mode": ..., "symbols": [...]}, got ' + _shown(obj))
+        if not isinstance(obj["symbols"], list):
+            raise VocabularyError(f"a vocabulary's symbols must be a list, got {_shown(obj['symbols'])}")
+        return cls(obj["mode"], obj["symbols"])
+
+    def mapping_from(self, old):
+        """Return the old id of each of this vocabulary's symbols, -1 where `old` has none: ndarray (V,), int64.
+
+        It carries weights over from a model of the vocabulary `old`. Between the modes, ASCII characters and the bytes
+        of the same value are the same symbol.
+        """
+        known = {old._key(symbol): number for number, symbol in enumerate(old.symbols)}
+        return np.array([known.get(self._key(symbol), -1) for symbol in self.symbols], np.int64)
+
+    def unknown(self, symbol, offset, where=""):
+        """Return the VocabularyError for `symbol` (as in `symbols`) found at `offset` of the text named `where`."""
+        place = f"{where}offset {offset:,}"
+        if self.mode == "bytes":
+            return VocabularyError(f"byte 0x{symbol:02x} at {place} is not among the {self.size:,} bytes of the "
+                                   "vocabulary: leave it out, or train on a text that holds it")
+        near = next((other for other in _relatives(symbol) if other in self._known), None)
+        remedy = "leave it out" if near is None else f"write {near!r}"
+        return VocabularyError(f"character {symbol!r} at {place} is not among the {self.size:,} characters of the "
+                               f"vocabulary: {remedy}, or train with --vocab bytes, which takes any text")
+
+    def _look_up(self, codes, start, ids):
+        """Write the ids of `codes` (N,) to ids[start : start + N]; an unknown code is an error."""
+        # mode="clip" sends every code beyond the table to its last slot, which is unknown.
+        found = self._table.take(codes, mode="clip")
+        if found.min() < 0:
+            index = int(np.argmax(found < 0))
+            symbol = int(codes[index])
+            raise self.unknown(symbol if self.mode == "bytes" else chr(symbol), start + index)
+        ids[start:start + len(codes)] = found
+
+    def _key(self, symbol):
+        """Return what makes a symbol the same one in a vocabulary of the other mode."""
+        return chr(symbol) if self.mode == "bytes" and symbol < 0x80 else symbol
+
+    @cached_property
+    def _known(self):
+        return frozenset(self.symbols)
+
+    @cached_property
+    def _codes(self):
+        """Code point or byte of each id, (V,) uint32."""
+        return np.array([symbol if self.mode == "bytes" else ord(symbol) for symbol in self.symbols], np.uint32)
+
+    @cached_property
+    def _table(self):
+        """Id of each code up to the largest one known, -1 where unknown and in the one slot beyond."""
+        table = np.full(int(self._codes.max()) + 2, -1, np.int32)
+        table[self._codes] = np.arange(self.size, dtype=np.int32)
+        return table
+
+
+class _CharacterDecoder:
+    """Each id is a character, so nothing is ever held back."""
+
+    def __init__(self, vocabulary):
+        self._symbols = vocabulary.symbols
+
+    def feed(self, number):
+        return self._symbols[number]
+
+    def flush(self):
+        return ""
+
+
+class _ByteDecoder:
+    """Each id is a byte; a character comes out when its last byte is in, and what can never be one as U+FFFD."""
+
+    def __init__(self, vocabulary):
+        self._symbols = vocabulary.symbols
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, number):
+        return self._decoder.decode(bytes((self._symbols[number],)))
+
+    def flush(self):
+        text = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return text
+
+
+def _validated(mode, symbols):
+    """Return `symbols` as a tuple, or raise VocabularyError."""
+    if not isinstance(mode, str) or mode not in MODES:
+        raise VocabularyError(f'a vocabulary\'s mode must be "chars" or "bytes", got {_shown(mode)}')
+    # Read no further than the most there can be: an endless iterable is an error, not a hang.
+    most = 256 if mode == "bytes" else CODE_POINTS - len(_SURROGATES)
+    taken = []
+    for symbol in symbols:
+        if len(taken) == most:
+            raise VocabularyError(f"a vocabulary of {mode} has at most {most:,} symbols, got more")
+        taken.append(symbol)
+    if not taken:
+        raise VocabularyError("a vocabulary needs at least 1 symbol, got none")
+    for number, symbol in enumerate(taken):
+        if mode == "bytes":
+            # bool is an int to Python, but true is no byte.
+            if type(symbol) is not int or not 0 <= symbol <= 255:
+                raise VocabularyError(f"symbol {number:,} must be a byte, 0 to 255, got {_shown(symbol)}")
+        elif type(symbol) is not str or len(symbol) != 1:
+            raise VocabularyError(f"symbol {number:,} must be one character, got {_shown(symbol)}")
+        elif ord(symbol) in _SURROGATES:
+            raise VocabularyError(f"symbol {number:,} must be a character, got the lone surrogate {symbol!r}")
+    if len(set(taken)) != len(taken):
+        seen = set()
+        twice = next(symbol for symbol in taken if symbol in seen or seen.add(symbol))
+        raise VocabularyError(f"a vocabulary's symbols must differ, got {twice!r} twice")
+    return tuple(taken)
+
+
+def _shown(value):
+    """Return a short repr of what may be huge, nested without end, or unprintable."""
+    if isinstance(value, (str, bytes)):
+        return repr(value[:20]) + ("..." if len(value) > 20 else "")
+    if isinstance(value, float) or value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if -10**20 < value < 10**20 else "a huge number"
+    return f"a {type(value).__name__}"
+
+
+def _relatives(character):
+    """Yield the characters that may stand for `character`, the nearest first."""
+    for other in (character.swapcase(), character.casefold()):
+        if len(other) == 1 and other != character:
+            yield other
+    for form in ("NFD", "NFKD"):  # without its accent; then without its width or ligature
+        base = unicodedata.normalize(form, character)[:1]
+        if base != character:
+            yield base
+            yield base.swapcase()
+    for family in _LOOKALIKES:
+        if character in family:
+            yield from (other for other in family if other != character)
