@@ -3,6 +3,7 @@
 Logic is tested on a small fake model in plain NumPy, without kernels; the tests at the end use a real one.
 """
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -475,3 +476,83 @@ def test_a_nonsense_generation_is_refused_before_anything_is_drawn(arguments):
 def test_a_priming_id_outside_the_vocabulary_is_refused_with_its_offset(ids):
     with pytest.raises(VocabularyError, match=f"id {ids[-1]} at offset {len(ids) - 1}"):
         fake_sampler().prime(ids)
+
+
+def test_memory_does_not_grow_with_the_length():
+    class Cheap(FakeWorkspace):
+        def logits(self, x):
+            return np.zeros((*x.shape, V))
+
+    def peak_bytes(length):
+        sampler = Sampler(FakeModel(), make_workspace=Cheap)
+        sampler.prime([1])
+        tracemalloc.start()
+        for _ in sampler.generate(length, [[0] * 30], with_losses=True):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(100)  # what is allocated once
+    assert peak_bytes(20_000) < peak_bytes(1_000) + 2_000
+
+
+# ---- a real model -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    from charrnn.model import Model, ModelConfig
+
+    return Model.initialise(ModelConfig("lstm", vocab_size=V, hidden_size=5, num_layers=2), seed=3)
+
+
+def real(model, length, prime, **kwargs):
+    sampler = Sampler(model, **kwargs)
+    sampler.prime(prime)
+    return [ids for ids, _ in run(sampler, length)]
+
+
+def test_a_real_models_stream_does_not_depend_on_how_many_streams_there_are(model):
+    thirty = real(model, 300, [1, 2, 3], num_samples=30, seed=6)
+    for count in (1, 2, 7):
+        assert real(model, 300, [1, 2, 3], num_samples=count, seed=6) == thirty[:count]
+
+
+def test_a_real_models_text_does_not_depend_on_the_number_of_threads(model):
+    from charrnn.kernels.threads import num_threads, set_num_threads
+
+    before = num_threads()
+    try:
+        set_num_threads(1)
+        one = real(model, 200, [1, 2, 3], num_samples=5)
+        set_num_threads(2)
+        assert real(model, 200, [1, 2, 3], num_samples=5) == one
+    finally:
+        set_num_threads(before)
+
+
+@pytest.mark.parametrize("length", [2, 128, 129, 300])
+def test_a_real_models_primed_generation_equals_the_continuation_from_the_same_carry(model, length):
+    from charrnn.model import Workspace
+
+    prime = np.random.default_rng(length).integers(0, V, size=length)
+    workspace = Workspace(model, 1, length, training=False)
+    workspace.reset_carry()
+    workspace.logits(prime[:-1, None].astype(np.int32))
+    sampler = Sampler(model, num_samples=2)
+    sampler.prime(prime[-1:], carry=workspace.get_carry())
+    assert [ids for ids, _ in run(sampler, 100)] == real(model, 100, prime, num_samples=2)
+
+
+def test_a_real_models_losses_are_those_of_its_evaluation(model):
+    from charrnn.model import Workspace
+
+    sampler = Sampler(model, Settings(0.5), seed=9)
+    sampler.prime([4])
+    blocks = list(sampler.generate(100, with_losses=True))
+    ids = np.concatenate([[4], *(block.ids[0] for block in blocks)]).astype(np.int32)[:, None]
+    workspace = Workspace(model, 1, 100, training=False)
+    workspace.reset_carry()
+    expected = workspace.losses(ids[:-1], ids[1:]).sum()
+    assert sum(block.loss_nats[0] for block in blocks) == pytest.approx(expected, rel=1e-5)  # float32 logits

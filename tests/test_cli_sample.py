@@ -1,0 +1,502 @@
+"""charrnn sample: what reaches stdout, what reaches stderr, and what is refused.
+
+A scripted model, which can write only one given text, shows the handling of text; the tests at the end run the whole
+command on a real tiny checkpoint.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import charrnn
+from charrnn.cli.sample import Output, Samples, _settings, command, neutralise, start_ids
+from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
+from charrnn.sampler import Sampler, Settings
+from charrnn.vocabulary import Vocabulary
+
+BYTES = Vocabulary("bytes", tuple(range(256)))
+
+
+def chars(text):
+    return Vocabulary("chars", tuple(sorted(set(text))))
+
+
+def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=Settings(), seed=7):
+    """Return Samples whose model can only write `texts` (ids), one a stream."""
+    length = length or max(map(len, texts))
+
+    class ScriptedWorkspace:
+        def __init__(self, model, batch_size, seq_length, training):
+            self.batch_size, self.position = batch_size, 0
+
+        def reset_carry(self):
+            pass
+
+        def get_carry(self):
+            return {}
+
+        def set_carry(self, carry):
+            pass
+
+        def logits(self, x):
+            logits = np.full((len(x), self.batch_size, vocabulary.size), -1e4)
+            if self.batch_size == len(texts):
+                for j, text in enumerate(texts):
+                    logits[:, j, text[self.position % len(text)]] = 0
+                self.position += 1
+            return logits
+
+    model = SimpleNamespace(config=SimpleNamespace(vocab_size=vocabulary.size))
+    sampler = Sampler(model, settings, seed=seed, num_samples=len(texts), make_workspace=ScriptedWorkspace)
+    sampler.prime(prime if len(prime) else [0])
+    return Samples(sampler, vocabulary, prime, length, list(stop), seed, "run/best.safetensors")
+
+
+class Stream:
+    """A stand-in for sys.stdout that keeps each write apart."""
+
+    def __init__(self, terminal=False, encoding="utf-8", error=None):
+        self.terminal, self.encoding, self.error = terminal, encoding, error
+        self.writes = []
+        self.buffer = self
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, data):
+        if self.error:
+            raise self.error
+        self.writes.append(bytes(data))
+
+    def flush(self):
+        pass
+
+    @property
+    def data(self):
+        return b"".join(self.writes)
+
+
+def written(samples, terminal=False, hide_prime=False):
+    stream = Stream(terminal)
+    samples.write_text(Output(stream), hide_prime)
+    return stream.data.decode("utf-8")
+
+
+def objects(samples):
+    stream = Stream()
+    samples.write_json(Output(stream))
+    return [json.loads(line) for line in stream.data.decode().splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def a_terminal_with_colours(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+# ---- text -------------------------------------------------------------------------------------------------------
+
+
+def test_one_sample_goes_to_a_pipe_with_the_prime_before_it_and_nothing_added():
+    vocabulary = chars("abcdef\n")
+    assert written(samples_of(vocabulary, [vocabulary.encode("def")], vocabulary.encode("abc"))) == "abcdef"
+    assert written(samples_of(vocabulary, [vocabulary.encode("def\n")])) == "def\n"
+
+
+def test_the_length_counts_new_characters_only():
+    vocabulary = chars("abc")
+    samples = samples_of(vocabulary, [vocabulary.encode("c")], vocabulary.encode("ab" * 50), length=130)
+    assert written(samples) == "ab" * 50 + "c" * 130
+
+
+def test_hide_prime_writes_the_new_characters_only():
+    vocabulary = chars("abcdef")
+    samples = samples_of(vocabulary, [vocabulary.encode("def")], vocabulary.encode("abc"))
+    assert written(samples, hide_prime=True) == "def"
+
+
+def test_a_terminal_gets_a_dim_prime_and_a_newline_at_the_end():
+    vocabulary = chars("abcdef\n")
+    samples = samples_of(vocabulary, [vocabulary.encode("def")], vocabulary.encode("abc"))
+    assert written(samples, terminal=True) == "\x1b[2mabc\x1b[0mdef\n"
+    samples = samples_of(vocabulary, [vocabulary.encode("def\n")], vocabulary.encode("abc"))
+    assert written(samples, terminal=True) == "\x1b[2mabc\x1b[0mdef\n"
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_without_colours_gets_no_escape_sequence(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    vocabulary = chars("abcdef")
+    samples = samples_of(vocabulary, [vocabulary.encode("def")], vocabulary.encode("abc"))
+    assert written(samples, terminal=True) == "abcdef\n"
+
+
+def test_the_text_is_written_as_it_is_made():
+    vocabulary = chars("ab")
+    stream = Stream()
+    samples_of(vocabulary, [vocabulary.encode("ab")], length=1000).write_text(Output(stream), False)
+    assert stream.data == b"ab" * 500
+    assert max(map(len, stream.writes)) <= 64
+
+
+def test_line_ends_stay_as_they_are_in_a_pipe():
+    vocabulary = chars("ab\r\n")
+    assert written(samples_of(vocabulary, [vocabulary.encode("a\r\nb\r\n")])) == "a\r\nb\r\n"
+
+
+def test_several_samples_come_in_order_each_after_a_line_of_its_own():
+    vocabulary = chars("abc")
+    samples = samples_of(vocabulary, [[0] * 3, [1] * 3], vocabulary.encode("c"))
+    assert written(samples) == "==> sample 1 of 2 <==\ncaaa\n\n==> sample 2 of 2 <==\ncbbb\n"
+
+
+def test_samples_that_stop_early_or_late_keep_their_order_and_their_text():
+    vocabulary = chars("abc|")
+    encode = vocabulary.encode
+    texts = [encode("a" * 150 + "|"), encode("b|" * 100), encode("c" * 70 + "|")]
+    output = written(samples_of(vocabulary, texts, length=200, stop=[encode("|")]))
+    assert re.findall(r"==> sample (\d) of 3 <==\n([abc]*)\n", output) == [("1", "a" * 150), ("2", "b"), ("3", "c" * 70)]
+
+
+# ---- bytes ------------------------------------------------------------------------------------------------------
+
+
+def as_ids(data):
+    return list(data)
+
+
+@pytest.mark.parametrize("length", range(1, 11))
+def test_a_character_cut_by_the_length_is_never_half_printed(length):
+    whole = "aé€😀".encode()
+    text = written(samples_of(BYTES, [as_ids(whole)], length=length))
+    assert text == whole[:length].decode("utf-8", "replace")
+
+
+def test_a_character_that_spans_blocks_comes_out_whole():
+    data = ("x" * 63 + "😀" + "y" * 59 + "€").encode()
+    assert written(samples_of(BYTES, [as_ids(data)])) == data.decode()
+
+
+def test_bytes_that_are_no_characters_are_replaced():
+    text = written(samples_of(BYTES, [[0x61, 0xFF, 0x80, 0x62, 0xC3, 0x62]]))
+    assert text == b"a\xff\x80b\xc3b".decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("cut", range(1, 4))
+def test_a_character_begun_by_the_prime_is_completed_by_the_model(cut):
+    data = "é😀".encode()
+    prime, rest = data[: 2 + cut], data[2 + cut :]
+    for hide_prime, expected in ((False, "é😀!"), (True, "😀!")):
+        samples = samples_of(BYTES, [as_ids(rest + b"!")], as_ids(prime))
+        assert written(samples, hide_prime=hide_prime) == expected
+
+
+def test_a_stop_in_bytes_may_be_a_character_of_several():
+    samples = samples_of(BYTES, [as_ids("añ€z".encode())], stop=[as_ids("€".encode())])
+    assert written(samples) == "añ"
+
+
+# ---- control characters -----------------------------------------------------------------------------------------
+
+
+def test_control_characters_are_made_visible_but_for_newline_and_tab():
+    assert neutralise("a\tb\nc") == "a\tb\nc"
+    assert neutralise("\x1b[31mred\x07\r\x7f\x9b2J\u202e") == "␛[31mred␇␍␡\\x9b2J\\u202e"
+    assert neutralise("é€😀ש") == "é€😀ש"
+
+
+def test_nothing_that_a_terminal_obeys_survives():
+    every = "".join(map(chr, range(0x3000)))
+    left = neutralise(every)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", left)
+    assert all(c in left for c in every if c.isprintable())
+
+
+def test_escape_sequences_reach_a_pipe_raw_and_a_terminal_neutralised():
+    text = "\x1b]0;title\x07\x1b[2J"
+    vocabulary = chars(text)
+    samples = lambda: samples_of(vocabulary, [vocabulary.encode(text)], vocabulary.encode("\x1b["))  # noqa: E731
+    assert written(samples()) == "\x1b[" + text
+    assert written(samples(), terminal=True) == "\x1b[2m␛[\x1b[0m␛]0;title␇␛[2J\n"
+
+
+def test_a_terminal_that_cannot_show_a_character_gets_its_escape():
+    stream = Stream(terminal=True, encoding="ascii")
+    Output(stream).write("é\x1b")
+    assert stream.data == b"\\xe9\\u241b"
+
+
+def test_a_full_disk_behind_stdout_is_one_clear_error():
+    output = Output(Stream(error=OSError(28, "No space left on device")))
+    with pytest.raises(StorageError, match="cannot write the sample to stdout: no space left"):
+        output.write("a")
+
+
+# ---- JSON -------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_one_object_a_sample_with_what_is_needed_to_have_it_again():
+    vocabulary = chars("abc|")
+    encode = vocabulary.encode
+    samples = samples_of(vocabulary, [encode("ab|"), encode("bb")], encode("c"), length=90, stop=[encode("|")],
+                         settings=Settings(0.5, top_k=3))  # fmt: skip
+    first, second = objects(samples)
+    assert first == {
+        "sample": 0, "prime": "c", "text": "ab", "stop_reason": "stop", "characters_drawn": 3, "loss_nats": 0.0,
+        "seed": 7, "temperature": 0.5, "top_k": 3, "top_p": 1.0, "min_p": 0.0, "checkpoint": "run/best.safetensors",
+    }  # fmt: skip
+    assert (second["sample"], second["text"], second["stop_reason"]) == (1, "b" * 90, "length")
+
+
+def test_json_comes_in_order_also_when_a_later_sample_ends_first():
+    texts = [[0] * 200, [1, 2], [0, 0, 2]]
+    samples = samples_of(chars("abc"), texts, length=200, stop=[[2]])
+    assert [(o["sample"], len(o["text"])) for o in objects(samples)] == [(0, 200), (1, 1), (2, 2)]
+
+
+def test_json_holds_control_characters_escaped():
+    samples = samples_of(chars("\x1b\x9b\n"), [[0, 1, 2]])
+    stream = Stream()
+    samples.write_json(Output(stream))
+    assert re.fullmatch(rb"[\x20-\x7e]*\n", stream.data)
+
+
+# ---- options ----------------------------------------------------------------------------------------------------
+
+
+def refusal(*args, **kwargs):
+    result = CliRunner().invoke(command, args, **kwargs)
+    assert isinstance(result.exception, CharRNNError), result.output
+    assert result.stdout == "" and "\n" not in str(result.exception)
+    return result.exception
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--temperature", "-0.5"], ["temperature", "-0.5"]),
+        (["--temperature", "nan"], ["temperature", "nan"]),
+        (["--top-k", "0"], ["top-k", "0"]),
+        (["--top-p", "0"], ["top-p", "0"]),
+        (["--top-p", "1.5"], ["top-p", "1.5"]),
+        (["--min-p", "2"], ["min-p", "2"]),
+        (["--length", "0"], ["--length", "0"]),
+        (["--num-samples", "0"], ["--num-samples", "0"]),
+        (["--num-samples", "9" * 30], ["--num-samples", "100,000", "9" * 30]),
+        (["--seed", "-1"], ["--seed", "-1"]),
+        (["--threads", "0"], ["--threads", "0"]),
+        (["--stop", ""], ["--stop", "at least one character"]),
+        (["--greedy", "--temperature", "0.8"], ["--greedy", "--temperature 0.8"]),
+        (["--greedy", "--top-k", "5"], ["--greedy", "--top-k 5"]),
+        (["--temperature", "0", "--top-p", "0.5"], ["--temperature 0", "--top-p 0.5"]),
+        (["--prime", "a", "--prime-file", "b"], ["--prime and --prime-file"]),
+    ],
+)
+def test_a_nonsense_or_contradictory_option_is_refused_in_one_sentence(args, words):
+    error = refusal(*args)
+    assert isinstance(error, ConfigError)
+    assert all(word in str(error) for word in words), error
+
+
+def test_greedy_and_temperature_zero_are_the_same_and_agree():
+    greedy = Settings(temperature=0)
+    assert _settings(1.0, None, 1.0, 0.0, True, {"greedy"}) == greedy
+    assert _settings(0.0, None, 1.0, 0.0, True, {"greedy", "temperature"}) == greedy
+    assert _settings(0.0, None, 1.0, 0.0, False, {"temperature"}) == greedy
+
+
+def test_a_prime_file_that_cannot_be_read_is_named(tmp_path):
+    error = refusal("--prime-file", str(tmp_path / "none.txt"))
+    assert isinstance(error, CorpusError) and "none.txt" in str(error)
+
+
+def test_an_unprimed_text_starts_after_a_newline_where_there_is_one():
+    vocabulary = chars("ab\n")
+    assert vocabulary.decode(start_ids(vocabulary)) == "\n"
+    assert len(start_ids(chars("ab"))) == 0
+
+
+def test_the_help_names_every_default_and_an_example():
+    output = CliRunner().invoke(command, ["--help"], prog_name="charrnn sample").output
+    for words in ("Example: charrnn sample", "default: 1000", "default: 1.0", "not counted"):
+        assert words in output
+
+
+# ---- the whole command on a real checkpoint ---------------------------------------------------------------------
+
+TEXT = "\x1b\n abcdefghijklmnopqrstuvwxyzé"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with two runs under checkpoints/: old, of bytes, and new, of characters."""
+    from charrnn.checkpoint import Checkpoint, save_checkpoint
+    from charrnn.model import Model, ModelConfig
+
+    folder = tmp_path_factory.mktemp("sample")
+    for name, vocabulary in (("old", BYTES), ("new", chars(TEXT))):
+        (folder / "checkpoints" / name).mkdir(parents=True)
+        config = ModelConfig("lstm", vocab_size=vocabulary.size, hidden_size=5, num_layers=2)
+        parameters = Model.initialise(config, seed=1).get_parameters()
+        path = folder / "checkpoints" / name / "best.safetensors"
+        save_checkpoint(path, Checkpoint(config.to_dict(), vocabulary, parameters, {}, {}, {}))
+    os.utime(folder / "checkpoints" / "old" / "best.safetensors", (1, 1))
+    return folder
+
+
+@pytest.fixture
+def invoke(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return lambda *args, **kwargs: CliRunner().invoke(command, [*map(str, args)], **kwargs)
+
+
+def test_without_a_checkpoint_the_newest_run_is_taken_and_named_on_stderr(invoke):
+    result = invoke("--length", 20, "--seed", 1)
+    assert result.exit_code == 0
+    assert "checkpoint checkpoints/new/best.safetensors" in result.stderr
+    assert len(result.stdout) == 20 and set(result.stdout) <= set(TEXT)
+
+
+def test_a_file_and_its_run_folder_are_the_same_checkpoint(invoke):
+    file = invoke("checkpoints/new/best.safetensors", "--length", 20, "--seed", 1)
+    folder = invoke("checkpoints/new", "--length", 20, "--seed", 1)
+    assert file.stdout == folder.stdout == invoke("--length", 20, "--seed", 1).stdout
+    assert "checkpoint" not in file.stderr and "checkpoints/new/best.safetensors" in folder.stderr
+
+
+def test_the_seed_that_was_drawn_is_named_and_gives_the_text_again(invoke):
+    first = invoke("--length", 200)
+    seed = re.search(r"--seed (\d+)", first.stderr)[1]
+    assert invoke("--length", 200, "--seed", seed).stdout_bytes == first.stdout_bytes
+    assert invoke("--length", 200).stdout_bytes != first.stdout_bytes
+    assert "seed" not in invoke("--length", 5, "--seed", 3).stderr
+    assert "seed" not in invoke("--length", 5, "--greedy").stderr
+
+
+def test_threads_do_not_change_the_text(invoke):
+    from charrnn.kernels.threads import num_threads, set_num_threads
+
+    before = num_threads()
+    try:
+        texts = {invoke("--length", 100, "--seed", 1, "--num-samples", 3, "--threads", n).stdout_bytes for n in (1, 2)}
+    finally:
+        set_num_threads(before)
+    assert len(texts) == 1
+
+
+def test_the_prime_comes_from_the_argument_a_file_or_stdin(invoke, tmp_path):
+    (tmp_path / "prime.txt").write_bytes(b"\xef\xbb\xbfone two\n")
+    by_argument = invoke("--length", 50, "--seed", 1, "--prime", "one two\n").stdout
+    assert by_argument.startswith("one two\n") and len(by_argument) == 58
+    assert invoke("--length", 50, "--seed", 1, "--prime-file", tmp_path / "prime.txt").stdout == by_argument
+    assert invoke("--length", 50, "--seed", 1, "--prime-file", "-", input="one two\n").stdout == by_argument
+    hidden = invoke("--length", 50, "--seed", 1, "--prime", "one two\n", "--hide-prime").stdout
+    assert hidden == by_argument.removeprefix("one two\n")
+
+
+def test_an_empty_prime_is_no_prime(invoke):
+    assert invoke("--length", 50, "--seed", 1, "--prime", "").stdout == invoke("--length", 50, "--seed", 1).stdout
+
+
+@pytest.mark.parametrize("option", ["--prime", "--stop"])
+def test_an_unknown_character_is_named_with_its_offset_and_remedy(invoke, option):
+    error = invoke(option, "café Ü", "--length", 5).exception
+    assert isinstance(error, VocabularyError)
+    assert str(error).startswith(f"{option}: character 'Ü' at offset 5")
+
+
+def test_a_prime_file_that_is_not_utf8_is_named_with_its_offset(invoke, tmp_path):
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    error = invoke("--prime-file", tmp_path / "latin.txt", "--length", 5).exception
+    assert isinstance(error, VocabularyError) and "0xe9 at offset 3" in str(error)
+
+
+def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invoke, tmp_path):
+    (tmp_path / "any.bin").write_bytes(b"\xff\xe2\x82")
+    result = invoke("checkpoints/old", "--prime-file", tmp_path / "any.bin", "--length", 500, "--seed", 1)
+    assert result.exit_code == 0
+    assert result.stdout_bytes.decode("utf-8").startswith("\ufffd")
+
+
+def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
+    from charrnn.checkpoint import load_checkpoint
+    from charrnn.model import Model, ModelConfig, Workspace
+
+    result = invoke("--json", "--length", 80, "--seed", 1, "--num-samples", 2, "--temperature", 0.7, "--prime", "ab")
+    plain = invoke("--length", 80, "--seed", 1, "--temperature", 0.7, "--prime", "ab", "--hide-prime")
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [r["sample"] for r in records] == [0, 1]
+    assert records[0]["text"] == plain.stdout and records[0]["checkpoint"] == "checkpoints/new/best.safetensors"
+
+    checkpoint = load_checkpoint(folder / "checkpoints" / "new" / "best.safetensors")
+    model = Model(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
+    model.set_parameters(checkpoint.parameters)
+    for record in records:
+        ids = checkpoint.vocabulary.encode("ab" + record["text"]).astype(np.int32)[:, None]
+        workspace = Workspace(model, 1, len(ids), training=False)
+        workspace.reset_carry()
+        assert record["loss_nats"] == pytest.approx(workspace.losses(ids[:-1], ids[1:])[1:].mean(), rel=1e-5)
+
+
+def test_greedy_ignores_the_seed_and_says_that_its_samples_are_alike(invoke):
+    result = invoke("--greedy", "--length", 30, "--num-samples", 2)
+    first, second = re.findall(r"<==\n(.*?)\n(?:\n==>|$)", result.stdout + "\n", re.DOTALL)
+    assert first.rstrip("\n") == second.rstrip("\n") and "alike" in result.stderr
+    assert invoke("--temperature", 0, "--length", 30, "--seed", 5).stdout == invoke("--greedy", "--length", 30).stdout
+
+
+def test_more_threads_than_there_are_is_refused(invoke):
+    assert isinstance(invoke("--threads", 10_000, "--length", 5).exception, ConfigError)
+
+
+def start(folder, *args, **kwargs):
+    code = "from charrnn.cli.sample import command; command(prog_name='charrnn sample')"
+    env = {**os.environ, "PYTHONPATH": str(Path(charrnn.__file__).parents[1])}
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=folder, env=env, **kwargs)
+
+
+def test_a_reader_that_has_enough_ends_the_command_without_a_traceback(folder):
+    process = start(folder, "--length", 10**7, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert len(process.stdout.read(100)) == 100
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(10) == 1
+    assert "Traceback" not in errors and "BrokenPipe" not in errors
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_a_terminal_sees_the_text_as_it_is_made_and_ctrl_c_leaves_it_clean(folder):
+    main, other = os.openpty()
+    process = start(folder, "--length", 10**7, "--prime", "\x1bab", stdin=other, stdout=other, stderr=subprocess.PIPE)
+    os.close(other)
+    seen = b""
+    while len(seen) < 2000:
+        seen += os.read(main, 4096)
+    process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(main, 65536)
+        except OSError:  # Linux: the other end is closed
+            piece = b""
+        if not piece:
+            break
+        seen += piece
+    os.close(main)
+    errors = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(10) == 130
+    assert "Traceback" not in errors
+    assert seen.startswith("\x1b[2m␛ab\x1b[0m".encode())
+    assert seen.count(b"\x1b") == 2 and seen.endswith(b"\r\n")
