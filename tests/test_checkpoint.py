@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -517,3 +518,50 @@ def test_nothing_named_takes_the_newest_run(tmp_path, monkeypatch):
     assert find_checkpoint() == find_checkpoint(None) == newest_run() / "last.safetensors"
     with pytest.raises(CheckpointError, match="name one of the runs in it, such as .*a"):
         find_checkpoint("checkpoints")
+
+
+# ---------------------------------------------------------------------------------------------------- docs/CHECKPOINT.md
+
+
+def programs():
+    """The namespaces of the programs in docs/CHECKPOINT.md: the reader, the way into PyTorch."""
+    text = (Path(__file__).parent.parent / "docs" / "CHECKPOINT.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_documented_reader_reads(tmp_path):
+    namespace = {}
+    exec(programs()[0], namespace)
+    saved = make("gru", "float64", H, tied=True)
+    save_checkpoint(tmp_path / "a.safetensors", saved)
+    metadata, arrays = namespace["read"](tmp_path / "a.safetensors")
+    assert metadata == read_metadata(tmp_path / "a.safetensors")
+    for prefix, part in (("param/", saved.parameters), ("optim/", saved.optimizer), ("carry/", saved.carry)):
+        found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        assert_same_arrays(found, part)
+
+
+def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    from charrnn.model import Model, ModelConfig, Workspace
+
+    namespace = {}
+    exec(programs()[1], namespace)
+    ids = np.random.default_rng(0).integers(0, V, (6, B))
+    for cell in ("rnn", "gru", "lstm"):
+        for embedding_size, tied in ((0, False), (E, False), (H, True)):
+            # Both biases are random: charrnn sums them, PyTorch adds them.
+            saved = make(cell, "float64", embedding_size, tied)
+            save_checkpoint(tmp_path / "a.safetensors", saved)
+            net, _ = namespace["load_into_torch"](tmp_path / "a.safetensors")
+            carry = {name: torch.from_numpy(array) for name, array in saved.carry.items()}
+            carry = (carry["h"], carry["c"]) if cell == "lstm" else carry["h"]
+            expected = namespace["logits"](net, torch.from_numpy(ids), carry)[0].detach().numpy()
+
+            model = Model(ModelConfig(vocab_size=V, **saved.model))
+            model.set_parameters(load_checkpoint(tmp_path / "a.safetensors").parameters)
+            workspace = Workspace(model, B, 6, training=False)
+            workspace.set_carry(saved.carry)
+            # Sums of a few tens of products of order 1, in float64.
+            np.testing.assert_allclose(workspace.logits(ids.astype(np.int32)), expected, rtol=0, atol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from charrnn.checkpoint import Checkpoint, parameter_shapes, read_metadata, save_checkpoint
-from charrnn.cli.info import command, duration, loss_text, printable
+from charrnn.cli.info import command, duration, loss_text, num_trained, printable
 from charrnn.errors import CheckpointError
 from charrnn.vocabulary import Vocabulary
 
@@ -54,7 +54,7 @@ def test_a_checkpoint_is_told_in_full(tmp_path):
         "  \\n \\x20 \\\\ a é \\u0301 \U0001f600",
         "  rnn.weight_hh_l1   75  15 x 5",
         "  embedding.weight   35  7 x 5",
-        "  total             402",
+        "  total             382  trained; a gate's two biases are one",
         "  steps                 1,000",
         "  time                  2 min 05 s",
         "  best validation loss  1.6168 nats = 2.3325 bits a character, perplexity 5.037, at step 1,000",
@@ -90,7 +90,7 @@ def test_json_is_the_metadata_with_the_file_and_its_parameters(tmp_path):
     data = json.loads(info(path, "--json").stdout)
     assert data.pop("file") == str(path)
     assert data.pop("parameters") == {
-        "total": 402,
+        "total": 382,
         "shapes": {name: list(shape) for name, shape in parameter_shapes(data["model"], 7).items()},
     }
     assert data == read_metadata(path)
@@ -151,6 +151,18 @@ def test_odd_numbers_in_the_history_are_left_out(tmp_path):
 def test_a_checkpoint_with_no_history_has_no_plot(tmp_path):
     output = info(save(tmp_path / "a.safetensors", {})).stdout
     assert "Loss" not in output and "training  " not in output
+
+
+def test_the_total_is_the_models():
+    model = pytest.importorskip("charrnn.model")
+    for cell in ("rnn", "gru", "lstm"):
+        for embedding_size, tied in ((0, False), (4, False), (5, True)):
+            settings = {
+                "cell": cell, "hidden_size": 5, "num_layers": 2, "embedding_size": embedding_size, "tied": tied,
+                "dtype": "float32",
+            }
+            whole = model.Model(model.ModelConfig(vocab_size=7, **settings))
+            assert num_trained(settings, parameter_shapes(settings, 7)) == whole.num_parameters
 
 
 def test_units_of_loss_and_time():

@@ -47,7 +47,7 @@ def _print_json(path, metadata, shapes):
     import json
 
     tensors = {name: list(shape) for name, shape in shapes.items()}
-    parameters = {"total": sum(map(math.prod, shapes.values())), "shapes": tensors}
+    parameters = {"total": num_trained(metadata["model"], shapes), "shapes": tensors}
     click.echo(json.dumps({"file": str(path), **metadata, "parameters": parameters}, indent=2))
 
 
@@ -78,11 +78,12 @@ def _print_text(path, metadata, shapes):
         console.print(Text(f"  {line}"))
     heading("Parameters")
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    digits = len(f"{sum(sizes.values()):,}")
+    total = f"{num_trained(metadata['model'], shapes):,}"
+    digits = max(len(total), *(len(f"{size:,}") for size in sizes.values()))
     longest = max(map(len, shapes))
     for name, shape in shapes.items():
         console.print(Text(f"  {name:<{longest}}  {sizes[name]:>{digits},}  {' x '.join(map(str, shape))}"))
-    console.print(Text(f"  {'total':<{longest}}  {sum(sizes.values()):>{digits},}"))
+    console.print(Text(f"  {'total':<{longest}}  {total:>{digits}}  trained; a gate's two biases are one"))
 
     training = metadata["training"]
     heading("Training")
@@ -119,6 +120,12 @@ def _print_history(console, heading, history, width):
         if curves[index]
     ]
     console.print(Text.assemble(*legend))
+
+
+def num_trained(model, shapes):
+    """Count the numbers that are trained: of a gate's two biases only the sum acts, but in gru's gate n."""
+    beside = model["num_layers"] * model["hidden_size"] * {"rnn": 1, "gru": 2, "lstm": 4}[model["cell"]]
+    return sum(map(math.prod, shapes.values())) - beside
 
 
 def _model_rows(model):

@@ -1,0 +1,1 @@
+"""Values to terminal text: pure functions that know neither files nor models."""
