@@ -1,0 +1,128 @@
+"""How well a model predicts a text: mean loss in nats a character, bits per character, perplexity.
+
+Two passes over a range of ids. `evaluate_stream` is the plain definition, one stream from end to end. `evaluate_split`
+gives the same figure to 0.001 nats, faster: a few parallel streams, each warmed up on the characters before it. Both are
+deterministic. This module knows models and ids, not texts, files or clocks.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import CorpusError
+from charrnn.model import Workspace
+
+# A stream joins the text in its middle with an empty carry; after this many characters its predictions are those of a
+# stream that came all the way. A stream must be a few times longer, or the warm-up costs more than the streams gain.
+WARM_UP = 256
+SHORTEST_STREAM = 1024
+MOST_STREAMS = 64
+
+# Characters in a chunk. Small for many streams, to hold memory down; the carry makes the result independent of it.
+SPLIT_CHUNK = 32
+STREAM_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy over a number of characters."""
+
+    loss_nats: float
+    characters: int
+
+    @property
+    def loss_bpc(self):
+        """Bits per character."""
+        return self.loss_nats / math.log(2)
+
+    @property
+    def perplexity(self):
+        return math.exp(self.loss_nats) if self.loss_nats < 700 else math.inf
+
+    def to_dict(self):
+        return {"loss_nats": self.loss_nats, "loss_bpc": self.loss_bpc, "perplexity": self.perplexity,
+                "characters": self.characters}
+
+
+def count_streams(characters):
+    """Number of parallel streams for a split of this length: a power of two, a function of nothing else."""
+    streams = 1
+    while streams < MOST_STREAMS and characters // (2 * streams) >= SHORTEST_STREAM:
+        streams *= 2
+    return streams
+
+
+def split_workspace(model, characters):
+    """Make the workspace that `evaluate_split` wants for a split of this length, to be used again and again."""
+    return Workspace(model, count_streams(characters), SPLIT_CHUNK, training=False)
+
+
+def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
+    """Evaluate ids[start:stop] in a few parallel streams.
+
+    ids          ndarray (N,), any integer type; the characters before `start` are read to warm up, and not counted
+    workspace    from `split_workspace(model, stop - start)`; made here when None
+    interrupted  called before every chunk; the pass is given up, and None returned, when it says True
+
+    The first character is predicted from those before it; the first of the whole text is not predicted at all.
+    Sums are float64 in a fixed order: the same parameters give the same bits.
+    """
+    if workspace is None:
+        workspace = split_workspace(model, stop - start)
+    return _evaluate(workspace, ids, start, stop, count_streams(stop - start), SPLIT_CHUNK, interrupted)
+
+
+def evaluate_stream(model, ids, start=0, stop=None, workspace=None, interrupted=None):
+    """Evaluate ids[start:stop] as one stream, its carry kept from end to end. Arguments as in `evaluate_split`."""
+    stop = len(ids) if stop is None else stop
+    if workspace is None:
+        workspace = Workspace(model, 1, STREAM_CHUNK, training=False)
+    return _evaluate(workspace, ids, start, stop, 1, STREAM_CHUNK, interrupted)
+
+
+def _evaluate(workspace, ids, start, stop, streams, chunk, interrupted):
+    first = max(start, 1)
+    characters = stop - first
+    if characters < 1:
+        raise CorpusError(f"an evaluation needs a character to predict and one before it, got {max(0, stop - start)} characters")
+    # Stream s predicts the characters bounds[s] .. bounds[s + 1] - 1, each from the character before it.
+    bounds = np.array([first + characters * s // streams for s in range(streams + 1)])
+    lengths = np.diff(bounds)
+    before = bounds[:-1] - 1
+    workspace.reset_carry()
+
+    # Only stream 0 can stand so near the text's beginning that it has less than WARM_UP characters before it. It then
+    # runs along on a character of no meaning, and starts from an empty carry where its own warm-up begins.
+    own = min(WARM_UP, int(before[0]))
+    others = WARM_UP if streams > 1 else own
+    if own < others:
+        for _ in _losses(workspace, ids, before, -others, -own, chunk, interrupted):
+            pass
+        carry = workspace.get_carry()
+        for state in carry.values():
+            state[:, 0] = 0
+        workspace.set_carry(carry)
+    for _ in _losses(workspace, ids, before, -own, 0, chunk, interrupted):
+        pass
+
+    total, rows = 0.0, 0
+    longest = int(lengths.max())
+    for losses in _losses(workspace, ids, before, 0, longest, chunk, interrupted):
+        rows += len(losses)
+        if rows == longest:  # lengths differ by one at most: some streams end before the last row
+            losses[-1, lengths < longest] = 0.0
+        total += float(losses.sum())
+    if rows < longest:
+        return None
+    return Evaluation(total / characters, characters)
+
+
+def _losses(workspace, ids, before, begin, end, chunk, interrupted):
+    """Run steps begin .. end-1 of every stream, counted from its first scored one; yield losses (T, S), float64, a chunk."""
+    for t in range(begin, end, chunk):
+        if interrupted is not None and interrupted():
+            return
+        at = np.arange(t, min(t + chunk, end))[:, None] + before[None, :]
+        window = ids[np.clip(np.vstack([at, at[-1:] + 1]), 0, len(ids) - 1)].astype(np.int32)
+        yield workspace.losses(window[:-1], window[1:])
