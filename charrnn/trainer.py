@@ -1,0 +1,855 @@
+"""Train a model by truncated backpropagation through time; validate, save, resume.
+
+    plan = plan_run(config, corpus)                         every check that can be made before anything is written
+    with RunFolder.create("run") as folder:
+        for record in Trainer(plan, corpus, folder).run():  Preflight, then Step, Evaluated, Sampled, Saved, Notice, Finished
+            ...
+
+Yields records and prints nothing; knows neither terminal nor signals, `stop` may be called from a handler.
+
+What an exact resume rests on: everything that bears on a result is in the checkpoint (parameters, optimiser state and
+step count, carry, cursor, schedule position, best so far), or is a function of the seed and the step (dropout masks).
+The clock decides about results only under --minutes; otherwise only about when to save and to show a sample.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import charrnn
+from charrnn.checkpoint import Checkpoint, load_checkpoint
+from charrnn.errors import ConfigError, CorpusError, DivergenceError, VocabularyError
+from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
+from charrnn.kernels import num_threads
+from charrnn.model import Dropout, Model, ModelConfig, Workspace
+from charrnn.optim import Optimizer
+from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, resume_config
+from charrnn.sampler import Sampler, Settings
+from charrnn.streams import Streams, fit_streams
+
+SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
+MOST_EVALUATIONS = 50
+EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
+FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
+LOG_RECORDS = 1000  # about so many in a run, by the default interval
+HISTORY_RECORDS = 512  # at most, in a checkpoint
+SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
+SAMPLE_TEMPERATURE = 0.8
+
+# --minutes: no pass over the validation split may take more than this share of the time.
+LONGEST_VALIDATION = 0.1
+
+
+# ---------------------------------------------------------------------------------------------------------- records
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is about to happen, known before the first step."""
+
+    characters: int
+    vocab_size: int
+    train_characters: int
+    val_characters: int
+    test_characters: int
+    parameters: int
+    memory_bytes: int
+    threads: int
+    batch_size: int
+    seq_length: int
+    steps_per_epoch: int
+    step: int  # where the run stands: 0, or more when it is resumed
+    total_steps: int | None  # None under --minutes
+    step_s: float  # measured
+    duration_s: float  # of what is left to do, estimated
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser update."""
+
+    step: int
+    total_steps: int | None
+    epoch: float
+    train_loss_nats: float  # of this step's chunk
+    smoothed_loss_nats: float
+    grad_norm: float  # before clipping
+    learning_rate: float
+    chars_per_s: float
+    elapsed_s: float
+    progress: float
+    remaining_s: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    step: int
+    epoch: float
+    evaluation: Evaluation
+    is_best: bool
+    took_s: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    step: int
+    path: Path
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a run: done, or stopped on request, when `resumable` says that --resume goes on."""
+
+    step: int
+    epoch: float
+    elapsed_s: float
+    resumable: bool
+    smoothed_loss_nats: float | None
+    best_loss_nats: float | None
+    best_step: int | None
+    test: Evaluation | None  # of the best checkpoint
+    folder: Path
+    checkpoint: Path  # the one to use: best, or last where nothing was validated
+
+
+# ------------------------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run in every detail that options and text decide."""
+
+    config: TrainingConfig
+    model_config: ModelConfig
+    splits: object
+    steps_per_epoch: int
+    total_steps: int | None
+    notes: tuple = ()
+    resume: Checkpoint | None = None
+    initial: Checkpoint | None = None
+
+
+def plan_run(config, corpus, initial=None):
+    """Plan a new run.
+
+    initial : Checkpoint to take the weights from, or None. Its model must be the config's: see `config_like`.
+
+    Raises ConfigError, CorpusError where options and text do not fit. Writes nothing.
+    """
+    config = config.resolved()
+    splits = corpus.split(config.val_fraction, config.test_fraction)
+    config, notes = _fit(config, splits)
+    model_config = ModelConfig(config.cell, corpus.vocabulary.size, config.hidden_size, config.num_layers,
+                               config.embedding_size, config.tie_weights, config.dtype)
+    if initial is not None:
+        if initial.vocabulary.mode != corpus.vocabulary.mode:
+            raise ConfigError(
+                f"the weights to start from are of a model of {initial.vocabulary.mode}, the text is read as "
+                f"{corpus.vocabulary.mode}: add --vocab {initial.vocabulary.mode}"
+            )
+        notes += _vocabulary_notes(corpus.vocabulary, initial.vocabulary)
+    steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
+    total_steps = _total_steps(config, steps_per_epoch)
+    if splits.val[1] - splits.val[0] < 1:
+        notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
+    config = dataclasses.replace(config, **_default_intervals(config, splits, total_steps))
+    return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(notes), None, initial)
+
+
+def plan_resume(checkpoint, corpus, asked=None):
+    """Plan to go on with the run of a `last` checkpoint.
+
+    asked : {option name: value} named for the resumption; `resume_config` has the rule
+
+    Raises ConfigError where an option contradicts the run or the run has nothing left to do, CorpusError where the text
+    is not the one the run was started on.
+    """
+    training = checkpoint.training
+    config = resume_config(stored_config(training), asked or {})
+    if "step" not in training or "cursor" not in training:
+        raise ConfigError("the checkpoint holds a model but no run to go on with: start one from it by --init-from")
+    check_corpus(training, corpus)
+    splits = corpus.split(config.val_fraction, config.test_fraction)
+    steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
+    total_steps = _total_steps(config, steps_per_epoch)
+    step, kind = training["step"], config.length_kind
+    done = training.get("finished") and getattr(config, kind) == training["config"].get(kind)
+    if done or total_steps is not None and step >= total_steps and training.get("evaluated_step") == step:
+        raise ConfigError(f"the run is finished, at step {step:,}: name a longer --{kind} than "
+                          f"{getattr(config, kind):g} to extend it")
+    model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
+    return Plan(config, model_config, splits, steps_per_epoch, total_steps, (), checkpoint)
+
+
+def config_like(checkpoint, asked):
+    """Return the options of a new run from old weights: the model is the checkpoint's, the rest as asked.
+
+    asked : {option name: value}; ConfigError where it wants another model
+    """
+    model = dict(checkpoint.model)
+    options = {"cell": model["cell"], "hidden_size": model["hidden_size"], "num_layers": model["num_layers"],
+               "embedding_size": model["embedding_size"], "tie_weights": model["tied"]}
+    for name, value in options.items():
+        if name in asked and asked[name] != value:
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(
+                f"the weights to start from have {flag} {value}, {asked[name]} was asked for: leave {flag} out"
+            )
+    return TrainingConfig(**{"dtype": model["dtype"], "vocab": checkpoint.vocabulary.mode, **asked, **options})
+
+
+def stored_config(training):
+    """Return the TrainingConfig that a checkpoint's training metadata holds."""
+    options = training.get("config")
+    if not isinstance(options, dict):
+        raise ConfigError("the checkpoint holds no training options: start a new run from it by --init-from")
+    return TrainingConfig.from_dict(options)
+
+
+def check_corpus(training, corpus):
+    """Raise CorpusError unless `corpus` is the text of the run."""
+    known = training.get("corpus") or {}
+    if known.get("fingerprint") != corpus.fingerprint:
+        raise CorpusError(
+            f"the text has changed since the run was started: {known.get('characters', 0):,} characters then, "
+            f"{corpus.characters:,} now, fingerprint {str(known.get('fingerprint'))[:12]} then, "
+            f"{corpus.fingerprint[:12]} now: bring the old text back, or start a new run with --init-from"
+        )
+
+
+def describe_texts(texts, folder):
+    """Return how a checkpoint remembers its texts: as they were named, and as seen from the run folder."""
+    described = {"sources": [str(text) for text in texts]}
+    try:
+        described["sources_from_run"] = [
+            "-" if str(text) == "-" else os.path.relpath(text, folder) for text in texts
+        ]
+    except ValueError:  # another drive
+        pass
+    return described
+
+
+def find_texts(training, run):
+    """Return the texts of a run, found again as they were named or from where the run folder stands.
+
+    run : the run folder. Raises CorpusError where they are gone, or were read from stdin.
+    """
+    known = training.get("corpus") or {}
+    named = [str(text) for text in known.get("sources") or []]
+    if not named:
+        raise CorpusError("the checkpoint does not say which text it was trained on: name the TEXT")
+    if "-" in named:
+        raise CorpusError("the run read its text from stdin, which cannot be read again: name the TEXT")
+    from_run = [os.path.normpath(os.path.join(run, str(text))) for text in known.get("sources_from_run") or []]
+    for texts in (from_run, named):
+        if texts and all(os.path.exists(text) or any(c in text for c in "*?[") for text in texts):
+            return texts
+    raise CorpusError(f"the text of the run is gone: {', '.join(named)} does not exist; name the TEXT where it is now")
+
+
+def _fit(config, splits):
+    """Return the config with its batch and sequence, shrunk to the text where the user named none, and notes."""
+    characters = splits.train[1] - splits.train[0]
+    batch_size, seq_length = config.batch_size or BATCH_SIZE, config.seq_length or SEQ_LENGTH
+    fixed = config.batch_size is not None or config.seq_length is not None
+    notes = []
+    if fixed and characters > 1 and batch_size * seq_length >= characters:
+        # Of the two, only the one that was named is to be kept.
+        if config.seq_length is None:
+            seq_length = max(1, (characters - 1) // batch_size)
+            notes.append(f"the text is short: seq_length is lowered to {seq_length}")
+        elif config.batch_size is None:
+            batch_size = max(1, (characters - 1) // seq_length)
+            notes.append(f"the text is short: batch_size is lowered to {batch_size}")
+    batch_size, seq_length, more = fit_streams(characters, batch_size, seq_length, fixed)
+    return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
+
+
+def _total_steps(config, steps_per_epoch):
+    if config.minutes is not None:
+        return None
+    return config.steps if config.epochs is None else max(1, round(config.epochs * steps_per_epoch))
+
+
+def _default_intervals(config, splits, total_steps):
+    """Return the intervals, in steps, that the user did not name. Under --minutes they are the clock's, but not here:
+    a function of options and text alone, as an exact resume needs."""
+    intervals = {}
+    if total_steps is None:
+        return intervals
+    if config.log_every is None:
+        intervals["log_every"] = max(1, total_steps // LOG_RECORDS)
+    if config.eval_every is None:
+        val = splits.val[1] - splits.val[0]
+        cost = (val + WARM_UP * count_streams(val)) * FORWARD_SHARE / EVALUATION_SHARE
+        interval = max(1, math.ceil(cost / (config.batch_size * config.seq_length)))
+        count = min(MOST_EVALUATIONS, max(1, total_steps // interval))
+        intervals["eval_every"] = math.ceil(total_steps / count)
+    return intervals
+
+
+def _vocabulary_notes(new, old):
+    mapping = new.mapping_from(old)
+    added = [i for i in range(new.size) if mapping[i] < 0]
+    kept = {int(i) for i in mapping if i >= 0}
+    dropped = [i for i in range(old.size) if i not in kept]
+    notes = []
+    if added:
+        notes.append(f"{len(added)} characters are new to the weights and start untrained: {_listed(new, added)}")
+    if dropped:
+        notes.append(f"{len(dropped)} characters of the old vocabulary are not in the text and are dropped: "
+                     f"{_listed(old, dropped)}")
+    return tuple(notes)
+
+
+def _listed(vocabulary, ids, most=40):
+    text = " ".join(repr(vocabulary.decode(np.array([i], np.int32))) for i in ids[:most])
+    return text + (f" and {len(ids) - most} more" if len(ids) > most else "")
+
+
+# ---------------------------------------------------------------------------------------------------------- trainer
+
+
+class Trainer:
+    """A run in progress. `run` goes through it once; `stop` asks it to end after the step at hand, saved.
+
+    texts   what the user named, remembered in the checkpoint so that it can be found again
+    clock   seconds, monotonic
+    """
+
+    def __init__(self, plan, corpus, folder, texts=(), clock=time.perf_counter, samples=True):
+        self.plan = plan
+        self.config = plan.config
+        self.corpus = corpus
+        self.folder = folder
+        self.texts = texts
+        self.model = None
+        self.step = 0
+        self._clock = clock
+        self._samples = samples
+        self._stop = False
+
+    def stop(self):
+        """Ask the run to end: the step at hand is finished, `last` is saved, Finished says it can be resumed."""
+        self._stop = True
+
+    @property
+    def stopping(self):
+        return self._stop
+
+    def run(self):
+        """Yield the records of the run.
+
+        Raises DivergenceError when the loss, the gradient or the validation loss stops being finite: nothing of that
+        step is applied or saved, and the last good checkpoint stands.
+        """
+        for note in self.plan.notes:
+            yield Notice(note)
+        self._build()
+        if self.plan.resume is None:
+            self._save()
+        yield from self._prepare()
+        self._started = self._last_save = self._clock()
+        self._next_sample_s = self._elapsed() + 2
+        finished = False
+        while True:
+            is_best = False
+            if self._evaluation_is_due():
+                record = self._evaluate()
+                if record is not None:
+                    is_best = record.is_best
+                    yield record
+            finished = self._is_finished() and not self._evaluation_is_due()
+            self._log(finished)
+            if is_best or finished or self._stop or self._save_is_due():
+                yield self._save(is_best, finished)
+            if finished or self._stop:
+                break
+            if self._sample_is_due():
+                yield self._sample()
+            yield self._train_step()
+        yield self._finish(finished)
+
+    # ------------------------------------------------------------------------------------------------ start and end
+
+    def _build(self):
+        """Make the model, the optimiser and the streams, as new, from old weights, or as the checkpoint has them."""
+        plan, config = self.plan, self.config
+        self.vocabulary = self.corpus.vocabulary
+        self.schedule = config.make_schedule()
+        self._streams = Streams(self.corpus.ids, *plan.splits.train, config.batch_size, config.seq_length)
+        self._val = tuple(plan.splits.val)
+        self._best = None
+        self._loss_sum, self._loss_count = 0.0, 0  # exponential average, its bias not yet corrected
+        self._last = None  # log record of the last step
+        self._logged_step = 0
+        self._evaluated_step = 0
+        self._val_loss_nats = None  # of this step
+        self._elapsed_before_s = 0.0
+        self._history, self._history_stride = [], 1
+        self._started = None
+        self._rate = [0.0, 0.0]  # characters and seconds, of the recent past
+        self._saved_step = 0
+        self._save_s = 0.0
+        self._evaluation_s = 0.0
+        self._next_evaluation_s = None
+        self._next_log_s = 0.0
+
+        if plan.resume is not None:
+            self._restore(plan.resume)
+        else:
+            self.model = Model.initialise(plan.model_config, config.seed)
+            if plan.initial is not None:
+                self.model.set_parameters(map_parameters(self.model.get_parameters(), plan.initial, self.vocabulary))
+            self.optimizer = self._make_optimizer(self.model)
+            self._workspace = Workspace(self.model, config.batch_size, config.seq_length)
+        self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed) if config.dropout else None
+        self._val_workspace = split_workspace(self.model, self._val_characters) if self._val_characters else None
+        self.folder.write_config({"text": [str(text) for text in self.texts], **config.to_dict()})
+
+    def _restore(self, checkpoint):
+        training, config = checkpoint.training, self.config
+        self.vocabulary = checkpoint.vocabulary
+        self.model = Model(self.plan.model_config)
+        self.model.set_parameters(checkpoint.parameters)
+        self.optimizer = self._make_optimizer(self.model)
+        slots = {}
+        for name, array in checkpoint.optimizer.items():
+            slot, _, parameter = name.partition("/")
+            slots.setdefault(slot, {})[parameter] = array
+        if set(slots) != set(self.optimizer.state):
+            raise ConfigError(
+                f"the checkpoint's optimiser state has {', '.join(sorted(slots)) or 'nothing'}, {config.optimizer} needs "
+                f"{', '.join(sorted(self.optimizer.state)) or 'nothing'}: start a new run from it by --init-from"
+            )
+        for slot, arrays in slots.items():
+            self.optimizer.state[slot][...] = self.model.pack(arrays)
+        self.optimizer.steps = training["optimizer_steps"]
+        self._workspace = Workspace(self.model, config.batch_size, config.seq_length)
+        self._workspace.set_carry(checkpoint.carry)
+        self._streams.seek(training["cursor"])
+        self.step = training["step"]
+        self._best = training["best"]
+        self._loss_sum, self._loss_count = training["smoothing"]
+        self._last = training["last"]
+        self._logged_step = training["logged_step"]
+        self._evaluated_step = training["evaluated_step"]
+        self._elapsed_before_s = training["elapsed_s"]
+        self._history, self._history_stride = list(training["history"]), training["history_stride"]
+        self._val = tuple(training["validated"])
+        self._next_log_s = self._elapsed_before_s
+        self._saved_step = self.step
+        self.folder.trim_log(self._logged_step)
+
+    def _make_optimizer(self, model):
+        config, hyperparameters = self.config, {}
+        if config.optimizer in MOMENTUM_OPTIMIZERS:
+            hyperparameters["momentum"] = config.momentum
+        if config.optimizer in WEIGHT_DECAYS:
+            hyperparameters["weight_decay"] = config.weight_decay
+        return Optimizer(config.optimizer, model, **hyperparameters)
+
+    def _prepare(self):
+        """Compile or load every kernel and measure the speed, before the clock starts and without a trace."""
+        config = self.config
+        rng = np.random.default_rng(0)
+        carry = self._workspace.get_carry()
+
+        def chunk(workspace):
+            return rng.integers(0, self.vocabulary.size, (2, workspace.seq_length, workspace.batch_size), dtype=np.int32)
+
+        # The optimiser on a model of one unit: a step on the real one could not be taken back.
+        tiny = Model(dataclasses.replace(self.plan.model_config, vocab_size=2, hidden_size=1, num_layers=1,
+                                         embedding_size=0, tied=False))
+        tiny_workspace = Workspace(tiny, 1, 1)
+        tiny_workspace.loss_and_grads(*np.zeros((2, 1, 1), np.int32))
+        self._make_optimizer(tiny).step(tiny_workspace, 0.0, config.clip_norm, config.clip_value)
+
+        self._workspace.loss_and_grads(*chunk(self._workspace), self._dropout, self.step)
+        self._step_s = self._measure(
+            lambda: self._workspace.loss_and_grads(*chunk(self._workspace), self._dropout, self.step)
+        )
+        self._workspace.set_carry(carry)
+
+        if self._val_workspace is not None:
+            self._val_workspace.losses(*chunk(self._val_workspace))
+            chunk_s = self._measure(lambda: self._val_workspace.losses(*chunk(self._val_workspace)))
+            per_stream = self._val_characters / self._val_workspace.batch_size + WARM_UP
+            self._evaluation_s = chunk_s * per_stream / self._val_workspace.seq_length
+        if self._samples:
+            self._make_sample(1)
+        if config.minutes is not None and self.plan.resume is None:
+            yield from self._shorten_validation()
+        self._budget_s = None if config.minutes is None else config.minutes * 60
+        self._set_reserve()
+
+        if self._budget_s is None:
+            left = self.plan.total_steps - self.step
+            duration_s = left * self._step_s
+            if config.eval_every:
+                duration_s += (left // config.eval_every + 1) * self._evaluation_s
+        else:
+            duration_s = max(0.0, self._budget_s - self._elapsed_before_s)
+        train, val, test = (b - a for a, b in (self.plan.splits.train, self.plan.splits.val, self.plan.splits.test))
+        yield Preflight(
+            self.corpus.characters, self.vocabulary.size, train, val, test, self.model.num_parameters, self._memory(),
+            num_threads(), config.batch_size, config.seq_length, self.plan.steps_per_epoch, self.step,
+            self.plan.total_steps, self._step_s, duration_s, self.folder.path,
+        )
+
+    def _measure(self, function, budget_s=0.3):
+        """Return the shortest time of a few calls."""
+        shortest, begun = math.inf, self._clock()
+        for _ in range(5):
+            start = self._clock()
+            function()
+            shortest = min(shortest, self._clock() - start)
+            if self._clock() - begun > budget_s:
+                break
+        return shortest
+
+    def _memory(self):
+        """Return the bytes of the arrays that training holds."""
+        owners = [self.model, self._workspace, self.optimizer]
+        if self._val_workspace is not None:
+            owners.append(self._val_workspace)
+        return _array_bytes(owners)
+
+    def _finish(self, finished):
+        """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""
+        test = None
+        start, stop = self.plan.splits.test
+        if finished and stop - start > 0 and not self._stop:
+            model = self.model
+            if self._best is not None and self._best["step"] != self.step:
+                model = Model(self.plan.model_config)
+                model.set_parameters(load_checkpoint(self.folder.best).parameters)
+            if self._val != tuple(self.plan.splits.val):  # shortened for want of time
+                stop = min(stop, start + self._val_characters)
+            test = evaluate_split(model, self.corpus.ids, start, stop, interrupted=lambda: self._stop)
+        best = self._best or {}
+        return Finished(
+            self.step, self._epoch(), self._elapsed(), not finished, self._smoothed(), best.get("val_loss_nats"),
+            best.get("step"), test, self.folder.path, self.folder.best if best else self.folder.last,
+        )
+
+    # ------------------------------------------------------------------------------------------------------ one step
+
+    def _train_step(self):
+        config, step = self.config, self.step
+        begun = self._clock()
+        if self._streams.at_epoch_start:
+            self._workspace.reset_carry()
+        epoch = self._streams.epoch
+        x, y = self._streams.next_chunk()
+        loss = float(self._workspace.loss_and_grads(x, y, self._dropout, step))
+        if not math.isfinite(loss):
+            raise self._divergence("the training loss", loss, step + 1)
+        learning_rate = self.schedule.learning_rate(progress=self._progress(), step=step, epoch=epoch)
+        norm = float(self.optimizer.step(self._workspace, learning_rate, config.clip_norm, config.clip_value))
+        if not math.isfinite(norm):
+            raise self._divergence("the gradient's norm", norm, step + 1)
+        self.step += 1
+        self._val_loss_nats = None
+        self._loss_sum = SMOOTHING * self._loss_sum + (1 - SMOOTHING) * loss
+        self._loss_count += 1
+        now = self._clock()
+        step_s = now - begun
+        fade = math.exp(-step_s / 3)  # speed over the last seconds, validation and saving left out
+        self._rate = [self._rate[0] * fade + x.size, self._rate[1] * fade + step_s]
+        self._step_s = self._rate[1] / self._rate[0] * x.size if self._rate[1] > 0 else step_s
+        self._last = {
+            "step": self.step,
+            "epoch": round(self._epoch(), 4),
+            "train_loss_nats": loss,
+            "smoothed_loss_nats": self._smoothed(),
+            "grad_norm": norm,
+            "learning_rate": learning_rate,
+            "chars_per_s": round(self._rate[0] / max(self._rate[1], 1e-9), 1),
+            "elapsed_s": round(self._elapsed(), 3),
+        }
+        return Step(self.step, self.plan.total_steps, self._epoch(), loss, self._last["smoothed_loss_nats"], norm,
+                    learning_rate, self._last["chars_per_s"], self._elapsed(), self._share_done(), self._remaining())
+
+    def _divergence(self, what, value, step):
+        config = self.config
+        remedy = f"--learning-rate below {self.schedule.peak:g}"
+        remedy += f" or --clip-norm below {config.clip_norm:g}" if config.clip_norm else " or a --clip-norm such as 5"
+        return DivergenceError(
+            f"{what} became {value} at step {step:,}, and training stopped: start again with {remedy}; the checkpoint of "
+            f"step {self._saved_step:,} stands in {self.folder.path}"
+        )
+
+    def _smoothed(self):
+        """Exponential average of the training loss, corrected for its start at zero (as Adam's moments are)."""
+        return self._loss_sum / (1 - SMOOTHING**self._loss_count) if self._loss_count else None
+
+    # --------------------------------------------------------------------------------------------- time and progress
+
+    def _elapsed(self):
+        """Seconds of training, all of it but the preparation, earlier sessions included."""
+        return self._elapsed_before_s + (self._clock() - self._started if self._started is not None else 0.0)
+
+    def _epoch(self):
+        return self.step / self.plan.steps_per_epoch
+
+    def _progress(self):
+        """Share of the run at the middle of the next step, for the schedule."""
+        if self._budget_s is None:
+            return (self.step + 0.5) / self.plan.total_steps
+        return min(1.0, (self._elapsed() + self._step_s / 2) / self._end_s)
+
+    def _set_reserve(self):
+        """Under --minutes: set when the last step must be done, so that the final validation, test and save fit in."""
+        if self._budget_s is None:
+            return
+        test = min(self.plan.splits.test[1] - self.plan.splits.test[0], self._val_characters)
+        passes = 1 + test / self._val_characters if self._val_characters else 0
+        reserve = 1.1 * passes * self._evaluation_s + 2 * self._save_s
+        self._end_s = max(self._budget_s - reserve, self._budget_s / 2)
+
+    def _is_finished(self):
+        if self._budget_s is None:
+            return self.step >= self.plan.total_steps
+        return self.step > 0 and self._elapsed() + self._step_s / 2 >= self._end_s
+
+    def _share_done(self):
+        if self._budget_s is None:
+            return self.step / self.plan.total_steps
+        return min(1.0, self._elapsed() / self._budget_s)
+
+    def _remaining(self):
+        if self._budget_s is not None:
+            return max(0.0, self._budget_s - self._elapsed())
+        done = self.step - (self.plan.resume.training["step"] if self.plan.resume else 0)
+        return (self._clock() - self._started) / done * (self.plan.total_steps - self.step)
+
+    # ---------------------------------------------------------------------------------------------------- validation
+
+    @property
+    def _val_characters(self):
+        return self._val[1] - self._val[0]
+
+    def _shorten_validation(self):
+        """Under --minutes: see that one pass over the validation split is a small part of the time."""
+        longest_s = LONGEST_VALIDATION * self.config.minutes * 60
+        if self._evaluation_s <= longest_s:
+            return
+        characters = max(1, int(self._val_characters * longest_s / self._evaluation_s))
+        self._evaluation_s = longest_s
+        whole, self._val = self._val_characters, (self._val[0], self._val[0] + characters)
+        self._val_workspace = split_workspace(self.model, characters)
+        yield Notice(
+            f"validating on the first {characters:,} of {whole:,} characters: a pass over all would take more than "
+            f"{LONGEST_VALIDATION:.0%} of {self.config.minutes:g} minutes"
+        )
+
+    def _evaluation_is_due(self):
+        if self._val_workspace is None or self.step == 0 or self._evaluated_step == self.step:
+            return False
+        if self._is_finished():
+            return True
+        if self.config.eval_every is not None:
+            return self.config.eval_every > 0 and self.step % self.config.eval_every == 0
+        if self._next_evaluation_s is None:
+            self._next_evaluation_s = self._elapsed() + self._evaluation_interval()
+        # One that the final validation is soon to follow is left out.
+        soon = self._elapsed() + self._evaluation_interval() / 2 > self._end_s
+        return self._elapsed() >= self._next_evaluation_s and not soon
+
+    def _evaluation_interval(self):
+        """Seconds between two validations under --minutes."""
+        return max(self._budget_s / MOST_EVALUATIONS, (self._evaluation_s + self._save_s) / EVALUATION_SHARE)
+
+    def _evaluate(self):
+        """Validate; None when asked to stop meanwhile: the resumed run then makes up for it."""
+        begun = self._clock()
+        evaluation = evaluate_split(self.model, self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
+        if evaluation is None:
+            return None
+        if not math.isfinite(evaluation.loss_nats):
+            raise self._divergence("the validation loss", evaluation.loss_nats, self.step)
+        self._evaluated_step = self.step
+        self._val_loss_nats = evaluation.loss_nats
+        self._last["val_loss_nats"] = evaluation.loss_nats
+        is_best = self._best is None or evaluation.loss_nats < self._best["val_loss_nats"]
+        if is_best:
+            self._best = {"val_loss_nats": evaluation.loss_nats, "step": self.step, "epoch": round(self._epoch(), 4)}
+        self._evaluation_s = self._clock() - begun
+        self._set_reserve()
+        if self._budget_s is not None:
+            self._next_evaluation_s = self._elapsed() + self._evaluation_interval()
+        return Evaluated(self.step, self._epoch(), evaluation, is_best, self._evaluation_s)
+
+    # ---------------------------------------------------------------------------------------- log, checkpoint, sample
+
+    def _log(self, finished):
+        """Log the last step where that is due: at the interval, where it was validated, and at the end."""
+        if self._last is None or self._logged_step >= self.step or self._evaluation_is_due():
+            return
+        due = finished or self._val_loss_nats is not None
+        if self.config.log_every is not None:
+            due = due or self.step % self.config.log_every == 0
+        elif self._elapsed() >= self._next_log_s:
+            due, self._next_log_s = True, self._elapsed() + self._budget_s / LOG_RECORDS
+        if not due:
+            return
+        self.folder.log(self._last)
+        self._logged_step = self.step
+        self._remember(self._last)
+
+    def _remember(self, record):
+        """Keep the record in the history: every validation, and of the others as many as there is room for."""
+        if "val_loss_nats" in record or self._loss_count % self._history_stride == 0:
+            kept = ("step", "epoch", "train_loss_nats", "val_loss_nats", "learning_rate", "grad_norm")
+            entry = {key: record[key] for key in kept if key in record}
+            entry["train_loss_nats"] = record["smoothed_loss_nats"]
+            self._history.append(entry)
+        while len(self._history) > HISTORY_RECORDS:
+            self._history_stride *= 2
+            plain = [entry for entry in self._history if "val_loss_nats" not in entry]
+            # Validations alone fill it when there are very many of them: then they are thinned like the rest.
+            thinned = plain if plain else self._history
+            gone = {entry["step"] for entry in thinned[::2]}
+            self._history = [entry for entry in self._history if entry["step"] not in gone]
+
+    def _save_is_due(self):
+        if self.step == self._saved_step:
+            return False
+        if self.config.checkpoint_every:
+            if self.step % self.config.checkpoint_every == 0:
+                return True
+        return self._clock() - self._last_save >= max(SAVE_SECONDS, 20 * self._save_s)
+
+    def _save(self, is_best=False, finished=False):
+        """Save `last`, and `best` when this is it."""
+        begun = self._clock()
+        if not np.isfinite(self.model.flat).all():
+            raise self._divergence("a parameter", "infinite or not a number", self.step)
+        splits = {name: list(getattr(self.plan.splits, name)) for name in ("train", "val", "test")}
+        checkpoint = Checkpoint(
+            model=self.plan.model_config.to_dict(),
+            vocabulary=self.vocabulary,
+            parameters=self.model.get_parameters(),
+            optimizer={f"{slot}/{name}": array for slot, flat in self.optimizer.state.items()
+                       for name, array in self.model.unpack(flat).items()},
+            carry=self._workspace.get_carry(),
+            training={
+                "charrnn_version": charrnn.__version__,
+                "config": self.config.to_dict(),
+                "corpus": {**describe_texts(self.texts, self.folder.path),
+                           "characters": int(self.corpus.characters), "fingerprint": self.corpus.fingerprint,
+                           "splits": splits},
+                "step": self.step,
+                "optimizer_steps": int(self.optimizer.steps),
+                "epoch": round(self._epoch(), 4),
+                "cursor": self._streams.cursor(),
+                "best": self._best,
+                "smoothing": [self._loss_sum, self._loss_count],
+                "last": self._last,
+                "logged_step": self._logged_step,
+                "evaluated_step": self._evaluated_step,
+                "validated": list(self._val),
+                "elapsed_s": round(self._elapsed(), 3),
+                "finished": finished,
+                "history": self._history,
+                "history_stride": self._history_stride,
+            },
+        )
+        self.folder.save(checkpoint, best=is_best)
+        self._saved_step = self.step
+        self._last_save = self._clock()
+        self._save_s = self._last_save - begun
+        return Saved(self.step, self.folder.best if is_best else self.folder.last, is_best)
+
+    def _sample_is_due(self):
+        if not self._samples or self.step == 0 or self.config.sample_every == 0:
+            return False
+        if self.config.sample_every:
+            return self.step % self.config.sample_every == 0
+        # Often while much changes, later less.
+        if self._elapsed() < self._next_sample_s:
+            return False
+        self._next_sample_s = self._elapsed() + min(max(3.0, 0.6 * self._elapsed()), 600.0)
+        return True
+
+    def _sample(self):
+        return Sampled(self.step, self._make_sample(self.config.sample_length))
+
+    def _make_sample(self, length):
+        """Draw a text from the model as it is, in a workspace of its own: no state of the training is touched."""
+        sampler = Sampler(self.model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self.config.seed + self.step)
+        try:
+            sampler.prime(self.vocabulary.encode("\n"))
+        except VocabularyError:
+            sampler.prime(())
+        decoder, text = self.vocabulary.decoder(), []
+        for block in sampler.generate(length):
+            text += [decoder.feed(int(i)) for i in block.ids[0]]
+        return "".join(text) + decoder.flush()
+
+
+def map_parameters(fresh, checkpoint, vocabulary):
+    """Return the parameters of a model for `vocabulary` that knows what the checkpoint's knows.
+
+    fresh : {name: array} of the new model as initialised, with rows for every character of `vocabulary`
+
+    Rows that stand for a character (of the embedding, the output and its bias; columns of a one-hot input) are taken
+    from the same character's of the old vocabulary, fresh where it had none; everything else is the old model's.
+    """
+    old_of_new = np.asarray(vocabulary.mapping_from(checkpoint.vocabulary))
+    known = np.flatnonzero(old_of_new >= 0)
+    one_hot = "embedding.weight" not in fresh
+    mapped = {}
+    for name, array in fresh.items():
+        old = checkpoint.parameters[name].astype(array.dtype)
+        if name in ("embedding.weight", "output.weight", "output.bias"):
+            array = array.copy()
+            array[known] = old[old_of_new[known]]
+        elif name == "rnn.weight_ih_l0" and one_hot:
+            array = array.copy()
+            array[:, known] = old[:, old_of_new[known]]
+        else:
+            array = old
+        mapped[name] = array
+    return mapped
+
+
+def _array_bytes(owners):
+    """Return the bytes of all arrays that hang on objects, each counted once."""
+    seen, total, todo = set(), 0, list(owners)
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, np.ndarray):
+            if thing.base is not None and isinstance(thing.base, np.ndarray):
+                todo.append(thing.base)
+            else:
+                total += thing.nbytes
+        elif isinstance(thing, dict):
+            todo.extend(thing.values())
+        elif isinstance(thing, (list, tuple)):
+            todo.extend(thing)
+        elif type(thing).__module__.startswith("charrnn.") and hasattr(thing, "__dict__"):
+            todo.extend(vars(thing).values())
+    return total
