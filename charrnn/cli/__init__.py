@@ -1,0 +1,107 @@
+"""The `charrnn` command: one verb a module, imported when it is called. The only room with click.
+
+Here alone an error becomes a sentence and an exit code: 2 for what the user can put right, 130 for Ctrl-C.
+"""
+
+import errno
+import importlib
+import importlib.util
+import os
+import sys
+
+import click
+
+import charrnn
+from charrnn.errors import CharRNNError
+
+# verb: (module in this folder, the first line of its help), kept true by tests/test_cli.py. The help is repeated here so
+# that `charrnn --help` needs to import no command.
+COMMANDS = {
+    "train": ("train", "Train a model on your own text."),
+    "sample": ("sample", "Write new text from a trained model."),
+    "eval": ("evaluate", "Measure how well a model predicts a text."),
+    "info": ("info", "Show a checkpoint's settings, size and loss history."),
+    "corpus": ("corpus", "List and build texts to train on."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx):
+        return [verb for verb, (module, _) in COMMANDS.items() if _exists(module)]
+
+    def get_command(self, ctx, verb):
+        if verb not in COMMANDS or not _exists(COMMANDS[verb][0]):
+            return None
+        return importlib.import_module(f"{__name__}.{COMMANDS[verb][0]}").command
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, COMMANDS[verb][1]) for verb in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(charrnn.__version__, prog_name="charrnn")
+@click.pass_context
+def group(ctx):
+    """Train, sample and look inside character-level recurrent networks.
+
+    \b
+    Example: charrnn train shakespeare.txt --minutes 5
+             charrnn sample --temperature 0.8
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args=None):
+    """Run the command line; return the exit code."""
+    try:
+        code = group.main(args=args, prog_name="charrnn", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except CharRNNError as error:
+        return _fail(str(error))
+    except click.UsageError as error:
+        command = f"{error.ctx.command_path} --help" if error.ctx is not None else "charrnn --help"
+        return _fail(f"{error.format_message().rstrip('.')} (see {command})")
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except MemoryError as error:
+        why = f" ({error})" if str(error) else ""
+        return _fail(f"this does not fit in memory{why}: lower --hidden-size, --num-layers, --batch-size or --seq-length")
+    except BrokenPipeError:  # the reader has enough: let nothing be written to it at exit either
+        _abandon_stdout()
+        return 1
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail(f"the disk is full{_where(error)}: free some space, or choose a folder on another disk")
+        return _fail(f"{(error.strerror or str(error)).lower()}{_where(error)}")
+
+
+def _exists(module):
+    return importlib.util.find_spec(f"{__name__}.{module}") is not None
+
+
+def _fail(message):
+    # One line, whatever a file's name or content puts into it.
+    message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
+    try:
+        click.echo(f"Error: {message}", err=True)
+    except OSError:
+        pass
+    return 2
+
+
+def _where(error):
+    return f", writing or reading {error.filename}" if error.filename else ""
+
+
+def _abandon_stdout():
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass

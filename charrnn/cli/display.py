@@ -1,0 +1,216 @@
+"""What a training run shows on stderr: a live bar on a terminal, plain lines elsewhere. Values come as records.
+
+A display must never end a run: when the terminal goes away, it falls silent.
+"""
+
+import os
+import sys
+import time
+
+from charrnn.cli.info import duration
+from charrnn.cli.sample import neutralise
+
+PLAIN_SECONDS = 10  # between two plain lines at least
+REFRESH_SECONDS = 0.125
+
+
+def make_display(quiet):
+    """Return the display that fits stderr: a function of a record, with `note` and `close`."""
+    if quiet:
+        return Quiet()
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Live()
+    return Plain()
+
+
+class Quiet:
+    """Shows nothing but what it is told to `note` as important."""
+
+    def __init__(self):
+        self._lost = False
+
+    def show(self, record):
+        """Show a record of the trainer."""
+        method = getattr(self, "_" + type(record).__name__.lower(), None)
+        if method is not None and not self._lost:
+            self._guarded(method, record)
+
+    def note(self, text, important=False):
+        """Say something between the records."""
+        if important and not self._lost:
+            self._guarded(self._write, neutralise(text))
+
+    def close(self):
+        """Leave the terminal as it was."""
+
+    def _write(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+    def _guarded(self, function, *arguments):
+        try:
+            function(*arguments)
+        except OSError:  # the terminal or the pipe is gone
+            self._lost = True
+
+
+class Plain(Quiet):
+    """Lines, for a file or a pipe."""
+
+    def __init__(self):
+        super().__init__()
+        self._next_s = 0.0
+
+    def note(self, text, important=False):
+        super().note(text, important=True)
+
+    def _preflight(self, record):
+        for line in preflight_lines(record):
+            self._write(line)
+
+    def _notice(self, record):
+        self._write(neutralise(record.text))
+
+    def _step(self, record):
+        now = time.monotonic()
+        if now < self._next_s:
+            return
+        self._next_s = now + PLAIN_SECONDS
+        total = f"/{record.total_steps:,}" if record.total_steps else ""
+        self._write(
+            f"step {record.step:,}{total}  epoch {record.epoch:.2f}  train {record.smoothed_loss_nats:.4f}  "
+            f"norm {record.grad_norm:.2f}  lr {record.learning_rate:.2e}  {record.chars_per_s:,.0f} chars/s  "
+            f"ETA {clock_text(record.remaining_s)}"
+        )
+
+    def _evaluated(self, record):
+        self._write(evaluated_line(record))
+
+    def _sampled(self, record):
+        self._write(f"--- sample at step {record.step:,}\n{neutralise(record.text).rstrip()}\n---")
+
+
+class Live(Quiet):
+    """A bar and a line of figures at the foot of the terminal; validations and samples scroll by above it."""
+
+    def __init__(self):
+        super().__init__()
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        # Rich decides on colour: none with NO_COLOR.
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        # Refreshed by hand between steps: a thread of its own would take time from the kernels.
+        self._live = RichLive(console=self._console, auto_refresh=False, transient=True)
+        self._step_record = self._evaluation = self._best = None
+        self._next_s = 0.0
+
+    def note(self, text, important=False):
+        self._guarded(self._print, neutralise(text), "bold" if important else "dim")
+
+    def close(self):
+        self._guarded(self._live.stop)
+
+    def _print(self, text, style=""):
+        from rich.text import Text
+
+        self._console.print(Text(text, style=style), soft_wrap=True)
+
+    def _preflight(self, record):
+        for line in preflight_lines(record):
+            self._print(line)
+        self._live.start()
+
+    def _notice(self, record):
+        self._print(neutralise(record.text), "yellow")
+
+    def _step(self, record):
+        self._step_record = record
+        now = time.monotonic()
+        if now >= self._next_s:
+            self._next_s = now + REFRESH_SECONDS
+            self._refresh()
+
+    def _evaluated(self, record):
+        self._evaluation = record
+        if record.is_best:
+            self._best = record
+        self._print(evaluated_line(record), "green" if record.is_best else "")
+        self._refresh()
+
+    def _sampled(self, record):
+        from rich.rule import Rule
+
+        self._console.print(Rule(f"sample at step {record.step:,}", align="left", style="dim",
+                                 characters="─" if self._unicode() else "-"))
+        self._print(neutralise(record.text).rstrip("\n"), "cyan")
+        self._console.print(Rule(style="dim", characters="─" if self._unicode() else "-"))
+
+    def _unicode(self):
+        return (self._console.encoding or "").lower().startswith("utf")
+
+    def _refresh(self):
+        if self._step_record is not None:
+            self._live.update(self._foot(), refresh=True)
+
+    def _foot(self):
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        record = self._step_record
+        bar = Table.grid(expand=True, padding=(0, 2, 0, 0))
+        bar.add_column(ratio=1)
+        for _ in range(3):
+            bar.add_column(no_wrap=True)
+        bar.add_row(
+            ProgressBar(total=1.0, completed=record.progress),
+            Text(f"{record.progress:4.0%}"),
+            Text(f"{record.chars_per_s:,.0f} chars/s", style="cyan"),
+            Text(f"ETA {clock_text(record.remaining_s)}", style="bold"),
+        )
+        wide = self._console.width >= 100
+        total = f"/{record.total_steps:,}" if record.total_steps and wide else ""
+        figures = [("step", f"{record.step:,}{total}"), ("epoch", f"{record.epoch:.2f}"),
+                   ("train", f"{record.smoothed_loss_nats:.3f}")]
+        if self._evaluation is not None:
+            figures.append(("val", f"{self._evaluation.evaluation.loss_nats:.3f}"))
+            if wide:
+                figures.append(("best", f"{self._best.evaluation.loss_nats:.3f}"))
+        figures += [("norm", f"{record.grad_norm:.2f}"), ("lr", f"{record.learning_rate:.1e}")]
+        line = Text(no_wrap=True, overflow="crop")
+        for name, value in figures:
+            line.append(f"{name} ", style="dim")
+            line.append(f"{value}  ", style="bold")
+        return Group(bar, line)
+
+
+def preflight_lines(record):
+    """Return what is known before the first step, in lines of at most 80 columns as a rule."""
+    what = f"resuming at step {record.step:,}" if record.step else "training"
+    length = f"{record.total_steps:,} steps" if record.total_steps else "as many steps as the time allows"
+    threads = f"{record.threads} thread" + ("s" if record.threads != 1 else "")
+    epochs = record.total_steps / record.steps_per_epoch if record.total_steps else record.duration_s / (
+        record.step_s * record.steps_per_epoch)
+    return [
+        f"text    {record.characters:,} characters, {record.vocab_size:,} different: {record.train_characters:,} train, "
+        f"{record.val_characters:,} validation, {record.test_characters:,} test",
+        f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
+        f"{what}: {length} of {record.batch_size} x {record.seq_length} characters, "
+        f"{epochs:,.1f} epochs, about {duration(record.duration_s)}, into {neutralise(str(record.folder))}",
+    ]
+
+
+def evaluated_line(record):
+    evaluation = record.evaluation
+    return (
+        f"step {record.step:,}  epoch {record.epoch:.2f}  validation {evaluation.loss_nats:.4f} nats = "
+        f"{evaluation.loss_bpc:.4f} bits/char{'  best' if record.is_best else ''}"
+    )
+
+
+def clock_text(seconds):
+    """Write a duration as m:ss or h:mm:ss."""
+    seconds = max(0, round(seconds))
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"

@@ -1,0 +1,311 @@
+"""charrnn train: options in, a run folder out. What a run does is the trainer's; what it shows, the display's."""
+
+import contextlib
+import difflib
+import signal
+import sys
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from charrnn.errors import ConfigError
+from charrnn.options import (
+    BATCH_SIZE,
+    CELLS,
+    DEFAULT_MINUTES,
+    DEFAULTS,
+    DTYPES,
+    LEARNING_RATES,
+    LENGTHS,
+    NAMES,
+    OPTIMIZERS,
+    SEQ_LENGTH,
+    VOCABULARIES,
+    WARMUPS,
+    WEIGHT_DECAYS,
+    TrainingConfig,
+)
+from charrnn.schedules import SCHEDULES
+
+NEWEST = ""  # the value of --resume without a RUN
+
+
+def setting(name, help, kind=None, default=None, metavar=None, flag=False):
+    """Make the click option of a TrainingConfig field; `default` is shown where the field's own is None."""
+    value = getattr(DEFAULTS, name)
+    flags = "--" + name.replace("_", "-")
+    if flag:
+        return click.option(f"{flags}/--no-{flags[2:]}", name, default=value, help=help)
+    return click.option(flags, name, type=kind, default=value, metavar=metavar, help=help,
+                        show_default=default if value is None and default else value is not None)
+
+
+def by_name(values):
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
+
+
+def read_config(ctx, _parameter, path):
+    """Put the options of a TOML file in the place of the defaults; the command line wins over them."""
+    if path is None:
+        return None
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            options = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"cannot read --config {path}: {(error.strerror or str(error)).lower()}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path} is not TOML: {error}") from None
+    known = {parameter.name: parameter for parameter in ctx.command.params if parameter.name != "config"}
+    values = {}
+    for key, value in options.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            near = near[0].replace("_", "-") if near else None
+            remedy = f"did you mean {near!r}?" if near else "see charrnn train --help"
+            raise ConfigError(f"--config {path} has the option {key!r}, which there is not: {remedy}")
+        values[name] = _config_value(path, key, value, name == "text")
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+    return path
+
+
+def _config_value(path, key, value, is_list):
+    """Return a TOML value as click takes it: as text, so that 1.5 is no whole number and `true` no number at all."""
+    if is_list:
+        value = [value] if isinstance(value, str) else value
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return value
+    elif isinstance(value, (str, int, float)):
+        return str(value)
+    raise ConfigError(f"--config {path} gives {key!r} a value that it cannot have: {value!r}")
+
+
+@click.command(name="train")
+@click.argument("text", nargs=-1)
+@setting("cell", "Recurrent cell.", click.Choice(CELLS))
+@setting("hidden_size", "Units a layer.", int, metavar="N")
+@setting("num_layers", "Layers.", int, metavar="N")
+@setting("embedding_size", "Size of a learned embedding of each character; 0 is one-hot.", int, metavar="N")
+@setting("tie_weights", "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size).",
+         flag=True)
+@setting("batch_size", "Streams read in parallel.", int, f"{BATCH_SIZE}, fewer for a short text", "N")
+@setting("seq_length", "Truncate backpropagation after this many characters.", int,
+         f"{SEQ_LENGTH}, fewer for a short text", "N")
+@setting("epochs", "Train for this many passes over the training split.", float, metavar="N")
+@setting("steps", "Train for this many optimiser steps.", int, metavar="N")
+@setting("minutes", "Train for this long, validation included; the schedule ends when the time does.", float,
+         f"{DEFAULT_MINUTES:g}, where no length is named", "M")
+@setting("optimizer", "Optimiser.", click.Choice(OPTIMIZERS))
+@setting("learning_rate", "Highest learning rate.", float, by_name(LEARNING_RATES), "X")
+@setting("schedule", "How the learning rate goes over the run.", click.Choice(SCHEDULES))
+@setting("warmup", "Let the learning rate rise first: below 1 a share of the run, from 1 on a number of steps.", float,
+         f"{by_name(WARMUPS)}, others 0", "X")
+@setting("min_learning_rate", "Where cosine ends, as a share of --learning-rate (0 to 1).", float, metavar="X")
+@setting("decay", "Factor of the step schedule, an epoch.", float, metavar="X")
+@setting("decay_after", "Epochs before the step schedule begins to decay.", int, metavar="N")
+@setting("momentum", "Momentum, sgd only (0 to below 1).", float, metavar="X")
+@setting("weight_decay", "Decoupled weight decay, adamw only.", float, by_name(WEIGHT_DECAYS), "X")
+@setting("clip_norm", "Scale the gradient down to this L2 norm; 0 is off.", float, metavar="X")
+@setting("clip_value", "Clip each element of the gradient to this magnitude; 0 is off.", float, metavar="X")
+@setting("dropout", "Share of units dropped between layers and before the output (0 to below 1).", float, metavar="P")
+@setting("variational_dropout", "Drop the same units at every step of a chunk.", flag=True)
+@setting("vocab", "Model characters or bytes.", click.Choice(VOCABULARIES))
+@setting("encoding", "Encoding of the text, for --vocab chars.", str, metavar="NAME")
+@setting("val_fraction", "Share of the text to validate on, before the test split.", float, metavar="P")
+@setting("test_fraction", "Share of the text to test on, at its end.", float, metavar="P")
+@setting("seed", "Seed of initialisation, dropout and samples.", int, metavar="N")
+@click.option("--threads", type=int, metavar="N", show_default="all cores",
+              help="Threads to compute with; the result does not depend on it.")
+@setting("dtype", "Type of the numbers.", click.Choice(DTYPES))
+@setting("eval_every", "Validate every N steps; 0 only at the end.", int,
+         "so often that it takes 5 % of the time at most", "N")
+@setting("log_every", "Write a line to the log every N steps.", int, "about 1000 lines a run", "N")
+@setting("sample_every", "Show a sample every N steps; 0 never.", int, "often at first, then less", "N")
+@setting("sample_length", "Characters a sample.", int, metavar="N")
+@click.option("--no-sample", is_flag=True, help="Show no samples.")
+@setting("checkpoint_every", "Save every N steps, beside once a minute or so.", int, metavar="N")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="RUN",
+              show_default="checkpoints/NAME-N", help="Folder of the run, to be made.")
+@click.option("--resume", is_flag=False, flag_value=NEWEST, metavar="[RUN]",
+              help="Go on with a run; without RUN the newest under ./checkpoints.")
+@click.option("--init-from", type=click.Path(path_type=Path), metavar="CHECKPOINT",
+              help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", callback=read_config, is_eager=True,
+              help="TOML file with any of these options; the command line wins.")
+@click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
+@click.pass_context
+def command(ctx, text, threads, no_sample, output, resume, init_from, config, quiet, **_settings):
+    """Train a model on your own text.
+
+    \b
+    Example: charrnn train shakespeare.txt --minutes 5
+
+    TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2 and .xz are read as text. The run folder
+    holds last.safetensors, best.safetensors, log.jsonl and config.toml. Ctrl-C saves; --resume goes on.
+    """
+    from charrnn.cli.display import make_display
+
+    asked = _asked(ctx)
+    if resume is not None and init_from is not None:
+        raise ConfigError("--resume goes on with a run and --init-from starts a new one: leave one of them out")
+    if resume is None and not text:
+        raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads must be at least 1, got {threads}")
+    if resume is None and init_from is None:
+        TrainingConfig(**asked)  # what is wrong without looking at the text is said before it is read
+    display = make_display(quiet)
+    try:
+        _announce_compilation(display)
+        if threads is not None:
+            from charrnn.kernels import set_num_threads
+
+            set_num_threads(threads)
+        if resume is not None:
+            _resume(resume, output, text, asked, no_sample, display)
+        else:
+            _start(text, asked, output, init_from, no_sample, display)
+    finally:
+        display.close()
+
+
+def _asked(ctx):
+    """Return {name: value} of the training options that the command line or the config file named."""
+    named = {}
+    for source in (ParameterSource.DEFAULT_MAP, ParameterSource.COMMANDLINE):
+        names = [name for name in NAMES if ctx.get_parameter_source(name) == source]
+        if source == ParameterSource.COMMANDLINE and any(name in LENGTHS for name in names):
+            # A length on the command line takes the place of another kind in the file.
+            named = {name: value for name, value in named.items() if name not in LENGTHS}
+        named.update((name, ctx.params[name]) for name in names)
+    return named
+
+
+def _start(text, asked, output, init_from, no_sample, display):
+    from charrnn.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.corpus import read_corpus
+    from charrnn.runs import RunFolder
+    from charrnn.trainer import Trainer, config_like, plan_run
+
+    initial = None
+    if init_from is None:
+        config = TrainingConfig(**asked)
+    else:
+        initial = load_checkpoint(find_checkpoint(init_from))
+        config = config_like(initial, asked)
+    with contextlib.closing(read_corpus(text, mode=config.vocab, encoding=config.encoding)) as corpus:
+        _note_corpus(corpus, display)
+        plan = plan_run(config, corpus, initial)
+        with RunFolder.create(output, name="stdin" if text[0] == "-" else text[0]) as folder:
+            try:
+                _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
+            finally:
+                if not folder.last.exists():  # it failed before there was anything to keep
+                    folder.config_path.unlink(missing_ok=True)
+                    folder.close()
+                    with contextlib.suppress(OSError):
+                        folder.path.rmdir()
+
+
+def _resume(run, output, text, asked, no_sample, display):
+    from charrnn.checkpoint import load_checkpoint
+    from charrnn.corpus import read_corpus
+    from charrnn.runs import RunFolder
+    from charrnn.trainer import Trainer, find_texts, plan_resume, stored_config
+
+    if output is not None:
+        if run != NEWEST and Path(run).resolve() != output.resolve():
+            raise ConfigError(f"--resume {run} and --output {output} name two runs: leave one of them out")
+        run = output
+    with RunFolder.open(None if run == NEWEST else run) as folder:
+        if run == NEWEST:
+            display.note(f"resuming {folder.path}")
+        checkpoint = load_checkpoint(folder.last)
+        config = stored_config(checkpoint.training)
+        text = text or find_texts(checkpoint.training, folder.path)
+        with contextlib.closing(read_corpus(text, mode=config.vocab, encoding=config.encoding)) as corpus:
+            plan = plan_resume(checkpoint, corpus, asked)
+            _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
+
+
+def _note_corpus(corpus, display):
+    for note in corpus.notes:
+        display.note(note)
+
+
+def _train(trainer, folder, display):
+    """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
+    from charrnn.trainer import Finished
+
+    received = []
+
+    def stop(number, _frame):
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        trainer.stop()
+
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in signals}
+    finished, announced = None, False
+    try:
+        for record in trainer.run():
+            if received and not announced:
+                announced = True
+                display.note("stopping after this step, saved (Ctrl-C again: at once, unsaved)")
+            if isinstance(record, Finished):
+                finished = record
+            display.show(record)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    display.close()
+    _report(finished, display)
+    if finished.resumable:
+        sys.exit(128 + received[0] if received else 1)
+
+
+def _report(finished, display):
+    """Say the result on stdout, and on stderr what to do next."""
+    from charrnn.cli.info import duration, loss_text, printable
+
+    run = _quoted(str(finished.folder))
+    if finished.resumable:
+        display.note(
+            f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, saved; go on with:\n"
+            f"  charrnn train --resume {run}", important=True,
+        )
+        return
+    rows = []
+    if finished.best_loss_nats is not None:
+        rows.append(("validation", f"{loss_text(finished.best_loss_nats)}, at step {finished.best_step:,}"))
+    elif finished.smoothed_loss_nats is not None:
+        rows.append(("training", loss_text(finished.smoothed_loss_nats)))
+    if finished.test is not None:
+        rows.append(("test", loss_text(finished.test.loss_nats)))
+    rows.append(("trained", f"{finished.step:,} steps, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}"))
+    rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
+    for name, value in rows:
+        click.echo(f"{name:<10}  {value}")
+    display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
+
+
+def _quoted(path):
+    import shlex
+
+    return shlex.quote(path)
+
+
+def _announce_compilation(display):
+    """Say it once if a kernel must be compiled: the one thing that makes a start take long."""
+    from charrnn.kernels.compiled import COMPILE_LISTENERS
+
+    def listener(_name):
+        if listener in COMPILE_LISTENERS:
+            COMPILE_LISTENERS.remove(listener)
+            display.note("compiling kernels for this CPU, once; later starts take a second")
+
+    COMPILE_LISTENERS.append(listener)
