@@ -206,6 +206,10 @@ class Workspace:
             "_DE": layout.vocab_size * layout.embedding_stride if training and layout.tied else 0,
         }
 
+    def parameters_changed(self):
+        """Say that model.flat was written by other hands than an Optimizer's."""
+        self.model.parameters_changed()
+
     # The carry
 
     def _carry_arrays(self, h, c):

@@ -18,8 +18,8 @@ DEFAULTS = {
     "sgd": {"momentum": 0.0},
     "adagrad": {"eps": 1e-10},
     "rmsprop": {"alpha": 0.95, "eps": 1e-8},
-    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
-    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+    "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
+    "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
 }
 SLOTS = {"sgd": ("momentum_buffer",), "adagrad": ("sum",), "rmsprop": ("square_avg",), "adam": ("exp_avg", "exp_avg_sq"),
          "adamw": ("exp_avg", "exp_avg_sq")}
@@ -73,7 +73,7 @@ class Optimizer:
         elif self.name == "rmsprop":
             a, second = h["alpha"], self.state["square_avg"]
         else:
-            a, b, first, second = h["beta1"], h["beta2"], self.state["exp_avg"], self.state["exp_avg_sq"]
+            (a, b), first, second = h["betas"], self.state["exp_avg"], self.state["exp_avg_sq"]
             decay = learning_rate * h.get("weight_decay", 0.0)
             rate = learning_rate / (1 - a**self.steps)
             correction = 1 / math.sqrt(1 - b**self.steps)

@@ -1,0 +1,40 @@
+# The two commands of the README, and the benchmark. Nothing is needed beside Python 3.11+, make and a package index.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+MINUTES ?= 2
+
+.PHONY: demo test bench clean
+
+demo: $(VENV)/.installed
+	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
+	@run=checkpoints/demo; n=2; while [ -e $$run ]; do run=checkpoints/demo-$$n; n=$$((n+1)); done; \
+	$(BIN)/charrnn train corpora/shakespeare.txt --minutes $(MINUTES) -o $$run && \
+	printf '\n--- a sample at temperature 0.8 ---\n' && \
+	$(BIN)/charrnn sample $$run --length 600 --temperature 0.8 --seed 1 && \
+	printf '\n\nWhat to try next:\n  %s\n  %s\n  %s\n  %s\n' \
+	  "source $(BIN)/activate" \
+	  "charrnn sample $$run --prime 'ROMEO:' --temperature 0.5" \
+	  "charrnn info $$run" \
+	  "charrnn train your-own-text.txt"
+
+test: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python benchmarks/torch_parity.py
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "charrnn needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another with make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,87 @@
+"""The register tiles against NumPy's matmul: every row count, odd K, several panels, reading and writing strided places."""
+import numpy as np
+import pytest
+from numba import njit
+
+from charrnn.kernels.host import TILE_ROWS, isa, lanes_of
+from charrnn.kernels.tile import product, product_t, tile_addresses
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
+
+
+@njit
+def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):
+    product(tiles, width, n, A, 0, lda, a_panel, B, 0, C, 0, ldc, K, panels, accumulate)
+
+
+@njit
+def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):
+    product_t(tiles, width, n, A, 0, lda, B, 0, ldb, C, 0, ldc, K, accumulate)
+
+
+def cases():
+    for width in (3, 4):
+        most = TILE_ROWS[isa()][width]
+        for n in {1, 2, most - 1, most, most + 1, 2 * most + 1, 25}:
+            for K in (1, 5, 67):
+                yield width, n, K
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_equal_matmul_and_touch_nothing_else(dtype):
+    rng = np.random.default_rng(0)
+    tiles = np.array(tile_addresses(dtype), np.int64)
+    lanes = lanes_of(np.dtype(dtype).itemsize)
+    for width, n, K in cases():
+        columns, panels = width * lanes, 3
+        A = rng.standard_normal((panels, n + 2, K + 3)).astype(dtype)     # rows and K read with gaps around them
+        B = rng.standard_normal((panels, K, columns)).astype(dtype)
+        C = rng.standard_normal((n + 1, columns + 5)).astype(dtype)
+        exact = np.einsum("pnk,pkc->nc", A[:, :n, :K].astype(float), B.astype(float))
+        for accumulate in (0, 1):
+            got = C.copy()
+            run(tiles, width, n, A.reshape(-1), K + 3, (n + 2) * (K + 3), B.reshape(-1), got.reshape(-1), columns + 5, K,
+                panels, accumulate)
+            want = exact + accumulate * C[:n, :columns]
+            np.testing.assert_allclose(got[:n, :columns], want, atol=TOLERANCE[dtype] * K**0.5 * 3)
+            assert np.array_equal(got[n:], C[n:]) and np.array_equal(got[:, columns:], C[:, columns:])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_transposed_products_equal_matmul(dtype):
+    rng = np.random.default_rng(1)
+    tiles = np.array(tile_addresses(dtype), np.int64)
+    lanes = lanes_of(np.dtype(dtype).itemsize)
+    for width, n, K in cases():
+        columns = width * lanes
+        A = rng.standard_normal((K, n + 3)).astype(dtype)
+        B = rng.standard_normal((K, columns + 7)).astype(dtype)
+        C = rng.standard_normal((n, columns)).astype(dtype)
+        exact = A[:, :n].astype(float).T @ B[:, :columns].astype(float)
+        for accumulate in (0, 1):
+            got = C.copy()
+            run_t(tiles, width, n, A.reshape(-1), n + 3, B.reshape(-1), columns + 7, got.reshape(-1), columns, K, accumulate)
+            np.testing.assert_allclose(got, exact + accumulate * C, atol=TOLERANCE[dtype] * K**0.5 * 2)
+
+
+def test_a_rows_bits_do_not_depend_on_the_rows_beside_it():
+    rng = np.random.default_rng(2)
+    tiles = np.array(tile_addresses("float32"), np.int64)
+    lanes = lanes_of(4)
+    A = rng.standard_normal((25, 67)).astype("f")
+    B = rng.standard_normal((67, 4 * lanes)).astype("f")
+    whole = np.zeros((25, 4 * lanes), "f")
+    run(tiles, 4, 25, A.reshape(-1), 67, 0, B.reshape(-1), whole.reshape(-1), 4 * lanes, 67, 1, 0)
+    for lo, hi in ((0, 1), (3, 7), (12, 25)):
+        part = np.zeros((hi - lo, 4 * lanes), "f")
+        run(tiles, 4, hi - lo, A[lo:hi].reshape(-1).copy(), 67, 0, B.reshape(-1), part.reshape(-1), 4 * lanes, 67, 1, 0)
+        assert np.array_equal(part, whole[lo:hi])
+
+
+def test_not_a_number_comes_through():
+    tiles = np.array(tile_addresses("float32"), np.int64)
+    columns = 3 * lanes_of(4)
+    A, B, C = np.ones((2, 4), "f"), np.ones((4, columns), "f"), np.zeros((2, columns), "f")
+    A[1, 2] = np.nan
+    run(tiles, 3, 2, A.reshape(-1), 4, 0, B.reshape(-1), C.reshape(-1), columns, 4, 1, 0)
+    assert np.array_equal(C[0], np.full(columns, 4)) and np.isnan(C[1]).all()
