@@ -11,7 +11,7 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.kernels import chunk
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
-from charrnn.kernels.layout import CELLS, Layout
+from charrnn.kernels.layout import Layout
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import tile_addresses
 from charrnn.kernels.updates import rebuild_transposes
@@ -301,14 +301,3 @@ class Workspace:
         layout, R = self.model.layout, T * self.batch_size
         Z = self._Z[:layout.out_panels * R * layout.out_width * layout.lanes].reshape(layout.out_panels, R, -1)
         return Z.transpose(1, 0, 2).reshape(T, self.batch_size, -1)[:, :, :layout.vocab_size].copy()
-
-
-def parameter_shapes(config):
-    """Return {PyTorch name: shape} for a ModelConfig without making a model."""
-    return Layout(config.cell, config.vocab_size, config.hidden_size, config.num_layers, config.embedding_size, config.tied,
-                  config.dtype).shapes()
-
-
-def count_gates(cell):
-    """Return G, the gates of a cell: rnn 1, gru 3, lstm 4."""
-    return CELLS[cell][0]
