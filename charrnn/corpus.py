@@ -28,11 +28,11 @@ from charrnn.errors import ConfigError, CorpusError, StorageError
 from charrnn.storage import write_all
 from charrnn.vocabulary import CODE_POINTS, MODES, Vocabulary, smallest_dtype
 
-BLOCK_BYTES = 1 << 20  # read, decoded and written at a time; the whole pass needs some twenty times as much memory
+BLOCK_BYTES = 1 << 17  # read, decoded and written at a time: small enough to stay in the cache of a core
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not
 CONTROL_SHARE = 0.05  # more control characters than this, and it is not text
 
-_OPENERS = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
+_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BOM = "\ufeff"
 # C0 without tab, newline, vertical tab, form feed, return and escape (a terminal recording is text); DEL.
 _CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\v\f\r\x1b")
@@ -87,7 +87,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
         text = _Pass(mode, encoding, writer, _Progress(progress, files), notes)
         for path in files:
             text.read(path)
-        if text.size_bytes == 0:
+        if not writer.characters and not writer.skipped:
             raise CorpusError(f"{_named(sources)} {_holds(sources)} no text at all: name a file that is not empty")
         if vocabulary is None and writer.size < 2:
             only = f"byte 0x{writer.codes[0]:02x}" if mode == "bytes" else f"character {chr(writer.codes[0])!r}"
@@ -518,8 +518,8 @@ class _IdWriter:
     def write_codes(self, codes):
         """Append the ids of `codes`, ndarray (N,) of code points or bytes."""
         ids = self.table[codes]
-        missing = ids < 0
-        if missing.any():
+        if len(ids) and ids.min() < 0:
+            missing = ids < 0
             if self.vocabulary is None:
                 self._learn(np.unique(codes[missing]).tolist())
                 self._widen(smallest_dtype(self.size))

@@ -163,8 +163,12 @@ def _too_short(characters, batch_size, seq_length):
     remedy = f"lower {' or '.join(options)}" if options else "lower --batch-size and --seq-length"
     if characters < 2:
         remedy = "name a longer text"
-    return (f"corpus has {characters:,} characters; {batch_size:,} streams of {seq_length:,} need at least "
-            f"{batch_size * seq_length + 1:,}: {remedy}")
+    return (f"corpus has {characters:,} {'character' if characters == 1 else 'characters'}; "
+            f"{_streams(batch_size, seq_length)} at least {batch_size * seq_length + 1:,}: {remedy}")
+
+
+def _streams(batch_size, seq_length):
+    return f"1 stream of {seq_length:,} needs" if batch_size == 1 else f"{batch_size:,} streams of {seq_length:,} need"
 
 
 def _mapping_beneath(ids):
