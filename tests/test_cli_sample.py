@@ -383,15 +383,14 @@ def test_the_seed_that_was_drawn_is_named_and_gives_the_text_again(invoke):
     assert "seed" not in invoke("--length", 5, "--greedy").stderr
 
 
-def test_threads_do_not_change_the_text(invoke):
-    from charrnn.kernels.threads import num_threads, set_num_threads
+def test_threads_do_not_change_the_text_and_are_given_back(invoke):
+    from charrnn.kernels.threads import num_threads
 
     before = num_threads()
-    try:
-        texts = {invoke("--length", 100, "--seed", 1, "--num-samples", 3, "--threads", n).stdout_bytes for n in (1, 2)}
-    finally:
-        set_num_threads(before)
+    common = ("--length", 100, "--seed", 1, "--num-samples", 3)
+    texts = {invoke(*common, *threads).stdout_bytes for threads in ((), ("--threads", 1), ("--threads", 2))}
     assert len(texts) == 1
+    assert num_threads() == before
 
 
 def test_the_prime_comes_from_the_argument_a_file_or_stdin(invoke, tmp_path):
