@@ -32,6 +32,10 @@ from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
 
+# Parameters that have exploded saturate every gate, and the loss can stay finite at any height. A character costs a few
+# nats, a bad step some tens: from here nothing comes back.
+EXPLODED_NATS = 1000.0
+
 SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
 MOST_EVALUATIONS = 50
 EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
@@ -42,7 +46,7 @@ SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving i
 SAMPLE_TEMPERATURE = 0.8
 
 # --minutes: no pass over the validation split may take more than this share of the time.
-LONGEST_VALIDATION = 0.1
+LONGEST_VALIDATION = 0.2
 
 
 # ---------------------------------------------------------------------------------------------------------- records
@@ -125,6 +129,8 @@ class Finished:
     smoothed_loss_nats: float | None
     best_loss_nats: float | None
     best_step: int | None
+    val_characters: int  # validated on
+    val_is_whole: bool  # False where the split was shortened for want of time
     test: Evaluation | None  # of the best checkpoint
     folder: Path
     checkpoint: Path  # the one to use: best, or last where nothing was validated
@@ -222,6 +228,13 @@ def stored_config(training):
     if not isinstance(options, dict):
         raise ConfigError("the checkpoint holds no training options: start a new run from it by --init-from")
     return TrainingConfig.from_dict(options)
+
+
+def stored_encoding(training):
+    """Return the encoding of a checkpoint's text, UTF-8 where it does not say."""
+    options = training.get("config")
+    encoding = options.get("encoding") if isinstance(options, dict) else None
+    return encoding if isinstance(encoding, str) else "utf-8"
 
 
 def check_corpus(training, corpus):
@@ -548,7 +561,7 @@ class Trainer:
         best = self._best or {}
         return Finished(
             self.step, self._epoch(), self._elapsed(), not finished, self._smoothed(), best.get("val_loss_nats"),
-            best.get("step"), test, self.folder.path, self.folder.best if best else self.folder.last,
+            best.get("step"), self._val_characters, self._val == tuple(self.plan.splits.val), test, self.folder.path, self.folder.best if best else self.folder.last,
         )
 
     # ------------------------------------------------------------------------------------------------------ one step
@@ -561,7 +574,7 @@ class Trainer:
         epoch = self._streams.epoch
         x, y = self._streams.next_chunk()
         loss = float(self._workspace.loss_and_grads(x, y, self._dropout, step))
-        if not math.isfinite(loss):
+        if not loss < EXPLODED_NATS:
             raise self._divergence("the training loss", loss, step + 1)
         learning_rate = self.schedule.learning_rate(progress=self._progress(), step=step, epoch=epoch)
         norm = float(self.optimizer.step(self._workspace, learning_rate, config.clip_norm, config.clip_value))
@@ -594,7 +607,7 @@ class Trainer:
         remedy = f"--learning-rate below {self.schedule.peak:g}"
         remedy += f" or --clip-norm below {config.clip_norm:g}" if config.clip_norm else " or a --clip-norm such as 5"
         return DivergenceError(
-            f"{what} became {value} at step {step:,}, and training stopped: start again with {remedy}; the checkpoint of "
+            f"{what} became {value:.3g} at step {step:,}, and training stopped: start again with {remedy}; the checkpoint of "
             f"step {self._saved_step:,} stands in {self.folder.path}"
         )
 
@@ -685,7 +698,7 @@ class Trainer:
         evaluation = evaluate_split(self.model, self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
         if evaluation is None:
             return None
-        if not math.isfinite(evaluation.loss_nats):
+        if not evaluation.loss_nats < EXPLODED_NATS:
             raise self._divergence("the validation loss", evaluation.loss_nats, self.step)
         self._evaluated_step = self.step
         self._val_loss_nats = evaluation.loss_nats
@@ -743,7 +756,7 @@ class Trainer:
         """Save `last`, and `best` when this is it."""
         begun = self._clock()
         if not np.isfinite(self.model.flat).all():
-            raise self._divergence("a parameter", "infinite or not a number", self.step)
+            raise self._divergence("a parameter", math.nan, self.step)
         splits = {name: list(getattr(self.plan.splits, name)) for name in ("train", "val", "test")}
         checkpoint = Checkpoint(
             model=self.plan.model_config.to_dict(),

@@ -1,0 +1,545 @@
+"""The trainer: exact resume, validation, saving, divergence, starting from old weights."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from charrnn import optim, trainer as trainer_module
+from charrnn.checkpoint import load_checkpoint
+from charrnn.corpus import read_corpus
+from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergenceError
+from charrnn.evaluation import evaluate_stream
+from charrnn.kernels import num_threads, set_num_threads
+from charrnn.model import CELL_NAMES, Model, ModelConfig
+from charrnn.options import CELLS, DEFAULTS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
+from charrnn.runs import RunFolder, read_log
+from charrnn.trainer import (
+    Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step, Trainer, config_like, find_texts, map_parameters,
+    plan_resume, plan_run,
+)
+from charrnn.vocabulary import Vocabulary
+
+TINY = {"hidden_size": 9, "num_layers": 2, "batch_size": 3, "seq_length": 7, "val_fraction": 0.1, "test_fraction": 0.1,
+        "sample_every": 0}
+TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))  # 1,180 characters, 44 chunks an epoch
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    with read_corpus([path]) as corpus:
+        yield corpus
+
+
+class Session:
+    """A run folder and what happened in it."""
+
+    def __init__(self, tmp_path, corpus):
+        self.tmp_path, self.corpus = tmp_path, corpus
+
+    def run(self, name, stop_at=None, kill_at=None, samples=False, initial=None, texts=(), **options):
+        """Start a run; stop it after a step, or drop it there as a kill would. Return its records."""
+        plan = plan_run(TrainingConfig(**{**TINY, **options}), self.corpus, initial)
+        with RunFolder.create(self.tmp_path / name) as folder:
+            return self._go(Trainer(plan, self.corpus, folder, texts, samples=samples), stop_at, kill_at)
+
+    def resume(self, name, stop_at=None, kill_at=None, samples=False, corpus=None, **asked):
+        corpus = corpus or self.corpus
+        with RunFolder.open(self.tmp_path / name) as folder:
+            plan = plan_resume(load_checkpoint(folder.last), corpus, asked)
+            return self._go(Trainer(plan, corpus, folder, samples=samples), stop_at, kill_at)
+
+    def _go(self, trainer, stop_at, kill_at):
+        records = []
+        for record in trainer.run():
+            records.append(record)
+            if isinstance(record, Step):
+                if record.step == stop_at:
+                    trainer.stop()
+                if record.step == kill_at:
+                    break
+        return records
+
+    def last(self, name):
+        return load_checkpoint(self.tmp_path / name / "last.safetensors")
+
+    def best(self, name):
+        return load_checkpoint(self.tmp_path / name / "best.safetensors")
+
+    def log(self, name):
+        """Return the log without what the clock decides."""
+        return [{key: value for key, value in record.items() if key not in ("chars_per_s", "elapsed_s")}
+                for record in read_log(self.tmp_path / name / "log.jsonl")]
+
+
+@pytest.fixture
+def session(tmp_path, corpus):
+    return Session(tmp_path, corpus)
+
+
+def of(records, kind):
+    return [record for record in records if isinstance(record, kind)]
+
+
+def assert_same(one, other):
+    """Assert that two checkpoints hold the same bits, but for the time it took."""
+    for part in ("parameters", "optimizer", "carry"):
+        a, b = getattr(one, part), getattr(other, part)
+        assert a.keys() == b.keys()
+        for name in a:
+            assert np.array_equal(a[name], b[name]), f"{part} {name} differs"
+    clock = ("elapsed_s", "chars_per_s", "corpus")
+    plain = [{key: value for key, value in c.training.items() if key not in clock} for c in (one, other)]
+    for training in plain:
+        training["last"] = {key: value for key, value in (training["last"] or {}).items() if key not in clock}
+        training["config"] = {**training["config"], "checkpoint_every": None}
+    assert plain[0] == plain[1]
+
+
+# ------------------------------------------------------------------------------------------------------ exact resume
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stopped_and_resumed_run_gives_the_bits_of_an_uninterrupted_one(session, cell, optimizer):
+    options = {"cell": cell, "optimizer": optimizer, "steps": 60, "eval_every": 10, "log_every": 4}
+    session.run("whole", **options)
+    # After the first step, at a validation, between two, at an epoch's end (44) and right after it.
+    session.run("parts", stop_at=1, **options)
+    for step in (10, 13, 44, 45):
+        records = session.resume("parts", stop_at=step)
+        assert records[-1].resumable and records[-1].step == step
+    assert not session.resume("parts")[-1].resumable
+    assert_same(session.last("whole"), session.last("parts"))
+    assert_same(session.best("whole"), session.best("parts"))
+    assert session.log("whole") == session.log("parts")
+
+
+@pytest.mark.parametrize("options", [
+    {"dropout": 0.3}, {"dropout": 0.3, "variational_dropout": True}, {"schedule": "step", "decay_after": 1, "decay": 0.5},
+    {"schedule": "constant", "warmup": 9}, {"optimizer": "rmsprop"}, {"optimizer": "adagrad"}, {"optimizer": "adamw"},
+    {"optimizer": "sgd", "momentum": 0.9}, {"embedding_size": 9, "tie_weights": True}, {"dtype": "float64"},
+    {"clip_norm": 0.0, "clip_value": 0.01},
+], ids=str)
+def test_resume_is_exact_for_every_option_that_bears_on_the_result(session, options):
+    options = {"cell": "gru", "epochs": 1.25, "eval_every": 20, **options}
+    session.run("whole", **options)
+    session.run("parts", stop_at=17, **options)
+    session.resume("parts", stop_at=46)
+    session.resume("parts")
+    assert_same(session.last("whole"), session.last("parts"))
+    assert session.log("whole") == session.log("parts")
+
+
+def test_a_killed_run_goes_on_from_its_last_save_and_mends_the_log(session):
+    options = {"steps": 50, "eval_every": 12, "log_every": 1}
+    session.run("whole", **options)
+    session.run("parts", kill_at=9, checkpoint_every=5, **options)
+    with open(session.tmp_path / "parts" / "log.jsonl", "a") as log:
+        log.write('{"step": 10, "train_lo')  # the power went
+    assert session.last("parts").training["step"] == 5
+    session.resume("parts", kill_at=26)
+    assert session.last("parts").training["step"] == 25
+    session.resume("parts")
+    assert_same(session.last("whole"), session.last("parts"))
+    assert_same(session.best("whole"), session.best("parts"))
+    assert session.log("whole") == session.log("parts")
+
+
+def test_a_run_killed_before_its_first_step_can_be_resumed(session):
+    session.run("whole", steps=8)
+    session.run("parts", kill_at=1, steps=8)
+    assert session.last("parts").training["step"] == 0
+    session.resume("parts")
+    assert_same(session.last("whole"), session.last("parts"))
+
+
+def test_a_stop_during_validation_is_made_up_for_on_resume(session, monkeypatch):
+    options = {"steps": 30, "eval_every": 10, "log_every": 10}
+    session.run("whole", **options)
+    plan = plan_run(TrainingConfig(**{**TINY, **options}), session.corpus)
+    real = trainer_module.evaluate_split
+    with RunFolder.create(session.tmp_path / "parts") as folder:
+        trainer = Trainer(plan, session.corpus, folder, samples=False)
+
+        def stopped_in_its_midst(*arguments, **keywords):
+            trainer.stop()
+            return real(*arguments, **keywords)
+
+        monkeypatch.setattr(trainer_module, "evaluate_split", stopped_in_its_midst)
+        records = list(trainer.run())
+        monkeypatch.undo()
+    assert not of(records, Evaluated) and records[-1].resumable and records[-1].step == 10
+    assert not (session.tmp_path / "parts" / "log.jsonl").exists()
+    assert of(session.resume("parts"), Evaluated)[0].step == 10
+    assert_same(session.last("whole"), session.last("parts"))
+    assert session.log("whole") == session.log("parts")
+
+
+def test_another_number_of_threads_and_samples_change_nothing(session):
+    before = num_threads()
+    try:
+        set_num_threads(1)
+        session.run("one", steps=20, eval_every=5)
+        set_num_threads(2)
+        session.run("two", stop_at=7, samples=True, steps=20, eval_every=5)
+        set_num_threads(3)
+        records = session.resume("two", samples=True, sample_every=3, sample_length=11)
+    finally:
+        set_num_threads(before)
+    assert [len(sample.text) for sample in of(records, Sampled)] == [11] * 4
+    one, two = session.last("one"), session.last("two")
+    for name in one.parameters:
+        assert np.array_equal(one.parameters[name], two.parameters[name])
+    assert session.log("one") == session.log("two")
+
+
+def test_a_longer_length_extends_a_finished_run(session):
+    session.run("run", epochs=0.5)
+    records = session.resume("run", epochs=1.0)
+    assert records[-1].step == 44 and not records[-1].resumable
+    assert of(records, Preflight)[0].step == 22
+    assert [record["step"] for record in session.log("run")] == list(range(1, 45))
+    assert session.last("run").training["config"]["epochs"] == 1.0
+
+
+def test_a_finished_run_has_nothing_to_resume(session):
+    session.run("run", steps=4)
+    with pytest.raises(ConfigError, match="finished, at step 4: name a longer --steps than 4"):
+        session.resume("run")
+
+
+@pytest.mark.parametrize("asked, message", [
+    ({"learning_rate": 0.5}, "--learning-rate 0.003.*0.5"),
+    ({"hidden_size": 10}, "--hidden-size 9.*10"),
+    ({"seed": 2}, "--seed 1.*2"),
+    ({"epochs": 5.0}, "length is --steps 8, it cannot go on by --epochs"),
+    ({"steps": 7}, "longer but not shorter, got 7"),
+    ({"dropout": 0.5}, "--dropout 0.*0.5"),
+    ({"eval_every": 3}, "--eval-every"),
+])
+def test_options_that_contradict_the_run_are_refused_with_the_difference(session, asked, message):
+    session.run("run", stop_at=2, steps=8)
+    with pytest.raises(ConfigError, match=message):
+        session.resume("run", **asked)
+    session.resume("run", steps=8, hidden_size=9, learning_rate=3e-3, log_every=2)  # the same, and what is free
+
+
+def test_a_changed_text_is_refused(session, tmp_path):
+    session.run("run", stop_at=2, steps=8)
+    (tmp_path / "text.txt").write_text(TEXT.replace("line 4 ", "line 5 "))
+    with read_corpus([tmp_path / "text.txt"]) as corpus, pytest.raises(CorpusError, match="text has changed"):
+        session.resume("run", corpus=corpus)
+
+
+# -------------------------------------------------------------------------------------------- what a run does and says
+
+
+def test_it_learns_and_the_reported_losses_are_those_of_the_saved_parameters(session):
+    records = session.run("run", epochs=6, hidden_size=16, learning_rate=0.02, eval_every=40)
+    steps, evaluated, finished = of(records, Step), of(records, Evaluated), records[-1]
+    assert steps[0].train_loss_nats == pytest.approx(math.log(session.corpus.vocabulary.size), abs=0.2)
+    assert steps[-1].smoothed_loss_nats < steps[0].train_loss_nats / 2
+    assert [record.step for record in evaluated] == [40, 80, 120, 160, 200, 240, 264]
+    assert finished.best_loss_nats == min(record.evaluation.loss_nats for record in evaluated)
+
+    best = session.best("run")
+    model = Model(ModelConfig(vocab_size=best.vocabulary.size, **best.model))
+    model.set_parameters(best.parameters)
+    splits = session.corpus.split(0.1, 0.1)
+    for split, loss in ((splits.val, finished.best_loss_nats), (splits.test, finished.test.loss_nats)):
+        assert evaluate_stream(model, session.corpus.ids, *split).loss_nats == pytest.approx(loss, abs=1e-3)
+    assert best.training["best"] == {"step": finished.best_step, "val_loss_nats": finished.best_loss_nats,
+                                     "epoch": pytest.approx(finished.best_step / 44, abs=1e-4)}
+
+
+def test_the_log_has_the_promised_keys_at_the_promised_steps(session):
+    session.run("run", steps=20, eval_every=8, log_every=5)
+    log = list(read_log(session.tmp_path / "run" / "log.jsonl"))
+    assert [record["step"] for record in log] == [5, 8, 10, 15, 16, 20]
+    assert [record["step"] for record in log if "val_loss_nats" in record] == [8, 16, 20]
+    keys = {"step", "epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"}
+    assert all(set(record) - {"val_loss_nats"} == keys for record in log)
+    assert log[-1]["epoch"] == pytest.approx(20 / 44, abs=1e-4)
+
+
+def test_the_smoothed_loss_is_a_bias_corrected_exponential_average(session):
+    losses, average = [], 0.0
+    for step in of(session.run("run", steps=9), Step):
+        losses.append(step.train_loss_nats)
+        weights = [0.98 ** (len(losses) - 1 - i) for i in range(len(losses))]
+        average = sum(w * x for w, x in zip(weights, losses)) / sum(weights)
+        assert step.smoothed_loss_nats == pytest.approx(average, rel=1e-12)
+    assert average != losses[-1]
+
+
+def test_the_gradient_norm_is_the_one_before_clipping(session):
+    free = of(session.run("free", steps=1, clip_norm=0.0), Step)[0]
+    clipped = of(session.run("clipped", steps=1, clip_norm=1e-3), Step)[0]
+    assert free.grad_norm == clipped.grad_norm > 1e-3
+
+
+def test_the_carry_goes_from_chunk_to_chunk_and_is_reset_with_each_epoch(session, monkeypatch):
+    seen = []
+    real = trainer_module.Workspace.loss_and_grads
+
+    def spy(self, x, y, dropout=None, step=0):
+        seen.append((x.shape, step, float(np.abs(self.get_carry()["h"]).max())))
+        return real(self, x, y, dropout, step)
+
+    monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", spy)
+    session.run("run", steps=46)
+    carries = {step: carry for shape, step, carry in seen if shape == (7, 3)}  # the last call of a step counts
+    assert carries[0] == carries[44] == 0
+    assert all(carries[step] > 0 for step in (1, 2, 43, 45))
+
+
+def test_a_sample_is_shown_at_the_steps_asked_for_and_a_preflight_before_the_first_step(session):
+    records = session.run("run", steps=6, samples=True, sample_every=2, sample_length=30)
+    assert [(record.step, len(record.text)) for record in of(records, Sampled)] == [(2, 30), (4, 30)]
+    before = records[: records.index(of(records, Step)[0])]
+    (preflight,) = of(before, Preflight)
+    assert preflight.characters == len(TEXT)
+    assert preflight.train_characters + preflight.val_characters + preflight.test_characters == len(TEXT)
+    assert preflight.parameters > 0 and preflight.memory_bytes > preflight.parameters * 4 * 3
+    assert preflight.total_steps == 6 and preflight.steps_per_epoch == 44 and preflight.duration_s > 0
+
+
+def test_by_minutes_the_run_and_its_schedule_end_with_the_time(session):
+    records = session.run("run", minutes=1.5 / 60, learning_rate=0.01)
+    steps, finished = of(records, Step), records[-1]
+    assert not finished.resumable and finished.elapsed_s == pytest.approx(1.5, abs=0.6)  # a busy machine is late
+    assert max(step.learning_rate for step in steps) > 0.008
+    assert steps[-1].learning_rate < 0.002
+    assert of(records, Evaluated)[-1].step == finished.step
+    assert [step.remaining_s for step in steps[:3]] == sorted((step.remaining_s for step in steps[:3]), reverse=True)
+
+
+def test_a_run_by_minutes_that_was_stopped_goes_on_for_what_was_left(session):
+    records = session.run("run", stop_at=20, minutes=1 / 60)
+    assert records[-1].resumable
+    used = records[-1].elapsed_s
+    records = session.resume("run")
+    assert not records[-1].resumable and used < records[-1].elapsed_s < 1.6
+
+
+def test_validation_is_shortened_where_it_would_eat_the_minutes_and_that_is_said(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text(TEXT * 40)
+    with read_corpus([path]) as corpus:
+        session = Session(tmp_path, corpus)
+        ticks = iter(range(10**9))
+        plan = plan_run(TrainingConfig(**{**TINY, "val_fraction": 0.5, "minutes": 0.5}), corpus)
+        with RunFolder.create(tmp_path / "run") as folder:  # every look at the clock is 0.2 seconds later
+            records = list(Trainer(plan, corpus, folder, clock=lambda: next(ticks) / 5, samples=False).run())
+        assert "validating on the first" in of(records, Notice)[0].text
+        assert not records[-1].val_is_whole
+        assert session.last("run").training["validated"][1] < plan.splits.val[1]
+
+
+def test_without_a_validation_split_the_last_checkpoint_stands(session):
+    records = session.run("run", steps=5, val_fraction=0.0, test_fraction=0.0)
+    assert records[-1].checkpoint == session.tmp_path / "run" / "last.safetensors"
+    assert "no validation split" in of(records, Notice)[0].text
+    assert records[-1].best_loss_nats is None and records[-1].test is None
+
+
+def test_a_text_that_is_too_short_shrinks_the_defaults_but_not_what_was_named(session):
+    plan = plan_run(TrainingConfig(steps=3), session.corpus)
+    assert plan.notes and plan.config.batch_size * plan.config.seq_length < 1200
+    assert plan_run(TrainingConfig(steps=3, batch_size=100), session.corpus).config.seq_length < 11
+    with pytest.raises(CorpusError, match="--batch-size|--seq-length"):
+        plan_run(TrainingConfig(steps=3, batch_size=100, seq_length=100), session.corpus)
+
+
+def test_the_history_in_a_checkpoint_stays_small_and_keeps_the_validations(session, monkeypatch):
+    monkeypatch.setattr(trainer_module, "HISTORY_RECORDS", 12)
+    session.run("run", steps=60, eval_every=15, log_every=1)
+    history = session.last("run").training["history"]
+    assert len(history) <= 12
+    assert [entry["step"] for entry in history if "val_loss_nats" in entry] == [15, 30, 45, 60]
+    assert [entry["step"] for entry in history] == sorted(entry["step"] for entry in history)
+
+
+def test_default_intervals_do_not_depend_on_the_clock(session):
+    plans = [plan_run(TrainingConfig(**{**TINY, "epochs": 50.0}), session.corpus) for _ in range(2)]
+    assert plans[0].config == plans[1].config
+    assert plans[0].config.eval_every >= 44 and plans[0].config.log_every == 2
+
+
+# ---------------------------------------------------------------------------------------------------------- divergence
+
+
+def test_divergence_stops_the_run_and_leaves_the_last_good_checkpoint(session):
+    with pytest.raises(DivergenceError, match=r"at step \d+.*--learning-rate below 1e\+25.*step 0 stands"):
+        session.run("run", steps=50, optimizer="sgd", learning_rate=1e25, clip_norm=0.0, schedule="constant")
+    last = session.last("run")
+    assert last.training["step"] == 0
+    fresh = Model.initialise(ModelConfig(vocab_size=last.vocabulary.size, **last.model), 1).get_parameters()
+    assert all(np.array_equal(last.parameters[name], fresh[name]) for name in fresh)
+
+
+def test_a_loss_beyond_all_reason_is_divergence_too(session):
+    # Saturated gates keep the loss of exploded parameters finite; nothing comes back from there.
+    for learning_rate in (1e6, 1e25, 1e38):
+        with pytest.raises(DivergenceError, match=r"became \S+ at step"):
+            session.run(f"run{learning_rate}", steps=50, optimizer="sgd", learning_rate=learning_rate, schedule="constant")
+
+
+def test_a_non_finite_loss_is_not_applied_and_what_was_saved_before_stands(session, monkeypatch):
+    real, calls = trainer_module.Workspace.loss_and_grads, []
+
+    def poisoned(self, x, y, dropout=None, step=0):
+        loss = real(self, x, y, dropout, step)
+        return math.nan if step == 7 else loss
+
+    monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", poisoned)
+    with pytest.raises(DivergenceError, match="training loss became nan at step 8.*step 6 stands"):
+        session.run("run", steps=50, checkpoint_every=3)
+    monkeypatch.undo()
+    session.run("whole", steps=50)
+    session.resume("run")  # nothing bad was saved: the run goes on as if nothing had happened
+    assert_same(session.last("run"), session.last("whole"))
+
+
+def test_a_non_finite_gradient_stops_the_run(session, monkeypatch):
+    real = trainer_module.Workspace.loss_and_grads
+
+    def poisoned(self, x, y, dropout=None, step=0):
+        loss = real(self, x, y, dropout, step)
+        if step == 4:
+            self.grads[5] = math.inf
+        return loss
+
+    monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", poisoned)
+    with pytest.raises(DivergenceError, match="gradient's norm became .* at step 5"):
+        session.run("run", steps=50)
+
+
+# ---------------------------------------------------------------------------------------------------- from old weights
+
+
+def test_old_weights_are_mapped_by_character(session, tmp_path):
+    session.run("old", steps=6, dtype="float64")
+    old = session.best("old")
+    path = tmp_path / "other.txt"
+    path.write_text("".join(sorted(TEXT, reverse=True)).replace("s", "ß").replace("l", "Ω"))
+    with read_corpus([path]) as corpus:
+        config = config_like(old, {**TINY, "steps": 2, "seed": 5})
+        plan = plan_run(config, corpus, old)
+        assert "'Ω'" in plan.notes[0] and "'ß'" in plan.notes[0] and "2 characters are new" in plan.notes[0]
+        assert "'s'" in plan.notes[1] and "'l'" in plan.notes[1]
+        fresh = Model.initialise(plan.model_config, 5).get_parameters()
+        mapped = map_parameters(fresh, old, corpus.vocabulary)
+        for i, symbol in enumerate(corpus.vocabulary.symbols):
+            if symbol in old.vocabulary.symbols:
+                j = old.vocabulary.symbols.index(symbol)
+                assert np.array_equal(mapped["rnn.weight_ih_l0"][:, i], old.parameters["rnn.weight_ih_l0"][:, j])
+                assert np.array_equal(mapped["output.weight"][i], old.parameters["output.weight"][j])
+                assert mapped["output.bias"][i] == old.parameters["output.bias"][j]
+            else:
+                assert np.array_equal(mapped["rnn.weight_ih_l0"][:, i], fresh["rnn.weight_ih_l0"][:, i])
+                assert np.array_equal(mapped["output.weight"][i], fresh["output.weight"][i])
+        for name in ("rnn.weight_hh_l0", "rnn.weight_ih_l1", "rnn.bias_ih_l0"):  # forget biases too: not set to 1 anew
+            assert np.array_equal(mapped[name], old.parameters[name])
+        with RunFolder.create(tmp_path / "new") as folder:
+            records = list(Trainer(plan, corpus, folder, samples=False).run())
+    assert of(records, Preflight)[0].step == 0 and records[-1].step == 2
+
+
+def test_embeddings_and_tied_weights_are_mapped_too():
+    vocabulary, other = Vocabulary("chars", "abc"), Vocabulary("chars", "cxa")
+    config = ModelConfig("gru", 3, 4, 1, 4, True)
+    old = Model.initialise(config, 1).get_parameters()
+    fresh = Model.initialise(config, 2).get_parameters()
+
+    class Stored:
+        parameters = old
+    Stored.vocabulary = vocabulary
+
+    mapped = map_parameters(fresh, Stored, other)
+    assert np.array_equal(mapped["embedding.weight"], [old["embedding.weight"][2], fresh["embedding.weight"][1],
+                                                       old["embedding.weight"][0]])
+    assert mapped["output.bias"].tolist() == [old["output.bias"][2], fresh["output.bias"][1], old["output.bias"][0]]
+    assert np.array_equal(mapped["rnn.weight_ih_l0"], old["rnn.weight_ih_l0"])
+
+
+def test_old_weights_of_the_same_text_start_where_they_ended(session):
+    records = session.run("old", epochs=4, hidden_size=16, learning_rate=0.02)
+    initial = session.best("old")
+    config = dataclasses.asdict(config_like(initial, {**{k: v for k, v in TINY.items() if k != "hidden_size"}, "steps": 1,
+                                                      "learning_rate": 1e-9}))
+    again = session.run("new", initial=initial, **config)
+    assert again[-1].best_loss_nats == pytest.approx(records[-1].best_loss_nats, abs=1e-4)
+
+
+def test_a_model_of_another_shape_is_refused(session):
+    session.run("old", steps=1)
+    with pytest.raises(ConfigError, match="--hidden-size 9, 12 was asked for"):
+        config_like(session.last("old"), {"hidden_size": 12})
+
+
+# -------------------------------------------------------------------------------------------------- options and texts
+
+
+@pytest.mark.parametrize("wrong", [
+    {"hidden_size": 0}, {"hidden_size": 1.5}, {"num_layers": -1}, {"batch_size": 0}, {"seq_length": 0}, {"epochs": 0},
+    {"epochs": math.nan}, {"steps": 0}, {"minutes": -1}, {"minutes": math.inf}, {"learning_rate": 0}, {"clip_norm": -1},
+    {"dropout": 1.0}, {"dropout": -0.1}, {"momentum": 1}, {"seed": -1}, {"seed": True}, {"cell": "transformer"},
+    {"dtype": "float16"}, {"optimizer": "lion"}, {"schedule": "linear"}, {"vocab": "words"}, {"val_fraction": 1.0},
+    {"test_fraction": -0.1}, {"decay": 0.0}, {"decay_after": -1}, {"warmup": -1}, {"min_learning_rate": 3},
+    {"sample_length": 0}, {"log_every": 0}, {"eval_every": -1}, {"embedding_size": -1}, {"encoding": 3},
+])
+def test_a_nonsense_option_is_refused_by_name_and_value(wrong):
+    (name, value), = wrong.items()
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig(**wrong)
+    message = str(caught.value)
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    assert name.replace("_", "-") in message.replace("_", "-") and shown in message and "\n" not in message
+
+
+@pytest.mark.parametrize("wrong", [
+    {"steps": 3, "epochs": 1}, {"minutes": 3, "epochs": 1}, {"tie_weights": True}, {"momentum": 0.9},
+    {"weight_decay": 0.1}, {"val_fraction": 0.5, "test_fraction": 0.5},
+])
+def test_options_that_contradict_each_other_are_refused(wrong):
+    with pytest.raises(ConfigError, match="--"):
+        TrainingConfig(**wrong)
+
+
+def test_options_travel_through_json():
+    config = dataclasses.replace(DEFAULTS, epochs=3, dropout=0.25).resolved()
+    assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(ConfigError, match="'tempo' is no training option"):
+        TrainingConfig.from_dict({"tempo": 3})
+
+
+def test_the_names_in_the_options_are_those_of_the_code():
+    assert set(CELLS) == set(CELL_NAMES)
+    assert set(OPTIMIZERS) == set(optim.RULES) == set(LEARNING_RATES)
+    assert resume_config(DEFAULTS, {}) == DEFAULTS
+
+
+def test_texts_are_found_again_from_where_the_run_folder_stands(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("a")
+    described = trainer_module.describe_texts([str(tmp_path / "a.txt")], tmp_path / "checkpoints" / "a-1")
+    assert described["sources_from_run"] == ["../../a.txt"]
+    assert find_texts({"corpus": {"sources": ["a.txt"], "sources_from_run": ["../../a.txt"]}},
+                      tmp_path / "checkpoints" / "a-1") == [str(tmp_path / "a.txt")]
+    monkeypatch.chdir(tmp_path)
+    assert find_texts({"corpus": {"sources": ["a.txt"]}}, "elsewhere") == ["a.txt"]
+    for sources, message in ((["gone.txt"], "gone.txt does not exist"), (["-"], "stdin"), ([], "does not say")):
+        with pytest.raises(CharRNNError, match=message):
+            find_texts({"corpus": {"sources": sources}}, "elsewhere")
+
+
+def test_saved_records_name_the_file(session):
+    saved = of(session.run("run", steps=4, eval_every=2), Saved)
+    assert saved and all(record.path.exists() for record in saved)
+    assert saved[0].is_best and saved[0].path.name == "best.safetensors"
+    assert isinstance(session.run("other", steps=1)[-1], Finished)
