@@ -1,0 +1,147 @@
+"""Evaluation: one stream by definition, a few warmed-up streams to 0.001 nats, both deterministic."""
+
+import math
+
+import numpy as np
+import pytest
+
+from charrnn import evaluation
+from charrnn.errors import CorpusError
+from charrnn.evaluation import Evaluation, count_streams, evaluate_split, evaluate_stream, split_workspace
+from charrnn.kernels import num_threads, set_num_threads
+from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.optim import Optimizer
+
+V = 7
+
+
+def make_ids(length, seed=0):
+    """Characters that depend on the two before them, so that the carry matters."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros(length, np.uint8)
+    noise = rng.integers(0, V, length)
+    for t in range(2, length):
+        ids[t] = (ids[t - 1] + ids[t - 2] + 1) % V if noise[t] else rng.integers(0, V)
+    return ids
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model that has learned a little: a fresh one forgets too fast to show a missing warm-up."""
+    model = Model.initialise(ModelConfig("lstm", V, 12, 2), seed=3)
+    workspace, optimizer = Workspace(model, 8, 32), Optimizer("adam", model)
+    ids = make_ids(8 * 33 * 40, seed=9).astype(np.int32)
+    for step in range(40):
+        chunk = ids[step * 8 * 33:(step + 1) * 8 * 33].reshape(8, 33).T
+        workspace.reset_carry()
+        workspace.loss_and_grads(chunk[:-1], chunk[1:])
+        optimizer.step(workspace, 0.02, 5.0)
+    return model
+
+
+def plain(model, ids, start, stop):
+    """The definition: read everything before the split within the warm-up, then score one character at a time."""
+    workspace = Workspace(model, 1, 1, training=False)
+    first = max(start, 1)
+    losses = []
+    for t in range(max(0, first - 1 - evaluation.WARM_UP), stop - 1):
+        loss = workspace.losses(ids[t:t + 1, None].astype(np.int32), ids[t + 1:t + 2, None].astype(np.int32))
+        if t >= first - 1:
+            losses.append(float(loss[0, 0]))
+    return Evaluation(math.fsum(losses) / len(losses), len(losses))
+
+
+@pytest.mark.parametrize("start, stop", [(0, 2), (0, 700), (1, 700), (5, 6), (300, 801), (799, 800)])
+def test_a_stream_is_the_plain_definition(model, start, stop):
+    ids = make_ids(900)
+    got, expected = evaluate_stream(model, ids, start, stop), plain(model, ids, start, stop)
+    assert got.characters == expected.characters == stop - max(start, 1)
+    assert got.loss_nats == pytest.approx(expected.loss_nats, abs=2e-6)  # float32 states, chunks of another length
+
+
+@pytest.mark.parametrize("start, length", [(0, 5000), (0, 40), (3, 9001), (100, 4097), (2000, 17000), (1, 2500)])
+def test_parallel_streams_agree_with_one_to_a_thousandth_of_a_nat(model, start, length):
+    ids = make_ids(20000)
+    one, several = evaluate_stream(model, ids, start, start + length), evaluate_split(model, ids, start, start + length)
+    assert several.characters == one.characters
+    assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
+
+
+def test_without_the_warm_up_they_would_not_agree(model, monkeypatch):
+    # Guards the test above: the streams are short enough here that a cold start shows.
+    ids = make_ids(20000)
+    one = evaluate_stream(model, ids, 0, 17000)
+    monkeypatch.setattr(evaluation, "WARM_UP", 0)
+    monkeypatch.setattr(evaluation, "SHORTEST_STREAM", 8)
+    monkeypatch.setattr(evaluation, "MOST_STREAMS", 2048)
+    assert abs(evaluate_split(model, ids, 0, 17000).loss_nats - one.loss_nats) > 1e-3
+
+
+def test_every_character_counts_once_whatever_the_number_of_streams(model, monkeypatch):
+    ids = make_ids(2000)
+    workspaces = []
+
+    class Uniform:
+        """Loss 1 for every character and a note of which was predicted."""
+        def __init__(self, streams):
+            self.batch_size, self.targets = streams, []
+            workspaces.append(self)
+        def reset_carry(self): pass
+        def get_carry(self): return {"h": np.ones((1, self.batch_size, 1))}
+        def set_carry(self, carry): assert not carry["h"][:, 0].any() and carry["h"][:, 1:].all()
+        def losses(self, x, y): return np.ones(x.shape)
+
+    monkeypatch.setattr(evaluation, "SHORTEST_STREAM", 100)
+    for stop in (1999, 2000, 1907):
+        streams = count_streams(stop - 3)
+        assert streams == 16
+        assert evaluate_split(None, ids, 3, stop, Uniform(streams)) == Evaluation(1.0, stop - 3)
+
+
+def test_the_same_parameters_give_the_same_bits_on_any_number_of_threads(model):
+    ids, before = make_ids(9000), num_threads()
+    workspace = split_workspace(model, 8000)
+    first = evaluate_split(model, ids, 1000, 9000, workspace)
+    try:
+        for threads in (1, 2, 3):
+            set_num_threads(threads)
+            assert evaluate_split(model, ids, 1000, 9000, workspace) == first
+    finally:
+        set_num_threads(before)
+    assert evaluate_split(model, ids, 1000, 9000) == first
+
+
+def test_the_number_of_streams_depends_on_the_length_alone_and_is_bounded():
+    assert [count_streams(n) for n in (0, 1, 2047, 2048, 4095, 4096, 10**9)] == [1, 1, 1, 2, 2, 4, 64]
+
+
+def test_the_characters_before_a_split_are_read_but_not_counted(model):
+    ids = make_ids(600)
+    ids[:300] = make_ids(300, seed=1)
+    whole, after = evaluate_stream(model, ids, 300, 600), evaluate_stream(model, ids[300:], 0, 300)
+    assert (whole.characters, after.characters) == (300, 299)
+    assert whole.loss_nats != after.loss_nats
+
+
+def test_nothing_to_predict_is_refused(model):
+    for start, stop in ((0, 0), (0, 1), (5, 5)):
+        with pytest.raises(CorpusError, match="needs a character to predict"):
+            evaluate_split(model, make_ids(20), start, stop)
+
+
+def test_an_interrupted_pass_gives_nothing(model):
+    calls = []
+
+    def interrupted():
+        calls.append(1)
+        return len(calls) > 9
+
+    assert evaluate_split(model, make_ids(9000), 100, 9000, interrupted=interrupted) is None
+    assert len(calls) == 10
+
+
+def test_units_are_consistent_and_a_huge_loss_does_not_overflow():
+    evaluated = Evaluation(math.log(16), 5)
+    assert evaluated.loss_bpc == pytest.approx(4) and evaluated.perplexity == pytest.approx(16)
+    assert set(evaluated.to_dict()) == {"loss_nats", "loss_bpc", "perplexity", "characters"}
+    assert Evaluation(1e4, 5).perplexity == math.inf
