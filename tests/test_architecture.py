@@ -1,0 +1,141 @@
+"""The rooms import one way: the table of docs/ARCHITECTURE.md, held to the code."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "charrnn"
+
+# Rooms that the table does not have yet; its own word wins when it has.
+UNLISTED = {
+    "storage": {"errors"},
+    "options": {"errors", "schedules"},
+    "corpus": {"errors", "vocabulary", "storage"},
+    "checkpoint": {"errors", "vocabulary", "model", "storage"},
+    "runs": {"errors", "checkpoint", "storage"},
+    "trainer": {"options"},
+    "recipes": {"storage"},
+}
+
+
+def table():
+    """Return {room: set of rooms it may import, or None for every one} as the document says."""
+    allowed, above = {}, {"storage", "options"}
+    for line in (ROOT / "docs" / "ARCHITECTURE.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) != 3 or not cells[0].startswith("`"):
+            continue
+        for room in re.findall(r"`(\w+)(?:\.py|/)`", cells[0]):
+            if cells[2] == "everything":
+                allowed[room] = None
+            elif cells[2] == "all above":
+                allowed[room] = set(above)
+            else:
+                allowed[room] = set(re.findall(r"\w+", cells[2])) - {"nothing", "and"}
+            above.add(room)
+    for room, more in UNLISTED.items():
+        if allowed.get(room, set()) is not None:
+            allowed[room] = allowed.get(room, set()) | more
+    return allowed
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imported(path):
+    """Yield (line, dotted name) of every import, also those inside functions; relative ones made absolute."""
+    package = ("charrnn", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            if module == "charrnn":
+                for alias in node.names:
+                    yield node.lineno, f"charrnn.{alias.name}"
+            else:
+                yield node.lineno, module
+
+
+def top_level_imports(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {name for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_the_table_allows(path):
+    room = room_of(path)
+    if room in ("__init__", "__main__"):
+        return
+    allowed = table()
+    assert room in allowed, f"docs/ARCHITECTURE.md has no row for {room}"
+    if allowed[room] is None:
+        return
+    for line, name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "charrnn" or len(parts) == 1:
+            continue
+        other = parts[1]
+        if not (PACKAGE / other).is_dir() and not (PACKAGE / f"{other}.py").exists():
+            continue  # a name of the package itself, such as __version__
+        assert other == room or other in allowed[room], f"{path}:{line}: {room} may not import {other}"
+
+
+def test_the_table_has_no_cycle():
+    allowed = {room: others for room, others in table().items() if others is not None}
+    done = set()
+    while len(done) < len(allowed):
+        free = {room for room, others in allowed.items() if room not in done and others & set(allowed) <= done}
+        assert free, f"these rooms import each other: {sorted(set(allowed) - done)}"
+        done |= free
+
+
+def test_only_the_command_line_knows_click_and_only_what_is_seen_knows_rich():
+    for path in modules():
+        room = room_of(path)
+        for line, name in imported(path):
+            top = name.split(".")[0]
+            assert top != "click" or room in ("cli", "__main__"), f"{path}:{line} imports click"
+            assert top not in ("rich", "tqdm") or room in ("cli", "render"), f"{path}:{line} imports {top}"
+            assert top not in ("pickle", "marshal", "shelve", "torch", "scipy"), f"{path}:{line} imports {top}"
+
+
+def test_only_kernels_know_numba():
+    for path in modules():
+        for line, name in imported(path):
+            assert name.split(".")[0] not in ("numba", "llvmlite") or room_of(path) == "kernels", f"{path}:{line}"
+
+
+def test_command_modules_import_heavy_rooms_inside_their_functions():
+    for path in (PACKAGE / "cli").glob("*.py"):
+        for name in top_level_imports(path):
+            assert name.split(".")[0] not in ("numpy", "numba", "rich", "tqdm", "safetensors"), f"{path}: {name}"
+            assert not re.match(r"charrnn\.(kernels|model|optim|trainer|sampler|evaluation|corpus|streams)\b", name), (
+                f"{path} imports {name} before it is called"
+            )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"]])
+def test_help_imports_neither_numba_nor_numpy(arguments):
+    code = (
+        "import sys; from charrnn.cli import main; code = main(sys.argv[1:]);"
+        "heavy = {'numba', 'numpy', 'llvmlite', 'rich', 'tqdm'} & set(sys.modules);"
+        "assert not heavy, heavy; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "charrnn" in done.stdout
