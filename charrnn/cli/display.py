@@ -185,6 +185,25 @@ class Live(Quiet):
         return Group(bar, line)
 
 
+def announce_compilation(say):
+    """Call `say` with a sentence, once, when a kernel must be compiled: the one thing that makes a start take long.
+
+    Return a function that takes it back.
+    """
+    from charrnn.kernels.compiled import COMPILE_LISTENERS
+
+    def listener(_name):
+        forget()
+        say("compiling kernels for this CPU, once; later starts take a second")
+
+    def forget():
+        if listener in COMPILE_LISTENERS:
+            COMPILE_LISTENERS.remove(listener)
+
+    COMPILE_LISTENERS.append(listener)
+    return forget
+
+
 def preflight_lines(record):
     """Return what is known before the first step, in lines of at most 80 columns as a rule."""
     what = f"resuming at step {record.step:,}" if record.step else "training"

@@ -146,7 +146,7 @@ def command(ctx, text, threads, no_sample, output, resume, init_from, config, qu
     TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2 and .xz are read as text. The run folder
     holds last.safetensors, best.safetensors, log.jsonl and config.toml. Ctrl-C saves; --resume goes on.
     """
-    from charrnn.cli.display import make_display
+    from charrnn.cli.display import announce_compilation, make_display
 
     asked = _asked(ctx)
     if resume is not None and init_from is not None:
@@ -159,7 +159,7 @@ def command(ctx, text, threads, no_sample, output, resume, init_from, config, qu
         TrainingConfig(**asked)  # what is wrong without looking at the text is said before it is read
     display = make_display(quiet)
     try:
-        _announce_compilation(display)
+        ctx.call_on_close(announce_compilation(display.note))
         if threads is not None:
             from charrnn.kernels import set_num_threads
 
@@ -281,7 +281,8 @@ def _report(finished, display):
         return
     rows = []
     if finished.best_loss_nats is not None:
-        rows.append(("validation", f"{loss_text(finished.best_loss_nats)}, at step {finished.best_step:,}"))
+        part = "" if finished.val_is_whole else f", on its first {finished.val_characters:,} characters"
+        rows.append(("validation", f"{loss_text(finished.best_loss_nats)}, at step {finished.best_step:,}{part}"))
     elif finished.smoothed_loss_nats is not None:
         rows.append(("training", loss_text(finished.smoothed_loss_nats)))
     if finished.test is not None:
@@ -298,14 +299,3 @@ def _quoted(path):
 
     return shlex.quote(path)
 
-
-def _announce_compilation(display):
-    """Say it once if a kernel must be compiled: the one thing that makes a start take long."""
-    from charrnn.kernels.compiled import COMPILE_LISTENERS
-
-    def listener(_name):
-        if listener in COMPILE_LISTENERS:
-            COMPILE_LISTENERS.remove(listener)
-            display.note("compiling kernels for this CPU, once; later starts take a second")
-
-    COMPILE_LISTENERS.append(listener)
