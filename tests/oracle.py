@@ -32,7 +32,7 @@ Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
 
 
 def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
+    return (1 + np.tanh(a / 2)) / 2    # 1 / (1 + exp(-a)) without its overflow
 
 
 def rnn_forward(w, x, carry):
@@ -337,7 +337,7 @@ def dropout_mask(dropout, step, layer, T, B, H):
 def sgd(p, g, s, k, learning_rate, momentum=0.0):
     step = g
     if momentum:
-        step = s["momentum"] = momentum * s.get("momentum", 0) + g
+        step = s["momentum_buffer"] = momentum * s.get("momentum_buffer", 0) + g
     p -= learning_rate * step
 
 
@@ -347,15 +347,15 @@ def adagrad(p, g, s, k, learning_rate, eps=1e-10):
 
 
 def rmsprop(p, g, s, k, learning_rate, alpha=0.95, eps=1e-8):
-    s["square"] = alpha * s.get("square", 0) + (1 - alpha) * g**2
-    p -= learning_rate * g / (np.sqrt(s["square"]) + eps)
+    s["square_avg"] = alpha * s.get("square_avg", 0) + (1 - alpha) * g**2
+    p -= learning_rate * g / (np.sqrt(s["square_avg"]) + eps)
 
 
 def adam(p, g, s, k, learning_rate, betas=(0.9, 0.999), eps=1e-8):
-    s["m"] = betas[0] * s.get("m", 0) + (1 - betas[0]) * g
-    s["v"] = betas[1] * s.get("v", 0) + (1 - betas[1]) * g**2
-    m_hat = s["m"] / (1 - betas[0] ** k)
-    v_hat = s["v"] / (1 - betas[1] ** k)
+    s["exp_avg"] = betas[0] * s.get("exp_avg", 0) + (1 - betas[0]) * g
+    s["exp_avg_sq"] = betas[1] * s.get("exp_avg_sq", 0) + (1 - betas[1]) * g**2
+    m_hat = s["exp_avg"] / (1 - betas[0]**k)
+    v_hat = s["exp_avg_sq"] / (1 - betas[1]**k)
     p -= learning_rate * m_hat / (np.sqrt(v_hat) + eps)
 
 
