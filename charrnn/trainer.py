@@ -27,7 +27,7 @@ from charrnn.errors import ConfigError, CorpusError, DivergenceError, Vocabulary
 from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
+from charrnn.optim import SLOTS, Optimizer
 from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, resume_config
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
@@ -177,6 +177,7 @@ def plan_run(config, corpus, initial=None):
     if splits.val[1] - splits.val[0] < 1:
         notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
     config = dataclasses.replace(config, **_default_intervals(config, splits, total_steps))
+    _check_memory(config, model_config)
     return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(notes), None, initial)
 
 
@@ -294,6 +295,37 @@ def _fit(config, splits):
             notes.append(f"the text is short: batch_size is lowered to {batch_size}")
     batch_size, seq_length, more = fit_streams(characters, batch_size, seq_length, fixed)
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
+
+
+def _check_memory(config, model_config):
+    """Raise ConfigError where the model does not fit: a machine out of memory may kill any process it likes."""
+    available = available_memory()
+    # Arrays of zeros take no memory until they are written to.
+    model = Model(model_config)
+    workspace = Workspace(model, config.batch_size, config.seq_length)
+    slots = len(SLOTS[config.optimizer])
+    # While a checkpoint is made, the parameters and the optimiser's state are there twice.
+    needed = _array_bytes([workspace]) + model.flat.nbytes * (2 * slots + 1)
+    if available is not None and needed > available:
+        raise ConfigError(
+            f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
+            "--hidden-size, --num-layers, --batch-size or --seq-length"
+        )
+
+
+def available_memory():
+    """Return the bytes of memory that can be had without pushing others out, or None where the system does not say."""
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            for line in file:
+                if line.startswith(b"MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _total_steps(config, steps_per_epoch):

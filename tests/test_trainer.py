@@ -356,6 +356,15 @@ def test_a_text_that_is_too_short_shrinks_the_defaults_but_not_what_was_named(se
         plan_run(TrainingConfig(steps=3, batch_size=100, seq_length=100), session.corpus)
 
 
+def test_a_model_that_does_not_fit_in_memory_is_refused_with_the_figures(session, monkeypatch):
+    monkeypatch.setattr(trainer_module, "available_memory", lambda: 2_000_000)
+    plan_run(TrainingConfig(**TINY), session.corpus)
+    with pytest.raises(ConfigError, match=r"needs 0\.0 GB|needs \d+\.\d GB of memory, 0.0 GB are free"):
+        plan_run(TrainingConfig(**{**TINY, "hidden_size": 700}), session.corpus)
+    monkeypatch.undo()
+    assert trainer_module.available_memory() is None or trainer_module.available_memory() > 1 << 20
+
+
 def test_the_history_in_a_checkpoint_stays_small_and_keeps_the_validations(session, monkeypatch):
     monkeypatch.setattr(trainer_module, "HISTORY_RECORDS", 12)
     session.run("run", steps=60, eval_every=15, log_every=1)
