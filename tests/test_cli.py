@@ -1,0 +1,113 @@
+"""The group: its help, its errors as sentences, its exit codes."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+import charrnn
+from charrnn import cli
+from charrnn.cli import COMMANDS, group, main
+from charrnn.errors import CharRNNError, ConfigError
+
+ROOT = Path(__file__).parent.parent
+VERBS = group.list_commands(None)
+
+
+def test_help_lists_every_command_that_is_there(capsys):
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert {"train", "sample", "eval", "info"} <= set(VERBS)
+    for verb in VERBS:
+        assert f"  {verb} " in out
+    for verb in set(COMMANDS) - set(VERBS):
+        assert f"  {verb} " not in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_table_repeats_the_first_line_of_each_commands_help(verb):
+    command = group.get_command(None, verb)
+    assert command.name == verb
+    assert command.help.splitlines()[0] == COMMANDS[verb][1]
+    assert len(COMMANDS[verb][1]) < 60
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if not isinstance(group.get_command(None, verb), click.Group)])
+def test_the_help_of_each_command_has_an_example_and_says_every_option(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert f"Example: charrnn {verb}" in capsys.readouterr().out
+    for parameter in group.get_command(None, verb).params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{verb} {parameter.name} says nothing"
+
+
+def test_no_command_at_all_shows_the_help(capsys):
+    assert main([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert charrnn.__version__ in capsys.readouterr().out
+
+
+def test_help_comes_in_a_moment():
+    def run():
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "charrnn", "--help"], cwd=ROOT, check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert min(run() for _ in range(5)) < 0.2  # the shortest: the machine may be busy
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["train", "--nonsense"], ["info", "--nonsense"], ["sample", "a", "b"]])
+def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("Error: ") and captured.err.count("\n") == 1
+    assert "--help" in captured.err
+
+
+@pytest.mark.parametrize("error, code, said", [
+    (ConfigError("batch_size must be at least 1, got 0"), 2, "Error: batch_size must be at least 1, got 0\n"),
+    (CharRNNError("a name with \x1b[2J and\na newline"), 2, "Error: a name with \\x1b[2J and a newline\n"),
+    (KeyboardInterrupt(), 130, ""),
+    (BrokenPipeError(), 1, ""),
+    (MemoryError(), 2, "Error: this does not fit in memory: lower --hidden-size"),
+    (OSError(errno.ENOSPC, "No space left on device", "some/file"), 2, "Error: the disk is full, writing or reading some/file"),
+    (PermissionError(errno.EACCES, "Permission denied", "some/file"), 2, "Error: permission denied, writing or reading some/file"),
+])
+def test_errors_become_sentences_and_exit_codes(error, code, said, monkeypatch, capsys):
+    @click.command()
+    def failing():
+        raise error
+
+    monkeypatch.setattr(cli, "_abandon_stdout", lambda: None)
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, verb: failing)
+    assert main(["failing"]) == code
+    captured = capsys.readouterr()
+    assert captured.err.strip("\n").startswith(said.strip("\n")) and "Traceback" not in captured.err
+    assert captured.err.strip("\n").count("\n") == 0
+    assert said != "" or captured.err.strip() == ""
+
+
+def test_a_defect_of_the_program_is_not_hidden(monkeypatch):
+    @click.command()
+    def broken():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, verb: broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["broken"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are closed otherwise elsewhere")
+def test_a_reader_that_has_enough_ends_it_quietly():
+    done = subprocess.run(f"'{sys.executable}' -m charrnn train --help | head -n 1", shell=True, cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.stdout.startswith("Usage:") and done.stderr == ""
