@@ -358,11 +358,14 @@ def _vocabulary_notes(new, old):
     dropped = [i for i in range(old.size) if i not in kept]
     notes = []
     if added:
-        notes.append(f"{len(added)} characters are new to the weights and start untrained: {_listed(new, added)}")
+        notes.append(f"new to the weights, and untrained at first, {_counted(added)}: {_listed(new, added)}")
     if dropped:
-        notes.append(f"{len(dropped)} characters of the old vocabulary are not in the text and are dropped: "
-                     f"{_listed(old, dropped)}")
+        notes.append(f"known to the weights, but not in the text, and dropped, {_counted(dropped)}: {_listed(old, dropped)}")
     return tuple(notes)
+
+
+def _counted(ids):
+    return f"{len(ids)} character{'s' if len(ids) != 1 else ''}"
 
 
 def _listed(vocabulary, ids, most=40):

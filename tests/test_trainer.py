@@ -440,7 +440,7 @@ def test_old_weights_are_mapped_by_character(session, tmp_path):
     with read_corpus([path]) as corpus:
         config = config_like(old, {**TINY, "steps": 2, "seed": 5})
         plan = plan_run(config, corpus, old)
-        assert "'Ω'" in plan.notes[0] and "'ß'" in plan.notes[0] and "2 characters are new" in plan.notes[0]
+        assert "'Ω'" in plan.notes[0] and "'ß'" in plan.notes[0] and "new to the weights" in plan.notes[0] and "2 characters:" in plan.notes[0]
         assert "'s'" in plan.notes[1] and "'l'" in plan.notes[1]
         fresh = Model.initialise(plan.model_config, 5).get_parameters()
         mapped = map_parameters(fresh, old, corpus.vocabulary)
