@@ -178,7 +178,7 @@ def test_init_from_maps_the_vocabulary_and_says_so(folder, capsys):
     capsys.readouterr()
     assert train("other.txt", "--init-from", "old", "--batch-size", 3, "--seq-length", 7, "--steps", 3, "-o", "new") == 0
     err = capsys.readouterr().err
-    assert "1 characters are new" in err and "'ß'" in err and "dropped: 's'" in err
+    assert "1 character: 'ß'" in err and "dropped, 1 character: 's'" in err
     assert read_metadata(folder / "new/last.safetensors")["model"]["hidden_size"] == 8
     assert "--hidden-size 8, 9 was asked for" in fails(capsys, "other.txt", "--init-from", "old", "--hidden-size", 9)
     assert "--vocab chars" in fails(capsys, "other.txt", "--init-from", "old", "--vocab", "bytes")

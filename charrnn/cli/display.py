@@ -205,18 +205,23 @@ def announce_compilation(say):
 
 
 def preflight_lines(record):
-    """Return what is known before the first step, in lines of at most 80 columns as a rule."""
-    what = f"resuming at step {record.step:,}" if record.step else "training"
-    length = f"{record.total_steps:,} steps" if record.total_steps else "as many steps as the time allows"
-    threads = f"{record.threads} thread" + ("s" if record.threads != 1 else "")
-    epochs = record.total_steps / record.steps_per_epoch if record.total_steps else record.duration_s / (
-        record.step_s * record.steps_per_epoch)
+    """Return what is known before the first step, in short lines."""
+    if record.total_steps:
+        epochs = record.total_steps / record.steps_per_epoch
+        length = f"{record.total_steps:,} steps"
+    else:
+        steps = record.step + record.duration_s / record.step_s
+        epochs = steps / record.steps_per_epoch
+        length = "by the clock, steps"
+    at = f", from step {record.step:,} on" if record.step else ""
+    threads = f"{record.threads} thread{'s' if record.threads != 1 else ''}"
     return [
-        f"text    {record.characters:,} characters, {record.vocab_size:,} different: {record.train_characters:,} train, "
-        f"{record.val_characters:,} validation, {record.test_characters:,} test",
+        f"text    {record.characters:,} characters, {record.vocab_size:,} different",
+        f"splits  {record.train_characters:,} train, {record.val_characters:,} validation, {record.test_characters:,} test",
         f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
-        f"{what}: {length} of {record.batch_size} x {record.seq_length} characters, "
-        f"{epochs:,.1f} epochs, about {duration(record.duration_s)}, into {neutralise(str(record.folder))}",
+        f"length  {length} of {record.batch_size} x {record.seq_length}{at}, {epochs:,.1f} epochs, about "
+        f"{duration(record.duration_s)}",
+        f"folder  {neutralise(str(record.folder))}",
     ]
 
 

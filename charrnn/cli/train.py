@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import signal
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -186,7 +187,6 @@ def _asked(ctx):
 
 def _start(text, asked, output, init_from, no_sample, display):
     from charrnn.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.corpus import read_corpus
     from charrnn.runs import RunFolder
     from charrnn.trainer import Trainer, config_like, plan_run
 
@@ -196,8 +196,9 @@ def _start(text, asked, output, init_from, no_sample, display):
     else:
         initial = load_checkpoint(find_checkpoint(init_from))
         config = config_like(initial, asked)
-    with contextlib.closing(read_corpus(text, mode=config.vocab, encoding=config.encoding)) as corpus:
-        _note_corpus(corpus, display)
+    with contextlib.closing(_read(text, config, display)) as corpus:
+        for note in corpus.notes:
+            display.note(note)
         plan = plan_run(config, corpus, initial)
         with RunFolder.create(output, name="stdin" if text[0] == "-" else text[0]) as folder:
             try:
@@ -212,7 +213,6 @@ def _start(text, asked, output, init_from, no_sample, display):
 
 def _resume(run, output, text, asked, no_sample, display):
     from charrnn.checkpoint import load_checkpoint
-    from charrnn.corpus import read_corpus
     from charrnn.runs import RunFolder
     from charrnn.trainer import Trainer, find_texts, plan_resume, stored_config
 
@@ -226,14 +226,23 @@ def _resume(run, output, text, asked, no_sample, display):
         checkpoint = load_checkpoint(folder.last)
         config = stored_config(checkpoint.training)
         text = text or find_texts(checkpoint.training, folder.path)
-        with contextlib.closing(read_corpus(text, mode=config.vocab, encoding=config.encoding)) as corpus:
+        with contextlib.closing(_read(text, config, display)) as corpus:
             plan = plan_resume(checkpoint, corpus, asked)
             _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
 
 
-def _note_corpus(corpus, display):
-    for note in corpus.notes:
-        display.note(note)
+def _read(text, config, display):
+    """Read the corpus; say so when that takes a while."""
+    from charrnn.corpus import read_corpus
+
+    begun, said = time.monotonic(), []
+
+    def progress(_done, total):
+        if not said and time.monotonic() - begun > 1:
+            said.append(True)
+            display.note("reading the text" + (f", {total / 1e6:,.0f} MB" if total else ""))
+
+    return read_corpus(text, mode=config.vocab, encoding=config.encoding, progress=progress)
 
 
 def _train(trainer, folder, display):
@@ -249,7 +258,8 @@ def _train(trainer, folder, display):
         trainer.stop()
 
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in signals}
+    # What is ignored stays so: nohup means it.
+    before = {number: signal.signal(number, stop) for number in signals if signal.getsignal(number) != signal.SIG_IGN}
     finished, announced = None, False
     try:
         for record in trainer.run():
