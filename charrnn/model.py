@@ -9,17 +9,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import chunk
+from charrnn.kernels import chunk, updates
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
-from charrnn.kernels.layout import Layout
+from charrnn.kernels.items import run_items
+from charrnn.kernels.layout import PLAN_SIZE, Layout
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import tile_addresses
-from charrnn.kernels.updates import rebuild_transposes
 
 CELL_NAMES = ("lstm", "gru", "rnn")
 DTYPES = ("float32", "float64")
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
-_RUN = {"lstm": chunk.lstm_chunk, "gru": chunk.gru_chunk, "rnn": chunk.rnn_chunk}
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,10 @@ class Model:
         self.derived = aligned_zeros(self.layout.derived_size, config.dtype)
         self.derived_is_current = False
         self._counter = np.zeros(8, np.int64)
+        self._table = np.zeros(updates.TABLE_SIZE, np.int64)
+        for slot, array in ((updates.PARAMS_AT, self.flat), (updates.DERIVED_AT, self.derived),
+                            (updates.TRANSPOSES_AT, self.layout.transposes)):
+            self._table[slot] = array.ctypes.data
 
     @classmethod
     def initialise(cls, config, seed):
@@ -142,7 +145,8 @@ class Model:
     def refresh(self):
         """Rebuild the transposed weights if the parameters have changed."""
         if not self.derived_is_current:
-            rebuild_transposes(self.layout.transposes, self.flat, self.derived, self._counter, num_threads())
+            run_items(updates.transpose.address(self.config.dtype), self._table, self.layout.transposed_panels, num_threads(),
+                      self._counter)
             self.derived_is_current = True
 
     def pack(self, arrays):
@@ -180,11 +184,21 @@ class Workspace:
         self._sizes = self.sizes(layout, batch_size, seq_length, training)
         for name, size in self._sizes.items():
             setattr(self, name, aligned_zeros(size, dtype))
-        self._losses = np.zeros(batch_size * seq_length)
+        rows = batch_size * seq_length
+        self._losses, self._numbers = np.zeros(rows), np.ones(1)
+        self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)
-        self._dropped = aligned_zeros(0, dtype)
-        self._row_bytes = layout.stride * np.dtype(dtype).itemsize
-        self._T = 0
+        self._dropped = self._DH = aligned_zeros(0, dtype)
+        self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
+        self._table[:PLAN_SIZE] = layout.plan
+        for slot, array in (
+                (chunk.NUMBERS, self._numbers), (chunk.LAYERS, layout.layers), (chunk.PARAMS, model.flat),
+                (chunk.DERIVED, model.derived), (chunk.GRADS, self.grads), (chunk.IDS, self._ids),
+                (chunk.TARGETS, self._targets), (chunk.H0, self._h0), (chunk.C0, self._c0), (chunk.HS_AT, self._HS),
+                (chunk.CS_AT, self._CS), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
+                (chunk.Z_AT, self._Z), (chunk.DR_AT, self._DR), (chunk.DC_AT, self._DC), (chunk.DE_AT, self._DE),
+                (chunk.LOSSES_AT, self._losses)):
+            self._table[slot] = array.ctypes.data
 
     @staticmethod
     def sizes(layout, batch_size, seq_length, training):
@@ -200,7 +214,6 @@ class Workspace:
             "_X0": R * layout.embedding_stride,
             "_Z": layout.out_panels * R * layout.out_width * layout.lanes,
             "_DX0": R * layout.embedding_stride if training else 0,
-            "_DH": R * S if training else 0,
             "_DR": L * B * S if training else 0,
             "_DC": L * B * S if training else 0,
             "_DE": layout.vocab_size * layout.embedding_stride if training and layout.tied else 0,
@@ -254,29 +267,34 @@ class Workspace:
             raise ConfigError(f"a chunk must be ids of shape (1..{self.seq_length}, {B}), got {x.shape} and {y.shape}")
         if min(x.min(), y.min()) < 0 or max(x.max(), y.max()) >= V:
             raise ConfigError(f"ids must be in 0..{V - 1}, got {min(x.min(), y.min())}..{max(x.max(), y.max())}")
-        T = x.shape[0]
-        threshold, scale, key, per_step = 0, 1.0, step_key(0, 0), 1
-        if dropout is not None and dropout.rate > 0:
-            threshold, scale = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
-            key, per_step = step_key(dropout.seed, step), 0 if dropout.variational else 1
-            if not self._dropped.size:
-                layout = model.layout
-                self._dropped = aligned_zeros(layout.num_layers * self.seq_length * B * layout.stride, model.config.dtype)
-        model.refresh()
-        workers = num_threads()
+        T, workers, dtype = x.shape[0], num_threads(), model.config.dtype
         shards = min(workers, B)
-        block = max(1, min(T, BLOCK_BYTES // (-(-B // shards) * self._row_bytes)))
-        plan = model.layout.plan
-        _RUN[model.config.cell](
-            plan, model.layout.layers, model.flat, model.derived, self.grads, x.reshape(-1), y.reshape(-1), self._h0, self._c0,
-            self._HS, self._CS, self._dropped, self._X0, self._DX0, self._G, self._Z, self._DH, self._DR, self._DC,
-            self._losses, self._counter, T, B, shards, min(workers, shards), block, mode, key, per_step, threshold, scale)
+        block = max(1, min(T, BLOCK_BYTES // (-(-B // shards) * model.layout.stride * model.flat.itemsize)))
+        threshold, key, per_step = 0, 0, 1
+        if dropout is not None and dropout.rate > 0:
+            threshold, self._numbers[0] = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
+            key, per_step = step_key(dropout.seed, step), 0 if dropout.variational else 1
+            self._dropped = self._grown(self._dropped, model.config.num_layers * self.seq_length * B)
         if mode == chunk.GRADIENTS:
-            chunk.weight_gradients(
-                plan, model.layout.layers, x.reshape(-1), self._HS, self._dropped, self._X0, self._DX0, self._G, self._Z,
-                self.grads, self._DE, self._counter, T, B, workers, threshold > 0)
-        self._T = T
+            self._DH = self._grown(self._DH, block * B)
+        self._ids[:x.size], self._targets[:x.size] = x.reshape(-1), y.reshape(-1)
+        table = self._table
+        table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
+        table[chunk.XD_AT], table[chunk.DH_AT] = self._dropped.ctypes.data, self._DH.ctypes.data
+        model.refresh()
+        run = (chunk.TRAIN if mode == chunk.GRADIENTS else chunk.READ)[model.config.cell]
+        run_items(run.address(dtype), table, shards, workers, self._counter)
+        if mode == chunk.GRADIENTS:
+            run_items(chunk.weight_gradients.address(dtype), table, chunk.count_gradient_items(model.layout), workers,
+                      self._counter)
+            if model.config.tied:
+                run_items(chunk.tied_gradients.address(dtype), table, model.layout.out_panels, workers, self._counter)
         return T
+
+    def _grown(self, buffer, rows):
+        """Return the buffer, or a larger one of rows * stride zeros where it is too small."""
+        size = rows * self.model.layout.stride
+        return buffer if buffer.size >= size else aligned_zeros(size, self.model.config.dtype)
 
     def loss_and_grads(self, x, y, dropout=None, step=0):
         """Run a chunk forward and back; carry the state on.

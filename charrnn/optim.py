@@ -9,6 +9,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import updates
+from charrnn.kernels.items import run_items
 from charrnn.kernels.threads import num_threads
 from charrnn.model import aligned_zeros
 
@@ -46,8 +47,15 @@ class Optimizer:
         self.hyperparameters = {**DEFAULTS[name], **hyperparameters}
         keeps = name != "sgd" or self.hyperparameters["momentum"] > 0
         self.state = {slot: aligned_zeros(model.layout.size, model.config.dtype) for slot in SLOTS[name] if keeps}
-        self._partial = np.zeros(-(-model.layout.size // updates.BLOCK))
-        self._counter = np.zeros(8, np.int64)
+        self._blocks = -(-model.layout.size // updates.BLOCK)
+        self._partial, self._numbers = np.zeros(self._blocks), np.zeros(updates.NUMBERS_SIZE)
+        self._counter, self._table = np.zeros(8, np.int64), np.zeros(updates.TABLE_SIZE, np.int64)
+        slots = list(self.state.values())
+        first, second = slots[0] if self.name in ("sgd", "adam", "adamw") and slots else None, slots[-1] if slots else None
+        for slot, array in ((updates.NUMBERS_AT, self._numbers), (updates.PARTIAL_AT, self._partial),
+                            (updates.PARAMS_AT, model.flat), (updates.FIRST_AT, first), (updates.SECOND_AT, second)):
+            self._table[slot] = 0 if array is None else array.ctypes.data
+        self._table[updates.RULE], self._table[updates.SIZE] = RULES[name], model.layout.size
 
     def step(self, workspace, learning_rate, clip_norm=0, clip_value=0):
         """Clip the workspace's gradient and update the model.
@@ -55,29 +63,32 @@ class Optimizer:
         clip_value   > 0 clamps every element to +-clip_value first;  clip_norm > 0 scales the whole to that L2 norm
         Returns the L2 norm of the gradient before clipping. A norm that is not finite changes nothing but the gradient.
         """
-        grads, workers = workspace.grads, num_threads()
-        norm = updates.gradient_norm(grads, self._partial, 0.0, self._counter, workers)
+        numbers, h = self._numbers, self.hyperparameters
+        self._table[updates.GRADS_AT] = workspace.grads.ctypes.data
+        norm = self._norm(0.0)
         if not math.isfinite(norm):
             return norm
-        clipped = norm
-        if clip_value > 0:
-            clipped = updates.gradient_norm(grads, self._partial, float(clip_value), self._counter, workers)
-        scale = min(1.0, clip_norm / (clipped + 1e-6)) if clip_norm > 0 else 1.0
+        clipped = self._norm(clip_value) if clip_value > 0 else norm
         self.steps += 1
-        h = self.hyperparameters
-        first, second, rate, a, b, decay, correction = workspace.grads, workspace.grads, float(learning_rate), 0.0, 0.0, 0.0, 1.0
-        if self.name == "sgd":
-            a, first = h["momentum"], self.state.get("momentum_buffer", grads)
-        elif self.name == "adagrad":
-            second = self.state["sum"]
-        elif self.name == "rmsprop":
-            a, second = h["alpha"], self.state["square_avg"]
-        else:
-            (a, b), first, second = h["betas"], self.state["exp_avg"], self.state["exp_avg_sq"]
-            decay = learning_rate * h.get("weight_decay", 0.0)
-            rate = learning_rate / (1 - a**self.steps)
-            correction = 1 / math.sqrt(1 - b**self.steps)
-        updates.apply_update(RULES[self.name], self.model.flat, grads, first, second, scale, rate, a, b, h.get("eps", 0.0),
-                             decay, correction, self._counter, workers)
+        numbers[updates.SCALE] = min(1.0, clip_norm / (clipped + 1e-6)) if clip_norm > 0 else 1.0
+        numbers[updates.RATE], numbers[updates.CORRECTION] = learning_rate, 1.0
+        numbers[updates.EPS] = h.get("eps", 0.0)
+        numbers[updates.WEIGHT_DECAY] = learning_rate * h.get("weight_decay", 0.0)
+        numbers[updates.DECAY_1] = h.get("momentum", h.get("alpha", 0.0))
+        if "betas" in h:
+            a, b = h["betas"]
+            numbers[updates.DECAY_1], numbers[updates.DECAY_2] = a, b
+            numbers[updates.RATE] = learning_rate / (1 - a**self.steps)
+            numbers[updates.CORRECTION] = 1 / math.sqrt(1 - b**self.steps)
+        self._run(updates.update)
         self.model.parameters_changed()
         return norm
+
+    def _norm(self, clip_value):
+        """Return the norm of the gradient, its elements clamped first where clip_value > 0."""
+        self._numbers[updates.CLIP_VALUE] = clip_value
+        self._run(updates.sum_squares)
+        return math.sqrt(self._partial.sum())
+
+    def _run(self, items):
+        run_items(items.address(self.model.config.dtype), self._table, self._blocks, num_threads(), self._counter)

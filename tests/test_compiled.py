@@ -6,14 +6,15 @@ import sys
 import pytest
 
 SCRIPT = """
+import numpy as np
 from charrnn.kernels import compiled
-from charrnn.kernels.compiled import kernel
+from charrnn.model import Model, ModelConfig
 built = []
 compiled.COMPILE_LISTENERS.append(built.append)
-import numpy as np
-from charrnn.kernels.updates import gradient_norm
-g = np.arange(64.0)
-print(gradient_norm(g, np.zeros(1), 0.0, np.zeros(8, np.int64), 1) ** 2, len(built), compiled.cache_folder())
+model = Model(ModelConfig("rnn", 3, 2, 1, dtype="float64"))
+model.flat[:] = np.arange(model.flat.size)
+model.refresh()
+print(model.derived.sum(), len(built), compiled.cache_folder())
 """
 
 
@@ -26,14 +27,14 @@ def run(cache, script=SCRIPT):
 
 def test_a_second_process_compiles_nothing_and_a_damaged_file_is_compiled_again(tmp_path):
     total, built, folder = run(tmp_path)
-    assert float(total) == pytest.approx(sum(i * i for i in range(64))) and built == "1"
+    assert float(total) > 0 and built == "6"
     assert run(tmp_path)[1] == "0"
     for damage in (b"", b"not a pickle"):
         for name in os.listdir(folder):
             with open(os.path.join(folder, name), "wb") as file:
                 file.write(damage)
-        total, built, _ = run(tmp_path)
-        assert float(total) == pytest.approx(sum(i * i for i in range(64))) and built == "1"
+        again, built, _ = run(tmp_path)
+        assert again == total and built == "6"
         assert run(tmp_path)[1] == "0"
 
 

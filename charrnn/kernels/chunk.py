@@ -20,24 +20,30 @@ The arrays, all flat, with R = T*B rows in the order t*B + b:
     losses (R,) float64      nats
 """
 import numpy as np
-from numba import prange
 
-from charrnn.kernels.compiled import inline, kernel
+from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.gru import gru_backward, gru_forward
 from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_H_T, LAYER_INPUT,
-                                    LAYER_X, LAYER_X_T, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_AT,
+                                    LAYER_SIZE, LAYER_X, LAYER_X_T, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_AT,
                                     PLAN_EMBEDDING_BACK_WIDTH, PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_DIRECT,
                                     PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_OUT_AT, PLAN_OUT_BIAS_AT,
                                     PLAN_OUT_PANELS, PLAN_OUT_T_AT, PLAN_OUT_WIDTH, PLAN_PANELS, PLAN_STRIDE, PLAN_TIED,
-                                    PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
+                                    PLAN_SIZE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
 from charrnn.kernels.lstm import lstm_backward, lstm_forward
 from charrnn.kernels.rnn import rnn_backward, rnn_forward
-from charrnn.kernels.simd import fetch_add, get, lanes, load, put, store, zeros
+from charrnn.kernels.simd import (get, lanes, load, pointer, pointer_float64, pointer_int32, pointer_int64, put, store,
+                                  zeros)
 from charrnn.kernels.softmax import add_output_bias, softmax_loss
 from charrnn.kernels.tile import product, product_t
 
 LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
+
+# The table of a chunk: the plan (layout.py), then the sizes and switches of this call, then the addresses of the arrays.
+# KEY is the uint64 of dropout.step_key, as int64; NUMBERS a float64 array that holds the dropout's scale.
+(STEPS, STREAMS, SHARDS, BLOCK, MODE, KEY, PER_STEP, THRESHOLD, NUMBERS, LAYERS, PARAMS, DERIVED, GRADS, IDS, TARGETS, H0, C0,
+ HS_AT, CS_AT, XD_AT, X0_AT, DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT, LOSSES_AT,
+ TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 30)
 GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
 
 
@@ -83,7 +89,7 @@ def layer_products(plan, layers, l, params, derived, ids, HS, XD, X0, G, T, B, l
     VL, R, P, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE]
     width = plan[PLAN_X_WIDTH]
     wide, work, at = width * VL, 4 * VL, l * plan[PLAN_PANELS] * R * 4 * VL
-    weights, K = layers[l, LAYER_X], layers[l, LAYER_INPUT]
+    weights, K = layers[l * LAYER_SIZE + LAYER_X], layers[l * LAYER_SIZE + LAYER_INPUT]
     first = t0 * B + lo
     for p in range(P):
         if l == 0 and plan[PLAN_EMBEDDING] == 0:
@@ -168,11 +174,11 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, T, 
         if item % 2 == 0:
             width = plan[PLAN_H_WIDTH]
             matrix_gradient(plan, width, HS, l * (T + 1) * B * stride, stride, G, g + plan[PLAN_H_COLUMN], work,
-                            grads, layers[l, LAYER_H] + p * H * width * VL, H, R)
-            row_sums(4, G, g, work, grads, layers[l, LAYER_BIAS] + p * work, R)
+                            grads, layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, H, R)
+            row_sums(4, G, g, work, grads, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, R)
             return
-        width, K = plan[PLAN_X_WIDTH], layers[l, LAYER_INPUT]
-        at = layers[l, LAYER_X] + p * K * width * VL
+        width, K = plan[PLAN_X_WIDTH], layers[l * LAYER_SIZE + LAYER_INPUT]
+        at = layers[l * LAYER_SIZE + LAYER_X] + p * K * width * VL
         if l > 0:
             X, x = layer_input(plan, l - 1, T, B, HS, XD, dropping)
             matrix_gradient(plan, width, X, x, stride, G, g, work, grads, at, K, R)
@@ -198,38 +204,40 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, T, 
 
 
 @inline
-def gradient_items(plan, VL):
-    """Return how many items the weight gradients are cut into."""
-    return 2 * plan[PLAN_LAYERS] * plan[PLAN_PANELS] + plan[PLAN_OUT_PANELS] + plan[PLAN_EMBEDDING_STRIDE] // VL
-
-
-@inline
-def add_tied_gradient(plan, DE, grads):
-    """Add the gradient that the embedding DE (V, ES) received to the output weights it is tied to."""
+def add_tied_gradient(plan, DE, grads, panel):
+    """Add the gradient that the embedding DE (V, ES) received to one panel of the output weights."""
     VL = lanes(grads)
     wide, H, stride = plan[PLAN_OUT_WIDTH] * VL, plan[PLAN_HIDDEN], plan[PLAN_EMBEDDING_STRIDE]
-    for c in range(plan[PLAN_VOCAB]):
+    for c in range(panel * wide, min((panel + 1) * wide, plan[PLAN_VOCAB])):
         for u in range(H):
-            at = plan[PLAN_OUT_AT] + ((c // wide) * H + u) * wide + c % wide
+            at = plan[PLAN_OUT_AT] + (panel * H + u) * wide + c % wide
             put(grads, at, get(grads, at) + get(DE, c * stride + u))
 
 
-@kernel(parallel=True)
-def weight_gradients(plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, counter, T, B, workers, dropping):
-    """Compute the gradient of every parameter from what run_shard left in the workspace; each item is one thread's."""
-    items = gradient_items(plan, lanes(G))
-    counter[0] = 0
-    for _ in prange(workers):
-        i = fetch_add(counter, 1)
-        while i < items:
-            gradient_item(i, plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, T, B, dropping)
-            i = fetch_add(counter, 1)
-    if plan[PLAN_TIED]:
-        add_tied_gradient(plan, DE, grads)
+def count_gradient_items(layout):
+    """Return how many items weight_gradients is cut into."""
+    return 2 * layout.num_layers * layout.panels + layout.out_panels + layout.embedding_stride // layout.lanes
+
+
+def _weight_gradients(table, like, item):
+    """Compute one item of the gradient from what the shards left in the workspace."""
+    gradient_item(item, table, pointer_int64(table, LAYERS), pointer_int32(table, IDS), pointer(table, HS_AT, like),
+                  pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, DX0_AT, like),
+                  pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, GRADS, like),
+                  pointer(table, DE_AT, like), table[STEPS], table[STREAMS], table[THRESHOLD] > 0)
+
+
+def _tied_gradients(table, like, item):
+    """Add what the embedding received to the output weights it is tied to, one panel of them."""
+    add_tied_gradient(table, pointer(table, DE_AT, like), pointer(table, GRADS, like), item)
+
+
+weight_gradients = Items(_weight_gradients)  # item: 0 .. count_gradient_items(layout)
+tied_gradients = Items(_tied_gradients)      # item: a panel of the output layer, after weight_gradients
 
 
 def _make_chunk(cell, gates_forward, gates_backward):
-    """Return the kernel that runs a chunk of one cell, from the elementwise parts of its time step."""
+    """Return the work items that run a shard of one cell, from the elementwise parts of its time step."""
     @inline
     def forward_block(plan, layers, params, derived, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
                       threshold, scale):
@@ -249,9 +257,9 @@ def _make_chunk(cell, gates_forward, gates_backward):
                 h_next = h_prev + B * stride
                 for p in range(P):
                     g = ((l * P + p) * R + t * B + lo) * work
-                    product(plan, width, n, HS, h_prev, stride, 0, params, layers[l, LAYER_H] + p * H * width * VL,
+                    product(plan, width, n, HS, h_prev, stride, 0, params, layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL,
                             G, g + column, work, H, 1, 1)
-                    gates_forward(params, layers[l, LAYER_BIAS] + p * work, G, g, HS, CS, h_prev + p * units,
+                    gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, g, HS, CS, h_prev + p * units,
                                   h_next + p * units, n, stride)
             if dropping:
                 for t in range(t0, t1):
@@ -289,24 +297,32 @@ def _make_chunk(cell, gates_forward, gates_backward):
                                    DH, dh + p * units, DR, carry + p * units, DC, n, stride)
                 g = (l * P * R + t * B + lo) * work
                 for q in range(stride // wide):
-                    product(plan, width, n, G, g + column, work, R * work, derived, layers[l, LAYER_H_T] + q * P * h_rows * wide,
+                    product(plan, width, n, G, g + column, work, R * work, derived, layers[l * LAYER_SIZE + LAYER_H_T] + q * P * h_rows * wide,
                             DR, carry + q * wide, stride, h_rows, P, direct)
             g = (l * P * R + first) * work
             if l > 0:
                 for q in range(stride // wide):
                     block_product(plan, width, n, t1 - t0, B, G, g, work, R * work, derived,
-                                  layers[l, LAYER_X_T] + q * P * x_rows * wide, DH, lo * stride + q * wide, stride, x_rows, P, 0)
+                                  layers[l * LAYER_SIZE + LAYER_X_T] + q * P * x_rows * wide, DH, lo * stride + q * wide, stride, x_rows, P, 0)
             elif plan[PLAN_EMBEDDING] > 0:
                 e_width, e_stride = plan[PLAN_EMBEDDING_BACK_WIDTH], plan[PLAN_EMBEDDING_STRIDE]
                 for q in range(e_stride // (e_width * VL)):
                     block_product(plan, e_width, n, t1 - t0, B, G, g, work, R * work, derived,
-                                  layers[l, LAYER_X_T] + q * P * x_rows * e_width * VL,
+                                  layers[l * LAYER_SIZE + LAYER_X_T] + q * P * x_rows * e_width * VL,
                                   DX0, first * e_stride + q * e_width * VL, e_stride, x_rows, P, 0)
 
     @inline
-    def run_shard(plan, layers, params, derived, ids, targets, h0, c0, HS, CS, XD, X0, DX0, G,
-                  Z, DH, DR, DC, losses, T, B, lo, n, block, mode, key, per_step, threshold, scale):
-        """Carry the n streams from lo on through the whole chunk, forward and, where asked, back."""
+    def run_forward(table, like, lo, n):
+        """Carry the n streams from lo on through the whole chunk; leave the loss, or its gradient at the logits."""
+        plan, layers, params = table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like)
+        derived, ids, targets = pointer(table, DERIVED, like), pointer_int32(table, IDS), pointer_int32(table, TARGETS)
+        h0, c0, HS, CS = (pointer(table, H0, like), pointer(table, C0, like), pointer(table, HS_AT, like),
+                          pointer(table, CS_AT, like))
+        XD, X0, G, Z = (pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, G_AT, like),
+                        pointer(table, Z_AT, like))
+        losses, scale = pointer_float64(table, LOSSES_AT), pointer_float64(table, NUMBERS)[0]
+        T, B, block, mode, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[MODE], table[THRESHOLD]
+        key, per_step = np.uint64(table[KEY]), table[PER_STEP]
         VL, stride = lanes(G), plan[PLAN_STRIDE]
         for l in range(plan[PLAN_LAYERS]):
             for u in range(0, n * stride, VL):
@@ -314,40 +330,52 @@ def _make_chunk(cell, gates_forward, gates_backward):
                 store(CS, (l * (T + 1) * B + lo) * stride + u, load(c0, (l * B + lo) * stride + u))
         for t0 in range(0, T, block):
             t1 = min(T, t0 + block)
-            forward_block(plan, layers, params, derived, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key,
-                          per_step, threshold, scale)
+            forward_block(plan, layers, params, derived, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
+                          threshold, scale)
             output_block(plan, params, targets, HS, XD, Z, losses, T, B, lo, n, t0, t1, threshold > 0, mode)
         for l in range(plan[PLAN_LAYERS]):
             for u in range(0, n * stride, VL):
                 store(h0, (l * B + lo) * stride + u, load(HS, ((l * (T + 1) + T) * B + lo) * stride + u))
                 store(c0, (l * B + lo) * stride + u, load(CS, ((l * (T + 1) + T) * B + lo) * stride + u))
-        if mode != GRADIENTS:
-            return
+
+    @inline
+    def run_backward(table, like, lo, n):
+        """Take the gradient at the logits back through the whole chunk for the n streams from lo on."""
+        plan, layers, derived = table, pointer_int64(table, LAYERS), pointer(table, DERIVED, like)
+        HS, CS, X0, DX0 = (pointer(table, HS_AT, like), pointer(table, CS_AT, like), pointer(table, X0_AT, like),
+                           pointer(table, DX0_AT, like))
+        G, Z, DH, DR, DC = (pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, DH_AT, like),
+                            pointer(table, DR_AT, like), pointer(table, DC_AT, like))
+        T, B, block, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[THRESHOLD]
+        key, per_step, scale = np.uint64(table[KEY]), table[PER_STEP], pointer_float64(table, NUMBERS)[0]
+        VL, stride = lanes(G), plan[PLAN_STRIDE]
         for l in range(plan[PLAN_LAYERS]):
             for u in range(0, n * stride, VL):
                 store(DR, (l * B + lo) * stride + u, zeros(DR))
                 store(DC, (l * B + lo) * stride + u, zeros(DC))
-        last = (T - 1) // block * block
-        for t0 in range(last, -1, -block):
-            backward_block(plan, layers, derived, HS, CS, X0, DX0, G, Z, DH, DR, DC, T, B, lo, n, t0,
-                           min(T, t0 + block), key, per_step, threshold, scale)
+        for t0 in range((T - 1) // block * block, -1, -block):
+            backward_block(plan, layers, derived, HS, CS, X0, DX0, G, Z, DH, DR, DC, T, B, lo, n, t0, min(T, t0 + block),
+                           key, per_step, threshold, scale)
 
-    @kernel(parallel=True, name=f"{cell}_chunk")
-    def chunk(plan, layers, params, derived, grads, ids, targets, h0, c0, HS, CS, XD, X0, DX0, G, Z, DH, DR, DC, losses,
-              counter, T, B, shards, workers, block, mode, key, per_step, threshold, scale):
-        """Run a model over one chunk; see the module for the arrays and run_shard for what happens."""
-        counter[0] = 0
-        for _ in prange(workers):
-            s = fetch_add(counter, 1)
-            while s < shards:
-                lo = s * B // shards
-                run_shard(plan, layers, params, derived, ids, targets, h0, c0, HS, CS, XD, X0, DX0, G, Z, DH, DR, DC, losses, T,
-                          B, lo, (s + 1) * B // shards - lo, block, mode, key, per_step, threshold, scale)
-                s = fetch_add(counter, 1)
+    def train(table, like, item):
+        """Run one shard forward and back."""
+        B, shards = table[STREAMS], table[SHARDS]
+        lo = item * B // shards
+        n = (item + 1) * B // shards - lo
+        run_forward(table, like, lo, n)
+        run_backward(table, like, lo, n)
 
-    return chunk
+    def read(table, like, item):
+        """Run one shard forward."""
+        B, shards = table[STREAMS], table[SHARDS]
+        lo = item * B // shards
+        run_forward(table, like, lo, (item + 1) * B // shards - lo)
+
+    return Items(train, f"{cell}_train"), Items(read, f"{cell}_read")
 
 
-lstm_chunk = _make_chunk("lstm", lstm_forward, lstm_backward)
-gru_chunk = _make_chunk("gru", gru_forward, gru_backward)
-rnn_chunk = _make_chunk("rnn", rnn_forward, rnn_backward)
+# For each cell the items of a chunk, a shard each: with the gradients, and without.
+TRAIN, READ = {}, {}
+for _cell, _forward, _backward in (("lstm", lstm_forward, lstm_backward), ("gru", gru_forward, gru_backward),
+                                   ("rnn", rnn_forward, rnn_backward)):
+    TRAIN[_cell], READ[_cell] = _make_chunk(_cell, _forward, _backward)

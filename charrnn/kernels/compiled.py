@@ -15,7 +15,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
-from numba import njit
+from numba import njit, types
 from numba.core.ccallback import CFunc
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
 
@@ -169,7 +169,30 @@ def entry_address(function, signature):
     The function is never freed: its address stays good for the life of the process.
     """
     entry = CFunc(function, (signature.args, signature.return_type), locals={}, options={"error_model": "numpy"})
-    entry._cache = _NoCache(function.__name__) if cache_folder() is None else _Cache(function)
+    entry._cache = _NoCache(function.__qualname__) if cache_folder() is None else _Cache(function)
     entry.compile()
     _ENTRIES.append(entry)
     return entry.address
+
+
+class Items:
+    """Work cut into independent items, function(table, like, item), for threads to take in turn.
+
+    table   int64: sizes, switches and the addresses of every buffer; the Python side lays it out and keeps the buffers
+    like    a pointer that is never read: its type is the dtype that the function is compiled for
+    item    which piece of the work to do
+
+    The function is compiled on its own and called by its address from one small parallel loop (run_items): a parallel
+    kernel of its own each, with every buffer an argument, took Numba several times as long to compile.
+    """
+
+    def __init__(self, function, name=None):
+        function.__name__ = function.__qualname__ = name or function.__name__
+        self._function, self._addresses = function, {}
+
+    def address(self, dtype):
+        """Return the address of the function for "float32" or "float64", compiled on first use."""
+        if dtype not in self._addresses:
+            sig = types.void(types.CPointer(types.int64), types.CPointer(getattr(types, dtype)), types.int64)
+            self._addresses[dtype] = entry_address(self._function, sig)
+        return self._addresses[dtype]

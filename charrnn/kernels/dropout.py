@@ -21,8 +21,9 @@ def mix(z):
 
 
 def step_key(seed, step):
-    """Return the key of one optimiser step's masks, a uint64."""
-    return np.uint64(mix((mix(seed & 0xFFFFFFFFFFFFFFFF) + step) & 0xFFFFFFFFFFFFFFFF))
+    """Return the key of one optimiser step's masks: 64 bits, as the int that an int64 table holds them in."""
+    key = mix((mix(seed & 0xFFFFFFFFFFFFFFFF) + step) & 0xFFFFFFFFFFFFFFFF)
+    return key - 2**64 if key >= 2**63 else key
 
 
 @inline

@@ -115,7 +115,7 @@ class Layout:
             self.weights_h.append(h)
             self.biases.append(b)
             x_t = transpose(x, stride if layer else embedding_stride, back if layer else embedding_back) if dense else -1
-            self.layers[layer, :6] = x.at, h.at, b.at, x_t, transpose(h, stride, back), rows
+            self.layers[layer] = x.at, h.at, b.at, x_t, transpose(h, stride, back), rows
         self.out = weight("out", hidden_size, out_panels, 1, out * lanes)
         self.out_bias = weight("out bias", 1, out_panels, 1, out * lanes)
         out_t = transpose(self.out, stride, back)
@@ -124,6 +124,7 @@ class Layout:
             self.embedding_at = self.size
             self.size += vocab_size * embedding_stride
         self.transposes = np.array(transposes, np.int64)
+        self.transposed_panels = int(self.transposes[:, FROM_PANELS].sum())
         self.plan = np.array([
             0, 0, 0, 0, num_layers, hidden_size, vocab_size, panels, stride, back, embedding_size, embedding_stride, embedding_back,
             out_panels, out, x_width, h_width, lanes if cell == "gru" else 0, cell == "gru",

@@ -46,7 +46,9 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def data_pointer(context, builder, array_type, array):
-    """Return the LLVM pointer to an array's first element."""
+    """Return the LLVM pointer to the first element of an array, or of what a pointer points to."""
+    if isinstance(array_type, types.CPointer):
+        return array
     return context.make_array(array_type)(context, builder, value=array).data
 
 
@@ -76,10 +78,6 @@ def suffix(vector):
 
 def fma_name(vector):
     return f"llvm.{'fma' if has_fma() else 'fmuladd'}.{suffix(vector)}"
-
-
-def _is_float_array(t):
-    return isinstance(t, types.Array) and t.dtype in (types.float32, types.float64)
 
 
 # Memory
@@ -130,6 +128,28 @@ def put(typingctx, array, offset, value):
         builder.store(args[2], builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
         return context.get_dummy_value()
     return types.void(array, types.int64, array.dtype), codegen
+
+
+def _pointer_at(dtype):
+    """Make the intrinsic that reads an address from a table of int64, as a pointer to `dtype` (None: to like's)."""
+    if dtype is None:
+        def pointer_like(typingctx, table, slot, like):
+            def codegen(context, builder, sig, args):
+                address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
+                return builder.inttoptr(address, context.get_value_type(sig.return_type))
+            return types.CPointer(like.dtype)(table, types.int64, like), codegen
+        return intrinsic(pointer_like)
+
+    def pointer_to(typingctx, table, slot):
+        def codegen(context, builder, sig, args):
+            address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
+            return builder.inttoptr(address, context.get_value_type(sig.return_type))
+        return types.CPointer(dtype)(table, types.int64), codegen
+    return intrinsic(pointer_to)
+
+
+pointer = _pointer_at(None)
+pointer_int32, pointer_int64, pointer_float64 = (_pointer_at(t) for t in (types.int32, types.int64, types.float64))
 
 
 @intrinsic

@@ -3,16 +3,18 @@
 Everything is elementwise over flat buffers of one length, so the panels' order does not matter. Sums of squares are taken
 over blocks of a fixed size and added in their order: the norm is the same bits for any number of threads.
 """
-import math
-
-from numba import prange
-
-from charrnn.kernels.compiled import inline, kernel
-from charrnn.kernels.layout import FROM, FROM_PANELS, FROM_ROWS, FROM_WIDTH, TO, TO_WIDTH
-from charrnn.kernels.simd import fetch_add, fma, get, lanes, load, put, reduce_add, select, sqrt, store, zeros
+from charrnn.kernels.compiled import Items, inline
+from charrnn.kernels.layout import FROM, FROM_PANELS, FROM_ROWS, FROM_WIDTH, TO, TO_WIDTH, TRANSPOSE_SIZE
+from charrnn.kernels.simd import (fma, get, lanes, load, pointer, pointer_float64, pointer_int64, put, reduce_add, select,
+                                  sqrt, store, zeros)
 
 BLOCK = 4096
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
+
+# The table of an update: its rule and size, then the addresses of the arrays; of a transposition: three addresses of it.
+RULE, SIZE, NUMBERS_AT, PARTIAL_AT, PARAMS_AT, GRADS_AT, FIRST_AT, SECOND_AT, DERIVED_AT, TRANSPOSES_AT, TABLE_SIZE = range(11)
+# The float64 numbers at NUMBERS_AT
+SCALE, RATE, DECAY_1, DECAY_2, EPS, WEIGHT_DECAY, CORRECTION, CLIP_VALUE, NUMBERS_SIZE = range(9)
 
 
 @inline
@@ -68,64 +70,43 @@ def update_block(rule, params, grads, first, second, lo, hi, scale, rate, a, b, 
 
 
 @inline
-def transpose_panel(transposes, item, panel, params, derived):
+def transpose_panel(transposes, at, panel, params, derived):
     """Rewrite one panel's part of a transposed matrix: derived [K/wide][columns][wide] from params [K][columns]."""
     VL = lanes(params)
-    K, columns = transposes[item, FROM_ROWS], transposes[item, FROM_WIDTH] * VL
-    wide, rows = transposes[item, TO_WIDTH] * VL, transposes[item, FROM_PANELS] * columns
-    source = transposes[item, FROM] + panel * K * columns
+    K, columns = transposes[at + FROM_ROWS], transposes[at + FROM_WIDTH] * VL
+    wide, rows = transposes[at + TO_WIDTH] * VL, transposes[at + FROM_PANELS] * columns
+    source = transposes[at + FROM] + panel * K * columns
     for k in range(K):
-        to = transposes[item, TO] + ((k // wide) * rows + panel * columns) * wide + k % wide
+        to = transposes[at + TO] + ((k // wide) * rows + panel * columns) * wide + k % wide
         for c in range(columns):
             put(derived, to + c * wide, get(params, source + k * columns + c))
 
 
-@kernel(parallel=True)
-def rebuild_transposes(transposes, params, derived, counter, workers):
-    """Rebuild `derived` from `params`."""
-    total = 0
-    for m in range(len(transposes)):
-        total += transposes[m, FROM_PANELS]
-    counter[0] = 0
-    for _ in prange(workers):
-        i = fetch_add(counter, 1)
-        while i < total:
-            m = 0
-            p = i
-            while p >= transposes[m, FROM_PANELS]:
-                p -= transposes[m, FROM_PANELS]
-                m += 1
-            transpose_panel(transposes, m, p, params, derived)
-            i = fetch_add(counter, 1)
+def _sum_squares(table, like, item):
+    """Write the sum of squares of one block of the gradient; clamp its elements first to +-CLIP_VALUE where that is > 0."""
+    numbers, lo = pointer_float64(table, NUMBERS_AT), item * BLOCK
+    pointer_float64(table, PARTIAL_AT)[item] = block_sum_of_squares(
+        pointer(table, GRADS_AT, like), lo, min(table[SIZE], lo + BLOCK), numbers[CLIP_VALUE])
 
 
-@kernel(parallel=True)
-def gradient_norm(grads, partial, clip_value, counter, workers):
-    """Return the L2 norm of the gradient; clamp its elements first to +-clip_value where that is > 0.
-
-    partial   float64, one number a block of BLOCK elements
-    """
-    blocks = (grads.size + BLOCK - 1) // BLOCK
-    counter[0] = 0
-    for _ in prange(workers):
-        i = fetch_add(counter, 1)
-        while i < blocks:
-            partial[i] = block_sum_of_squares(grads, i * BLOCK, min(grads.size, (i + 1) * BLOCK), clip_value)
-            i = fetch_add(counter, 1)
-    total = 0.0
-    for i in range(blocks):
-        total += partial[i]
-    return math.sqrt(total)
+def _update(table, like, item):
+    """Update one block of the parameters; see update_block for the rules."""
+    x, lo = pointer_float64(table, NUMBERS_AT), item * BLOCK
+    update_block(table[RULE], pointer(table, PARAMS_AT, like), pointer(table, GRADS_AT, like), pointer(table, FIRST_AT, like),
+                 pointer(table, SECOND_AT, like), lo, min(table[SIZE], lo + BLOCK), x[SCALE], x[RATE], x[DECAY_1], x[DECAY_2],
+                 x[EPS], x[WEIGHT_DECAY], x[CORRECTION])
 
 
-@kernel(parallel=True)
-def apply_update(rule, params, grads, first, second, scale, rate, a, b, eps, decay, correction, counter, workers):
-    """Update every parameter; see update_block for the rules."""
-    blocks = (grads.size + BLOCK - 1) // BLOCK
-    counter[0] = 0
-    for _ in prange(workers):
-        i = fetch_add(counter, 1)
-        while i < blocks:
-            update_block(rule, params, grads, first, second, i * BLOCK, min(grads.size, (i + 1) * BLOCK), scale, rate, a, b,
-                         eps, decay, correction)
-            i = fetch_add(counter, 1)
+def _transpose(table, like, item):
+    """Rewrite one panel's part of the transposed weights."""
+    transposes = pointer_int64(table, TRANSPOSES_AT)
+    m = 0
+    while item >= transposes[m * TRANSPOSE_SIZE + FROM_PANELS]:
+        item -= transposes[m * TRANSPOSE_SIZE + FROM_PANELS]
+        m += 1
+    transpose_panel(transposes, m * TRANSPOSE_SIZE, item, pointer(table, PARAMS_AT, like), pointer(table, DERIVED_AT, like))
+
+
+sum_squares = Items(_sum_squares)  # item: a block of BLOCK numbers of the gradient
+update = Items(_update)            # item: a block of BLOCK parameters
+transpose = Items(_transpose)      # item: a panel of a matrix that has a transpose
