@@ -19,7 +19,7 @@ DTYPES = ("float32", "float64")
 DEFAULT_MINUTES = 5.0
 
 # What the optimiser decides, when the option is left out.
-LEARNING_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
+LEARNING_RATES = {"adam": 4e-3, "adamw": 4e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
 WEIGHT_DECAYS = {"adamw": 0.01}
 MOMENTUM_OPTIMIZERS = ("sgd",)
 
@@ -76,7 +76,7 @@ class TrainingConfig:
     weight_decay: float | None = None
     clip_norm: float = 5.0
     clip_value: float = 0.0
-    dropout: float = 0.0
+    dropout: float = 0.2
     variational_dropout: bool = False
     seed: int = 1
     # what is measured, shown and kept, and how often; in steps
