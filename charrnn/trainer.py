@@ -836,7 +836,7 @@ class Trainer:
         # Often while much changes, later less.
         if self._elapsed() < self._next_sample_s:
             return False
-        self._next_sample_s = self._elapsed() + min(max(3.0, 0.6 * self._elapsed()), 600.0)
+        self._next_sample_s = self._elapsed() + min(max(8.0, 0.9 * self._elapsed()), 600.0)
         return True
 
     def _sample(self):
