@@ -1,4 +1,4 @@
-"""What every test shares: a cache folder of its own, room for three threads, and the `tile` marker.
+"""What every test shares: a cache folder of its own, room for two threads, and the `tile` marker.
 
 The suite must leave the user's cache of texts alone, but compiled kernels are worth keeping between runs: so the cache
 folder is a temporary one, in which `kernels` leads to the user's. Processes that tests start inherit it.
@@ -9,8 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Before anything imports numba: tests of the thread count ask for up to 3, also on a machine of one core.
-os.environ.setdefault("NUMBA_NUM_THREADS", str(max(3, os.cpu_count() or 1)))
+# Before anything imports numba: two threads are compared with one also on a machine of one core.
+if os.cpu_count() == 1:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
 _TEMPORARY_CACHE = None
 

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import num_threads, set_num_threads
+from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 
@@ -41,6 +41,7 @@ SIZES = [    # B, T, H, V, L, E (-1: tied)
     (14, 9, 16, 65, 2, 0),
     (27, 2, 33, 49, 3, 15),
     (27, 9, 17, 16, 1, -1),
+    (29, 11, 16, 17, 2, 4),    # more rows than a weight gradient takes at once
 ]
 
 
@@ -407,6 +408,28 @@ def test_chunk_shorter_than_the_workspace_ignores_what_a_longer_one_left(cell, d
         assert_same_bits(*results)
 
 
+@pytest.mark.tile
+@pytest.mark.parametrize("steps_a_block", [1, 4])
+@pytest.mark.parametrize("dropout", DROPOUTS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_walking_a_chunk_in_blocks_of_steps_changes_no_bit(cell, dropout, steps_a_block, monkeypatch, restore_threads):
+    """The cut is made for the cache, at sizes that no test here reaches: so the cache is made small."""
+    model, _ = make_model(cell, 17, 17, 3, 17, tied=True, dtype="float32")
+    x, y = oracle.random_chunk(17, 9, 7)
+    carry = oracle.random_carry(cell, 3, 7, 17, "float32")
+    set_num_threads(1)    # one shard: its rows are all B
+    found = []
+    for small in (False, True):
+        if small:
+            state_bytes = model.layout.stride * model.flat.itemsize * 7
+            monkeypatch.setattr("charrnn.model.BLOCK_BYTES", steps_a_block * state_bytes)
+        workspace = new_workspace(model, 7, 9, carry)
+        found.append(everything(workspace, x, y, DROPOUTS[dropout], 3))
+        workspace.set_carry(carry)
+        found[-1] |= {"logits": workspace.logits(x).copy(), "losses": workspace.losses(x, y).copy()}
+    assert_same_bits(*found)
+
+
 def everything(workspace, x, y, dropout=None, step=0):
     """All that one loss_and_grads gives, as a dict of arrays of their own."""
     loss = workspace.loss_and_grads(x, y, dropout=dropout, step=step)
@@ -462,6 +485,66 @@ def test_carry_starts_at_zero_is_reset_and_belongs_to_the_caller(cell):
     assert_same_bits(workspace.logits(x), first)
 
 
+@pytest.mark.parametrize(
+    "x, y",
+    [
+        (np.zeros((T + 1, B)), None),
+        (np.zeros((0, B)), None),
+        (np.zeros((T, B + 1)), None),
+        (np.zeros((T * B,)), None),
+        (np.zeros((T, B)), np.zeros((T - 1, B))),
+        (np.full((T, B), V), np.zeros((T, B))),
+        (np.zeros((T, B)), np.full((T, B), V)),
+        (np.full((T, B), -1), np.zeros((T, B))),
+        (np.zeros((T, B)), np.full((T, B), -1)),
+    ],
+)
+def test_chunk_that_does_not_fit_is_refused_before_any_kernel_sees_it(x, y):
+    """Kernels trust their ids: one out of range would read, or write, memory that is not theirs."""
+    workspace = new_workspace(make_model("lstm")[0])
+    x = x.astype(np.int32)
+    y = x if y is None else y.astype(np.int32)
+    for run in (workspace.loss_and_grads, workspace.losses):
+        with pytest.raises(ConfigError):
+            run(x, y)
+    assert not workspace.get_carry()["h"].any()
+
+
+def test_workspace_that_cannot_train_says_so():
+    workspace = new_workspace(make_model("lstm")[0], training=False)
+    with pytest.raises(ConfigError):
+        workspace.loss_and_grads(*oracle.random_chunk(V, T, B))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_carry_of_another_shape_is_refused(cell):
+    workspace = new_workspace(make_model(cell)[0])
+    for carry in (
+        oracle.random_carry(cell, 3, B, H),
+        oracle.random_carry(cell, 2, B + 1, H),
+        oracle.random_carry(cell, 2, B, H + 1),
+        {},
+        oracle.random_carry("gru" if cell == "lstm" else "lstm", 2, B, H),
+    ):
+        with pytest.raises(ConfigError):
+            workspace.set_carry(carry)
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
+def test_parameters_that_do_not_fit_are_refused(change):
+    model, parameters = make_model("gru")
+    before = model.flat.copy()
+    if change == "missing":
+        del parameters["rnn.weight_hh_l1"]
+    elif change == "unknown":
+        parameters["rnn.weight_hh_l2"] = parameters["rnn.weight_hh_l1"]
+    else:
+        parameters["rnn.weight_hh_l1"] = parameters["rnn.weight_hh_l1"].T.copy()
+    with pytest.raises(ConfigError):
+        model.set_parameters(parameters)
+    assert_same_bits(model.flat, before)
+
+
 # ---- threads -----------------------------------------------------------------------------------------------------
 
 
@@ -494,7 +577,7 @@ def test_any_number_of_threads_gives_the_same_bits(cell, batch_size, dtype, rest
         return found | {"parameters": model.flat.copy(), "losses": workspace.losses(*chunks[0]).copy()}
 
     alone = run(1)
-    for threads in (2, 3):
+    for threads in range(2, min(max_threads(), 4) + 1):
         assert_same_bits(run(threads), alone)
 
 
