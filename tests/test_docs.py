@@ -1,0 +1,31 @@
+"""What the documents quote of the program is what the program says."""
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from charrnn.cli import COMMANDS, group
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_help_in_the_readme_is_the_programs():
+    quoted = re.search(r"```\n\$ charrnn --help\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S).group(1)
+    shown = CliRunner().invoke(group, ["--help"], prog_name="charrnn").output
+    assert quoted.split() == shown.split()
+
+
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
+def test_every_commands_help_begins_with_a_short_sentence_and_an_example(verb):
+    shown = CliRunner().invoke(group, [verb, "--help"], prog_name="charrnn").output
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    assert len(lines[1]) < 60 and lines[1].endswith(".")
+    assert any(line.startswith("Example: charrnn") for line in lines[:5])
+
+
+def test_the_readmes_links_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        prose = re.sub(r"```.*?```|^    .*?$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+        for link in re.findall(r"\]\(([^)#:]+)\)", prose):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
