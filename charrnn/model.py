@@ -250,6 +250,8 @@ class Workspace:
         for name, place in places.items():
             if np.shape(carry[name]) != place.shape:
                 raise ConfigError(f"the carry {name} must have shape {place.shape}, got {np.shape(carry[name])}")
+        self.reset_carry()  # the padding too: after a chunk of NaN it is not zero
+        for name, place in places.items():
             place[:] = carry[name]
 
     def carry_grads(self):

@@ -648,13 +648,7 @@ def test_nan_in_the_carry_is_seen_in_the_loss(cell):
         assert np.isnan(workspace.loss_and_grads(x, y)), part
 
 
-@pytest.mark.parametrize(
-    "restore",
-    [
-        "reset_carry",
-        pytest.param("set_carry", marks=pytest.mark.xfail(reason="set_carry leaves the NaN in the padding of the carry")),
-    ],
-)
+@pytest.mark.parametrize("restore", ["reset_carry", "set_carry"])
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_workspace_recovers_from_a_chunk_of_nan(cell, inputs, restore):
