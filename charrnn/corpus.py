@@ -94,6 +94,8 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
             raise CorpusError(f"a text needs at least 2 distinct symbols to train on, {_named(sources)} "
                               f"{_holds(sources)} only the {only}: name a longer text")
         ids, vocabulary = writer.finish(vocabulary)
+        if mode == "chars" and "\r" in vocabulary.symbols:
+            notes.append("the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too")
         if writer.skipped:
             total = sum(writer.skipped.values())
             notes.append(f"left out {total:,} characters that are not in the vocabulary: "

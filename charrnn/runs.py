@@ -66,8 +66,8 @@ class RunFolder:
         make_folder(path)
         lock = _acquire(path)
         try:
-            _refuse_a_run(path)
             remove_stale_temporaries(path)
+            _refuse_a_run(path)
         except BaseException:
             _release(path, lock)
             raise
@@ -248,6 +248,9 @@ def _refuse_a_run(path):
             f"{path} holds the log of a run that saved no checkpoint: remove the folder, "
             "or choose another with -o/--output"
         )
+    inner = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    if inner:
+        raise RunError(f"{path} holds other folders ({inner[0]}): name a new folder with -o/--output, such as {path / 'run'}")
 
 
 # --------------------------------------------------------------------------------------------------------- the lock

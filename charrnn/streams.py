@@ -10,6 +10,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError, CorpusError
 
+CHUNKS_EVEN = 20  # below so many chunks an epoch, the default sequence is fitted to the stream's length
 CHUNKS_WANTED = 4  # an epoch of a shrunken shape, so that a carried state is still learned from
 RELEASE_BYTES = 32 << 20  # of a mapped text read before its pages are given back
 
@@ -139,10 +140,16 @@ def fit_streams(characters, batch_size, seq_length, fixed):
     if characters < 2:
         raise CorpusError(f"training needs at least 2 characters to train on, got {characters}: name a longer text, or "
                           "lower --val-fraction and --test-fraction")
-    if batch_size * seq_length + 1 <= characters:
+    if fixed or characters > batch_size * seq_length * CHUNKS_EVEN:
+        if batch_size * seq_length + 1 > characters:
+            raise CorpusError(_too_short(characters, batch_size, seq_length))
         return batch_size, seq_length, []
-    if fixed:
-        raise CorpusError(_too_short(characters, batch_size, seq_length))
+    if batch_size * seq_length + 1 <= characters:
+        # Few chunks a stream: the steps are evened out, so that hardly a character is left over at its end.
+        stream = (characters - 1) // batch_size
+        even = stream // -(-stream // seq_length)
+        return batch_size, even, [] if even == seq_length else [
+            f"the text is short: training {batch_size:,} streams of {even:,} instead of {seq_length:,}, so that all of it is used"]
     wanted = max(1, (characters - 1) // CHUNKS_WANTED)  # characters of all streams in one chunk
     length = min(seq_length, wanted)
     streams = min(batch_size, wanted // length)

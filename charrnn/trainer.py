@@ -37,7 +37,7 @@ from charrnn.streams import Streams, fit_streams
 EXPLODED_NATS = 1000.0
 
 SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
-MOST_EVALUATIONS = 50
+MOST_EVALUATIONS = 25
 EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
 FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
 LOG_RECORDS = 1000  # about so many in a run, by the default interval
@@ -242,10 +242,12 @@ def check_corpus(training, corpus):
     """Raise CorpusError unless `corpus` is the text of the run."""
     known = training.get("corpus") or {}
     if known.get("fingerprint") != corpus.fingerprint:
+        then = ", ".join(str(text) for text in known.get("sources") or ["an unnamed text"])
         raise CorpusError(
-            f"the text has changed since the run was started: {known.get('characters', 0):,} characters then, "
-            f"{corpus.characters:,} now, fingerprint {str(known.get('fingerprint'))[:12]} then, "
-            f"{corpus.fingerprint[:12]} now: bring the old text back, or start a new run with --init-from"
+            f"this is not the text the run was started on, or it has changed since: {then} had "
+            f"{known.get('characters', 0):,} characters with fingerprint {str(known.get('fingerprint'))[:12]}, "
+            f"{', '.join(str(text) for text in corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
+            "bring the old text back, name the run that belongs to this one, or start a new run with --init-from"
         )
 
 

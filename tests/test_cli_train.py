@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charrnn.options import LEARNING_RATES
 from charrnn.checkpoint import load_checkpoint, read_metadata
 from charrnn.cli import display, main
 from charrnn.evaluation import Evaluation
@@ -156,7 +157,7 @@ def test_what_resume_refuses(folder, capsys):
     assert "no run under ./checkpoints" in fails(capsys, "--resume")
     assert "is not a run folder" in fails(capsys, "--resume", "nowhere")
     assert train("text.txt", *TINY, "--steps", 4, "-o", "run", "-q") == 0
-    assert "--learning-rate 0.003" in fails(capsys, "--resume", "run", "--steps", 9, "--learning-rate", 0.1)
+    assert f"--learning-rate {LEARNING_RATES['adam']:g}" in fails(capsys, "--resume", "run", "--steps", 9, "--learning-rate", 0.1)
     assert "finished" in fails(capsys, "--resume", "run")
     assert "not shorter" in fails(capsys, "--resume", "run", "--steps", 2)
     assert "leave one of them out" in fails(capsys, "--resume", "run", "--init-from", "run")

@@ -101,6 +101,13 @@ def test_a_folder_whose_run_never_began_is_taken_over(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["config.toml", "last.safetensors", "notes.txt"]
 
 
+def test_a_folder_of_runs_is_not_taken_for_a_run(tmp_path):
+    with RunFolder.create(tmp_path / "checkpoints" / "a") as run:
+        run.save(make(1))
+    with pytest.raises(RunError, match="holds other folders.*-o"):
+        RunFolder.create(tmp_path / "checkpoints")
+
+
 def test_places_that_cannot_be_run_folders_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()

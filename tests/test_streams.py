@@ -149,7 +149,10 @@ def test_a_shape_that_is_not_fixed_shrinks_until_it_fits(characters, batch_size,
     streams = Streams(np.zeros(characters, np.uint8), 0, characters, B, T)
     fitted = batch_size * seq_length + 1 <= characters
     assert 1 <= B <= batch_size and 1 <= T <= seq_length
-    assert bool(notes) != fitted and ((B, T) == (batch_size, seq_length)) == fitted
+    assert bool(notes) == ((B, T) != (batch_size, seq_length))
+    if fitted:  # the batch is kept, and of each stream fewer characters are left out than there are chunks
+        stream = (characters - 1) // B
+        assert B == batch_size and (stream % T < streams.chunks_per_epoch or stream // seq_length >= 20)
     if not fitted and characters > 4:
         assert streams.chunks_per_epoch >= 4
 
@@ -166,3 +169,10 @@ def test_shrinking_lowers_the_batch_before_the_length_and_says_so():
 def test_fewer_than_two_characters_cannot_be_trained_on(characters, fixed):
     with pytest.raises(CorpusError, match=f"at least 2 characters to train on, got {characters}"):
         fit_streams(characters, 1, 1, fixed)
+
+
+def test_a_short_text_is_used_to_its_end():
+    """3,600 characters in 32 streams of 112: with chunks of 64 the last 48 of each would never be read."""
+    assert fit_streams(3600, 32, 64, fixed=False)[:2] == (32, 56)
+    assert fit_streams(3600, 32, 64, fixed=True)[:2] == (32, 64)
+    assert fit_streams(1_003_854, 32, 64, fixed=False) == (32, 64, [])

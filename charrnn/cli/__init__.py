@@ -89,8 +89,13 @@ def _exists(module):
 def _fail(message):
     # One line, whatever a file's name or content puts into it.
     message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
+    message = f"Error: {message}"
     try:
-        click.echo(f"Error: {message}", err=True)
+        if sys.stderr.isatty():
+            import shutil
+
+            message = click.wrap_text(message, max(40, shutil.get_terminal_size().columns))
+        click.echo(message, err=True)
     except OSError:
         pass
     return 2

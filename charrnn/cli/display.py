@@ -12,6 +12,7 @@ from charrnn.cli.sample import neutralise
 
 PLAIN_SECONDS = 10  # between two plain lines at least
 REFRESH_SECONDS = 0.125
+COMPILING = "compiling kernels for this CPU and kind of model, about 10 s; they are kept, and the next start takes a second"
 
 
 def make_display(quiet):
@@ -194,7 +195,7 @@ def announce_compilation(say):
 
     def listener(_name):
         forget()
-        say("compiling kernels for this CPU, once; later starts take a second")
+        say(COMPILING)
 
     def forget():
         if listener in COMPILE_LISTENERS:
@@ -219,8 +220,8 @@ def preflight_lines(record):
         f"text    {record.characters:,} characters, {record.vocab_size:,} different",
         f"splits  {record.train_characters:,} train, {record.val_characters:,} validation, {record.test_characters:,} test",
         f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
-        f"length  {length} of {record.batch_size} x {record.seq_length}{at}, {epochs:,.1f} epochs, about "
-        f"{duration(record.duration_s)}",
+        f"length  {length} of {record.batch_size} x {record.seq_length}{at}, about "
+        f"{epochs:.3g} epochs, {duration(record.duration_s)}",
         f"folder  {neutralise(str(record.folder))}",
     ]
 

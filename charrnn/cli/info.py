@@ -93,7 +93,23 @@ def _print_text(path, metadata, shapes):
     if rows:
         heading("Other options")
         table(rows)
-    _print_history(console, heading, training.get("history"), width)
+    _print_history(console, heading, _whole_history(path, training), width)
+
+
+def _whole_history(path, training):
+    """Return the history to plot: for a run's `best` checkpoint that of the whole run, which `last` beside it has."""
+    from charrnn.checkpoint import BEST, LAST, read_metadata
+    from charrnn.errors import CharRNNError
+
+    if path.name == BEST and path.with_name(LAST).is_file():
+        try:
+            later = read_metadata(path.with_name(LAST))["training"]
+        except CharRNNError:  # what is asked for is `best`
+            return training.get("history")
+        same = _as_dict(later.get("corpus")).get("fingerprint") == _as_dict(training.get("corpus")).get("fingerprint")
+        if same and isinstance(later.get("history"), list):
+            return later["history"]
+    return training.get("history")
 
 
 def _print_history(console, heading, history, width):

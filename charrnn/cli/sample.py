@@ -142,9 +142,15 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, seed
     from charrnn.checkpoint import find_checkpoint, load_checkpoint
 
     path = find_checkpoint(where)
-    if path != where:
-        _note(f"checkpoint {path}")
     checkpoint = load_checkpoint(path)
+    step, best = checkpoint.training.get("step"), checkpoint.training.get("best")
+    if path != where:
+        known = [] if step is None else [f"step {step:,}"]
+        if isinstance(best, dict) and best.get("step") == step:
+            known.append(f"validation {best['val_loss_nats']:.3f} nats")
+        _note(f"checkpoint {path}{' (' + ', '.join(known) + ')' if known else ''}")
+    if step == 0:
+        _note("this model is untrained (step 0): its text is noise")
     vocabulary = checkpoint.vocabulary
     prime_ids = _encode(vocabulary, prime or "", "--prime" if prime_file is None else "--prime-file")
     stop_ids = [_encode(vocabulary, string, "--stop") for string in stop]
@@ -387,11 +393,12 @@ def _note(text):
 
 def _note_compilation():
     """Say it on stderr, once, if a kernel must be compiled: the one thing that makes a start take seconds."""
+    from charrnn.cli.display import COMPILING
     from charrnn.kernels.compiled import COMPILE_LISTENERS
 
     def listener(_name):
         forget()
-        _note("compiling the kernels for this machine: this takes some seconds, the first time only")
+        _note(COMPILING)
 
     def forget():
         if listener in COMPILE_LISTENERS:

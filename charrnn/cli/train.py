@@ -301,6 +301,9 @@ def _report(finished, display):
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         click.echo(f"{name:<10}  {value}")
+    if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
+        display.note(f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
+                     "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it")
     display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
 
 
