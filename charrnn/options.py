@@ -19,7 +19,7 @@ DTYPES = ("float32", "float64")
 DEFAULT_MINUTES = 5.0
 
 # What the optimiser decides, when the option is left out.
-LEARNING_RATES = {"adam": 4e-3, "adamw": 4e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
+LEARNING_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
 WEIGHT_DECAYS = {"adamw": 0.01}
 MOMENTUM_OPTIMIZERS = ("sgd",)
 
@@ -27,7 +27,7 @@ MOMENTUM_OPTIMIZERS = ("sgd",)
 WARMUPS = {"cosine": 0.02}
 
 # Shrunk to the text when it is too short for them, and said so; what the user names is not.
-BATCH_SIZE, SEQ_LENGTH = 32, 64
+BATCH_SIZE, SEQ_LENGTH = 16, 64
 
 LENGTHS = ("epochs", "steps", "minutes")
 
