@@ -282,7 +282,7 @@ def test_divergence_ends_with_a_sentence_and_the_checkpoint_stands(folder, capsy
 
 def test_a_short_text_shrinks_the_defaults_and_that_is_said(folder, capsys):
     assert train("text.txt", "--hidden-size", 8, "--steps", 2) == 0
-    assert "too few for" in capsys.readouterr().err
+    assert "the text is short" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------ display
