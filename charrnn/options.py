@@ -29,6 +29,9 @@ WARMUPS = {"cosine": 0.02}
 # Shrunk to the text when it is too short for them, and said so; what the user names is not.
 BATCH_SIZE, SEQ_LENGTH = 16, 64
 
+# Sizes beyond this are mistakes: they overflow before any memory is asked for.
+LARGEST = {"hidden_size": 10**7, "embedding_size": 10**7, "num_layers": 1000, "batch_size": 10**7, "seq_length": 10**7}
+
 LENGTHS = ("epochs", "steps", "minutes")
 
 # A resumed run may change these: they bear on what is shown and kept, not on any result. The lengths have a rule of
@@ -96,6 +99,10 @@ class TrainingConfig:
         _one_of("schedule", self.schedule, SCHEDULES)
         for name in ("hidden_size", "num_layers", "batch_size", "seq_length", "steps", "log_every", "sample_length"):
             _at_least(name, getattr(self, name), 1)
+        for name, most in LARGEST.items():
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise ConfigError(f"{option(name)} must be at most {most:,}, got {shown(value)}")
         for name in ("embedding_size", "eval_every", "checkpoint_every", "sample_every", "decay_after"):
             _at_least(name, getattr(self, name), 0)
         for name in ("clip_norm", "clip_value", "weight_decay", "warmup"):

@@ -248,6 +248,8 @@ def _refuse_a_run(path):
             f"{path} holds the log of a run that saved no checkpoint: remove the folder, "
             "or choose another with -o/--output"
         )
+    if (path / CONFIG).exists():
+        raise RunError(f"{path / CONFIG} is there already and would be overwritten: name a new folder with -o/--output")
     inner = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
     if inner:
         raise RunError(f"{path} holds other folders ({inner[0]}): name a new folder with -o/--output, such as {path / 'run'}")

@@ -13,6 +13,8 @@ The clock decides about results only under --minutes; otherwise only about when 
 """
 
 import dataclasses
+import functools
+import glob
 import math
 import os
 import time
@@ -23,7 +25,7 @@ import numpy as np
 
 import charrnn
 from charrnn.checkpoint import Checkpoint, load_checkpoint
-from charrnn.errors import ConfigError, CorpusError, DivergenceError, VocabularyError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
 from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
@@ -181,6 +183,21 @@ def plan_run(config, corpus, initial=None):
     return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(notes), None, initial)
 
 
+def _training_record_is_read(function):
+    """Turn what a missing or mistyped entry of a checkpoint's training record raises into a sentence."""
+    @functools.wraps(function)
+    def guarded(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError, OverflowError) as error:
+            raise CheckpointError(
+                f"the checkpoint's record of its training is incomplete or damaged ({type(error).__name__}: {error}): it "
+                "cannot be gone on with; start a new run from its weights by --init-from"
+            ) from error
+    return guarded
+
+
+@_training_record_is_read
 def plan_resume(checkpoint, corpus, asked=None):
     """Plan to go on with the run of a `last` checkpoint.
 
@@ -276,7 +293,8 @@ def find_texts(training, run):
         raise CorpusError("the run read its text from stdin, which cannot be read again: name the TEXT")
     from_run = [os.path.normpath(os.path.join(run, str(text))) for text in known.get("sources_from_run") or []]
     for texts in (from_run, named):
-        if texts and all(os.path.exists(text) or any(c in text for c in "*?[") for text in texts):
+        texts = [os.path.expanduser(text) for text in texts]
+        if texts and all(os.path.exists(text) or glob.glob(text, recursive=True) for text in texts):
             return texts
     raise CorpusError(f"the text of the run is gone: {', '.join(named)} does not exist; name the TEXT where it is now")
 
@@ -475,6 +493,7 @@ class Trainer:
         self._val_workspace = split_workspace(self.model, self._val_characters) if self._val_characters else None
         self.folder.write_config({"text": [str(text) for text in self.texts], **config.to_dict()})
 
+    @_training_record_is_read
     def _restore(self, checkpoint):
         training, config = checkpoint.training, self.config
         self.vocabulary = checkpoint.vocabulary

@@ -93,12 +93,19 @@ def test_a_folder_with_a_log_but_no_checkpoint_is_refused(tmp_path):
 
 
 def test_a_folder_whose_run_never_began_is_taken_over(tmp_path):
-    with RunFolder.create(tmp_path) as run:
-        run.write_config({"a": 1})
+    with RunFolder.create(tmp_path):
+        pass
     (tmp_path / "notes.txt").touch()
     with RunFolder.create(tmp_path) as run:
         run.save(make(1))
-    assert sorted(os.listdir(tmp_path)) == ["config.toml", "last.safetensors", "notes.txt"]
+    assert sorted(os.listdir(tmp_path)) == ["last.safetensors", "notes.txt"]
+
+
+def test_a_config_of_the_users_own_is_not_overwritten(tmp_path):
+    (tmp_path / "config.toml").write_text("# mine")
+    with pytest.raises(RunError, match="would be overwritten"):
+        RunFolder.create(tmp_path)
+    assert (tmp_path / "config.toml").read_text() == "# mine"
 
 
 def test_a_folder_of_runs_is_not_taken_for_a_run(tmp_path):

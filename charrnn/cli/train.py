@@ -84,6 +84,15 @@ def _config_value(path, key, value, is_list):
     raise ConfigError(f"--config {path} gives {key!r} a value that it cannot have: {value!r}")
 
 
+class OutputPath(click.Path):
+    """A folder to be made; the empty name, which would be the current folder, is refused."""
+
+    def convert(self, value, param, ctx):
+        if str(value) == "":
+            raise ConfigError("-o/--output must name a folder, got ''")
+        return Path(super().convert(value, param, ctx))
+
+
 @click.command(name="train")
 @click.argument("text", nargs=-1)
 @setting("cell", "Recurrent cell.", click.Choice(CELLS))
@@ -128,7 +137,7 @@ def _config_value(path, key, value, is_list):
 @setting("sample_length", "Characters a sample.", int, metavar="N")
 @click.option("--no-sample", is_flag=True, help="Show no samples.")
 @setting("checkpoint_every", "Save every N steps, beside once a minute or so.", int, metavar="N")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="RUN",
+@click.option("-o", "--output", type=OutputPath(), metavar="RUN",
               show_default="checkpoints/NAME-N", help="Folder of the run, to be made.")
 @click.option("--resume", is_flag=False, flag_value=NEWEST, metavar="[RUN]",
               help="Go on with a run; without RUN the newest under ./checkpoints.")
@@ -200,6 +209,7 @@ def _start(text, asked, output, init_from, no_sample, display):
         for note in corpus.notes:
             display.note(note)
         plan = plan_run(config, corpus, initial)
+        made = output is None or not output.exists()
         with RunFolder.create(output, name="stdin" if text[0] == "-" else text[0]) as folder:
             try:
                 _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
@@ -207,8 +217,9 @@ def _start(text, asked, output, init_from, no_sample, display):
                 if not folder.last.exists():  # it failed before there was anything to keep
                     folder.config_path.unlink(missing_ok=True)
                     folder.close()
-                    with contextlib.suppress(OSError):
-                        folder.path.rmdir()
+                    if made:
+                        with contextlib.suppress(OSError):
+                            folder.path.rmdir()
 
 
 def _resume(run, output, text, asked, no_sample, display):
