@@ -162,7 +162,9 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, seed
         seed = secrets.randbits(32)
         _note(f"seed {seed} (--seed {seed} gives this text again)")
 
-    _note_compilation()
+    from charrnn.cli.display import announce_compilation
+
+    click.get_current_context().call_on_close(announce_compilation(_note))
     from charrnn.model import Model, ModelConfig
     from charrnn.sampler import Sampler
 
@@ -389,20 +391,3 @@ def _use_threads(threads, num_samples):
 
 def _note(text):
     click.echo(neutralise(text), err=True)
-
-
-def _note_compilation():
-    """Say it on stderr, once, if a kernel must be compiled: the one thing that makes a start take seconds."""
-    from charrnn.cli.display import COMPILING
-    from charrnn.kernels.compiled import COMPILE_LISTENERS
-
-    def listener(_name):
-        forget()
-        _note(COMPILING)
-
-    def forget():
-        if listener in COMPILE_LISTENERS:
-            COMPILE_LISTENERS.remove(listener)
-
-    COMPILE_LISTENERS.append(listener)
-    click.get_current_context().call_on_close(forget)

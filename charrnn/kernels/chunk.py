@@ -61,7 +61,7 @@ def block_product(plan, width, n, steps, B, X, x, ldx, x_panel, W, w, Y, y, ldy,
 
 
 @inline
-def layer_input(plan, l, T, B, HS, XD, dropping):
+def layer_output(plan, l, T, B, HS, XD, dropping):
     """Return (array, offset) of row 0 of what layer l gives upward."""
     stride = plan[PLAN_STRIDE]
     if dropping:
@@ -102,7 +102,7 @@ def layer_products(plan, layers, l, params, derived, ids, HS, XD, X0, G, T, B, l
             block_product(plan, width, n, t1 - t0, B, X0, first * plan[PLAN_EMBEDDING_STRIDE], plan[PLAN_EMBEDDING_STRIDE], 0,
                           params, weights + p * K * wide, G, at + (p * R + first) * work, work, K, 1, 0)
         else:
-            X, x = layer_input(plan, l - 1, T, B, HS, XD, dropping)
+            X, x = layer_output(plan, l - 1, T, B, HS, XD, dropping)
             block_product(plan, width, n, t1 - t0, B, X, x + first * stride, stride, 0,
                           params, weights + p * K * wide, G, at + (p * R + first) * work, work, K, 1, 0)
         if width == 3:  # gru: the recurrent part of n starts from nothing
@@ -117,7 +117,7 @@ def output_block(plan, params, targets, HS, XD, Z, losses, T, B, lo, n, t0, t1, 
     VL, R, H, stride = lanes(Z), T * B, plan[PLAN_HIDDEN], plan[PLAN_STRIDE]
     V, panels, width = plan[PLAN_VOCAB], plan[PLAN_OUT_PANELS], plan[PLAN_OUT_WIDTH]
     wide, first = width * VL, t0 * B + lo
-    X, x = layer_input(plan, plan[PLAN_LAYERS] - 1, T, B, HS, XD, dropping)
+    X, x = layer_output(plan, plan[PLAN_LAYERS] - 1, T, B, HS, XD, dropping)
     for q in range(panels):
         block_product(plan, width, n, t1 - t0, B, X, x + first * stride, stride, 0, params, plan[PLAN_OUT_AT] + q * H * wide,
                       Z, (q * R + first) * wide, wide, H, 1, 0)
@@ -180,7 +180,7 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, T, 
         width, K = plan[PLAN_X_WIDTH], layers[l * LAYER_SIZE + LAYER_INPUT]
         at = layers[l * LAYER_SIZE + LAYER_X] + p * K * width * VL
         if l > 0:
-            X, x = layer_input(plan, l - 1, T, B, HS, XD, dropping)
+            X, x = layer_output(plan, l - 1, T, B, HS, XD, dropping)
             matrix_gradient(plan, width, X, x, stride, G, g, work, grads, at, K, R)
         elif plan[PLAN_EMBEDDING] > 0:
             matrix_gradient(plan, width, X0, 0, plan[PLAN_EMBEDDING_STRIDE], G, g, work, grads, at, K, R)
@@ -190,7 +190,7 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, T, 
     item -= 2 * L * P
     if item < plan[PLAN_OUT_PANELS]:
         width = plan[PLAN_OUT_WIDTH]
-        X, x = layer_input(plan, L - 1, T, B, HS, XD, dropping)
+        X, x = layer_output(plan, L - 1, T, B, HS, XD, dropping)
         z = item * R * width * VL
         matrix_gradient(plan, width, X, x, stride, Z, z, width * VL, grads, plan[PLAN_OUT_AT] + item * H * width * VL, H, R)
         row_sums(width, Z, z, width * VL, grads, plan[PLAN_OUT_BIAS_AT] + item * width * VL, R)

@@ -203,14 +203,6 @@ def sqrt(typingctx, x):
 
 
 @intrinsic
-def absolute(typingctx, x):
-    """The absolute value of each lane."""
-    def codegen(context, builder, sig, args):
-        return call_llvm(builder, f"llvm.fabs.{suffix(x)}", llvm_vector(x), args)
-    return x(x), codegen
-
-
-@intrinsic
 def select(typingctx, mask, a, b):
     """a where the mask is set, b elsewhere; a float becomes a vector. (A NaN compares false: it takes b.)"""
     vector = a if isinstance(a, Vector) else b

@@ -3,7 +3,7 @@ import math
 
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.activations import exp
-from charrnn.kernels.simd import (fma, get, lane_below, lanes, load, put, reduce_add, reduce_max, select, splat, store,
+from charrnn.kernels.simd import (get, lane_below, lanes, load, put, reduce_add, reduce_max, select, splat, store,
                                   zeros)
 
 
