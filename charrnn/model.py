@@ -4,6 +4,7 @@ Model holds the numbers that are trained; Workspace holds everything that one ba
 gradients, and the carry from chunk to chunk. Neither knows a file, a character or an option of the command line.
 """
 import math
+import time
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.items import run_items
 from charrnn.kernels.layout import PLAN_SIZE, Layout
 from charrnn.kernels.threads import num_threads
-from charrnn.kernels.tile import tile_addresses
+from charrnn.kernels.tile import fill_tiles
 
 CELL_NAMES = ("lstm", "gru", "rnn")
 DTYPES = ("float32", "float64")
@@ -78,23 +79,15 @@ def uniform_bound(config):
 class Model:
     """The parameters of a recurrent language model.
 
-    flat   (N,) of config.dtype: every parameter, in panels (kernels/layout.py); Optimizer updates it in place. Whoever
-           else writes to it calls parameters_changed() afterwards.
+    flat   (N,) of config.dtype: every parameter, in panels (kernels/layout.py); Optimizer updates it in place
     """
 
     def __init__(self, config):
         self.config = config
         self.layout = Layout(config.cell, config.vocab_size, config.hidden_size, config.num_layers, config.embedding_size,
                              config.tied, config.dtype)
-        self.layout.plan[:4] = tile_addresses(config.dtype)
+        fill_tiles(self.layout.plan, self.layout.forward_widths, (), config.dtype)
         self.flat = aligned_zeros(self.layout.size, config.dtype)
-        self.derived = aligned_zeros(self.layout.derived_size, config.dtype)
-        self.derived_is_current = False
-        self._counter = np.zeros(8, np.int64)
-        self._table = np.zeros(updates.TABLE_SIZE, np.int64)
-        for slot, array in ((updates.PARAMS_AT, self.flat), (updates.DERIVED_AT, self.derived),
-                            (updates.TRANSPOSES_AT, self.layout.transposes)):
-            self._table[slot] = array.ctypes.data
 
     @classmethod
     def initialise(cls, config, seed):
@@ -136,18 +129,6 @@ class Model:
     def set_parameters(self, arrays):
         """Set every parameter from {PyTorch name: array}. Raises ConfigError where names or shapes differ."""
         self.flat[:] = self.pack(arrays)
-        self.parameters_changed()
-
-    def parameters_changed(self):
-        """Say that `flat` was written: what is derived from it is rebuilt before the next use."""
-        self.derived_is_current = False
-
-    def refresh(self):
-        """Rebuild the transposed weights if the parameters have changed."""
-        if not self.derived_is_current:
-            run_items(updates.transpose.address(self.config.dtype), self._table, self.layout.transposed_panels, num_threads(),
-                      self._counter)
-            self.derived_is_current = True
 
     def pack(self, arrays):
         """Return {PyTorch name: array} as one flat array in the layout of `flat`. Raises ConfigError."""
@@ -167,12 +148,37 @@ class Model:
         return self.layout.unpack(flat)
 
 
+class Pace:
+    """Watches how long a step of training takes, and deals the streams to more shards while a core is busy elsewhere.
+
+    With one shard a thread, the thread on the busy core is waited for; with three, the other takes some of its shards. Small
+    shards read the weights more often: a few per cent slower on an idle machine.
+    """
+
+    PATIENCE = 8  # quiet chunks before the streams are dealt to few shards again
+
+    def __init__(self):
+        self.best, self.disturbed = math.inf, 0
+
+    def shards(self, workers, streams):
+        return max(workers, min(3 * workers, streams // 4)) if self.disturbed else workers
+
+    def note(self, seconds):
+        """Take down the time of a step's forward and backward pass."""
+        if seconds > 1.25 * self.best:
+            self.disturbed = self.PATIENCE
+        elif self.disturbed:
+            self.disturbed -= 1
+        self.best = min(seconds, 1.01 * self.best)  # what was fast once may be out of reach later: forget it slowly
+
+
 class Workspace:
     """Runs a model over chunks of at most seq_length steps of batch_size streams, and keeps the carry between them.
 
     model        a Model; its parameters are read at every call, so updates are seen
     training     False leaves out what only gradients need
     grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat
+    shards       groups that the streams are dealt to, or None: as many as suits the threads; no result depends on it
     """
 
     def __init__(self, model, batch_size, seq_length, training=True):
@@ -185,28 +191,37 @@ class Workspace:
         for name, size in self._sizes.items():
             setattr(self, name, aligned_zeros(size, dtype))
         rows = batch_size * seq_length
+        # The transposed weights live only while a chunk runs back, the gradient only after it: they share their memory.
+        scratch = aligned_zeros(max(layout.size, layout.derived_size) if training else 0, dtype)
+        self.grads = scratch[:layout.size]
+        self.shards, self._pace = None, Pace()
         self._losses, self._numbers = np.zeros(rows), np.ones(1)
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)
         self._dropped = self._DH = aligned_zeros(0, dtype)
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
+        if training:
+            fill_tiles(self._table, layout.backward_widths, layout.forward_widths, dtype)
         for slot, array in (
                 (chunk.NUMBERS, self._numbers), (chunk.LAYERS, layout.layers), (chunk.PARAMS, model.flat),
-                (chunk.DERIVED, model.derived), (chunk.GRADS, self.grads), (chunk.IDS, self._ids),
+                (chunk.DERIVED, scratch), (chunk.GRADS, scratch), (chunk.IDS, self._ids),
                 (chunk.TARGETS, self._targets), (chunk.H0, self._h0), (chunk.C0, self._c0), (chunk.HS_AT, self._HS),
                 (chunk.CS_AT, self._CS), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
                 (chunk.Z_AT, self._Z), (chunk.DR_AT, self._DR), (chunk.DC_AT, self._DC), (chunk.DE_AT, self._DE),
                 (chunk.LOSSES_AT, self._losses)):
             self._table[slot] = array.ctypes.data
+        self._transposition = np.zeros(updates.TABLE_SIZE, np.int64)
+        for slot, array in ((updates.PARAMS_AT, model.flat), (updates.DERIVED_AT, scratch),
+                            (updates.TRANSPOSES_AT, layout.transposes)):
+            self._transposition[slot] = array.ctypes.data
 
     @staticmethod
     def sizes(layout, batch_size, seq_length, training):
-        """Return {buffer: numbers}; sum them for the memory a workspace takes."""
+        """Return {buffer: numbers}, all but the gradient."""
         B, T, L, S = batch_size, seq_length, layout.num_layers, layout.stride
         R = B * T
         return {
-            "grads": layout.size if training else 0,
             "_h0": L * B * S, "_c0": L * B * S,
             "_HS": L * (T + 1) * B * S,
             "_CS": L * (T + 1) * B * S,
@@ -218,10 +233,6 @@ class Workspace:
             "_DC": L * B * S if training else 0,
             "_DE": layout.vocab_size * layout.embedding_stride if training and layout.tied else 0,
         }
-
-    def parameters_changed(self):
-        """Say that model.flat was written by other hands than an Optimizer's."""
-        self.model.parameters_changed()
 
     # The carry
 
@@ -262,36 +273,45 @@ class Workspace:
 
     def _run(self, mode, x, y, dropout=None, step=0):
         model, B = self.model, self.batch_size
-        x = np.ascontiguousarray(x, np.int32)
-        y = x if y is None else np.ascontiguousarray(y, np.int32)
-        V = model.config.vocab_size
-        if x.ndim != 2 or x.shape[1] != B or not 1 <= x.shape[0] <= self.seq_length or y.shape != x.shape:
-            raise ConfigError(f"a chunk must be ids of shape (1..{self.seq_length}, {B}), got {x.shape} and {y.shape}")
-        if min(x.min(), y.min()) < 0 or max(x.max(), y.max()) >= V:
-            raise ConfigError(f"ids must be in 0..{V - 1}, got {min(x.min(), y.min())}..{max(x.max(), y.max())}")
-        T, workers, dtype = x.shape[0], num_threads(), model.config.dtype
-        shards = min(workers, B)
+        T = self._take_ids(x, y)
+        workers, dtype = num_threads(), model.config.dtype
+        training = mode == chunk.GRADIENTS
+        shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
         block = max(1, min(T, BLOCK_BYTES // (-(-B // shards) * model.layout.stride * model.flat.itemsize)))
         threshold, key, per_step = 0, 0, 1
         if dropout is not None and dropout.rate > 0:
             threshold, self._numbers[0] = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
             key, per_step = step_key(dropout.seed, step), 0 if dropout.variational else 1
             self._dropped = self._grown(self._dropped, model.config.num_layers * self.seq_length * B)
-        if mode == chunk.GRADIENTS:
-            self._DH = self._grown(self._DH, block * B)
-        self._ids[:x.size], self._targets[:x.size] = x.reshape(-1), y.reshape(-1)
         table = self._table
+        if training:
+            self._DH = self._grown(self._DH, block * B)
+            run_items(updates.transpose.address(dtype), self._transposition, model.layout.transposed_panels, workers, self._counter)
         table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
         table[chunk.XD_AT], table[chunk.DH_AT] = self._dropped.ctypes.data, self._DH.ctypes.data
-        model.refresh()
-        run = (chunk.TRAIN if mode == chunk.GRADIENTS else chunk.READ)[model.config.cell]
+        run = (chunk.TRAIN if training else chunk.READ)[model.config.cell]
+        start = time.perf_counter()
         run_items(run.address(dtype), table, shards, workers, self._counter)
-        if mode == chunk.GRADIENTS:
+        if training:
+            self._pace.note((time.perf_counter() - start) / T)
             run_items(chunk.weight_gradients.address(dtype), table, chunk.count_gradient_items(model.layout), workers,
                       self._counter)
             if model.config.tied:
                 run_items(chunk.tied_gradients.address(dtype), table, model.layout.out_panels, workers, self._counter)
         return T
+
+    def _take_ids(self, x, y):
+        """Copy a chunk's ids to where the kernels read them; return its length. Raises ConfigError."""
+        x = np.asarray(x)
+        y = x if y is None else np.asarray(y)
+        if x.ndim != 2 or x.shape[1] != self.batch_size or not 1 <= x.shape[0] <= self.seq_length or y.shape != x.shape:
+            raise ConfigError(f"a chunk must be ids of shape (1..{self.seq_length}, {self.batch_size}), got {x.shape} and {y.shape}")
+        V = self.model.config.vocab_size
+        for ids, place in ((x, self._ids), (y, self._targets)):
+            if ids.min() < 0 or ids.max() >= V:
+                raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
+            place[:ids.size].reshape(ids.shape)[:] = ids
+        return len(x)
 
     def _grown(self, buffer, rows):
         """Return the buffer, or a larger one of rows * stride zeros where it is too small."""

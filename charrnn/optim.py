@@ -81,7 +81,6 @@ class Optimizer:
             numbers[updates.RATE] = learning_rate / (1 - a**self.steps)
             numbers[updates.CORRECTION] = 1 / math.sqrt(1 - b**self.steps)
         self._run(updates.update)
-        self.model.parameters_changed()
         return norm
 
     def _norm(self, clip_value):

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from charrnn.kernels.host import TILE_ROWS, isa, lanes_of
-from charrnn.kernels.tile import product, product_t, tile_addresses
+from charrnn.kernels.host import TILE_ROWS, TILES, isa, lanes_of
+from charrnn.kernels.tile import fill_tiles, product, product_t
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
 
@@ -19,8 +19,14 @@ def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):
     product_t(tiles, width, n, A, 0, lda, B, 0, ldb, C, 0, ldc, K, accumulate)
 
 
+def all_tiles(dtype):
+    tiles, widths = np.zeros(TILES, np.int64), TILE_ROWS[isa()]
+    fill_tiles(tiles, widths, widths, dtype)
+    return tiles
+
+
 def cases():
-    for width in (3, 4):
+    for width in TILE_ROWS[isa()]:
         most = TILE_ROWS[isa()][width]
         for n in {1, 2, most - 1, most, most + 1, 2 * most + 1, 25}:
             for K in (1, 5, 67):
@@ -30,7 +36,7 @@ def cases():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_equal_matmul_and_touch_nothing_else(dtype):
     rng = np.random.default_rng(0)
-    tiles = np.array(tile_addresses(dtype), np.int64)
+    tiles = all_tiles(dtype)
     lanes = lanes_of(np.dtype(dtype).itemsize)
     for width, n, K in cases():
         columns, panels = width * lanes, 3
@@ -50,7 +56,7 @@ def test_products_equal_matmul_and_touch_nothing_else(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_transposed_products_equal_matmul(dtype):
     rng = np.random.default_rng(1)
-    tiles = np.array(tile_addresses(dtype), np.int64)
+    tiles = all_tiles(dtype)
     lanes = lanes_of(np.dtype(dtype).itemsize)
     for width, n, K in cases():
         columns = width * lanes
@@ -66,7 +72,7 @@ def test_transposed_products_equal_matmul(dtype):
 
 def test_a_rows_bits_do_not_depend_on_the_rows_beside_it():
     rng = np.random.default_rng(2)
-    tiles = np.array(tile_addresses("float32"), np.int64)
+    tiles = all_tiles("float32")
     lanes = lanes_of(4)
     A = rng.standard_normal((25, 67)).astype("f")
     B = rng.standard_normal((67, 4 * lanes)).astype("f")
@@ -79,7 +85,7 @@ def test_a_rows_bits_do_not_depend_on_the_rows_beside_it():
 
 
 def test_not_a_number_comes_through():
-    tiles = np.array(tile_addresses("float32"), np.int64)
+    tiles = all_tiles("float32")
     columns = 3 * lanes_of(4)
     A, B, C = np.ones((2, 4), "f"), np.ones((4, columns), "f"), np.zeros((2, columns), "f")
     A[1, 2] = np.nan

@@ -7,7 +7,8 @@ what one layer wrote is still in cache when the next reads it.
 
 The arrays, all flat, with R = T*B rows in the order t*B + b:
 
-    params, derived, grads   the parameters, their transposes, their gradients (layout.py)
+    params, derived, grads   the parameters, their transposes, their gradients (layout.py); derived and grads share their memory:
+                             the shards read the one, then the weight gradients write the other
     ids, targets (R,)        characters in and the ones to predict
     h0, c0 (L, B, S)         the carry: read at the start, the state after the chunk written at the end
     HS, CS (L, T+1, B, S)    states; slot 0 the carry in, slot t+1 the state after step t; S the padded stride of H
@@ -25,9 +26,9 @@ from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.gru import gru_backward, gru_forward
 from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_H_T, LAYER_INPUT,
-                                    LAYER_SIZE, LAYER_X, LAYER_X_T, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_AT,
+                                    LAYER_SIZE, LAYER_X, LAYER_X_T, PLAN_BACK_PANELS, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_AT,
                                     PLAN_EMBEDDING_BACK_WIDTH, PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_DIRECT,
-                                    PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_OUT_AT, PLAN_OUT_BIAS_AT,
+                                    PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_DEPTH,
                                     PLAN_OUT_PANELS, PLAN_OUT_T_AT, PLAN_OUT_WIDTH, PLAN_PANELS, PLAN_STRIDE, PLAN_TIED,
                                     PLAN_SIZE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
 from charrnn.kernels.lstm import lstm_backward, lstm_forward
@@ -70,21 +71,21 @@ def layer_output(plan, l, T, B, HS, XD, dropping):
 
 
 @inline
-def embed(plan, params, derived, ids, X0, row):
-    """Copy the embedding of one row's character; a tied one is read from the transpose of the output weights."""
+def embed(plan, params, ids, X0, row):
+    """Copy the embedding of one row's character; a tied one is a column of the output weights."""
     VL, stride, character = lanes(X0), plan[PLAN_EMBEDDING_STRIDE], np.int64(ids[row])
     if plan[PLAN_TIED]:
-        wide = plan[PLAN_BACK_WIDTH] * VL
-        rows = plan[PLAN_OUT_PANELS] * plan[PLAN_OUT_WIDTH] * VL
-        for u in range(0, stride, VL):
-            store(X0, row * stride + u, load(derived, plan[PLAN_OUT_T_AT] + ((u // wide) * rows + character) * wide + u % wide))
+        wide, H = plan[PLAN_OUT_WIDTH] * VL, plan[PLAN_HIDDEN]
+        column = plan[PLAN_OUT_AT] + (character // wide) * H * wide + character % wide
+        for u in range(H):
+            put(X0, row * stride + u, get(params, column + u * wide))
     else:
         for u in range(0, stride, VL):
             store(X0, row * stride + u, load(params, plan[PLAN_EMBEDDING_AT] + character * stride + u))
 
 
 @inline
-def layer_products(plan, layers, l, params, derived, ids, HS, XD, X0, G, T, B, lo, n, t0, t1, dropping):
+def layer_products(plan, layers, l, params, ids, HS, XD, X0, G, T, B, lo, n, t0, t1, dropping):
     """G = x Wx for the block's rows of layer l: row lookups for characters, products otherwise."""
     VL, R, P, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE]
     width = plan[PLAN_X_WIDTH]
@@ -165,13 +166,24 @@ def lookup_gradient(ids, width, V, D, d, ldd, grads, at, row_stride, R):
 
 @inline
 def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, T, B, dropping):
-    """Compute one item of the weight gradients: a panel of a layer's Wh and b, of its Wx, of the output, or of the embedding."""
+    """Compute one item of the weight gradients: a panel of the output, of a layer's Wh and b, of its Wx, or of the embedding.
+
+    The light ones come last (lookups, in layer 0), so that threads finish together.
+    """
     VL, R, P, H, L, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_HIDDEN], plan[PLAN_LAYERS], plan[PLAN_STRIDE]
     work = 4 * VL
+    if item < plan[PLAN_OUT_PANELS]:
+        width = plan[PLAN_OUT_WIDTH]
+        X, x = layer_output(plan, L - 1, T, B, HS, XD, dropping)
+        z = item * R * width * VL
+        matrix_gradient(plan, width, X, x, stride, Z, z, width * VL, grads, plan[PLAN_OUT_AT] + item * H * width * VL, H, R)
+        row_sums(width, Z, z, width * VL, grads, plan[PLAN_OUT_BIAS_AT] + item * width * VL, R)
+        return
+    item -= plan[PLAN_OUT_PANELS]
     if item < 2 * L * P:
-        l, p = item // (2 * P), (item // 2) % P
+        l, p = L - 1 - item // (2 * P), item % P
         g = (l * P + p) * R * work
-        if item % 2 == 0:
+        if item % (2 * P) < P:
             width = plan[PLAN_H_WIDTH]
             matrix_gradient(plan, width, HS, l * (T + 1) * B * stride, stride, G, g + plan[PLAN_H_COLUMN], work,
                             grads, layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, H, R)
@@ -188,14 +200,6 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, grads, DE, T, 
             lookup_gradient(ids, width, K, G, g, work, grads, at, width * VL, R)
         return
     item -= 2 * L * P
-    if item < plan[PLAN_OUT_PANELS]:
-        width = plan[PLAN_OUT_WIDTH]
-        X, x = layer_output(plan, L - 1, T, B, HS, XD, dropping)
-        z = item * R * width * VL
-        matrix_gradient(plan, width, X, x, stride, Z, z, width * VL, grads, plan[PLAN_OUT_AT] + item * H * width * VL, H, R)
-        row_sums(width, Z, z, width * VL, grads, plan[PLAN_OUT_BIAS_AT] + item * width * VL, R)
-        return
-    item -= plan[PLAN_OUT_PANELS]
     e_stride = plan[PLAN_EMBEDDING_STRIDE]
     if plan[PLAN_TIED]:
         lookup_gradient(ids, 1, plan[PLAN_VOCAB], DX0, item * VL, e_stride, DE, item * VL, e_stride, R)
@@ -239,7 +243,7 @@ tied_gradients = Items(_tied_gradients)      # item: a panel of the output layer
 def _make_chunk(cell, gates_forward, gates_backward):
     """Return the work items that run a shard of one cell, from the elementwise parts of its time step."""
     @inline
-    def forward_block(plan, layers, params, derived, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
+    def forward_block(plan, layers, params, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
                       threshold, scale):
         """Run all layers over the steps t0..t1 for the n streams from lo on."""
         VL, R, P, H, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_HIDDEN], plan[PLAN_STRIDE]
@@ -249,9 +253,9 @@ def _make_chunk(cell, gates_forward, gates_backward):
         if plan[PLAN_EMBEDDING] > 0:
             for t in range(t0, t1):
                 for row in range(t * B + lo, t * B + lo + n):
-                    embed(plan, params, derived, ids, X0, row)
+                    embed(plan, params, ids, X0, row)
         for l in range(plan[PLAN_LAYERS]):
-            layer_products(plan, layers, l, params, derived, ids, HS, XD, X0, G, T, B, lo, n, t0, t1, dropping)
+            layer_products(plan, layers, l, params, ids, HS, XD, X0, G, T, B, lo, n, t0, t1, dropping)
             for t in range(t0, t1):
                 h_prev = ((l * (T + 1) + t) * B + lo) * stride
                 h_next = h_prev + B * stride
@@ -277,10 +281,10 @@ def _make_chunk(cell, gates_forward, gates_backward):
         wide, work, first = width * VL, 4 * VL, t0 * B + lo
         h_rows, x_rows = plan[PLAN_H_WIDTH] * VL, plan[PLAN_X_WIDTH] * VL
         out_rows, out_panels = plan[PLAN_OUT_WIDTH] * VL, plan[PLAN_OUT_PANELS]
-        for q in range(stride // wide):
+        for q in range(plan[PLAN_BACK_PANELS]):
             block_product(plan, width, n, t1 - t0, B, Z, first * out_rows, out_rows, R * out_rows,
                           derived, plan[PLAN_OUT_T_AT] + q * out_panels * out_rows * wide,
-                          DH, lo * stride + q * wide, stride, out_rows, out_panels, 0)
+                          DH, lo * stride + q * wide, stride, plan[PLAN_OUT_DEPTH], out_panels, 0)
         for l in range(plan[PLAN_LAYERS] - 1, -1, -1):
             if threshold > 0:
                 for t in range(t0, t1):
@@ -296,12 +300,12 @@ def _make_chunk(cell, gates_forward, gates_backward):
                     gates_backward(G, ((l * P + p) * R + t * B + lo) * work, HS, CS, h_prev + p * units, h_next + p * units,
                                    DH, dh + p * units, DR, carry + p * units, DC, n, stride)
                 g = (l * P * R + t * B + lo) * work
-                for q in range(stride // wide):
+                for q in range(plan[PLAN_BACK_PANELS]):
                     product(plan, width, n, G, g + column, work, R * work, derived, layers[l * LAYER_SIZE + LAYER_H_T] + q * P * h_rows * wide,
                             DR, carry + q * wide, stride, h_rows, P, direct)
             g = (l * P * R + first) * work
             if l > 0:
-                for q in range(stride // wide):
+                for q in range(plan[PLAN_BACK_PANELS]):
                     block_product(plan, width, n, t1 - t0, B, G, g, work, R * work, derived,
                                   layers[l * LAYER_SIZE + LAYER_X_T] + q * P * x_rows * wide, DH, lo * stride + q * wide, stride, x_rows, P, 0)
             elif plan[PLAN_EMBEDDING] > 0:
@@ -315,7 +319,7 @@ def _make_chunk(cell, gates_forward, gates_backward):
     def run_forward(table, like, lo, n):
         """Carry the n streams from lo on through the whole chunk; leave the loss, or its gradient at the logits."""
         plan, layers, params = table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like)
-        derived, ids, targets = pointer(table, DERIVED, like), pointer_int32(table, IDS), pointer_int32(table, TARGETS)
+        ids, targets = pointer_int32(table, IDS), pointer_int32(table, TARGETS)
         h0, c0, HS, CS = (pointer(table, H0, like), pointer(table, C0, like), pointer(table, HS_AT, like),
                           pointer(table, CS_AT, like))
         XD, X0, G, Z = (pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, G_AT, like),
@@ -330,7 +334,7 @@ def _make_chunk(cell, gates_forward, gates_backward):
                 store(CS, (l * (T + 1) * B + lo) * stride + u, load(c0, (l * B + lo) * stride + u))
         for t0 in range(0, T, block):
             t1 = min(T, t0 + block)
-            forward_block(plan, layers, params, derived, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
+            forward_block(plan, layers, params, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
                           threshold, scale)
             output_block(plan, params, targets, HS, XD, Z, losses, T, B, lo, n, t0, t1, threshold > 0, mode)
         for l in range(plan[PLAN_LAYERS]):

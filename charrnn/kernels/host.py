@@ -29,11 +29,15 @@ def has_fma():
     return bool(llvm.get_host_cpu_features().get("fma"))
 
 
+CACHE_LINE = 64  # bytes
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "neon": 16}
+
+WIDTHS = 3, 4, 5         # the widths of a register tile, in vectors; AVX2 has no registers for the last
+TILES = 2 * len(WIDTHS)  # as they are, and with A transposed
 
 # Rows of a register tile by its width in vectors: rows*width accumulators, width operands and a broadcast must fit in
 # the 32 registers of AVX-512 and NEON, the 16 of AVX2 (where the operands fold into the multiply-add).
-TILE_ROWS = {"avx512": {3: 8, 4: 6}, "neon": {3: 8, 4: 6}, "avx2": {3: 4, 4: 3}}
+TILE_ROWS = {"avx512": {3: 8, 4: 6, 5: 5}, "neon": {3: 8, 4: 6, 5: 5}, "avx2": {3: 4, 4: 3}}
 
 
 def lanes_of(itemsize):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, TILES, isa
 from charrnn.kernels.simd import lanes_of_dtype, padded
 
 CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of Wx, Wh and b; b of gru: n r z from ih, n from hh
@@ -26,11 +27,11 @@ CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of 
     "lstm": (4, (0, 1, 2, 3), (0, 1, 2, 3)),
 }
 
-# Columns of the `plan` table
-(PLAN_TILE3, PLAN_TILE4, PLAN_TILE3T, PLAN_TILE4T,  # addresses of the products (tile.py): first, so that plan serves as `tiles`
- PLAN_LAYERS, PLAN_HIDDEN, PLAN_VOCAB, PLAN_PANELS, PLAN_STRIDE, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_STRIDE,
- PLAN_EMBEDDING_BACK_WIDTH, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_X_WIDTH, PLAN_H_WIDTH, PLAN_H_COLUMN, PLAN_H_DIRECT,
- PLAN_EMBEDDING_AT, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_T_AT, PLAN_TIED, PLAN_UNITS, PLAN_SIZE) = range(26)
+# Columns of the `plan` table; the addresses of the products come first (tile.fill_tiles), so that plan serves as `tiles`
+(PLAN_LAYERS, PLAN_HIDDEN, PLAN_VOCAB, PLAN_PANELS, PLAN_STRIDE, PLAN_BACK_WIDTH, PLAN_BACK_PANELS, PLAN_EMBEDDING,
+ PLAN_EMBEDDING_STRIDE, PLAN_EMBEDDING_BACK_WIDTH, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_OUT_DEPTH, PLAN_X_WIDTH, PLAN_H_WIDTH,
+ PLAN_H_COLUMN, PLAN_H_DIRECT, PLAN_EMBEDDING_AT, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_T_AT, PLAN_TIED, PLAN_UNITS,
+ PLAN_SIZE) = range(TILES, TILES + 24)
 # Columns of the `layers` table
 LAYER_X, LAYER_H, LAYER_BIAS, LAYER_X_T, LAYER_H_T, LAYER_INPUT, LAYER_SIZE = range(7)
 # Columns of the `transposes` table
@@ -40,8 +41,17 @@ WORK_WIDTH = 4  # vectors in a workspace panel
 
 
 def _width(count, lanes):
-    """Return 3 or 4 vectors: the panel width that pads `count` columns less."""
-    return 3 if padded(count, 3 * lanes) < padded(count, 4 * lanes) else 4
+    """Return the panel width, in vectors, that pads `count` columns least; of equals 4, then 3."""
+    return min((4, 3, 5) if 5 in TILE_ROWS[isa()] else (4, 3), key=lambda width: padded(count, width * lanes))
+
+
+def _row_stride(count, itemsize):
+    """Return how far rows of `count` numbers lie apart: an odd number of cache lines.
+
+    A weight gradient walks down a column; with a power of two between its rows they would share a few sets of the cache.
+    """
+    lines = -(-count * itemsize // CACHE_LINE)
+    return (lines | 1) * CACHE_LINE // itemsize
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ class Layout:
     size          numbers in the flat parameter buffer (padding included)
     derived_size  numbers in the buffer of transposed weights
     plan, layers, transposes   int64 tables for the kernels
+    forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those back
     """
 
     def __init__(self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype):
@@ -77,14 +88,16 @@ class Layout:
         self.units = 4 * lanes if cell == "rnn" else lanes
         panels = padded(hidden_size, self.units) // self.units
         back = 4 if cell == "rnn" else _width(hidden_size, lanes)
-        stride = padded(hidden_size, back * lanes)
+        columns = padded(hidden_size, back * lanes)
+        stride = _row_stride(columns, self.dtype.itemsize)
         embedding_back = _width(embedding_size, lanes) if embedding_size else 4
         embedding_stride = padded(embedding_size, embedding_back * lanes)
         if tied:
-            embedding_back, embedding_stride = back, stride
+            embedding_back, embedding_stride = back, columns
         out = _width(vocab_size, lanes)
         out_panels = padded(vocab_size, out * lanes) // (out * lanes)
         x_width, h_width = (4, 4) if cell == "rnn" else (len(x_gates), len(h_gates))
+        self.forward_widths, self.backward_widths = {x_width, h_width, out}, {back, embedding_back}
         self.stride, self.embedding_stride, self.panels, self.out_panels, self.out_width = (
             stride, embedding_stride, panels, out_panels, out)
 
@@ -114,11 +127,11 @@ class Layout:
             self.weights_x.append(x)
             self.weights_h.append(h)
             self.biases.append(b)
-            x_t = transpose(x, stride if layer else embedding_stride, back if layer else embedding_back) if dense else -1
-            self.layers[layer] = x.at, h.at, b.at, x_t, transpose(h, stride, back), rows
+            x_t = transpose(x, columns if layer else embedding_stride, back if layer else embedding_back) if dense else -1
+            self.layers[layer] = x.at, h.at, b.at, x_t, transpose(h, columns, back), rows
         self.out = weight("out", hidden_size, out_panels, 1, out * lanes)
         self.out_bias = weight("out bias", 1, out_panels, 1, out * lanes)
-        out_t = transpose(self.out, stride, back)
+        out_t = transpose(self.out, columns, back)
         self.embedding_at = -1
         if embedding_size and not tied:
             self.embedding_at = self.size
@@ -126,8 +139,8 @@ class Layout:
         self.transposes = np.array(transposes, np.int64)
         self.transposed_panels = int(self.transposes[:, FROM_PANELS].sum())
         self.plan = np.array([
-            0, 0, 0, 0, num_layers, hidden_size, vocab_size, panels, stride, back, embedding_size, embedding_stride, embedding_back,
-            out_panels, out, x_width, h_width, lanes if cell == "gru" else 0, cell == "gru",
+            *[0] * TILES, num_layers, hidden_size, vocab_size, panels, stride, back, columns // (back * lanes), embedding_size,
+            embedding_stride, embedding_back, out_panels, out, vocab_size if out_panels == 1 else out * lanes, x_width, h_width, lanes if cell == "gru" else 0, cell == "gru",
             self.embedding_at, self.out.at, self.out_bias.at, out_t, tied, self.units], np.int64)
 
     def shapes(self):

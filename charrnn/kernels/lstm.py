@@ -49,7 +49,7 @@ def lstm_backward(G, g, HS, CS, h_prev, h_next, DH, dh, DR, dr, DC, n, stride):
     for r in range(n):
         a = g + r * 4 * VL
         i, f, u, o = load(G, a), load(G, a + VL), load(G, a + 2 * VL), load(G, a + 3 * VL)
-        tanh_c = tanh(load(CS, h_next + r * stride))
+        tanh_c = load(HS, h_next + r * stride) / o  # o is never 0: the exponential in it is clamped
         d = load(DH, dh + r * stride) + load(DR, dr + r * stride)
         dc = fma(d * o, 1.0 - tanh_c * tanh_c, load(DC, dr + r * stride))
         store(G, a, dc * u * i * (1.0 - i))

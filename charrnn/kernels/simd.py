@@ -160,6 +160,46 @@ def fetch_add(typingctx, counter, amount):
     return types.int64(counter, types.int64), codegen
 
 
+@intrinsic
+def transpose_block(typingctx, X, x, ldx, count, Y, y, ldy):
+    """Y = X' for one square block of `lanes` by `lanes`: rows ldx apart from x on, to rows ldy apart from y on.
+
+    Only the first `count` rows of X are read (none if it is not positive); the rest count as zeros. Rows are interleaved
+    with those half a block below, log2(lanes) times over.
+    """
+    vector = vector_of(X.dtype)
+    n = vector.lanes
+
+    def codegen(context, builder, sig, args):
+        X, x, ldx, count, Y, y, ldy = args
+        kind, i64, align = llvm_vector(vector), ir.IntType(64), vector.dtype.bitwidth // 8
+        source, target = (data_pointer(context, builder, sig.args[i], a) for i, a in ((0, X), (4, Y)))
+
+        def row(pointer, offset, stride, m):
+            p = builder.gep(pointer, [builder.add(offset, builder.mul(stride, ir.Constant(i64, m)))])
+            return builder.bitcast(p, kind.as_pointer())
+
+        rows = []
+        for m in range(n):
+            place = cgutils.alloca_once_value(builder, vector_constant(vector, 0.0))
+            builder.store(vector_constant(vector, 0.0), place)
+            with builder.if_then(builder.icmp_signed("<", ir.Constant(i64, m), count)):
+                builder.store(builder.load(row(source, x, ldx, m), align=align), place)
+            rows.append(builder.load(place))
+        index = ir.VectorType(ir.IntType(32), n)
+        low = ir.Constant(index, [i // 2 + n * (i % 2) for i in range(n)])
+        high = ir.Constant(index, [n // 2 + i // 2 + n * (i % 2) for i in range(n)])
+        step = n
+        while step > 1:
+            rows = [builder.shuffle_vector(rows[i // 2], rows[i // 2 + n // 2], high if i % 2 else low) for i in range(n)]
+            step //= 2
+        for m in range(n):
+            builder.store(rows[m], row(target, y, ldy, m), align=align)
+        return context.get_dummy_value()
+    i = types.int64
+    return types.void(X, i, i, i, Y, i, i), codegen
+
+
 # Arithmetic
 
 @intrinsic

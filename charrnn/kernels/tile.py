@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.core.extending import intrinsic
 
 from charrnn.kernels.compiled import entry_address, inline
-from charrnn.kernels.host import TILE_ROWS, isa
+from charrnn.kernels.host import TILE_ROWS, WIDTHS, isa
 from charrnn.kernels.simd import call_llvm, data_pointer, fma_name, llvm_vector, splat_value, vector_of
 
 I64 = ir.IntType(64)
@@ -104,37 +104,28 @@ def _make_product(width, transposed):
     return intrinsic(walk)
 
 
-_product3, _product4 = _make_product(3, False), _make_product(4, False)
-_product3t, _product4t = _make_product(3, True), _make_product(4, True)
-
-
-def _product3_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
-    _product3(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
-
-
-def _product4_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
-    _product4(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
-
-
-def _product3t_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
-    _product3t(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
-
-
-def _product4t_entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
-    _product4t(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
-
-
 @lru_cache(maxsize=None)
-def tile_addresses(dtype):
-    """Return the addresses of the four products for "float32" or "float64": width 3, 4, then 3, 4 transposed.
+def tile_address(width, transposed, dtype):
+    """Return the address of the product of `width` vectors for "float32" or "float64", compiled on first use.
 
-    They are compiled once and called through their address, which kernels get in the `plan` table: linked into every
-    kernel instead, LLVM would optimise their large bodies anew at each level of calls, and compiling took 25 s, not 6.
+    It is called through its address, which kernels get in a table: linked into every kernel instead, LLVM would optimise
+    the large bodies anew at each level of calls, and compiling took 25 s, not 6.
     """
-    number, i = getattr(types, dtype), types.int64
-    pointer = types.CPointer(number)
-    sig = types.void(i, pointer, i, i, pointer, i, pointer, i, i, i, i)
-    return [entry_address(entry, sig) for entry in (_product3_entry, _product4_entry, _product3t_entry, _product4t_entry)]
+    walk = _make_product(width, transposed)
+
+    def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+        walk(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
+    entry.__name__ = entry.__qualname__ = f"product{width}{'t' if transposed else ''}"
+    i, pointer = types.int64, types.CPointer(getattr(types, dtype))
+    return entry_address(entry, types.void(i, pointer, i, i, pointer, i, pointer, i, i, i, i))
+
+
+def fill_tiles(tiles, widths, transposed_widths, dtype):
+    """Put the addresses of the products of these widths where `product` and `product_t` look for them in a table."""
+    for width in widths:
+        tiles[width - WIDTHS[0]] = tile_address(width, False, dtype)
+    for width in transposed_widths:
+        tiles[width - WIDTHS[0] + len(WIDTHS)] = tile_address(width, True, dtype)
 
 
 @intrinsic
@@ -157,17 +148,17 @@ def _call(typingctx, address, n, A, a, lda, a_panel, B, b, ldb, C, c, ldc, K, pa
 
 @inline
 def product(tiles, width, n, A, a, lda, a_panel, B, b, C, c, ldc, K, panels, accumulate):
-    """C (+)= A B for n rows and `width` (3 or 4) vectors of columns: C(row, :) at c + row*ldc.
+    """C (+)= A B for n rows and `width` (3 to 5) vectors of columns: C(row, :) at c + row*ldc.
 
     A(row, k) of panel p is A[a + p*a_panel + row*lda + k]; B(k, :) is the k-th row of width*lanes numbers from b on, and
     goes on contiguously from panel to panel. All arrays are flat, all offsets and strides count elements, nothing is
     checked. With accumulate 0, C is written without being read. k runs over 0..K-1 of each of the `panels`.
-    tiles begins with tile_addresses(dtype).
+    tiles has been through fill_tiles.
     """
-    _call(tiles[width - 3], n, A, a, lda, a_panel, B, b, 0, C, c, ldc, K, panels, accumulate)
+    _call(tiles[width - WIDTHS[0]], n, A, a, lda, a_panel, B, b, 0, C, c, ldc, K, panels, accumulate)
 
 
 @inline
 def product_t(tiles, width, n, A, a, lda, B, b, ldb, C, c, ldc, K, accumulate):
     """C (+)= A' B: as `product` with A(row, k) = A[a + k*lda + row], and B(k, :) at b + k*ldb. For weight gradients."""
-    _call(tiles[width - 1], n, A, a, lda, 0, B, b, ldb, C, c, ldc, K, 1, accumulate)
+    _call(tiles[width - WIDTHS[0] + len(WIDTHS)], n, A, a, lda, 0, B, b, ldb, C, c, ldc, K, 1, accumulate)

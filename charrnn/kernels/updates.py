@@ -5,8 +5,8 @@ over blocks of a fixed size and added in their order: the norm is the same bits 
 """
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.layout import FROM, FROM_PANELS, FROM_ROWS, FROM_WIDTH, TO, TO_WIDTH, TRANSPOSE_SIZE
-from charrnn.kernels.simd import (fma, get, lanes, load, pointer, pointer_float64, pointer_int64, put, reduce_add, select,
-                                  sqrt, store, zeros)
+from charrnn.kernels.simd import (fma, lanes, load, pointer, pointer_float64, pointer_int64, reduce_add, select, sqrt, store,
+                                  transpose_block, zeros)
 
 BLOCK = 4096
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
@@ -71,15 +71,15 @@ def update_block(rule, params, grads, first, second, lo, hi, scale, rate, a, b, 
 
 @inline
 def transpose_panel(transposes, at, panel, params, derived):
-    """Rewrite one panel's part of a transposed matrix: derived [K/wide][columns][wide] from params [K][columns]."""
+    """Write one panel's part of a transposed matrix: derived [K/wide][columns][wide] from params [K][columns], K padded with 0."""
     VL = lanes(params)
     K, columns = transposes[at + FROM_ROWS], transposes[at + FROM_WIDTH] * VL
     wide, rows = transposes[at + TO_WIDTH] * VL, transposes[at + FROM_PANELS] * columns
     source = transposes[at + FROM] + panel * K * columns
-    for k in range(K):
+    for k in range(0, -(-K // wide) * wide, VL):
         to = transposes[at + TO] + ((k // wide) * rows + panel * columns) * wide + k % wide
-        for c in range(columns):
-            put(derived, to + c * wide, get(params, source + k * columns + c))
+        for c in range(0, columns, VL):
+            transpose_block(params, source + k * columns + c, columns, min(VL, K - k), derived, to + c * wide, wide)
 
 
 def _sum_squares(table, like, item):
