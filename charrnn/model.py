@@ -198,16 +198,17 @@ class Workspace:
         self._losses, self._numbers = np.zeros(rows), np.ones(1)
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)
-        self._dropped = self._DH = aligned_zeros(0, dtype)
+        self._dropped = self._DH = self._CK = aligned_zeros(0, dtype)
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
+        self._table[chunk.KEPT] = not training
         if training:
             fill_tiles(self._table, layout.backward_widths, layout.forward_widths, dtype)
         for slot, array in (
                 (chunk.NUMBERS, self._numbers), (chunk.LAYERS, layout.layers), (chunk.PARAMS, model.flat),
                 (chunk.DERIVED, scratch), (chunk.GRADS, scratch), (chunk.IDS, self._ids),
                 (chunk.TARGETS, self._targets), (chunk.H0, self._h0), (chunk.C0, self._c0), (chunk.HS_AT, self._HS),
-                (chunk.CS_AT, self._CS), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
+                (chunk.CS_AT, self._CS), (chunk.CK_AT, self._CK), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
                 (chunk.Z_AT, self._Z), (chunk.DR_AT, self._DR), (chunk.DC_AT, self._DC), (chunk.DE_AT, self._DE),
                 (chunk.LOSSES_AT, self._losses)):
             self._table[slot] = array.ctypes.data
@@ -224,7 +225,7 @@ class Workspace:
         return {
             "_h0": L * B * S, "_c0": L * B * S,
             "_HS": L * (T + 1) * B * S,
-            "_CS": L * (T + 1) * B * S,
+            "_CS": L * (T + 1) * B * S if layout.cell == "lstm" and not training else 0,
             "_G": L * layout.panels * R * 4 * layout.lanes,
             "_X0": R * layout.embedding_stride,
             "_Z": layout.out_panels * R * layout.out_width * layout.lanes,
@@ -284,11 +285,16 @@ class Workspace:
             key, per_step = step_key(dropout.seed, step), 0 if dropout.variational else 1
             self._dropped = self._grown(self._dropped, model.config.num_layers * self.seq_length * B)
         table = self._table
+        if self.training and model.config.cell == "lstm":
+            self._CS = self._grown(self._CS, (block + 1) * B)
         if training:
             self._DH = self._grown(self._DH, block * B)
+            if model.config.cell == "lstm":
+                self._CK = self._grown(self._CK, model.config.num_layers * -(-T // block) * B)
             run_items(updates.transpose.address(dtype), self._transposition, model.layout.transposed_panels, workers, self._counter)
         table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
-        table[chunk.XD_AT], table[chunk.DH_AT] = self._dropped.ctypes.data, self._DH.ctypes.data
+        for slot, array in ((chunk.XD_AT, self._dropped), (chunk.DH_AT, self._DH), (chunk.CS_AT, self._CS), (chunk.CK_AT, self._CK)):
+            table[slot] = array.ctypes.data
         run = (chunk.TRAIN if training else chunk.READ)[model.config.cell]
         start = time.perf_counter()
         run_items(run.address(dtype), table, shards, workers, self._counter)

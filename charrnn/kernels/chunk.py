@@ -11,7 +11,10 @@ The arrays, all flat, with R = T*B rows in the order t*B + b:
                              the shards read the one, then the weight gradients write the other
     ids, targets (R,)        characters in and the ones to predict
     h0, c0 (L, B, S)         the carry: read at the start, the state after the chunk written at the end
-    HS, CS (L, T+1, B, S)    states; slot 0 the carry in, slot t+1 the state after step t; S the padded stride of H
+    HS (L, T+1, B, S)        states; slot 0 the carry in, slot t+1 the state after step t; S the padded stride of H
+    CS                       an LSTM's cell states: as HS where they are kept (table[KEPT]); otherwise (block+1, B, S), those of the
+                             layer and block of steps at hand, which the backward pass computes again from the gates
+    CK (L, blocks, B, S)     the cell state before each block, for that
     XD     (L, R, S)         outputs after dropout (only with dropout)
     G      (L, P, R, 4 lanes)   gates, then the gradients of their sums
     X0, DX0 (R, ES)          embeddings of the characters and their gradient (only with an embedding)
@@ -31,7 +34,7 @@ from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_H_T, LAYER_INPUT,
                                     PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_DEPTH,
                                     PLAN_OUT_PANELS, PLAN_OUT_T_AT, PLAN_OUT_WIDTH, PLAN_PANELS, PLAN_STRIDE, PLAN_TIED,
                                     PLAN_SIZE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
-from charrnn.kernels.lstm import lstm_backward, lstm_forward
+from charrnn.kernels.lstm import lstm_backward, lstm_cell_state, lstm_forward
 from charrnn.kernels.rnn import rnn_backward, rnn_forward
 from charrnn.kernels.simd import (get, lanes, load, pointer, pointer_float64, pointer_int32, pointer_int64, put, store,
                                   zeros)
@@ -43,8 +46,8 @@ LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
 # The table of a chunk: the plan (layout.py), then the sizes and switches of this call, then the addresses of the arrays.
 # KEY is the uint64 of dropout.step_key, as int64; NUMBERS a float64 array that holds the dropout's scale.
 (STEPS, STREAMS, SHARDS, BLOCK, MODE, KEY, PER_STEP, THRESHOLD, NUMBERS, LAYERS, PARAMS, DERIVED, GRADS, IDS, TARGETS, H0, C0,
- HS_AT, CS_AT, XD_AT, X0_AT, DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT, LOSSES_AT,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 30)
+ HS_AT, CS_AT, CK_AT, KEPT, XD_AT, X0_AT, DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT, LOSSES_AT,
+ TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 32)
 GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
 
 
@@ -240,12 +243,26 @@ weight_gradients = Items(_weight_gradients)  # item: 0 .. count_gradient_items(l
 tied_gradients = Items(_tied_gradients)      # item: a panel of the output layer, after weight_gradients
 
 
-def _make_chunk(cell, gates_forward, gates_backward):
-    """Return the work items that run a shard of one cell, from the elementwise parts of its time step."""
+@inline
+def copy_rows(X, x, Y, y, count):
+    """Y = X for `count` numbers, whole vectors of them."""
+    for u in range(0, count, lanes(X)):
+        store(Y, y + u, load(X, x + u))
+
+
+def _make_chunk(cell, gates_forward, gates_backward, cell_state):
+    """Return the work items that run a shard of one cell, from the elementwise parts of its time step.
+
+    cell_state   computes the cell state again from the gates; None for a cell that has none
+    """
+    has_c = cell_state is not None
+    if not has_c:
+        cell_state = lstm_cell_state  # never called
+
     @inline
-    def forward_block(plan, layers, params, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
-                      threshold, scale):
-        """Run all layers over the steps t0..t1 for the n streams from lo on."""
+    def forward_block(plan, layers, params, ids, HS, CS, CK, c0, kept, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
+                      threshold, scale, block, checkpoints):
+        """Run all layers over the steps t0..t1 for the n streams from lo on; c0 is carried from block to block."""
         VL, R, P, H, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_HIDDEN], plan[PLAN_STRIDE]
         units, width, column = plan[PLAN_UNITS], plan[PLAN_H_WIDTH], plan[PLAN_H_COLUMN]
         work = 4 * VL
@@ -256,6 +273,11 @@ def _make_chunk(cell, gates_forward, gates_backward):
                     embed(plan, params, ids, X0, row)
         for l in range(plan[PLAN_LAYERS]):
             layer_products(plan, layers, l, params, ids, HS, XD, X0, G, T, B, lo, n, t0, t1, dropping)
+            c_block = ((l * (T + 1) + t0 if kept else 0) * B + lo) * stride
+            if has_c:
+                copy_rows(c0, (l * B + lo) * stride, CS, c_block, n * stride)
+                if checkpoints:
+                    copy_rows(c0, (l * B + lo) * stride, CK, ((l * -(-T // block) + t0 // block) * B + lo) * stride, n * stride)
             for t in range(t0, t1):
                 h_prev = ((l * (T + 1) + t) * B + lo) * stride
                 h_next = h_prev + B * stride
@@ -263,8 +285,11 @@ def _make_chunk(cell, gates_forward, gates_backward):
                     g = ((l * P + p) * R + t * B + lo) * work
                     product(plan, width, n, HS, h_prev, stride, 0, params, layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL,
                             G, g + column, work, H, 1, 1)
-                    gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, g, HS, CS, h_prev + p * units,
-                                  h_next + p * units, n, stride)
+                    c_prev = c_block + (t - t0) * B * stride + p * units
+                    gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, g, HS, h_prev + p * units,
+                                  h_next + p * units, CS, c_prev, c_prev + B * stride, n, stride)
+            if has_c:
+                copy_rows(CS, c_block + (t1 - t0) * B * stride, c0, (l * B + lo) * stride, n * stride)
             if dropping:
                 for t in range(t0, t1):
                     for b in range(lo, lo + n):
@@ -272,8 +297,8 @@ def _make_chunk(cell, gates_forward, gates_backward):
                                  key, l, t * B * per_step + b, threshold, scale)
 
     @inline
-    def backward_block(plan, layers, derived, HS, CS, X0, DX0, G, Z, DH, DR, DC, T, B, lo, n, t0, t1, key,
-                       per_step, threshold, scale):
+    def backward_block(plan, layers, derived, HS, CS, CK, kept, X0, DX0, G, Z, DH, DR, DC, T, B, lo, n, t0, t1, key,
+                       per_step, threshold, scale, block):
         """Take the gradient of the logits down through all layers over the steps t1..t0; G becomes the gradients of its sums."""
         VL, R, P, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE]
         units, column, direct = plan[PLAN_UNITS], plan[PLAN_H_COLUMN], plan[PLAN_H_DIRECT]
@@ -292,13 +317,20 @@ def _make_chunk(cell, gates_forward, gates_backward):
                         at = ((t - t0) * B + b) * stride
                         drop_row(DH, at, DH, at, stride, key, l, t * B * per_step + b, threshold, scale)
             carry = (l * B + lo) * stride
+            c_block = ((l * (T + 1) + t0 if kept else 0) * B + lo) * stride
+            if has_c and not kept:
+                copy_rows(CK, ((l * -(-T // block) + t0 // block) * B + lo) * stride, CS, c_block, n * stride)
+                for t in range(t0, t1 - 1):
+                    for p in range(P):
+                        c_prev = c_block + (t - t0) * B * stride + p * units
+                        cell_state(G, ((l * P + p) * R + t * B + lo) * work, CS, c_prev, c_prev + B * stride, n, stride)
             for t in range(t1 - 1, t0 - 1, -1):
                 h_prev = ((l * (T + 1) + t) * B + lo) * stride
                 h_next = h_prev + B * stride
                 dh = ((t - t0) * B + lo) * stride
                 for p in range(P):
-                    gates_backward(G, ((l * P + p) * R + t * B + lo) * work, HS, CS, h_prev + p * units, h_next + p * units,
-                                   DH, dh + p * units, DR, carry + p * units, DC, n, stride)
+                    gates_backward(G, ((l * P + p) * R + t * B + lo) * work, HS, h_prev + p * units, h_next + p * units,
+                                   CS, c_block + (t - t0) * B * stride + p * units, DH, dh + p * units, DR, carry + p * units, DC, n, stride)
                 g = (l * P * R + t * B + lo) * work
                 for q in range(plan[PLAN_BACK_PANELS]):
                     product(plan, width, n, G, g + column, work, R * work, derived, layers[l * LAYER_SIZE + LAYER_H_T] + q * P * h_rows * wide,
@@ -320,34 +352,30 @@ def _make_chunk(cell, gates_forward, gates_backward):
         """Carry the n streams from lo on through the whole chunk; leave the loss, or its gradient at the logits."""
         plan, layers, params = table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like)
         ids, targets = pointer_int32(table, IDS), pointer_int32(table, TARGETS)
-        h0, c0, HS, CS = (pointer(table, H0, like), pointer(table, C0, like), pointer(table, HS_AT, like),
-                          pointer(table, CS_AT, like))
+        h0, c0, HS, CS, CK = (pointer(table, H0, like), pointer(table, C0, like), pointer(table, HS_AT, like),
+                              pointer(table, CS_AT, like), pointer(table, CK_AT, like))
         XD, X0, G, Z = (pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, G_AT, like),
                         pointer(table, Z_AT, like))
         losses, scale = pointer_float64(table, LOSSES_AT), pointer_float64(table, NUMBERS)[0]
         T, B, block, mode, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[MODE], table[THRESHOLD]
-        key, per_step = np.uint64(table[KEY]), table[PER_STEP]
-        VL, stride = lanes(G), plan[PLAN_STRIDE]
+        key, per_step, kept = np.uint64(table[KEY]), table[PER_STEP], table[KEPT] != 0
+        stride, checkpoints = plan[PLAN_STRIDE], mode == GRADIENTS and not kept
         for l in range(plan[PLAN_LAYERS]):
-            for u in range(0, n * stride, VL):
-                store(HS, (l * (T + 1) * B + lo) * stride + u, load(h0, (l * B + lo) * stride + u))
-                store(CS, (l * (T + 1) * B + lo) * stride + u, load(c0, (l * B + lo) * stride + u))
+            copy_rows(h0, (l * B + lo) * stride, HS, (l * (T + 1) * B + lo) * stride, n * stride)
         for t0 in range(0, T, block):
             t1 = min(T, t0 + block)
-            forward_block(plan, layers, params, ids, HS, CS, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
-                          threshold, scale)
+            forward_block(plan, layers, params, ids, HS, CS, CK, c0, kept, XD, X0, G, T, B, lo, n, t0, t1, key, per_step,
+                          threshold, scale, block, checkpoints)
             output_block(plan, params, targets, HS, XD, Z, losses, T, B, lo, n, t0, t1, threshold > 0, mode)
         for l in range(plan[PLAN_LAYERS]):
-            for u in range(0, n * stride, VL):
-                store(h0, (l * B + lo) * stride + u, load(HS, ((l * (T + 1) + T) * B + lo) * stride + u))
-                store(c0, (l * B + lo) * stride + u, load(CS, ((l * (T + 1) + T) * B + lo) * stride + u))
+            copy_rows(HS, ((l * (T + 1) + T) * B + lo) * stride, h0, (l * B + lo) * stride, n * stride)
 
     @inline
     def run_backward(table, like, lo, n):
         """Take the gradient at the logits back through the whole chunk for the n streams from lo on."""
         plan, layers, derived = table, pointer_int64(table, LAYERS), pointer(table, DERIVED, like)
-        HS, CS, X0, DX0 = (pointer(table, HS_AT, like), pointer(table, CS_AT, like), pointer(table, X0_AT, like),
-                           pointer(table, DX0_AT, like))
+        HS, CS, CK, X0, DX0 = (pointer(table, HS_AT, like), pointer(table, CS_AT, like), pointer(table, CK_AT, like),
+                               pointer(table, X0_AT, like), pointer(table, DX0_AT, like))
         G, Z, DH, DR, DC = (pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, DH_AT, like),
                             pointer(table, DR_AT, like), pointer(table, DC_AT, like))
         T, B, block, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[THRESHOLD]
@@ -358,8 +386,8 @@ def _make_chunk(cell, gates_forward, gates_backward):
                 store(DR, (l * B + lo) * stride + u, zeros(DR))
                 store(DC, (l * B + lo) * stride + u, zeros(DC))
         for t0 in range((T - 1) // block * block, -1, -block):
-            backward_block(plan, layers, derived, HS, CS, X0, DX0, G, Z, DH, DR, DC, T, B, lo, n, t0, min(T, t0 + block),
-                           key, per_step, threshold, scale)
+            backward_block(plan, layers, derived, HS, CS, CK, table[KEPT] != 0, X0, DX0, G, Z, DH, DR, DC, T, B, lo, n, t0,
+                           min(T, t0 + block), key, per_step, threshold, scale, block)
 
     def train(table, like, item):
         """Run one shard forward and back."""
@@ -380,6 +408,6 @@ def _make_chunk(cell, gates_forward, gates_backward):
 
 # For each cell the items of a chunk, a shard each: with the gradients, and without.
 TRAIN, READ = {}, {}
-for _cell, _forward, _backward in (("lstm", lstm_forward, lstm_backward), ("gru", gru_forward, gru_backward),
-                                   ("rnn", rnn_forward, rnn_backward)):
-    TRAIN[_cell], READ[_cell] = _make_chunk(_cell, _forward, _backward)
+for _cell, _forward, _backward, _cell_state in (("lstm", lstm_forward, lstm_backward, lstm_cell_state),
+                                                ("gru", gru_forward, gru_backward, None), ("rnn", rnn_forward, rnn_backward, None)):
+    TRAIN[_cell], READ[_cell] = _make_chunk(_cell, _forward, _backward, _cell_state)

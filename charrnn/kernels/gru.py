@@ -9,7 +9,7 @@ from charrnn.kernels.simd import fma, lanes, load, store
 
 
 @inline
-def gru_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
+def gru_forward(params, b, G, g, HS, h_prev, h_next, CS, c_prev, c_next, n, stride):
     """Finish one panel (`lanes` units) of a time step for n streams.
 
         r, z = sigmoid(x Wx + h_prev Wh + b);   m = h_prev Wh_n + b_m
@@ -38,7 +38,7 @@ def gru_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
 
 
 @inline
-def gru_backward(G, g, HS, CS, h_prev, h_next, DH, dh, DR, dr, DC, n, stride):
+def gru_backward(G, g, HS, h_prev, h_next, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
     """Turn dh into da of n, r, z and m, in place of the gates.
 
         da_n = dh (1-z) (1-n^2);    da_r = da_n m r(1-r);    da_z = dh (h_prev - n) z(1-z);    da_m = da_n r

@@ -5,7 +5,7 @@ from charrnn.kernels.simd import fma, lanes, load, store
 
 
 @inline
-def lstm_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
+def lstm_forward(params, b, G, g, HS, h_prev, h_next, CS, c_prev, c_next, n, stride):
     """Finish one panel (`lanes` units) of a time step for n streams.
 
         a = x Wx + h_prev Wh + b;   i, f, o = sigmoid(a_i, a_f, a_o);   g = tanh(a_g)
@@ -13,7 +13,7 @@ def lstm_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
 
     b          b (4 lanes) at params[b], gates i, f, g, o
     G          (n, 4 lanes) at g: x Wx + h_prev Wh read; i, f, g, o written, which lstm_backward needs unchanged
-    HS, CS     c_prev (n, stride) at h_prev read; h, c at h_next written
+    CS, HS     c_prev (n, stride) at c_prev read; c at c_next and h at h_next written
 
     Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000.
     """
@@ -25,8 +25,8 @@ def lstm_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
         f = sigmoid(load(G, a + VL) + b_f)
         u = tanh(load(G, a + 2 * VL) + b_g)
         o = sigmoid(load(G, a + 3 * VL) + b_o)
-        c = fma(f, load(CS, h_prev + r * stride), i * u)
-        store(CS, h_next + r * stride, c)
+        c = fma(f, load(CS, c_prev + r * stride), i * u)
+        store(CS, c_next + r * stride, c)
         store(HS, h_next + r * stride, o * tanh(c))
         store(G, a, i)
         store(G, a + VL, f)
@@ -35,12 +35,22 @@ def lstm_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
 
 
 @inline
-def lstm_backward(G, g, HS, CS, h_prev, h_next, DH, dh, DR, dr, DC, n, stride):
+def lstm_cell_state(G, g, CS, c_prev, c_next, n, stride):
+    """Compute c again from the gates, to the same bits: c (n, stride) at c_next, from c_prev. The gates as lstm_backward reads them."""
+    VL = lanes(G)
+    for r in range(n):
+        a = g + r * 4 * VL
+        store(CS, c_next + r * stride, fma(load(G, a + VL), load(CS, c_prev + r * stride), load(G, a) * load(G, a + 2 * VL)))
+
+
+@inline
+def lstm_backward(G, g, HS, h_prev, h_next, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
     """Turn dh and dc into da of the four gates, in place of the gates.
 
         dc += dh o (1 - tanh(c)^2);   da_i = dc g i(1-i);   da_f = dc c_prev f(1-f)
         da_g = dc i (1-g^2);          da_o = dh tanh(c) o(1-o);   dc_prev = dc f
 
+    HS, CS    h (n, stride) at h_next, c_prev at c_prev; read. tanh(c) is h/o
     DH, DR    (n, stride) at dh, dr: the gradient from above, and from the next time step; read
     DC        (n, stride) at dr: dc from the next time step read, dc_prev written
     G         (n, 4 lanes) at g: i, f, g, o read; da written
@@ -53,7 +63,7 @@ def lstm_backward(G, g, HS, CS, h_prev, h_next, DH, dh, DR, dr, DC, n, stride):
         d = load(DH, dh + r * stride) + load(DR, dr + r * stride)
         dc = fma(d * o, 1.0 - tanh_c * tanh_c, load(DC, dr + r * stride))
         store(G, a, dc * u * i * (1.0 - i))
-        store(G, a + VL, dc * load(CS, h_prev + r * stride) * f * (1.0 - f))
+        store(G, a + VL, dc * load(CS, c_prev + r * stride) * f * (1.0 - f))
         store(G, a + 2 * VL, dc * i * (1.0 - u * u))
         store(G, a + 3 * VL, d * tanh_c * o * (1.0 - o))
         store(DC, dr + r * stride, dc * f)

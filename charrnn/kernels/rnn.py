@@ -5,7 +5,7 @@ from charrnn.kernels.simd import lanes, load, store
 
 
 @inline
-def rnn_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
+def rnn_forward(params, b, G, g, HS, h_prev, h_next, CS, c_prev, c_next, n, stride):
     """Finish one panel (4 vectors of units) of a time step for n streams.
 
         a = x Wx + h_prev Wh + b;   h = tanh(a)
@@ -24,7 +24,7 @@ def rnn_forward(params, b, G, g, HS, CS, h_prev, h_next, n, stride):
 
 
 @inline
-def rnn_backward(G, g, HS, CS, h_prev, h_next, DH, dh, DR, dr, DC, n, stride):
+def rnn_backward(G, g, HS, h_prev, h_next, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
     """Turn dh into da = dh (1 - h^2), in place of the panel's workspace.
 
     DH, DR    (n, stride) at dh, dr: the gradient from above, and from the next time step; read
