@@ -12,13 +12,16 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.kernels import chunk, updates
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
+from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
 from charrnn.kernels.layout import PLAN_SIZE, Layout
+from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
 
 CELL_NAMES = ("lstm", "gru", "rnn")
 DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "bfloat16")
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
 
 
@@ -63,6 +66,19 @@ class Dropout:
     seed: int = 0
 
 
+def check_precision(precision, dtype="float32"):
+    """Return the dtype that products are computed in. Raises ConfigError where this CPU or the model's dtype cannot."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision == "float32":
+        return dtype
+    if dtype != "float32":
+        raise ConfigError(f"precision {precision} needs a model of dtype float32, got {dtype}")
+    if not has_bfloat16():
+        raise ConfigError(f"precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32")
+    return precision
+
+
 def aligned_zeros(size, dtype, alignment=64):
     """Return a zeroed 1-D array whose first element sits on a cache line."""
     dtype = np.dtype(dtype)
@@ -84,10 +100,15 @@ class Model:
 
     def __init__(self, config):
         self.config = config
-        self.layout = Layout(config.cell, config.vocab_size, config.hidden_size, config.num_layers, config.embedding_size,
-                             config.tied, config.dtype)
+        self.layout = self.new_layout()
         fill_tiles(self.layout.plan, self.layout.forward_widths, (), config.dtype)
         self.flat = aligned_zeros(self.layout.size, config.dtype)
+
+    def new_layout(self, pack=1):
+        """Return the layout of the parameters, with the tables for operands of `pack` numbers a word."""
+        config = self.config
+        return Layout(config.cell, config.vocab_size, config.hidden_size, config.num_layers, config.embedding_size, config.tied,
+                      config.dtype, pack)
 
     @classmethod
     def initialise(cls, config, seed):
@@ -177,22 +198,27 @@ class Workspace:
 
     model        a Model; its parameters are read at every call, so updates are seen
     training     False leaves out what only gradients need
+    precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to bfloat16, their
+                 sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
     grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat
     shards       groups that the streams are dealt to, or None: as many as suits the threads; no result depends on it
     """
 
-    def __init__(self, model, batch_size, seq_length, training=True):
+    def __init__(self, model, batch_size, seq_length, training=True, precision="float32"):
         for name, value in (("batch_size", batch_size), ("seq_length", seq_length)):
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         self.model, self.batch_size, self.seq_length, self.training = model, batch_size, seq_length, training
-        layout, dtype = model.layout, model.config.dtype
+        dtype = model.config.dtype
+        self._tiles_dtype = check_precision(precision, dtype)
+        self._pack = 2 if precision == "bfloat16" else 1
+        self.layout = layout = model.layout if self._pack == 1 else model.new_layout(self._pack)
         self._sizes = self.sizes(layout, batch_size, seq_length, training)
         for name, size in self._sizes.items():
             setattr(self, name, aligned_zeros(size, dtype))
         rows = batch_size * seq_length
         # The transposed weights live only while a chunk runs back, the gradient only after it: they share their memory.
-        scratch = aligned_zeros(max(layout.size, layout.derived_size) if training else 0, dtype)
+        scratch = aligned_zeros(max(layout.size if training else 0, layout.derived_size if training or self._pack > 1 else 0), dtype)
         self.grads = scratch[:layout.size]
         self.shards, self._pace = None, Pace()
         self._losses, self._numbers = np.zeros(rows), np.ones(1)
@@ -202,8 +228,15 @@ class Workspace:
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[chunk.KEPT] = not training
+        fill_tiles(self._table, layout.forward_widths, (), self._tiles_dtype)
         if training:
-            fill_tiles(self._table, layout.backward_widths, layout.forward_widths, dtype)
+            fill_tiles(self._table, layout.backward_widths, layout.forward_widths, self._tiles_dtype)
+        if self._pack == 1:  # the operands are the numbers themselves
+            for slot, array in ((chunk.WEIGHTS, model.flat), (chunk.XW_AT, self._X0)):
+                self._table[slot] = array.ctypes.data
+        else:
+            self._table[chunk.WEIGHTS] = scratch.ctypes.data
+        self._words = {}
         for slot, array in (
                 (chunk.NUMBERS, self._numbers), (chunk.LAYERS, layout.layers), (chunk.PARAMS, model.flat),
                 (chunk.DERIVED, scratch), (chunk.GRADS, scratch), (chunk.IDS, self._ids),
@@ -285,26 +318,46 @@ class Workspace:
             key, per_step = step_key(dropout.seed, step), 0 if dropout.variational else 1
             self._dropped = self._grown(self._dropped, model.config.num_layers * self.seq_length * B)
         table = self._table
+        if self._pack > 1:
+            self._hold_words(T, block)
         if self.training and model.config.cell == "lstm":
             self._CS = self._grown(self._CS, (block + 1) * B)
+        if training or self._pack > 1:
+            derive = updates.transpose if self._pack == 1 else updates.narrow
+            run_items(derive.address(dtype), self._transposition, self.layout.transposed_panels, workers, self._counter)
         if training:
             self._DH = self._grown(self._DH, block * B)
             if model.config.cell == "lstm":
                 self._CK = self._grown(self._CK, model.config.num_layers * -(-T // block) * B)
-            run_items(updates.transpose.address(dtype), self._transposition, model.layout.transposed_panels, workers, self._counter)
         table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
         for slot, array in ((chunk.XD_AT, self._dropped), (chunk.DH_AT, self._DH), (chunk.CS_AT, self._CS), (chunk.CK_AT, self._CK)):
             table[slot] = array.ctypes.data
-        run = (chunk.TRAIN if training else chunk.READ)[model.config.cell]
+        run = (chunk.TRAIN if training else chunk.READ)[model.config.cell, self._pack]
         start = time.perf_counter()
         run_items(run.address(dtype), table, shards, workers, self._counter)
         if training:
             self._pace.note((time.perf_counter() - start) / T)
-            run_items(chunk.weight_gradients.address(dtype), table, chunk.count_gradient_items(model.layout), workers,
+            if self._pack > 1:
+                run_items(chunk.pair_gradients.address(dtype), table, chunk.count_pair_items(self.layout), workers, self._counter)
+            run_items(chunk.WEIGHT_GRADIENTS[self._pack].address(dtype), table, chunk.count_gradient_items(model.layout), workers,
                       self._counter)
             if model.config.tied:
                 run_items(chunk.tied_gradients.address(dtype), table, model.layout.out_panels, workers, self._counter)
         return T
+
+    def _hold_words(self, T, block):
+        """Hold the operands of bfloat16 for a chunk of T steps in blocks; see kernels/chunk.py for their shapes."""
+        layout, B, training = self.layout, self.batch_size, self.training
+        rows, pairs, wide = block * B, -(-T * B // 2), 2 * layout.lanes
+        e_words = padded(layout.embedding_stride // 2, layout.lanes)
+        for slot, size in ((chunk.HW_AT, 2 * (block + 1) * B * layout.stride_words), (chunk.XW_AT, rows * e_words),
+                           (chunk.GW_AT, training * layout.panels * rows * wide),
+                           (chunk.ZW_AT, training * layout.out_panels * rows * padded(layout.out_width * layout.lanes // 2, layout.lanes)),
+                           (chunk.HP_AT, training * layout.num_layers * 2 * pairs * layout.stride),
+                           (chunk.XP_AT, training * pairs * layout.embedding_stride)):
+            if slot not in self._words or self._words[slot].size < size:
+                self._words[slot] = aligned_zeros(size, "float32")
+                self._table[slot] = self._words[slot].ctypes.data
 
     def _take_ids(self, x, y):
         """Copy a chunk's ids to where the kernels read them; return its length. Raises ConfigError."""

@@ -6,6 +6,7 @@ from numba.core import config
 
 AVX512_CPUS = ("skylake-avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rocketlake",
                "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5", "x86-64-v4")
+BFLOAT16_CPUS = "cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5"
 
 
 @lru_cache(maxsize=1)
@@ -27,6 +28,16 @@ def has_fma():
     if config.CPU_NAME is not None:
         return config.CPU_NAME.lower() not in ("generic", "x86-64", "x86-64-v2", "nehalem", "westmere", "sandybridge")
     return bool(llvm.get_host_cpu_features().get("fma"))
+
+
+@lru_cache(maxsize=1)
+def has_bfloat16():
+    """Tell whether this CPU multiplies bfloat16 pairs into float32 sums in one instruction (AVX512-BF16)."""
+    if isa() != "avx512":
+        return False
+    if config.CPU_NAME is not None:
+        return config.CPU_NAME.lower().startswith(BFLOAT16_CPUS)
+    return bool(llvm.get_host_cpu_features().get("avx512bf16"))
 
 
 CACHE_LINE = 64  # bytes

@@ -28,14 +28,14 @@ CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of 
 }
 
 # Columns of the `plan` table; the addresses of the products come first (tile.fill_tiles), so that plan serves as `tiles`
-(PLAN_LAYERS, PLAN_HIDDEN, PLAN_VOCAB, PLAN_PANELS, PLAN_STRIDE, PLAN_BACK_WIDTH, PLAN_BACK_PANELS, PLAN_EMBEDDING,
+(PLAN_LAYERS, PLAN_HIDDEN, PLAN_VOCAB, PLAN_PANELS, PLAN_STRIDE, PLAN_STRIDE_WORDS, PLAN_BACK_WIDTH, PLAN_BACK_PANELS, PLAN_EMBEDDING,
  PLAN_EMBEDDING_STRIDE, PLAN_EMBEDDING_BACK_WIDTH, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_OUT_DEPTH, PLAN_X_WIDTH, PLAN_H_WIDTH,
- PLAN_H_COLUMN, PLAN_H_DIRECT, PLAN_EMBEDDING_AT, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_T_AT, PLAN_TIED, PLAN_UNITS,
- PLAN_SIZE) = range(TILES, TILES + 24)
+ PLAN_H_COLUMN, PLAN_H_DIRECT, PLAN_EMBEDDING_AT, PLAN_OUT_AT, PLAN_OUT_WORDS, PLAN_OUT_BIAS_AT, PLAN_OUT_T_AT, PLAN_TIED,
+ PLAN_UNITS, PLAN_SIZE) = range(TILES, TILES + 26)
 # Columns of the `layers` table
-LAYER_X, LAYER_H, LAYER_BIAS, LAYER_X_T, LAYER_H_T, LAYER_INPUT, LAYER_SIZE = range(7)
+LAYER_X, LAYER_H, LAYER_BIAS, LAYER_X_WORDS, LAYER_H_WORDS, LAYER_X_T, LAYER_H_T, LAYER_INPUT, LAYER_SIZE = range(9)
 # Columns of the `transposes` table
-FROM, FROM_ROWS, FROM_PANELS, FROM_WIDTH, TO, TO_WIDTH, TRANSPOSE_SIZE = range(7)
+FROM, FROM_ROWS, FROM_PANELS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE = range(8)
 
 WORK_WIDTH = 4  # vectors in a workspace panel
 
@@ -73,13 +73,15 @@ class Panels:
 class Layout:
     """The offsets of one model's parameters, for one cell, shape, dtype and this host's vectors.
 
+    Products read their operands as words of `pack` numbers: one of the dtype, or two of bfloat16.
+
     size          numbers in the flat parameter buffer (padding included)
-    derived_size  numbers in the buffer of transposed weights
+    derived_size  words in the buffer of transposed weights, and with pack 2 of the weights as words
     plan, layers, transposes   int64 tables for the kernels
     forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those back
     """
 
-    def __init__(self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype):
+    def __init__(self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype, pack=1):
         lanes = lanes_of_dtype(dtype)
         self.cell, self.lanes, self.dtype = cell, lanes, np.dtype(dtype)
         self.hidden_size, self.vocab_size, self.num_layers = hidden_size, vocab_size, num_layers
@@ -97,6 +99,7 @@ class Layout:
         out = _width(vocab_size, lanes)
         out_panels = padded(vocab_size, out * lanes) // (out * lanes)
         x_width, h_width = (4, 4) if cell == "rnn" else (len(x_gates), len(h_gates))
+        self.stride_words = stride if pack == 1 else _row_stride(-(-columns // 2), 4)
         self.forward_widths, self.backward_widths = {x_width, h_width, out}, {back, embedding_back}
         self.stride, self.embedding_stride, self.panels, self.out_panels, self.out_width = (
             stride, embedding_stride, panels, out_panels, out)
@@ -111,12 +114,15 @@ class Layout:
             self.size += panel.size
             return panel
 
-        def transpose(panel, to_stride, to_width):
-            width = panel.blocks * panel.units
-            at = self.derived_size
-            transposes.append((panel.at, panel.rows, panel.panels, width // lanes, at, to_width))
-            self.derived_size += to_stride * panel.panels * width
-            return at
+        def derive(panel, to_stride, to_width):
+            """Find room for the transpose and, where words are not single numbers, for the words; return their offsets."""
+            width, transposed, words = panel.blocks * panel.units, self.derived_size, panel.at
+            self.derived_size += to_stride * panel.panels * width // pack
+            if pack > 1:
+                words = self.derived_size
+                self.derived_size += panel.panels * -(-panel.rows // pack) * width
+            transposes.append((panel.at, panel.rows, panel.panels, width // lanes, transposed, to_width, words))
+            return words, transposed
 
         for layer in range(num_layers):
             dense = layer > 0 or embedding_size > 0
@@ -127,11 +133,14 @@ class Layout:
             self.weights_x.append(x)
             self.weights_h.append(h)
             self.biases.append(b)
-            x_t = transpose(x, columns if layer else embedding_stride, back if layer else embedding_back) if dense else -1
-            self.layers[layer] = x.at, h.at, b.at, x_t, transpose(h, columns, back), rows
+            x_words = x_t = -1
+            if dense:
+                x_words, x_t = derive(x, columns if layer else embedding_stride, back if layer else embedding_back)
+            h_words, h_t = derive(h, columns, back)
+            self.layers[layer] = x.at, h.at, b.at, x_words, h_words, x_t, h_t, rows
         self.out = weight("out", hidden_size, out_panels, 1, out * lanes)
         self.out_bias = weight("out bias", 1, out_panels, 1, out * lanes)
-        out_t = transpose(self.out, columns, back)
+        out_words, out_t = derive(self.out, columns, back)
         self.embedding_at = -1
         if embedding_size and not tied:
             self.embedding_at = self.size
@@ -139,9 +148,9 @@ class Layout:
         self.transposes = np.array(transposes, np.int64)
         self.transposed_panels = int(self.transposes[:, FROM_PANELS].sum())
         self.plan = np.array([
-            *[0] * TILES, num_layers, hidden_size, vocab_size, panels, stride, back, columns // (back * lanes), embedding_size,
+            *[0] * TILES, num_layers, hidden_size, vocab_size, panels, stride, self.stride_words, back, columns // (back * lanes), embedding_size,
             embedding_stride, embedding_back, out_panels, out, vocab_size if out_panels == 1 else out * lanes, x_width, h_width, lanes if cell == "gru" else 0, cell == "gru",
-            self.embedding_at, self.out.at, self.out_bias.at, out_t, tied, self.units], np.int64)
+            self.embedding_at, self.out.at, out_words, self.out_bias.at, out_t, tied, self.units], np.int64)
 
     def shapes(self):
         """Return {PyTorch name: shape} of every parameter, in PyTorch's order."""

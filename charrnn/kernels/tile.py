@@ -3,7 +3,8 @@
 A tile keeps rows x vectors accumulators in registers and runs over K once: each step loads one row of vectors of B and
 broadcasts one number of A per row. Numba would not keep such a block in registers; LLVM does when it is handed the IR.
 Every product here sums over k in ascending order whatever the tile's rows, so an element's bits do not depend on how
-rows were divided among tiles or threads.
+rows were divided among tiles or threads. With bfloat16 a step of k is a word of two numbers, multiplied and added to float32
+sums by one instruction.
 """
 from functools import lru_cache
 
@@ -14,12 +15,12 @@ from numba.core.extending import intrinsic
 
 from charrnn.kernels.compiled import entry_address, inline
 from charrnn.kernels.host import TILE_ROWS, WIDTHS, isa
-from charrnn.kernels.simd import call_llvm, data_pointer, fma_name, llvm_vector, splat_value, vector_of
+from charrnn.kernels.simd import bfloat_pairs, call_llvm, data_pointer, fma_name, llvm_vector, splat_value, vector_of
 
 I64 = ir.IntType(64)
 
 
-def _emit_tile(builder, vector, rows, width, transposed, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+def _emit_tile(builder, vector, bfloat16, rows, width, transposed, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
     """Emit one tile: c[rows, width*lanes] (+)= sum over panels and k of A(row, k) * B(k, :)."""
     element, kind = llvm_vector(vector).element, llvm_vector(vector)
     align, lanes = vector.dtype.bitwidth // 8, vector.lanes
@@ -56,14 +57,19 @@ def _emit_tile(builder, vector, rows, width, transposed, a, lda, a_panel, b, ldb
                 number = builder.load(builder.gep(a_k, [const(m)]) if transposed else builder.gep(a_rows[m], [k]))
                 broadcast = splat_value(builder, number, lanes)
                 for v in range(width):
-                    total = call_llvm(builder, fma_name(vector), kind, [broadcast, operands[v], builder.load(sums[m][v])])
+                    total = builder.load(sums[m][v])
+                    if bfloat16:
+                        total = call_llvm(builder, "llvm.x86.avx512bf16.dpbf16ps.512", kind,
+                                          [total, bfloat_pairs(builder, broadcast), bfloat_pairs(builder, operands[v])])
+                    else:
+                        total = call_llvm(builder, fma_name(vector), kind, [broadcast, operands[v], total])
                     builder.store(total, sums[m][v])
     for m in range(rows):
         for v in range(width):
             builder.store(builder.load(sums[m][v]), places[m][v], align=align)
 
 
-def _make_product(width, transposed):
+def _make_product(width, transposed, bfloat16):
     """Return the intrinsic that walks n rows of C in tiles as even as can be, on raw pointers."""
     def walk(typingctx, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
         vector = vector_of(c.dtype)
@@ -93,7 +99,7 @@ def _make_product(width, transposed):
                         block = builder.append_basic_block(f"rows{count}")
                         switch.add_case(const(count), block)
                         builder.position_at_end(block)
-                        _emit_tile(builder, vector, count, width, transposed, a_tile, lda, a_panel, b, ldb, c_tile, ldc, K,
+                        _emit_tile(builder, vector, bfloat16, count, width, transposed, a_tile, lda, a_panel, b, ldb, c_tile, ldc, K,
                                    panels, accumulate)
                         builder.branch(done)
                     builder.position_at_end(done)
@@ -106,17 +112,20 @@ def _make_product(width, transposed):
 
 @lru_cache(maxsize=None)
 def tile_address(width, transposed, dtype):
-    """Return the address of the product of `width` vectors for "float32" or "float64", compiled on first use.
+    """Return the address of the product of `width` vectors for "float32", "float64" or "bfloat16", compiled on first use.
+
+    With bfloat16, A and B hold words of two neighbours in k, K counts words, and C is float32.
 
     It is called through its address, which kernels get in a table: linked into every kernel instead, LLVM would optimise
     the large bodies anew at each level of calls, and compiling took 25 s, not 6.
     """
-    walk = _make_product(width, transposed)
+    bfloat16 = dtype == "bfloat16"
+    walk = _make_product(width, transposed, bfloat16)
 
     def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
         walk(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
-    entry.__name__ = entry.__qualname__ = f"product{width}{'t' if transposed else ''}"
-    i, pointer = types.int64, types.CPointer(getattr(types, dtype))
+    entry.__name__ = entry.__qualname__ = f"product{width}{'t' if transposed else ''}{'_bfloat16' if bfloat16 else ''}"
+    i, pointer = types.int64, types.CPointer(types.float32 if bfloat16 else getattr(types, dtype))
     return entry_address(entry, types.void(i, pointer, i, i, pointer, i, pointer, i, i, i, i))
 
 

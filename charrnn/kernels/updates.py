@@ -4,8 +4,8 @@ Everything is elementwise over flat buffers of one length, so the panels' order 
 over blocks of a fixed size and added in their order: the norm is the same bits for any number of threads.
 """
 from charrnn.kernels.compiled import Items, inline
-from charrnn.kernels.layout import FROM, FROM_PANELS, FROM_ROWS, FROM_WIDTH, TO, TO_WIDTH, TRANSPOSE_SIZE
-from charrnn.kernels.simd import (fma, lanes, load, pointer, pointer_float64, pointer_int64, reduce_add, select, sqrt, store,
+from charrnn.kernels.layout import FROM, FROM_PANELS, FROM_ROWS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE
+from charrnn.kernels.simd import (fma, lanes, load, narrow_pairs, narrow_transpose_block, pointer, pointer_float64, pointer_int64, reduce_add, select, sqrt, store,
                                   transpose_block, zeros)
 
 BLOCK = 4096
@@ -70,6 +70,34 @@ def update_block(rule, params, grads, first, second, lo, hi, scale, rate, a, b, 
 
 
 @inline
+def pair_rows(X, x, ldx, rows, Y, y, ldy, count):
+    """Y = the rows of X in pairs, as words of bfloat16: word u of row j is (X[2j][u], X[2j+1][u]), a missing last row zero.
+
+    `count` numbers a row, whole vectors. Y may begin where X begins if ldy <= 2 ldx.
+    """
+    VL = lanes(X)
+    for r in range(0, rows, 2):
+        for u in range(0, count, VL):
+            second = load(X, x + (r + 1) * ldx + u) if r + 1 < rows else zeros(X)
+            store(Y, y + (r // 2) * ldy + u, narrow_pairs(load(X, x + r * ldx + u), second))
+
+
+@inline
+def narrow_panel(transposes, at, panel, params, derived):
+    """As transpose_panel, in words of bfloat16; and the panel itself in words of two rows."""
+    VL = lanes(params)
+    K, columns = transposes[at + FROM_ROWS], transposes[at + FROM_WIDTH] * VL
+    wide, rows = transposes[at + TO_WIDTH] * VL, transposes[at + FROM_PANELS] * columns // 2
+    source = transposes[at + FROM] + panel * K * columns
+    pair_rows(params, source, columns, K, derived, transposes[at + TO_WORDS] + panel * ((K + 1) // 2) * columns, columns, columns)
+    for k in range(0, -(-K // wide) * wide, VL):
+        to = transposes[at + TO] + ((k // wide) * rows + panel * columns // 2) * wide + k % wide
+        for c in range(0, columns, 2 * VL):
+            narrow_transpose_block(params, source + k * columns + c, columns, min(VL, K - k), derived, to + c // 2 * wide,
+                                   wide, (columns - c) // 2)
+
+
+@inline
 def transpose_panel(transposes, at, panel, params, derived):
     """Write one panel's part of a transposed matrix: derived [K/wide][columns][wide] from params [K][columns], K padded with 0."""
     VL = lanes(params)
@@ -79,7 +107,7 @@ def transpose_panel(transposes, at, panel, params, derived):
     for k in range(0, -(-K // wide) * wide, VL):
         to = transposes[at + TO] + ((k // wide) * rows + panel * columns) * wide + k % wide
         for c in range(0, columns, VL):
-            transpose_block(params, source + k * columns + c, columns, min(VL, K - k), derived, to + c * wide, wide)
+            transpose_block(params, source + k * columns + c, columns, min(VL, K - k), derived, to + c * wide, wide, VL)
 
 
 def _sum_squares(table, like, item):
@@ -97,16 +125,29 @@ def _update(table, like, item):
                  x[EPS], x[WEIGHT_DECAY], x[CORRECTION])
 
 
-def _transpose(table, like, item):
-    """Rewrite one panel's part of the transposed weights."""
-    transposes = pointer_int64(table, TRANSPOSES_AT)
+@inline
+def find_panel(transposes, item):
+    """Return (where its matrix stands in the table, which of its panels) for an item of a transposition."""
     m = 0
     while item >= transposes[m * TRANSPOSE_SIZE + FROM_PANELS]:
         item -= transposes[m * TRANSPOSE_SIZE + FROM_PANELS]
         m += 1
-    transpose_panel(transposes, m * TRANSPOSE_SIZE, item, pointer(table, PARAMS_AT, like), pointer(table, DERIVED_AT, like))
+    return m * TRANSPOSE_SIZE, item
+
+
+def _transpose(table, like, item):
+    """Rewrite one panel's part of the transposed weights."""
+    at, panel = find_panel(pointer_int64(table, TRANSPOSES_AT), item)
+    transpose_panel(pointer_int64(table, TRANSPOSES_AT), at, panel, pointer(table, PARAMS_AT, like), pointer(table, DERIVED_AT, like))
+
+
+def _narrow(table, like, item):
+    """Rewrite one panel's words and its part of the transposed words."""
+    at, panel = find_panel(pointer_int64(table, TRANSPOSES_AT), item)
+    narrow_panel(pointer_int64(table, TRANSPOSES_AT), at, panel, pointer(table, PARAMS_AT, like), pointer(table, DERIVED_AT, like))
 
 
 sum_squares = Items(_sum_squares)  # item: a block of BLOCK numbers of the gradient
 update = Items(_update)            # item: a block of BLOCK parameters
 transpose = Items(_transpose)      # item: a panel of a matrix that has a transpose
+narrow = Items(_narrow)            # the same, for products of bfloat16
