@@ -5,6 +5,7 @@ so that several can take turns: clocks wander on shared machines, and only what 
 Knows models and clocks; knows no file, no terminal and no other program: those are benchmarks/.
 """
 
+import contextlib
 import inspect
 import math
 import os
@@ -75,6 +76,17 @@ def supported_precisions():
     return ("float32", "bfloat16") if "precision" in inspect.signature(Workspace).parameters else ("float32",)
 
 
+@contextlib.contextmanager
+def on_threads(threads):
+    """Let the kernels use so many threads meanwhile."""
+    before = num_threads()
+    set_num_threads(threads)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
 class Training:
     """Whole training steps: read a chunk, forward, loss, backward, clip, update.
 
@@ -101,16 +113,16 @@ class Training:
 
     def run(self, count):
         """Make `count` steps; return the seconds they took."""
-        set_num_threads(self.threads)
-        begun = time.perf_counter()
-        for _ in range(count):
-            if self._streams.at_epoch_start:
-                self._workspace.reset_carry()
-            x, y = self._streams.next_chunk()
-            loss = self._workspace.loss_and_grads(x, y, self._dropout, self._step)
-            norm = self._optimizer.step(self._workspace, self._rate, self._clip_norm, self._clip_value)
-            self._step += 1
-        took = time.perf_counter() - begun
+        with on_threads(self.threads):
+            begun = time.perf_counter()
+            for _ in range(count):
+                if self._streams.at_epoch_start:
+                    self._workspace.reset_carry()
+                x, y = self._streams.next_chunk()
+                loss = self._workspace.loss_and_grads(x, y, self._dropout, self._step)
+                norm = self._optimizer.step(self._workspace, self._rate, self._clip_norm, self._clip_value)
+                self._step += 1
+            took = time.perf_counter() - begun
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise ArithmeticError("the training that is measured has diverged: its speed says nothing")
         return took
@@ -131,11 +143,11 @@ class Sampling:
 
     def run(self, count):
         """Draw `count` characters of every stream; return the seconds it took."""
-        set_num_threads(self.threads)
-        begun = time.perf_counter()
-        for _ in self._sampler.generate(count):
-            pass
-        return time.perf_counter() - begun
+        with on_threads(self.threads):
+            begun = time.perf_counter()
+            for _ in self._sampler.generate(count):
+                pass
+            return time.perf_counter() - begun
 
 
 class Peak:
@@ -154,10 +166,10 @@ class Peak:
 
     def run(self, count):
         """Do `count` runs; return the seconds they took."""
-        set_num_threads(self.threads)
-        begun = time.perf_counter()
-        flops = multiply_adds(self._numbers, count * self.ROUNDS, self.threads)
-        took = time.perf_counter() - begun
+        with on_threads(self.threads):
+            begun = time.perf_counter()
+            flops = multiply_adds(self._numbers, count * self.ROUNDS, self.threads)
+            took = time.perf_counter() - begun
         self.work = flops // count
         return took
 
