@@ -10,6 +10,7 @@ figures are medians of at least 7. Needs torch (pip install torch==2.13.0, the C
 
 import argparse
 import datetime
+import importlib.util
 import os
 import random
 import re
@@ -49,7 +50,7 @@ class Bench:
         self.machine, self.precisions = versions.pop("machine"), versions.pop("precisions")
         self.run = {
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": "python benchmarks/run.py" + "".join(f" {shlex.quote(a)}" for a in options.arguments),
+            "command": "python benchmarks/run.py" + "".join(f" {shlex.quote(a)}" for a in what_is_measured(options.arguments)),
             "machine": {**self.machine, "threads": self.threads}, "versions": versions, "quick": self.quick,
         }
 
@@ -335,14 +336,31 @@ def parse(arguments):
     parser.add_argument("--page", type=Path, metavar="FILE", help="docs/BENCHMARKS.md, with --quick none")
     options = parser.parse_args(arguments)
     options.arguments = arguments
+    if not 1 <= options.threads <= os.cpu_count():
+        parser.error(f"--threads must be between 1 and {os.cpu_count()} on this machine, got {options.threads}")
+    if options.repeats is not None and options.repeats < 1:
+        parser.error(f"--repeats must be at least 1, got {options.repeats}")
     if not options.quick:
         options.results = options.results or ROOT / "benchmarks" / "results.json"
         options.page = options.page or ROOT / "docs" / "BENCHMARKS.md"
     return options
 
 
+def what_is_measured(arguments):
+    """Return the arguments without those that only say where to write."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and not argument.startswith(("--results", "--page")):
+            kept.append(argument)
+        skip = argument in ("--results", "--page")
+    return kept
+
+
 def main(arguments=None):
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed, and it is what charrnn is compared with: pip install torch==2.13.0", file=sys.stderr)
+        return 2
     results = Results(options.results)
     bench = Bench(options, results)
     failed = []

@@ -66,6 +66,7 @@ class Worker:
         if self._process.poll() is None:
             self._process.stdin.close()
             self._process.wait()
+        self._process.stdout.close()
 
     def _ask(self, *request):
         try:
