@@ -11,6 +11,7 @@ import statistics
 from pathlib import Path
 
 FORMAT = 1
+CELLS = ("lstm", "gru", "rnn")
 
 
 class Results:
@@ -28,14 +29,18 @@ class Results:
     def put(self, run, section, key, row):
         """Keep a row, in the place of an older one, and save. run: the record that all rows of a run share."""
         self.runs[run["date"]] = run
-        self.rows.setdefault(section, {})[key] = {"run": run["date"], **row}
+        row = json.loads(json.dumps({"run": run["date"], **row}))  # as it will be read
+        self.rows.setdefault(section, {})[key] = row
         used = {row["run"] for rows in self.rows.values() for row in rows.values()}
         self.runs = {date: run for date, run in self.runs.items() if date in used}
         self.save()
 
     def section(self, name):
-        """Return {key: row}."""
-        return self.rows.get(name, {})
+        """Return {key: row}, in the order of cells and sizes however they came to be measured."""
+        def place(item):
+            row = item[1]
+            return CELLS.index(row["cell"]) if "cell" in row else 0, row.get("size", [])
+        return dict(sorted(self.rows.get(name, {}).items(), key=place))
 
     def save(self):
         if self.path is not None:

@@ -26,12 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import report  # noqa: E402
-from results import Results  # noqa: E402
+from results import CELLS, Results  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
 
 from charrnn.bench import DEFAULT_SHAPE, MIN_CHAR_RNN, SHAPES, measure  # noqa: E402
 
-CELLS = ("lstm", "gru", "rnn")
 INPUTS = ("one-hot", "embedding")
 STREAMS = (1, 64)
 

@@ -49,6 +49,14 @@ def test_results_come_back_from_the_file_and_rows_replace_only_their_like(tmp_pa
     assert Results(path).section("sampling") == {}
 
 
+def test_rows_stand_in_the_order_of_cells_and_sizes_and_tuples_are_read_back_as_lists():
+    results = Results()
+    for cell, size in (("rnn", (9, 1)), ("lstm", (9, 1)), ("lstm", (8, 2)), ("gru", (8, 1))):
+        results.put(run_record(), "training", f"{cell} {size[0]}", {"cell": cell, "size": size})
+    assert list(results.section("training")) == ["lstm 8", "lstm 9", "gru 8", "rnn 9"]
+    assert results.section("training")["gru 8"]["size"] == [8, 1]
+
+
 def test_results_of_another_format_are_refused(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(ValueError, match="has format 99, this program knows 1"):
