@@ -25,6 +25,7 @@ test: $(VENV)/.tested
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python benchmarks/torch_parity.py
+	$(BIN)/python benchmarks/run.py
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "charrnn needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another with make PYTHON=...")'

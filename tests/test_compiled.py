@@ -63,3 +63,66 @@ def test_the_digest_covers_every_kernel_source(tmp_path, monkeypatch):
     assert compiled.kernel_digest() != before
     monkeypatch.undo()
     compiled.kernel_digest.cache_clear()
+
+
+TWINS = """
+import sys
+import numpy as np
+from charrnn.kernels.compiled import Items, inline
+from charrnn.kernels.items import run_items
+
+
+@inline
+def plus(a, i):
+    return a * 3 + i
+
+
+@inline
+def minus(a, i):
+    return a * 5 - i
+
+
+def make(name, step):
+    @inline
+    def middle(table, n):    # long enough, and called often enough, not to be inlined: it stays a symbol of its own
+        a = n
+        for i in range(n):
+            a = step(a, i) ^ (a >> 3)
+            a = step(a, table[1]) ^ (a >> 5)
+            for j in range(i):
+                a = step(a, j) ^ (a >> 7)
+                table[2] += step(a, table[2] & 255)
+                for k in range(j):
+                    a = step(a, table[2] & 15) ^ (a >> 9)
+                    table[3] ^= step(a, k)
+            for j in range(table[1]):
+                a = step(a, j) ^ (a >> 11)
+                table[4] ^= step(a, table[3] & 15)
+        return a & 65535
+
+    def entry(table, like, item):
+        table[0] = middle(table, 5) + 3 * middle(table, 6) + 5 * middle(table, 7) + 7 * middle(table, table[1] + 2)
+    return Items(entry, name)
+
+
+made = {"plus": make("plus_entry", plus), "minus": make("minus_entry", minus)}
+for name in sys.argv[1].split(","):
+    table = np.array([0, 3, 0, 0, 0])
+    run_items(made[name].address("float32"), table, 1, 1, np.zeros(8, np.int64))
+    print(table[0])
+"""
+
+
+def test_twins_that_were_compiled_in_two_processes_are_told_apart_in_a_third(tmp_path):
+    script = tmp_path / "twins.py"
+    script.write_text(TWINS)
+
+    def results(names):
+        done = subprocess.run([sys.executable, str(script), names], capture_output=True, text=True, timeout=120,
+                              env={**os.environ, "CHARRNN_CACHE_DIR": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+    plus, minus = results("plus"), results("minus")
+    assert plus != minus
+    assert results("plus,minus") == plus + minus
+    assert results("minus,plus") == minus + plus

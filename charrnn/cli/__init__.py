@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": ("evaluate", "Measure how well a model predicts a text."),
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
+    "bench": ("bench", "Measure this machine, and what to expect of it."),
 }
 
 

@@ -149,7 +149,15 @@ class _NoCache(NullCache):
 
 
 def inline(function):
-    """Compile a helper that only other kernels call; it is linked into them and needs no cache of its own."""
+    """Compile a helper that only other kernels call; it is linked into them and needs no cache of its own.
+
+    A function that is made more than once, over other functions each time, gets their names into its own. Numba tells
+    such twins apart by a counter of the process; two that were compiled in two processes can have the same number, and
+    a third that loads both from the cache would run the one's code in the place of the other's.
+    """
+    if function.__closure__:
+        over = [getattr(cell.cell_contents, "__qualname__", repr(cell.cell_contents)) for cell in function.__closure__]
+        function.__name__ = function.__qualname__ = f"{function.__qualname__}({', '.join(over)})"
     return njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 

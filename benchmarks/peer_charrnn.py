@@ -1,0 +1,114 @@
+"""charrnn's side: its own bench room, and whole runs of its trainer and its command for text size and memory."""
+
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import charrnn
+from charrnn import bench
+
+
+def versions():
+    import llvmlite
+    import numba
+    import numpy
+
+    return {"python": platform.python_version(), "charrnn": charrnn.__version__, "numpy": numpy.__version__,
+            "numba": numba.__version__, "llvmlite": llvmlite.__version__, "machine": bench.machine(),
+            "precisions": list(bench.supported_precisions())}
+
+
+def make(task):
+    task = dict(task)
+    return KINDS[task.pop("kind")](**task)
+
+
+class _Made:
+    """A measurement of the bench room, with what it says of itself."""
+
+    def __init__(self, measurement, **info):
+        self.run, self._measurement, self.info = measurement.run, measurement, info
+
+    @property
+    def work(self):
+        return self._measurement.work
+
+
+def _shape(cell, size):
+    return bench.Shape(cell, *size)
+
+
+def make_training(threads, cell, size, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32"):
+    training = bench.Training(_shape(cell, size), optimizer, clip_norm, clip_value, dropout, precision, threads)
+    return _Made(training, flops=training.flops, parameters=training.model.num_parameters)
+
+
+def make_sampling(threads, cell, size, streams):
+    # As `charrnn sample` chooses: few streams go fastest on one thread.
+    from charrnn.cli.sample import STREAMS_A_THREAD
+
+    threads = max(1, min(threads, streams // STREAMS_A_THREAD))
+    return _Made(bench.Sampling(_shape(cell, size), streams, threads), threads=threads)
+
+
+def make_peak(threads, dtype="float32"):
+    return _Made(bench.Peak(dtype, threads))
+
+
+class Run:
+    """The steps of a real run of the trainer over a text file, taken a few at a time. A run is one step.
+
+    info   {"characters", "read_s"}: of the text, and how long it took to become ids
+    """
+
+    def __init__(self, threads, path, cell, size):
+        from charrnn.corpus import read_corpus
+        from charrnn.kernels import set_num_threads
+        from charrnn.options import TrainingConfig
+        from charrnn.runs import RunFolder
+        from charrnn.trainer import Trainer, plan_run
+
+        set_num_threads(threads)
+        H, L, B, T = size
+        begun = time.perf_counter()
+        self._corpus = read_corpus([path])
+        self.info = {"characters": self._corpus.characters, "read_s": time.perf_counter() - begun,
+                     "vocab_size": self._corpus.vocabulary.size}
+        self.work = B * T
+        config = TrainingConfig(cell=cell, hidden_size=H, num_layers=L, batch_size=B, seq_length=T, steps=10**9,
+                                learning_rate=1e-5, schedule="constant", val_fraction=0.0, test_fraction=0.0, eval_every=0,
+                                sample_every=0, log_every=10**9)
+        self._scratch = tempfile.TemporaryDirectory()
+        self._folder = RunFolder.create(Path(self._scratch.name) / "run")
+        self._records = Trainer(plan_run(config, self._corpus), self._corpus, self._folder, [path], samples=False).run()
+        self.run(5)
+
+    def run(self, count):
+        begun = time.perf_counter()
+        while count:
+            count -= type(next(self._records)).__name__ == "Step"
+        return time.perf_counter() - begun
+
+
+class Command:
+    """The whole of `charrnn train`, in this process: for the memory it takes. A run is a run."""
+
+    work, info = 1, {}
+
+    def __init__(self, threads, arguments):
+        self._arguments = arguments
+
+    def run(self, count):
+        from charrnn.cli import main
+
+        begun = time.perf_counter()
+        for _ in range(count):
+            with tempfile.TemporaryDirectory() as scratch:
+                code = main([*self._arguments, "-o", str(Path(scratch) / "run")])
+                if code != 0:
+                    raise RuntimeError(f"charrnn {' '.join(self._arguments)} ended with {code}")
+        return time.perf_counter() - begun
+
+
+KINDS = {"training": make_training, "sampling": make_sampling, "peak": make_peak, "run": Run, "command": Command}

@@ -1,0 +1,385 @@
+"""Measure charrnn beside PyTorch and a plain NumPy loop, and write docs/BENCHMARKS.md.
+
+    python benchmarks/run.py                                  everything, about an hour
+    python benchmarks/run.py --only training --cells lstm     a part; what was measured before stays
+    python benchmarks/run.py --only sampling,startup --quick  short, to see that it works: shown, nothing is written
+
+Every side lives in a process of its own (workers.py), is compiled and warm, and takes its turn in every repetition; the
+figures are medians of at least 7. Needs torch (pip install torch==2.13.0, the CPU build).
+"""
+
+import argparse
+import datetime
+import importlib.util
+import os
+import random
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import report  # noqa: E402
+from results import CELLS, Results  # noqa: E402
+from workers import Side, Worker, WorkerError  # noqa: E402
+
+from charrnn.bench import DEFAULT_SHAPE, MIN_CHAR_RNN, SHAPES, measure  # noqa: E402
+
+INPUTS = ("one-hot", "embedding")
+STREAMS = (1, 64)
+
+
+class Bench:
+    """What every section needs: the workers, the settings, and where results go."""
+
+    def __init__(self, options, results):
+        self.options, self.results, self.quick = options, results, options.quick
+        self.threads, self.cells = options.threads, options.cells
+        self.repeats = options.repeats or (3 if options.quick else 7)
+        self.target_s = 0.1 if options.quick else 0.5
+        self.charrnn = Worker("charrnn", self.threads)
+        self.torch = Worker("torch", self.threads)
+        versions = {**self.charrnn.versions, **self.torch.versions}
+        self.machine, self.precisions = versions.pop("machine"), versions.pop("precisions")
+        self.run = {
+            "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "command": "python benchmarks/run.py" + "".join(f" {shlex.quote(a)}" for a in what_is_measured(options.arguments)),
+            "machine": {**self.machine, "threads": self.threads}, "versions": versions, "quick": self.quick,
+        }
+
+    def close(self):
+        self.charrnn.close()
+        self.torch.close()
+
+    def shapes(self, shapes=SHAPES):
+        """Return {name: (H, L, B, T)} of the shapes that were asked for."""
+        named = {f"{H}x{L}, {B}, {T}": (H, L, B, T) for H, L, B, T in shapes}
+        wanted = self.options.shapes
+        return {name: size for name, size in named.items() if not wanted or name.split(",")[0] in wanted}
+
+    def race(self, section, key, makers, **more):
+        """Time sides in turns and keep the row. makers: {label: (worker, task)}."""
+        self.say(section, key)
+        sides = []
+        try:
+            for label, (worker, task) in makers.items():
+                sides.append(Side(label, worker, **task))
+            timings = measure(sides, self.repeats, target_s=self.target_s)
+        finally:
+            for side in sides:
+                side.drop()
+        row = {"repeats": self.repeats, **more, "sides": {
+            side.label: {"rates": [float(f"{rate:.6g}") for rate in timing.rates], "work": side.work, **side.info}
+            for side, timing in zip(sides, timings)}}
+        self.keep(section, key, row)
+        return row
+
+    def keep(self, section, key, row):
+        self.results.put(self.run, section, key, row)
+
+    def say(self, section, what):
+        print(f"{section}: {what}", file=sys.stderr, flush=True)
+
+    def torch_sides(self, task, threads=None):
+        """Return PyTorch's makers for a task: its two natural inputs, on as many threads as asked."""
+        makers = {}
+        for count in threads or (self.threads,):
+            for name in INPUTS:
+                label = f"torch {name}" + ("" if count == self.threads else f", {count} thread")
+                makers[label] = self.torch, {**task, "input": name, "threads": count}
+        return makers
+
+
+def training(bench):
+    """Whole steps at the published shapes, beside the peak and PyTorch."""
+    for cell in bench.cells:
+        for name, size in bench.shapes().items():
+            task = {"kind": "training", "cell": cell, "size": size}
+            bench.race("training", f"{cell} {name}", {
+                "charrnn": (bench.charrnn, task), "peak": (bench.charrnn, {"kind": "peak"}), **bench.torch_sides(task)},
+                cell=cell, size=size)
+
+
+def minchar(bench):
+    """The min-char-rnn shape: every cell with Adam beside PyTorch; the vanilla one as min-char-rnn does it beside NumPy too."""
+    size = MIN_CHAR_RNN
+    threads = sorted({1, bench.threads}, reverse=True)
+    adagrad = {"optimizer": "adagrad", "clip_norm": 0.0, "clip_value": 5.0}
+    for cell in bench.cells:
+        task = {"kind": "training", "cell": cell, "size": size}
+        bench.race("minchar", f"{cell}, Adam", {**_on_threads(bench, task, threads), **bench.torch_sides(task, threads)},
+                   cell=cell, size=size)
+    if "rnn" in bench.cells:
+        task = {"kind": "training", "cell": "rnn", "size": size, **adagrad}
+        with Worker("numpy", bench.threads) as numpy:
+            bench.race("minchar", "rnn, Adagrad", {
+                **_on_threads(bench, task, threads), **bench.torch_sides(task, threads),
+                "numpy": (numpy, {"kind": "training", "size": size})}, cell="rnn", size=size)
+
+
+def _on_threads(bench, task, threads):
+    return {"charrnn" if count == bench.threads else f"charrnn, {count} thread": (bench.charrnn, {**task, "threads": count})
+            for count in threads}
+
+
+def sampling(bench):
+    """Drawing characters at temperature 0.8: one stream, and 64 as a batch."""
+    for cell in bench.cells:
+        for name, size in bench.shapes().items():
+            for streams in STREAMS:
+                task = {"kind": "sampling", "cell": cell, "size": size, "streams": streams}
+                threads = sorted({1, bench.threads}, reverse=True) if streams == 1 else None
+                bench.race("sampling", f"{cell} {name.split(',')[0]}, {streams}", {
+                    "charrnn": (bench.charrnn, task), **bench.torch_sides(task, threads)}, cell=cell, size=size, streams=streams)
+
+
+def startup(bench):
+    """Starting: the help, a first character from a warm cache and from an empty one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        (scratch / "text.txt").write_text("All happy families are alike; each unhappy family is unhappy in its own way.\n" * 60)
+        environment = _environment(bench, scratch / "warm")
+        charrnn = [sys.executable, "-m", "charrnn"]
+        run = scratch / "run"
+        bench.say("startup", "making a checkpoint")
+        subprocess.run([*charrnn, "train", "text.txt", "--steps", "1", "--no-sample", "-q", "-o", run], cwd=scratch,
+                       env=environment, check=True, capture_output=True)
+        sample = [*charrnn, "sample", run, "--length", "1", "--seed", "1"]
+        subprocess.run(sample, cwd=scratch, env=environment, check=True, capture_output=True)
+
+        def timed(arguments, environment):
+            begun = time.perf_counter()
+            done = subprocess.run(arguments, cwd=scratch, env=environment, check=True, capture_output=True, text=True)
+            return time.perf_counter() - begun, "compiling" in done.stderr
+
+        for key, arguments, cache in (("charrnn --help", [*charrnn, "--help"], "warm"),
+                                      ("charrnn sample --length 1", sample, "warm"),
+                                      ("charrnn sample --length 1, empty cache", sample, "empty")):
+            bench.say("startup", key)
+            seconds, said = [], []
+            for _ in range(bench.repeats if cache == "warm" or not bench.quick else 1):
+                folder = scratch / cache
+                if cache == "empty":
+                    shutil.rmtree(folder, ignore_errors=True)
+                took, compiles = timed(arguments, _environment(bench, folder))
+                seconds.append(took)
+                said.append(compiles)
+            bench.keep("startup", key, {"repeats": len(seconds), "seconds": seconds, "says_it_compiles": all(said)})
+
+
+def _environment(bench, cache):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "CHARRNN_CACHE_DIR": str(cache), "NUMBA_NUM_THREADS": str(bench.threads)}
+
+
+def memory(bench):
+    """The most memory that a process training 512x3, 100, 100 ever has; what its imports take of that."""
+    size, cell = SHAPES[-1], "lstm"
+    if bench.quick:
+        size = SHAPES[0]
+    with Worker("charrnn", bench.threads) as warm:  # what is compiled here is only loaded below
+        warm.make({"kind": "training", "cell": cell, "size": [8, 1, 2, 3]})
+    row = {"repeats": 1, "cell": cell, "size": size, "bytes": {}}
+    tasks = {"charrnn": ("charrnn", {"kind": "training"})}
+    tasks.update({f"torch {name}": ("torch", {"kind": "training", "input": name, "update": "fused"}) for name in INPUTS})
+    for label, (peer, task) in tasks.items():
+        bench.say("memory", label)
+        with Worker(peer, bench.threads) as worker:
+            imports = worker.memory()["now"]
+            name, _ = worker.make({**task, "cell": cell, "size": size})
+            worker.time(name, 2)
+            row["bytes"][label] = {"imports": imports, "peak": worker.memory()["peak"]}
+    bench.say("memory", "charrnn train")
+    with tempfile.TemporaryDirectory() as scratch, Worker("charrnn", bench.threads) as worker:
+        text = Path(scratch) / "text.txt"
+        write_text(text, 2 << 20)
+        H, L, B, T = size
+        name, _ = worker.make({"kind": "command", "arguments": [
+            "train", str(text), "--hidden-size", str(H), "--num-layers", str(L), "--batch-size", str(B), "--seq-length", str(T),
+            "--steps", "3", "--val-fraction", "0.01", "--test-fraction", "0.01", "--no-sample", "-q"]})
+        imports = worker.memory()["now"]
+        worker.time(name, 1)
+        row["bytes"]["charrnn train"] = {"imports": imports, "peak": worker.memory()["peak"]}
+    bench.keep("memory", f"{cell} {size[0]}x{size[1]}, {size[2]}, {size[3]}", row)
+
+
+def threads(bench):
+    """One thread against all of them."""
+    if bench.threads == 1:
+        return bench.say("threads", "there is one thread only: nothing to compare")
+    for cell in bench.cells:
+        for name, size in bench.shapes([SHAPES[2]] if bench.quick else [SHAPES[0], SHAPES[2]]).items():
+            makers = {}
+            for count in _powers(bench.threads):
+                task = {"kind": "training", "cell": cell, "size": size, "threads": count}
+                makers[f"charrnn {count}"] = bench.charrnn, task
+                makers[f"peak {count}"] = bench.charrnn, {"kind": "peak", "threads": count}
+                makers[f"torch {count}"] = bench.torch, {**task, "input": "one-hot"}
+            bench.race("threads", f"{cell} {name}", makers, cell=cell, size=size)
+
+
+def _powers(most):
+    """Return 1, 2, 4, ... and `most`."""
+    return sorted({most, *(2**n for n in range(most.bit_length()) if 2**n <= most)})
+
+
+def busy(bench):
+    """While another process keeps one core busy, and without it."""
+    for cell in bench.cells:
+        for name, size in bench.shapes([SHAPES[0]] if bench.quick else [SHAPES[0], SHAPES[2]]).items():
+            task = {"kind": "training", "cell": cell, "size": size}
+            for state in ("idle", "busy"):
+                spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if state == "busy" else None
+                try:
+                    bench.race("busy", f"{cell} {name}, {state}", {"charrnn": (bench.charrnn, task), **bench.torch_sides(task)},
+                               cell=cell, size=size, state=state)
+                finally:
+                    if spinner is not None:
+                        spinner.kill()
+                        spinner.wait()
+
+
+def scaling(bench):
+    """How cost grows with T, B, H: charrnn's default model with one size changed."""
+    H, L, B, T = 256, 2, 64, 64
+    series = {"T": [(H, L, B, t) for t in (16, 32, 64, 128, 256)], "B": [(H, L, b, T) for b in (1, 4, 16, 64, 256)],
+              "H": [(h, L, B, T) for h in (64, 128, 256, 512, 1024)]}
+    for cell in bench.cells[:1]:
+        for letter, sizes in series.items():
+            sizes = sizes[:3] if bench.quick else sizes
+            place = "HLBT".index(letter)
+            makers = {str(size[place]): (bench.charrnn, {"kind": "training", "cell": cell, "size": size}) for size in sizes}
+            bench.race("scaling", f"{cell} {letter}", {**makers, "peak": (bench.charrnn, {"kind": "peak"})},
+                       cell=cell, letter=letter, base=(H, L, B, T))
+
+
+def corpus(bench):
+    """Characters a second against the size of the text, through the trainer that `charrnn train` runs."""
+    megabytes = (1, 10) if bench.quick else (1, 10, 100, 1000)
+    with tempfile.TemporaryDirectory() as scratch:
+        free = shutil.disk_usage(scratch).free
+        megabytes = [size for size in megabytes if 2.5e6 * size < free]  # the text, and its ids
+        makers = {}
+        for size in megabytes:
+            path = Path(scratch) / f"{size}.txt"
+            bench.say("corpus", f"writing {size} MB")
+            write_text(path, size * 10**6)
+            makers[f"{size} MB"] = bench.charrnn, {"kind": "run", "path": str(path), "cell": "lstm", "size": DEFAULT_SHAPE}
+        bench.race("corpus", "lstm", makers, cell="lstm", size=DEFAULT_SHAPE)
+
+
+def bfloat16(bench):
+    """Training in bfloat16, where charrnn knows it, beside its own float32 and PyTorch's autocast."""
+    for name, size in bench.shapes([SHAPES[0]] if bench.quick else SHAPES).items():
+        task = {"kind": "training", "cell": "lstm", "size": size}
+        half = {**task, "precision": "bfloat16"}
+        makers = {"charrnn float32": (bench.charrnn, task)}
+        if "bfloat16" in bench.precisions:
+            makers["charrnn bfloat16"] = bench.charrnn, half
+        else:
+            bench.say("bfloat16", "this charrnn trains in float32 only")
+        for key, maker in bench.torch_sides(half).items():
+            makers[f"{key}, autocast"] = maker
+        bench.race("bfloat16", f"lstm {name}", makers, cell="lstm", size=size)
+
+
+SECTIONS = {section.__name__: section for section in (
+    training, minchar, sampling, startup, memory, threads, busy, scaling, corpus, bfloat16)}
+
+
+def write_text(path, size):
+    """Write `size` characters of invented words, always of the same 65 different characters."""
+    rng = random.Random(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    symbols = letters + letters.upper() + " \n.,;:!?'-&$3"
+    words = ["".join(rng.choice(letters) for _ in range(rng.randint(1, 9))) for _ in range(5000)]
+    words += [word.capitalize() for word in words[:1500]]
+
+    def block():
+        text = " ".join(rng.choices(words, k=170_000))
+        return re.sub("(.{40,70}?) ", lambda m: m[1] + rng.choice(",;:!?.-'") + "\n", text)[:1_000_000 - len(symbols)] + symbols
+
+    blocks = [block() for _ in range(min(8, -(-size // 1_000_000)))]
+    with open(path, "w", encoding="ascii", newline="\n") as file:
+        while size > 0:
+            file.write(rng.choice(blocks)[-size:])  # its end has every character
+            size -= len(blocks[0])
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+
+    def listed(allowed):
+        def convert(text):
+            values = text.split(",")
+            for value in values:
+                if value not in allowed:
+                    raise argparse.ArgumentTypeError(f"must be of {', '.join(allowed)}, got {value!r}")
+            return values
+        return convert
+
+    shapes = tuple(f"{H}x{L}" for H, L, _, _ in SHAPES)
+    parser.add_argument("--only", type=listed(tuple(SECTIONS)), default=list(SECTIONS), metavar="SECTION,...",
+                        help=", ".join(SECTIONS))
+    parser.add_argument("--cells", type=listed(CELLS), default=list(CELLS), metavar="CELL,...")
+    parser.add_argument("--shapes", type=listed(shapes), default=[], metavar="HxL,...", help=", ".join(shapes))
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
+    parser.add_argument("--repeats", type=int, metavar="N", help="repetitions a median is of; 7, or 3 with --quick")
+    parser.add_argument("--quick", action="store_true", help="short: 3 repetitions, small cases; shown, not written")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="JSON; benchmarks/results.json, with --quick none")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="docs/BENCHMARKS.md, with --quick none")
+    options = parser.parse_args(arguments)
+    options.arguments = arguments
+    if not 1 <= options.threads <= os.cpu_count():
+        parser.error(f"--threads must be between 1 and {os.cpu_count()} on this machine, got {options.threads}")
+    if options.repeats is not None and options.repeats < 1:
+        parser.error(f"--repeats must be at least 1, got {options.repeats}")
+    if not options.quick:
+        options.results = options.results or ROOT / "benchmarks" / "results.json"
+        options.page = options.page or ROOT / "docs" / "BENCHMARKS.md"
+    return options
+
+
+def what_is_measured(arguments):
+    """Return the arguments without those that only say where to write."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and not argument.startswith(("--results", "--page")):
+            kept.append(argument)
+        skip = argument in ("--results", "--page")
+    return kept
+
+
+def main(arguments=None):
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed, and it is what charrnn is compared with: pip install torch==2.13.0", file=sys.stderr)
+        return 2
+    results = Results(options.results)
+    bench = Bench(options, results)
+    failed = []
+    try:
+        for name in options.only:
+            try:
+                SECTIONS[name](bench)
+            except WorkerError as error:
+                failed.append(name)
+                print(f"{name} failed: {error}", file=sys.stderr)
+                break
+    finally:
+        bench.close()
+    page = report.page(results)
+    if options.page:
+        options.page.write_text(page, encoding="utf-8")
+    else:
+        print(page)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

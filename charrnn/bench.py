@@ -1,0 +1,316 @@
+"""Measure this machine: its multiply-add peak, whole training steps, sampling, and what a user may expect of them.
+
+A measurement is an object that is made once (everything compiled and warm) and then timed in repetitions, `run(count)`,
+so that several can take turns: clocks wander on shared machines, and only what was measured side by side is compared.
+Knows models and clocks; knows no file, no terminal and no other program: those are benchmarks/.
+"""
+
+import contextlib
+import inspect
+import math
+import os
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.kernels import max_threads, num_threads, set_num_threads
+from charrnn.kernels.host import isa
+from charrnn.kernels.peak import multiply_adds, numbers_per_item
+from charrnn.model import Dropout, Model, ModelConfig, Workspace
+from charrnn.optim import Optimizer
+from charrnn.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, SEQ_LENGTH
+from charrnn.sampler import Sampler, Settings
+from charrnn.streams import Streams
+from charrnn.trainer import available_memory
+
+VOCAB_SIZE = 65  # of tinyshakespeare
+TEMPERATURE = 0.8
+REPEATS = 7
+REPETITION_S = 0.25  # a repetition is as many runs as take about so long
+STREAM_CHUNKS = 50  # of the text that is trained on: it is read again and again
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is trained: a model and a batch. Raises ConfigError through ModelConfig and Streams."""
+
+    cell: str
+    hidden_size: int
+    num_layers: int
+    batch_size: int
+    seq_length: int
+    vocab_size: int = VOCAB_SIZE
+
+    def model_config(self):
+        return ModelConfig(self.cell, self.vocab_size, self.hidden_size, self.num_layers)
+
+
+# H x L, B, T of the published comparison, and of a run with nothing asked for but the cell.
+SHAPES = ((128, 2, 50, 50), (256, 2, 64, 64), (512, 2, 50, 50), (512, 3, 100, 100))
+MIN_CHAR_RNN = (100, 1, 1, 25)
+DEFAULT_SHAPE = (DEFAULTS.hidden_size, DEFAULTS.num_layers, BATCH_SIZE, SEQ_LENGTH)
+
+
+def step_flops(shape):
+    """Count the floating-point operations of a training step's matrix products: two a multiply-add.
+
+        forward    a row reads H through G H x H recurrent weights in every layer, through as many input weights in
+                   every layer but the first, and through V x H output weights
+        backward   as many again for the gradient of what was read, and as many again for that of the weights
+
+    The first layer looks a one-hot character up: no product, neither forward nor back. Gates, softmax, clipping and the
+    update are not counted, though they are timed: a share of the peak is a share for the products alone.
+    """
+    H, G = shape.hidden_size, GATES[shape.cell]
+    products = G * H * H * (2 * shape.num_layers - 1) + H * shape.vocab_size
+    return 3 * 2 * products * shape.batch_size * shape.seq_length
+
+
+def supported_precisions():
+    """Return the precisions that training knows here: "float32", and others where the workspace takes one."""
+    return ("float32", "bfloat16") if "precision" in inspect.signature(Workspace).parameters else ("float32",)
+
+
+@contextlib.contextmanager
+def on_threads(threads):
+    """Let the kernels use so many threads meanwhile."""
+    before = num_threads()
+    set_num_threads(threads)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
+class Training:
+    """Whole training steps: read a chunk, forward, loss, backward, clip, update.
+
+    optimizer, clip_norm, clip_value, dropout   as in TrainingConfig
+    work       characters a run (of one step)
+    flops      of a run
+    """
+
+    def __init__(self, shape, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32", threads=None):
+        rng = np.random.default_rng(0)
+        B, T = shape.batch_size, shape.seq_length
+        text = rng.integers(0, shape.vocab_size, B * T * STREAM_CHUNKS + 1).astype(np.uint8 if shape.vocab_size <= 256 else np.uint32)
+        self.work, self.flops, self.threads = B * T, step_flops(shape), threads or num_threads()
+        self._streams = Streams(text, 0, len(text), B, T)
+        # Small steps: the loss stays where an untrained model's is, however long it is timed.
+        self._rate = LEARNING_RATES[optimizer] / 100
+        self._clip_norm, self._clip_value = clip_norm, clip_value
+        self._dropout = Dropout(dropout) if dropout else None
+        self.model = Model.initialise(shape.model_config(), 0)
+        self._workspace = Workspace(self.model, B, T, **({} if precision == "float32" else {"precision": precision}))
+        self._optimizer = Optimizer(optimizer, self.model)
+        self._step = 0
+        self.run(2)
+
+    def run(self, count):
+        """Make `count` steps; return the seconds they took."""
+        with on_threads(self.threads):
+            begun = time.perf_counter()
+            for _ in range(count):
+                if self._streams.at_epoch_start:
+                    self._workspace.reset_carry()
+                x, y = self._streams.next_chunk()
+                loss = self._workspace.loss_and_grads(x, y, self._dropout, self._step)
+                norm = self._optimizer.step(self._workspace, self._rate, self._clip_norm, self._clip_value)
+                self._step += 1
+            took = time.perf_counter() - begun
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise ArithmeticError("the training that is measured has diverged: its speed says nothing")
+        return took
+
+
+class Sampling:
+    """Draw characters at temperature 0.8 for `streams` streams.
+
+    work   characters a run: one of every stream
+    """
+
+    def __init__(self, shape, streams=1, threads=1, model=None):
+        self.work, self.threads = streams, threads
+        self._sampler = Sampler(model or Model.initialise(shape.model_config(), 0), Settings(temperature=TEMPERATURE),
+                                num_samples=streams)
+        self._sampler.prime(np.zeros(1, np.int32))
+        self.run(8)
+
+    def run(self, count):
+        """Draw `count` characters of every stream; return the seconds it took."""
+        with on_threads(self.threads):
+            begun = time.perf_counter()
+            for _ in self._sampler.generate(count):
+                pass
+            return time.perf_counter() - begun
+
+
+class Peak:
+    """Multiply-adds on registers, on every one of `threads` at once.
+
+    work   floating-point operations a run
+    """
+
+    ROUNDS = 5000  # a run: 5 ms where 118 GFLOP/s are done with 20 vectors of 16
+
+    def __init__(self, dtype="float32", threads=None):
+        self.threads = threads or num_threads()
+        # a = b = x/2 = 0.5 is the fixed point 1: no number grows or fades however long it goes on.
+        self._numbers = np.full((self.threads, numbers_per_item(dtype)), 0.5, dtype)
+        self.run(1)
+
+    def run(self, count):
+        """Do `count` runs; return the seconds they took."""
+        with on_threads(self.threads):
+            begun = time.perf_counter()
+            flops = multiply_adds(self._numbers, count * self.ROUNDS, self.threads)
+            took = time.perf_counter() - begun
+        self.work = flops // count
+        return took
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What came of one measurement.
+
+    rate       work a second: the median of the repetitions
+    rates      of each repetition
+    """
+
+    rates: tuple
+
+    @property
+    def rate(self):
+        return statistics.median(self.rates)
+
+
+def fit_count(run, target_s=REPETITION_S):
+    """Return how many runs take about target_s, at least 1, by trying: run(count) returns seconds."""
+    count, took = 1, run(1)
+    while took < target_s / 4 and count < 1 << 40:
+        count = max(2 * count, int(count * min(50, target_s / 2 / max(took, 1e-9))))
+        took = run(count)
+    return max(1, round(count * target_s / took))
+
+
+def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITION_S):
+    """Time measurements in turns; return a Timing for each.
+
+    budget_s   no repetition, beyond the third, is begun after so many seconds
+    """
+    counts = [fit_count(measurement.run, target_s) for measurement in measurements]
+    rates = [[] for _ in measurements]
+    begun = time.perf_counter()
+    for repetition in range(repeats):
+        if repetition >= 3 and time.perf_counter() - begun > budget_s:
+            break
+        for measurement, count, row in zip(measurements, counts, rates):
+            row.append(measurement.work * count / measurement.run(count))
+    return [Timing(tuple(row)) for row in rates]
+
+
+def memory_needed(shape):
+    """Return the bytes that training a shape takes, near enough to refuse what does not fit."""
+    layout_of = Model(shape.model_config()).layout  # arrays of zeros take no memory until they are written to
+    sizes = Workspace.sizes(layout_of, shape.batch_size, shape.seq_length, True)
+    return 4 * (sum(sizes.values()) + 4 * layout_of.size + layout_of.derived_size)
+
+
+def check_memory(shape):
+    """Raise ConfigError where a shape does not fit into the memory that is free."""
+    needed, available = memory_needed(shape), available_memory()
+    if available is not None and needed > available:
+        raise ConfigError(
+            f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
+            "--hidden-size, --num-layers, --batch-size or --seq-length"
+        )
+
+
+@dataclass(frozen=True)
+class ShapeResult:
+    """What was measured of one shape, and the peak of the machine meanwhile."""
+
+    shape: Shape
+    parameters: int
+    training_chars_per_s: float
+    peak_share: float
+    peak_gflops: float
+    sampling_chars_per_s: float
+    training_repeats: int
+
+
+def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.0):
+    """Measure training and sampling of one shape beside the peak, in turns."""
+    check_memory(shape)
+    training = Training(shape, dropout=dropout, threads=threads)
+    trained, peak = measure([training, Peak(threads=training.threads)], repeats, budget_s)
+    sampled, = measure([Sampling(shape, model=training.model)], repeats, budget_s / 4, target_s=0.1)
+    share = statistics.median(t / p for t, p in zip(trained.rates, peak.rates)) * training.flops / training.work
+    return ShapeResult(shape, training.model.num_parameters, trained.rate, share, peak.rate / 1e9, sampled.rate,
+                       len(trained.rates))
+
+
+def measure_peaks(repeats=REPEATS):
+    """Return {threads: GFLOP/s in float32} for one thread and as many as are set."""
+    threads = num_threads()
+    peaks = [Peak(threads=n) for n in sorted({1, threads})]
+    return {peak.threads: timing.rate / 1e9 for peak, timing in zip(peaks, measure(peaks, repeats, target_s=0.1))}
+
+
+def was_busy(peaks, results):
+    """Tell whether other processes had a part of the machine: whether the peak fell by more than a tenth meanwhile."""
+    seen = [peaks[max(peaks)], *(result.peak_gflops for result in results)]
+    return min(seen) < 0.9 * max(seen)
+
+
+def expectation(cell, chars_per_s):
+    """Say in a sentence what `charrnn train` with its own settings does at this speed."""
+    read = chars_per_s * DEFAULT_MINUTES * 60
+    H, L, B, T = DEFAULT_SHAPE
+    option = "" if cell == DEFAULTS.cell else f" --cell {cell}"
+    return (f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about {rounded(chars_per_s):,} "
+            f"characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is {_passes(read / 1e6)} over 1 MB of text "
+            f"and {_passes(read / 1e7)} over 10 MB.")
+
+
+def rounded(value):
+    """Round to two significant digits: more would be noise."""
+    if value <= 0:
+        return 0
+    digits = math.floor(math.log10(value)) - 1
+    return int(round(value / 10**digits) * 10**digits) if digits >= 0 else round(value)
+
+
+def _passes(number):
+    shown = f"{number:.0f}" if number >= 9.5 else f"{number:.1f}"
+    return f"{shown} {'pass' if shown == '1.0' else 'passes'}"
+
+
+def machine():
+    """Return what a figure is worth nothing without: {"cpu", "isa", "cores", "threads", "memory_gb", "system"}."""
+    return {"cpu": cpu_name(), "isa": isa(), "cores": os.cpu_count(), "threads": max_threads(),
+            "memory_gb": round(_memory_bytes() / 1e9, 1), "system": f"{platform.system()} {platform.release()}"}
+
+
+def cpu_name():
+    """Return the processor's name as the system knows it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes():
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 0

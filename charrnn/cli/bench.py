@@ -1,0 +1,119 @@
+"""charrnn bench: what this machine does, and what to expect of it. How it is measured is the bench room's."""
+
+import json
+import sys
+
+import click
+
+from charrnn.errors import ConfigError
+from charrnn.options import BATCH_SIZE, CELLS, DEFAULTS, SEQ_LENGTH, TrainingConfig
+
+OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them asks for one shape of the user's own
+
+
+@click.command(name="bench")
+@click.option("--cell", type=click.Choice(CELLS), default=DEFAULTS.cell, show_default=True, help="Recurrent cell.")
+@click.option("--hidden-size", type=int, metavar="N", show_default=f"{DEFAULTS.hidden_size}, beside the other shapes",
+              help="Units a layer; measures one shape, like the next three.")
+@click.option("--num-layers", type=int, metavar="N", show_default=f"{DEFAULTS.num_layers}", help="Layers.")
+@click.option("--batch-size", type=int, metavar="N", show_default=f"{BATCH_SIZE}", help="Streams read in parallel.")
+@click.option("--seq-length", type=int, metavar="N", show_default=f"{SEQ_LENGTH}", help="Characters a step and stream.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.option("--repeats", type=int, metavar="N", default=7, show_default=True,
+              help="Repetitions a median is of; at least 3, as many as fit into the time of a row.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def command(ctx, cell, threads, repeats, as_json, **own):
+    """Measure this machine, and what to expect of it.
+
+    \b
+    Example: charrnn bench --cell gru
+
+    Whole training steps (vocabulary of 65, Adam) in characters a second and as a share of the CPU's multiply-add peak,
+    and sampling of one stream. Takes about a minute; leave the machine alone meanwhile.
+    """
+    if repeats < 1:
+        raise ConfigError(f"--repeats must be at least 1, got {repeats}")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads must be at least 1, got {threads}")
+    own = {name: value for name, value in own.items() if value is not None}
+    TrainingConfig(**own)  # its rules are theirs
+
+    from charrnn.cli.display import announce_compilation
+
+    def note(sentence):
+        click.echo(sentence, err=True)
+
+    ctx.call_on_close(announce_compilation(note))
+    from charrnn import bench
+    from charrnn.kernels import max_threads, num_threads, set_num_threads
+
+    before = num_threads()
+    ctx.call_on_close(lambda: set_num_threads(before))
+    set_num_threads(threads or max_threads())
+    default = bench.Shape(cell, *bench.DEFAULT_SHAPE)
+    if own:
+        shapes = [bench.Shape(cell, **{**dict(zip(OWN, bench.DEFAULT_SHAPE)), **own})]
+    else:
+        shapes = [default, *(bench.Shape(cell, *sizes) for sizes in (*bench.SHAPES, bench.MIN_CHAR_RNN))]
+    for shape in shapes:
+        bench.check_memory(shape)
+    machine = {**bench.machine(), "threads": num_threads()}
+    note("measuring the peak")
+    peaks = bench.measure_peaks(repeats)
+    results = []
+    for shape in shapes:
+        note(f"measuring {shape.cell} {_size(shape)}, {_batch(shape)}")
+        # As `charrnn train` runs it: with its dropout.
+        results.append(bench.measure_shape(shape, repeats, dropout=0.0 if own or shape != default else DEFAULTS.dropout))
+    sentence = None if own else bench.expectation(cell, results[0].training_chars_per_s)
+    if bench.was_busy(peaks, results):
+        note("other processes had a part of the machine meanwhile: figures of an idle one are higher")
+    if as_json:
+        click.echo(json.dumps(_json(machine, peaks, results, sentence)))
+    else:
+        _print(machine, peaks, results, sentence)
+
+
+def _json(machine, peaks, results, sentence):
+    from dataclasses import asdict
+
+    return {"machine": machine, "peak_gflops": {str(threads): peak for threads, peak in peaks.items()},
+            "shapes": [{**asdict(result.shape), **{key: value for key, value in asdict(result).items() if key != "shape"}}
+                       for result in results], "expectation": sentence}
+
+
+def _print(machine, peaks, results, sentence):
+    from rich.console import Console
+    from rich.table import Table
+
+    # Rich decides on colour: none with NO_COLOR, none into a pipe.
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    threads = machine["threads"]
+    console.print(f"machine  {machine['cpu']}, {machine['isa']}, {_threads(threads)}")
+    console.print("peak     float32 " + ", ".join(f"{peak:,.0f} GFLOP/s on {_threads(n)}" for n, peak in peaks.items()))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("units\nx layers", "streams\nx steps"):
+        table.add_column(name, no_wrap=True)
+    for name in ("parameters", "training\ncharacters/s", "share\nof peak", "sampling\ncharacters/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        table.add_row(_size(result.shape), _batch(result.shape), f"{result.parameters:,}",
+                      f"{result.training_chars_per_s:,.0f}", f"{result.peak_share:.0%}", f"{result.sampling_chars_per_s:,.0f}")
+    console.print(f"\n{results[0].shape.cell}, vocabulary of {results[0].shape.vocab_size}, {_threads(threads)}; "
+                  "one stream is sampled on one")
+    console.print(table)
+    if sentence:
+        console.print("\n" + sentence, soft_wrap=False)
+
+
+def _size(shape):
+    return f"{shape.hidden_size} x {shape.num_layers}"
+
+
+def _batch(shape):
+    return f"{shape.batch_size} x {shape.seq_length}"
+
+
+def _threads(count):
+    return f"{count} thread{'s' if count != 1 else ''}"

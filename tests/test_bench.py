@@ -1,0 +1,202 @@
+"""The bench room counts what it says, times what a run does, and says what to expect; no test asserts a time."""
+
+import json
+
+import numpy as np
+import pytest
+
+from charrnn import bench
+from charrnn.bench import Peak, Sampling, Shape, Timing, Training, fit_count, measure, step_flops
+from charrnn.cli import main
+from charrnn.errors import ConfigError
+from charrnn.kernels import num_threads, set_num_threads
+from charrnn.kernels.peak import numbers_per_item
+from charrnn.model import Model, Workspace
+from charrnn.optim import Optimizer
+from charrnn.streams import Streams
+
+TINY = Shape("lstm", 5, 2, 2, 3, vocab_size=7)
+
+
+def test_flops_equal_a_count_by_hand():
+    # lstm, H 5, L 2, V 7: a row meets 4*5*5 recurrent weights twice, 4*5*5 input weights once, 7*5 output weights: 335.
+    # Each product three times (forward, back to the input, back to the weights), two operations each, 2*3 rows.
+    assert step_flops(TINY) == 335 * 3 * 2 * 6
+    # gru, one layer, H 4, V 9: 3*4*4 + 9*4 = 84
+    assert step_flops(Shape("gru", 4, 1, 3, 2, vocab_size=9)) == 84 * 3 * 2 * 6
+    # rnn, three layers, H 2, V 3: 5*2*2 + 3*2 = 26
+    assert step_flops(Shape("rnn", 2, 3, 1, 1, vocab_size=3)) == 26 * 3 * 2
+
+
+def test_a_measured_step_is_a_whole_training_step():
+    training = Training(TINY, clip_norm=0.01)
+    training.run(3)
+    rng = np.random.default_rng(0)
+    text = rng.integers(0, 7, 2 * 3 * bench.STREAM_CHUNKS + 1).astype(np.uint8)
+    streams, model = Streams(text, 0, len(text), 2, 3), Model.initialise(TINY.model_config(), 0)
+    workspace, optimizer = Workspace(model, 2, 3), Optimizer("adam", model)
+    for _ in range(2 + 3):  # two to warm up
+        workspace.loss_and_grads(*streams.next_chunk())
+        optimizer.step(workspace, 3e-5, 0.01)
+    assert np.array_equal(training.model.flat, model.flat)
+    assert training.work == 6
+
+
+def test_every_epoch_of_the_measured_text_begins_with_a_fresh_carry():
+    training = Training(Shape("rnn", 5, 1, 1, 2, vocab_size=3))
+    training.run(bench.STREAM_CHUNKS - 2 + 1)  # all but the two of the warm-up, and the first again
+    seen = training._workspace.get_carry()["h"]
+    fresh = Workspace(training.model, 1, 2)
+    fresh.losses(*Streams(np.random.default_rng(0).integers(0, 3, 2 * bench.STREAM_CHUNKS + 1), 0, 101, 1, 2).next_chunk())
+    assert np.allclose(seen, fresh.get_carry()["h"], atol=1e-3)  # an update of 3e-5 lies between
+
+
+def test_measurements_leave_the_number_of_threads_as_it_was():
+    before = num_threads()
+    try:
+        set_num_threads(2)
+        for measurement in (Training(TINY, threads=1), Sampling(TINY, threads=1), Peak(threads=1)):
+            assert measurement.threads == 1
+            measurement.run(1)
+            assert num_threads() == 2
+    finally:
+        set_num_threads(before)
+
+
+def test_the_peak_counts_every_lane_of_every_thread():
+    peak = Peak("float64", threads=2)
+    peak.run(3)
+    assert peak.work == 2 * (numbers_per_item("float64") - 2) * 2 * 4 * Peak.ROUNDS
+    assert (peak._numbers[:, 2:] == 1).all()  # the fixed point was reached, so the multiply-adds were done
+
+
+def test_sampling_draws_for_every_stream():
+    sampling = Sampling(TINY, streams=3)
+    assert sampling.work == 3
+    drawn = sum(block.drawn.sum() for block in sampling._sampler.generate(5))
+    assert drawn == 15
+
+
+class Fake:
+    """A measurement whose every run takes `seconds`."""
+
+    work = 10
+
+    def __init__(self, name, seconds, log):
+        self.name, self.seconds, self.log = name, seconds, log
+
+    def run(self, count):
+        self.log.append((self.name, count))
+        return self.seconds * count
+
+
+def test_measurements_take_turns_and_the_rate_is_the_median():
+    log = []
+    fast, slow = measure([Fake("fast", 0.5, log), Fake("slow", 2.0, log)], repeats=3, target_s=1.0)
+    assert log[-6:] == [("fast", 2), ("slow", 1)] * 3
+    assert (fast.rate, slow.rate) == (20.0, 5.0)
+    assert Timing((1.0, 9.0, 2.0)).rate == 2.0
+
+
+def test_the_budget_ends_the_repetitions_but_leaves_three():
+    timing, = measure([Fake("one", 1.0, [])], repeats=50, budget_s=0.0)
+    assert len(timing.rates) == 3
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e-4, 0.03, 3.0])
+def test_a_repetition_takes_about_the_time_it_should(seconds):
+    count = fit_count(lambda n: seconds * n, target_s=0.5)
+    assert count == max(1, round(0.5 / seconds))
+
+
+def test_a_shape_is_measured_beside_the_peak():
+    result = bench.measure_shape(TINY, repeats=1)
+    assert result.parameters == Model(TINY.model_config()).num_parameters
+    assert 0 < result.peak_share < 1 and result.training_repeats == 1
+    assert result.training_chars_per_s > 0 and result.sampling_chars_per_s > 0
+
+
+def test_what_does_not_fit_in_memory_is_refused(monkeypatch):
+    bench.check_memory(TINY)
+    monkeypatch.setattr(bench, "available_memory", lambda: 1000)
+    with pytest.raises(ConfigError, match="needs 0.0 GB of memory, 0.0 GB are free: lower --hidden-size"):
+        bench.check_memory(TINY)
+
+
+def test_a_busy_machine_is_noticed_by_its_peak():
+    def result(peak_gflops):
+        return bench.ShapeResult(TINY, 1, 1.0, 0.5, peak_gflops, 1.0, 7)
+    assert not bench.was_busy({1: 50.0, 2: 100.0}, [result(95.0), result(99.0)])
+    assert bench.was_busy({1: 50.0, 2: 100.0}, [result(95.0), result(60.0)])
+    assert bench.was_busy({1: 50.0, 2: 60.0}, [result(100.0)])
+
+
+def test_the_sentence_says_what_five_minutes_read():
+    assert bench.expectation("lstm", 41_234.0) == (
+        "charrnn train with its own settings (2 x 256, 16 streams of 64) reads about 41,000 characters/s here: 12,000,000 in "
+        "5 minutes, which is 12 passes over 1 MB of text and 1.2 passes over 10 MB.")
+    assert bench.expectation("gru", 3_333.0).startswith("charrnn train --cell gru with")
+    assert "1.0 pass over 1 MB" in bench.expectation("gru", 3_333.0)
+
+
+@pytest.mark.parametrize("value, shown", [(0, 0), (7.4, 7), (41_234.0, 41_000), (999_999.0, 1_000_000), (123, 120)])
+def test_two_digits_are_kept(value, shown):
+    assert bench.rounded(value) == shown
+
+
+# The command
+
+OWN = ["--hidden-size", "5", "--num-layers", "1", "--batch-size", "2", "--seq-length", "3", "--repeats", "1"]
+
+
+def test_one_shape_of_the_users_own(capsys):
+    assert main(["bench", "--cell", "gru", *OWN]) == 0
+    shown = capsys.readouterr()
+    assert "GFLOP/s on 1 thread" in shown.out and "gru, vocabulary of 65" in shown.out
+    row = next(line for line in shown.out.splitlines() if line.startswith("5 x 1"))
+    assert "2 x 3" in row and "%" in row
+    assert "charrnn train" not in shown.out  # the sentence is about its default shape
+    assert "measuring gru 5 x 1, 2 x 3" in shown.err
+
+
+def test_json_is_one_object_and_threads_are_as_asked(capsys):
+    before = num_threads()
+    assert main(["bench", "--json", "--threads", "1", *OWN]) == 0
+    assert num_threads() == before
+    result = json.loads(capsys.readouterr().out)
+    assert result["machine"]["threads"] == 1 and list(result["peak_gflops"]) == ["1"]
+    shape, = result["shapes"]
+    assert (shape["cell"], shape["hidden_size"], shape["seq_length"]) == ("lstm", 5, 3)
+    assert 0 < shape["peak_share"] < 1
+
+
+def test_without_a_shape_all_are_measured_and_the_default_first(capsys, monkeypatch):
+    measured = []
+
+    def measure_shape(shape, repeats, dropout):
+        measured.append((shape.hidden_size, shape.batch_size, dropout))
+        return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats)
+    monkeypatch.setattr(bench, "measure_shape", measure_shape)
+    monkeypatch.setattr(bench, "measure_peaks", lambda repeats: {1: 50.0, 2: 100.0})
+    assert main(["bench"]) == 0
+    assert measured == [(256, 16, 0.2), (128, 50, 0), (256, 64, 0), (512, 50, 0), (512, 100, 0), (100, 1, 0)]
+    shown = capsys.readouterr()
+    assert "12 passes over 1 MB" in " ".join(shown.out.split())
+    assert all(len(line) <= 80 for line in shown.out.splitlines() if not line.startswith("machine"))
+    assert "other processes" not in shown.err
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--repeats", "0"], "--repeats must be at least 1, got 0"),
+    (["--threads", "0"], "--threads must be at least 1, got 0"),
+    (["--threads", "99999"], "threads must be between 1 and"),
+    (["--hidden-size", "0"], "--hidden-size must be at least 1, got 0"),
+    (["--seq-length", "-3"], "--seq-length must be at least 1, got -3"),
+    (["--batch-size", "100000000"], "--batch-size must be at most 10,000,000, got 100000000"),
+    (["--hidden-size", "200000", "--num-layers", "4"], "lower --hidden-size"),
+])
+def test_nonsense_is_refused_in_a_sentence(arguments, sentence, capsys):
+    assert main(["bench", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("Error: ") and sentence in shown.err
+    assert shown.out == "" and "Traceback" not in shown.err
