@@ -115,9 +115,14 @@ def save_checkpoint(path, checkpoint):
         The disk is full, read-only, or refuses; the file that stood at `path` stands there still.
     """
     path = Path(path)
-    arrays = {f"param/{name}": np.asarray(array) for name, array in checkpoint.parameters.items()}
-    arrays |= {f"optim/{name}": np.asarray(array) for name, array in checkpoint.optimizer.items()}
-    arrays |= {f"carry/{name}": np.asarray(array) for name, array in checkpoint.carry.items()}
+    # A mapping may make its arrays when they are asked for: one is held at a time.
+    places = {f"{prefix}/{name}": (arrays, name) for prefix, arrays in (
+        ("param", checkpoint.parameters), ("optim", checkpoint.optimizer), ("carry", checkpoint.carry)) for name in arrays}
+
+    def fetch(full_name):
+        arrays, name = places[full_name]
+        return np.asarray(arrays[name])
+
     metadata = {
         "format_version": FORMAT_VERSION,
         "model": checkpoint.model,
@@ -126,23 +131,28 @@ def save_checkpoint(path, checkpoint):
     }
 
     tags = {dtype: tag for tag, dtype in _DTYPES.items()}
-    tensors, end = [], 0
-    for name in sorted(arrays):
-        array = arrays[name]
+    tensors, end, refused = [], 0, None
+    for name in sorted(places):
+        array = fetch(name)
         tag = tags.get(array.dtype.newbyteorder("<"), str(array.dtype))
         begin, end = end, end + array.nbytes
         tensors.append(_Tensor(name, tag, array.shape, begin, end))
+        try:
+            if tag in _DTYPES:
+                _check_finite(name, array)
+        except _Refusal as refusal:
+            refused = refused or refusal
     try:
         inner = _dump_json(metadata)
         _check_metadata(_parse_json(inner))
         _check_tensors(tensors, checkpoint.model, checkpoint.vocabulary.size)
-        for name, array in arrays.items():
-            _check_finite(name, array)
+        if refused is not None:
+            raise refused
     except _Refusal as refusal:
         raise CheckpointError(f"cannot save {path}: {refusal}; nothing was written") from None
 
     def stored(tensor):
-        return np.ascontiguousarray(arrays[tensor.name], _DTYPES[tensor.tag])
+        return np.ascontiguousarray(fetch(tensor.name), _DTYPES[tensor.tag])
 
     digest = hashlib.sha256(inner.encode("ascii"))
     for tensor in tensors:

@@ -5,6 +5,7 @@ gradients, and the carry from chunk to chunk. Neither knows a file, a character 
 """
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -168,6 +169,28 @@ class Model:
         """Return a flat array of this layout (parameters, gradients, optimiser state) as {PyTorch name: array}."""
         return self.layout.unpack(flat)
 
+    def view(self, flat):
+        """Return a flat array of this layout as a mapping from PyTorch name to array that makes each one when it is asked for."""
+        return NamedArrays(self.layout, flat)
+
+
+class NamedArrays(Mapping):
+    """A flat array of a layout by PyTorch name: each array is made when it is asked for, and belongs to the asker."""
+
+    def __init__(self, layout, flat):
+        self._layout, self._flat, self._names = layout, flat, layout.shapes()
+
+    def __getitem__(self, name):
+        if name not in self._names:
+            raise KeyError(name)
+        return self._layout.take(self._flat, name)
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self):
+        return len(self._names)
+
 
 class Pace:
     """Watches how long a step of training takes, and deals the streams to more shards while a core is busy elsewhere.
@@ -224,7 +247,7 @@ class Workspace:
         self._losses, self._numbers = np.zeros(rows), np.ones(1)
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)
-        self._dropped = self._DH = self._CK = aligned_zeros(0, dtype)
+        self._grown = {}
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[chunk.KEPT] = not training
@@ -236,12 +259,11 @@ class Workspace:
                 self._table[slot] = array.ctypes.data
         else:
             self._table[chunk.WEIGHTS] = scratch.ctypes.data
-        self._words = {}
         for slot, array in (
                 (chunk.NUMBERS, self._numbers), (chunk.LAYERS, layout.layers), (chunk.PARAMS, model.flat),
                 (chunk.DERIVED, scratch), (chunk.GRADS, scratch), (chunk.IDS, self._ids),
                 (chunk.TARGETS, self._targets), (chunk.H0, self._h0), (chunk.C0, self._c0), (chunk.HS_AT, self._HS),
-                (chunk.CS_AT, self._CS), (chunk.CK_AT, self._CK), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
+                (chunk.CS_AT, self._CS), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
                 (chunk.Z_AT, self._Z), (chunk.DR_AT, self._DR), (chunk.DC_AT, self._DC), (chunk.DE_AT, self._DE),
                 (chunk.LOSSES_AT, self._losses)):
             self._table[slot] = array.ctypes.data
@@ -311,27 +333,17 @@ class Workspace:
         workers, dtype = num_threads(), model.config.dtype
         training = mode == chunk.GRADIENTS
         shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
-        block = max(1, min(T, BLOCK_BYTES // (-(-B // shards) * model.layout.stride * model.flat.itemsize)))
+        block = self._block(shards, T)
         threshold, key, per_step = 0, 0, 1
         if dropout is not None and dropout.rate > 0:
             threshold, self._numbers[0] = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
             key, per_step = step_key(dropout.seed, step), 0 if dropout.variational else 1
-            self._dropped = self._grown(self._dropped, model.config.num_layers * self.seq_length * B)
+        self._hold(T, block, training, threshold > 0)
         table = self._table
-        if self._pack > 1:
-            self._hold_words(T, block)
-        if self.training and model.config.cell == "lstm":
-            self._CS = self._grown(self._CS, (block + 1) * B)
         if training or self._pack > 1:
             derive = updates.transpose if self._pack == 1 else updates.narrow
             run_items(derive.address(dtype), self._transposition, self.layout.transposed_panels, workers, self._counter)
-        if training:
-            self._DH = self._grown(self._DH, block * B)
-            if model.config.cell == "lstm":
-                self._CK = self._grown(self._CK, model.config.num_layers * -(-T // block) * B)
         table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
-        for slot, array in ((chunk.XD_AT, self._dropped), (chunk.DH_AT, self._DH), (chunk.CS_AT, self._CS), (chunk.CK_AT, self._CK)):
-            table[slot] = array.ctypes.data
         run = (chunk.TRAIN if training else chunk.READ)[model.config.cell, self._pack]
         start = time.perf_counter()
         run_items(run.address(dtype), table, shards, workers, self._counter)
@@ -345,19 +357,36 @@ class Workspace:
                 run_items(chunk.tied_gradients.address(dtype), table, model.layout.out_panels, workers, self._counter)
         return T
 
-    def _hold_words(self, T, block):
-        """Hold the operands of bfloat16 for a chunk of T steps in blocks; see kernels/chunk.py for their shapes."""
-        layout, B, training = self.layout, self.batch_size, self.training
-        rows, pairs, wide = block * B, -(-T * B // 2), 2 * layout.lanes
-        e_words = padded(layout.embedding_stride // 2, layout.lanes)
-        for slot, size in ((chunk.HW_AT, 2 * (block + 1) * B * layout.stride_words), (chunk.XW_AT, rows * e_words),
-                           (chunk.GW_AT, training * layout.panels * rows * wide),
-                           (chunk.ZW_AT, training * layout.out_panels * rows * padded(layout.out_width * layout.lanes // 2, layout.lanes)),
-                           (chunk.HP_AT, training * layout.num_layers * 2 * pairs * layout.stride),
-                           (chunk.XP_AT, training * pairs * layout.embedding_stride)):
-            if slot not in self._words or self._words[slot].size < size:
-                self._words[slot] = aligned_zeros(size, "float32")
-                self._table[slot] = self._words[slot].ctypes.data
+    def reserve(self, dropping=False):
+        """Take at once the memory that loss_and_grads of a whole chunk on one thread would take when it runs."""
+        self._hold(self.seq_length, self._block(1, self.seq_length), True, dropping)
+
+    def _block(self, shards, T):
+        """Return how many steps a shard walks at a time."""
+        return max(1, min(T, BLOCK_BYTES // (-(-self.batch_size // shards) * self.layout.stride * self.model.flat.itemsize)))
+
+    def _hold(self, T, block, training, dropping):
+        """Hold the arrays whose size depends on how a chunk is walked; kernels/chunk.py has their shapes."""
+        layout, rows = self.layout, block * self.batch_size
+        self._grow(chunk.XD_AT, dropping * layout.num_layers * T * self.batch_size * layout.stride)
+        self._grow(chunk.DH_AT, training * rows * layout.stride)
+        if self.training and layout.cell == "lstm":
+            self._grow(chunk.CS_AT, (rows + self.batch_size) * layout.stride)
+            self._grow(chunk.CK_AT, training * layout.num_layers * -(-T // block) * self.batch_size * layout.stride)
+        if self._pack > 1:
+            pairs = training * -(-T * self.batch_size // 2)
+            self._grow(chunk.HW_AT, 2 * (rows + self.batch_size) * layout.stride_words)
+            self._grow(chunk.XW_AT, rows * padded(layout.embedding_stride // 2, layout.lanes))
+            self._grow(chunk.GW_AT, training * layout.panels * rows * 2 * layout.lanes)
+            self._grow(chunk.ZW_AT, training * layout.out_panels * rows * padded(layout.out_width * layout.lanes // 2, layout.lanes))
+            self._grow(chunk.HP_AT, layout.num_layers * 2 * pairs * layout.stride)
+            self._grow(chunk.XP_AT, pairs * layout.embedding_stride)
+
+    def _grow(self, slot, size):
+        """Give the table's slot an array of at least `size` zeros."""
+        if size > self._grown.setdefault(slot, aligned_zeros(0, self.model.config.dtype)).size:
+            self._grown[slot] = aligned_zeros(size, self.model.config.dtype)
+            self._table[slot] = self._grown[slot].ctypes.data
 
     def _take_ids(self, x, y):
         """Copy a chunk's ids to where the kernels read them; return its length. Raises ConfigError."""
@@ -371,11 +400,6 @@ class Workspace:
                 raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
             place[:ids.size].reshape(ids.shape)[:] = ids
         return len(x)
-
-    def _grown(self, buffer, rows):
-        """Return the buffer, or a larger one of rows * stride zeros where it is too small."""
-        size = rows * self.model.layout.stride
-        return buffer if buffer.size >= size else aligned_zeros(size, self.model.config.dtype)
 
     def loss_and_grads(self, x, y, dropout=None, step=0):
         """Run a chunk forward and back; carry the state on.

@@ -14,6 +14,7 @@ CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 VOCABULARIES = ("chars", "bytes")
 DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "bfloat16")
 
 # Used when no length is named.
 DEFAULT_MINUTES = 5.0
@@ -56,6 +57,7 @@ class TrainingConfig:
     embedding_size: int = 0
     tie_weights: bool = False
     dtype: str = "float32"
+    precision: str = "float32"
     # the text
     vocab: str = "chars"
     encoding: str = "utf-8"
@@ -94,6 +96,7 @@ class TrainingConfig:
             _check_type(field.name, field.type, getattr(self, field.name))
         _one_of("cell", self.cell, CELLS)
         _one_of("dtype", self.dtype, DTYPES)
+        _one_of("precision", self.precision, PRECISIONS)
         _one_of("vocab", self.vocab, VOCABULARIES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)

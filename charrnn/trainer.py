@@ -18,6 +18,7 @@ import glob
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -322,10 +323,9 @@ def _check_memory(config, model_config):
     available = available_memory()
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
-    workspace = Workspace(model, config.batch_size, config.seq_length)
-    slots = len(SLOTS[config.optimizer])
-    # While a checkpoint is made, the parameters and the optimiser's state are there twice.
-    needed = _array_bytes([workspace]) + model.flat.nbytes * (2 * slots + 1)
+    workspace = Workspace(model, config.batch_size, config.seq_length, precision=config.precision)
+    workspace.reserve(config.dropout > 0)
+    needed = _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[config.optimizer])
     if available is not None and needed > available:
         raise ConfigError(
             f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
@@ -488,7 +488,7 @@ class Trainer:
             if plan.initial is not None:
                 self.model.set_parameters(map_parameters(self.model.get_parameters(), plan.initial, self.vocabulary))
             self.optimizer = self._make_optimizer(self.model)
-            self._workspace = Workspace(self.model, config.batch_size, config.seq_length)
+            self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
         self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed) if config.dropout else None
         self._val_workspace = split_workspace(self.model, self._val_characters) if self._val_characters else None
         self.folder.write_config({"text": [str(text) for text in self.texts], **config.to_dict()})
@@ -512,7 +512,7 @@ class Trainer:
         for slot, arrays in slots.items():
             self.optimizer.state[slot][...] = self.model.pack(arrays)
         self.optimizer.steps = training["optimizer_steps"]
-        self._workspace = Workspace(self.model, config.batch_size, config.seq_length)
+        self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
         self._workspace.set_carry(checkpoint.carry)
         self._streams.seek(training["cursor"])
         self.step = training["step"]
@@ -548,7 +548,7 @@ class Trainer:
         # The optimiser on a model of one unit: a step on the real one could not be taken back.
         tiny = Model(dataclasses.replace(self.plan.model_config, vocab_size=2, hidden_size=1, num_layers=1,
                                          embedding_size=0, tied=False))
-        tiny_workspace = Workspace(tiny, 1, 1)
+        tiny_workspace = Workspace(tiny, 1, 1, precision=config.precision)
         tiny_workspace.loss_and_grads(*np.zeros((2, 1, 1), np.int32))
         self._make_optimizer(tiny).step(tiny_workspace, 0.0, config.clip_norm, config.clip_value)
 
@@ -817,9 +817,8 @@ class Trainer:
         checkpoint = Checkpoint(
             model=self.plan.model_config.to_dict(),
             vocabulary=self.vocabulary,
-            parameters=self.model.get_parameters(),
-            optimizer={f"{slot}/{name}": array for slot, flat in self.optimizer.state.items()
-                       for name, array in self.model.unpack(flat).items()},
+            parameters=self.model.view(self.model.flat),
+            optimizer=_Slots({slot: self.model.view(flat) for slot, flat in self.optimizer.state.items()}),
             carry=self._workspace.get_carry(),
             training={
                 "charrnn_version": charrnn.__version__,
@@ -900,6 +899,23 @@ def map_parameters(fresh, checkpoint, vocabulary):
             array = old
         mapped[name] = array
     return mapped
+
+
+class _Slots(Mapping):
+    """An optimiser's state as {"slot/name": array}, over a mapping for each slot."""
+
+    def __init__(self, slots):
+        self._slots = slots
+
+    def __getitem__(self, key):
+        slot, _, name = key.partition("/")
+        return self._slots[slot][name]
+
+    def __iter__(self):
+        return (f"{slot}/{name}" for slot, arrays in self._slots.items() for name in arrays)
+
+    def __len__(self):
+        return sum(map(len, self._slots.values()))
 
 
 def _array_bytes(owners):

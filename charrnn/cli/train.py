@@ -21,6 +21,7 @@ from charrnn.options import (
     LENGTHS,
     NAMES,
     OPTIMIZERS,
+    PRECISIONS,
     SEQ_LENGTH,
     VOCABULARIES,
     WARMUPS,
@@ -130,6 +131,8 @@ class OutputPath(click.Path):
 @click.option("--threads", type=int, metavar="N", show_default="all cores",
               help="Threads to compute with; the result does not depend on it.")
 @setting("dtype", "Type of the numbers.", click.Choice(DTYPES))
+@setting("precision", "What matrix products multiply; bfloat16 is faster on a CPU with AVX512-BF16 and refused elsewhere.",
+         click.Choice(PRECISIONS))
 @setting("eval_every", "Validate every N steps; 0 only at the end.", int,
          "so often that it takes 5 % of the time at most", "N")
 @setting("log_every", "Write a line to the log every N steps.", int, "about 1000 lines a run", "N")

@@ -215,25 +215,30 @@ class Layout:
 
     def unpack(self, flat):
         """Read a flat buffer as {PyTorch name: array}: the one bias of a gate in bias_ih, bias_hh zero but for gru's n."""
+        return {name: self.take(flat, name) for name in self.shapes()}
+
+    def take(self, flat, name):
+        """Read one parameter from a flat buffer by its PyTorch name; a copy."""
         count, x_gates, h_gates = CELLS[self.cell]
         H, V = self.hidden_size, self.vocab_size
-        arrays = {}
-        for layer in range(self.num_layers):
-            arrays[f"rnn.weight_ih_l{layer}"] = self._take(flat, self.weights_x[layer], x_gates, count, H).reshape(count * H, -1)
-            arrays[f"rnn.weight_hh_l{layer}"] = self._take(flat, self.weights_h[layer], h_gates, count, H).reshape(count * H, H)
-            blocks = 4 if self.cell == "gru" else count
-            bias = self._take(flat, self.biases[layer], range(blocks), blocks, H)[:, :, 0]
-            b_h = np.zeros((count, H), flat.dtype)
-            if self.cell == "gru":
-                n, r, z, b_h[2] = bias
-                bias = np.stack([r, z, n])
-            arrays[f"rnn.bias_ih_l{layer}"] = bias.reshape(-1)
-            arrays[f"rnn.bias_hh_l{layer}"] = b_h.reshape(-1)
-        arrays["embedding.weight" if self.tied else "output.weight"] = self._take(flat, self.out, (0,), 1, V)[0]
-        arrays["output.bias"] = self._take(flat, self.out_bias, (0,), 1, V)[0, :, 0]
-        if self.embedding_at >= 0:
-            arrays["embedding.weight"] = self._embedding(flat)[:, :self.embedding_size].copy()
-        return {name: np.ascontiguousarray(arrays[name]) for name in self.shapes()}
+        if name == "embedding.weight" and not self.tied:
+            return self._embedding(flat)[:, :self.embedding_size].copy()
+        if name in ("embedding.weight", "output.weight"):
+            return np.ascontiguousarray(self._take(flat, self.out, (0,), 1, V)[0])
+        if name == "output.bias":
+            return np.ascontiguousarray(self._take(flat, self.out_bias, (0,), 1, V)[0, :, 0])
+        kind, _, layer = name.removeprefix("rnn.").rpartition("_l")
+        layer = int(layer)
+        if kind == "weight_ih":
+            return self._take(flat, self.weights_x[layer], x_gates, count, H).reshape(count * H, -1)
+        if kind == "weight_hh":
+            return self._take(flat, self.weights_h[layer], h_gates, count, H).reshape(count * H, H)
+        blocks = 4 if self.cell == "gru" else count
+        bias, b_h = self._take(flat, self.biases[layer], range(blocks), blocks, H)[:, :, 0], np.zeros((count, H), flat.dtype)
+        if self.cell == "gru":
+            n, r, z, b_h[2] = bias
+            bias = np.stack([r, z, n])
+        return (bias if kind == "bias_ih" else b_h).reshape(-1)
 
     def num_parameters(self):
         """Count the numbers that are trained: one bias a gate (gru: four, since n has two)."""
