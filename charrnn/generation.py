@@ -1,0 +1,133 @@
+"""Generation: a model that reads what it has drawn, a block of characters at a time, in compiled code.
+
+Holds the carry of its streams and every buffer that kernels/generate.py needs; knows no seed, no stop and no text. What a
+character is chosen by comes in as numbers; the rule is sampler.choose's.
+"""
+import ctypes
+from functools import lru_cache
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.kernels import generate, team
+from charrnn.kernels.items import run_items
+from charrnn.kernels.layout import PLAN_SIZE
+from charrnn.kernels.simd import padded
+from charrnn.kernels.threads import num_threads
+from charrnn.model import aligned_zeros
+
+GROUP_ROWS = 32  # streams that a unit of work takes at most
+WORKER_PRODUCTS = 4096 * 8  # multiplications of a layer's step that are worth one worker's meeting the others
+
+
+@lru_cache(maxsize=1)
+def _give_way_address():
+    """Return the address of the C function that offers this core to other threads, or 0 where there is none."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+    except (OSError, TypeError, AttributeError):
+        return 0
+
+
+class Generation:
+    """Draws characters from a model for `streams` streams, and keeps their carry.
+
+    model    a Model; its parameters are read at every call
+    workers  how many threads share a step; None: by the size of the step (count_workers). No effect on what is drawn.
+    """
+
+    def __init__(self, model, streams, workers=None):
+        if streams < 1:
+            raise ConfigError(f"streams must be at least 1, got {streams}")
+        self.model, self.streams, self.workers = model, streams, workers
+        layout, dtype, B = model.layout, model.config.dtype, streams
+        L, P, S = layout.num_layers, layout.panels, layout.stride
+        self._groups = -(-B // GROUP_ROWS)
+        self._HS, self._CS = aligned_zeros(L * B * S, dtype), aligned_zeros(L * B * S, dtype)
+        self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
+        self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
+        self._Z = aligned_zeros(layout.out_panels * B * layout.out_width * layout.lanes, dtype)
+        self._inputs, self._drawn = np.zeros(B, np.int32), np.zeros(self._groups, np.int64)
+        self._numbers, self._counter = np.zeros(4), np.zeros(8, np.int64)
+        self._table = np.zeros(generate.TABLE_SIZE, np.int64)
+        self._table[:PLAN_SIZE] = layout.plan
+        self._table[generate.GIVE_WAY] = _give_way_address()
+        self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8))
+        self._point(LAYERS=layout.layers, PARAMS=model.flat, INPUTS=self._inputs, NUMBERS=self._numbers, HS_AT=self._HS,
+                    CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn)
+
+    def _set(self, **values):
+        for slot, value in values.items():
+            self._table[getattr(generate, slot)] = value
+
+    def _point(self, **arrays):
+        self._set(**{slot: 0 if array is None else array.ctypes.data for slot, array in arrays.items()})
+
+    def set_carry(self, carry):
+        """Set the carry from {"h": (L, B, H)}, with "c" for an LSTM, or where B is 1 the same for every stream; None is zero.
+
+        Raises ConfigError.
+        """
+        config = self.model.config
+        shape = config.num_layers, self.streams, config.hidden_size
+        places = {"h": self._HS, "c": self._CS} if config.cell == "lstm" else {"h": self._HS}
+        for buffer in (self._HS, self._CS):
+            buffer[:] = 0
+        if carry is None:
+            return
+        if set(carry) != set(places):
+            raise ConfigError(f"the carry must hold {sorted(places)}, got {sorted(carry)}")
+        for name, value in carry.items():
+            if np.shape(value) not in (shape, (shape[0], 1, shape[2])):
+                raise ConfigError(f"the carry {name} must have shape {shape}, got {np.shape(value)}")
+            places[name].reshape(*shape[:2], -1)[:, :, :config.hidden_size] = value
+
+    def get_carry(self):
+        """Return the carry as {"h": (L, B, H)}, with "c" for an LSTM; copies."""
+        config = self.model.config
+        places = {"h": self._HS, "c": self._CS} if config.cell == "lstm" else {"h": self._HS}
+        shape = config.num_layers, self.streams, -1
+        return {name: place.reshape(shape)[:, :, :config.hidden_size].copy() for name, place in places.items()}
+
+    def draw(self, inputs, count, keys, position, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, with_losses=False,
+             with_logits=False):
+        """Read one character a stream, draw the next, read it, and so on for `count` draws; carry the state on.
+
+        inputs    ndarray (B,), int32: the characters to read first. The last ones drawn are left unread.
+        keys      ndarray (B,), uint64: stream j's draw n is number position + n of the SplitMix64 sequence of keys[j]
+        temperature, top_k, top_p, min_p   as in sampler.Settings
+
+        Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or None;
+        and whether every logit was a finite number. Raises ConfigError.
+        """
+        config, B = self.model.config, self.streams
+        V = config.vocab_size
+        inputs = np.ascontiguousarray(inputs, np.int32)
+        keys = np.ascontiguousarray(keys, np.uint64)
+        if inputs.shape != (B,) or keys.shape != (B,) or count < 1:
+            raise ConfigError(f"inputs and keys must have shape ({B},) and count be at least 1, got {inputs.shape}, "
+                              f"{keys.shape} and {count}")
+        if inputs.min() < 0 or inputs.max() >= V:
+            raise ConfigError(f"ids must be in 0..{V - 1}, got {inputs.min()}..{inputs.max()}")
+        workers = self.workers or self.count_workers(num_threads())
+        self._inputs[:] = inputs
+        self._drawn[:] = 0
+        self._numbers[:] = temperature, top_p, min_p, 0
+        ids = np.empty((count, B), np.int32)
+        losses = np.empty((count, B)) if with_losses else None
+        logits = np.empty((count, B, V)) if with_logits else None
+        scratch = int(self._table[generate.SCRATCH])
+        weights, order = aligned_zeros(workers * 2 * scratch, "float64"), np.zeros(workers * 2 * scratch, np.int64)
+        words = aligned_zeros(team.count_words(workers), "int64")
+        self._set(STEPS=count, WORKERS=workers, POSITION=position, TOP_K=V if top_k is None else min(top_k, V))
+        self._point(KEYS=keys, CHOSEN_AT=ids, LOSSES_AT=losses, LOGITS_AT=logits, WEIGHTS_AT=weights, ORDER_AT=order,
+                    WORDS_AT=words)
+        run_items(generate.GENERATE[config.cell].address(config.dtype), self._table, workers, workers, self._counter)
+        return ids, losses, logits, self._numbers[generate.NOT_FINITE] == 0
+
+    def count_workers(self, threads):
+        """Return how many of the threads are worth it: each must have products enough to pay for meeting the others."""
+        layout = self.model.layout
+        products = self.streams * layout.hidden_size**2 * (2 if self.model.config.cell == "rnn" else 6)
+        units = layout.panels * self._groups
+        return max(1, min(threads, units, products // WORKER_PRODUCTS))
