@@ -17,7 +17,7 @@ from charrnn.kernels.threads import num_threads
 from charrnn.model import aligned_zeros
 
 GROUP_ROWS = 32  # streams that a unit of work takes at most
-WORKER_PRODUCTS = 4096 * 8  # multiplications of a layer's step that are worth one worker's meeting the others
+WORKER_PRODUCTS = 16384  # multiplications of a phase that are worth one worker more: a few hundred ns against its meeting the others
 
 
 @lru_cache(maxsize=1)
@@ -126,8 +126,10 @@ class Generation:
         return ids, losses, logits, self._numbers[generate.NOT_FINITE] == 0
 
     def count_workers(self, threads):
-        """Return how many of the threads are worth it: each must have products enough to pay for meeting the others."""
+        """Return how many of the threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
         layout = self.model.layout
-        products = self.streams * layout.hidden_size**2 * (2 if self.model.config.cell == "rnn" else 6)
-        units = layout.panels * self._groups
-        return max(1, min(threads, units, products // WORKER_PRODUCTS))
+        weights = layout.size - layout.vocab_size * (layout.embedding_stride if layout.embedding_at >= 0 else 0)
+        if not layout.embedding_size:  # one-hot characters are looked up
+            weights -= layout.weights_x[0].size
+        products = self.streams * weights // (layout.num_layers + 1)
+        return max(1, min(threads, layout.panels * self._groups, 1 + products // WORKER_PRODUCTS))

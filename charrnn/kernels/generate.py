@@ -58,6 +58,8 @@ GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5
 def row_product(width, A, a, B, b, C, c, K, accumulate):
     """C (+)= A B for one row, as tile.product does it, asking for the weights ahead."""
     VL = lanes(C)
+    for k in range(0, K, VL):
+        prefetch(A, a + k)
     s0 = s1 = s2 = s3 = zeros(C)
     if accumulate:
         s0, s1, s2 = load(C, c), load(C, c + VL), load(C, c + 2 * VL)

@@ -12,12 +12,14 @@ costs the unit that it held, not the phase.
 
 The words of a team, int64, zero at the start of a call:
 
-    DONE                       units finished since the start of the call
-    lot(w) + CLAIMED           the phase a worker's lot is at, times 2**32, plus how many of its units are claimed
-    lot(w) + PRESENT           1 once the worker has come
-    lot(w) + OWED, EAGER       the worker's own: units finished and not yet told; the phase in which its patience ran out
+    CLAIMED(w)     the phase that a worker's lot is at, times 2**32, plus how many of its units are claimed
+    OWED(w)        the worker's own: units finished and not yet told
+    EAGER(w)       the worker's own: the phase in which its patience ran out
+    PRESENT(w)     1 once the worker has come
+    FINISHED(w)    units that it has finished and told since the start of the call; a phase is over when their sum says so
 
-Phases are numbered from 1 and lots never go back, so a worker that fell behind cannot take a unit a second time.
+The first three lie on a cache line that others touch only to take units, the last two on one that others read while they
+wait. Phases are numbered from 1 and lots never go back, so a worker that fell behind cannot take a unit a second time.
 """
 from llvmlite import ir
 from numba import types
@@ -27,16 +29,17 @@ from charrnn.kernels.compiled import inline
 from charrnn.kernels.host import isa
 from charrnn.kernels.simd import data_pointer, get, put
 
-LINE = 8  # int64 words a cache line: what different workers write lies on different ones
-DONE = 0
-CLAIMED, PRESENT, OWED, EAGER = range(4)
+LINE = 8  # int64 words a cache line
+CLAIMED, OWED, EAGER = range(3)
+PRESENT, FINISHED = LINE, LINE + 1
+WORDS = 2 * LINE  # of a worker
 PATIENCE = 32      # turns of a few dozen nanoseconds
 YIELD_AFTER = 4096  # turns after which the core is offered to others: the one that is waited for may need it
 
 
 def count_words(workers):
     """Return how many words a team needs."""
-    return LINE * (1 + workers)
+    return WORDS * workers
 
 
 @intrinsic
@@ -54,6 +57,16 @@ def atomic_add(typingctx, words, at, amount):
         p = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
         return builder.atomic_rmw("add", p, args[2], "acq_rel")
     return types.int64(words, types.int64, types.int64), codegen
+
+
+@intrinsic
+def atomic_store(typingctx, words, at, value):
+    """words[at] = value, for one writer. What was written before is seen by whoever sees the value."""
+    def codegen(context, builder, sig, args):
+        p = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
+        builder.store_atomic(args[2], p, "release", 8)
+        return context.get_dummy_value()
+    return types.void(words, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -90,13 +103,22 @@ def call_plain(typingctx, address):
 @inline
 def join_team(words, me):
     """Say that worker `me` has come."""
-    atomic_add(words, LINE * (1 + me) + PRESENT, 1)
+    atomic_store(words, me * WORDS + PRESENT, 1)
+
+
+@inline
+def _is_over(words, workers, target):
+    """Tell whether `target` units are finished."""
+    finished = 0
+    for w in range(workers):
+        finished += atomic_load(words, w * WORDS + FINISHED)
+    return finished >= target
 
 
 @inline
 def _claim(words, lot, phase, size):
     """Claim the next unit of a lot; return its number in the lot, or -1 where none is left."""
-    at = LINE * (1 + lot) + CLAIMED
+    at = lot * WORDS + CLAIMED
     while True:
         seen = atomic_load(words, at)
         if seen >> 32 > phase:
@@ -112,26 +134,26 @@ def _claim(words, lot, phase, size):
 def next_unit(words, me, workers, phase, units, target, give_way):
     """Return the next unit, 0 .. units-1, of a phase for worker `me`, or -1 once all of them are finished.
 
-    target     what DONE is when the phase is over: the units of all phases up to this one
+    target     the units of all phases up to and including this one
     give_way   the address of sched_yield, or 0
 
     The unit returned before counts as finished.
     """
-    mine = LINE * (1 + me)
+    mine = me * WORDS
     lo = me * units // workers
     index = _claim(words, me, phase, (me + 1) * units // workers - lo)
     if index >= 0:
         put(words, mine + OWED, get(words, mine + OWED) + 1)
         return lo + index
     if get(words, mine + OWED) > 0:
-        atomic_add(words, DONE, get(words, mine + OWED))
+        atomic_store(words, mine + FINISHED, get(words, mine + FINISHED) + get(words, mine + OWED))
         put(words, mine + OWED, 0)
     turns = 0
-    while atomic_load(words, DONE) < target:
+    while not _is_over(words, workers, target):
         eager = turns >= PATIENCE or get(words, mine + EAGER) == phase
         for other in range(1, workers):
             lot = (me + other) % workers
-            if eager or atomic_load(words, LINE * (1 + lot) + PRESENT) == 0:
+            if eager or atomic_load(words, lot * WORDS + PRESENT) == 0:
                 lo = lot * units // workers
                 index = _claim(words, lot, phase, (lot + 1) * units // workers - lo)
                 if index >= 0:
