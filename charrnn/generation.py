@@ -89,6 +89,15 @@ class Generation:
         shape = config.num_layers, self.streams, -1
         return {name: place.reshape(shape)[:, :, :config.hidden_size].copy() for name, place in places.items()}
 
+    def read(self, ids):
+        """Read ids (N, B) and carry the state on. Raises ConfigError."""
+        ids = np.ascontiguousarray(ids, np.int32)
+        if ids.ndim != 2 or ids.shape[1] != self.streams or not len(ids):
+            raise ConfigError(f"ids must have shape (N, {self.streams}) with N at least 1, got {ids.shape}")
+        self._check_ids(ids)
+        self._set(READING=1)
+        self._run(ids)
+
     def draw(self, inputs, count, keys, position, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, with_losses=False,
              with_logits=False):
         """Read one character a stream, draw the next, read it, and so on for `count` draws; carry the state on.
@@ -100,30 +109,37 @@ class Generation:
         Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or None;
         and whether every logit was a finite number. Raises ConfigError.
         """
-        config, B = self.model.config, self.streams
-        V = config.vocab_size
-        inputs = np.ascontiguousarray(inputs, np.int32)
-        keys = np.ascontiguousarray(keys, np.uint64)
+        B, V = self.streams, self.model.config.vocab_size
+        inputs, keys = np.asarray(inputs), np.ascontiguousarray(keys, np.uint64)
         if inputs.shape != (B,) or keys.shape != (B,) or count < 1:
             raise ConfigError(f"inputs and keys must have shape ({B},) and count be at least 1, got {inputs.shape}, "
                               f"{keys.shape} and {count}")
-        if inputs.min() < 0 or inputs.max() >= V:
-            raise ConfigError(f"ids must be in 0..{V - 1}, got {inputs.min()}..{inputs.max()}")
-        workers = self.workers or self.count_workers(num_threads())
+        self._check_ids(inputs)
         self._inputs[:] = inputs
         self._drawn[:] = 0
         self._numbers[:] = temperature, top_p, min_p, 0
         ids = np.empty((count, B), np.int32)
         losses = np.empty((count, B)) if with_losses else None
         logits = np.empty((count, B, V)) if with_logits else None
-        scratch = int(self._table[generate.SCRATCH])
-        weights, order = aligned_zeros(workers * 2 * scratch, "float64"), np.zeros(workers * 2 * scratch, np.int64)
-        words = aligned_zeros(team.count_words(workers), "int64")
-        self._set(STEPS=count, WORKERS=workers, POSITION=position, TOP_K=V if top_k is None else min(top_k, V))
-        self._point(KEYS=keys, CHOSEN_AT=ids, LOSSES_AT=losses, LOGITS_AT=logits, WEIGHTS_AT=weights, ORDER_AT=order,
-                    WORDS_AT=words)
-        run_items(generate.GENERATE[config.cell].address(config.dtype), self._table, workers, workers, self._counter)
+        self._set(READING=0, POSITION=position, TOP_K=V if top_k is None else min(top_k, V))
+        self._point(KEYS=keys, LOSSES_AT=losses, LOGITS_AT=logits)
+        self._run(ids)
         return ids, losses, logits, self._numbers[generate.NOT_FINITE] == 0
+
+    def _check_ids(self, ids):
+        V = self.model.config.vocab_size
+        if ids.min() < 0 or ids.max() >= V:
+            raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
+
+    def _run(self, ids):
+        config = self.model.config
+        workers = self.workers or self.count_workers(num_threads())
+        scratch = workers * 2 * int(self._table[generate.SCRATCH])
+        weights, order = aligned_zeros(scratch, "float64"), np.zeros(scratch, np.int64)
+        words = aligned_zeros(team.count_words(workers), "int64")
+        self._set(STEPS=len(ids), WORKERS=workers)
+        self._point(CHOSEN_AT=ids, WEIGHTS_AT=weights, ORDER_AT=order, WORDS_AT=words)
+        run_items(generate.GENERATE[config.cell].address(config.dtype), self._table, workers, workers, self._counter)
 
     def count_workers(self, threads):
         """Return how many of the threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""

@@ -25,7 +25,7 @@ import numpy as np
 from charrnn.errors import ConfigError, DivergenceError, VocabularyError
 
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
-PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory; no effect on the ids
+PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory and what Ctrl-C waits for; no effect on the ids
 
 NOT_FINITE = ("the model's output is not a finite number, so no character can be drawn: its parameters are damaged or have "
               "diverged; use an earlier checkpoint")
@@ -134,31 +134,42 @@ class Sampler:
         outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
         if outside.size:
             raise VocabularyError(f"id {ids[outside[0]]} at offset {outside[0]} is outside the {vocab_size} ids of the model")
-        make_workspace = self._make_workspace
-        if make_workspace is None:
-            from charrnn.generation import Generation
-            from charrnn.model import Workspace as make_workspace
+        # The last id is not read here: it is the input of the first draw, like any drawn character after it.
+        before = ids[:-1, None]
+        if self._make_workspace is None:
+            self._generation = self._prime_compiled(before, carry)
+        else:
+            self._workspace = self._prime_plainly(before, carry)
+        self._inputs = np.full(self.num_samples, ids[-1], dtype=np.int32) if ids.size else None
+        self._position = 0
 
-        # The last id is not fed here: it is the input of the first draw, like any drawn character after it.
-        if ids.size > 1:
-            before = ids[:-1]
-            single = make_workspace(self.model, 1, min(PRIME_CHUNK, before.size), training=False)
+    def _prime_compiled(self, before: np.ndarray, carry: dict | None):
+        from charrnn.generation import Generation
+
+        if len(before):
+            single = Generation(self.model, 1)
+            single.set_carry(carry)
+            for start in range(0, len(before), PRIME_CHUNK):
+                single.read(before[start : start + PRIME_CHUNK])
+            carry = single.get_carry()
+        generation = Generation(self.model, self.num_samples)
+        generation.set_carry(carry)
+        return generation
+
+    def _prime_plainly(self, before: np.ndarray, carry: dict | None):
+        if len(before):
+            single = self._make_workspace(self.model, 1, min(PRIME_CHUNK, len(before)), training=False)
             single.reset_carry()
             if carry is not None:
                 single.set_carry(carry)
-            for start in range(0, before.size, PRIME_CHUNK):
-                single.logits(np.ascontiguousarray(before[start : start + PRIME_CHUNK, None]))
+            for start in range(0, len(before), PRIME_CHUNK):
+                single.logits(np.ascontiguousarray(before[start : start + PRIME_CHUNK]))
             carry = single.get_carry()
-        if self._make_workspace is None:
-            self._generation = Generation(self.model, self.num_samples)
-            self._generation.set_carry(carry)
-        else:
-            self._workspace = make_workspace(self.model, self.num_samples, 1, training=False)
-            self._workspace.reset_carry()
-            if carry is not None:
-                self._workspace.set_carry({name: np.repeat(value, self.num_samples, axis=1) for name, value in carry.items()})
-        self._inputs = np.full(self.num_samples, ids[-1], dtype=np.int32) if ids.size else None
-        self._position = 0
+        workspace = self._make_workspace(self.model, self.num_samples, 1, training=False)
+        workspace.reset_carry()
+        if carry is not None:
+            workspace.set_carry({name: np.repeat(value, self.num_samples, axis=1) for name, value in carry.items()})
+        return workspace
 
     def generate(
         self, length: int, stop: Sequence[Sequence[int]] = (), *, block_size: int = BLOCK_SIZE, with_losses: bool = False

@@ -21,7 +21,8 @@ The arrays beside the parameters, S the padded stride of H:
     Z      (Q, B, out width lanes)   logits without their bias
     INPUTS (B,) int32            the characters to read; at the end the last ones drawn, not yet read
     KEYS   (B,) uint64           a stream's SplitMix64 key
-    CHOSEN (T, B) int32, LOSSES, LOGITS (T, B) and (T, B, V) float64; the last two only where their address is not 0
+    CHOSEN (T, B) int32          the characters drawn; or, with READING, the ones to read: then nothing is drawn
+    LOSSES, LOGITS (T, B) and (T, B, V) float64, only where their address is not 0
     WEIGHTS (workers, 2, VS) float64, ORDER (workers, 2, VS) int64    scratch of a choice, VS = V padded to vectors
     NUMBERS float64              temperature, top_p, min_p; then written: not 0 where a logit was not finite
 """
@@ -44,9 +45,9 @@ from charrnn.kernels.team import atomic_add, join_team, next_unit
 from charrnn.kernels.tile import product
 
 # The table of a call: the plan (layout.py), then sizes and switches, then the addresses of the arrays.
-(STEPS, STREAMS, GROUPS, WORKERS, POSITION, TOP_K, SCRATCH, GIVE_WAY, LAYERS, PARAMS, INPUTS, KEYS, NUMBERS, HS_AT, CS_AT,
+(STEPS, STREAMS, GROUPS, WORKERS, POSITION, READING, TOP_K, SCRATCH, GIVE_WAY, LAYERS, PARAMS, INPUTS, KEYS, NUMBERS, HS_AT, CS_AT,
  G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 26)
+ TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 27)
 TEMPERATURE, TOP_P, MIN_P, NOT_FINITE = range(4)  # the places of NUMBERS
 
 AHEAD = 1024  # numbers that row_product asks for ahead of use: a core waits for its second or third cache otherwise
@@ -129,7 +130,7 @@ def recurrent_unit(plan, layers, params, HS, G, B, l, p, lo, n):
 
 
 @inline
-def input_unit(plan, layers, params, inputs, HS, X0, G, B, l, p, lo, n):
+def input_unit(plan, layers, params, characters, first, HS, X0, G, B, l, p, lo, n):
     """G += x Wx for a panel of layer l and the n streams from lo on: row lookups for characters, products otherwise."""
     VL, P, stride = lanes(G), plan[PLAN_PANELS], plan[PLAN_STRIDE]
     width, work = plan[PLAN_X_WIDTH], 4 * VL
@@ -143,7 +144,7 @@ def input_unit(plan, layers, params, inputs, HS, X0, G, B, l, p, lo, n):
         group_product(plan, width, n, X0, lo * e_stride, e_stride, params, weights, G, g, work, K, 1)
     else:
         for r in range(n):
-            source = weights + np.int64(inputs[lo + r]) * width * VL
+            source = weights + np.int64(characters[first + lo + r]) * width * VL
             for u in range(0, width * VL, VL):
                 store(G, g + r * work + u, load(G, g + r * work + u) + load(params, source + u))
 
@@ -298,11 +299,12 @@ def draw_group(table, like, me, t, lo, n):
 def _make_generate(cell, gates_forward):
     """Return the work items that generate with one cell, from the elementwise part of its time step."""
     def generate(table, like, item):
-        """Be worker `item` of the team that draws STEPS characters for every stream."""
+        """Be worker `item` of the team that draws, or reads, STEPS characters for every stream."""
         plan, layers, params = table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like)
         HS, CS, G = pointer(table, HS_AT, like), pointer(table, CS_AT, like), pointer(table, G_AT, like)
         X0, Z = pointer(table, X0_AT, like), pointer(table, Z_AT, like)
-        inputs, words, drawn = pointer_int32(table, INPUTS), pointer_int64(table, WORDS_AT), pointer_int64(table, DRAWN_AT)
+        words, drawn, reading = pointer_int64(table, WORDS_AT), pointer_int64(table, DRAWN_AT), table[READING] != 0
+        characters = pointer_int32(table, CHOSEN_AT) if reading else pointer_int32(table, INPUTS)
         B, groups, workers, give_way = table[STREAMS], table[GROUPS], table[WORKERS], table[GIVE_WAY]
         L, P, Q, units = plan[PLAN_LAYERS], plan[PLAN_PANELS], plan[PLAN_OUT_PANELS], plan[PLAN_UNITS]
         work, stride = 4 * lanes(G), plan[PLAN_STRIDE]
@@ -315,14 +317,14 @@ def _make_generate(cell, gates_forward):
                 while unit >= 0:
                     p, lo = unit // groups, unit % groups * B // groups
                     n = (unit % groups + 1) * B // groups - lo
-                    input_unit(plan, layers, params, inputs, HS, X0, G, B, l, p, lo, n)
+                    input_unit(plan, layers, params, characters, t * B if reading else 0, HS, X0, G, B, l, p, lo, n)
                     at = (l * B + lo) * stride + p * units
                     gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, ((l * P + p) * B + lo) * work,
                                   HS, CS, at, at, n, stride)
                     unit = next_unit(words, item, workers, phase, P * groups, target, give_way)
                 phase += 1
             # Before the first step there is nothing to draw, after the last one no further step to prepare.
-            outputs = Q * groups if t >= 0 else 0
+            outputs = 0 if reading or t < 0 else Q * groups
             count = outputs + (L * P * groups if t + 1 < table[STEPS] else 0)
             target += count
             unit = next_unit(words, item, workers, phase, count, target, give_way)
@@ -336,9 +338,9 @@ def _make_generate(cell, gates_forward):
                 else:
                     panel = (unit - outputs) // groups
                     recurrent_unit(plan, layers, params, HS, G, B, panel // P, panel % P, lo, n)
-                    if t < 0 and panel == 0 and plan[PLAN_EMBEDDING] > 0:
+                    if panel == 0 and plan[PLAN_EMBEDDING] > 0 and (reading or t < 0):  # what is drawn is embedded at once
                         for row in range(lo, lo + n):
-                            embed_row(plan, params, X0, row, np.int64(inputs[row]))
+                            embed_row(plan, params, X0, row, np.int64(characters[((t + 1) * B if reading else 0) + row]))
                 unit = next_unit(words, item, workers, phase, count, target, give_way)
             phase += 1
 
