@@ -4,6 +4,7 @@ Holds the carry of its streams and every buffer that kernels/generate.py needs; 
 character is chosen by comes in as numbers; the rule is sampler.choose's.
 """
 import ctypes
+import time
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +19,8 @@ from charrnn.model import aligned_zeros
 
 GROUP_ROWS = 32  # streams that a unit of work takes at most
 WORKER_PRODUCTS = 16384  # multiplications of a phase that are worth one worker more: a few hundred ns against its meeting the others
+SHORT_PRODUCTS = 1 << 25  # a step of fewer multiplications, some 2 ms, is shared only where that is found to be faster
+REST = 8, 512  # blocks that one worker does alone after a team was slower: at first, and at most
 
 
 @lru_cache(maxsize=1)
@@ -29,11 +32,38 @@ def _give_way_address():
         return 0
 
 
+class Pace:
+    """Decides, block by block, whether a team or one worker does it, by what both took.
+
+    Where another process holds a core, the worker on that core comes late or is stopped in the middle of a unit, for
+    milliseconds; the others then wait for as long as a hundred characters take. So a team's block that took longer a character
+    than one worker's last is followed by blocks done alone, twice as many each time in a row.
+    """
+
+    def __init__(self):
+        self._blocks, self._alone_s, self._resting, self._rest = 0, 0.0, 0, REST[0]
+
+    def count_workers(self, most):
+        """Return how many of `most` workers to take for the next block."""
+        alone = self._blocks == 1 or self._resting > 0  # the second block shows what one worker takes
+        return 1 if alone else most
+
+    def record(self, workers, step_s):
+        """Take in what a step of the block took."""
+        self._blocks += 1
+        if workers == 1:
+            self._alone_s, self._resting = step_s, max(0, self._resting - 1)
+        elif self._blocks > 2 and step_s > self._alone_s:
+            self._resting, self._rest = self._rest, min(2 * self._rest, REST[1])
+        else:
+            self._rest = REST[0]
+
+
 class Generation:
     """Draws characters from a model for `streams` streams, and keeps their carry.
 
     model    a Model; its parameters are read at every call
-    workers  how many threads share a step; None: by the size of the step (count_workers). No effect on what is drawn.
+    workers  how many threads share a step; None: as many as are worth it (count_workers, Pace). No effect on what is drawn.
     """
 
     def __init__(self, model, streams, workers=None):
@@ -43,6 +73,11 @@ class Generation:
         layout, dtype, B = model.layout, model.config.dtype, streams
         L, P, S = layout.num_layers, layout.panels, layout.stride
         self._groups = -(-B // GROUP_ROWS)
+        looked_up = layout.vocab_size * layout.embedding_stride * (layout.embedding_at >= 0)
+        if not layout.embedding_size:
+            looked_up = layout.weights_x[0].size
+        self._products = B * (layout.size - looked_up)  # multiplications of a step
+        self._pace, self._scratches = Pace(), {}
         self._HS, self._CS = aligned_zeros(L * B * S, dtype), aligned_zeros(L * B * S, dtype)
         self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
         self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
@@ -133,19 +168,28 @@ class Generation:
 
     def _run(self, ids):
         config = self.model.config
-        workers = self.workers or self.count_workers(num_threads())
-        scratch = workers * 2 * int(self._table[generate.SCRATCH])
-        weights, order = aligned_zeros(scratch, "float64"), np.zeros(scratch, np.int64)
-        words = aligned_zeros(team.count_words(workers), "int64")
+        address = generate.GENERATE[config.cell].address(config.dtype)
+        most = self.workers or self.count_workers(num_threads())
+        paced = most > 1 and self.workers is None and self._products < SHORT_PRODUCTS
+        workers = self._pace.count_workers(most) if paced else most
+        words, weights, order = self._scratch(workers)
+        words[:] = 0
         self._set(STEPS=len(ids), WORKERS=workers)
         self._point(CHOSEN_AT=ids, WEIGHTS_AT=weights, ORDER_AT=order, WORDS_AT=words)
-        run_items(generate.GENERATE[config.cell].address(config.dtype), self._table, workers, workers, self._counter)
+        start = time.perf_counter()
+        run_items(address, self._table, workers, workers, self._counter)
+        if paced:
+            self._pace.record(workers, (time.perf_counter() - start) / len(ids))
+
+    def _scratch(self, workers):
+        """Return the words of a team, and the weights and orders of its choices."""
+        if workers not in self._scratches:
+            size = workers * 2 * int(self._table[generate.SCRATCH])
+            self._scratches[workers] = (aligned_zeros(team.count_words(workers), "int64"), aligned_zeros(size, "float64"),
+                                        aligned_zeros(size, "int64"))
+        return self._scratches[workers]
 
     def count_workers(self, threads):
         """Return how many of the threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
-        layout = self.model.layout
-        weights = layout.size - layout.vocab_size * (layout.embedding_stride if layout.embedding_at >= 0 else 0)
-        if not layout.embedding_size:  # one-hot characters are looked up
-            weights -= layout.weights_x[0].size
-        products = self.streams * weights // (layout.num_layers + 1)
-        return max(1, min(threads, layout.panels * self._groups, 1 + products // WORKER_PRODUCTS))
+        phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._groups
+        return max(1, min(threads, units, 1 + self._products // phases // WORKER_PRODUCTS))

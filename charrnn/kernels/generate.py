@@ -10,8 +10,9 @@ worker draws: the one that finishes a group's last output panel. A call begins w
 
 The order of sums. An element of G is a sum by fma that starts at zero and runs over k of h_prev Wh, then over k of x Wx, both
 ascending; bias and gates come last. chunk.py does x Wx first: the same numbers but for rounding. Here it is this order for
-every number of streams: `row_product`, for a group of one, does to each element what a tile does, only the memory is
-walked in another way. So a stream's characters depend neither on the streams beside it, nor on threads, nor on blocks.
+every number of streams, as a tile's sums are the same bits for any number of its rows: so a stream's characters depend
+neither on the streams beside it, nor on threads, nor on blocks. One row at a time is what one stream needs: there a core waits
+for its caches to bring the weights, not for the sums.
 
 The arrays beside the parameters, S the padded stride of H:
 
@@ -39,8 +40,8 @@ from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_INPUT, LAYER_SIZE
                                     PLAN_SIZE, PLAN_STRIDE, PLAN_TIED, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
 from charrnn.kernels.lstm import lstm_forward
 from charrnn.kernels.rnn import rnn_forward
-from charrnn.kernels.simd import (fma, get, lanes, load, pointer, pointer_float64, pointer_int32, pointer_int64, prefetch,
-                                  put, select, shifted, splat, store, zeros)
+from charrnn.kernels.simd import (get, lanes, load, pointer, pointer_float64, pointer_int32, pointer_int64, put, select,
+                                  shifted, store, zeros)
 from charrnn.kernels.team import atomic_add, join_team, next_unit
 from charrnn.kernels.tile import product
 
@@ -50,57 +51,7 @@ from charrnn.kernels.tile import product
  TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 27)
 TEMPERATURE, TOP_P, MIN_P, NOT_FINITE = range(4)  # the places of NUMBERS
 
-AHEAD = 1024  # numbers that row_product asks for ahead of use: a core waits for its second or third cache otherwise
-
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-
-
-@inline
-def row_product(width, A, a, B, b, C, c, K, accumulate):
-    """C (+)= A B for one row, as tile.product does it, asking for the weights ahead."""
-    VL = lanes(C)
-    for k in range(0, K, VL):
-        prefetch(A, a + k)
-    s0 = s1 = s2 = s3 = zeros(C)
-    if accumulate:
-        s0, s1, s2 = load(C, c), load(C, c + VL), load(C, c + 2 * VL)
-    if width == 4:
-        if accumulate:
-            s3 = load(C, c + 3 * VL)
-        for k in range(K):
-            at = b + k * 4 * VL
-            x = splat(C, get(A, a + k))
-            prefetch(B, at + AHEAD)
-            prefetch(B, at + AHEAD + VL)
-            prefetch(B, at + AHEAD + 2 * VL)
-            prefetch(B, at + AHEAD + 3 * VL)
-            s0 = fma(x, load(B, at), s0)
-            s1 = fma(x, load(B, at + VL), s1)
-            s2 = fma(x, load(B, at + 2 * VL), s2)
-            s3 = fma(x, load(B, at + 3 * VL), s3)
-        store(C, c + 3 * VL, s3)
-    else:
-        for k in range(K):
-            at = b + k * 3 * VL
-            x = splat(C, get(A, a + k))
-            prefetch(B, at + AHEAD)
-            prefetch(B, at + AHEAD + VL)
-            prefetch(B, at + AHEAD + 2 * VL)
-            s0 = fma(x, load(B, at), s0)
-            s1 = fma(x, load(B, at + VL), s1)
-            s2 = fma(x, load(B, at + 2 * VL), s2)
-    store(C, c, s0)
-    store(C, c + VL, s1)
-    store(C, c + 2 * VL, s2)
-
-
-@inline
-def group_product(plan, width, n, A, a, lda, B, b, C, c, ldc, K, accumulate):
-    """C (+)= A B for the n rows of a group; an element's bits do not depend on n."""
-    if n == 1:
-        row_product(width, A, a, B, b, C, c, K, accumulate)
-    else:
-        product(plan, width, n, A, a, lda, 0, B, b, C, c, ldc, K, 1, accumulate)
 
 
 @inline
@@ -125,8 +76,8 @@ def recurrent_unit(plan, layers, params, HS, G, B, l, p, lo, n):
     g = ((l * P + p) * B + lo) * work
     for u in range(0, n * work if column > 0 else 0, work):  # gru: n has no recurrent part
         store(G, g + u, zeros(G))
-    group_product(plan, width, n, HS, (l * B + lo) * stride, stride, params,
-                  layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, G, g + column, work, H, 0)
+    product(plan, width, n, HS, (l * B + lo) * stride, stride, 0, params,
+                  layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, G, g + column, work, H, 1, 0)
 
 
 @inline
@@ -138,10 +89,10 @@ def input_unit(plan, layers, params, characters, first, HS, X0, G, B, l, p, lo, 
     K = layers[l * LAYER_SIZE + LAYER_INPUT]
     weights = layers[l * LAYER_SIZE + LAYER_X] + p * K * width * VL
     if l > 0:
-        group_product(plan, width, n, HS, ((l - 1) * B + lo) * stride, stride, params, weights, G, g, work, K, 1)
+        product(plan, width, n, HS, ((l - 1) * B + lo) * stride, stride, 0, params, weights, G, g, work, K, 1, 1)
     elif plan[PLAN_EMBEDDING] > 0:
         e_stride = plan[PLAN_EMBEDDING_STRIDE]
-        group_product(plan, width, n, X0, lo * e_stride, e_stride, params, weights, G, g, work, K, 1)
+        product(plan, width, n, X0, lo * e_stride, e_stride, 0, params, weights, G, g, work, K, 1, 1)
     else:
         for r in range(n):
             source = weights + np.int64(characters[first + lo + r]) * width * VL
@@ -154,8 +105,8 @@ def output_unit(plan, params, HS, Z, B, q, lo, n):
     """Z = h Wo for a panel of the output layer and the n streams from lo on."""
     VL, H, stride, width = lanes(Z), plan[PLAN_HIDDEN], plan[PLAN_STRIDE], plan[PLAN_OUT_WIDTH]
     wide = width * VL
-    group_product(plan, width, n, HS, ((plan[PLAN_LAYERS] - 1) * B + lo) * stride, stride, params,
-                  plan[PLAN_OUT_AT] + q * H * wide, Z, (q * B + lo) * wide, wide, H, 0)
+    product(plan, width, n, HS, ((plan[PLAN_LAYERS] - 1) * B + lo) * stride, stride, 0, params,
+                  plan[PLAN_OUT_AT] + q * H * wide, Z, (q * B + lo) * wide, wide, H, 1, 0)
 
 
 # The choice of a character. sampler.choose is the same rule in NumPy; what may differ is the last bit of an exponential.

@@ -131,19 +131,6 @@ def put(typingctx, array, offset, value):
 
 
 @intrinsic
-def prefetch(typingctx, array, offset):
-    """Ask for the cache line of array[offset], which need not exist."""
-    def codegen(context, builder, sig, args):
-        i32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        p = builder.bitcast(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [p, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
-        return context.get_dummy_value()
-    return types.void(array, types.int64), codegen
-
-
-@intrinsic
 def shifted(typingctx, array, offset):
     """A pointer to array[offset]."""
     def codegen(context, builder, sig, args):
