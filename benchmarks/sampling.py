@@ -5,8 +5,10 @@
 
 charrnn goes through its Sampler: blocks of ids, without decoding. PyTorch steps nn.LSTM (nn.GRU, nn.RNN) character by
 character under torch.inference_mode, with a Linear output layer, softmax and torch.multinomial; of one-hot and embedded
-characters, one thread and two, what is fastest for the shape at hand stands for it. Each side runs in a process of its own, since
-two pools of threads in one disturb each other; they take turns, and the medians of their rates are compared. Needs torch.
+characters, one thread and two, what is fastest for the shape at hand stands for it. It is measured as it is installed, and
+with oneDNN switched off, which for one stream is faster: oneDNN arranges the weights anew at every character. Each side runs
+in a process of its own, since two pools of threads in one disturb each other; they take turns, and the medians of their rates
+are compared. Needs torch.
 """
 
 import argparse
@@ -18,7 +20,8 @@ import time
 
 TEMPERATURE = 0.8
 EMBEDDING_SIZE = 64
-VARIANTS = tuple((embedded, threads) for embedded in (False, True) for threads in (1, 2))
+SIDES = "charrnn", "torch", "torch without oneDNN"
+VARIANTS = tuple((onednn, embedded, threads) for onednn in (True, False) for embedded in (False, True) for threads in (1, 2))
 
 
 def measure_charrnn(cell, hidden_size, num_layers, vocab_size, streams, length, repeats, threads=None):
@@ -41,22 +44,23 @@ def measure_charrnn(cell, hidden_size, num_layers, vocab_size, streams, length, 
 def measure_torch(cell, hidden_size, num_layers, vocab_size, streams, length, repeats, variant=None):
     """Return what measure_charrnn does, for PyTorch.
 
-    variant   (embedded, threads), one of VARIANTS; None: the fastest of them by a short run of each
+    variant   (oneDNN, embedded, threads), one of VARIANTS; None: the fastest of them by a short run of each
     """
     if variant is None:
         variant = choose_variant(lambda v: measure_torch(cell, hidden_size, num_layers, vocab_size, streams, length, 2, v))
     return _rates(_make_torch(cell, hidden_size, num_layers, vocab_size, streams, *variant), streams, length, repeats)
 
 
-def choose_variant(measure):
+def choose_variant(measure, variants=VARIANTS):
     """Return the variant with the highest of the rates that measure(variant) gives."""
-    return max(VARIANTS, key=lambda variant: max(measure(variant)))
+    return max(variants, key=lambda variant: max(measure(variant)))
 
 
-def _make_torch(cell, hidden_size, num_layers, vocab_size, streams, embedded, threads):
+def _make_torch(cell, hidden_size, num_layers, vocab_size, streams, onednn, embedded, threads):
     """Return a function that draws so many characters for every stream."""
     import torch
 
+    torch.backends.mkldnn.enabled = onednn
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell]
@@ -121,16 +125,21 @@ def compare(cell, hidden_size, num_layers, vocab_size, streams, repeats, sides):
     shape = cell, hidden_size, num_layers, vocab_size, streams
     work = hidden_size**2 * num_layers * max(1, streams // 8)
     length = max(16, min(1000, 40_000_000 // work))  # of PyTorch; charrnn draws more, for a time that can be measured
-    variant = choose_variant(lambda v: theirs.measure("torch", *shape, length, 2, v))
-    rates = {"charrnn": [], "torch": []}
+    variants = {side: choose_variant(lambda v: theirs.measure("torch", *shape, length, 2, v),
+                                     [v for v in VARIANTS if v[0] == onednn]) for side, onednn in zip(SIDES[1:], (True, False))}
+    rates = {side: [] for side in SIDES}
     for _ in range(repeats):
         rates["charrnn"] += ours.measure("charrnn", *shape, 4 * length, 1)
-        rates["torch"] += theirs.measure("torch", *shape, length, 1, variant)
+        for side, variant in variants.items():
+            rates[side] += theirs.measure("torch", *shape, length, 1, variant)
     medians = {side: statistics.median(values) for side, values in rates.items()}
     return {
         "cell": cell, "hidden_size": hidden_size, "num_layers": num_layers, "vocab_size": vocab_size, "streams": streams,
-        "temperature": TEMPERATURE, "torch_input": "embedded" if variant[0] else "one-hot", "torch_threads": variant[1],
-        "characters_per_s": rates, "median_characters_per_s": medians, "ratio": medians["charrnn"] / medians["torch"],
+        "temperature": TEMPERATURE,
+        "variants": {side: {"input": "embedded" if embedded else "one-hot", "threads": threads}
+                     for side, (_, embedded, threads) in variants.items()},
+        "characters_per_s": rates, "median_characters_per_s": medians,
+        "ratio": {side: medians["charrnn"] / medians[side] for side in variants},
     }
 
 
@@ -158,10 +167,13 @@ def main():
             for streams in options.streams:
                 record = compare(cell, hidden_size, num_layers, options.vocab_size, streams, options.repeats, sides)
                 records.append(record)
-                columns = [f"{side} {record['median_characters_per_s'][side]:9,.0f} [{min(rates):,.0f} .. {max(rates):,.0f}]"
-                           for side, rates in record["characters_per_s"].items()]
-                print(f"{cell:4} {hidden_size}x{num_layers}  {streams:3} streams  {'  '.join(columns)} "
-                      f"({record['torch_input']}, threads {record['torch_threads']})  {record['ratio']:.1f}x", flush=True)
+                print(f"{cell:4} {hidden_size}x{num_layers}, {streams} stream{'s' * (streams != 1)}")
+                for side, rates in record["characters_per_s"].items():
+                    line = f"  {side:20} {record['median_characters_per_s'][side]:9,.0f} [{min(rates):,.0f} .. {max(rates):,.0f}]"
+                    if side in record["ratio"]:
+                        variant = record["variants"][side]
+                        line += f"  {variant['input']}, threads {variant['threads']}: charrnn is {record['ratio'][side]:.1f} times as fast"
+                    print(line, flush=True)
     for side in sides:
         side.close()
     if options.json:

@@ -17,7 +17,7 @@ from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
 from charrnn.model import aligned_zeros
 
-GROUP_ROWS = 32  # streams that a unit of work takes at most
+GROUP_ROWS = 4, 32  # streams that a unit of work takes: fewer are no faster than one (tile.py), more need not be
 WORKER_PRODUCTS = 16384  # multiplications of a phase that are worth one worker more: a few hundred ns against its meeting the others
 SHORT_PRODUCTS = 1 << 25  # a step of fewer multiplications, some 2 ms, is shared only where that is found to be faster
 REST = 8, 512  # blocks that one worker does alone after a team was slower: at first, and at most
@@ -72,7 +72,6 @@ class Generation:
         self.model, self.streams, self.workers = model, streams, workers
         layout, dtype, B = model.layout, model.config.dtype, streams
         L, P, S = layout.num_layers, layout.panels, layout.stride
-        self._groups = -(-B // GROUP_ROWS)
         looked_up = layout.vocab_size * layout.embedding_stride * (layout.embedding_at >= 0)
         if not layout.embedding_size:
             looked_up = layout.weights_x[0].size
@@ -82,12 +81,12 @@ class Generation:
         self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
         self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
         self._Z = aligned_zeros(layout.out_panels * B * layout.out_width * layout.lanes, dtype)
-        self._inputs, self._drawn = np.zeros(B, np.int32), np.zeros(self._groups, np.int64)
+        self._inputs, self._drawn = np.zeros(B, np.int32), np.zeros(B, np.int64)
         self._numbers, self._counter = np.zeros(4), np.zeros(8, np.int64)
         self._table = np.zeros(generate.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[generate.GIVE_WAY] = _give_way_address()
-        self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8))
+        self._set(STREAMS=B, SCRATCH=padded(layout.vocab_size, 8))
         self._point(LAYERS=layout.layers, PARAMS=model.flat, INPUTS=self._inputs, NUMBERS=self._numbers, HS_AT=self._HS,
                     CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn)
 
@@ -174,7 +173,7 @@ class Generation:
         workers = self._pace.count_workers(most) if paced else most
         words, weights, order = self._scratch(workers)
         words[:] = 0
-        self._set(STEPS=len(ids), WORKERS=workers)
+        self._set(STEPS=len(ids), WORKERS=workers, GROUPS=self._count_groups(workers))
         self._point(CHOSEN_AT=ids, WEIGHTS_AT=weights, ORDER_AT=order, WORDS_AT=words)
         start = time.perf_counter()
         run_items(address, self._table, workers, workers, self._counter)
@@ -191,5 +190,12 @@ class Generation:
 
     def count_workers(self, threads):
         """Return how many of the threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
-        phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._groups
+        phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._count_groups(threads)
         return max(1, min(threads, units, 1 + self._products // phases // WORKER_PRODUCTS))
+
+    def _count_groups(self, workers):
+        """Return into how many groups the streams are cut: as many for each worker, where there are enough streams."""
+        least, most = GROUP_ROWS
+        groups = -(-self.streams // most)
+        even = padded(groups, workers)
+        return even if even * least <= self.streams else groups

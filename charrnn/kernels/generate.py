@@ -6,7 +6,8 @@ The items of a call are workers of a team (team.py). A step of L layers is L + 1
     tail       a unit is a panel of the output layer and a group, or a panel of a layer's Wh and a group
 
 The recurrent products h Wh need nothing of the next character, so they are made in the tail of the step before, while one
-worker draws: the one that finishes a group's last output panel. A call begins with a phase of them alone.
+worker draws: the one that finishes a group's last output panel. A call begins with a phase of them alone. Units are counted group
+by group: many streams divide among the workers by groups, whose states then stay with one core; one group, by its panels.
 
 The order of sums. An element of G is a sum by fma that starts at zero and runs over k of h_prev Wh, then over k of x Wx, both
 ascending; bias and gates come last. chunk.py does x Wx first: the same numbers but for rounding. Here it is this order for
@@ -266,8 +267,8 @@ def _make_generate(cell, gates_forward):
                 target += P * groups
                 unit = next_unit(words, item, workers, phase, P * groups, target, give_way)
                 while unit >= 0:
-                    p, lo = unit // groups, unit % groups * B // groups
-                    n = (unit % groups + 1) * B // groups - lo
+                    p, lo = unit % P, unit // P * B // groups
+                    n = (unit // P + 1) * B // groups - lo
                     input_unit(plan, layers, params, characters, t * B if reading else 0, HS, X0, G, B, l, p, lo, n)
                     at = (l * B + lo) * stride + p * units
                     gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, ((l * P + p) * B + lo) * work,
@@ -275,24 +276,24 @@ def _make_generate(cell, gates_forward):
                     unit = next_unit(words, item, workers, phase, P * groups, target, give_way)
                 phase += 1
             # Before the first step there is nothing to draw, after the last one no further step to prepare.
-            outputs = 0 if reading or t < 0 else Q * groups
-            count = outputs + (L * P * groups if t + 1 < table[STEPS] else 0)
-            target += count
-            unit = next_unit(words, item, workers, phase, count, target, give_way)
+            outputs = 0 if reading or t < 0 else Q
+            each = outputs + (L * P if t + 1 < table[STEPS] else 0)
+            target += each * groups
+            unit = next_unit(words, item, workers, phase, each * groups, target, give_way)
             while unit >= 0:
-                lo = unit % groups * B // groups
-                n = (unit % groups + 1) * B // groups - lo
-                if unit < outputs:
-                    output_unit(plan, params, HS, Z, B, unit // groups, lo, n)
-                    if atomic_add(drawn, unit % groups, 1) % Q == Q - 1:
+                group, panel = unit // each, unit % each - outputs
+                lo = group * B // groups
+                n = (group + 1) * B // groups - lo
+                if panel < 0:
+                    output_unit(plan, params, HS, Z, B, panel + outputs, lo, n)
+                    if atomic_add(drawn, group, 1) % Q == Q - 1:
                         draw_group(table, like, item, t, lo, n)
                 else:
-                    panel = (unit - outputs) // groups
                     recurrent_unit(plan, layers, params, HS, G, B, panel // P, panel % P, lo, n)
                     if panel == 0 and plan[PLAN_EMBEDDING] > 0 and (reading or t < 0):  # what is drawn is embedded at once
                         for row in range(lo, lo + n):
                             embed_row(plan, params, X0, row, np.int64(characters[((t + 1) * B if reading else 0) + row]))
-                unit = next_unit(words, item, workers, phase, count, target, give_way)
+                unit = next_unit(words, item, workers, phase, each * groups, target, give_way)
             phase += 1
 
     return Items(generate, f"{cell}_generate")

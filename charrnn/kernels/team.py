@@ -33,8 +33,10 @@ LINE = 8  # int64 words a cache line
 CLAIMED, OWED, EAGER = range(3)
 PRESENT, FINISHED = LINE, LINE + 1
 WORDS = 2 * LINE  # of a worker
-PATIENCE = 32      # turns of a few dozen nanoseconds
-YIELD_AFTER = 4096  # turns after which the core is offered to others: the one that is waited for may need it
+# Turns of waiting, a few nanoseconds each, after which
+PATIENCE = 128       # the units of the others are taken,
+PAUSE_AFTER = 2048   # the core is told that it waits (in a virtual machine that may cost a microsecond: not for a short wait),
+YIELD_AFTER = 4096   # and the core is offered to others: the one that is waited for may need it
 
 
 def count_words(workers):
@@ -164,5 +166,6 @@ def next_unit(words, me, workers, phase, units, target, give_way):
         turns += 1
         if turns > YIELD_AFTER and give_way != 0:
             call_plain(give_way)
-        pause()
+        elif turns > PAUSE_AFTER:
+            pause()
     return -1
