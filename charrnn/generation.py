@@ -86,7 +86,8 @@ class Generation:
         self._table = np.zeros(generate.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[generate.GIVE_WAY] = _give_way_address()
-        self._set(STREAMS=B, SCRATCH=padded(layout.vocab_size, 8))
+        self._groups = self._count_groups(workers or num_threads())
+        self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8))
         self._point(LAYERS=layout.layers, PARAMS=model.flat, INPUTS=self._inputs, NUMBERS=self._numbers, HS_AT=self._HS,
                     CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn)
 
@@ -97,31 +98,40 @@ class Generation:
     def _point(self, **arrays):
         self._set(**{slot: 0 if array is None else array.ctypes.data for slot, array in arrays.items()})
 
+    def _places(self):
+        """Yield (group, {"h": (L, n, H)}), with "c" for an LSTM: the streams of each group and views of their states."""
+        config, S = self.model.config, self.model.layout.stride
+        buffers = {"h": self._HS, "c": self._CS} if config.cell == "lstm" else {"h": self._HS}
+        for group in range(self._groups):
+            lo, hi = (i * self.streams // self._groups for i in (group, group + 1))
+            rows = slice(lo * config.num_layers * S, hi * config.num_layers * S)
+            yield slice(lo, hi), {name: buffer[rows].reshape(config.num_layers, hi - lo, S)[:, :, :config.hidden_size]
+                                  for name, buffer in buffers.items()}
+
     def set_carry(self, carry):
         """Set the carry from {"h": (L, B, H)}, with "c" for an LSTM, or where B is 1 the same for every stream; None is zero.
 
         Raises ConfigError.
         """
         config = self.model.config
-        shape = config.num_layers, self.streams, config.hidden_size
-        places = {"h": self._HS, "c": self._CS} if config.cell == "lstm" else {"h": self._HS}
         for buffer in (self._HS, self._CS):
             buffer[:] = 0
         if carry is None:
             return
-        if set(carry) != set(places):
-            raise ConfigError(f"the carry must hold {sorted(places)}, got {sorted(carry)}")
+        names, shape = ("h", "c") if config.cell == "lstm" else ("h",), (config.num_layers, self.streams, config.hidden_size)
+        if set(carry) != set(names):
+            raise ConfigError(f"the carry must hold {sorted(names)}, got {sorted(carry)}")
         for name, value in carry.items():
             if np.shape(value) not in (shape, (shape[0], 1, shape[2])):
                 raise ConfigError(f"the carry {name} must have shape {shape}, got {np.shape(value)}")
-            places[name].reshape(*shape[:2], -1)[:, :, :config.hidden_size] = value
+        for streams, places in self._places():
+            for name, place in places.items():
+                place[:] = carry[name] if carry[name].shape[1] == 1 else carry[name][:, streams]
 
     def get_carry(self):
         """Return the carry as {"h": (L, B, H)}, with "c" for an LSTM; copies."""
-        config = self.model.config
-        places = {"h": self._HS, "c": self._CS} if config.cell == "lstm" else {"h": self._HS}
-        shape = config.num_layers, self.streams, -1
-        return {name: place.reshape(shape)[:, :, :config.hidden_size].copy() for name, place in places.items()}
+        groups = [places for _, places in self._places()]
+        return {name: np.concatenate([places[name] for places in groups], axis=1) for name in groups[0]}
 
     def read(self, ids):
         """Read ids (N, B) and carry the state on. Raises ConfigError."""
@@ -173,7 +183,7 @@ class Generation:
         workers = self._pace.count_workers(most) if paced else most
         words, weights, order = self._scratch(workers)
         words[:] = 0
-        self._set(STEPS=len(ids), WORKERS=workers, GROUPS=self._count_groups(workers))
+        self._set(STEPS=len(ids), WORKERS=workers)
         self._point(CHOSEN_AT=ids, WEIGHTS_AT=weights, ORDER_AT=order, WORDS_AT=words)
         start = time.perf_counter()
         run_items(address, self._table, workers, workers, self._counter)
@@ -190,7 +200,7 @@ class Generation:
 
     def count_workers(self, threads):
         """Return how many of the threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
-        phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._count_groups(threads)
+        phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._groups
         return max(1, min(threads, units, 1 + self._products // phases // WORKER_PRODUCTS))
 
     def _count_groups(self, workers):

@@ -1,7 +1,8 @@
 """Draw new characters from a model, one at a time for every stream, as ids.
 
 Knows ids and logits; knows no text, no file and no terminal. `choose` is the whole choice of a character, a pure
-function in float64, which kernels/generate.py does in compiled code, bit for bit but for the exponential's last; `Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
+function in float64; kernels/generate.py does the same in compiled code, and may differ in the last bit of an exponential.
+`Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
 
 Promises
     Stream j's ids depend on the parameters, the priming ids, the settings, the seed and j alone: not on how many

@@ -15,12 +15,13 @@ every number of streams, as a tile's sums are the same bits for any number of it
 neither on the streams beside it, nor on threads, nor on blocks. One row at a time is what one stream needs: there a core waits
 for its caches to bring the weights, not for the sums.
 
-The arrays beside the parameters, S the padded stride of H:
+The arrays beside the parameters, S the padded stride of H. The first three hold one group after the other, n streams from lo
+on, so that a core that reads ahead meets no other core's:
 
-    HS, CS (L, B, S)             the carry, in and out; a step overwrites it in place
-    G      (L, P, B, 4 lanes)    sums and gates
+    HS, CS (L, n, S)             from row lo L on: the carry, in and out; a step overwrites it in place
+    G      (L, P, n, 4 lanes)    from row lo L P on: sums and gates
+    Z      (Q, n, out width lanes)   from row lo Q on: logits without their bias
     X0     (B, ES)               embeddings (only with an embedding)
-    Z      (Q, B, out width lanes)   logits without their bias
     INPUTS (B,) int32            the characters to read; at the end the last ones drawn, not yet read
     KEYS   (B,) uint64           a stream's SplitMix64 key
     CHOSEN (T, B) int32          the characters drawn; or, with READING, the ones to read: then nothing is drawn
@@ -56,6 +57,18 @@ GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5
 
 
 @inline
+def state_at(plan, l, lo, n):
+    """Return the row of HS and CS where a group's states of layer l begin."""
+    return lo * plan[PLAN_LAYERS] + l * n
+
+
+@inline
+def sums_at(plan, l, p, lo, n):
+    """Return the row of G where a group's sums of a panel of layer l begin."""
+    return (lo * plan[PLAN_LAYERS] + l * n) * plan[PLAN_PANELS] + p * n
+
+
+@inline
 def embed_row(plan, params, X0, row, character):
     """Copy a character's embedding; a tied one is a column of the output weights."""
     VL, stride = lanes(X0), plan[PLAN_EMBEDDING_STRIDE]
@@ -70,27 +83,27 @@ def embed_row(plan, params, X0, row, character):
 
 
 @inline
-def recurrent_unit(plan, layers, params, HS, G, B, l, p, lo, n):
-    """G = h Wh for a panel of layer l and the n streams from lo on."""
+def recurrent_unit(plan, layers, params, HS, G, l, p, lo, n):
+    """G = h Wh for a panel of layer l and the group of n streams from lo on."""
     VL, P, H, stride = lanes(G), plan[PLAN_PANELS], plan[PLAN_HIDDEN], plan[PLAN_STRIDE]
     width, work, column = plan[PLAN_H_WIDTH], 4 * VL, plan[PLAN_H_COLUMN]
-    g = ((l * P + p) * B + lo) * work
+    g = sums_at(plan, l, p, lo, n) * work
     for u in range(0, n * work if column > 0 else 0, work):  # gru: n has no recurrent part
         store(G, g + u, zeros(G))
-    product(plan, width, n, HS, (l * B + lo) * stride, stride, 0, params,
+    product(plan, width, n, HS, state_at(plan, l, lo, n) * stride, stride, 0, params,
                   layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, G, g + column, work, H, 1, 0)
 
 
 @inline
-def input_unit(plan, layers, params, characters, first, HS, X0, G, B, l, p, lo, n):
+def input_unit(plan, layers, params, characters, first, HS, X0, G, l, p, lo, n):
     """G += x Wx for a panel of layer l and the n streams from lo on: row lookups for characters, products otherwise."""
-    VL, P, stride = lanes(G), plan[PLAN_PANELS], plan[PLAN_STRIDE]
+    VL, stride = lanes(G), plan[PLAN_STRIDE]
     width, work = plan[PLAN_X_WIDTH], 4 * VL
-    g = ((l * P + p) * B + lo) * work
+    g = sums_at(plan, l, p, lo, n) * work
     K = layers[l * LAYER_SIZE + LAYER_INPUT]
     weights = layers[l * LAYER_SIZE + LAYER_X] + p * K * width * VL
     if l > 0:
-        product(plan, width, n, HS, ((l - 1) * B + lo) * stride, stride, 0, params, weights, G, g, work, K, 1, 1)
+        product(plan, width, n, HS, state_at(plan, l - 1, lo, n) * stride, stride, 0, params, weights, G, g, work, K, 1, 1)
     elif plan[PLAN_EMBEDDING] > 0:
         e_stride = plan[PLAN_EMBEDDING_STRIDE]
         product(plan, width, n, X0, lo * e_stride, e_stride, 0, params, weights, G, g, work, K, 1, 1)
@@ -102,12 +115,12 @@ def input_unit(plan, layers, params, characters, first, HS, X0, G, B, l, p, lo, 
 
 
 @inline
-def output_unit(plan, params, HS, Z, B, q, lo, n):
+def output_unit(plan, params, HS, Z, q, lo, n):
     """Z = h Wo for a panel of the output layer and the n streams from lo on."""
     VL, H, stride, width = lanes(Z), plan[PLAN_HIDDEN], plan[PLAN_STRIDE], plan[PLAN_OUT_WIDTH]
     wide = width * VL
-    product(plan, width, n, HS, ((plan[PLAN_LAYERS] - 1) * B + lo) * stride, stride, 0, params,
-                  plan[PLAN_OUT_AT] + q * H * wide, Z, (q * B + lo) * wide, wide, H, 1, 0)
+    product(plan, width, n, HS, state_at(plan, plan[PLAN_LAYERS] - 1, lo, n) * stride, stride, 0, params,
+                  plan[PLAN_OUT_AT] + q * H * wide, Z, (lo * plan[PLAN_OUT_PANELS] + q * n) * wide, wide, H, 1, 0)
 
 
 # The choice of a character. sampler.choose is the same rule in NumPy; what may differ is the last bit of an exponential.
@@ -224,7 +237,7 @@ def draw_group(table, like, me, t, lo, n):
     for row in range(lo, lo + n):
         check = 0.0
         for q in range(plan[PLAN_OUT_PANELS]):
-            at, first = (q * B + row) * wide, q * wide
+            at, first = (lo * plan[PLAN_OUT_PANELS] + q * n + row - lo) * wide, q * wide
             for j in range(first, min(first + wide, V)):
                 z[j] = np.float64(get(Z, at + j - first) + get(params, bias + j))
                 check += z[j] * 0.0
@@ -269,9 +282,9 @@ def _make_generate(cell, gates_forward):
                 while unit >= 0:
                     p, lo = unit % P, unit // P * B // groups
                     n = (unit // P + 1) * B // groups - lo
-                    input_unit(plan, layers, params, characters, t * B if reading else 0, HS, X0, G, B, l, p, lo, n)
-                    at = (l * B + lo) * stride + p * units
-                    gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, ((l * P + p) * B + lo) * work,
+                    input_unit(plan, layers, params, characters, t * B if reading else 0, HS, X0, G, l, p, lo, n)
+                    at = state_at(plan, l, lo, n) * stride + p * units
+                    gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, sums_at(plan, l, p, lo, n) * work,
                                   HS, CS, at, at, n, stride)
                     unit = next_unit(words, item, workers, phase, P * groups, target, give_way)
                 phase += 1
@@ -285,11 +298,11 @@ def _make_generate(cell, gates_forward):
                 lo = group * B // groups
                 n = (group + 1) * B // groups - lo
                 if panel < 0:
-                    output_unit(plan, params, HS, Z, B, panel + outputs, lo, n)
+                    output_unit(plan, params, HS, Z, panel + outputs, lo, n)
                     if atomic_add(drawn, group, 1) % Q == Q - 1:
                         draw_group(table, like, item, t, lo, n)
                 else:
-                    recurrent_unit(plan, layers, params, HS, G, B, panel // P, panel % P, lo, n)
+                    recurrent_unit(plan, layers, params, HS, G, panel // P, panel % P, lo, n)
                     if panel == 0 and plan[PLAN_EMBEDDING] > 0 and (reading or t < 0):  # what is drawn is embedded at once
                         for row in range(lo, lo + n):
                             embed_row(plan, params, X0, row, np.int64(characters[((t + 1) * B if reading else 0) + row]))
