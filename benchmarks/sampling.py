@@ -169,10 +169,12 @@ def main():
                 records.append(record)
                 print(f"{cell:4} {hidden_size}x{num_layers}, {streams} stream{'s' * (streams != 1)}")
                 for side, rates in record["characters_per_s"].items():
-                    line = f"  {side:20} {record['median_characters_per_s'][side]:9,.0f} [{min(rates):,.0f} .. {max(rates):,.0f}]"
+                    median = record["median_characters_per_s"][side]
+                    line = f"  {side:20} {median:9,.0f} [{min(rates):,.0f} .. {max(rates):,.0f}]"
                     if side in record["ratio"]:
                         variant = record["variants"][side]
-                        line += f"  {variant['input']}, threads {variant['threads']}: charrnn is {record['ratio'][side]:.1f} times as fast"
+                        line += (f"  {variant['input']}, threads {variant['threads']}: "
+                                 f"charrnn is {record['ratio'][side]:.1f} times as fast")
                     print(line, flush=True)
     for side in sides:
         side.close()

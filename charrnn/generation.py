@@ -17,8 +17,8 @@ from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
 from charrnn.model import aligned_zeros
 
-GROUP_ROWS = 4, 32  # streams that a unit of work takes: fewer are no faster than one (tile.py), more need not be
-WORKER_PRODUCTS = 16384  # multiplications of a phase that are worth one worker more: a few hundred ns against its meeting the others
+GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
+WORKER_PRODUCTS = 16384  # multiplications of a phase, a microsecond, that are worth one worker more to be met
 SHORT_PRODUCTS = 1 << 25  # a step of fewer multiplications, some 2 ms, is shared only where that is found to be faster
 REST = 8, 512  # blocks that one worker does alone after a team was slower: at first, and at most
 

@@ -6,8 +6,8 @@ The items of a call are workers of a team (team.py). A step of L layers is L + 1
     tail       a unit is a panel of the output layer and a group, or a panel of a layer's Wh and a group
 
 The recurrent products h Wh need nothing of the next character, so they are made in the tail of the step before, while one
-worker draws: the one that finishes a group's last output panel. A call begins with a phase of them alone. Units are counted group
-by group: many streams divide among the workers by groups, whose states then stay with one core; one group, by its panels.
+worker draws: the one that finishes a group's last output panel. A call begins with a phase of them alone. Units are counted
+group by group: many streams divide among the workers by groups, whose states then stay with one core; one group, by panels.
 
 The order of sums. An element of G is a sum by fma that starts at zero and runs over k of h_prev Wh, then over k of x Wx, both
 ascending; bias and gates come last. chunk.py does x Wx first: the same numbers but for rounding. Here it is this order for
@@ -48,8 +48,8 @@ from charrnn.kernels.team import atomic_add, join_team, next_unit
 from charrnn.kernels.tile import product
 
 # The table of a call: the plan (layout.py), then sizes and switches, then the addresses of the arrays.
-(STEPS, STREAMS, GROUPS, WORKERS, POSITION, READING, TOP_K, SCRATCH, GIVE_WAY, LAYERS, PARAMS, INPUTS, KEYS, NUMBERS, HS_AT, CS_AT,
- G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT,
+(STEPS, STREAMS, GROUPS, WORKERS, POSITION, READING, TOP_K, SCRATCH, GIVE_WAY, LAYERS, PARAMS, INPUTS, KEYS, NUMBERS,
+ HS_AT, CS_AT, G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT,
  TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 27)
 TEMPERATURE, TOP_P, MIN_P, NOT_FINITE = range(4)  # the places of NUMBERS
 
