@@ -85,7 +85,7 @@ def embed_row(plan, params, X0, row, character):
 @inline
 def recurrent_unit(plan, layers, params, HS, G, l, p, lo, n):
     """G = h Wh for a panel of layer l and the group of n streams from lo on."""
-    VL, P, H, stride = lanes(G), plan[PLAN_PANELS], plan[PLAN_HIDDEN], plan[PLAN_STRIDE]
+    VL, H, stride = lanes(G), plan[PLAN_HIDDEN], plan[PLAN_STRIDE]
     width, work, column = plan[PLAN_H_WIDTH], 4 * VL, plan[PLAN_H_COLUMN]
     g = sums_at(plan, l, p, lo, n) * work
     for u in range(0, n * work if column > 0 else 0, work):  # gru: n has no recurrent part
