@@ -1,7 +1,8 @@
 """Draw new characters from a model, one at a time for every stream, as ids.
 
 Knows ids and logits; knows no text, no file and no terminal. `choose` is the whole choice of a character, a pure
-function in float64; `Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
+function in float64; kernels/generate.py does the same in compiled code, and may differ in the last bit of an exponential.
+`Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
 
 Promises
     Stream j's ids depend on the parameters, the priming ids, the settings, the seed and j alone: not on how many
@@ -25,7 +26,10 @@ import numpy as np
 from charrnn.errors import ConfigError, DivergenceError, VocabularyError
 
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
-PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory; no effect on the ids
+PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory and what Ctrl-C waits for; no effect on the ids
+
+NOT_FINITE = ("the model's output is not a finite number, so no character can be drawn: its parameters are damaged or have "
+              "diverged; use an earlier checkpoint")
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -87,8 +91,9 @@ class Sampler:
         for block in sampler.generate(1000):
             print(vocabulary.decode(block.ids[0]), end="", flush=True)
 
-    make_workspace(model, batch_size, seq_length, training=False) stands in for charrnn.model.Workspace in tests; it
-    needs reset_carry, get_carry, set_carry and logits.
+    Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
+    seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`: a
+    fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry, logits.
     """
 
     def __init__(
@@ -109,7 +114,8 @@ class Sampler:
         self.seed = seed
         self.num_samples = num_samples
         self._make_workspace = make_workspace
-        self._workspace = None
+        self._generation = None  # the compiled way, or
+        self._workspace = None  # the plain one
         self._inputs = None  # ndarray (B,), int32: drawn but not yet fed; None before the very first character
         self._position = 0
 
@@ -129,26 +135,42 @@ class Sampler:
         outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
         if outside.size:
             raise VocabularyError(f"id {ids[outside[0]]} at offset {outside[0]} is outside the {vocab_size} ids of the model")
-        make_workspace = self._make_workspace
-        if make_workspace is None:
-            from charrnn.model import Workspace as make_workspace
+        # The last id is not read here: it is the input of the first draw, like any drawn character after it.
+        before = ids[:-1, None]
+        if self._make_workspace is None:
+            self._generation = self._prime_compiled(before, carry)
+        else:
+            self._workspace = self._prime_plainly(before, carry)
+        self._inputs = np.full(self.num_samples, ids[-1], dtype=np.int32) if ids.size else None
+        self._position = 0
 
-        # The last id is not fed here: it is the input of the first draw, like any drawn character after it.
-        if ids.size > 1:
-            before = ids[:-1]
-            single = make_workspace(self.model, 1, min(PRIME_CHUNK, before.size), training=False)
+    def _prime_compiled(self, before: np.ndarray, carry: dict | None):
+        from charrnn.generation import Generation
+
+        if len(before):
+            single = Generation(self.model, 1)
+            single.set_carry(carry)
+            for start in range(0, len(before), PRIME_CHUNK):
+                single.read(before[start : start + PRIME_CHUNK])
+            carry = single.get_carry()
+        generation = Generation(self.model, self.num_samples)
+        generation.set_carry(carry)
+        return generation
+
+    def _prime_plainly(self, before: np.ndarray, carry: dict | None):
+        if len(before):
+            single = self._make_workspace(self.model, 1, min(PRIME_CHUNK, len(before)), training=False)
             single.reset_carry()
             if carry is not None:
                 single.set_carry(carry)
-            for start in range(0, before.size, PRIME_CHUNK):
-                single.logits(np.ascontiguousarray(before[start : start + PRIME_CHUNK, None]))
+            for start in range(0, len(before), PRIME_CHUNK):
+                single.logits(np.ascontiguousarray(before[start : start + PRIME_CHUNK]))
             carry = single.get_carry()
-        self._workspace = make_workspace(self.model, self.num_samples, 1, training=False)
-        self._workspace.reset_carry()
+        workspace = self._make_workspace(self.model, self.num_samples, 1, training=False)
+        workspace.reset_carry()
         if carry is not None:
-            self._workspace.set_carry({name: np.repeat(value, self.num_samples, axis=1) for name, value in carry.items()})
-        self._inputs = np.full(self.num_samples, ids[-1], dtype=np.int32) if ids.size else None
-        self._position = 0
+            workspace.set_carry({name: np.repeat(value, self.num_samples, axis=1) for name, value in carry.items()})
+        return workspace
 
     def generate(
         self, length: int, stop: Sequence[Sequence[int]] = (), *, block_size: int = BLOCK_SIZE, with_losses: bool = False
@@ -169,7 +191,7 @@ class Sampler:
             raise ConfigError(f"the block size must be at least 1, got {block_size}")
         if any(len(sequence) == 0 for sequence in stop):
             raise ConfigError("a stop string must hold at least one character, got an empty one")
-        if self._workspace is None:
+        if self._generation is None and self._workspace is None:
             self.prime(())
         return self._blocks(length, StopMatcher(stop) if stop else None, block_size, with_losses)
 
@@ -209,25 +231,50 @@ class Sampler:
             yield Block(tuple(pieces), tuple(finished), drawn, loss_nats)
 
     def _generate_block(self, count: int, with_losses: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Draw `count` characters for every stream: feed, choose, feed, choose.
+        """Draw `count` characters for every stream; return ids (count, B), int32, and the losses (count, B), or None."""
+        if self._inputs is not None:
+            return self._draw(count, with_losses)
+        # Nothing was read yet: every character is as likely, and the filters have nothing to filter.
+        logits = np.zeros((self.num_samples, self.model.config.vocab_size))
+        draws = uniforms(self.seed, np.arange(self.num_samples), [self._position])[0]
+        self._inputs = choose(logits, self.settings if self.settings.temperature == 0 else Settings(), draws)
+        self._position += 1
+        ids, losses = self._inputs[None], surprisal(logits, self._inputs)[None] if with_losses else None
+        if count > 1:
+            more_ids, more_losses = self._draw(count - 1, with_losses)
+            ids = np.concatenate([ids, more_ids])
+            losses = np.concatenate([losses, more_losses]) if with_losses else None
+        return ids, losses
 
-        Returns ids (count, B), int32, and the losses (count, B), float64, or None.
+    def _draw(self, count: int, with_losses: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Feed, choose, feed, choose: in compiled code, or through a Workspace where one was given."""
+        if self._workspace is not None:
+            return self._draw_plainly(count, with_losses)
+        settings = self.settings
+        keys = splitmix64(np.uint64(self.seed), np.arange(self.num_samples))
+        ids, losses, _, finite = self._generation.draw(
+            self._inputs, count, keys, self._position, temperature=settings.temperature, top_k=settings.top_k,
+            top_p=settings.top_p, min_p=settings.min_p, with_losses=with_losses,
+        )  # fmt: skip
+        if not finite:
+            raise DivergenceError(NOT_FINITE)
+        self._inputs = ids[-1]
+        self._position += count
+        return ids, losses
 
-        This is the plain form, and the oracle of any compiled one: same logits, same `uniforms`, same `choose`. It
-        reads and advances only _workspace (the carry), _inputs and _position.
+    def _draw_plainly(self, count: int, with_losses: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Draw as _draw does, a step of the Workspace and a NumPy choice at a time.
+
+        This is for whatever steps otherwise than kernels/generate.py, and says what that does: same `uniforms`, same
+        rule of choice. It reads and advances only _workspace (the carry), _inputs and _position.
         """
-        B, V = self.num_samples, self.model.config.vocab_size
+        B = self.num_samples
         ids = np.empty((count, B), dtype=np.int32)
         losses = np.empty((count, B)) if with_losses else None
         draws = uniforms(self.seed, np.arange(B), np.arange(self._position, self._position + count))
         for n in range(count):
-            if self._inputs is None:
-                settings = self.settings if self.settings.temperature == 0 else Settings()
-                logits = np.zeros((B, V))
-            else:
-                settings = self.settings
-                logits = self._workspace.logits(self._inputs[None, :])[0]
-            self._inputs = choose(logits, settings, draws[n])
+            logits = self._workspace.logits(self._inputs[None, :])[0]
+            self._inputs = choose(logits, self.settings, draws[n])
             ids[n] = self._inputs
             if losses is not None:
                 losses[n] = surprisal(logits, self._inputs)
@@ -248,10 +295,7 @@ def choose(logits, settings: Settings, draws) -> np.ndarray:
     """
     z = np.asarray(logits, dtype=np.float64)
     if not np.isfinite(z).all():
-        raise DivergenceError(
-            "the model's output is not a finite number, so no character can be drawn: its parameters are damaged or have "
-            "diverged; use an earlier checkpoint"
-        )
+        raise DivergenceError(NOT_FINITE)
     if settings.temperature == 0:
         return z.argmax(axis=1).astype(np.int32)
     with np.errstate(over="ignore", under="ignore"):  # a tiny temperature sends all but the likeliest to weight 0

@@ -12,7 +12,6 @@ from click.core import ParameterSource
 
 START = "\n"  # what an unprimed text follows: a line's end, where the vocabulary has one
 MOST_SAMPLES = 100_000  # of one batch, which is held in memory whole
-STREAMS_A_THREAD = 16  # fewer streams a thread cost more waiting at each character than they save
 LONGEST_UTF8 = 4  # bytes of a character at most: as many priming bytes can matter to how the next ones decode
 
 # C0 as the pictures of their names, DEL likewise; C1 and the characters that reorder a line as escapes.
@@ -53,8 +52,8 @@ def neutralise(text: str) -> str:
 @click.option("--seed", type=int, show_default="a random one, named on stderr", metavar="N",
               help="The same seed gives the same text.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a sample and line.")
-@click.option("--threads", type=int, show_default="one for every 16 samples, at most all cores", metavar="N",
-              help="Threads to compute with; the text does not depend on it.")
+@click.option("--threads", type=int, show_default="all cores", metavar="N",
+              help="Threads to compute with at most; the text does not depend on it.")
 def command(checkpoint, length, temperature, top_k, top_p, min_p, greedy, prime, prime_file, hide_prime, stop,
             num_samples, seed, as_json, threads):
     """Write new text from a trained model.
@@ -168,7 +167,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, seed
     from charrnn.model import Model, ModelConfig
     from charrnn.sampler import Sampler
 
-    _use_threads(threads, num_samples)
+    _use_threads(threads)
     model = Model(ModelConfig(vocab_size=vocabulary.size, **checkpoint.model))
     model.set_parameters(checkpoint.parameters)
     sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples)
@@ -380,13 +379,14 @@ def _styled():
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _use_threads(threads, num_samples):
-    """Set the number of threads for this command; few streams go fastest on one, which waits for no other."""
-    from charrnn.kernels.threads import max_threads, num_threads, set_num_threads
+def _use_threads(threads):
+    """Set the number of threads for this command."""
+    from charrnn.kernels.threads import num_threads, set_num_threads
 
     before = num_threads()
     click.get_current_context().call_on_close(lambda: set_num_threads(before))
-    set_num_threads(threads or max(1, min(max_threads(), num_samples // STREAMS_A_THREAD)))
+    if threads is not None:
+        set_num_threads(threads)
 
 
 def _note(text):

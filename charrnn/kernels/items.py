@@ -1,7 +1,7 @@
 """The one parallel loop: threads take items of work until there are none left.
 
 Which thread does which item is left to chance (a busy core takes fewer); no item reads what another of the same call
-writes, so no result depends on it.
+writes, so no result depends on it. Only the items of generate.py meet, by the rules of team.py.
 """
 from llvmlite import ir
 from numba import prange, types

@@ -130,6 +130,14 @@ def put(typingctx, array, offset, value):
     return types.void(array, types.int64, array.dtype), codegen
 
 
+@intrinsic
+def shifted(typingctx, array, offset):
+    """A pointer to array[offset]."""
+    def codegen(context, builder, sig, args):
+        return builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
+    return types.CPointer(array.dtype)(array, types.int64), codegen
+
+
 def _pointer_at(dtype):
     """Make the intrinsic that reads an address from a table of int64, as a pointer to `dtype` (None: to like's)."""
     if dtype is None:

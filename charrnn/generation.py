@@ -1,0 +1,211 @@
+"""Generation: a model that reads what it has drawn, a block of characters at a time, in compiled code.
+
+Holds the carry of its streams and every buffer that kernels/generate.py needs; knows no seed, no stop and no text. What a
+character is chosen by comes in as numbers; the rule is sampler.choose's.
+"""
+import ctypes
+import time
+from functools import lru_cache
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.kernels import generate, team
+from charrnn.kernels.items import run_items
+from charrnn.kernels.layout import PLAN_SIZE
+from charrnn.kernels.simd import padded
+from charrnn.kernels.threads import num_threads
+from charrnn.model import aligned_zeros
+
+GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
+WORKER_PRODUCTS = 16384  # multiplications of a phase, a microsecond, that are worth one worker more to be met
+SHORT_PRODUCTS = 1 << 25  # a step of fewer multiplications, some 2 ms, is shared only where that is found to be faster
+REST = 8, 512  # blocks that one worker does alone after a team was slower: at first, and at most
+
+
+@lru_cache(maxsize=1)
+def _give_way_address():
+    """Return the address of the C function that offers this core to other threads, or 0 where there is none."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+    except (OSError, TypeError, AttributeError):
+        return 0
+
+
+class Pace:
+    """Decides, block by block, whether a team or one worker does it, by what both took.
+
+    Where another process holds a core, the worker on that core comes late or is stopped in the middle of a unit, for
+    milliseconds; the others then wait for as long as a hundred characters take. So a team's block that took longer a character
+    than one worker's last is followed by blocks done alone, twice as many each time in a row.
+    """
+
+    def __init__(self):
+        self._blocks, self._alone_s, self._resting, self._rest = 0, 0.0, 0, REST[0]
+
+    def count_workers(self, most):
+        """Return how many of `most` workers to take for the next block."""
+        alone = self._blocks == 1 or self._resting > 0  # the second block shows what one worker takes
+        return 1 if alone else most
+
+    def record(self, workers, step_s):
+        """Take in what a step of the block took."""
+        self._blocks += 1
+        if workers == 1:
+            self._alone_s, self._resting = step_s, max(0, self._resting - 1)
+        elif self._blocks > 2 and step_s > self._alone_s:
+            self._resting, self._rest = self._rest, min(2 * self._rest, REST[1])
+        else:
+            self._rest = REST[0]
+
+
+class Generation:
+    """Draws characters from a model for `streams` streams, and keeps their carry.
+
+    model    a Model; its parameters are read at every call
+    workers  how many threads share a step; None: as many as are worth it (count_workers, Pace). No effect on what is drawn.
+    """
+
+    def __init__(self, model, streams, workers=None):
+        if streams < 1:
+            raise ConfigError(f"streams must be at least 1, got {streams}")
+        self.model, self.streams, self.workers = model, streams, workers
+        layout, dtype, B = model.layout, model.config.dtype, streams
+        L, P, S = layout.num_layers, layout.panels, layout.stride
+        looked_up = layout.vocab_size * layout.embedding_stride * (layout.embedding_at >= 0)
+        if not layout.embedding_size:
+            looked_up = layout.weights_x[0].size
+        self._products = B * (layout.size - looked_up)  # multiplications of a step
+        self._pace, self._scratches = Pace(), {}
+        self._HS, self._CS = aligned_zeros(L * B * S, dtype), aligned_zeros(L * B * S, dtype)
+        self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
+        self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
+        self._Z = aligned_zeros(layout.out_panels * B * layout.out_width * layout.lanes, dtype)
+        self._inputs, self._drawn = np.zeros(B, np.int32), np.zeros(B, np.int64)
+        self._numbers, self._counter = np.zeros(4), np.zeros(8, np.int64)
+        self._table = np.zeros(generate.TABLE_SIZE, np.int64)
+        self._table[:PLAN_SIZE] = layout.plan
+        self._table[generate.GIVE_WAY] = _give_way_address()
+        self._groups = self._count_groups(workers or num_threads())
+        self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8))
+        self._point(LAYERS=layout.layers, PARAMS=model.flat, INPUTS=self._inputs, NUMBERS=self._numbers, HS_AT=self._HS,
+                    CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn)
+
+    def _set(self, **values):
+        for slot, value in values.items():
+            self._table[getattr(generate, slot)] = value
+
+    def _point(self, **arrays):
+        self._set(**{slot: 0 if array is None else array.ctypes.data for slot, array in arrays.items()})
+
+    def _places(self):
+        """Yield (group, {"h": (L, n, H)}), with "c" for an LSTM: the streams of each group and views of their states."""
+        config, S = self.model.config, self.model.layout.stride
+        buffers = {"h": self._HS, "c": self._CS} if config.cell == "lstm" else {"h": self._HS}
+        for group in range(self._groups):
+            lo, hi = (i * self.streams // self._groups for i in (group, group + 1))
+            rows = slice(lo * config.num_layers * S, hi * config.num_layers * S)
+            yield slice(lo, hi), {name: buffer[rows].reshape(config.num_layers, hi - lo, S)[:, :, :config.hidden_size]
+                                  for name, buffer in buffers.items()}
+
+    def set_carry(self, carry):
+        """Set the carry from {"h": (L, B, H)}, with "c" for an LSTM, or where B is 1 the same for every stream; None is zero.
+
+        Raises ConfigError.
+        """
+        config = self.model.config
+        for buffer in (self._HS, self._CS):
+            buffer[:] = 0
+        if carry is None:
+            return
+        names, shape = ("h", "c") if config.cell == "lstm" else ("h",), (config.num_layers, self.streams, config.hidden_size)
+        if set(carry) != set(names):
+            raise ConfigError(f"the carry must hold {sorted(names)}, got {sorted(carry)}")
+        for name, value in carry.items():
+            if np.shape(value) not in (shape, (shape[0], 1, shape[2])):
+                raise ConfigError(f"the carry {name} must have shape {shape}, got {np.shape(value)}")
+        for streams, places in self._places():
+            for name, place in places.items():
+                place[:] = carry[name] if carry[name].shape[1] == 1 else carry[name][:, streams]
+
+    def get_carry(self):
+        """Return the carry as {"h": (L, B, H)}, with "c" for an LSTM; copies."""
+        groups = [places for _, places in self._places()]
+        return {name: np.concatenate([places[name] for places in groups], axis=1) for name in groups[0]}
+
+    def read(self, ids):
+        """Read ids (N, B) and carry the state on. Raises ConfigError."""
+        ids = np.ascontiguousarray(ids, np.int32)
+        if ids.ndim != 2 or ids.shape[1] != self.streams or not len(ids):
+            raise ConfigError(f"ids must have shape (N, {self.streams}) with N at least 1, got {ids.shape}")
+        self._check_ids(ids)
+        self._set(READING=1)
+        self._run(ids)
+
+    def draw(self, inputs, count, keys, position, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, with_losses=False,
+             with_logits=False):
+        """Read one character a stream, draw the next, read it, and so on for `count` draws; carry the state on.
+
+        inputs    ndarray (B,), int32: the characters to read first. The last ones drawn are left unread.
+        keys      ndarray (B,), uint64: stream j's draw n is number position + n of the SplitMix64 sequence of keys[j]
+        temperature, top_k, top_p, min_p   as in sampler.Settings
+
+        Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or None;
+        and whether every logit was a finite number. Raises ConfigError.
+        """
+        B, V = self.streams, self.model.config.vocab_size
+        inputs, keys = np.asarray(inputs), np.ascontiguousarray(keys, np.uint64)
+        if inputs.shape != (B,) or keys.shape != (B,) or count < 1:
+            raise ConfigError(f"inputs and keys must have shape ({B},) and count be at least 1, got {inputs.shape}, "
+                              f"{keys.shape} and {count}")
+        self._check_ids(inputs)
+        self._inputs[:] = inputs
+        self._drawn[:] = 0
+        self._numbers[:] = temperature, top_p, min_p, 0
+        ids = np.empty((count, B), np.int32)
+        losses = np.empty((count, B)) if with_losses else None
+        logits = np.empty((count, B, V)) if with_logits else None
+        self._set(READING=0, POSITION=position, TOP_K=V if top_k is None else min(top_k, V))
+        self._point(KEYS=keys, LOSSES_AT=losses, LOGITS_AT=logits)
+        self._run(ids)
+        return ids, losses, logits, self._numbers[generate.NOT_FINITE] == 0
+
+    def _check_ids(self, ids):
+        V = self.model.config.vocab_size
+        if ids.min() < 0 or ids.max() >= V:
+            raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
+
+    def _run(self, ids):
+        config = self.model.config
+        address = generate.GENERATE[config.cell].address(config.dtype)
+        most = self.workers or self.count_workers(num_threads())
+        paced = most > 1 and self.workers is None and self._products < SHORT_PRODUCTS
+        workers = self._pace.count_workers(most) if paced else most
+        words, weights, order = self._scratch(workers)
+        words[:] = 0
+        self._set(STEPS=len(ids), WORKERS=workers)
+        self._point(CHOSEN_AT=ids, WEIGHTS_AT=weights, ORDER_AT=order, WORDS_AT=words)
+        start = time.perf_counter()
+        run_items(address, self._table, workers, workers, self._counter)
+        if paced:
+            self._pace.record(workers, (time.perf_counter() - start) / len(ids))
+
+    def _scratch(self, workers):
+        """Return the words of a team, and the weights and orders of its choices."""
+        if workers not in self._scratches:
+            size = workers * 2 * int(self._table[generate.SCRATCH])
+            self._scratches[workers] = (aligned_zeros(team.count_words(workers), "int64"), aligned_zeros(size, "float64"),
+                                        aligned_zeros(size, "int64"))
+        return self._scratches[workers]
+
+    def count_workers(self, threads):
+        """Return how many of the threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
+        phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._groups
+        return max(1, min(threads, units, 1 + self._products // phases // WORKER_PRODUCTS))
+
+    def _count_groups(self, workers):
+        """Return into how many groups the streams are cut: as many for each worker, where there are enough streams."""
+        least, most = GROUP_ROWS
+        groups = -(-self.streams // most)
+        even = padded(groups, workers)
+        return even if even * least <= self.streams else groups
