@@ -45,10 +45,6 @@ def make_training(threads, cell, size, optimizer="adam", clip_norm=5.0, clip_val
 
 
 def make_sampling(threads, cell, size, streams):
-    # As `charrnn sample` chooses: few streams go fastest on one thread.
-    from charrnn.cli.sample import STREAMS_A_THREAD
-
-    threads = max(1, min(threads, streams // STREAMS_A_THREAD))
     return _Made(bench.Sampling(_shape(cell, size), streams, threads), threads=threads)
 
 

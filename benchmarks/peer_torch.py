@@ -113,12 +113,16 @@ class Training:
 
 
 class Sampling:
-    """The step loop under inference_mode: a character, its logits, softmax at a temperature, multinomial."""
+    """The step loop under inference_mode: a character, its logits, softmax at a temperature, multinomial.
 
-    def __init__(self, threads, cell, size, input, streams, vocab_size=65):
+    onednn   False switches it off, which no user would think of but makes one stream faster: it arranges the weights anew
+             at every step
+    """
+
+    def __init__(self, threads, cell, size, input, streams, vocab_size=65, onednn=True):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        self.threads, self.work, self.info = threads, streams, {}
+        self.threads, self.work, self.info, self._onednn = threads, streams, {}, onednn
         self._network = Network(cell, size, input, vocab_size).eval()
         self._ids, self._state = torch.zeros((1, streams), dtype=torch.int64), None
         self.run(8)
@@ -126,7 +130,7 @@ class Sampling:
     def run(self, count):
         torch.set_num_threads(self.threads)
         begun = time.perf_counter()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.mkldnn.flags(enabled=self._onednn):
             drawn = torch.empty((count, self.work), dtype=torch.int64)
             ids, state = self._ids, self._state
             for n in range(count):

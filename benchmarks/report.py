@@ -197,12 +197,15 @@ def _minchar(rows):
 
 def _sampling(rows):
     def line(row):
-        torch = best(row, "torch")
+        torch, without = best(row, "torch"), best(row, "no oneDNN")
         H, L = row["size"][:2]
         return (f"{row['cell']} {H} x {L}", f"{row['streams']}", f"{rate(row, 'charrnn'):,.0f}",
-                f"{rate(row, torch):,.0f} ({_input(torch)})", f"**{ratio(row, 'charrnn', torch):.2f}**")
-    return ("Temperature 0.8; characters/s of all streams together. PyTorch: a loop of steps under `inference_mode`.\n\n"
-            + table(("cell, H x L", "streams", "charrnn characters/s", "PyTorch", "times"), [line(row) for row in rows.values()]))
+                f"{rate(row, torch):,.0f} ({_input(torch)})", f"**{ratio(row, 'charrnn', torch):.2f}**",
+                f"{rate(row, without):,.0f}" if without else "", f"{ratio(row, 'charrnn', without):.2f}" if without else "")
+    return ("Temperature 0.8; characters/s of all streams together. PyTorch: a loop of steps under `inference_mode`, as it is "
+            "installed, and with oneDNN switched off, since oneDNN arranges the weights anew at every step.\n\n"
+            + table(("cell, H x L", "streams", "charrnn characters/s", "PyTorch", "times", "oneDNN off", "times"),
+                    [line(row) for row in rows.values()]))
 
 
 def _startup(rows):

@@ -135,8 +135,11 @@ def sampling(bench):
             for streams in STREAMS:
                 task = {"kind": "sampling", "cell": cell, "size": size, "streams": streams}
                 threads = sorted({1, bench.threads}, reverse=True) if streams == 1 else None
+                without = {f"no oneDNN, {label}": (worker, {**kind, "onednn": False})
+                           for label, (worker, kind) in bench.torch_sides(task, threads).items()}
                 bench.race("sampling", f"{cell} {name.split(',')[0]}, {streams}", {
-                    "charrnn": (bench.charrnn, task), **bench.torch_sides(task, threads)}, cell=cell, size=size, streams=streams)
+                    "charrnn": (bench.charrnn, task), **bench.torch_sides(task, threads), **without},
+                    cell=cell, size=size, streams=streams)
 
 
 def startup(bench):

@@ -23,6 +23,7 @@ from charrnn.kernels.tile import fill_tiles
 CELL_NAMES = ("lstm", "gru", "rnn")
 DTYPES = ("float32", "float64")
 PRECISIONS = ("float32", "bfloat16")
+SHARED_PRODUCTS = 1 << 22  # multiplications of a pass, some 50 us of one core, from which other threads are woken for it
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
 
 
@@ -330,7 +331,8 @@ class Workspace:
     def _run(self, mode, x, y, dropout=None, step=0):
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
-        workers, dtype = num_threads(), model.config.dtype
+        dtype = model.config.dtype
+        workers = num_threads() if T * B * self.layout.size >= SHARED_PRODUCTS else 1
         training = mode == chunk.GRADIENTS
         shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
         block = self._block(shards, T)

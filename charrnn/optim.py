@@ -22,6 +22,7 @@ DEFAULTS = {
     "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
 }
+SHARED_BLOCKS = 12  # blocks of parameters, some 20 us of one core, from which other threads are woken for them
 SLOTS = {"sgd": ("momentum_buffer",), "adagrad": ("sum",), "rmsprop": ("square_avg",), "adam": ("exp_avg", "exp_avg_sq"),
          "adamw": ("exp_avg", "exp_avg_sq")}
 
@@ -90,4 +91,5 @@ class Optimizer:
         return math.sqrt(self._partial.sum())
 
     def _run(self, items):
-        run_items(items.address(self.model.config.dtype), self._table, self._blocks, num_threads(), self._counter)
+        workers = num_threads() if self._blocks >= SHARED_BLOCKS else 1
+        run_items(items.address(self.model.config.dtype), self._table, self._blocks, workers, self._counter)

@@ -5,8 +5,6 @@ some 1e-15 of a boundary, so on millions of seeded draws the ids must be the sam
 Workspace's; the tolerances are those of test_model.py.
 """
 
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import pytest
 from charrnn import generation
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.generation import REST, Generation, Pace
-from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model import Model, ModelConfig, Workspace
 from charrnn.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
 
@@ -266,30 +263,3 @@ def test_a_team_that_is_faster_goes_on_and_one_bad_block_costs_few():
         alone.append(workers == 1)
         pace.record(workers, 1.0 if workers == 1 else 5.0 if i == 100 else 0.6)
     assert [i for i in range(300) if alone[i]] == [1, *range(101, 101 + REST[0])]
-
-
-# ---- the benchmark ----------------------------------------------------------------------------------------------
-
-
-def load_benchmark():
-    spec = importlib.util.spec_from_file_location("sampling", Path(__file__).parent.parent / "benchmarks" / "sampling.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
-    return benchmark
-
-
-def test_the_benchmark_counts_the_characters_of_all_streams():
-    threads = num_threads()
-    try:
-        rates = load_benchmark().measure_charrnn("lstm", 8, 1, 5, 2, 16, 3, threads=1)
-    finally:
-        set_num_threads(threads)
-    assert len(rates) == 3 and min(rates) > 0
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
-def test_the_benchmark_draws_with_torch_in_a_process_of_its_own():
-    side = load_benchmark().Side()
-    rates = [side.measure("torch", "gru", 8, 1, 5, 2, 16, 3, variant) for variant in ((True, False, 1), (False, True, 2))]
-    side.close()
-    assert all(len(r) == 3 and min(r) > 0 for r in rates)

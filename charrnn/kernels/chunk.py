@@ -115,9 +115,9 @@ def narrow_rows(X, x, Y, y, count):
 
 
 @inline
-def embed(plan, params, ids, X0, row):
-    """Copy the embedding of one row's character; a tied one is a column of the output weights."""
-    VL, stride, character = lanes(X0), plan[PLAN_EMBEDDING_STRIDE], np.int64(ids[row])
+def embed_row(plan, params, X0, row, character):
+    """Copy a character's embedding; a tied one is a column of the output weights."""
+    VL, stride = lanes(X0), plan[PLAN_EMBEDDING_STRIDE]
     if plan[PLAN_TIED]:
         wide, H = plan[PLAN_OUT_WIDTH] * VL, plan[PLAN_HIDDEN]
         column = plan[PLAN_OUT_AT] + (character // wide) * H * wide + character % wide
@@ -378,7 +378,7 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
         if plan[PLAN_EMBEDDING] > 0:
             for t in range(t0, t1):
                 for row in range(t * B + lo, t * B + lo + n):
-                    embed(plan, params, ids, X0, row)
+                    embed_row(plan, params, X0, row, np.int64(ids[row]))
                     if pack == 2:
                         e_stride = plan[PLAN_EMBEDDING_STRIDE]
                         narrow_rows(X0, row * e_stride, XW, (row - t0 * B) * embedding_words(plan, VL, pack), e_stride)

@@ -34,15 +34,16 @@ import math
 import numpy as np
 
 from charrnn.kernels.activations import exp
+from charrnn.kernels.chunk import embed_row
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.gru import gru_forward
-from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_INPUT, LAYER_SIZE, LAYER_X, PLAN_EMBEDDING, PLAN_EMBEDDING_AT,
+from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_INPUT, LAYER_SIZE, LAYER_X, PLAN_EMBEDDING,
                                     PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS,
                                     PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_PANELS,
-                                    PLAN_SIZE, PLAN_STRIDE, PLAN_TIED, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
+                                    PLAN_SIZE, PLAN_STRIDE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
 from charrnn.kernels.lstm import lstm_forward
 from charrnn.kernels.rnn import rnn_forward
-from charrnn.kernels.simd import (get, lanes, load, pointer, pointer_float64, pointer_int32, pointer_int64, put, select,
+from charrnn.kernels.simd import (get, lanes, load, pointer, pointer_float64, pointer_int32, pointer_int64, select,
                                   shifted, store, zeros)
 from charrnn.kernels.team import atomic_add, join_team, next_unit
 from charrnn.kernels.tile import product
@@ -66,20 +67,6 @@ def state_at(plan, l, lo, n):
 def sums_at(plan, l, p, lo, n):
     """Return the row of G where a group's sums of a panel of layer l begin."""
     return (lo * plan[PLAN_LAYERS] + l * n) * plan[PLAN_PANELS] + p * n
-
-
-@inline
-def embed_row(plan, params, X0, row, character):
-    """Copy a character's embedding; a tied one is a column of the output weights."""
-    VL, stride = lanes(X0), plan[PLAN_EMBEDDING_STRIDE]
-    if plan[PLAN_TIED]:
-        wide, H = plan[PLAN_OUT_WIDTH] * VL, plan[PLAN_HIDDEN]
-        source = plan[PLAN_OUT_AT] + character // wide * H * wide + character % wide
-        for u in range(H):
-            put(X0, row * stride + u, get(params, source + u * wide))
-    else:
-        for u in range(0, stride, VL):
-            store(X0, row * stride + u, load(params, plan[PLAN_EMBEDDING_AT] + character * stride + u))
 
 
 @inline
@@ -285,7 +272,7 @@ def _make_generate(cell, gates_forward):
                     input_unit(plan, layers, params, characters, t * B if reading else 0, HS, X0, G, l, p, lo, n)
                     at = state_at(plan, l, lo, n) * stride + p * units
                     gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, sums_at(plan, l, p, lo, n) * work,
-                                  HS, CS, at, at, n, stride)
+                                  HS, at, at, CS, at, at, n, stride)
                     unit = next_unit(words, item, workers, phase, P * groups, target, give_way)
                 phase += 1
             # Before the first step there is nothing to draw, after the last one no further step to prepare.
