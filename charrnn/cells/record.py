@@ -1,0 +1,151 @@
+"""Run a model over a text and keep what its units were: one array, a row a unit, a column a character.
+
+The text is cut into STREAMS contiguous streams that are read side by side, each warmed up on the WARM_UP characters before
+it (a text's first stream has nothing before it). So the values are those of one continuous reading but for what the model
+carries over more than WARM_UP characters across one of the few cuts. This room knows ids and units, not texts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.evaluation import read_streams, stream_bounds
+from charrnn.model import STATES, Clamp, Workspace, check_unit
+
+STREAMS = 32
+WARM_UP = 512
+CHUNK = 32
+FEWEST_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
+SHOWN_GUESSES = 5
+
+
+def default_quantity(cell):
+    """What a unit is looked at by: tanh-c of an LSTM, as in arXiv 1506.02078; h otherwise."""
+    return "tanh-c" if cell == "lstm" else "h"
+
+
+def quantities(cell):
+    """Return every quantity that can be recorded of a cell's units."""
+    return (*STATES[cell], "tanh-c") if cell == "lstm" else STATES[cell]
+
+
+def check_quantity(cell, quantity):
+    """Raise ConfigError unless the cell has this quantity."""
+    if quantity not in quantities(cell):
+        raise ConfigError(f"a unit of this {cell} model has {', '.join(quantities(cell))}, got --quantity {quantity}")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was recorded of a stretch of N characters.
+
+    values      ndarray (L, H, N) float16: of each unit after reading each character. Rounding to float16 moves a value by
+                2**-11 of itself; what it makes equal, within 0.0005 at an end of tanh's range, the layer above hardly
+                tells apart either
+    loss_nats   ndarray (N,) float64: of predicting the character after each, from the state it left; the last one
+                is NaN where the text ends
+    """
+
+    quantity: str
+    values: np.ndarray
+    loss_nats: np.ndarray
+
+    @property
+    def units(self):
+        """The values as (L*H, N)."""
+        return self.values.reshape(-1, self.values.shape[2])
+
+
+def record(model, ids, start, stop, quantity, progress=None):
+    """Return the Recording of ids[start:stop], warmed up on the characters before it.
+
+    progress    called with (characters read, N) now and then
+    """
+    config, N = model.config, stop - start
+    check_quantity(config.cell, quantity)
+    values = np.empty((config.num_layers, config.hidden_size, N), np.float16)
+    loss_nats = np.full(N, np.nan)
+    for workspace, losses, places in _read(model, ids, start, stop, progress=progress):
+        states = workspace.states("c" if quantity == "tanh-c" else quantity)
+        if quantity == "tanh-c":
+            np.tanh(states, out=states)
+        states = np.clip(states, -65504, 65504).astype(np.float16) if quantity == "c" else states.astype(np.float16)
+        for b, (at, count) in enumerate(places):
+            values[:, :, at:at + count] = states[:, :count, b].transpose(0, 2, 1)
+            loss_nats[at:at + count] = losses[:count, b]
+    _forget_last(loss_nats, ids, stop)
+    return Recording(quantity, values, loss_nats)
+
+
+def read_losses(model, ids, start, stop, clamps=(), progress=None):
+    """Return loss_nats as in Recording, ndarray (N,), while the model reads with the `clamps` held."""
+    loss_nats = np.full(stop - start, np.nan)
+    for _, losses, places in _read(model, ids, start, stop, clamps, progress):
+        for b, (at, count) in enumerate(places):
+            loss_nats[at:at + count] = losses[:count, b]
+    _forget_last(loss_nats, ids, stop)
+    return loss_nats
+
+
+def read_guesses(model, ids, start, stop):
+    """Return what the model expects after each character: ids (N, 5) int32 and probabilities (N, 5) float32, falling."""
+    N, count = stop - start, min(SHOWN_GUESSES, model.config.vocab_size)
+    guesses, p = np.zeros((N, SHOWN_GUESSES), np.int32), np.zeros((N, SHOWN_GUESSES), np.float32)
+    for _, logits, places in _read(model, ids, start, stop, run=lambda workspace: lambda x, y: workspace.logits(x)):
+        logits = logits.astype(np.float64)
+        logits = np.exp(logits - logits.max(axis=2, keepdims=True))
+        logits /= logits.sum(axis=2, keepdims=True)
+        best = np.argsort(-logits, axis=2, kind="stable")[:, :, :count]
+        of_best = np.take_along_axis(logits, best, axis=2)
+        for b, (at, rows) in enumerate(places):
+            guesses[at:at + rows, :count], p[at:at + rows, :count] = best[:rows, b], of_best[:rows, b]
+    return guesses, p
+
+
+def read_gates(model, ids, start, stop, gates, add, progress=None):
+    """Call add(gate, values (L, n, H)) for the gates of every piece of the text, in no order."""
+    for workspace, _, places in _read(model, ids, start, stop, progress=progress):
+        for gate in gates:
+            states = workspace.states(gate)
+            for b, (_, count) in enumerate(places):
+                add(gate, states[:, :count, b])
+
+
+def parse_unit(text, config):
+    """Return (layer, unit) of "LAYER:UNIT", both counted from 0. Raises ConfigError."""
+    parts = text.split(":")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ConfigError(f"a unit is written LAYER:UNIT, both from 0, such as 0:17, got {text!r}")
+    layer, unit = map(int, parts)
+    check_unit(config, layer, unit)
+    return layer, unit
+
+
+def clamp_at(config, layer, unit, value, quantity=None):
+    """Return the Clamp that holds a unit's `quantity`, the default one where None or a gate."""
+    holdable = ("h", "c", "tanh-c") if config.cell == "lstm" else ("h",)
+    return Clamp(layer, unit, float(value), quantity if quantity in holdable else default_quantity(config.cell))
+
+
+def _read(model, ids, start, stop, clamps=(), progress=None, run=None):
+    """Yield (workspace, what run gave (T, B, ...), places) a chunk: a stream's place is (first column, columns of its own)."""
+    N = stop - start
+    streams = max(1, min(STREAMS, N // FEWEST_A_STREAM))
+    workspace = Workspace(model, streams, CHUNK, training=False)
+    workspace.set_clamps(clamps)
+    # The state after character t predicts t + 1: predicting start+1 .. stop is reading start .. stop-1.
+    bounds = stream_bounds(0, N, streams)
+    done = 0
+    run = workspace.losses if run is None else run(workspace)
+    for result in read_streams(workspace, run, ids, start + 1, stop + 1, CHUNK, WARM_UP):
+        T = len(result)
+        yield workspace, result, [(a + done, max(0, min(T, b - a - done))) for a, b in zip(bounds[:-1], bounds[1:])]
+        done += T
+        if progress is not None:
+            progress(min(N, done * streams), N)
+
+
+def _forget_last(loss_nats, ids, stop):
+    if stop >= len(ids):
+        loss_nats[-1] = np.nan
