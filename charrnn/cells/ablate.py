@@ -1,0 +1,172 @@
+"""Does the model miss a unit where its signal is, and only there? Hold it while the model reads, and compare the losses.
+
+The characters are dealt to three regions, by the state that each next character is predicted from:
+    on      the signal is on (a graded one: in its upper third)
+    off     it is off (a graded one: in its lower third)
+    switch  within a few characters of where it switches: from the prediction of the character that switches it on
+Beside the unit stand random units of the same layer, each held in the same way. What is said of a unit is the rise of the
+mean loss, in nats a character, with the standard error of that rise over blocks of the text.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.cells.record import clamp_at, read_losses
+from charrnn.cells.signals import GRADED
+from charrnn.errors import ConfigError
+
+RANDOM_UNITS = 8
+AFTER_A_SWITCH = 3  # characters after one that switches the signal, still counted to the switch
+REGIONS = ("on", "off", "switch")
+ERROR_BLOCK = 250  # characters: longer than what makes neighbours alike
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The rise of the loss in one region: nats a character, its standard error, and the characters it is the mean of."""
+
+    nats: float
+    error: float
+    characters: int
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What holding a unit does.
+
+    rises        {region: Rise} of the unit
+    random       {region: (mean, highest)} of the rises of random units of the layer
+    loss_nats    {region: mean loss} of the whole model
+    """
+
+    signal: str
+    layer: int
+    unit: int
+    held: str
+    value: float
+    rises: dict
+    random: dict
+    loss_nats: dict
+
+    @property
+    def verdict(self):
+        """Say in a few words what the figures say."""
+        def missed(region):
+            rise, (_, highest) = self.rises[region], self.random[region]
+            return rise.characters > 0 and rise.nats > max(highest, 2 * rise.error)
+
+        places = [name for name in ("on", "switch") if missed(name)]
+        if not places:
+            return "not missed: others know it too"
+        where = {"on": "where it is on", "switch": "where it switches"}
+        words = " and ".join(where[name] for name in places)
+        if not missed("off"):
+            return f"missed {words}, and only there"
+        most = max(self.rises[name].nats for name in places)
+        return f"missed {words}, less elsewhere" if self.rises["off"].nats < most / 3 else "missed everywhere"
+
+    def to_dict(self):
+        """Return it as plain numbers and words."""
+        def plain(value):
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        return {
+            "signal": self.signal, "layer": self.layer, "unit": self.unit, "held": self.held, "value": self.value,
+            "verdict": self.verdict,
+            "regions": {name: {
+                "characters": self.rises[name].characters, "loss_nats": plain(self.loss_nats[name]),
+                "rise_nats": plain(self.rises[name].nats), "error_nats": plain(self.rises[name].error),
+                "random_mean_nats": plain(self.random[name][0]), "random_highest_nats": plain(self.random[name][1]),
+            } for name in REGIONS},
+        }
+
+
+def ablate(model, ids, start, recording, found, clamp="mean", characters=None, seed=0, progress=None):
+    """Return an Ablation for each (signal, layer, unit) in `found`.
+
+    ids, start   the text that `recording` is of begins at ids[start]
+    clamp        "mean": of the unit over the recording; "zero"; or a number. Random units are held in the same way
+    characters   read so many of them
+    progress     called with a share from 0 to 1 now and then
+    """
+    N = recording.values.shape[2] if characters is None else min(characters, recording.values.shape[2])
+    config, stop = model.config, start + N
+    if not isinstance(clamp, (int, float)) and clamp not in ("mean", "zero"):
+        raise ConfigError(f"--clamp must be mean, zero or a number, got {clamp!r}")
+    quantity = clamp_at(config, 0, 0, 0.0, recording.quantity).quantity
+    holdable = quantity == recording.quantity
+    if clamp == "mean" and not holdable:
+        raise ConfigError(f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero")
+    rng = np.random.default_rng(seed)
+    randoms = {}
+    for layer in sorted({layer for _, layer, _ in found}):
+        others = [unit for unit in range(config.hidden_size) if (layer, unit) not in {(l, u) for _, l, u in found}]
+        randoms[layer] = [(layer, int(unit)) for unit in rng.permutation(others)[:RANDOM_UNITS]]
+    wanted = list(dict.fromkeys([(layer, unit) for _, layer, unit in found] + [pair for pairs in randoms.values() for pair in pairs]))
+
+    def value_of(layer, unit):
+        if clamp == "mean":
+            return float(recording.values[layer, unit].astype(np.float32).mean(dtype=np.float64))
+        return 0.0 if clamp == "zero" else float(clamp)
+
+    losses = {}
+    passes = 1 + len(wanted)
+    for k, pair in enumerate([None, *wanted]):
+        clamps = [] if pair is None else [clamp_at(config, *pair, value_of(*pair), quantity)]
+        losses[pair] = read_losses(model, ids, start, stop, clamps,
+                                   None if progress is None else lambda done, of: progress((k + done / of) / passes))
+    whole = losses[None]
+    results = []
+    for signal, layer, unit in found:
+        masks = regions(signal.values[:N], signal.kind)
+        known = np.isfinite(whole)
+        rises, random, loss = {}, {}, {}
+        for name, mask in zip(REGIONS, masks):
+            mask = mask & known
+            rises[name] = _rise(losses[layer, unit] - whole, mask)
+            of_random = [_rise(losses[pair] - whole, mask).nats for pair in randoms[layer]]
+            random[name] = (float(np.mean(of_random)), float(np.max(of_random))) if of_random else (math.nan, math.nan)
+            loss[name] = float(whole[mask].mean()) if mask.any() else math.nan
+        results.append(Ablation(signal.name, layer, unit, clamp if isinstance(clamp, str) else "value", value_of(layer, unit),
+                                rises, random, loss))
+    return results
+
+
+def regions(values, kind):
+    """Return three disjoint masks (N,): on, off, switch. See the head of this file."""
+    change = np.zeros(len(values), bool)
+    if kind == GRADED:
+        step = np.abs(np.diff(values.astype(np.float64)))
+        changed = step > 0
+        # A counter moves at every character: its switches are its jumps.
+        jump = changed if changed.mean() < 0.3 else step > max(1.5, values.std() / 2)
+        change[1:] = jump
+        low, high = np.quantile(values, [1 / 3, 2 / 3])
+        on, off = (values > low if low == high else values >= high), values <= low
+    else:
+        change[1:] = values[1:] != values[:-1]
+        on, off = values.astype(bool), ~values.astype(bool)
+    near = change.copy()
+    near[:-1] |= change[1:]  # the state before, which predicts the character that switches
+    for back in range(1, AFTER_A_SWITCH):
+        near[back:] |= change[:-back]
+    return on & ~near, off & ~near, near
+
+
+def _rise(difference, mask):
+    n = int(mask.sum())
+    if n == 0:
+        return Rise(math.nan, math.nan, 0)
+    mean = float(difference[mask].mean())
+    # Ratio estimator over blocks: neighbours are alike, blocks are not.
+    blocks = np.arange(len(mask)) // ERROR_BLOCK
+    sums = np.bincount(blocks[mask], difference[mask], minlength=blocks[-1] + 1)
+    counts = np.bincount(blocks[mask], minlength=blocks[-1] + 1)
+    used = counts > 0
+    k = int(used.sum())
+    if k < 2:
+        return Rise(mean, math.nan, n)
+    residual = sums[used] - mean * counts[used]
+    return Rise(mean, float(np.sqrt(np.sum(residual**2) * k / (k - 1)) / n), n)
