@@ -86,10 +86,29 @@ def _evaluate(workspace, ids, start, stop, streams, chunk, interrupted):
     characters = stop - first
     if characters < 1:
         raise CorpusError(f"an evaluation needs a character to predict and one before it, got {max(0, stop - start)} characters")
-    lengths = np.diff(stream_bounds(first, stop, streams))
+    # Stream s predicts the characters bounds[s] .. bounds[s + 1] - 1, each from the character before it.
+    bounds = np.array([first + characters * s // streams for s in range(streams + 1)])
+    lengths = np.diff(bounds)
+    before = bounds[:-1] - 1
+    workspace.reset_carry()
+
+    # Only stream 0 can stand so near the text's beginning that it has less than WARM_UP characters before it. It then
+    # runs along on a character of no meaning, and starts from an empty carry where its own warm-up begins.
+    own = min(WARM_UP, int(before[0]))
+    others = WARM_UP if streams > 1 else own
+    if own < others:
+        for _ in _losses(workspace, ids, before, -others, -own, chunk, interrupted):
+            pass
+        carry = workspace.get_carry()
+        for state in carry.values():
+            state[:, 0] = 0
+        workspace.set_carry(carry)
+    for _ in _losses(workspace, ids, before, -own, 0, chunk, interrupted):
+        pass
+
     total, rows = 0.0, 0
     longest = int(lengths.max())
-    for losses in read_streams(workspace, workspace.losses, ids, first, stop, chunk, WARM_UP, interrupted):
+    for losses in _losses(workspace, ids, before, 0, longest, chunk, interrupted):
         rows += len(losses)
         if rows == longest:  # lengths differ by one at most: some streams end before the last row
             losses[-1, lengths < longest] = 0.0
@@ -99,46 +118,11 @@ def _evaluate(workspace, ids, start, stop, streams, chunk, interrupted):
     return Evaluation(total / characters, characters)
 
 
-def stream_bounds(first, stop, streams):
-    """Return where the streams over first .. stop-1 begin, and the end: ndarray (streams + 1,)."""
-    return np.array([first + (stop - first) * s // streams for s in range(streams + 1)])
-
-
-def read_streams(workspace, run, ids, first, stop, chunk, warm_up, interrupted=None):
-    """Predict ids[first:stop] in as many contiguous streams as the workspace has; yield run(x, y) of each chunk.
-
-    run         workspace.losses, or another function of the characters read and the ones to predict, (T, B) each
-    warm_up     characters that each stream reads before its first one; what they give is not yielded
-
-    Stream s predicts the characters bounds[s] .. bounds[s + 1] - 1 of `stream_bounds`, each from the character before it; so
-    first is at least 1. Lengths differ by one at most: the last row of a shorter stream is not its own. Ends early where
-    `interrupted` says so.
-    """
-    bounds = stream_bounds(first, stop, workspace.batch_size)
-    before = bounds[:-1] - 1
-    workspace.reset_carry()
-
-    # Only stream 0 can stand so near the text's beginning that it has less than the warm-up before it. It then runs
-    # along on a character of no meaning, and starts from an empty carry where its own warm-up begins.
-    own = min(warm_up, int(before[0]))
-    others = warm_up if len(before) > 1 else own
-    if own < others:
-        for _ in _chunks(run, ids, before, -others, -own, chunk, interrupted):
-            pass
-        carry = workspace.get_carry()
-        for state in carry.values():
-            state[:, 0] = 0
-        workspace.set_carry(carry)
-    for _ in _chunks(run, ids, before, -own, 0, chunk, interrupted):
-        pass
-    yield from _chunks(run, ids, before, 0, int(np.diff(bounds).max()), chunk, interrupted)
-
-
-def _chunks(run, ids, before, begin, end, chunk, interrupted):
-    """Run steps begin .. end-1 of every stream, counted from its first scored one; yield run(x, y) a chunk."""
+def _losses(workspace, ids, before, begin, end, chunk, interrupted):
+    """Run steps begin .. end-1 of every stream, counted from its first scored one; yield losses (T, S), float64, a chunk."""
     for t in range(begin, end, chunk):
         if interrupted is not None and interrupted():
             return
         at = np.arange(t, min(t + chunk, end))[:, None] + before[None, :]
         window = ids[np.clip(np.vstack([at, at[-1:] + 1]), 0, len(ids) - 1)].astype(np.int32)
-        yield run(window[:-1], window[1:])
+        yield workspace.losses(window[:-1], window[1:])

@@ -88,7 +88,8 @@ class Sampler:
             print(vocabulary.decode(block.ids[0]), end="", flush=True)
 
     make_workspace(model, batch_size, seq_length, training=False) stands in for charrnn.model.Workspace in tests; it
-    needs reset_carry, get_carry, set_carry and logits.
+    needs reset_carry, get_carry, set_carry and logits, and set_clamps where there are `clamps`: units to be held while the
+    prime is read and the text is made (charrnn.model.Clamp).
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Sampler:
         *,
         seed: int = 0,
         num_samples: int = 1,
+        clamps: Sequence = (),
         make_workspace: Callable | None = None,
     ):
         if num_samples < 1:
@@ -108,6 +110,7 @@ class Sampler:
         self.settings = settings
         self.seed = seed
         self.num_samples = num_samples
+        self.clamps = tuple(clamps)
         self._make_workspace = make_workspace
         self._workspace = None
         self._inputs = None  # ndarray (B,), int32: drawn but not yet fed; None before the very first character
@@ -133,17 +136,23 @@ class Sampler:
         if make_workspace is None:
             from charrnn.model import Workspace as make_workspace
 
+        def make(batch_size, seq_length):
+            workspace = make_workspace(self.model, batch_size, seq_length, training=False)
+            if self.clamps:
+                workspace.set_clamps(self.clamps)
+            return workspace
+
         # The last id is not fed here: it is the input of the first draw, like any drawn character after it.
         if ids.size > 1:
             before = ids[:-1]
-            single = make_workspace(self.model, 1, min(PRIME_CHUNK, before.size), training=False)
+            single = make(1, min(PRIME_CHUNK, before.size))
             single.reset_carry()
             if carry is not None:
                 single.set_carry(carry)
             for start in range(0, before.size, PRIME_CHUNK):
                 single.logits(np.ascontiguousarray(before[start : start + PRIME_CHUNK, None]))
             carry = single.get_carry()
-        self._workspace = make_workspace(self.model, self.num_samples, 1, training=False)
+        self._workspace = make(self.num_samples, 1)
         self._workspace.reset_carry()
         if carry is not None:
             self._workspace.set_carry({name: np.repeat(value, self.num_samples, axis=1) for name, value in carry.items()})

@@ -17,15 +17,12 @@ def gate_saturation(model, ids, start, stop, progress=None):
     cell = model.config.cell
     if cell not in SIGMOID_GATES:
         raise ConfigError(f"--gates needs a cell with gates, an lstm or a gru, and this is an {cell}: leave it out")
-    shape = model.config.num_layers, model.config.hidden_size, 2
-    counts = {gate: np.zeros(shape, np.int64) for gate in SIGMOID_GATES[cell]}
-
-    def add(gate, values):
-        counts[gate][:, :, 0] += np.count_nonzero(values < LEFT, axis=1)
-        counts[gate][:, :, 1] += np.count_nonzero(values > RIGHT, axis=1)
-
-    read_gates(model, ids, start, stop, SIGMOID_GATES[cell], add, progress)
+    counts = read_gates(model, ids, start, stop, SIGMOID_GATES[cell], _count, progress)
     return {gate: count / (stop - start) for gate, count in counts.items()}
+
+
+def _count(values):
+    return np.stack([np.count_nonzero(values < LEFT, axis=1), np.count_nonzero(values > RIGHT, axis=1)], axis=-1)
 
 
 def summarise_gates(saturation):

@@ -159,7 +159,7 @@ def language(text):
     share = {name: sum(map(bool, map(pattern.search, lines))) / len(lines) for name, pattern in _LOOKS.items()}
     if share["latex"] > 0.08 and share["latex"] > share["c"]:
         return "latex"
-    if share["c"] > 0.2 and share["c"] > share["python"]:
+    if share["c"] > 0.2 and share["c"] > share["python"] and share["braces"] > 0.02:
         return "c"
     return "python" if share["python"] > 0.12 else "prose"
 
@@ -167,6 +167,7 @@ def language(text):
 _LOOKS = {
     "latex": re.compile(r"\\(?:begin|end|[a-zA-Z]+)\s*[{\[]|\\(?:item|par|noindent|bigskip|label|ref|cite)\b"),
     "c": re.compile(r"[;{}]\s*(?:/[*/].*|\\)?$|^\s*#\s*(?:include|define|if|ifdef|ifndef|endif|else)\b|^\s*(?:/\*| \*[ /\n]|\*/|//)"),
+    "braces": re.compile(r"[{}]\s*;?\s*$|^\s*#\s*(?:include|define)\b|^\s*/\*"),  # verse ends its lines with semicolons too
     "python": re.compile(r"^\s*(?:def|class|import|from|if|elif|else|for|while|try|except|finally|with|return|raise)\b[^;{]*[:\w)\]'\"]\s*$|^\s*(?:self|cls)\.|"
                          r"^\s*@\w+|^\s*\w[\w.]* = [^;]*[^;{]$"),
 }
@@ -373,7 +374,8 @@ def _scan_latex(text, code):
 
 # ---- prose -----------------------------------------------------------------------------------------------------------
 
-_PARAGRAPH_END = re.compile(r"\n[ \t\r]*\n")
+_PARAGRAPH_END = re.compile(r"\r?\n[ \t\r]*\n")
+_SINGLE_MARKS = re.compile("['\u2018\u2019]")
 _PAIRS = {"\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c\u201d", "``": "''"}
 
 
@@ -418,8 +420,8 @@ def _quotations_of(text, start, stop, values, skip):
 
 def _single_quotations_of(text, start, stop, values, skip):
     """Apostrophes are not quotes: an opening one stands before a word and after none, a closing one after a word's end."""
-    opened = None
-    for match in re.compile("['\u2018\u2019]").finditer(text, start, stop):
+    opened = doubtful = None  # where a quotation opened, and where it may have closed already
+    for match in _SINGLE_MARKS.finditer(text, start, stop):
         t = match.start()
         if skip[t]:
             continue
@@ -427,20 +429,25 @@ def _single_quotations_of(text, start, stop, values, skip):
         if before == "'" or after == "'":  # TeX's closing quotes, or an empty pair
             continue
         if opened is not None and t - opened > LONGEST_QUOTATION:
-            opened = None
+            if doubtful is not None:
+                values[opened:doubtful] = True
+            opened = doubtful = None
         opens = (match[0] != "\u2019" and not before.isalnum() and before not in ".,!?;:" and (after.isalnum() or after in "\"\u201c`")
                  and not _ELISIONS.match(text, t + 1, stop))
         closes = match[0] != "\u2018" and not before.isspace() and not after.isalnum()
-        if opened is None:
-            if opens:
-                opened = t
-        elif closes and before.isalnum() and (_CLIPPED.search(text, max(start, t - 8), t) or before in "sS" and after == " "):
-            continue  # th' or the dogs' supper; a quotation that ends on such a word is closed by a later mark, or lost
-        elif closes:
+        if opened is not None and closes:
+            # th' or the dogs' supper: if nothing closes it later, this did.
+            if before.isalnum() and (_CLIPPED.search(text, max(start, t - 8), t) or before in "sS" and after == " "):
+                doubtful = doubtful or t
+                continue
             values[opened:t] = True
-            opened = None
+            opened = doubtful = None
         elif opens:
-            opened = t
+            if opened is not None and doubtful is not None:
+                values[opened:doubtful] = True
+            opened, doubtful = t, None
+    if opened is not None and doubtful is not None:
+        values[opened:doubtful] = True
 
 
 # ---- lines, words, characters ----------------------------------------------------------------------------------------
