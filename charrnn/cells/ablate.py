@@ -19,6 +19,7 @@ from charrnn.errors import ConfigError
 
 RANDOM_UNITS = 8
 AFTER_A_SWITCH = 3  # characters after one that switches the signal, still counted to the switch
+HELD = ("mean", "off", "zero")
 REGIONS = ("on", "off", "switch")
 ERROR_BLOCK = 250  # characters: longer than what makes neighbours alike
 
@@ -59,7 +60,7 @@ class Ablation:
 
         places = [name for name in ("on", "switch") if missed(name)]
         if not places:
-            return "not missed: others know it too"
+            return "not missed: other units know it too"
         where = {"on": "where it is on", "switch": "where it switches"}
         words = " and ".join(where[name] for name in places)
         if not missed("off"):
@@ -87,51 +88,58 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, s
     """Return an Ablation for each (signal, layer, unit) in `found`.
 
     ids, start   the text that `recording` is of begins at ids[start]
-    clamp        "mean": of the unit over the recording; "zero"; or a number. Random units are held in the same way
+    clamp        what to hold a unit at: "mean", its mean over the recording; "off", its mean where the signal is off (a graded
+                 one: in its lower third), so that only where it is on anything is taken away; "zero"; or a number
     characters   read so many of them
     progress     called with a share from 0 to 1 now and then
+
+    Random units are held in the same way, each at its own mean.
     """
     N = recording.values.shape[2] if characters is None else min(characters, recording.values.shape[2])
     config, stop = model.config, start + N
-    if not isinstance(clamp, (int, float)) and clamp not in ("mean", "zero"):
-        raise ConfigError(f"--clamp must be mean, zero or a number, got {clamp!r}")
+    if not isinstance(clamp, (int, float)) and clamp not in HELD:
+        raise ConfigError(f"--clamp must be {', '.join(HELD)} or a number, got {clamp!r}")
     quantity = clamp_at(config, 0, 0, 0.0, recording.quantity).quantity
-    holdable = quantity == recording.quantity
-    if clamp == "mean" and not holdable:
+    if clamp in ("mean", "off") and quantity != recording.quantity:
         raise ConfigError(f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero")
     rng = np.random.default_rng(seed)
     randoms = {}
     for layer in sorted({layer for _, layer, _ in found}):
         others = [unit for unit in range(config.hidden_size) if (layer, unit) not in {(l, u) for _, l, u in found}]
         randoms[layer] = [(layer, int(unit)) for unit in rng.permutation(others)[:RANDOM_UNITS]]
-    wanted = list(dict.fromkeys([(layer, unit) for _, layer, unit in found] + [pair for pairs in randoms.values() for pair in pairs]))
+    holds = {}  # (signal's name, unit) -> (layer, unit, value): what is held alike is read once
+    for signal, layer, unit in found:
+        where = _off(signal) if clamp == "off" else slice(None)
+        for pair in [(layer, unit), *randoms[layer]]:
+            value = 0.0 if clamp == "zero" else clamp if clamp not in HELD else float(
+                recording.values[pair][where].astype(np.float32).mean(dtype=np.float64))
+            holds[signal.name, pair] = (*pair, value)
 
-    def value_of(layer, unit):
-        if clamp == "mean":
-            return float(recording.values[layer, unit].astype(np.float32).mean(dtype=np.float64))
-        return 0.0 if clamp == "zero" else float(clamp)
-
-    losses = {}
-    passes = 1 + len(wanted)
-    for k, pair in enumerate([None, *wanted]):
-        clamps = [] if pair is None else [clamp_at(config, *pair, value_of(*pair), quantity)]
-        losses[pair] = read_losses(model, ids, start, stop, clamps,
-                                   None if progress is None else lambda done, of: progress((k + done / of) / passes))
+    losses = {None: None, **dict.fromkeys(holds.values())}
+    for k, hold in enumerate(losses):
+        losses[hold] = read_losses(model, ids, start, stop, [] if hold is None else [clamp_at(config, *hold, quantity)],
+                                   None if progress is None else lambda done, of: progress((k + done / of) / len(losses)))
     whole = losses[None]
+    known = np.isfinite(whole)
     results = []
     for signal, layer, unit in found:
-        masks = regions(signal.values[:N], signal.kind)
-        known = np.isfinite(whole)
         rises, random, loss = {}, {}, {}
-        for name, mask in zip(REGIONS, masks):
+        for name, mask in zip(REGIONS, regions(signal.values[:N], signal.kind)):
             mask = mask & known
-            rises[name] = _rise(losses[layer, unit] - whole, mask)
-            of_random = [_rise(losses[pair] - whole, mask).nats for pair in randoms[layer]]
+            rises[name] = _rise(losses[holds[signal.name, (layer, unit)]] - whole, mask)
+            of_random = [_rise(losses[holds[signal.name, pair]] - whole, mask).nats for pair in randoms[layer]]
             random[name] = (float(np.mean(of_random)), float(np.max(of_random))) if of_random else (math.nan, math.nan)
             loss[name] = float(whole[mask].mean()) if mask.any() else math.nan
-        results.append(Ablation(signal.name, layer, unit, clamp if isinstance(clamp, str) else "value", value_of(layer, unit),
-                                rises, random, loss))
+        results.append(Ablation(signal.name, layer, unit, clamp if clamp in HELD else "value",
+                                holds[signal.name, (layer, unit)][2], rises, random, loss))
     return results
+
+
+def _off(signal):
+    """Return where a signal is off, or a graded one low: mask (N,)."""
+    if signal.kind == GRADED:
+        return signal.values <= np.quantile(signal.values, 1 / 3)
+    return ~signal.values.astype(bool)
 
 
 def regions(values, kind):

@@ -42,7 +42,8 @@ QUANTITIES = ("tanh-c", "h", "c", "i", "f", "o", "g", "r", "z", "n")
 @click.option("--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a picture.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a drawing.")
 @click.option("--ablate", is_flag=True, help="Hold each unit found while the model reads: does it miss it where the signal is on?")
-@click.option("--clamp", metavar="mean|zero|VALUE", show_default="mean", help="What --ablate holds a unit at.")
+@click.option("--clamp", metavar="mean|off|zero|VALUE", show_default="mean",
+              help="What --ablate holds a unit at: its mean, its mean where the signal is off, or a value.")
 @click.option("--gates", is_flag=True, help="Say how often each gate is nearly shut (< 0.1) and nearly open (> 0.9).")
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -116,14 +117,14 @@ def _check(options):
 def _parse_clamp(text):
     from charrnn.errors import ConfigError
 
-    if text in (None, "mean", "zero"):
+    if text in (None, "mean", "off", "zero"):
         return text or "mean"
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"--clamp must be mean, zero or a number, got {text!r}")
+        raise ConfigError(f"--clamp must be mean, off, zero or a number, got {text!r}")
     return value
 
 
@@ -361,7 +362,7 @@ class View:
             ablation = ablated.get((finding.signal.name, finding.layer, finding.unit))
             extra = [] if not regions else [""] * 6 if ablation is None else [
                 *(ablation.rises[name].nats for name in regions), *(ablation.random[name][0] for name in regions)]
-            writer.writerow(["" if value is None else value for value in (*(values[name] for name in columns), *extra)])
+            writer.writerow(["" if value is None or value != value else value for value in (*(values[name] for name in columns), *extra)])
 
     def _print(self):
         from rich.console import Console
@@ -455,7 +456,7 @@ class View:
 
     def _print_ablations(self):
         first = self.ablations[0]
-        held = {"mean": "its mean", "zero": "zero"}.get(first.held, f"{first.value:g}")
+        held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(first.held, f"{first.value:g}")
         click.echo(f"\nHeld at {held}: the loss rises by so many thousandths of a nat a character (random units of the layer: mean).")
         table = self._table("<signal", "unit", "on", "random", "off", "random", "switch", "random", "<")
         for a in self.ablations:
