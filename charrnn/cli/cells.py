@@ -17,6 +17,7 @@ MOST_CHARACTERS = 10_000_000
 UNTRAINED_CHARACTERS = 40_000  # read by the untrained network: a baseline needs less
 UNTRAINED_SEED = 1_000_003
 ABLATION_CHARACTERS = 30_000
+BYTES_A_VALUE = 8  # of a search, recording and ranks
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
 PASSAGE = 420
 LONG_PASSAGE = 800
@@ -170,6 +171,7 @@ class View:
         check_quantity(self.config.cell, self.quantity)
         unit = parse_unit(options["unit_text"], self.config) if options["unit_text"] is not None else None
         self.chooses, self.scores = halves(self.stop - self.start)
+        self._check_clamp_and_memory()
         self._find_signals()
         with _progress() as progress:
             self._search(progress)
@@ -185,6 +187,20 @@ class View:
             self._print_csv()
         else:
             self._print()
+
+    def _check_clamp_and_memory(self):
+        from charrnn.cells.record import clamp_at
+        from charrnn.errors import ConfigError
+        from charrnn.model import Workspace
+        from charrnn.trainer import available_memory
+
+        if self.options["ablate"] and not isinstance(self.options["clamp"], str):
+            Workspace(self.model, 1, 1, training=False).set_clamps([clamp_at(self.config, 0, 0, self.options["clamp"], self.quantity)])
+        units, characters = self.config.num_layers * self.config.hidden_size, self.stop - self.start
+        need, free = BYTES_A_VALUE * units * characters, available_memory()
+        if free is not None and need > free:
+            raise ConfigError(f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} are free: "
+                              f"lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most")
 
     # What is found
 
