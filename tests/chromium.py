@@ -131,8 +131,8 @@ class Page:
             time.sleep(0.02)
 
     def place(self, element):
-        """Return the middle of an element, given as a JavaScript expression."""
-        return self.run(f"(() => {{ const box = ({element}).getBoundingClientRect();"
+        """Return the middle of an element, given as a JavaScript expression; scroll it into view first."""
+        return self.run(f"(() => {{ const one = {element}; one.scrollIntoViewIfNeeded(); const box = one.getBoundingClientRect();"
                         "return [box.left + box.width / 2, box.top + box.height / 2]; })()")
 
     def move(self, element):

@@ -9,7 +9,7 @@
   const { text, vocabulary, found, gates } = data;
   const N = text.length, H = data.units, U = data.layers * H, MIDDLE = (data.levels - 1) / 2, COLOURS = data.colours;
   const HEAD = 3; // streams before the units': surprisal, ids of the guesses, their probabilities
-  const BEHIND_BLOCK = 1000; // characters of a block at least: what is drawn, or left alone, as one
+  const BLOCK_SIZE = 1000; // characters of a block at least: what is drawn, or left alone, as one
 
   // ---- streams
 
@@ -54,7 +54,10 @@
   const pause = () => new Promise((done) => setTimeout(done, 0));
   let surprisal, guessIds, guessShares;
 
-  async function readAll() {
+  let everything = null;
+  const readAll = () => everything ||= readOneByOne();
+
+  async function readOneByOne() {
     for (let unit = 0; unit < U; unit += 8) {
       const some = [];
       for (let one = unit; one < Math.min(unit + 8, U); one++) some.push(readUnit(one));
@@ -158,7 +161,7 @@
         rows += Math.ceil(column / 90);
         line += 1;
         column = 1;
-        if (i + 1 - block.start >= BEHIND_BLOCK) close(i + 1);
+        if (i + 1 - block.start >= BLOCK_SIZE) close(i + 1);
       }
     }
     if (block) { rows += Math.ceil(column / 90); close(N); }
@@ -316,7 +319,8 @@
     glyph.className = `${classOfLevel[series[unit][i]]} ${shown.length > 2 ? "long" : ""}`;
     const name = spoken(symbol);
     $("char-name").textContent = name === symbol ? `\u201c${symbol}\u201d` : name;
-    $("char-place").textContent = `line ${lineOf[i].toLocaleString("en")}, column ${columnOf[i].toLocaleString("en")}; ${(i + 1).toLocaleString("en")} of ${N.toLocaleString("en")}`;
+    $("char-place").replaceChildren(`line ${lineOf[i].toLocaleString("en")}, column ${columnOf[i].toLocaleString("en")}`,
+      element("b", { textContent: `; ${(i + 1).toLocaleString("en")} of ${N.toLocaleString("en")}` }));
     const value = valueAt(i);
     $("value").textContent = signed(value, DIGITS_OF_VALUE);
     const bar = $("value-axis").firstElementChild;
@@ -422,7 +426,13 @@
     });
     document.addEventListener("selectionchange", () => {
       const range = chosenRange();
-      if (range) choose(...range);
+      if (!range) return;
+      choose(...range);
+      const before = cursor;
+      cursor = range[1] - 1; // the keyboard goes on from where the pointer left off
+      anchor = range[0];
+      colourAt(before);
+      colourAt(cursor);
     });
   }
 
@@ -537,16 +547,11 @@
       pen.fillStyle = colours[step];
       pen.fillRect(x, 0, 1, height);
     }
-    drawnOverview = pen.getImageData(0, 0, width, height);
     drawWindow();
   }
 
-  let drawnOverview = null;
-
   /** Frame the part of the strip that is on the screen. */
   function drawWindow() {
-    if (!drawnOverview || !blocks.length) return;
-    const canvas = $("overview"), pen = canvas.getContext("2d"), scale = window.devicePixelRatio || 1;
     const place = (y) => {
       for (const block of blocks) {
         const box = block.element.getBoundingClientRect();
@@ -555,12 +560,9 @@
       }
       return N;
     };
-    const left = place($("text").getBoundingClientRect().top < 110 ? 110 : 0) / N * canvas.width;
-    const right = place(innerHeight) / N * canvas.width;
-    pen.putImageData(drawnOverview, 0, 0);
-    pen.strokeStyle = getComputedStyle(root).getPropertyValue("--ink");
-    pen.lineWidth = 1.5 * scale;
-    pen.strokeRect(left + pen.lineWidth / 2, pen.lineWidth / 2, Math.max(4 * scale, right - left) - pen.lineWidth, canvas.height - pen.lineWidth);
+    const start = place($("strip").getBoundingClientRect().bottom), stop = place(innerHeight), frame = $("window").style;
+    frame.left = `${100 * start / N}%`;
+    frame.width = `${100 * (stop - start) / N}%`;
   }
 
   function wireOverview() {
@@ -568,9 +570,8 @@
     const soon = () => { if (!waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; drawWindow(); }); } };
     addEventListener("scroll", soon, { passive: true });
     addEventListener("resize", () => drawOverview());
-    $("overview").addEventListener("click", (event) => {
-      const i = Math.min(N - 1, Math.floor(event.offsetX / $("overview").clientWidth * N));
-      if (i < 0) return;
+    $("strip").addEventListener("click", (event) => {
+      const i = Math.max(0, Math.min(N - 1, Math.floor(event.offsetX / $("strip").clientWidth * N)));
       clearChoice();
       spans[i].scrollIntoView({ block: "center" });
       moveCursor(i, false);
@@ -683,6 +684,18 @@
     }
   }
 
+  /** Let the plots fill the window, for a lecture hall, and go back to their place. */
+  function wireSize() {
+    const wide = $("wide"), button = $("gate-size");
+    wide.addEventListener("close", () => { $("gate-place").append($("gate-sheet")); button.textContent = "larger"; });
+    button.addEventListener("click", () => {
+      if (wide.open) { wide.close(); return; }
+      wide.append($("gate-sheet"));
+      button.textContent = "close";
+      wide.showModal();
+    });
+  }
+
   function drawRings() {
     for (const plot of plots) {
       const point = plot.points[unit];
@@ -730,7 +743,11 @@
       const acts = {
         n: () => pick(target + 1), "]": () => pick(target + 1), p: () => pick(target - 1), "[": () => pick(target - 1),
         "/": () => $("pick").focus(), c: () => $("scale").click(), t: () => $("theme").click(),
-        Escape: () => { getSelection().removeAllRanges(); clearChoice(); },
+        Escape: () => {
+          if ($("wide").open) { $("wide").close(); return; }
+          getSelection().removeAllRanges();
+          clearChoice();
+        },
       };
       if (!(event.key in acts)) return;
       event.preventDefault();
@@ -757,6 +774,7 @@
     wirePicker();
     wireText();
     wireOverview();
+    wireSize();
     wireLooks();
     wireKeys();
     const heads = await Promise.all(lines.slice(0, HEAD).map(inflated));
