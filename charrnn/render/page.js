@@ -72,7 +72,7 @@
   const signed = (value, digits) => (value > 0 ? "+" : value < 0 ? "\u2212" : "\u00a0") + Math.abs(value).toFixed(digits);
   const percent = (share) => share >= 0.0995 ? `${Math.round(100 * share)} %` : share >= 0.001 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %";
   const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
-  const DIGITS_OF_VALUE = MIDDLE >= 20 ? 2 : 1;
+  const DIGITS_OF_VALUE = Math.abs(data.step * 10 - Math.round(data.step * 10)) < 1e-9 ? 1 : 2;
   const HIDDEN = /^[\p{C}\p{Zl}\p{Zp}]$/u;
 
   function codeOf(symbol) {

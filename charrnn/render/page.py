@@ -116,7 +116,7 @@ def page_pieces(data):
             yield values[piece].encode("ascii")
         else:
             for array, dtype in ((data.surprisal_bits, "<f4"), (data.guesses_ids, "<u4"),
-                                 (np.rint(np.clip(data.guesses_p, 0, 1) * 65535), "<u2")):
+                                 (np.rint(np.nan_to_num(np.clip(data.guesses_p, 0, 1)) * 65535), "<u2")):
                 yield encode_stream(np.ascontiguousarray(array, dtype).tobytes()) + b"\n"
             for stream in streams:
                 yield stream + b"\n"

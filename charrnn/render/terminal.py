@@ -181,7 +181,7 @@ def _wrapped(text, width):
 
 
 class _Paint:
-    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` for what is behind it."""
+    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` for what is behind it, if anything."""
 
     def __init__(self, colour, scale, background):
         self.scale, self._background, self._true = scale, background, colour == "truecolor"
@@ -193,4 +193,5 @@ class _Paint:
     def back(self, step):
         if self._true:
             return "\x1b[48;2;{};{};{}m".format(*step_colour(step, self.scale, self._background))
-        return f"\x1b[48;5;{step_palette(step, self.scale, self._background)}m"
+        index = step_palette(step, self.scale, self._background)
+        return None if index is None else f"\x1b[48;5;{index}m"
