@@ -64,9 +64,9 @@ def _console():
 
 
 def test_the_palette_of_256_is_kept_to():
-    line = body(highlight(list("ab"), [1, -0.5], width=80, colour="256", title="t"))[0]
+    line = body(highlight(list("abc"), [1, -0.5, 0.1], width=80, colour="256", title="t"))[0]
     plus, minus = (step_palette(step, "red-blue", DARK) for step in (20, -10))
-    assert line == f"\x1b[38;5;{ink_palette(DARK)}m\x1b[48;5;{plus}ma\x1b[48;5;{minus}mb\x1b[0m"
+    assert line == f"\x1b[38;5;{ink_palette(DARK)}m\x1b[48;5;{plus}ma\x1b[48;5;{minus}mb\x1b[0mc"
 
 
 def test_neighbours_of_one_colour_share_a_sequence():

@@ -10,7 +10,6 @@ from functools import cache
 
 STEPS = 20  # colours from 0 to either end
 CONTRAST = 4.5
-_FIRST_HUE = 5  # the first step that is no grey in the palette of 256
 
 _TRUECOLOUR_TERMS = ("truecolor", "24bit", "direct", "kitty", "alacritty", "wezterm", "ghostty", "foot", "contour")
 _TRUECOLOUR_PROGRAMS = ("iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper", "mintty", "rio", "Tabby")
@@ -43,6 +42,13 @@ BACKGROUNDS = (LIGHT, DARK)
 
 RED_BLUE = Scale("red-blue", "red", "blue", {"light": "#f4564a", "dark": "#cc2f28"}, {"light": "#5b93f5", "dark": "#2a62da"})
 ORANGE_BLUE = Scale("orange-blue", "orange", "blue", {"light": "#f39c1f", "dark": "#a05c00"}, {"light": "#4f8ff0", "dark": "#1f63dc"})
+# In the palette of 256, from weak to strong; weaker still is no colour.
+_RAMPS = {
+    ("red", "dark"): (52, 88, 124, 160), ("red", "light"): (224, 217, 210, 203),
+    ("blue", "dark"): (17, 18, 25, 26), ("blue", "light"): (189, 153, 111, 69),
+    ("orange", "dark"): (58, 94, 130), ("orange", "light"): (223, 215, 214, 208),
+}
+_FIRST_OF_RAMP = 3  # the step
 SCALES = {scale.name: scale for scale in (RED_BLUE, ORANGE_BLUE)}
 
 
@@ -96,24 +102,12 @@ def step_colour(step, scale, background):
     return _from_oklab(tuple(a + (b - a) * share for a, b in zip(paper, end)))
 
 
-@cache
 def step_palette(step, scale, background):
-    """Return the colour of a step in the palette of 256: of those that keep the text's contrast, the nearest.
-
-    Hue counts for more than lightness here, and greys stand for weak values only.
-    """
-    wanted = _to_oklab(step_colour(step, scale, background))
-    ink = parsed(background.ink)
-
-    def distance(index):
-        lightness, a, b = (x - y for x, y in zip(_to_oklab(palette_colour(index)), wanted))
-        return lightness**2 + 6 * (a**2 + b**2)
-
-    def is_fit(index):
-        colour = palette_colour(index)
-        return contrast(colour, ink) >= CONTRAST and (abs(step) < _FIRST_HUE or len(set(colour)) > 1)
-
-    return min(filter(is_fit, range(16, 256)), key=distance)
+    """Return the colour of a step in the palette of 256, or None for one too weak to have any."""
+    if abs(step) < _FIRST_OF_RAMP:
+        return None
+    ramp = _RAMPS[SCALES[scale].plus_name if step > 0 else SCALES[scale].minus_name, background.name]
+    return ramp[(abs(step) - _FIRST_OF_RAMP) * len(ramp) // (STEPS + 1 - _FIRST_OF_RAMP)]
 
 
 def palette_colour(index):
@@ -127,7 +121,7 @@ def palette_colour(index):
 
 def ink_palette(background):
     """Return the text's colour in the palette of 256."""
-    return 16 if background is LIGHT else 255
+    return 16 if background is LIGHT else 231
 
 
 def contrast(one, other):

@@ -52,7 +52,7 @@ def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLU
     width = max(width, 20)
     paint = _Paint(colour, scale, background) if colour != "none" else None
     lines = [*_wrapped(visible(title), width), *_legend(paint, unicode, width), ""]
-    for line in _lines(text, values, width, unicode):
+    for line in wrapped_lines(text, values, width, unicode):
         lines.extend(_painted(line, paint) if paint else _signed(line, unicode))
     return "\n".join(lines)
 
@@ -62,35 +62,11 @@ def visible(text, unicode=True):
     return "".join(map(_visible_character if unicode else _ascii_character, text))
 
 
-def _visible_character(character):
-    if character.isascii():
-        if character.isprintable():
-            return character
-        return "\u2421" if character == "\x7f" else chr(0x2400 + ord(character))
-    return _escaped(character) if _is_hidden(character) else character
+def wrapped_lines(text, values, width, unicode=True):
+    """Yield the lines of a text: lists of [what is shown of a symbol, its cells, its value], at most `width` cells a line.
 
-
-def _ascii_character(character):
-    if character.isascii() and not character.isprintable():
-        return f"\\x{ord(character):02x}"
-    return _visible_character(character)
-
-
-def _is_hidden(character):
-    # Controls, format characters (those that reorder a line among them), surrogates, what is unassigned or private, and
-    # separators; marks are shown, but for the variation selectors, which can change the width of what is before them.
-    category = unicodedata.category(character)
-    return (category[0] == "C" or category in ("Zl", "Zp") or "\ufe00" <= character <= "\ufe0f"
-            or "\U000e0100" <= character <= "\U000e01ef")
-
-
-def _escaped(character):
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _lines(text, values, width, unicode):
-    """Yield lines: lists of [shown text, its cells, value], the cells of a line at most `width`."""
+    text, values, width, unicode : as `highlight` takes them
+    """
     newline, tab = ("↵", "→") if unicode else ("$", ">")
     line, used = [], 0
     for symbol, value in zip(text, values):
@@ -118,6 +94,33 @@ def _lines(text, values, width, unicode):
             line, used = [], 0
     if line:
         yield line
+
+
+def _visible_character(character):
+    if character.isascii():
+        if character.isprintable():
+            return character
+        return "\u2421" if character == "\x7f" else chr(0x2400 + ord(character))
+    return _escaped(character) if _is_hidden(character) else character
+
+
+def _ascii_character(character):
+    if character.isascii() and not character.isprintable():
+        return f"\\x{ord(character):02x}"
+    return _visible_character(character)
+
+
+def _is_hidden(character):
+    # Controls, format characters (those that reorder a line among them), surrogates, what is unassigned or private, and
+    # separators; marks are shown, but for the variation selectors, which can change the width of what is before them.
+    category = unicodedata.category(character)
+    return (category[0] == "C" or category in ("Zl", "Zp") or "\ufe00" <= character <= "\ufe0f"
+            or "\U000e0100" <= character <= "\U000e01ef")
+
+
+def _escaped(character):
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _pieces(shown, cells, width):
@@ -178,7 +181,7 @@ def _wrapped(text, width):
 
 
 class _Paint:
-    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` for what is behind it."""
+    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` for what is behind it, if anything."""
 
     def __init__(self, colour, scale, background):
         self.scale, self._background, self._true = scale, background, colour == "truecolor"
@@ -190,4 +193,5 @@ class _Paint:
     def back(self, step):
         if self._true:
             return "\x1b[48;2;{};{};{}m".format(*step_colour(step, self.scale, self._background))
-        return f"\x1b[48;5;{step_palette(step, self.scale, self._background)}m"
+        index = step_palette(step, self.scale, self._background)
+        return None if index is None else f"\x1b[48;5;{index}m"
