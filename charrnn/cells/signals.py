@@ -72,7 +72,7 @@ BUILT_IN = {
     "quotes": ("inside double quotes", ON_OFF),
     "single-quotes": ("inside single quotes", ON_OFF),
     "line-position": ("position in line", GRADED),
-    "to-line-end": ("characters to the line's end", GRADED),
+    "to-line-end": ("characters to line's end", GRADED),
     "brackets": ("nesting depth of () [] {}", GRADED),
     "parentheses": ("inside parentheses", ON_OFF),
     "comment": ("inside a comment", ON_OFF),
@@ -91,6 +91,8 @@ BUILT_IN = {
     "vowel": ("a vowel", ON_OFF),
     "url": ("inside a URL", ON_OFF),
 }
+
+OF_CHARACTERS = ("capital", "digit", "word-position", "word-start", "before-newline", "before-space", "vowel")
 
 
 def find_signals(text, custom=()):

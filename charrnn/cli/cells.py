@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import json
 import math
 import os
@@ -111,6 +112,9 @@ def _check(options):
     for file in ("html", "png", "svg"):
         if options[file] is not None and not options[file].absolute().parent.is_dir():
             raise ConfigError(f"--{file} {options[file]}: there is no folder {options[file].parent}; make it first")
+    if options["png"] is not None and importlib.util.find_spec("PIL") is None:
+        raise ConfigError("--png needs Pillow, which is not installed: pip install 'charrnn[pictures]', or write an --svg, which needs "
+                          "nothing")
     options["clamp"] = _parse_clamp(options["clamp"])
     options["custom"] = [_parse_signal(text) for text in options["custom"]]
 
@@ -304,7 +308,7 @@ class View:
         if not self.selected:
             raise ConfigError("no unit is named, so there is nothing to draw: name one by --find or --unit")
         passages = []
-        for finding, signal, layer, unit in self.selected:
+        for finding, signal, layer, unit in self._telling():
             symbols, values, factor = self._passage(signal, layer, unit, PASSAGE)
             passages.append(Passage(self._title(finding, signal, layer, unit, factor), symbols, values))
         for option, write in (("png", write_png), ("svg", write_svg)):
@@ -397,7 +401,7 @@ class View:
             self._print_table([s[0] for s in self.selected] if focused else self.findings)
         if not focused:
             self._print_verdict()
-        shown = self.selected if focused or self.options["highlight"] else self._first_shown()
+        shown = self._telling() if focused or self.options["highlight"] else self._first_shown()
         for finding, signal, layer, unit in shown:
             self._print_passage(finding, signal, layer, unit, LONG_PASSAGE if focused else PASSAGE)
         if self.ablations:
@@ -408,30 +412,36 @@ class View:
             self._print_hints()
 
     def _first_shown(self):
-        """The first named units, each once."""
+        """The first named units to look at, each once."""
         first = {}
-        for selected in self.selected:
+        for selected in self._telling():
             first.setdefault(selected[2:], selected)
         return list(first.values())[:FIRST_SHOWN]
+
+    def _telling(self):
+        """What is selected, those first that tell more of a model than which character it has just read."""
+        from charrnn.cells.signals import OF_CHARACTERS
+
+        return sorted(self.selected, key=lambda selected: selected[1] is not None and selected[1].name in OF_CHARACTERS)
 
     def _table(self, *columns):
         from rich import box
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE_HEAD if self.unicode else box.ASCII_DOUBLE_HEAD, pad_edge=False, padding=(0, 1))
+        table = Table(box=box.SIMPLE_HEAD if self.unicode else box.ASCII_DOUBLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for name in columns:
             left = name.startswith("<")
-            table.add_column(name.lstrip("<"), justify="left" if left else "right", no_wrap=not left)
+            table.add_column(name.lstrip("<"), justify="left" if left else "right", no_wrap=True)
         return table
 
     def _print_table(self, findings):
         from rich.text import Text
 
-        table = self._table("<signal", "on", "unit", "score", "null", "untrained", "probe")
+        table = self._table("<signal", "on/mean", "unit", "score", "null", "untrained", "probe")
         mark = "✓ " if self.unicode else "* "
         for f in findings:
             graded = f.signal.kind == "graded"
-            on = f"mean {f.signal.on:.3g}" if graded else f"{f.signal.on:.1%}"
+            on = f"{f.signal.on:.3g}" if graded else f"{f.signal.on:.1%}"
             table.add_row(
                 Text((mark if f.named else "  ") + printable(f.signal.phrase, sys.stdout)), on,
                 f"{'-' if f.sign < 0 else '+'}{f.layer}:{f.unit}", Text(("r " if graded else "") + f"{f.score:.3f}", style="bold" if f.named else ""),
@@ -486,20 +496,13 @@ class View:
 
     def _print_gates(self):
         from charrnn.cells.gates import summarise_gates
+        from charrnn.render.scatter import scatters
 
         table = self._table("<layer", "gate", "shut < 0.1", "open > 0.9", "units mostly shut", "units mostly open")
         for layer, gate, left, right, shut, opened in summarise_gates(self.gates):
             table.add_row(str(layer), gate, f"{left:.1%}", f"{right:.1%}", str(shut), str(opened))
         self.console.print(table)
-        for layer in range(self.config.num_layers):
-            self._print_scatter(layer)
-
-    def _print_scatter(self, layer):
-        try:
-            from charrnn.render.scatter import scatter
-        except ImportError:
-            return
-        click.echo(scatter({gate: shares[layer] for gate, shares in self.gates.items()}, layer))
+        click.echo(scatters(self.gates, width=self.width, unicode=self.unicode))
 
     def _print_hints(self):
         if not self.findings or not sys.stderr.isatty():
