@@ -53,20 +53,20 @@ class Ablation:
 
     @property
     def verdict(self):
-        """Say in a few words what the figures say."""
+        """Say in a few words what the figures say; there: where the signal is on or switches.
+
+        Missed is a rise above that of every random unit, and above twice its own standard error.
+        """
         def missed(region):
             rise, (_, highest) = self.rises[region], self.random[region]
             return rise.characters > 0 and rise.nats > max(highest, 2 * rise.error)
 
-        places = [name for name in ("on", "switch") if missed(name)]
-        if not places:
-            return "not missed: other units know it too"
-        where = {"on": "where it is on", "switch": "where it switches"}
-        words = " and ".join(where[name] for name in places)
+        there = [self.rises[name].nats for name in ("on", "switch") if missed(name)]
+        if not there:
+            return "not missed"
         if not missed("off"):
-            return f"missed {words}, and only there"
-        most = max(self.rises[name].nats for name in places)
-        return f"missed {words}, less elsewhere" if self.rises["off"].nats < most / 3 else "missed everywhere"
+            return "missed there alone"
+        return "missed there most" if self.rises["off"].nats < max(there) / 3 else "missed everywhere"
 
     def to_dict(self):
         """Return it as plain numbers and words."""

@@ -483,16 +483,13 @@ class View:
     def _print_ablations(self):
         first = self.ablations[0]
         held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(first.held, f"{first.value:g}")
-        click.echo(f"\nHeld at {held}: the loss rises by so many thousandths of a nat a character (random units of the layer: mean).")
-        table = self._table("<signal", "unit", "on", "random", "off", "random", "switch", "random", "<")
+        click.echo(f"\nEach unit held at {held}: the loss rises by so many thousandths of a nat a character, where the\n"
+                   "signal is on (a graded one: high), where it is off, and where it switches; beside it random units of the layer.")
+        table = self._table("<signal", "on", "random", "off", "random", "switch", "random", "<the unit is")
         for a in self.ablations:
-            cells = []
-            for name in ("on", "off", "switch"):
-                rise = a.rises[name]
-                cells += [_mille(rise.nats) + (f" ±{1000 * rise.error:.1f}" if self.unicode and math.isfinite(rise.error) else ""),
-                          _mille(a.random[name][0])]
-            table.add_row(printable(a.signal, sys.stdout), f"{a.layer}:{a.unit}", *cells, a.verdict)
-        self.console.print(table, width=max(self.console.width, 100))
+            figures = [_mille(nats) for name in ("on", "off", "switch") for nats in (a.rises[name].nats, a.random[name][0])]
+            table.add_row(printable(a.signal, sys.stdout), *figures, a.verdict)
+        self.console.print(table)
 
     def _print_gates(self):
         from charrnn.cells.gates import summarise_gates
