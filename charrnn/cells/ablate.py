@@ -52,21 +52,21 @@ class Ablation:
     loss_nats: dict
 
     @property
-    def verdict(self):
-        """Say in a few words what the figures say; there: where the signal is on or switches.
+    def missed(self):
+        """Say where the model misses the unit; there: where the signal is on or switches.
 
         Missed is a rise above that of every random unit, and above twice its own standard error.
         """
-        def missed(region):
+        def is_missed(region):
             rise, (_, highest) = self.rises[region], self.random[region]
             return rise.characters > 0 and rise.nats > max(highest, 2 * rise.error)
 
-        there = [self.rises[name].nats for name in ("on", "switch") if missed(name)]
+        there = [self.rises[name].nats for name in ("on", "switch") if is_missed(name)]
         if not there:
-            return "not missed"
-        if not missed("off"):
-            return "missed there alone"
-        return "missed there most" if self.rises["off"].nats < max(there) / 3 else "missed everywhere"
+            return "nowhere"
+        if not is_missed("off"):
+            return "there alone"
+        return "there most" if self.rises["off"].nats < max(there) / 3 else "everywhere"
 
     def to_dict(self):
         """Return it as plain numbers and words."""
@@ -75,7 +75,7 @@ class Ablation:
 
         return {
             "signal": self.signal, "layer": self.layer, "unit": self.unit, "held": self.held, "value": self.value,
-            "verdict": self.verdict,
+            "missed": self.missed,
             "regions": {name: {
                 "characters": self.rises[name].characters, "loss_nats": plain(self.loss_nats[name]),
                 "rise_nats": plain(self.rises[name].nats), "error_nats": plain(self.rises[name].error),

@@ -15,7 +15,7 @@ from charrnn.cli.evaluate import open_text
 from charrnn.cli.info import loss_text, printable
 
 MOST_CHARACTERS = 10_000_000
-UNTRAINED_CHARACTERS = 40_000  # read by the untrained network: a baseline needs less
+UNTRAINED_CHARACTERS = 30_000  # read by the untrained network: a baseline needs less
 UNTRAINED_SEED = 1_000_003
 ABLATION_CHARACTERS = 30_000
 BYTES_A_VALUE = 8  # of a search, recording and ranks
@@ -454,13 +454,13 @@ class View:
             click.echo("Nothing that charrnn knows by name happens often enough in this text: name a signal of your own by --signal "
                        "NAME=REGEX, or a longer TEXT.")
         elif not named:
-            click.echo("No unit stands out: none is clearly better than chance and than a network that has learned nothing.\n"
-                       "That is common in a small or young model; train longer or larger, and try again. Where the probe is high, the\n"
-                       "model does know the signal, by many units together.")
+            click.echo("No unit stands out: none is clearly better than chance and than a network that has\n"
+                       "learned nothing. That is common in a small or young model: train longer, or larger.\n"
+                       "Where the probe is high, the model does know the signal, by many units together.")
         else:
             count = len({(f.layer, f.unit) for f in named})
-            click.echo(f"{len(named)} of {len(self.findings)} signals have a unit that follows them, beyond chance and beyond an untrained "
-                       f"network:\n{count} unit{'s' if count > 1 else ''} that nobody designed.")
+            click.echo(f"{len(named)} of {len(self.findings)} signals have a unit that follows them, beyond chance and beyond an\n"
+                       f"untrained network: {count} unit{'s' if count > 1 else ''} that nobody designed.")
 
     def _print_unit(self):
         _, _, layer, unit = self.selected[0]
@@ -483,12 +483,13 @@ class View:
     def _print_ablations(self):
         first = self.ablations[0]
         held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(first.held, f"{first.value:g}")
-        click.echo(f"\nEach unit held at {held}: the loss rises by so many thousandths of a nat a character, where the\n"
-                   "signal is on (a graded one: high), where it is off, and where it switches; beside it random units of the layer.")
-        table = self._table("<signal", "on", "random", "off", "random", "switch", "random", "<the unit is")
+        click.echo(f"\nEach unit held at {held}: by how many thousandths of a nat\n"
+                   "a character the loss rises where the signal is on (a graded one: high), where it\n"
+                   "is off and where it switches, and what random units of the layer do there.")
+        table = self._table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
         for a in self.ablations:
             figures = [_mille(nats) for name in ("on", "off", "switch") for nats in (a.rises[name].nats, a.random[name][0])]
-            table.add_row(printable(a.signal, sys.stdout), *figures, a.verdict)
+            table.add_row(printable(a.signal, sys.stdout), *figures, a.missed)
         self.console.print(table)
 
     def _print_gates(self):
