@@ -20,7 +20,7 @@ import numpy as np
 from charrnn.cells.signals import GRADED, Signal
 from charrnn.errors import ConfigError, DivergenceError
 
-BLOCK = 2_500  # characters dealt to a half at a time; a quarter of MARGIN_SHARE of it is left out at either end
+BLOCK = 2_500  # characters dealt to a half at a time; of each, half of MARGIN_SHARE is left out at either end
 MARGIN_SHARE = 0.04
 FEWEST_BLOCKS = 16
 FEWEST_CHARACTERS = 4_000  # to search in at all
@@ -29,7 +29,7 @@ SHIFTS = 39  # so that to beat them all by luck is a matter of one in forty
 NULL_PERCENTILE = 95
 NAMED_GAP = 0.5  # share of an untrained network's distance from 1 that a named unit may have
 RIDGE = 1e-3  # of the number of characters: units are standardised
-UNITS_AT_A_TIME = 256
+UNIT_NUMBERS, COLUMN_NUMBERS = 20_000_000, 5_000_000  # of units and of signals made ready at a time
 RUNNERS_UP = 4
 
 
@@ -93,17 +93,14 @@ def search(recording, signals, untrained=None, shifts=SHIFTS, progress=None):
     if not usable:
         return []
     _check_finite(recording)
-    targets = _Targets(usable, [0, *shift_offsets(N, shifts)])
-    chosen = targets.half(chooses)
-    associations = chosen.associations(recording.units, chooses, progress)
+    offsets = [0, *shift_offsets(N, shifts)]
+    associations = _Half(usable, offsets, chooses).associations(recording.units, progress)
     best = np.argmax(np.abs(associations), axis=1)
     signs = np.where(associations[np.arange(len(best)), best] < 0, -1, 1)
     order = np.argsort(-np.abs(associations[::1 + shifts]), axis=1, kind="stable")[:, :1 + RUNNERS_UP]
     extra = [(row * (1 + shifts), unit) for row, units in enumerate(order) for unit in units[1:]]
 
-    scored = targets.half(scores)
-    pairs = [*zip(range(len(best)), best), *extra]
-    values, spearman = scored.pairs(recording.units, scores, pairs)
+    values, spearman = _Half(usable, offsets, scores).pairs(recording.units, [*zip(range(len(best)), best), *extra])
     oriented = values[:len(best)] * signs
     others = {}
     for (column, unit), value in zip(extra, values[len(best):]):
@@ -138,8 +135,8 @@ def score_unit(recording, signals, layer, unit):
     usable = [signal for signal in signals if _is_usable(signal, keep)]
     if not usable:
         return []
-    half = _Targets(usable, [0]).half(keep)
-    values, spearman = half.pairs(recording.units, keep, [(s, layer * recording.values.shape[1] + unit) for s in range(len(usable))])
+    place = layer * recording.values.shape[1] + unit
+    values, spearman = _Half(usable, [0], keep).pairs(recording.units, [(s, place) for s in range(len(usable))])
     rows = []
     for signal, value, rho in zip(usable, values, spearman):
         sign = -1 if value < 0 else 1
@@ -184,53 +181,56 @@ def midranks(values):
     return ranks
 
 
-class _Targets:
-    """Signals and their shifts as columns: column s * len(offsets) + k is signal s shifted by offsets[k]."""
-
-    def __init__(self, signals, offsets):
-        self.signals, self.offsets = signals, offsets
-        self.graded = np.repeat([signal.kind == GRADED for signal in signals], len(offsets))
-
-    def half(self, keep):
-        columns = np.empty((len(self.graded), len(keep)), np.float32)
-        for s, signal in enumerate(self.signals):
-            for k, offset in enumerate(self.offsets):
-                columns[s * len(self.offsets) + k] = np.roll(signal.values, offset)[keep]
-        return _Half(columns, self.graded)
-
-
 class _Half:
-    """Columns (C, n) made ready: their product with a unit's ranks or standardised values is the association.
+    """Signals and their shifts on one half of the text, as columns: number s * len(offsets) + k is signal s shifted by offsets[k].
 
-    An association is AUROC - 0.5 of an on/off column and Pearson's r of a graded one. Ranks are centred, so
-    AUROC - 0.5 = sum of the ranks where it is on * n / (n_on * n_off); both are in units of the number n of characters.
+    A column's product with a unit's ranks or standardised values is their association: AUROC - 0.5 of an on/off column,
+    Pearson's r of a graded one. Ranks are centred and in units of the number n of characters, so
+    AUROC - 0.5 = sum of the ranks where it is on * n / (n_on * n_off). Columns are made when they are needed: all at once
+    would be the largest thing in memory.
     """
 
-    def __init__(self, columns, graded):
-        self.columns, self.graded = columns, graded
-        n = columns.shape[1]
-        mean = columns.mean(axis=1, dtype=np.float64)
-        on = mean * n
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scale = np.where(graded, 1 / (n * columns.std(axis=1, dtype=np.float64)), n / (on * (n - on)))
-        self.scale = np.where(np.isfinite(scale), scale, 0.0)  # a column that never changes is associated with nothing
+    def __init__(self, signals, offsets, keep):
+        self.signals, self.offsets, self.keep = signals, offsets, keep
+        self.graded = np.repeat([signal.kind == GRADED for signal in signals], len(offsets))
+        n = len(keep)
+        self.scale = np.zeros(len(self.graded))  # a column that never changes is associated with nothing
+        for c, graded in enumerate(self.graded):
+            column = self._shifted(c)
+            if graded:
+                deviation = column.std(dtype=np.float64)
+                self.scale[c] = 1 / (n * deviation) if deviation > 0 else 0
+            else:
+                on = int(np.count_nonzero(column))
+                self.scale[c] = n / (on * (n - on)) if 0 < on < n else 0
 
-    def associations(self, units, keep, progress=None):
-        """Return (C, U) for all units (U, N), of which the characters `keep` are looked at."""
-        result = np.zeros((len(self.columns), len(units)), np.float32)
-        on, graded = np.flatnonzero(~self.graded), np.flatnonzero(self.graded)
-        for at in range(0, len(units), UNITS_AT_A_TIME):
-            values = units[at:at + UNITS_AT_A_TIME, keep]
-            stop = at + len(values)
-            if len(on):
-                result[on, at:stop] = (self.columns[on] if len(graded) else self.columns) @ midranks(values).T
-            if len(graded):
-                result[graded, at:stop] = self.columns[graded] @ standardised(values).T
+    def _shifted(self, c):
+        s, k = divmod(int(c), len(self.offsets))
+        return np.roll(self.signals[s].values, self.offsets[k])[self.keep]
+
+    def _columns(self, numbers):
+        columns = np.empty((len(numbers), len(self.keep)), np.float32)
+        for column, c in zip(columns, numbers):
+            column[:] = self._shifted(c)
+        return columns
+
+    def associations(self, units, progress=None):
+        """Return (C, U) for all units (U, N)."""
+        result = np.zeros((len(self.graded), len(units)), np.float32)
+        kinds = [(np.flatnonzero(~self.graded), midranks), (np.flatnonzero(self.graded), standardised)]
+        step, together = (max(1, size // len(self.keep)) for size in (UNIT_NUMBERS, COLUMN_NUMBERS))
+        for at in range(0, len(units), step):
+            values = units[at:at + step, self.keep]
+            for numbers, prepare in kinds:
+                prepared = prepare(values).T if len(numbers) else None
+                for first in range(0, len(numbers), together):
+                    some = numbers[first:first + together]
+                    result[some, at:at + len(values)] = self._columns(some) @ prepared
             if progress is not None:
-                progress(stop / len(units))
+                progress(min(1.0, (at + step) / len(units)))
         return result * self.scale[:, None]
 
-    def pairs(self, units, keep, pairs):
+    def pairs(self, units, pairs):
         """Return the association of each (column, unit), and Spearman's rho where the column is graded."""
         result, spearman = np.zeros(len(pairs)), np.zeros(len(pairs))
         by_unit = {}
@@ -238,19 +238,22 @@ class _Half:
             by_unit.setdefault(int(unit), []).append(k)
         column_ranks = {}
         for unit, places in by_unit.items():
-            values = units[unit:unit + 1, keep]
+            values = units[unit:unit + 1, self.keep]
             ranks, standard = midranks(values)[0].astype(np.float64), standardised(values)[0]
             spread = np.sqrt(np.dot(ranks, ranks))
             for k in places:
-                column = pairs[k][0]
-                if not self.graded[column]:
-                    result[k] = self.scale[column] * np.dot(self.columns[column], ranks)
+                c = pairs[k][0]
+                column = self._shifted(c)
+                if not self.graded[c]:
+                    result[k] = self.scale[c] * np.dot(column, ranks)
                     continue
-                result[k] = self.scale[column] * np.dot(self.columns[column], standard)
-                if column not in column_ranks:
-                    other = exact_midranks(self.columns[column])
-                    column_ranks[column] = other / max(1e-30, np.sqrt(np.dot(other, other)))
-                spearman[k] = np.dot(column_ranks[column], ranks) / max(spread, 1e-30)
+                result[k] = self.scale[c] * np.dot(column, standard)
+                if c % len(self.offsets):
+                    continue  # of the null Spearman is not asked for
+                if c not in column_ranks:
+                    other = exact_midranks(column)
+                    column_ranks[c] = other / max(1e-30, np.sqrt(np.dot(other, other)))
+                spearman[k] = np.dot(column_ranks[c], ranks) / max(spread, 1e-30)
         return result, spearman
 
 
@@ -311,10 +314,9 @@ def _untrained_scores(untrained, signals):
     shorter = [signal for signal in shorter if _is_usable(signal, chooses) and _is_usable(signal, scores)]
     if not shorter:
         return {}
-    targets = _Targets(shorter, [0])
-    associations = targets.half(chooses).associations(untrained.units, chooses)
+    associations = _Half(shorter, [0], chooses).associations(untrained.units)
     best = np.argmax(np.abs(associations), axis=1)
-    values, _ = targets.half(scores).pairs(untrained.units, scores, list(enumerate(best)))
+    values, _ = _Half(shorter, [0], scores).pairs(untrained.units, list(enumerate(best)))
     values = values * np.sign(associations[np.arange(len(best)), best])
     return {signal.name: float(value) if signal.kind == GRADED else 0.5 + float(value) for signal, value in zip(shorter, values)}
 

@@ -476,9 +476,13 @@ class View:
 
         symbols, values, factor = self._passage(signal, layer, unit, length)
         click.echo()
-        click.echo(highlight(symbols, values, width=self.width, colour=colour_mode(sys.stdout, os.environ), unicode=self.unicode,
-                             title=self._title(finding, signal, layer, unit, factor), background=background_of(os.environ)),
-                   color=True)
+        self._say(highlight(symbols, values, width=self.width, colour=colour_mode(sys.stdout, os.environ), unicode=self.unicode,
+                             title=self._title(finding, signal, layer, unit, factor), background=background_of(os.environ)))
+
+    def _say(self, text):
+        """Write lines with their colours, whatever characters the stream lacks."""
+        encoding = sys.stdout.encoding or "utf-8"
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
 
     def _print_ablations(self):
         first = self.ablations[0]
