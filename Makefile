@@ -13,9 +13,10 @@ demo: $(VENV)/.installed
 	$(BIN)/charrnn train corpora/shakespeare.txt --minutes $(MINUTES) -o $$run && \
 	printf '\n--- a sample at temperature 0.8 ---\n' && \
 	$(BIN)/charrnn sample $$run --length 600 --temperature 0.8 --seed 1 && \
-	printf '\n\nWhat to try next:\n  %s\n  %s\n  %s\n  %s\n' \
+	printf '\n\nWhat to try next:\n  %s\n  %s\n  %s\n  %s\n  %s\n' \
 	  "source $(BIN)/activate" \
 	  "charrnn sample $$run --prime 'ROMEO:' --temperature 0.5" \
+	  "charrnn cells $$run --highlight" \
 	  "charrnn info $$run" \
 	  "charrnn train your-own-text.txt"
 

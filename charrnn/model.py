@@ -24,6 +24,10 @@ CELL_NAMES = ("lstm", "gru", "rnn")
 DTYPES = ("float32", "float64")
 PRECISIONS = ("float32", "bfloat16")
 SHARED_PRODUCTS = 1 << 22  # multiplications of a pass, some 50 us of one core, from which other threads are woken for it
+# What can be read of a unit after a chunk, by cell; gates in PyTorch's order, and where each stands in the kernels' panels.
+GATES = {"lstm": {"i": 0, "f": 1, "g": 2, "o": 3}, "gru": {"r": 1, "z": 2, "n": 0}, "rnn": {}}
+STATES = {cell: ("h", "c", *gates) if cell == "lstm" else ("h", *gates) for cell, gates in GATES.items()}
+LARGEST_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
 
 
@@ -81,12 +85,32 @@ def check_precision(precision, dtype="float32"):
     return precision
 
 
+@dataclass(frozen=True)
+class Clamp:
+    """A unit to be held at `value` while a workspace runs, layer and unit counted from 0.
+
+    quantity    "tanh-c" or "c" of an LSTM: the cell is held, and h = o tanh(c) follows its output gate; or "h"
+    """
+
+    layer: int
+    unit: int
+    value: float
+    quantity: str = "h"
+
+
 def aligned_zeros(size, dtype, alignment=64):
     """Return a zeroed 1-D array whose first element sits on a cache line."""
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
     return raw[start:start + size * dtype.itemsize].view(dtype)
+
+
+def check_unit(config, layer, unit):
+    """Raise ConfigError unless the model has this unit."""
+    if not 0 <= layer < config.num_layers or not 0 <= unit < config.hidden_size:
+        raise ConfigError(f"the units of this model are 0:0 to {config.num_layers - 1}:{config.hidden_size - 1} (layer:unit, "
+                          f"from 0), got {layer}:{unit}")
 
 
 def uniform_bound(config):
@@ -249,6 +273,8 @@ class Workspace:
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)
         self._grown = {}
+        self._clamps, self._clamp_values = np.zeros(0, np.int64), np.zeros(0, dtype)
+        self._steps = 0
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[chunk.KEPT] = not training
@@ -326,6 +352,55 @@ class Workspace:
         """Return the gradient of the last loss_and_grads with respect to the carry that went in, like get_carry."""
         return {name: array.copy() for name, array in self._carry_arrays(self._DR, self._DC).items()}
 
+    # Reading and holding units
+
+    def states(self, name):
+        """Return what the units were in the last chunk, (L, T, B, H): one of STATES[cell], copied; gates after activation.
+
+        Raises ConfigError. Not after loss_and_grads: the gates have become their gradients.
+        """
+        config, layout = self.model.config, self.model.layout
+        L, T, B, H, S = config.num_layers, self._steps, self.batch_size, config.hidden_size, layout.stride
+        if name not in STATES[config.cell]:
+            raise ConfigError(f"a unit of this {config.cell} has {', '.join(STATES[config.cell])}, got {name!r}")
+        if name == "c" and self.training:
+            raise ConfigError("a workspace for training does not keep its cell states: make one with training=False")
+        if name in "hc":
+            states = self._HS if name == "h" else self._CS
+            return states[:L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
+        gates = self._G[:L * layout.panels * T * B * 4 * layout.lanes].reshape(L, layout.panels, T, B, 4, layout.lanes)
+        gate = gates[:, :, :, :, GATES[config.cell][name]]
+        return gate.transpose(0, 2, 3, 1, 4).reshape(L, T, B, -1)[..., :H].copy()
+
+    def set_clamps(self, clamps):
+        """Hold units in every chunk from now on; () lets go of all. The carry that comes in is as it is.
+
+        clamps    Clamps, each unit at most once. Raises ConfigError.
+        """
+        config = self.model.config
+        rows, values = [], []
+        for clamp in clamps:
+            check_unit(config, clamp.layer, clamp.unit)
+            value, tanh_value = clamp.value, clamp.value
+            if not math.isfinite(value):
+                raise ConfigError(f"a unit can be held at a finite value, got {value}")
+            if clamp.quantity != "h" and (config.cell != "lstm" or clamp.quantity not in ("c", "tanh-c")):
+                allowed = "h, c or tanh-c" if config.cell == "lstm" else "h"
+                raise ConfigError(f"what can be held in a unit of this {config.cell} is {allowed}, got {clamp.quantity!r}")
+            if clamp.quantity == "tanh-c":
+                if abs(value) > 1:
+                    raise ConfigError(f"tanh(c) lies in -1..1, got {value:g} to hold unit {clamp.layer}:{clamp.unit} at")
+                tanh_value = max(-LARGEST_TANH, min(LARGEST_TANH, value))
+                value = math.atanh(tanh_value)
+            elif clamp.quantity == "c":
+                tanh_value = math.tanh(value)
+            rows.append((clamp.layer, clamp.unit, chunk.CLAMP_H if clamp.quantity == "h" else chunk.CLAMP_C))
+            values.append((value, tanh_value))
+        if len({row[:2] for row in rows}) < len(rows):
+            raise ConfigError("a unit can be held at one value only, got the same unit twice")
+        self._clamps = np.array(rows, np.int64).reshape(-1)
+        self._clamp_values = np.array(values, config.dtype).reshape(-1)
+
     # Running
 
     def _run(self, mode, x, y, dropout=None, step=0):
@@ -346,6 +421,9 @@ class Workspace:
             derive = updates.transpose if self._pack == 1 else updates.narrow
             run_items(derive.address(dtype), self._transposition, self.layout.transposed_panels, workers, self._counter)
         table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
+        table[chunk.NUM_CLAMPS], table[chunk.CLAMPS_AT] = self._clamps.size // 3, self._clamps.ctypes.data
+        table[chunk.CLAMP_VALUES_AT] = self._clamp_values.ctypes.data
+        self._steps = T
         run = (chunk.TRAIN if training else chunk.READ)[model.config.cell, self._pack]
         start = time.perf_counter()
         run_items(run.address(dtype), table, shards, workers, self._counter)
@@ -410,6 +488,8 @@ class Workspace:
         dropout    a Dropout or None; step keys its masks
         Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
         """
+        if self._clamps.size:
+            raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
         if not self.training:
             raise ConfigError("this workspace was made with training=False and holds no gradients")
         T = self._run(chunk.GRADIENTS, x, y, dropout, step)

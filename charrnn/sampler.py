@@ -16,6 +16,7 @@ that starts at number `stream` of the SplitMix64 sequence that starts at `seed` 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +95,7 @@ class Sampler:
     Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
     seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`: a
     fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry, logits.
+    `clamps` (charrnn.model.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Sampler:
         *,
         seed: int = 0,
         num_samples: int = 1,
+        clamps: Sequence = (),
         make_workspace: Callable | None = None,
     ):
         if num_samples < 1:
@@ -113,7 +116,7 @@ class Sampler:
         self.settings = settings
         self.seed = seed
         self.num_samples = num_samples
-        self._make_workspace = make_workspace
+        self._make_workspace = make_workspace or (functools.partial(_clamped_workspace, tuple(clamps)) if clamps else None)
         self._generation = None  # the compiled way, or
         self._workspace = None  # the plain one
         self._inputs = None  # ndarray (B,), int32: drawn but not yet fed; None before the very first character
@@ -280,6 +283,15 @@ class Sampler:
                 losses[n] = surprisal(logits, self._inputs)
         self._position += count
         return ids, losses
+
+
+def _clamped_workspace(clamps, model, batch_size, seq_length, training):
+    """Make a Workspace whose units are held."""
+    from charrnn.model import Workspace
+
+    workspace = Workspace(model, batch_size, seq_length, training)
+    workspace.set_clamps(clamps)
+    return workspace
 
 
 def choose(logits, settings: Settings, draws) -> np.ndarray:

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("train", "Train a model on your own text."),
     "sample": ("sample", "Write new text from a trained model."),
     "eval": ("evaluate", "Measure how well a model predicts a text."),
+    "cells": ("cells", "Find the units that follow something in the text."),
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
     "bench": ("bench", "Measure this machine, and what to expect of it."),

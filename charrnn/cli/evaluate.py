@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.info import loss_text, printable
+
 SPLITS = ("val", "test", "train")
 
 
@@ -37,8 +39,6 @@ def command(ctx, checkpoint, text, split, encoding, as_json, threads):
 
     from charrnn.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.cli.display import announce_compilation
-    from charrnn.cli.info import loss_text, printable
-    from charrnn.corpus import read_corpus
 
     path = find_checkpoint(checkpoint)
     if path != checkpoint:
@@ -48,12 +48,38 @@ def command(ctx, checkpoint, text, split, encoding, as_json, threads):
     from charrnn.evaluation import evaluate_stream
     from charrnn.kernels import set_num_threads
     from charrnn.model import Model, ModelConfig
-    from charrnn.trainer import check_corpus, find_texts, stored_config, stored_encoding
 
     if threads is not None:
         set_num_threads(threads)
     model = Model(ModelConfig(vocab_size=loaded.vocabulary.size, **loaded.model))
     model.set_parameters(loaded.parameters)
+    with open_text(loaded, path, text, encoding) as (corpus, named, splits):
+        start, stop = 0, corpus.characters
+        where = text
+        if splits is not None:
+            split = split or SPLITS[0]
+            start, stop = getattr(splits, split)
+            where = f"{split} split of {', '.join(named)}"
+            if stop - start < 1:
+                raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
+        evaluation = evaluate_stream(model, corpus.ids, start, stop)
+    if as_json:
+        click.echo(json.dumps({**evaluation.to_dict(), "split": split, "text": where, "checkpoint": os.fspath(path)}))
+    else:
+        click.echo(f"{loss_text(evaluation.loss_nats)}, over {evaluation.characters:,} characters")
+        click.echo(f"of the {printable(where, sys.stderr)}" if split else f"of {printable(where, sys.stderr)}", err=True)
+
+
+@contextlib.contextmanager
+def open_text(loaded, path, text, encoding):
+    """Read TEXT, or where it is None the text that the run of a checkpoint was trained on, found again and checked.
+
+    Yields (corpus, the texts' names, the run's Splits or None for a TEXT). Says on stderr what a user should know.
+    """
+    from charrnn.corpus import read_corpus
+    from charrnn.errors import ConfigError
+    from charrnn.trainer import check_corpus, find_texts, stored_config, stored_encoding
+
     if text is None:
         if encoding is not None:
             raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
@@ -68,18 +94,8 @@ def command(ctx, checkpoint, text, split, encoding, as_json, threads):
     ) as corpus:
         for note in corpus.notes:
             click.echo(printable(note, sys.stderr), err=True)
-        start, stop = 0, corpus.characters
-        where = text
+        splits = None
         if text is None:
             check_corpus(loaded.training, corpus)
-            split = split or SPLITS[0]
-            start, stop = getattr(corpus.split(config.val_fraction, config.test_fraction), split)
-            where = f"{split} split of {', '.join(named)}"
-            if stop - start < 1:
-                raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
-        evaluation = evaluate_stream(model, corpus.ids, start, stop)
-    if as_json:
-        click.echo(json.dumps({**evaluation.to_dict(), "split": split, "text": where, "checkpoint": os.fspath(path)}))
-    else:
-        click.echo(f"{loss_text(evaluation.loss_nats)}, over {evaluation.characters:,} characters")
-        click.echo(f"of the {printable(where, sys.stderr)}" if split else f"of {printable(where, sys.stderr)}", err=True)
+            splits = corpus.split(config.val_fraction, config.test_fraction)
+        yield corpus, named, splits

@@ -49,13 +49,15 @@ def neutralise(text: str) -> str:
               help="End a sample where STRING comes, and leave STRING out; may be repeated. A newline is $'\\n' in bash.")
 @click.option("--num-samples", type=int, default=1, show_default=True, metavar="N",
               help="Samples, made as one batch.")
+@click.option("--clamp", multiple=True, metavar="LAYER:UNIT=VALUE",
+              help="Hold a unit, counted from 0, at VALUE (of an LSTM its cell: -1 to 1) and hear what it does; may be repeated.")
 @click.option("--seed", type=int, show_default="a random one, named on stderr", metavar="N",
               help="The same seed gives the same text.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a sample and line.")
 @click.option("--threads", type=int, show_default="all cores", metavar="N",
               help="Threads to compute with at most; the text does not depend on it.")
 def command(checkpoint, length, temperature, top_k, top_p, min_p, greedy, prime, prime_file, hide_prime, stop,
-            num_samples, seed, as_json, threads):
+            num_samples, clamp, seed, as_json, threads):
     """Write new text from a trained model.
 
     \b
@@ -67,7 +69,7 @@ def command(checkpoint, length, temperature, top_k, top_p, min_p, greedy, prime,
     try:
         settings = _settings(temperature, top_k, top_p, min_p, greedy, _given())
         try:
-            samples = _prepare(checkpoint, settings, length, prime, prime_file, stop, num_samples, seed, threads)
+            samples = _prepare(checkpoint, settings, length, prime, prime_file, stop, num_samples, clamp, seed, threads)
         except MemoryError:
             raise _out_of_memory(num_samples) from None
         if as_json:
@@ -117,7 +119,7 @@ def _settings(temperature, top_k, top_p, min_p, greedy, given):
     return Settings(temperature, top_k, top_p, min_p)
 
 
-def _prepare(where, settings, length, prime, prime_file, stop, num_samples, seed, threads):
+def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clamps, seed, threads):
     """Check what can be checked, load the model, prime it; return Samples ready to be written."""
     import secrets
 
@@ -170,9 +172,27 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, seed
     _use_threads(threads)
     model = Model(ModelConfig(vocab_size=vocabulary.size, **checkpoint.model))
     model.set_parameters(checkpoint.parameters)
-    sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples)
+    sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=_parse_clamps(clamps, model.config))
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
     return Samples(sampler, vocabulary, prime_ids, length, stop_ids, seed, str(path))
+
+
+def _parse_clamps(texts, config):
+    """Return the Clamps of LAYER:UNIT=VALUE; ConfigError says what is wrong with one."""
+    from charrnn.cells.record import clamp_at, parse_unit
+    from charrnn.errors import ConfigError
+
+    clamps = []
+    for text in texts:
+        unit, equals, value = text.partition("=")
+        try:
+            value = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ConfigError(f"--clamp is written LAYER:UNIT=VALUE, such as 0:17=1, got {text!r}")
+        clamps.append(clamp_at(config, *parse_unit(unit, config), value))
+    return clamps
 
 
 def _read_prime(path):

@@ -56,9 +56,33 @@ LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
 # The table of a chunk: the plan (layout.py), then the sizes and switches of this call, then the addresses of the arrays.
 # KEY is the uint64 of dropout.step_key, as int64; NUMBERS a float64 array that holds the dropout's scale.
 (STEPS, STREAMS, SHARDS, BLOCK, MODE, KEY, PER_STEP, THRESHOLD, NUMBERS, LAYERS, PARAMS, DERIVED, GRADS, IDS, TARGETS, H0, C0,
- WEIGHTS, HW_AT, XW_AT, GW_AT, ZW_AT, HP_AT, XP_AT, HS_AT, CS_AT, CK_AT, KEPT, XD_AT, X0_AT, DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT, LOSSES_AT,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 39)
+ WEIGHTS, HW_AT, XW_AT, GW_AT, ZW_AT, HP_AT, XP_AT, HS_AT, CS_AT, CK_AT, KEPT, XD_AT, X0_AT,
+ DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT,
+ LOSSES_AT, NUM_CLAMPS, CLAMPS_AT, CLAMP_VALUES_AT, TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 42)
+CLAMP_H, CLAMP_C = range(2)  # what a clamp holds: h alone, or c and with it h = o*tanh(c)
 GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
+
+
+@inline
+def hold_units(table, l, HS, h_next, CS, c_next, G, g, panel, n, stride):
+    """Overwrite the units of layer l that are held, in the states that a time step has just written for n streams.
+
+    table    NUM_CLAMPS rows (layer, unit, CLAMP_H or CLAMP_C), int64, and as many (c, h or tanh(c))
+    G        the layer's gates: panel 0 at g, the next `panel` numbers on; o of an LSTM is read
+    HS, CS   (n, stride) at h_next and c_next, written: the layers above and the next time step read them there
+    """
+    VL, units = lanes(G), table[PLAN_UNITS]
+    clamps, values = pointer_int64(table, CLAMPS_AT), pointer(table, CLAMP_VALUES_AT, HS)
+    for k in range(table[NUM_CLAMPS]):
+        if clamps[3 * k] == l:
+            unit = clamps[3 * k + 1]
+            o = g + unit // units * panel + 3 * VL + unit % units
+            for r in range(n):
+                h = get(values, 2 * k + 1)
+                if clamps[3 * k + 2] == CLAMP_C:
+                    put(CS, c_next + r * stride + unit, get(values, 2 * k))
+                    h = get(G, o + r * 4 * VL) * h
+                put(HS, h_next + r * stride + unit, h)
 
 
 @inline
@@ -404,6 +428,9 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                     c_prev = c_block + (t - t0) * B * stride + p * units
                     gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, g, HS, h_prev + p * units,
                                   h_next + p * units, CS, c_prev, c_prev + B * stride, n, stride)
+                if plan[NUM_CLAMPS] > 0:
+                    hold_units(plan, l, HS, h_next, CS, c_block + (t - t0 + 1) * B * stride, G, (l * P * R + t * B + lo) * work,
+                               R * work, n, stride)
                 if pack == 2:
                     for b in range(n):
                         narrow_rows(HS, h_next + b * stride, HW, words + ((t - t0 + 1) * B + lo + b) * s_words, columns)

@@ -9,7 +9,7 @@ import math
 _MARKS = ("", "●", "◆", "▲")
 _ASCII_MARKS = (".", "o", "+", "x")
 # The bit of each dot in a braille character, by row and column (Unicode 16.0, section 21.1).
-_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
 def plot(series, width=80, height=12, unicode=True):
@@ -88,7 +88,7 @@ def _draw_line(cells, points, column_of, row_of):
             dot_column = column + round((next_column - column) * step / steps)
             dot_row = row + round((next_row - row) * step / steps)
             cell = (dot_row // 4, dot_column // 2)
-            bits[cell] = bits.get(cell, 0) | _DOTS[dot_row % 4][dot_column % 2]
+            bits[cell] = bits.get(cell, 0) | DOTS[dot_row % 4][dot_column % 2]
     for (row, column), dots in bits.items():
         cells[row][column] = (chr(0x2800 + dots), 0)
 

@@ -1,0 +1,82 @@
+"""Which stretch of a text shows a unit best, and how its values become a colour. Pure."""
+
+import unicodedata
+
+import numpy as np
+
+from charrnn.cells.signals import GRADED
+
+SIGMOIDS = ("i", "f", "o", "r", "z")
+FAINT = 0.5  # what never gets stronger than this is shown enlarged
+NEWLINE = "\n"
+
+
+def read_symbols(vocabulary, ids):
+    """Return (text, symbols, lengths) of ids (N,): a str for the scanners, and what of it each id is.
+
+    symbols   list of N str to show. Of a character of several bytes the last one shows it, those before it nothing; a byte
+              that belongs to no character is U+FFFD
+    lengths   ndarray (len(text),): ids a character has; np.repeat(values, lengths) brings values a character to values an
+              id, so that all bytes of a character have what holds when it has been read
+    """
+    ids = np.asarray(ids)
+    if vocabulary.mode != "bytes":
+        text = vocabulary.decode(ids)
+        return text, list(text), np.ones(len(text), np.int64)
+    data = np.array(vocabulary.symbols, np.uint8)[ids].tobytes()
+    text = data.decode("utf-8", "surrogateescape")
+    symbols = []
+    for character in text:
+        length = 1 if _is_stray(character) else len(character.encode())
+        symbols += [""] * (length - 1) + ["\ufffd" if _is_stray(character) else character]
+    lengths = np.array([1 if _is_stray(character) else len(character.encode()) for character in text], np.int64)
+    return text, symbols, lengths
+
+
+def shown_values(values, quantity):
+    """Return (values in -1 .. 1 as float32, the factor they were enlarged by)."""
+    values = np.asarray(values, np.float32)
+    if quantity in SIGMOIDS:
+        return 2 * values - 1, 1.0
+    strongest = float(np.percentile(np.abs(values), 99.5)) if values.size else 0.0
+    if quantity == "c" and strongest > 1 or 0 < strongest < FAINT:
+        return np.clip(values / strongest, -1, 1), 1 / strongest
+    return np.clip(values, -1, 1), 1.0
+
+
+def choose_passage(text, signal, allowed, length):
+    """Return (start, stop) of the stretch of symbols that shows a signal best; the unit has no say in it.
+
+    text      list of N symbols
+    signal    a Signal of N values, or None
+    allowed   ndarray (N,) bool: stretches lie in it where that can be had
+
+    It begins with a line, and is the one in which the signal switches most and is on about half of the time, or a graded
+    one varies most.
+    """
+    N = len(text)
+    length = min(length, N)
+    starts = np.array([0] + [t + 1 for t in range(N - 1) if text[t] == NEWLINE])
+    if len(starts) < N / 400:  # long lines: begin with a word
+        starts = np.array([0] + [t + 1 for t in range(N - 1) if text[t] == " "])
+    starts = starts[starts <= N - length]
+    inside = np.concatenate([[0], np.cumsum(allowed)])
+    whole = starts[inside[starts + length] - inside[starts] == length]
+    starts = whole if len(whole) else starts
+    if signal is None:
+        return int(starts[0]), int(starts[0]) + length
+    values = signal.values.astype(np.float64)
+    total, squares = (np.concatenate([[0.0], np.cumsum(v)]) for v in (values, values**2))
+    changes = np.concatenate([[0], np.cumsum(np.concatenate([[False], values[1:] != values[:-1]]))])
+    mean = (total[starts + length] - total[starts]) / length
+    if signal.kind == GRADED:
+        merit = (squares[starts + length] - squares[starts]) / length - mean**2
+    else:
+        switches = changes[starts + length] - changes[starts]
+        merit = np.minimum(mean, 1 - mean) * np.sqrt(np.minimum(switches, 12))
+    start = int(starts[np.argmax(merit)])
+    return start, start + length
+
+
+def _is_stray(character):
+    return unicodedata.category(character) == "Cs"

@@ -1,0 +1,225 @@
+"""Run a model over a text and keep what its units were: one array, a row a unit, a column a character.
+
+The text is cut into STREAMS contiguous streams that are read side by side, each warmed up on the WARM_UP characters before
+it. A unit that remembers for longer, a toggle above all, may then begin in the wrong state. So where a stream's beginning is
+not the end of the stream before it, within TOLERANCE, it is read again from that end, until all fit: what is kept is one
+continuous reading. This room knows ids and units, not texts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.model import STATES, Clamp, Workspace, check_unit
+
+STREAMS = 32
+WARM_UP = 256
+CHUNK = 32
+FEWEST_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
+TOLERANCE = 0.02  # of h and of tanh(c), each from -1 to 1, where two streams meet
+SHOWN_GUESSES = 5
+
+
+def default_quantity(cell):
+    """What a unit is looked at by: tanh-c of an LSTM, as in arXiv 1506.02078; h otherwise."""
+    return "tanh-c" if cell == "lstm" else "h"
+
+
+def quantities(cell):
+    """Return every quantity that can be recorded of a cell's units."""
+    return (*STATES[cell], "tanh-c") if cell == "lstm" else STATES[cell]
+
+
+def check_quantity(cell, quantity):
+    """Raise ConfigError unless the cell has this quantity."""
+    if quantity not in quantities(cell):
+        raise ConfigError(f"a unit of this {cell} model has {', '.join(quantities(cell))}, got --quantity {quantity}")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was recorded of a stretch of N characters.
+
+    values      ndarray (L, H, N) float16: of each unit after reading each character. Rounding to float16 moves a value by
+                2**-11 of itself; what it makes equal, within 0.0005 at an end of tanh's range, the layer above hardly
+                tells apart either
+    loss_nats   ndarray (N,) float64: of predicting the character after each, from the state it left; the last one
+                is NaN where the text ends
+    """
+
+    quantity: str
+    values: np.ndarray
+    loss_nats: np.ndarray
+
+    @property
+    def units(self):
+        """The values as (L*H, N)."""
+        return self.values.reshape(-1, self.values.shape[2])
+
+
+def record(model, ids, start, stop, quantity, progress=None):
+    """Return the Recording of ids[start:stop], warmed up on the characters before it.
+
+    progress    called with (characters read, N) now and then
+    """
+    config, N = model.config, stop - start
+    check_quantity(config.cell, quantity)
+    values = np.empty((config.num_layers, config.hidden_size, N), np.float16)
+    loss_nats = np.full(N, np.nan)
+    for workspace, losses, places in _read(model, ids, start, stop, progress=progress):
+        states = workspace.states("c" if quantity == "tanh-c" else quantity)
+        if quantity == "tanh-c":
+            np.tanh(states, out=states)
+        states = np.clip(states, -65504, 65504).astype(np.float16) if quantity == "c" else states.astype(np.float16)
+        for b, (_, at, count) in enumerate(places):
+            values[:, :, at:at + count] = states[:, :count, b].transpose(0, 2, 1)
+            loss_nats[at:at + count] = losses[:count, b]
+    _forget_last(loss_nats, ids, stop)
+    return Recording(quantity, values, loss_nats)
+
+
+def read_losses(model, ids, start, stop, clamps=(), progress=None):
+    """Return loss_nats as in Recording, ndarray (N,), while the model reads with the `clamps` held."""
+    loss_nats = np.full(stop - start, np.nan)
+    for _, losses, places in _read(model, ids, start, stop, clamps, progress):
+        for b, (_, at, count) in enumerate(places):
+            loss_nats[at:at + count] = losses[:count, b]
+    _forget_last(loss_nats, ids, stop)
+    return loss_nats
+
+
+def read_guesses(model, ids, start, stop):
+    """Return what the model expects after each character: ids (N, 5) int32 and probabilities (N, 5) float32, falling."""
+    N, count = stop - start, min(SHOWN_GUESSES, model.config.vocab_size)
+    guesses, p = np.zeros((N, SHOWN_GUESSES), np.int32), np.zeros((N, SHOWN_GUESSES), np.float32)
+    for _, logits, places in _read(model, ids, start, stop, run=lambda workspace: lambda x, y: workspace.logits(x)):
+        logits = logits.astype(np.float64)
+        logits = np.exp(logits - logits.max(axis=2, keepdims=True))
+        logits /= logits.sum(axis=2, keepdims=True)
+        best = np.argsort(-logits, axis=2, kind="stable")[:, :, :count]
+        of_best = np.take_along_axis(logits, best, axis=2)
+        for b, (_, at, rows) in enumerate(places):
+            guesses[at:at + rows, :count], p[at:at + rows, :count] = best[:rows, b], of_best[:rows, b]
+    return guesses, p
+
+
+def read_gates(model, ids, start, stop, gates, measure, progress=None):
+    """Return {gate: the sum over ids[start:stop] of measure(values (L, n, H))}, an array each."""
+    sums = {}  # a stream's own, since it may be read again
+    for workspace, _, places in _read(model, ids, start, stop, progress=progress):
+        states = {gate: workspace.states(gate) for gate in gates}
+        for b, (stream, _, count) in enumerate(places):
+            if stream.is_new:
+                sums[stream.number] = {gate: 0 for gate in gates}
+            for gate in gates:
+                sums[stream.number][gate] = sums[stream.number][gate] + measure(states[gate][:, :count, b])
+    return {gate: sum(of_stream[gate] for of_stream in sums.values()) for gate in gates}
+
+
+def parse_unit(text, config):
+    """Return (layer, unit) of "LAYER:UNIT", both counted from 0. Raises ConfigError."""
+    parts = text.split(":")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise ConfigError(f"a unit is written LAYER:UNIT, both from 0, such as 0:17, got {text!r}")
+    layer, unit = map(int, parts)
+    check_unit(config, layer, unit)
+    return layer, unit
+
+
+def clamp_at(config, layer, unit, value, quantity=None):
+    """Return the Clamp that holds a unit's `quantity`, the default one where None or a gate."""
+    holdable = ("h", "c", "tanh-c") if config.cell == "lstm" else ("h",)
+    return Clamp(layer, unit, float(value), quantity if quantity in holdable else default_quantity(config.cell))
+
+
+@dataclass
+class _Stream:
+    """Columns first .. first + length - 1 of the text. `into` and `out` are the carry it began with and ended with."""
+
+    number: int
+    first: int
+    length: int
+    into: dict | None = None
+    out: dict | None = None
+    is_new: bool = True
+
+
+def _read(model, ids, start, stop, clamps=(), progress=None, run=None):
+    """Yield (workspace, what run gave (T, B, ...), places) a chunk: a place is (stream, first column, columns of its own).
+
+    A stream that was begun in a wrong state is read again: what comes later stands.
+    """
+    N = stop - start
+    length = -(-N // max(1, min(STREAMS, N // FEWEST_A_STREAM)))
+    streams = [_Stream(k, at, min(length, N - at)) for k, at in enumerate(range(0, N, length))]
+    waiting, done = streams, 0
+    while waiting:
+        workspace = Workspace(model, len(waiting), CHUNK, training=False)
+        workspace.set_clamps(clamps)
+        step = workspace.losses if run is None else run(workspace)
+        at = np.array([start + stream.first for stream in waiting])
+        if waiting[0].into is None:
+            _warm_up(workspace, ids, at)
+            for b, stream in enumerate(waiting):
+                stream.into = _carry_of(workspace.get_carry(), b)
+        else:
+            workspace.set_carry({name: np.concatenate([stream.into[name] for stream in waiting], axis=1) for name in waiting[0].into})
+        longest = max(stream.length for stream in waiting)
+        for t in range(0, longest, CHUNK):
+            T = min(CHUNK, longest - t)
+            places = [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in waiting]
+            for stream in waiting:
+                stream.is_new = t == 0
+            yield workspace, step(*_window(ids, at + t, T)), places
+            done += T * len(waiting)
+            if progress is not None:
+                progress(min(N, done), N)
+        carry = workspace.get_carry()
+        for b, stream in enumerate(waiting):
+            stream.out = _carry_of(carry, b)  # of the last stream, which may be shorter, nobody asks
+        waiting = []
+        for before, stream in zip(streams[:-1], streams[1:]):
+            if not _fits(before.out, stream.into):
+                waiting.append(stream)
+        for stream in waiting:
+            stream.into = streams[stream.number - 1].out
+
+
+def _warm_up(workspace, ids, at):
+    """Read the WARM_UP characters before each stream, from an empty carry.
+
+    Only the first stream can stand so near the text's beginning that there are less. It then runs along on a character of
+    no meaning, and starts from an empty carry where the text does.
+    """
+    workspace.reset_carry()
+    own = min(WARM_UP, int(at[0]))
+    for begin, end in ((-WARM_UP, -own), (-own, 0)):
+        for t in range(begin, end, CHUNK):
+            workspace.logits(_window(ids, at + t, min(CHUNK, end - t))[0])
+        if end == -own and own < WARM_UP:
+            carry = workspace.get_carry()
+            for state in carry.values():
+                state[:, 0] = 0
+            workspace.set_carry(carry)
+
+
+def _window(ids, at, T):
+    """Return the characters read and the ones to predict, (T, B) each, from the places `at` (B,) on."""
+    places = at[None, :] + np.arange(T + 1)[:, None]
+    window = np.asarray(ids[np.clip(places, 0, len(ids) - 1)]).astype(np.int32)
+    return window[:-1], window[1:]
+
+
+def _carry_of(carry, b):
+    return {name: state[:, b:b + 1] for name, state in carry.items()}
+
+
+def _fits(out, into):
+    return all(np.abs(np.tanh(out[name]) - np.tanh(into[name])).max() <= TOLERANCE if name == "c"
+               else np.abs(out[name] - into[name]).max() <= TOLERANCE for name in out)
+
+
+def _forget_last(loss_nats, ids, stop):
+    if stop >= len(ids):
+        loss_nats[-1] = np.nan

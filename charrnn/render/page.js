@@ -1,0 +1,792 @@
+"use strict";
+// The page's behaviour. Text reaches the document through textContent alone, never as markup.
+// Data: the JSON in #data, and in #streams a line a stream: numbers, deflated, in base 85 (render/page.py).
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const root = document.documentElement;
+  const data = JSON.parse($("data").textContent);
+  const lines = $("streams").textContent.trim().split("\n");
+  const { text, vocabulary, found, gates } = data;
+  const N = text.length, H = data.units, U = data.layers * H, MIDDLE = (data.levels - 1) / 2, COLOURS = data.colours;
+  const HEAD = 3; // streams before the units': surprisal, ids of the guesses, their probabilities
+  const BLOCK_SIZE = 1000; // characters of a block at least: what is drawn, or left alone, as one
+
+  // ---- streams
+
+  const DIGITS = new Uint8Array(128);
+  [...data.alphabet].forEach((character, at) => { DIGITS[character.charCodeAt(0)] = at; });
+
+  function bytesOf(line) {
+    const size = line.length, whole = Math.floor(size / 5), rest = size % 5;
+    const bytes = new Uint8Array(whole * 4 + (rest ? rest - 1 : 0));
+    let at = 0;
+    for (let i = 0; i < size; i += 5) {
+      let number = 0;
+      for (let k = 0; k < 5; k++) number = number * 85 + (i + k < size ? DIGITS[line.charCodeAt(i + k)] : 84);
+      for (let shift = 24; shift >= 0 && at < bytes.length; shift -= 8) bytes[at++] = (number >>> shift) & 255;
+    }
+    return bytes;
+  }
+
+  async function inflated(line) {
+    const stream = new Blob([bytesOf(line)]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).arrayBuffer();
+  }
+
+  const series = new Array(U).fill(null); // a unit's levels, 0 .. 2 MIDDLE, once they are read
+  const sums = new Float64Array(U);
+  const reading = new Map();
+
+  function readUnit(unit) {
+    if (!reading.has(unit)) {
+      reading.set(unit, inflated(lines[HEAD + unit]).then((buffer) => {
+        const levels = new Uint8Array(buffer);
+        let sum = 0;
+        for (let i = 0; i < N; i++) sum += levels[i];
+        sums[unit] = sum;
+        series[unit] = levels;
+        lines[HEAD + unit] = "";
+      }));
+    }
+    return reading.get(unit);
+  }
+
+  const pause = () => new Promise((done) => setTimeout(done, 0));
+  let surprisal, guessIds, guessShares;
+
+  let everything = null;
+  const readAll = () => everything ||= readOneByOne();
+
+  async function readOneByOne() {
+    for (let unit = 0; unit < U; unit += 8) {
+      const some = [];
+      for (let one = unit; one < Math.min(unit + 8, U); one++) some.push(readUnit(one));
+      await Promise.all(some);
+      await pause();
+    }
+  }
+
+  // ---- words
+
+  const nameOf = (unit) => `${Math.floor(unit / H)}:${unit % H}`;
+  const signed = (value, digits) => (value > 0 ? "+" : value < 0 ? "\u2212" : "\u00a0") + Math.abs(value).toFixed(digits);
+  const percent = (share) => share >= 0.0995 ? `${Math.round(100 * share)} %` : share >= 0.001 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %";
+  const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const DIGITS_OF_VALUE = Math.abs(data.step * 10 - Math.round(data.step * 10)) < 1e-9 ? 1 : 2;
+  const HIDDEN = /^[\p{C}\p{Zl}\p{Zp}]$/u;
+
+  function codeOf(symbol) {
+    return "U+" + symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+  }
+
+  function visible(symbol) {
+    if (symbol === "\n") return "\u21b5";
+    if (symbol === "\t") return "\u2192";
+    if (symbol === " ") return "\u2423";
+    const code = symbol.codePointAt(0);
+    if (symbol.length === 1 && code < 32) return String.fromCodePoint(0x2400 + code);
+    if (code === 127) return "\u2421";
+    if (HIDDEN.test(symbol)) return codeOf(symbol);
+    return symbol;
+  }
+
+  function spoken(symbol) {
+    if (symbol === "\n") return "newline";
+    if (symbol === "\t") return "tab";
+    if (symbol === " ") return "space";
+    if (symbol === "\u00a0") return "no-break space";
+    return HIDDEN.test(symbol) ? codeOf(symbol) : symbol;
+  }
+
+  const foundAs = new Map(); // unit -> the found entries that name it
+  found.forEach((entry) => {
+    const unit = entry.layer * H + entry.unit;
+    foundAs.set(unit, [...(foundAs.get(unit) || []), entry]);
+  });
+  const calledOf = (unit) => (foundAs.get(unit) || []).map((entry) => entry.description || entry.signal).join("; ");
+
+  function element(tag, properties, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties || {})) {
+      if (name in made) made[name] = value; else made.setAttribute(name, value);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  // ---- the text: a span a character, in blocks that the browser lays out and colours only when they are near
+
+  const spans = new Array(N), kinds = new Array(N).fill("");
+  const shownClass = new Array(N).fill("");
+  const lineOf = new Int32Array(N), columnOf = new Int32Array(N);
+  const blocks = []; // {element, start, stop, epoch}
+  const near = new Set();
+  const blockOf = new Map();
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      const block = blockOf.get(entry.target);
+      if (entry.isIntersecting) { near.add(block); colourBlock(block); } else near.delete(block);
+    }
+  }, { rootMargin: "900px 0px" });
+
+  function layOut() {
+    const holder = $("text");
+    let block = null, line = 1, column = 1, rows = 0;
+    const close = (stop) => {
+      block.stop = stop;
+      block.element.style.containIntrinsicSize = `auto 600px auto ${Math.max(1, rows) * 23}px`;
+      holder.append(block.element);
+      blockOf.set(block.element, block);
+      blocks.push(block);
+      block = null;
+    };
+    for (let i = 0; i < N; i++) {
+      if (!block) { block = { element: element("div", { className: "block" }), start: i, stop: i, epoch: -1 }; rows = 0; }
+      const symbol = text[i], span = document.createElement("span");
+      span.at = i;
+      lineOf[i] = line;
+      columnOf[i] = column++;
+      if (symbol === "\n" || symbol === "\t") {
+        span.textContent = symbol;
+        kinds[i] = symbol === "\n" ? "nl" : "tab";
+      } else {
+        const shown = symbol === " " ? " " : visible(symbol);
+        span.textContent = shown;
+        if (shown !== symbol && shown.length > 1) kinds[i] = "code";
+      }
+      if (kinds[i]) span.className = shownClass[i] = kinds[i];
+      spans[i] = span;
+      block.element.append(span);
+      if (symbol === "\n") {
+        rows += Math.ceil(column / 90);
+        line += 1;
+        column = 1;
+        if (i + 1 - block.start >= BLOCK_SIZE) close(i + 1);
+      }
+    }
+    if (block) { rows += Math.ceil(column / 90); close(N); }
+    blocks.forEach((one) => watcher.observe(one.element));
+  }
+
+  // ---- colours: a level's class is p1 .. p20 or m1 .. m20
+
+  const classOfLevel = Array.from({ length: data.levels }, (_, level) => {
+    const step = Math.round((level - MIDDLE) / MIDDLE * COLOURS);
+    return step > 0 ? `p${step}` : step < 0 ? `m${-step}` : "";
+  });
+
+  let unit = -1, epoch = 0, cursor = 0, hovered = -1, anchor = 0, chosen = null;
+
+  function classOf(i) {
+    let name = unit >= 0 && series[unit] ? classOfLevel[series[unit][i]] : "";
+    if (kinds[i]) name += " " + kinds[i];
+    if (chosen && i >= chosen[0] && i < chosen[1]) name += " sel";
+    if (i === cursor) name += " cursor";
+    if (i === hovered) name += " hover";
+    return name;
+  }
+
+  function colourAt(i) {
+    if (i < 0 || i >= N) return;
+    const name = classOf(i);
+    if (name !== shownClass[i]) spans[i].className = shownClass[i] = name;
+  }
+
+  function colourBlock(block) {
+    if (block.epoch === epoch) return;
+    block.epoch = epoch;
+    for (let i = block.start; i < block.stop; i++) colourAt(i);
+  }
+
+  function colourNear() {
+    epoch += 1;
+    near.forEach(colourBlock);
+  }
+
+  const levelToValue = (level) => (level - MIDDLE) / MIDDLE;
+  const valueAt = (i) => levelToValue(series[unit][i]);
+
+  // ---- picking a unit
+
+  let target = 0; // the unit asked for last, which may still be on its way
+
+  async function pick(wanted, say = true) {
+    wanted = target = ((wanted % U) + U) % U;
+    if (!series[wanted]) {
+      await readUnit(wanted);
+      if (target !== wanted) return;
+    }
+    unit = wanted;
+    colourNear();
+    const called = calledOf(unit);
+    $("pick").value = nameOf(unit);
+    $("unit-name").textContent = called || `Unit ${nameOf(unit)}`;
+    $("unit-note").textContent = (called ? `unit ${nameOf(unit)}, ` : "") + data.quantity;
+    for (const button of document.querySelectorAll("[data-unit]")) {
+      button.setAttribute("aria-pressed", String(Number(button.dataset.unit) === unit));
+    }
+    drawOverview();
+    drawRings();
+    show(hovered >= 0 ? hovered : cursor);
+    if (say) announce(`Unit ${nameOf(unit)}${called ? ", " + called : ""}`);
+  }
+
+  // The picker: a combobox (WAI-ARIA 1.2) whose list holds the found units first.
+  const MOST_OPTIONS = 150;
+  let options = [], active = 0;
+  const everyUnit = Array.from({ length: U }, (_, one) => one);
+  const inOrder = [...new Set([...found.map((entry) => entry.layer * H + entry.unit), ...everyUnit])];
+  const searched = new Map(inOrder.map((one) => [one, (calledOf(one) + " " +
+    (foundAs.get(one) || []).map((entry) => entry.signal).join(" ")).toLowerCase()]));
+
+  function openOptions(query) {
+    const wanted = query.trim().toLowerCase();
+    const fits = inOrder.filter((one) => !wanted || nameOf(one).startsWith(wanted) || (isNaN(wanted[0]) && searched.get(one).includes(wanted)));
+    options = fits.slice(0, MOST_OPTIONS);
+    active = Math.max(0, options.indexOf(unit));
+    if (wanted) active = 0;
+    const items = options.map((one, at) => {
+      const entries = foundAs.get(one) || [];
+      const score = entries.length && entries[0].score !== null ? entries[0].score.toFixed(2) : "";
+      return element("li", { id: `option-${at}`, role: "option" }, element("code", { textContent: nameOf(one) }),
+        element("span", { textContent: calledOf(one) }), element("b", { textContent: score }));
+    });
+    if (!items.length) items.push(element("li", { className: "none", textContent: `no unit is called so: 0:0 to ${nameOf(U - 1)}, or a name` }));
+    if (fits.length > options.length) items.push(element("li", { className: "none", textContent: `and ${(fits.length - options.length).toLocaleString("en")} more: type to narrow` }));
+    $("options").replaceChildren(...items);
+    $("options").hidden = false;
+    $("pick").setAttribute("aria-expanded", "true");
+    markActive();
+  }
+
+  function markActive() {
+    [...$("options").children].forEach((item, at) => item.id && item.setAttribute("aria-selected", String(at === active)));
+    const item = options.length ? $("options").children[active] : null;
+    if (item) { $("pick").setAttribute("aria-activedescendant", item.id); item.scrollIntoView({ block: "nearest" }); }
+    else $("pick").removeAttribute("aria-activedescendant");
+  }
+
+  function closeOptions() {
+    $("options").hidden = true;
+    $("pick").setAttribute("aria-expanded", "false");
+    $("pick").removeAttribute("aria-activedescendant");
+    $("pick").value = nameOf(unit);
+  }
+
+  function wirePicker() {
+    const input = $("pick"), list = $("options");
+    input.addEventListener("focus", () => { input.select(); openOptions(""); });
+    input.addEventListener("click", () => { if (list.hidden) { input.select(); openOptions(""); } });
+    input.addEventListener("input", () => openOptions(input.value));
+    input.addEventListener("blur", closeOptions);
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+        event.preventDefault();
+        if (list.hidden) openOptions("");
+        else if (options.length) active = (active + (event.key === "ArrowDown" ? 1 : options.length - 1)) % options.length;
+        markActive();
+      } else if (event.key === "Enter" && !list.hidden && options.length) {
+        const wanted = options[active];
+        $("text").focus({ preventScroll: true });
+        pick(wanted);
+      } else if (event.key === "Escape") {
+        $("text").focus({ preventScroll: true });
+      }
+      event.stopPropagation();
+    });
+    list.addEventListener("pointerdown", (event) => event.preventDefault()); // the input keeps the focus until the click
+    list.addEventListener("click", (event) => {
+      const item = event.target.closest("li[role=option]");
+      if (!item) return;
+      const wanted = options[[...list.children].indexOf(item)];
+      input.blur();
+      pick(wanted);
+    });
+    $("previous").addEventListener("click", () => pick(target - 1));
+    $("next").addEventListener("click", () => pick(target + 1));
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-unit]");
+      if (button) pick(Number(button.dataset.unit));
+    });
+  }
+
+  // ---- the read-out of one character
+
+  function show(i) {
+    if (!N || unit < 0) return;
+    const symbol = text[i], glyph = $("glyph"), shown = visible(symbol);
+    glyph.textContent = shown;
+    glyph.className = `${classOfLevel[series[unit][i]]} ${shown.length > 2 ? "long" : ""}`;
+    const name = spoken(symbol);
+    $("char-name").textContent = name === symbol ? `\u201c${symbol}\u201d` : name;
+    $("char-place").replaceChildren(`line ${lineOf[i].toLocaleString("en")}, column ${columnOf[i].toLocaleString("en")}`,
+      element("b", { textContent: `; ${(i + 1).toLocaleString("en")} of ${N.toLocaleString("en")}` }));
+    const value = valueAt(i);
+    $("value").textContent = signed(value, DIGITS_OF_VALUE);
+    const bar = $("value-axis").firstElementChild;
+    bar.style.left = `${50 + 50 * Math.min(0, value)}%`;
+    bar.style.width = `${50 * Math.abs(value)}%`;
+    bar.className = value > 0 ? `p${COLOURS}` : `m${COLOURS}`;
+    const bits = surprisal[i];
+    $("surprisal").textContent = Number.isFinite(bits) ? `${bits.toFixed(2)} bits` : "\u2013";
+    $("surprisal-track").firstElementChild.style.width = Number.isFinite(bits) ? `${Math.min(100, bits * 10)}%` : "0";
+    $("surprisal-track").title = Number.isFinite(bits) ? `the model gave it a probability of ${percent(2 ** -bits)}` : "";
+    const coming = i + 1 < N ? text[i + 1] : null;
+    for (let k = 0; k < 5; k++) {
+      const row = $("guesses").children[k], id = guessIds[5 * i + k], share = guessShares[5 * i + k] / 65535;
+      const guess = vocabulary[id];
+      row.hidden = guess === undefined || share === 0;
+      if (row.hidden) continue;
+      row.className = guess === coming ? "came" : "";
+      row.children[0].textContent = guess === "\n" || guess === "\t" || guess === " " ? `${visible(guess)}` : visible(guess);
+      row.children[0].title = spoken(guess) + (guess === coming ? ": it came" : "");
+      row.children[1].firstElementChild.style.width = `${100 * share}%`;
+      row.children[2].textContent = percent(share);
+    }
+  }
+
+  let announcing = 0;
+
+  function announce(words) {
+    clearTimeout(announcing);
+    announcing = setTimeout(() => { $("live").textContent = words; }, 250);
+  }
+
+  function announceCharacter(i) {
+    const bits = surprisal[i];
+    const id = guessIds[5 * i];
+    announce(`${spoken(text[i])}: value ${valueAt(i).toFixed(DIGITS_OF_VALUE)}` +
+      (Number.isFinite(bits) ? `, surprisal ${bits.toFixed(1)} bits` : "") +
+      (vocabulary[id] === undefined ? "" : `, next likeliest ${spoken(vocabulary[id])} ${percent(guessShares[5 * i] / 65535)}`));
+  }
+
+  function hover(i) {
+    if (i === hovered) return;
+    const before = hovered;
+    hovered = i;
+    colourAt(before);
+    colourAt(i);
+    show(i >= 0 ? i : cursor);
+    if (i >= 0) announceCharacter(i);
+  }
+
+  function moveCursor(i, extend) {
+    const before = cursor;
+    cursor = Math.max(0, Math.min(N - 1, i));
+    hovered = -1;
+    colourAt(before);
+    colourAt(cursor);
+    if (extend) choose(Math.min(anchor, cursor), Math.max(anchor, cursor) + 1);
+    else anchor = cursor;
+    spans[cursor].scrollIntoView({ block: "nearest" });
+    show(cursor);
+    announceCharacter(cursor);
+  }
+
+  /** Return the character one row up or down, nearest in x to the one at i. */
+  function across(i, direction) {
+    const box = (k) => spans[k].getClientRects()[0] || spans[k].getBoundingClientRect();
+    const from = box(i), row = Math.max(4, from.height / 2);
+    let best = i, distance = Infinity, top = null;
+    for (let k = i + direction; k >= 0 && k < N; k += direction) {
+      const here = box(k);
+      if (Math.abs(here.top - from.top) < row) continue;
+      if (top === null) top = here.top;
+      if (Math.abs(here.top - top) >= row) break;
+      const apart = Math.abs(here.left - from.left);
+      if (apart < distance) { distance = apart; best = k; }
+    }
+    return best;
+  }
+
+  function wireText() {
+    const holder = $("text");
+    const indexAt = (target) => (target instanceof Element && target.at !== undefined ? target.at : -1);
+    holder.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") { const i = indexAt(event.target); if (i >= 0) hover(i); } });
+    holder.addEventListener("pointerleave", () => hover(-1));
+    holder.addEventListener("click", (event) => {
+      const i = indexAt(event.target);
+      if (i < 0 || !getSelection().isCollapsed) return;
+      clearChoice();
+      moveCursor(i, event.shiftKey);
+    });
+    holder.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey) return;
+      const start = () => { let i = cursor; while (i > 0 && lineOf[i - 1] === lineOf[cursor]) i--; return i; };
+      const end = () => { let i = cursor; while (i < N - 1 && lineOf[i + 1] === lineOf[cursor]) i++; return i; };
+      const places = {
+        ArrowLeft: () => cursor - 1, ArrowRight: () => cursor + 1, ArrowUp: () => across(cursor, -1), ArrowDown: () => across(cursor, 1),
+        Home: start, End: end,
+      };
+      if (!(event.key in places) || !N) return;
+      event.preventDefault();
+      getSelection().removeAllRanges();
+      if (!event.shiftKey) clearChoice();
+      moveCursor(places[event.key](), event.shiftKey);
+    });
+    document.addEventListener("selectionchange", () => {
+      const range = chosenRange();
+      if (!range) return;
+      choose(...range);
+      const before = cursor;
+      cursor = range[1] - 1; // the keyboard goes on from where the pointer left off
+      anchor = range[0];
+      colourAt(before);
+      colourAt(cursor);
+    });
+  }
+
+  // ---- selecting a span: the units that are on there and off elsewhere
+
+  function boundary(node, offset) {
+    const holder = $("text");
+    if (!holder.contains(node)) {
+      return holder.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_PRECEDING ? 0 : N;
+    }
+    if (node.nodeType === Node.TEXT_NODE) return node.parentNode.at + (offset > 0 ? 1 : 0);
+    if (node.at !== undefined) return node.at + (offset > 0 ? 1 : 0);
+    if (blockOf.has(node)) return blockOf.get(node).start + offset;
+    return offset < blocks.length ? blocks[offset].start : N;
+  }
+
+  function chosenRange() {
+    const selection = getSelection();
+    if (!selection.rangeCount || selection.isCollapsed) return null;
+    const range = selection.getRangeAt(0);
+    if (!range.intersectsNode($("text"))) return null;
+    const start = boundary(range.startContainer, range.startOffset), stop = boundary(range.endContainer, range.endOffset);
+    return stop > start ? [start, stop] : null;
+  }
+
+  let ranking = 0;
+
+  function choose(start, stop) {
+    const before = chosen;
+    chosen = [start, stop];
+    if (before) for (let i = before[0]; i < before[1]; i++) if (i < start || i >= stop) colourAt(i);
+    for (let i = start; i < stop; i++) colourAt(i);
+    $("clear").hidden = false;
+    $("selection").classList.add("on");
+    clearTimeout(ranking);
+    ranking = setTimeout(rank, 90);
+  }
+
+  function clearChoice() {
+    if (!chosen) return;
+    const [start, stop] = chosen;
+    chosen = null;
+    for (let i = start; i < stop; i++) colourAt(i);
+    $("clear").hidden = true;
+    $("selection").classList.remove("on");
+    $("ranking").replaceChildren();
+    hintSelection();
+  }
+
+  function hintSelection() {
+    $("selection-note").textContent = "Drag over the text, or hold Shift with the arrow keys: the units that are on there and off elsewhere are ranked here.";
+  }
+
+  async function rank() {
+    if (!chosen) return;
+    const [start, stop] = chosen, size = stop - start, rest = N - size;
+    const words = text.slice(start, Math.min(stop, start + 48)).map((symbol) => (symbol === " " ? " " : visible(symbol))).join("");
+    $("selection-note").replaceChildren(element("q", { textContent: words + (size > 48 ? "\u2026" : "") }),
+      ` ${counted(size, "character")}; reading the units\u2026`);
+    await readAll();
+    if (!chosen || chosen[0] !== start || chosen[1] !== stop) return;
+    $("selection-note").lastChild.textContent = ` ${counted(size, "character")}. \u25cf mean here, \u25cb mean elsewhere.`;
+    const ranked = everyUnit.map((one) => {
+      const levels = series[one];
+      let inside = 0;
+      for (let i = start; i < stop; i++) inside += levels[i];
+      const here = levelToValue(inside / size), elsewhere = rest ? levelToValue((sums[one] - inside) / rest) : 0;
+      return { one, here, elsewhere, apart: here - elsewhere };
+    }).sort((a, b) => b.apart - a.apart);
+    const row = ({ one, here, elsewhere }) => {
+      const at = (value) => `${50 + 50 * value}%`;
+      const link = element("i"), full = element("u"), hollow = element("s");
+      link.style.left = at(Math.min(here, elsewhere));
+      link.style.right = `${100 - (50 + 50 * Math.max(here, elsewhere))}%`;
+      full.style.left = at(here);
+      hollow.style.left = at(elsewhere);
+      const pair = element("span", { className: "pair" }, link, hollow, full);
+      const button = element("button", { type: "button", className: "rank", "aria-pressed": String(one === unit) },
+        element("code", { textContent: nameOf(one) }), pair,
+        element("small", { textContent: `${signed(here, 2)} / ${signed(elsewhere, 2)}` }));
+      const called = calledOf(one);
+      if (called) button.append(element("span", { className: "name", textContent: called }));
+      button.dataset.unit = one;
+      button.title = `unit ${nameOf(one)}: mean ${signed(here, 2)} here, ${signed(elsewhere, 2)} elsewhere`;
+      return button;
+    };
+    $("ranking").replaceChildren(element("h3", { textContent: "On here, off elsewhere" }), ...ranked.slice(0, 8).map(row),
+      element("h3", { textContent: "Off here, on elsewhere" }), ...ranked.slice(-4).reverse().map(row));
+    announce(`${counted(size, "character")} selected; the unit most on here is ${nameOf(ranked[0].one)}`);
+  }
+
+  // ---- the unit over the whole text, in one strip
+
+  function drawOverview() {
+    const canvas = $("overview"), scale = window.devicePixelRatio || 1;
+    const width = canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale)), height = canvas.height = Math.round(22 * scale);
+    const pen = canvas.getContext("2d"), levels = series[unit];
+    if (!levels || !N) return;
+    const style = getComputedStyle(root), colours = {};
+    for (let step = 1; step <= COLOURS; step++) {
+      colours[step] = style.getPropertyValue(`--p${step}`);
+      colours[-step] = style.getPropertyValue(`--m${step}`);
+    }
+    pen.fillStyle = style.getPropertyValue("--paper");
+    pen.fillRect(0, 0, width, height);
+    for (let x = 0; x < width; x++) {
+      const start = Math.floor(x * N / width), stop = Math.max(start + 1, Math.floor((x + 1) * N / width));
+      let sum = 0;
+      for (let i = start; i < stop; i++) sum += levels[i];
+      const step = Math.round(levelToValue(sum / (stop - start)) * COLOURS);
+      if (!step) continue;
+      pen.fillStyle = colours[step];
+      pen.fillRect(x, 0, 1, height);
+    }
+    drawWindow();
+  }
+
+  /** Frame the part of the strip that is on the screen. */
+  function drawWindow() {
+    const place = (y) => {
+      for (const block of blocks) {
+        const box = block.element.getBoundingClientRect();
+        if (y < box.top) return block.start;
+        if (y <= box.bottom) return block.start + (y - box.top) / (box.height || 1) * (block.stop - block.start);
+      }
+      return N;
+    };
+    const start = place($("strip").getBoundingClientRect().bottom), stop = place(innerHeight), frame = $("window").style;
+    frame.left = `${100 * start / N}%`;
+    frame.width = `${100 * (stop - start) / N}%`;
+  }
+
+  function wireOverview() {
+    let waiting = false;
+    const soon = () => { if (!waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; drawWindow(); }); } };
+    addEventListener("scroll", soon, { passive: true });
+    addEventListener("resize", () => drawOverview());
+    $("strip").addEventListener("click", (event) => {
+      const i = Math.max(0, Math.min(N - 1, Math.floor(event.offsetX / $("strip").clientWidth * N)));
+      clearChoice();
+      spans[i].scrollIntoView({ block: "center" });
+      moveCursor(i, false);
+    });
+  }
+
+  // ---- the units found
+
+  function listFound() {
+    $("found").hidden = !found.length;
+    $("found-count").textContent = found.length ? `${found.length}` : "";
+    const some = (name) => found.some((entry) => entry[name] !== null);
+    $("found-key").replaceChildren("Bar: how well the one unit tells the signal. ");
+    if (some("null")) $("found-key").append(element("span", { className: "key-null" }), " what chance reaches. ");
+    if (some("probe")) $("found-key").append(element("span", { className: "key-probe" }), " what a probe on all units reaches.");
+    const at = (score) => `${100 * Math.max(0, Math.min(1, score))}%`;
+    found.forEach((entry) => {
+      const one = entry.layer * H + entry.unit, track = element("span", { className: "track" });
+      const says = [];
+      if (entry.score !== null) {
+        const bar = element("i");
+        bar.style.width = at(entry.score);
+        track.append(bar);
+        says.push(`${entry.kind ? entry.kind + " " : ""}${entry.score.toFixed(2)}`);
+      }
+      for (const [name, tag] of [["null", "u"], ["probe", "s"]]) {
+        if (entry[name] === null) continue;
+        const mark = element(tag);
+        mark.style.left = at(entry[name]);
+        track.append(mark);
+        says.push(`${name === "null" ? "chance" : "probe"} ${entry[name].toFixed(2)}`);
+      }
+      const button = element("button", { type: "button", className: "find", title: `${entry.signal}: ${says.join(", ")}` },
+        element("span", { className: "what", textContent: entry.description || entry.signal }),
+        element("code", { textContent: (entry.sign < 0 ? "\u2212" : "") + nameOf(one) }),
+        element("span", { className: "score" }, track, element("small", { textContent: says[0] || "" })));
+      button.dataset.unit = one;
+      $("found-list").append(element("li", {}, button));
+    });
+    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" A minus: the unit is off where the signal is on.");
+  }
+
+  // ---- the gates' saturation: a plot a gate, a dot a unit
+
+  const SVG = "http://www.w3.org/2000/svg", SIDE = 140, LEFT = 24, TOP = 20;
+  const plots = [];
+
+  function drawn(tag, attributes) {
+    const made = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  }
+
+  function written(x, y, words, attributes = {}) {
+    const made = drawn("text", { x, y, ...attributes });
+    made.textContent = words;
+    return made;
+  }
+
+  function drawGates() {
+    const names = Object.keys(gates);
+    $("gates").hidden = !names.length;
+    if (data.layers > 1) {
+      for (let layer = 0; layer < data.layers; layer++) {
+        $("gate-layers").append(element("span", {}, element("i", { className: `layer${layer % 4}` }), `layer ${layer}`));
+      }
+    }
+    for (const name of names) {
+      const svg = drawn("svg", { viewBox: `0 0 ${SIDE + LEFT + 6} ${SIDE + TOP + 26}`, role: "img",
+        "aria-label": `${name} gate: share of time right-saturated against left-saturated, a dot a unit` });
+      const x = (share) => LEFT + share * SIDE, y = (share) => TOP + (1 - share) * SIDE;
+      svg.append(drawn("rect", { class: "frame", x: LEFT, y: TOP, width: SIDE, height: SIDE }),
+        drawn("line", { class: "most", x1: x(0), y1: y(1), x2: x(1), y2: y(0) }),
+        written(LEFT, TOP - 7, `${name} gate`, { class: "gate" }),
+        written(LEFT, TOP + SIDE + 12, "0"), written(LEFT + SIDE, TOP + SIDE + 12, "100 %", { "text-anchor": "end" }),
+        written(LEFT + SIDE / 2, TOP + SIDE + 12, "nearly shut", { "text-anchor": "middle" }),
+        written(LEFT - 4, TOP + SIDE, "0", { "text-anchor": "end" }),
+        written(0, 0, "nearly open", { "text-anchor": "middle", transform: `translate(${LEFT - 8} ${TOP + SIDE / 2}) rotate(-90)` }));
+      const points = [];
+      gates[name].forEach((layer, l) => {
+        let path = "";
+        layer.forEach(([shut, open], h) => {
+          path += `M${x(shut).toFixed(1)} ${y(open).toFixed(1)}h0`;
+          points.push({ unit: l * H + h, x: x(shut), y: y(open), shut, open });
+        });
+        svg.append(drawn("path", { class: `dots layer${l % 4}`, d: path }));
+      });
+      const ring = drawn("circle", { class: "ring", r: 5.5 }), nearest = drawn("circle", { class: "near", r: 5 });
+      nearest.setAttribute("visibility", "hidden");
+      svg.append(ring, nearest);
+      const pointAt = (event) => {
+        const box = svg.getBoundingClientRect(), zoom = (SIDE + LEFT + 6) / box.width;
+        const px = (event.clientX - box.left) * zoom, py = (event.clientY - box.top) * zoom;
+        let best = null, distance = 400;
+        for (const point of points) {
+          const apart = (point.x - px) ** 2 + (point.y - py) ** 2;
+          if (apart < distance) { distance = apart; best = point; }
+        }
+        return best;
+      };
+      svg.addEventListener("pointermove", (event) => {
+        const point = pointAt(event);
+        nearest.setAttribute("visibility", point ? "visible" : "hidden");
+        if (point) { nearest.setAttribute("cx", point.x); nearest.setAttribute("cy", point.y); noteGate(point.unit); }
+      });
+      svg.addEventListener("pointerleave", () => { nearest.setAttribute("visibility", "hidden"); noteGate(unit); });
+      svg.addEventListener("click", (event) => { const point = pointAt(event); if (point) pick(point.unit); });
+      plots.push({ name, points, ring });
+      $("gate-plots").append(svg);
+    }
+  }
+
+  /** Let the plots fill the window, for a lecture hall, and go back to their place. */
+  function wireSize() {
+    const wide = $("wide"), button = $("gate-size");
+    wide.addEventListener("close", () => { $("gate-place").append($("gate-sheet")); button.textContent = "larger"; });
+    button.addEventListener("click", () => {
+      if (wide.open) { wide.close(); return; }
+      wide.append($("gate-sheet"));
+      button.textContent = "close";
+      wide.showModal();
+    });
+  }
+
+  function drawRings() {
+    for (const plot of plots) {
+      const point = plot.points[unit];
+      plot.ring.setAttribute("cx", point.x);
+      plot.ring.setAttribute("cy", point.y);
+    }
+    noteGate(unit);
+  }
+
+  function noteGate(one) {
+    if (!plots.length) return;
+    $("gate-note").textContent = `Unit ${nameOf(one)}: ` + plots.map(({ name, points }) =>
+      `${name} shut ${percent(points[one].shut)}, open ${percent(points[one].open)}`).join("; ");
+  }
+
+  // ---- looks
+
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const THEMES = ["auto", "light", "dark"];
+  let theme = 0, scale = 0;
+
+  function dress() {
+    root.dataset.theme = THEMES[theme] === "auto" ? (dark.matches ? "dark" : "light") : THEMES[theme];
+    root.dataset.scale = data.scales[scale].name;
+    const { plus, minus } = data.scales[scale];
+    $("theme").textContent = `Theme: ${THEMES[theme]}`;
+    $("scale").textContent = `Colours: ${plus} / ${minus}`;
+    $("legend-minus").textContent = "\u22121";
+    $("legend-plus").textContent = "+1";
+    $("legend").title = `${minus}: \u22121, ${plus}: +1`;
+    if (unit >= 0) drawOverview();
+  }
+
+  function wireLooks() {
+    $("theme").addEventListener("click", () => { theme = (theme + 1) % THEMES.length; dress(); });
+    $("scale").addEventListener("click", () => { scale = (scale + 1) % data.scales.length; dress(); announce($("scale").textContent); });
+    $("theme").title = "Light or dark (t)";
+    $("scale").title = "Another scale of colours, easier apart for colour-blind eyes (c)";
+    dark.addEventListener("change", dress);
+  }
+
+  function wireKeys() {
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey || event.target === $("pick")) return;
+      const acts = {
+        n: () => pick(target + 1), "]": () => pick(target + 1), p: () => pick(target - 1), "[": () => pick(target - 1),
+        "/": () => $("pick").focus(), c: () => $("scale").click(), t: () => $("theme").click(),
+        Escape: () => {
+          if ($("wide").open) { $("wide").close(); return; }
+          getSelection().removeAllRanges();
+          clearChoice();
+        },
+      };
+      if (!(event.key in acts)) return;
+      event.preventDefault();
+      acts[event.key]();
+    });
+  }
+
+  // ---- beginning
+
+  async function begin() {
+    $("model").textContent = data.model_line;
+    $("text").setAttribute("aria-label", `The text, ${counted(N, "character")}`);
+    $("precision").textContent = `${counted(N, "character")}, ${counted(data.layers, "layer")} of ${counted(H, "unit")}. ` +
+      `Values are kept in steps of ${data.step}.`;
+    for (let k = 0; k < 5; k++) {
+      $("guesses").append(element("li", {}, element("code"), element("span", { className: "track" }, element("i")), element("b")));
+    }
+    if (matchMedia("(max-width: 860px)").matches) { $("found").open = false; $("gates").open = false; }
+    dress();
+    layOut();
+    listFound();
+    drawGates();
+    hintSelection();
+    wirePicker();
+    wireText();
+    wireOverview();
+    wireSize();
+    wireLooks();
+    wireKeys();
+    const heads = await Promise.all(lines.slice(0, HEAD).map(inflated));
+    surprisal = new Float32Array(heads[0]);
+    guessIds = new Uint32Array(heads[1]);
+    guessShares = new Uint16Array(heads[2]);
+    $("clear").addEventListener("click", () => { getSelection().removeAllRanges(); clearChoice(); });
+    await pick(found.length ? found[0].layer * H + found[0].unit : 0, false);
+    root.dataset.shown = "yes";
+    await readAll();
+    root.dataset.ready = "yes";
+  }
+
+  begin();
+})();

@@ -1,0 +1,241 @@
+"""One self-contained HTML page: a text coloured by any unit of a model, with what the model expected at each character.
+
+The page is page.html with page.css and page.js put into it, and the data: JSON for what is small, streams for what is
+large. A stream is an array's bytes, deflated and written in base 85, one stream a line:
+
+    float32 (N,)  surprisal in bits        uint32 (N, 5)  ids of the guesses        uint16 (N, 5)  their probabilities * 65535
+    uint8 (N,)    a unit's values as levels 0 .. levels - 1, from -1 to 1, one stream for each of the L*H units
+
+all little-endian. A browser inflates a unit's stream when it is asked for. Nothing of a text reaches the page but inside the
+JSON, in which `<` and `&` are escaped, and the page's Content-Security-Policy names its own script and style by their digests: no
+other script runs, and nothing is fetched.
+"""
+
+import html
+import json
+import math
+import re
+import zlib
+from base64 import b64encode
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from importlib.resources import files
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, SCALES, STEPS, css_colour, step_colour
+from charrnn.storage import atomic_write
+
+GUESSES = 5
+LEVELS = (201, 101, 41, 21, 11, 9)  # steps of 0.01, 0.02, 0.05, 0.1, 0.2, 0.25 between two levels
+BUDGET_BYTES = 9_500_000               # of the units' streams: the most levels that keep to it are taken
+SAMPLED_UNITS = 32                     # on which the size is estimated
+_EFFORT = 6  # of deflate: 9 saves 1 % and can take forty times as long
+# Base 85 as in RFC 1924, with "," and "." for "<" and "&", which mean something to HTML.
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~"
+
+
+@dataclass(frozen=True)
+class FoundUnit:
+    """A unit that tells a signal: where it is (0-based), and how well it does. A score that is not known is NaN."""
+
+    signal: str
+    description: str
+    layer: int
+    unit: int
+    score: float        # 0..1
+    null: float = math.nan    # what chance reaches
+    probe: float = math.nan   # what a probe on all units reaches
+    kind: str = ""      # what the score is, such as "AUC"
+    sign: int = 1       # -1: the unit is off where the signal is on
+
+
+@dataclass(frozen=True)
+class PageData:
+    """What a page shows.
+
+    text            N symbols, one a value; "\\n" breaks the line
+    vocabulary      symbols by id, for the guesses
+    layers, units   L and H
+    quantity        what the values are, such as "tanh(c)"
+    values          (L*H, N) in [-1, 1], clipped; layer by layer
+    guesses_ids     (N, 5) the likeliest next characters after each one, likeliest first
+    guesses_p       (N, 5) their probabilities
+    surprisal_bits  (N,) of each character given those before it; NaN where it has none
+    gates           {gate: (L, H, 2)} shares of the time below 0.1 and above 0.9
+    """
+
+    text: list
+    vocabulary: list
+    layers: int
+    units: int
+    quantity: str
+    values: np.ndarray
+    guesses_ids: np.ndarray
+    guesses_p: np.ndarray
+    surprisal_bits: np.ndarray
+    title: str
+    model_line: str
+    found: list = field(default_factory=list)
+    gates: dict = field(default_factory=dict)
+
+
+def write_page(path, data):
+    """Write `data`, a PageData, as one HTML page; the file is the old one or the new one, never half of each.
+
+    Raises
+    ------
+    ConfigError
+        An array's shape does not fit the others, or the text is empty.
+    StorageError
+    """
+    _check(data)
+    atomic_write(path, page_pieces(data))
+
+
+def page_pieces(data):
+    """Yield the page as bytes, all ASCII."""
+    style = _style()
+    script = _resource("page.js")
+    levels, streams = _unit_streams(data)
+    values = {
+        "policy": f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
+                  "base-uri 'none'; form-action 'none'",
+        "title": html.escape(data.title).encode("ascii", "xmlcharrefreplace").decode(),
+        "style": style,
+        "script": script,
+        "data": _script_json(_small(data, levels)),
+        "streams": None,
+    }
+    # One pass over the template, so that what is put in is never read as a place to put something.
+    for at, piece in enumerate(re.split(r"\{\{(\w+)\}\}", _resource("page.html"))):
+        if at % 2 == 0:
+            yield piece.encode("ascii")
+        elif piece != "streams":
+            yield values[piece].encode("ascii")
+        else:
+            for array, dtype in ((data.surprisal_bits, "<f4"), (data.guesses_ids, "<u4"),
+                                 (np.rint(np.nan_to_num(np.clip(data.guesses_p, 0, 1)) * 65535), "<u2")):
+                yield encode_stream(np.ascontiguousarray(array, dtype).tobytes()) + b"\n"
+            for stream in streams:
+                yield stream + b"\n"
+
+
+def encode_stream(data):
+    """Return bytes, deflated, in base 85."""
+    # In noise, deflate's search for repeats makes the result a fifth longer than no search at all.
+    return _base85(min((_deflated(data, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)), key=len))
+
+
+def _deflated(data, strategy):
+    machine = zlib.compressobj(_EFFORT, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
+    return machine.compress(data) + machine.flush()
+
+
+def _base85(data):
+    # Four bytes, big-endian, are five digits; of a last group of n bytes n + 1 digits are kept.
+    padding = -len(data) % 4
+    numbers = np.frombuffer(data + bytes(padding), ">u4").astype(np.int64)
+    digits = np.empty((len(numbers), 5), np.uint8)
+    for column in range(4, -1, -1):
+        numbers, digits[:, column] = np.divmod(numbers, 85)
+    letters = np.frombuffer(ALPHABET.encode(), np.uint8)[digits.reshape(-1)].tobytes()
+    return letters[:len(letters) - padding]
+
+
+def _unit_streams(data):
+    """Return the number of levels and an iterator over the units' streams."""
+    values = data.values
+    sampled = np.unique(np.linspace(0, len(values) - 1, SAMPLED_UNITS).astype(int))
+    for levels in LEVELS:
+        size = sum(len(encode_stream(_quantised(values[unit], levels))) for unit in sampled) * len(values) / len(sampled)
+        if size <= BUDGET_BYTES:
+            break
+    return levels, (encode_stream(_quantised(series, levels)) for series in values)
+
+
+def _quantised(series, levels):
+    """Return values in [-1, 1] as the nearest of so many levels, bytes; what is not a number is 0."""
+    middle = levels // 2
+    clipped = np.nan_to_num(np.clip(np.asarray(series, np.float64), -1, 1), nan=0.0)
+    return (np.rint(clipped * middle) + middle).astype(np.uint8).tobytes()
+
+
+def _small(data, levels):
+    """Return what goes into the page as JSON."""
+    return {
+        "model_line": data.model_line,
+        "quantity": data.quantity,
+        "layers": data.layers,
+        "units": data.units,
+        "levels": levels,
+        "step": 2 / (levels - 1),
+        "colours": STEPS,
+        "alphabet": ALPHABET,
+        "scales": [{"name": scale.name, "plus": scale.plus_name, "minus": scale.minus_name} for scale in SCALES.values()],
+        "vocabulary": list(data.vocabulary),
+        "text": list(data.text),
+        "found": [{name: _number(value) if name in ("score", "null", "probe") else value
+                   for name, value in asdict(unit).items()} for unit in data.found],
+        "gates": {name: np.nan_to_num(np.asarray(shares, float)).round(4).tolist() for name, shares in data.gates.items()},
+    }
+
+
+def _number(value):
+    return round(float(value), 4) if value is not None and math.isfinite(value) else None
+
+
+def _script_json(value):
+    """Return JSON that no HTML parser can take for a tag, a comment or an entity; all ASCII."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=int)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _style():
+    """Return the style sheet: the colours of both scales on both backgrounds, then page.css."""
+    def variables(scale, background):
+        named = {f"--{sign}{step}": css_colour(step_colour(factor * step, scale, background))
+                 for sign, factor in (("p", 1), ("m", -1)) for step in range(1, STEPS + 1)}
+        ramp = ",".join(css_colour(step_colour(step, scale, background)) for step in range(-STEPS, STEPS + 1, 4))
+        named["--ramp"] = f"linear-gradient(90deg,{ramp})"
+        return "".join(f"{name}:{value};" for name, value in named.items())
+
+    def theme(background):
+        return f"color-scheme:{background.name};--paper:{background.paper};--ink:{background.ink};"
+
+    first = next(iter(SCALES))
+    rules = []
+    for before, after in ((":root", ""), ("@media (prefers-color-scheme:dark){:root:not([data-theme=light])", "}"),
+                          (":root[data-theme=dark]", "")):
+        background = LIGHT if before == ":root" else DARK
+        rules.append(f"{before}{{{theme(background)}{variables(first, background)}}}{after}")
+    for scale in list(SCALES)[1:]:
+        for background in BACKGROUNDS:
+            rules.append(f':root[data-scale="{scale}"][data-theme={background.name}]{{{variables(scale, background)}}}')
+    rules += [f".{sign}{step}{{background:var(--{sign}{step})}}" for sign in "pm" for step in range(1, STEPS + 1)]
+    return "\n".join(rules) + "\n" + _resource("page.css")
+
+
+def _resource(name):
+    return files("charrnn.render").joinpath(name).read_text(encoding="ascii")
+
+
+def _digest(text):
+    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
+
+
+def _check(data):
+    N, U = len(data.text), data.layers * data.units
+    if not N:
+        raise ConfigError("a page needs a text of at least one character, got none: name a longer text")
+    shapes = {"values": (U, N), "guesses_ids": (N, GUESSES), "guesses_p": (N, GUESSES), "surprisal_bits": (N,)}
+    for name, shape in shapes.items():
+        if np.shape(getattr(data, name)) != shape:
+            raise ConfigError(f"{name} of a page must have shape {shape}, got {np.shape(getattr(data, name))}")
+    for name, shares in data.gates.items():
+        if np.shape(shares) != (data.layers, data.units, 2):
+            raise ConfigError(f"gate {name!r} of a page must have shape {(data.layers, data.units, 2)}, got {np.shape(shares)}")
+    for unit in data.found:
+        if not (0 <= unit.layer < data.layers and 0 <= unit.unit < data.units):
+            raise ConfigError(f"a unit found must be in 0:0..{data.layers - 1}:{data.units - 1}, got {unit.layer}:{unit.unit}")

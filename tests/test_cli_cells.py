@@ -1,0 +1,190 @@
+"""charrnn cells on a checkpoint whose units are planted: table, JSON, CSV, passages, ablation, gates; and what it refuses."""
+
+import csv
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from test_cells import make_text, plant
+
+from charrnn.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.cli import main
+
+TEXT = make_text(60_000, seed=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cells")
+    (folder / "text.txt").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        common = ["train", "text.txt", "--steps", "1", "--batch-size", "3", "--seq-length", "7", "-q"]
+        held_out = ["--val-fraction", "0.1", "--test-fraction", "0.1"]
+        assert main([*common, *held_out, "--hidden-size", "24", "--num-layers", "1", "-o", "checkpoints/planted"]) == 0
+        assert main([*common, *held_out, "--cell", "gru", "--vocab", "bytes", "--hidden-size", "8", "-o", "checkpoints/gru"]) == 0
+        assert main([*common, *held_out, "--cell", "rnn", "--hidden-size", "8", "--num-layers", "1", "-o", "checkpoints/rnn"]) == 0
+        assert main([*common, "--val-fraction", "0", "--test-fraction", "0", "--hidden-size", "8", "-o", "checkpoints/all"]) == 0
+    path = folder / "checkpoints/planted/best.safetensors"
+    checkpoint = load_checkpoint(path)
+    model, vocabulary = plant()
+    assert set(checkpoint.vocabulary.symbols) < set(vocabulary.symbols)
+    keep = [vocabulary.symbols.index(symbol) for symbol in checkpoint.vocabulary.symbols]
+    arrays = model.get_parameters()
+    arrays["rnn.weight_ih_l0"] = arrays["rnn.weight_ih_l0"][:, keep]
+    arrays["output.weight"], arrays["output.bias"] = arrays["output.weight"][keep], arrays["output.bias"][keep]
+    save_checkpoint(path, dataclasses.replace(checkpoint, parameters={name: array.copy() for name, array in arrays.items()}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def inside(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def cells(capsys, *arguments, code=0):
+    assert main(["cells", *arguments]) == code
+    return capsys.readouterr()
+
+
+def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
+    captured = cells(capsys, "checkpoints/planted")
+    lines = captured.out.splitlines()
+    assert "12,000 characters of the held-out text of" in lines[0]
+    (quotes,) = [line for line in lines if "inside double quotes" in line and "AUROC" not in line]
+    (position,) = [line for line in lines if "position in line" in line and " r " in line and "unit" not in line]
+    assert " -0:5 " in quotes and " +0:11 " in position
+    assert quotes.lstrip().startswith(("✓", "*"))
+    assert "2 units that nobody designed" in captured.out
+    assert "inside double quotes: unit 0:5 (low where it is on), AUROC" in captured.out  # a passage follows
+    assert "Traceback" not in captured.err
+
+
+def test_json_and_csv_say_the_same(capsys):
+    result = json.loads(cells(capsys, "checkpoints/planted", "--json").out)
+    assert result["characters"] == 12_000 and result["quantity"] == "tanh-c" and result["loss_nats"] > 0
+    found = {finding["signal"]: finding for finding in result["signals"]}
+    assert found["quotes"]["unit"] == 5 and found["quotes"]["named"] and found["quotes"]["score"] > 0.99
+    assert found["line-position"]["measure"] == "pearson" and found["line-position"]["score"] > 0.99
+    rows = list(csv.DictReader(io.StringIO(cells(capsys, "checkpoints/planted", "--csv").out)))
+    assert [row["signal"] for row in rows] == [finding["signal"] for finding in result["signals"]]
+    assert float(rows[0]["score"]) == result["signals"][0]["score"] and rows[0]["named"] == "True"
+
+
+def test_a_text_of_your_own_and_fewer_characters(capsys, folder):
+    (folder / "other.txt").write_text(make_text(9_000, seed=4))
+    result = json.loads(cells(capsys, "checkpoints/planted", "other.txt", "--characters", "5000", "--json").out)
+    assert result["characters"] == 5_000 and result["text"] == "other.txt"
+    assert {finding["signal"] for finding in result["signals"] if finding["named"]} >= {"quotes"}
+
+
+def test_a_signal_of_your_own(capsys):
+    captured = cells(capsys, "checkpoints/planted", "--signal", "said=\"[a-z]+", "--signal", "e=e", "--json")
+    found = {finding["signal"]: finding for finding in json.loads(captured.out)["signals"]}
+    assert found["said"]["kind"] == "on/off" and 0 < found["said"]["on"] < 0.2 and "e" in found
+
+
+def test_highlight_find_and_unit_show_passages(capsys):
+    shown = cells(capsys, "checkpoints/planted", "--highlight", "--width", "60").out
+    assert "inside double quotes: unit 0:5" in shown and "position in line: unit 0:11" in shown and "untrained   probe" not in shown
+    assert max(map(len, shown.split("inside double quotes")[1].splitlines()[1:8])) <= 60
+    found = cells(capsys, "checkpoints/planted", "--find", "vowel").out
+    assert "a vowel: unit 0:" in found and "line-position" not in found
+    unit = cells(capsys, "checkpoints/planted", "--unit", "0:5").out
+    assert "unit 0:5 follows" in unit and unit.index("inside double quotes") < unit.index("a vowel")
+
+
+def test_the_passage_shows_the_quotes(capsys):
+    """In signs: - inside the quotes, + outside."""
+    lines = cells(capsys, "checkpoints/planted", "--find", "quotes", "--width", "80").out.splitlines()
+    at = next(k for k, line in enumerate(lines) if '"' in line and set(lines[k + 1]) <= set("+-·. "))
+    text, signs = lines[at], lines[at + 1]
+    first = text.index('"')
+    assert signs[first] != signs[first - 1] if first else True
+
+
+def test_ablation_and_gates(capsys):
+    captured = cells(capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--clamp", "off", "--gates", "--json")
+    result = json.loads(captured.out)
+    (ablation,) = result["ablation"]
+    assert (ablation["signal"], ablation["unit"], ablation["held"]) == ("quotes", 5, "off") and ablation["value"] > 0.7
+    assert set(ablation["regions"]) == {"on", "off", "switch"}
+    assert len(result["gates"]["f"]["left"]) == 1 and len(result["gates"]["f"]["left"][0]) == 24
+    text = cells(capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--gates").out
+    assert "held at its mean" in text and "units mostly open" in text
+    table = cells(capsys, "checkpoints/planted", "--ablate", "--clamp", "0.5", "--csv").out.splitlines()
+    assert table[0].endswith("random_switch_nats") and table[1].count(",") == table[0].count(",")
+
+
+def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
+    captured = cells(capsys, "checkpoints/gru", "--quantity", "z")
+    assert "gru of 2 x 8 read 12,000 characters" in captured.out and "by z" in captured.out
+    assert "No unit stands out" in captured.out
+
+
+def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
+    import os
+
+    os.utime(folder / "checkpoints/planted/best.safetensors")
+    assert "checkpoints/planted/best.safetensors" in cells(capsys, "--highlight").err
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["checkpoints/rnn", "--gates"], "--gates needs a cell with gates"),
+    (["checkpoints/gru", "--quantity", "tanh-c"], "has h, r, z, n, got --quantity tanh-c"),
+    (["checkpoints/all"], "held out 0 characters"),
+    (["checkpoints/planted", "--characters", "300"], "at least 4,000 characters"),
+    (["checkpoints/planted", "--characters", "0"], "--characters must be at least 1"),
+    (["checkpoints/planted", "--unit", "0:24"], "0:0 to 0:23"),
+    (["checkpoints/planted", "--unit", "x"], "LAYER:UNIT"),
+    (["checkpoints/planted", "--find", "nonsense"], "there is no such signal; in this text there are quotes"),
+    (["checkpoints/planted", "--find", "comment"], "does not occur here"),
+    (["checkpoints/planted", "--signal", "x"], "NAME=REGEX"),
+    (["checkpoints/planted", "--signal", "x=("], "no regular expression"),
+    (["checkpoints/planted", "--signal", "x=ZZZ"], "0 places"),
+    (["checkpoints/planted", "--json", "--csv"], "--json and --csv"),
+    (["checkpoints/planted", "--find", "quotes", "--unit", "0:1"], "--find and --unit"),
+    (["checkpoints/planted", "--clamp", "0"], "add --ablate"),
+    (["checkpoints/planted", "--ablate", "--clamp", "much"], "mean, off, zero or a number"),
+    (["checkpoints/planted", "--ablate", "--clamp", "2"], "-1..1, got 2"),
+    (["checkpoints/planted", "--html", "nowhere/a.html"], "no folder nowhere"),
+    (["checkpoints/planted", "--highlight", "--json"], "--highlight is for reading"),
+    (["checkpoints/planted", "--width", "5"], "--width must be at least 40"),
+    (["checkpoints/planted", "--threads", "0"], "--threads must be at least 1"),
+    (["checkpoints/nowhere"], "does not exist"),
+    (["checkpoints/planted", "nowhere.txt"], "nowhere.txt"),
+])
+def test_what_cannot_be_is_refused_in_a_sentence(arguments, words, capsys):
+    captured = cells(capsys, *arguments, code=2)
+    error = captured.err.splitlines()[-1]
+    assert error.startswith("Error: ") and words in error and "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_a_text_that_is_gone_or_has_changed_is_said(capsys, tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    subprocess.run([sys.executable, "-m", "charrnn", "train", "text.txt", "--steps", "1", "--hidden-size", "8", "-q", "-o", "run"],
+                   cwd=tmp_path, check=True, env=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        (tmp_path / "text.txt").write_text(TEXT[:-1] + "!")
+        assert "not the text the run was started on" in cells(capsys, "run", code=2).err
+        (tmp_path / "text.txt").unlink()
+        assert "is gone" in cells(capsys, "run", code=2).err
+
+
+def test_a_held_unit_is_heard_in_a_sample(capsys):
+    def sample(*arguments, code=0):
+        assert main(["sample", "checkpoints/planted", "--length", "200", "--seed", "1", *arguments]) == code
+        return capsys.readouterr()
+
+    free, held = sample().out, sample("--clamp", "0:3=1", "--clamp", "0:5=-1").out
+    assert len(held) == len(free) and held != free
+    assert sample("--clamp", "0:3=1", "--clamp", "0:5=-1").out == held
+    for wrong, words in (("0:3", "LAYER:UNIT=VALUE"), ("0:3=x", "LAYER:UNIT=VALUE"), ("9:0=1", "0:0 to 0:23"), ("0:0=3", "-1..1")):
+        assert words in sample("--clamp", wrong, code=2).err
