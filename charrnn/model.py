@@ -400,6 +400,8 @@ class Workspace:
             raise ConfigError("a unit can be held at one value only, got the same unit twice")
         self._clamps = np.array(rows, np.int64).reshape(-1)
         self._clamp_values = np.array(values, config.dtype).reshape(-1)
+        self._table[chunk.NUM_CLAMPS], self._table[chunk.CLAMPS_AT] = len(rows), self._clamps.ctypes.data
+        self._table[chunk.CLAMP_VALUES_AT] = self._clamp_values.ctypes.data
 
     # Running
 
@@ -421,8 +423,6 @@ class Workspace:
             derive = updates.transpose if self._pack == 1 else updates.narrow
             run_items(derive.address(dtype), self._transposition, self.layout.transposed_panels, workers, self._counter)
         table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
-        table[chunk.NUM_CLAMPS], table[chunk.CLAMPS_AT] = self._clamps.size // 3, self._clamps.ctypes.data
-        table[chunk.CLAMP_VALUES_AT] = self._clamp_values.ctypes.data
         self._steps = T
         run = (chunk.TRAIN if training else chunk.READ)[model.config.cell, self._pack]
         start = time.perf_counter()
@@ -464,7 +464,7 @@ class Workspace:
 
     def _grow(self, slot, size):
         """Give the table's slot an array of at least `size` zeros."""
-        if size > self._grown.setdefault(slot, aligned_zeros(0, self.model.config.dtype)).size:
+        if slot not in self._grown or self._grown[slot].size < size:
             self._grown[slot] = aligned_zeros(size, self.model.config.dtype)
             self._table[slot] = self._grown[slot].ctypes.data
 
@@ -476,9 +476,11 @@ class Workspace:
             raise ConfigError(f"a chunk must be ids of shape (1..{self.seq_length}, {self.batch_size}), got {x.shape} and {y.shape}")
         V = self.model.config.vocab_size
         for ids, place in ((x, self._ids), (y, self._targets)):
-            if ids.min() < 0 or ids.max() >= V:
+            taken = place[:ids.size]
+            taken.reshape(ids.shape)[:] = ids
+            # Read as unsigned, what is negative is large: one pass finds both ends. Wider integers may not fit in 32 bits.
+            if taken.view(np.uint32).max() >= V or ids.dtype != np.int32 and (ids.min() < 0 or ids.max() >= V):
                 raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
-            place[:ids.size].reshape(ids.shape)[:] = ids
         return len(x)
 
     def loss_and_grads(self, x, y, dropout=None, step=0):
@@ -493,7 +495,8 @@ class Workspace:
         if not self.training:
             raise ConfigError("this workspace was made with training=False and holds no gradients")
         T = self._run(chunk.GRADIENTS, x, y, dropout, step)
-        return float(self._losses[:T * self.batch_size].mean())
+        rows = T * self.batch_size
+        return float(np.add.reduce(self._losses[:rows])) / rows
 
     def losses(self, x, y):
         """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats."""

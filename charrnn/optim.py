@@ -22,7 +22,7 @@ DEFAULTS = {
     "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
 }
-SHARED_BLOCKS = 12  # blocks of parameters, some 20 us of one core, from which other threads are woken for them
+SHARED_BLOCKS = 48  # blocks of parameters, some 60 us of one core, from which other threads are woken for them
 SLOTS = {"sgd": ("momentum_buffer",), "adagrad": ("sum",), "rmsprop": ("square_avg",), "adam": ("exp_avg", "exp_avg_sq"),
          "adamw": ("exp_avg", "exp_avg_sq")}
 
