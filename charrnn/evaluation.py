@@ -20,7 +20,7 @@ SHORTEST_STREAM = 1024
 MOST_STREAMS = 64
 
 # Characters in a chunk. Small for many streams, to hold memory down; the carry makes the result independent of it.
-SPLIT_CHUNK = 16
+SPLIT_CHUNK = 8
 STREAM_CHUNK = 256
 
 
