@@ -188,3 +188,14 @@ def test_a_held_unit_is_heard_in_a_sample(capsys):
     assert sample("--clamp", "0:3=1", "--clamp", "0:5=-1").out == held
     for wrong, words in (("0:3", "LAYER:UNIT=VALUE"), ("0:3=x", "LAYER:UNIT=VALUE"), ("9:0=1", "0:0 to 0:23"), ("0:0=3", "-1..1")):
         assert words in sample("--clamp", wrong, code=2).err
+
+
+def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_named(capsys, tmp_path):
+    captured = cells(capsys, "checkpoints/planted", "--html", str(tmp_path / "a.html"), "--svg", str(tmp_path / "a.svg"))
+    assert "inside double quotes" in captured.out and captured.err.count("wrote ") == 2
+    page = (tmp_path / "a.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") or page.lower().startswith("<!doctype html>")
+    assert "inside double quotes" in page and (tmp_path / "a.svg").read_text().lstrip().startswith("<")
+    captured = cells(capsys, "checkpoints/gru", "--svg", str(tmp_path / "b.svg"), "--html", str(tmp_path / "b.html"), code=2)
+    assert "nothing to draw" in captured.err and "No unit stands out" in captured.out and not (tmp_path / "b.svg").exists()
+    assert (tmp_path / "b.html").exists()

@@ -15,10 +15,10 @@ from charrnn.cli.evaluate import open_text
 from charrnn.cli.info import loss_text, printable
 
 MOST_CHARACTERS = 10_000_000
-UNTRAINED_CHARACTERS = 30_000  # read by the untrained network: a baseline needs less
+GATE_CHARACTERS = 40_000
 UNTRAINED_SEED = 1_000_003
 ABLATION_CHARACTERS = 30_000
-BYTES_A_VALUE = 8  # of a search, recording and ranks
+BYTES_A_VALUE = 9  # of a search: two recordings, ranks
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
 PASSAGE = 420
 LONG_PASSAGE = 800
@@ -184,13 +184,13 @@ class View:
             self.gates = self._read_gates(progress) if options["gates"] or options["html"] else {}
             if options["html"]:
                 self._write_page(progress)
-        self._write_pictures()
         if options["as_json"]:
             click.echo(json.dumps(self._to_dict(), allow_nan=False))
         elif options["as_csv"]:
             self._print_csv()
         else:
             self._print()
+        self._write_pictures()
 
     def _check_clamp_and_memory(self):
         from charrnn.cells.record import clamp_at
@@ -230,10 +230,9 @@ class View:
         from charrnn.cells.search import search
         from charrnn.model import Model
 
-        N = self.stop - self.start
         self.recording = record(self.model, self.ids, self.start, self.stop, self.quantity, progress("reading the text"))
         fresh = Model.initialise(self.config, UNTRAINED_SEED)
-        untrained = record(fresh, self.ids, self.start, self.start + min(N, UNTRAINED_CHARACTERS), self.quantity,
+        untrained = record(fresh, self.ids, self.start, self.stop, self.quantity,
                            progress("reading it untrained"))
         report = progress("scoring every unit")
         self.findings = search(self.recording, self.signals, untrained, progress=lambda share: report(share, 1))
@@ -275,7 +274,7 @@ class View:
 
         if self.config.cell not in SIGMOID_GATES and not self.options["gates"]:
             return {}
-        stop = min(self.stop, self.start + UNTRAINED_CHARACTERS)
+        stop = min(self.stop, self.start + GATE_CHARACTERS)
         return gate_saturation(self.model, self.ids, self.start, stop, progress("reading the gates"))
 
     # Passages
