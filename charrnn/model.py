@@ -217,7 +217,7 @@ class NamedArrays(Mapping):
         return len(self._names)
 
 
-class Pace:
+class ShardPace:
     """Watches how long a step of training takes, and deals the streams to more shards while a core is busy elsewhere.
 
     With one shard a thread, the thread on the busy core is waited for; with three, the other takes some of its shards. Small
@@ -268,7 +268,7 @@ class Workspace:
         # The transposed weights live only while a chunk runs back, the gradient only after it: they share their memory.
         scratch = aligned_zeros(max(layout.size if training else 0, layout.derived_size if training or self._pack > 1 else 0), dtype)
         self.grads = scratch[:layout.size]
-        self.shards, self._pace = None, Pace()
+        self.shards, self._pace = None, ShardPace()
         self._losses, self._numbers = np.zeros(rows), np.ones(1)
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model import Dropout, Model, ModelConfig, Workspace
+from charrnn.model import Dropout, Model, ModelConfig, ShardPace, Workspace
 from charrnn.optim import Optimizer
 
 CELLS = ("rnn", "gru", "lstm")
@@ -751,3 +751,45 @@ def test_twenty_training_steps_follow_pytorch(cell):
     assert theirs[0] - theirs[-1] > 0.05    # something was learned
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     np.testing.assert_allclose(norms, torch_norms, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("embedding, tied", [(0, False), (9, False), (17, True)])
+def test_every_number_of_the_gradient_is_written_and_none_is_read(cell, embedding, tied):
+    """The gradient's memory held the transposed weights before: nothing of them may be left in it, padding least of all."""
+    model, _ = make_model(cell, 21, 17, 2, embedding, tied=tied)
+    x, y = oracle.random_chunk(21, 9, 7)
+    found = []
+    for left in (0, np.nan):
+        workspace = new_workspace(model, 7, 9)
+        workspace.grads[:] = left
+        found.append(everything(workspace, x, y))
+    assert_same_bits(*found)
+    packed = model.pack(model.unpack(found[0]["grads"]))
+    assert np.array_equal(packed != 0, found[0]["grads"] != 0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_number_of_shards_changes_no_bit(cell):
+    model, _ = make_model(cell, 17, 40, 2, dtype="float32")
+    x, y = oracle.random_chunk(17, 9, 13)
+    found = []
+    for shards in (None, 1, 2, 5, 13, 40):
+        workspace = new_workspace(model, 13, 9)
+        workspace.shards = shards
+        found.append(everything(workspace, x, y, Dropout(0.5)))
+    for one in found[1:]:
+        assert_same_bits(one, found[0])
+
+
+def test_streams_are_dealt_to_more_shards_while_something_disturbs():
+    pace = ShardPace()
+    for seconds in (5.0, 1.0, 1.1, 1.2):  # the first step compiles
+        pace.note(seconds)
+        assert pace.shards(2, 50) == 2
+    pace.note(1.9)
+    assert pace.shards(2, 50) == 6 and pace.shards(2, 16) == 4 and pace.shards(2, 3) == 2
+    for _ in range(ShardPace.PATIENCE):
+        assert pace.shards(2, 50) == 6
+        pace.note(1.0)
+    assert pace.shards(2, 50) == 2
