@@ -135,12 +135,12 @@ class Generation:
 
     def read(self, ids):
         """Read ids (N, B) and carry the state on. Raises ConfigError."""
-        ids = np.ascontiguousarray(ids, np.int32)
+        ids = np.asarray(ids)
         if ids.ndim != 2 or ids.shape[1] != self.streams or not len(ids):
             raise ConfigError(f"ids must have shape (N, {self.streams}) with N at least 1, got {ids.shape}")
         self._check_ids(ids)
         self._set(READING=1)
-        self._run(ids)
+        self._run(np.ascontiguousarray(ids, np.int32))
 
     def draw(self, inputs, count, keys, position, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, with_losses=False,
              with_logits=False):

@@ -79,9 +79,10 @@ def check_precision(precision, dtype="float32"):
     if precision == "float32":
         return dtype
     if dtype != "float32":
-        raise ConfigError(f"precision {precision} needs a model of dtype float32, got {dtype}")
+        raise ConfigError(f"precision {precision} needs a model of dtype float32, got {dtype}: leave one of them out")
     if not has_bfloat16():
-        raise ConfigError(f"precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32")
+        raise ConfigError(f"precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, or "
+                          "take a bfloat16 run's weights into a new one with --init-from")
     return precision
 
 
@@ -248,7 +249,7 @@ class Workspace:
     training     False leaves out what only gradients need
     precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to bfloat16, their
                  sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
-    grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat
+    grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat, until the next chunk runs
     shards       groups that the streams are dealt to, or None: as many as suits the threads; no result depends on it
     """
 
@@ -476,6 +477,8 @@ class Workspace:
             raise ConfigError(f"a chunk must be ids of shape (1..{self.seq_length}, {self.batch_size}), got {x.shape} and {y.shape}")
         V = self.model.config.vocab_size
         for ids, place in ((x, self._ids), (y, self._targets)):
+            if ids.dtype.kind not in "iub":
+                raise ConfigError(f"ids must be integers, got {ids.dtype}")
             taken = place[:ids.size]
             taken.reshape(ids.shape)[:] = ids
             # Read as unsigned, what is negative is large: one pass finds both ends. Wider integers may not fit in 32 bits.

@@ -263,3 +263,12 @@ def test_a_team_that_is_faster_goes_on_and_one_bad_block_costs_few():
         alone.append(workers == 1)
         pace.record(workers, 1.0 if workers == 1 else 5.0 if i == 100 else 0.6)
     assert [i for i in range(300) if alone[i]] == [1, *range(101, 101 + REST[0])]
+
+
+@pytest.mark.parametrize("ids", [[[2**32 + 3]], [[-(2**32) + 1]], [[-1]], [[5]]])
+def test_ids_that_are_not_the_models_are_refused_before_they_are_cut_to_32_bits(ids):
+    generation = Generation(Model.initialise(ModelConfig("rnn", 5, 8, 1), 0), 1)
+    with pytest.raises(ConfigError, match="ids must be in 0..4"):
+        generation.read(np.array(ids))
+    with pytest.raises(ConfigError, match="ids must be in 0..4"):
+        generation.draw(np.array(ids[0]), 1, np.array([1]), 0)
