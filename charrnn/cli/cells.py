@@ -459,7 +459,8 @@ class View:
         else:
             count = len({(f.layer, f.unit) for f in named})
             click.echo(f"{len(named)} of {len(self.findings)} signals have a unit that follows them, beyond chance and beyond an\n"
-                       f"untrained network: {count} unit{'s' if count > 1 else ''} that nobody designed.")
+                       f"untrained network: {count} unit{'s' if count > 1 else ''} that nobody designed. (✓: above every shifted\n"
+                       "search, and at most half as far from 1 as the untrained network's best.)")
 
     def _print_unit(self):
         _, _, layer, unit = self.selected[0]
