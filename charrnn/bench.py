@@ -6,7 +6,6 @@ Knows models and clocks; knows no file, no terminal and no other program: those 
 """
 
 import contextlib
-import inspect
 import math
 import os
 import platform
@@ -16,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError
+from charrnn import trainer
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.kernels.host import isa
+from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
-from charrnn.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, SEQ_LENGTH
+from charrnn.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams
 from charrnn.trainer import available_memory
@@ -72,8 +71,8 @@ def step_flops(shape):
 
 
 def supported_precisions():
-    """Return the precisions that training knows here: "float32", and others where the workspace takes one."""
-    return ("float32", "bfloat16") if "precision" in inspect.signature(Workspace).parameters else ("float32",)
+    """Return the precisions that this CPU can train in."""
+    return PRECISIONS if has_bfloat16() else ("float32",)
 
 
 @contextlib.contextmanager
@@ -106,7 +105,7 @@ class Training:
         self._clip_norm, self._clip_value = clip_norm, clip_value
         self._dropout = Dropout(dropout) if dropout else None
         self.model = Model.initialise(shape.model_config(), 0)
-        self._workspace = Workspace(self.model, B, T, **({} if precision == "float32" else {"precision": precision}))
+        self._workspace = Workspace(self.model, B, T, precision=precision)
         self._optimizer = Optimizer(optimizer, self.model)
         self._step = 0
         self.run(2)
@@ -214,21 +213,9 @@ def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITIO
     return [Timing(tuple(row)) for row in rates]
 
 
-def memory_needed(shape):
-    """Return the bytes that training a shape takes, near enough to refuse what does not fit."""
-    layout_of = Model(shape.model_config()).layout  # arrays of zeros take no memory until they are written to
-    sizes = Workspace.sizes(layout_of, shape.batch_size, shape.seq_length, True)
-    return 4 * (sum(sizes.values()) + 4 * layout_of.size + layout_of.derived_size)
-
-
 def check_memory(shape):
     """Raise ConfigError where a shape does not fit into the memory that is free."""
-    needed, available = memory_needed(shape), available_memory()
-    if available is not None and needed > available:
-        raise ConfigError(
-            f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
-            "--hidden-size, --num-layers, --batch-size or --seq-length"
-        )
+    trainer.check_memory(trainer.memory_needed(shape.model_config(), shape.batch_size, shape.seq_length), available_memory())
 
 
 @dataclass(frozen=True)

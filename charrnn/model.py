@@ -259,7 +259,7 @@ class Workspace:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         self.model, self.batch_size, self.seq_length, self.training = model, batch_size, seq_length, training
         dtype = model.config.dtype
-        self._tiles_dtype = check_precision(precision, dtype)
+        operands = check_precision(precision, dtype)
         self._pack = 2 if precision == "bfloat16" else 1
         self.layout = layout = model.layout if self._pack == 1 else model.new_layout(self._pack)
         self._sizes = self.sizes(layout, batch_size, seq_length, training)
@@ -279,9 +279,9 @@ class Workspace:
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[chunk.KEPT] = not training
-        fill_tiles(self._table, layout.forward_widths, (), self._tiles_dtype)
+        fill_tiles(self._table, layout.forward_widths, (), operands)
         if training:
-            fill_tiles(self._table, layout.backward_widths, layout.forward_widths, self._tiles_dtype)
+            fill_tiles(self._table, layout.backward_widths, layout.forward_widths, operands)
         if self._pack == 1:  # the operands are the numbers themselves
             for slot, array in ((chunk.WEIGHTS, model.flat), (chunk.XW_AT, self._X0)):
                 self._table[slot] = array.ctypes.data

@@ -180,7 +180,8 @@ def plan_run(config, corpus, initial=None):
     if splits.val[1] - splits.val[0] < 1:
         notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
     config = dataclasses.replace(config, **_default_intervals(config, splits, total_steps))
-    _check_memory(config, model_config)
+    needed = memory_needed(model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0, config.optimizer)
+    check_memory(needed, available_memory())
     return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(notes), None, initial)
 
 
@@ -318,14 +319,17 @@ def _fit(config, splits):
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
 
 
-def _check_memory(config, model_config):
-    """Raise ConfigError where the model does not fit: a machine out of memory may kill any process it likes."""
-    available = available_memory()
+def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam"):
+    """Return the bytes that the arrays of a training step take."""
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
-    workspace = Workspace(model, config.batch_size, config.seq_length, precision=config.precision)
-    workspace.reserve(config.dropout > 0)
-    needed = _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[config.optimizer])
+    workspace = Workspace(model, batch_size, seq_length, precision=precision)
+    workspace.reserve(dropping)
+    return _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[optimizer])
+
+
+def check_memory(needed, available):
+    """Raise ConfigError where `needed` bytes do not fit: a machine out of memory may kill any process it likes."""
     if available is not None and needed > available:
         raise ConfigError(
             f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "

@@ -8,9 +8,10 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.host import TILES, has_bfloat16
 from charrnn.kernels.simd import load, narrow_pairs, narrow_row, store
-from charrnn.kernels.tile import fill_tiles, product, product_t
+from charrnn.kernels.tile import fill_tiles
 from charrnn.model import Dropout, Model, ModelConfig, Workspace, check_precision
 from charrnn.optim import Optimizer
+from test_tile import run, run_t
 
 here = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")
 
@@ -54,16 +55,6 @@ def test_nan_stays_nan_even_if_its_upper_half_alone_would_be_infinity():
     pairs, row = np.zeros(16, np.float32), np.zeros(16, np.float32)
     narrow(a, b, pairs, row)
     assert np.isnan(unpacked(pairs)[:, 0]).tolist() == [True] * 3 + [False] * 13 and not np.isnan(unpacked(pairs)[:, 1]).any()
-
-
-@njit
-def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):
-    product(tiles, width, n, A, 0, lda, a_panel, B, 0, C, 0, ldc, K, panels, accumulate)
-
-
-@njit
-def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):
-    product_t(tiles, width, n, A, 0, lda, B, 0, ldb, C, 0, ldc, K, accumulate)
 
 
 def words(x, axis):
