@@ -1,11 +1,11 @@
-# The two commands of the README, and the benchmark. Nothing is needed beside Python 3.11+, make and a package index.
+# The two commands of the README, the benchmark and the soak. Nothing is needed beside Python 3.11+, make and a package index.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -27,6 +27,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python benchmarks/torch_parity.py
 	$(BIN)/python benchmarks/run.py
+
+soak: $(VENV)/.tested
+	$(BIN)/python soak/soak.py
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "charrnn needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": name another with make PYTHON=...")'
