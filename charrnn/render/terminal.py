@@ -18,7 +18,7 @@ _DOTTED_CIRCLE = "◌"
 _RESET = "\x1b[0m"
 
 
-def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLUE.name, background=DARK):
+def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLUE.name, background=DARK, most=None, unit=""):
     r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a legend.
 
     Parameters
@@ -39,6 +39,8 @@ def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLU
         False keeps the marks of our own to ASCII; the text's characters stay what they are.
     scale : a name in colours.SCALES
     background : colours.LIGHT or colours.DARK, the terminal's
+    most, unit : float and str
+        Where given, the values are from 0 to `most` and more, in this unit, and only the upper half of the scale is used.
 
     Examples
     --------
@@ -51,7 +53,10 @@ def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLU
     """
     width = max(width, 20)
     paint = _Paint(colour, scale, background) if colour != "none" else None
-    lines = [*_wrapped(visible(title), width), *_legend(paint, unicode, width), ""]
+    if most is not None:
+        values = [min(float(value), most) / most for value in values]
+    legend = _legend(paint, unicode, width) if most is None else _rising_legend(paint, unicode, width, most, unit)
+    lines = [*_wrapped(visible(title), width), *legend, ""]
     for line in wrapped_lines(text, values, width, unicode):
         lines.extend(_painted(line, paint) if paint else _signed(line, unicode))
     return "\n".join(lines)
@@ -167,6 +172,13 @@ def _legend(paint, unicode, width):
     room = max(5, min(2 * STEPS + 1, width - len(before) - len(after)) - 1 | 1)  # odd: 0 is in the middle
     steps = [round(-STEPS + 2 * STEPS * at / (room - 1)) for at in range(room)]
     return [before + _coloured(((" " if step else "0", step) for step in steps), paint) + after]
+
+
+def _rising_legend(paint, unicode, width, most, unit):
+    if paint is None:
+        dot = "·" if unicode else "."
+        return _wrapped(f"+ {STRONG * most:g} {unit} and more, {dot} {WEAK * most:g} {unit} and more", width)
+    return ["0 " + _coloured(((" ", step) for step in range(STEPS + 1)), paint) + f" {most:g} {unit} and more"]
 
 
 def _wrapped(text, width):
