@@ -251,9 +251,9 @@ class Judge:
 
     def _measure_baselines(self, progress):
         from charrnn import baselines
+        from charrnn.errors import ConfigError
         from charrnn.ngram import BYTES_A_CHARACTER
         from charrnn.trainer import available_memory
-        from charrnn.errors import ConfigError
 
         V, ids, training = self.model.config.vocab_size, self.ids[self.first:self.stop], self._training_ids()
         found = [baselines.uniform(V)]
@@ -398,7 +398,7 @@ class Judge:
     def _print(self):
         from charrnn.cli.info import _can_print
 
-        self.unicode = _can_print("▏█·–±", sys.stdout)
+        self.unicode = _can_print("█·●⠿└␣␊↵", sys.stdout)
         click.echo(f"{loss_text(self.evaluation.loss_nats)}, over {self.evaluation.characters:,} characters")
         where = self.where if self.where != "-" else "stdin"
         _note(f"of the {where}" if self.split else f"of {where}")
@@ -483,6 +483,8 @@ class Judge:
             bar = ("█" if self.unicode else "#") * round(40 * one.count / count)
             click.echo(f"{label:48}{one.count:8,} {one.count / count:6.1%} {one.loss_share:7.1%} {bar}".rstrip())
             kind = one.kind
+        if not any(one.count for one in self.brackets):
+            return
         click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{f'{self.judged.order}-gram':>9}   bits each")
         for distance, brackets, model, ngram in self._bracket_rows():
             click.echo(f"{distance + ' characters':24}{brackets:>9}{model:>9}{ngram:>9}")
@@ -535,9 +537,15 @@ class Judge:
         click.echo("\nThe dearest of them, and what the model expected instead:\n")
         for at in sorted((-bits).argsort(kind="stable")[:DEAREST].tolist()):
             before = visible("".join(symbols[max(0, at - 16):at]), self.unicode)
-            expected = "  ".join(f"{visible(_symbol(self.vocabulary.symbols[guess]), self.unicode)} {share:.0%}"
+            expected = "  ".join(f"{self._shown(_symbol(self.vocabulary.symbols[guess]))} {share:.0%}"
                                  for guess, share in zip(guesses[at, :self.options["top_k"]], shares[at]))
-            self._say(f"{before:>16} [{visible(symbols[at], self.unicode)}] {bits[at]:5.1f} bits   {expected}")
+            self._say(f"{before:>16} [{self._shown(symbols[at])}] {bits[at]:5.1f} bits   {expected}")
+
+    def _shown(self, symbol):
+        """Return a symbol as it is shown by itself."""
+        from charrnn.render.terminal import visible
+
+        return ("␣" if self.unicode else "' '") if symbol == " " else visible(symbol, self.unicode)
 
     def _print_records(self):
         """Print a JSON object a character."""
