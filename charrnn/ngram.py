@@ -53,11 +53,10 @@ def judge(training_ids, stretches, vocab_size, orders=MOST_ORDERS, discounts=Non
     text = sort_suffixes([training_ids, *(stretch.ids for stretch in stretches)], vocab_size, orders,
                          lambda share: report(0.5 * share))
     N, stop = len(text.codes), len(training_ids)
-    slots, room = np.full(N, -1, np.int32), np.zeros(N, np.int32)
+    slots = np.full(N, -1, np.int32)
     bounds = np.cumsum([0, *(len(stretch.ids) - stretch.first for stretch in stretches)])
     for begin, stretch, at, end in zip(text.begins[1:], stretches, bounds[:-1], bounds[1:]):
         slots[begin + stretch.first:begin + len(stretch.ids)] = np.arange(at, end)
-        room[begin:begin + len(stretch.ids)] = np.arange(len(stretch.ids))
     left = np.where(text.order > 0, text.codes[text.order - 1], 0).astype(np.int32)
     seen, counts, lefts = np.empty(vocab_size + 2, np.int64), np.empty(N, np.int32), np.empty(N, np.int32)
     counts_of_counts = np.empty((2, 5), np.int64)
@@ -68,7 +67,7 @@ def judge(training_ids, stretches, vocab_size, orders=MOST_ORDERS, discounts=Non
         count_grams(text.order, text.shared, left, k, stop, seen, counts, lefts, counts_of_counts)
         lowered = np.ascontiguousarray((discounts or _discounts)(k, counts_of_counts), np.float64)
         top[:] = low
-        interpolate(text.order, text.shared, k, stop, counts, lefts, lowered, slots, room, low, top)
+        interpolate(text.order, text.shared, k, stop, counts, lefts, lowered, slots, low, top)
         yield Order(k, tuple(top[at:end] for at, end in zip(bounds[:-1], bounds[1:])))
 
 

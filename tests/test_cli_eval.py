@@ -247,6 +247,20 @@ def test_the_page_has_the_text_the_readers_and_the_tables(folder, capsys):
     assert "-gram of the same training text" in page and "Closing brackets" in page and "Is it good?" in page
 
 
+def test_the_page_shows_after_each_character_what_was_expected_next(folder, capsys, monkeypatch):
+    pages = []
+    monkeypatch.setattr("charrnn.render.page.write_page", lambda path, data: pages.append(data))
+    records = [json.loads(line) for line in
+               evaluate(capsys, "checkpoints/chars", "text.txt", "--surprisal", "--json", "--top-k", "5", "--html", "page.html").out.splitlines()]
+    (data,) = pages
+    assert data.text == list(TEXT) and math.isnan(data.surprisal_bits[0])
+    for at, record in enumerate(records):
+        assert [data.vocabulary[guess] for guess in data.guesses_ids[at]] == [guess for guess, _ in record["guesses"]]
+        assert data.surprisal_bits[at + 1] == pytest.approx(record["bits"])
+        assert data.values[0, at + 1] == pytest.approx(min(1, record["bits"] / 8))
+    assert not data.guesses_p[-1].any()
+
+
 def test_an_interrupt_ends_it_with_the_shells_code(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

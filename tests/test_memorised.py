@@ -37,6 +37,11 @@ def test_a_copy_at_the_training_texts_end_does_not_reach_into_what_is_judged():
     assert np.isnan(found.shares[4:]).all()
 
 
+def test_a_copy_is_looked_for_by_numbers_not_by_bytes():
+    (found,) = overlaps(np.array([256, 0, 1], np.uint16), [np.array([1], np.uint16)], 300)  # 256, 0 holds the bytes of a 1
+    assert (found.longest, found.source) == (1, 2)
+
+
 def test_what_the_training_text_lacks_is_found_nowhere():
     (found, nothing) = overlaps(np.array([0, 1, 0]), [np.array([2, 2]), np.array([], int)], 3)
     assert found.longest == 0 and found.shares[0] == 0

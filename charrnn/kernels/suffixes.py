@@ -53,13 +53,14 @@ def count_grams(order, shared, left, k, stop, seen, counts, lefts, counts_of_cou
 
 
 @kernel
-def interpolate(order, shared, k, stop, counts, lefts, discounts, slots, room, low, top):
+def interpolate(order, shared, k, stop, counts, lefts, discounts, slots, low, top):
     """Take the probabilities of order k - 1 to order k (charrnn/ngram.py has the formula).
+
+    A context that reaches over a separator occurs nowhere in codes[:stop], and is left alone like any other such.
 
     discounts   (2, 4) float64  what a count of 1, 2, or 3 and more is lowered by, from column 1 on: row 0 for the highest order
                                 (plain counts), row 1 for one below others (counts of different codes before)
     slots       (N,) int32      which result the code at each place is, -1 where it is none
-    room        (N,) int32      how many codes of its stretch stand before each place
     low         (P,) float64    read and written: probabilities as a lower order has them
     top         (P,) float64    written: as the highest order has them; the caller has put `low` there for what no k-gram reaches
     """
@@ -87,7 +88,7 @@ def interpolate(order, shared, k, stop, counts, lefts, discounts, slots, room, l
                 if i == first or shared[i] < k:
                     count, distinct = counts[i], lefts[i]
                 at = order[i] + k - 1
-                if order[i] < stop or at >= N or slots[at] < 0 or room[at] < k - 1:
+                if order[i] < stop or at >= N or slots[at] < 0:
                     continue
                 slot = slots[at]
                 here = low[slot]
