@@ -232,9 +232,35 @@ def test_position_in_line_and_to_its_end():
     assert values(text, "to-line-end").tolist() == [1, 0, 0, 2, 1, 0, 0, 1, 0]
 
 
-def test_indentation_grows_through_the_blanks_and_stays():
-    text = "a\n  b c\n\td\n \te"
-    assert values(text, "indentation").tolist() == [0, 0, 1, 2, 2, 2, 2, 0, 8, 8, 0, 1, 8, 8]
+def test_indentation_counts_levels_and_holds_until_a_line_says_another():
+    text = "a\n  b c\n\td\n\n \te\n  f\r\n g\nh"
+    assert values(text, "indentation").tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 0]
+    #                                    a newline _  _  b _ c newline  tab d ...   (blank line, "e": still)  f         g          h
+
+
+def test_in_code_what_goes_on_keeps_its_indentation():
+    code = """int f(int a,
+      int b)
+{
+\tif (a &&
+\t    b) {
+#ifdef X
+\t\t/* one
+\t\t * two
+\n\t\t */
+again:
+\t\tg(1,
+\t\t\t2);
+\t}
+\treturn 0;
+}
+""" * 3
+    levels = values(code, "indentation")
+    of_lines, at = [], 0
+    for line in code.splitlines(keepends=True):
+        of_lines.append(int(levels[at + len(line) - 1]))
+        at += len(line)
+    assert of_lines == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 1, 1, 0] * 3
 
 
 @pytest.mark.parametrize("name, annotated", [
