@@ -237,6 +237,19 @@ def test_a_signal_in_many_units_is_seen_by_the_probe_alone():
     assert found.score < 0.8 and found.probe > 0.99
 
 
+def test_a_unit_that_woke_up_late_does_not_rule_the_probe():
+    rng = np.random.default_rng(3)
+    N, H = 8_000, 6
+    depth = np.repeat(rng.integers(0, 5, N // 10), 10).astype(np.float32)
+    values = (0.1 * rng.standard_normal((1, H, N)) + depth / 5).astype(np.float16)
+    chooses, scores = halves(N)
+    values[0, 0] = 1
+    values[0, 0, chooses[:3]] = 0.99  # three characters of the choosing half, in which it seems to say something
+    values[0, 0, scores[::9]] = -1
+    (found,) = search(make_recording(values), [Signal("x", "x", GRADED, depth)])
+    assert found.probe > 0.98
+
+
 def test_standardising_a_unit_that_never_changes_gives_nothing():
     assert not standardised(np.full((2, 9), 0.25, np.float16)).any()
 
