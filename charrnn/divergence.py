@@ -1,15 +1,14 @@
 """What counts as divergence, and what a run remembers of it.
 
     a step whose loss or gradient is not finite      is left out; MOST_SKIPPED in a row, and the run has diverged
-    a loss that has exploded, a validation loss or a state that is not finite        and it has diverged at once
+    a loss that has exploded                         and it has diverged at once
+    at an anchor: a state that is not finite, a loss far worse than guessing         likewise
     a run that has diverged                          goes back to its anchor, at half the learning rate
     MOST_RETURNS that did not get it further         end it
 
 An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never from the
 clock by which `last` is saved: a run that is killed anywhere goes the same way again. This room knows no file and no model.
 """
-
-import math
 
 MOST_SKIPPED = 3  # steps in a row
 MOST_RETURNS = 5
@@ -18,7 +17,7 @@ MOST_RETURNS = 5
 # nats, a bad step some tens: from here nothing comes back.
 EXPLODED_NATS = 1000.0
 
-# A state that costs so much more a character than guessing does is none to go back to.
+# And a model that costs so much more a character than guessing does has not learned, whatever a single step may cost.
 SOUND_NATS = 10.0
 
 
@@ -28,11 +27,6 @@ class Diverged(Exception):
     def __init__(self, what, value, step):
         super().__init__(f"{what} became {value:.3g} at step {step:,}")
         self.step = step
-
-
-def is_sound(loss_nats, vocab_size):
-    """Say whether a model of this loss is one to go back to."""
-    return loss_nats < math.log(vocab_size) + SOUND_NATS
 
 
 class Recovery:

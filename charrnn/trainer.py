@@ -28,7 +28,7 @@ import numpy as np
 
 import charrnn
 from charrnn.checkpoint import Checkpoint, load_checkpoint, read_metadata
-from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, Diverged, Recovery, is_sound
+from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
 from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
@@ -457,10 +457,10 @@ class Trainer:
             if self._evaluation_is_due():
                 record = self._evaluate()
                 if record is not None:
-                    is_best, is_anchor = record.is_best, is_sound(record.evaluation.loss_nats, self.vocabulary.size)
+                    is_best, is_anchor = record.is_best, not self._recovery.in_a_row
                     yield record
             elif self._anchor_is_due():
-                is_anchor = is_sound(self._try_next_chunk(), self.vocabulary.size)
+                is_anchor = self._stands_trial()
             finished = self._is_finished() and not self._evaluation_is_due()
             self._log(finished)
             if is_best or is_anchor or finished or self._stop or self._save_is_due():
@@ -774,16 +774,26 @@ class Trainer:
         interval = max(LEAST_ANCHOR_STEPS, math.ceil(self.plan.total_steps / MOST_ANCHORS))
         return self.step % interval == 0 or self._is_finished()
 
-    def _try_next_chunk(self):
-        """Return the loss of the next chunk, and leave no trace: no validation has tried the last update. NaN where a gradient is not finite."""
+    def _stands_trial(self):
+        """Say whether the state is one to go back to, where no validation has tried the last update; raise Diverged where it is lost."""
         self._check_state()
         if self._budget_s is not None:
             self._next_anchor_s = self._elapsed() + self._budget_s / MOST_ANCHORS
+        loss = self._try_next_chunk()
+        if math.isfinite(loss) and not self._is_sound(loss):
+            raise Diverged("the training loss", loss, self.step)
+        return not self._recovery.in_a_row and math.isfinite(loss) and bool(np.isfinite(self._workspace.grads).all())
+
+    def _try_next_chunk(self):
+        """Return the loss of the next chunk and leave no trace but a gradient."""
         cursor, carry = self._streams.cursor(), self._workspace.get_carry()
         _, loss = self._next_chunk()
         self._streams.seek(cursor)
         self._workspace.set_carry(carry)
-        return loss if np.isfinite(self._workspace.grads).all() else math.nan
+        return loss
+
+    def _is_sound(self, loss):
+        return loss < math.log(self.vocabulary.size) + SOUND_NATS
 
     def _check_state(self):
         """Raise Diverged where a number that would be saved is not finite. At anchors only: elsewhere the clock decides who looks."""
@@ -881,7 +891,9 @@ class Trainer:
         evaluation = evaluate_split(self.model, self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
         if evaluation is None:
             return None
-        if not evaluation.loss_nats < EXPLODED_NATS:
+        # A validation split unlike the training split may cost any number of nats and mean nothing.
+        loss = evaluation.loss_nats
+        if not loss < EXPLODED_NATS or not self._is_sound(loss) and not self._is_sound(self._try_next_chunk()):
             raise Diverged("the validation loss", evaluation.loss_nats, self.step)
         self._evaluated_step = self.step
         self._val_loss_nats = evaluation.loss_nats
