@@ -160,7 +160,8 @@ def command(ctx, text, threads, no_sample, output, resume, init_from, config, qu
     Example: charrnn train shakespeare.txt --minutes 5
 
     TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2 and .xz are read as text. The run folder
-    holds last.safetensors, best.safetensors, log.jsonl and config.toml. Ctrl-C saves; --resume goes on.
+    holds last.safetensors, best.safetensors, log.jsonl and config.toml, and good.safetensors until the run is
+    finished, where it goes back to when it diverges. Ctrl-C saves; --resume goes on.
     """
     from charrnn.cli.display import announce_compilation, make_display
 
