@@ -534,14 +534,11 @@ class Trainer:
     def _anchor_stands(self):
         """Say whether `good` is what the record of `last` says. If not, the run was killed when `last` was to become `good`, is
         of an older charrnn, or has lost the file: `last` is the anchor then."""
-        anchor_step = self._recovery.anchor_step
-        if anchor_step is None or anchor_step == self.step:
-            return False
         try:
             good = read_metadata(self.folder.good)
         except CheckpointError:
             return False
-        return (good["model"] == self.plan.model_config.to_dict() and good["training"].get("step") == anchor_step
+        return (good["model"] == self.plan.model_config.to_dict() and good["training"].get("step") == self._recovery.anchor_step
                 and (good["training"].get("corpus") or {}).get("fingerprint") == self.corpus.fingerprint)
 
     @_training_record_is_read

@@ -13,6 +13,7 @@ import pytest
 from charrnn import trainer as trainer_module
 from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli import main
+from charrnn.divergence import Diverged, Recovery
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.options import TrainingConfig
@@ -227,6 +228,17 @@ def test_an_anchor_short_of_the_place_does_not_count_the_returns_anew(session, n
     assert returns(session, "run") == [(8, 11), *[(12, 15)] * 5]
 
 
+def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
+    recovery = Recovery()
+    recovery.anchored(4)
+    for step in (19, 9):
+        recovery.went_back(Diverged("a loss", math.nan, step))
+    recovery.anchored(12)
+    assert recovery.futile == 2
+    recovery.anchored(19)
+    assert recovery.futile == 0 and recovery.factor == 0.25
+
+
 def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(session, nan_at):
     nan_at(lambda step, factor: 6 <= step <= 8)
     said = (r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates tried are "
@@ -329,10 +341,10 @@ def fails_twice(step, factor):
     return step == 3 or 9 <= step <= 11 and factor > 0.25
 
 
-@pytest.mark.parametrize("where, after", [("keep_last_as_good", False), ("keep_last_as_good", True), ("save", False), ("save", True),
-                                          ("trim_log", False), ("trim_log", True)])
-@pytest.mark.parametrize("count", [1, 2])
-def test_killed_between_any_two_writes_of_an_anchor_or_a_return_it_ends_in_the_same_bits(session, nan_at, monkeypatch, where, after, count):
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("where, count", [("keep_last_as_good", 1), ("save", 1), ("save", 2), ("trim_log", 1), ("trim_log", 2)])
+def test_killed_between_any_two_writes_of_an_anchor_or_a_return_it_ends_in_the_same_bits(
+        session, nan_at, monkeypatch, where, count, after):
     nan_at(fails_twice)
     options = {**KILL_OPTIONS, "checkpoint_every": 0}
     session.run("whole", **options)
@@ -348,13 +360,12 @@ def test_killed_between_any_two_writes_of_an_anchor_or_a_return_it_ends_in_the_s
         if len(calls) == count:
             raise Killed
 
-    if (where, count) != ("keep_last_as_good", 2):  # there is one at step 8
-        monkeypatch.setattr(RunFolder, where, die)
-        with pytest.raises(Killed):
-            session.run("killed", **options)
-        monkeypatch.setattr(RunFolder, where, real)
-        session.resume("killed")
-        assert_ends_the_same(session, "killed")
+    monkeypatch.setattr(RunFolder, where, die)
+    with pytest.raises(Killed):
+        session.run("killed", **options)
+    monkeypatch.setattr(RunFolder, where, real)
+    session.resume("killed")
+    assert_ends_the_same(session, "killed")
 
 
 def test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits(session, nan_at):
