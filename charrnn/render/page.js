@@ -82,6 +82,7 @@
   function visible(symbol) {
     if (symbol === "\n") return "\u21b5";
     if (symbol === "\t") return "\u2192";
+    if (symbol === "\r") return "\u2190";
     if (symbol === " ") return "\u2423";
     const code = symbol.codePointAt(0);
     if (symbol.length === 1 && code < 32) return String.fromCodePoint(0x2400 + code);
@@ -93,6 +94,7 @@
   function spoken(symbol) {
     if (symbol === "\n") return "newline";
     if (symbol === "\t") return "tab";
+    if (symbol === "\r") return "carriage return";
     if (symbol === " ") return "space";
     if (symbol === "\u00a0") return "no-break space";
     return HIDDEN.test(symbol) ? codeOf(symbol) : symbol;
@@ -338,7 +340,7 @@
       row.hidden = guess === undefined || share === 0;
       if (row.hidden) continue;
       row.className = guess === coming ? "came" : "";
-      row.children[0].textContent = guess === "\n" || guess === "\t" || guess === " " ? `${visible(guess)}` : visible(guess);
+      row.children[0].textContent = visible(guess);
       row.children[0].title = spoken(guess) + (guess === coming ? ": it came" : "");
       row.children[1].firstElementChild.style.width = `${100 * share}%`;
       row.children[2].textContent = percent(share);
