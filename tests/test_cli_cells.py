@@ -190,6 +190,13 @@ def test_a_held_unit_is_heard_in_a_sample(capsys):
         assert words in sample("--clamp", wrong, code=2).err
 
 
+def test_a_clamp_that_cannot_be_is_refused_before_anything_else_is_said(capsys):
+    for wrong in (["9:5=1"], ["0:0=3"], ["0:1=0", "--clamp", "0:1=1"]):
+        assert main(["sample", "checkpoints", "--length", "9", "--clamp", *wrong]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("Error: ") and captured.out == ""
+
+
 def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_named(capsys, tmp_path):
     captured = cells(capsys, "checkpoints/planted", "--html", str(tmp_path / "a.html"), "--svg", str(tmp_path / "a.svg"))
     assert "inside double quotes" in captured.out and captured.err.count("wrote ") == 2
