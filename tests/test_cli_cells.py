@@ -4,8 +4,11 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from test_cells import make_text, plant
@@ -128,8 +131,6 @@ def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
 
 
 def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
-    import os
-
     os.utime(folder / "checkpoints/planted/best.safetensors")
     assert "checkpoints/planted/best.safetensors" in cells(capsys, "--highlight").err
 
@@ -195,6 +196,25 @@ def test_a_clamp_that_cannot_be_is_refused_before_anything_else_is_said(capsys):
         assert main(["sample", "checkpoints", "--length", "9", "--clamp", *wrong]) == 2
         captured = capsys.readouterr()
         assert captured.err.startswith("Error: ") and captured.out == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM is POSIX")
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
+    script = textwrap.dedent(f"""
+        import os, sys
+        from charrnn import storage
+        from charrnn.cli import main
+        real = storage.write_all
+        def write_all(descriptor, piece):
+            real(descriptor, piece)
+            os.kill(os.getpid(), {int(number)})
+        storage.write_all = write_all
+        sys.exit(main(["cells", "checkpoints/planted", "--html", sys.argv[1]]))
+    """)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.html")], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert os.listdir(tmp_path) == [] and "Traceback" not in done.stderr
 
 
 def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_named(capsys, tmp_path):
