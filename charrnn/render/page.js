@@ -608,12 +608,12 @@
       }
       const button = element("button", { type: "button", className: "find", title: `${entry.signal}: ${says.join(", ")}` },
         element("span", { className: "what", textContent: entry.description || entry.signal }),
-        element("code", { textContent: (entry.sign < 0 ? "\u2212" : "") + nameOf(one) }),
+        element("code", { textContent: nameOf(one) + (entry.sign < 0 ? " \u2193" : "") }),
         element("span", { className: "score" }, track, element("small", { textContent: says[0] || "" })));
       button.dataset.unit = one;
       $("found-list").append(element("li", {}, button));
     });
-    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" A minus: the unit is off where the signal is on.");
+    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" \u2193: the unit is low where the signal is on.");
   }
 
   // ---- the gates' saturation: a plot a gate, a dot a unit
@@ -717,7 +717,7 @@
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const THEMES = ["auto", "light", "dark"];
-  let theme = 0, scale = 0;
+  let theme = 0, scale = data.first_scale;
 
   function dress() {
     root.dataset.theme = THEMES[theme] === "auto" ? (dark.matches ? "dark" : "light") : THEMES[theme];
