@@ -57,6 +57,8 @@ def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLU
     width = max(width, 20)
     paint = _Paint(colour, scale, background) if colour != "none" else None
     lines = [line for part in title.split("\n") for line in wrapped_words(visible(part), width)]
+    if paint:
+        lines[0] = f"\x1b[1m{lines[0]}{_RESET}"
     lines += [_legend(paint, unicode, width), ""] if with_legend else [""]
     for line in wrapped_lines(text, values, width, unicode):
         lines.extend(_painted(line, paint) if paint else _signed(line, unicode))
