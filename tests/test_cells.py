@@ -398,11 +398,22 @@ def test_a_passage_begins_with_a_line_shows_the_signal_and_lies_where_it_may():
     allowed = np.ones(len(text), bool)
     signal = Signal("x", "x", ON_OFF, on)
     start, stop = choose_passage(text, signal, allowed, 60)
-    assert stop - start == 60 and text[start - 1] == "\n" and on[start:stop].sum() == 30
+    assert stop - start == 55 and text[start - 1] == text[stop - 1] == "\n" and on[start:stop].sum() == 30
     allowed[1_300:1_370] = False
     start, stop = choose_passage(text, signal, allowed, 60)
     assert allowed[start:stop].all()
     assert choose_passage(list("ab"), None, np.ones(2, bool), 400) == (0, 2)
+
+
+@pytest.mark.parametrize("text, length, expected", [
+    ("ord one\n\n  two three\nfour five six\n\nseven\n" * 3, 30, "  two three\nfour five six\n"),
+    ("ord one two three four five six seven eight nine ten " * 50, 32, "one two three four five six "),
+    ("x" * 500, 30, "x" * 30),
+    ("ord one two", 400, "ord one two"),
+])
+def test_a_passage_is_of_whole_lines_or_of_whole_words(text, length, expected):
+    start, stop = choose_passage(list(text), None, np.ones(len(text), bool), length)
+    assert text[start:stop] == expected
 
 
 def test_values_become_colours_between_minus_one_and_one():

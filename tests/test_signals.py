@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from charrnn.cells.signals import BUILT_IN, built_in_signals, custom_signal, find_signals, language, scan
+from charrnn.cells.signals import (
+    BUILT_IN, GRADED, ON_OFF, Signal, built_in_signals, custom_signal, find_signals, language, scan, without_twins,
+)
 from charrnn.errors import ConfigError
 
 
@@ -298,6 +300,17 @@ def test_only_what_occurs_is_found():
     names = {signal.name for signal in find_signals("some words and no more\n" * 40)}
     assert "line-position" in names and "vowel" in names
     assert not names & {"quotes", "comment", "math", "digit", "capital", "url", "brackets", "if"}
+
+
+def test_of_signals_that_are_on_together_the_later_stays():
+    on = np.arange(400) % 4 == 0
+    nearly, hardly = on.copy(), on.copy()
+    nearly[0], hardly[:20] = False, False
+    made = [Signal(name, name, kind, values) for name, kind, values in (
+        ("quotes", ON_OFF, on), ("single-quotes", ON_OFF, hardly), ("line-position", GRADED, on.astype(np.float32)), ("string", ON_OFF, nearly),
+        ("own", ON_OFF, on))]
+    kept, twins = without_twins(made)
+    assert [signal.name for signal in kept] == ["single-quotes", "line-position", "string", "own"] and twins == {"quotes": "string"}
 
 
 @pytest.mark.parametrize("text, expected", [

@@ -28,6 +28,7 @@ LANGUAGES = ("prose", "c", "python", "latex")
 FEWEST_RUNS = 8
 FEWEST_CHARACTERS = 40
 FEWEST_CHANGES = 40  # of a graded signal
+TWIN_SHARE = 0.99  # of where either of two signals is on
 
 ON_OFF, GRADED = "on/off", "graded"
 _VOWELS = frozenset("aeiouаеёиоуыэюяієїαεηιουω")
@@ -113,9 +114,27 @@ def find_signals(text, custom=()):
             runs = int(np.count_nonzero(signal.values[1:] & ~signal.values[:-1])) + int(signal.values[:1].sum())
             raise ConfigError(f"signal {name} is on in {runs:,} places and {int(signal.values.sum()):,} of {len(text):,} characters: "
                               f"it needs {FEWEST_RUNS} places, {FEWEST_CHARACTERS} characters on and as many off; loosen {expression!r}, "
-                              "or read more with --characters")
+                              "or read a longer text")
         signals.append(signal)
     return signals
+
+
+def without_twins(signals):
+    """Return (the signals but those that another stands for, {name left out: name of the other}).
+
+    Of two built-in on/off signals that are on together in TWIN_SHARE of where either is on, the later of BUILT_IN stays, which
+    says more: in code `string` stands for `quotes`.
+    """
+    kept, twins = [], {}
+    for signal in reversed([signal for signal in signals if signal.kind == ON_OFF and signal.name in BUILT_IN]):
+        for other in kept:
+            both, either = np.count_nonzero(signal.values & other.values), np.count_nonzero(signal.values | other.values)
+            if both >= TWIN_SHARE * either:
+                twins[signal.name] = other.name
+                break
+        else:
+            kept.append(signal)
+    return [signal for signal in signals if signal.name not in twins], twins
 
 
 def built_in_signals(text):
