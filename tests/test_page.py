@@ -96,6 +96,12 @@ def test_values_are_clipped_and_what_is_no_number_is_zero(tmp_path):
     assert list(decoded(streams[3])) == [200, 0, 200, 0, 100, 100, 200, 0]
 
 
+def test_the_scale_asked_for_comes_first(tmp_path):
+    for scale, place in (("red-blue", 0), ("orange-blue", 1)):
+        data = json.loads(Parsed(written(tmp_path, page_data(scale=scale))).texts["data"])
+        assert data["first_scale"] == place and data["scales"][place]["name"] == scale
+
+
 def test_scores_that_are_not_known_are_null(tmp_path):
     found = [FoundUnit("s", "d", 0, 0, math.nan), FoundUnit("s", "d", 0, 1, np.float32(0.5), None, math.inf)]
     small = json.loads(Parsed(written(tmp_path, page_data(found=found))).texts["data"])

@@ -246,6 +246,22 @@ def test_light_dark_and_the_other_scale(browser, path):
         page.call("Page.close")
 
 
+def test_a_unit_that_is_low_where_its_signal_is_on_has_an_arrow_not_a_minus(browser, path):
+    page = opened(browser, path)
+    assert page.run("[...document.querySelectorAll('.find code')].map((one) => one.textContent)") == ["1:7", "0:5 \u2193"]
+    page.call("Page.close")
+
+
+def test_the_page_opens_with_the_scale_it_was_written_with(browser, path, tmp_path):
+    other = tmp_path / "other.html"
+    other.write_bytes(path.read_bytes().replace(b'"first_scale":0', b'"first_scale":1'))
+    page = opened(browser, other)
+    assert "orange" in page.run(words("scale")) and page.run("document.documentElement.dataset.scale") == "orange-blue"
+    page.press("c")
+    assert "red" in page.run(words("scale"))
+    page.call("Page.close")
+
+
 def test_a_phone_scrolls_one_way_only_and_a_tap_shows_a_character(browser, path):
     page = opened(browser, path, width=375, height=720, mobile=True)
     assert page.run("document.documentElement.scrollWidth") == 375
@@ -308,7 +324,7 @@ def test_other_scripts_and_odd_characters_are_shown(browser, tmp_path):
     write_page(tmp_path / "page.html", data)
     page = opened(browser, tmp_path / "page.html")
     shown = page.run("[...document.querySelectorAll('#text .block span')].map((one) => one.textContent)")
-    assert shown == ["e", "\u0301", "\u6f22", "\U0001f600", "\u05d0", "\u05d1", "\u241b", "U+202E", "U+200B", "U+D800", "\u240d",
+    assert shown == ["e", "\u0301", "\u6f22", "\U0001f600", "\u05d0", "\u05d1", "\u241b", "U+202E", "U+200B", "U+D800", "\u2190",
                      "\u2421", "\xa0", "\\xc3"]
     assert page.troubles() == []
 

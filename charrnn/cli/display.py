@@ -45,6 +45,9 @@ class Quiet:
     def close(self):
         """Leave the terminal as it was."""
 
+    def _notice(self, record):
+        self.note(record.text, important=record.important)
+
     def _write(self, text):
         print(text, file=sys.stderr, flush=True)
 
@@ -68,9 +71,6 @@ class Plain(Quiet):
     def _preflight(self, record):
         for line in preflight_lines(record):
             self._write(line)
-
-    def _notice(self, record):
-        self._write(neutralise(record.text))
 
     def _step(self, record):
         now = time.monotonic()

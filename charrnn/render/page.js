@@ -83,6 +83,7 @@
   function visible(symbol) {
     if (symbol === "\n") return "\u21b5";
     if (symbol === "\t") return "\u2192";
+    if (symbol === "\r") return "\u2190";
     if (symbol === " ") return "\u2423";
     const code = symbol.codePointAt(0);
     if (symbol.length === 1 && code < 32) return String.fromCodePoint(0x2400 + code);
@@ -94,6 +95,7 @@
   function spoken(symbol) {
     if (symbol === "\n") return "newline";
     if (symbol === "\t") return "tab";
+    if (symbol === "\r") return "carriage return";
     if (symbol === " ") return "space";
     if (symbol === "\u00a0") return "no-break space";
     return HIDDEN.test(symbol) ? codeOf(symbol) : symbol;
@@ -340,7 +342,7 @@
       row.hidden = guess === undefined || share === 0;
       if (row.hidden) continue;
       row.className = guess === coming ? "came" : "";
-      row.children[0].textContent = guess === "\n" || guess === "\t" || guess === " " ? `${visible(guess)}` : visible(guess);
+      row.children[0].textContent = visible(guess);
       row.children[0].title = spoken(guess) + (guess === coming ? ": it came" : "");
       row.children[1].firstElementChild.style.width = `${100 * share}%`;
       row.children[2].textContent = percent(share);
@@ -608,12 +610,12 @@
       }
       const button = element("button", { type: "button", className: "find", title: `${entry.signal}: ${says.join(", ")}` },
         element("span", { className: "what", textContent: entry.description || entry.signal }),
-        element("code", { textContent: (entry.sign < 0 ? "\u2212" : "") + nameOf(one) }),
+        element("code", { textContent: nameOf(one) + (entry.sign < 0 ? " \u2193" : "") }),
         element("span", { className: "score" }, track, element("small", { textContent: says[0] || "" })));
       button.dataset.unit = one;
       $("found-list").append(element("li", {}, button));
     });
-    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" A minus: the unit is off where the signal is on.");
+    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" \u2193: the unit is low where the signal is on.");
   }
 
   // ---- the sheets: tables beside the text
@@ -748,7 +750,7 @@
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const THEMES = ["auto", "light", "dark"];
-  let theme = 0, scale = 0;
+  let theme = 0, scale = data.first_scale;
 
   function dress() {
     root.dataset.theme = THEMES[theme] === "auto" ? (dark.matches ? "dark" : "light") : THEMES[theme];

@@ -26,7 +26,7 @@ from importlib.resources import files
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, SCALES, STEPS, css_colour, step_colour
+from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, RED_BLUE, SCALES, STEPS, css_colour, step_colour
 from charrnn.storage import atomic_write
 
 GUESSES = 5
@@ -50,7 +50,7 @@ class FoundUnit:
     null: float = math.nan    # what chance reaches
     probe: float = math.nan   # what a probe on all units reaches
     kind: str = ""      # what the score is, such as "AUC"
-    sign: int = 1       # -1: the unit is off where the signal is on
+    sign: int = 1       # -1: the unit is low where the signal is on
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class PageData:
     guesses_p       (N, 5) their probabilities
     surprisal_bits  (N,) of each character given those before it; NaN where it has none
     gates           {gate: (L, H, 2)} shares of the time below 0.1 and above 0.9
+    scale           a name in colours.SCALES: what the page opens with
     most_bits       more than 0: the values are surprisals, 1 being so many bits; a unit is a reader, `found` says which
     sheets          Sheets beside the text
     """
@@ -94,6 +95,7 @@ class PageData:
     model_line: str
     found: list = field(default_factory=list)
     gates: dict = field(default_factory=dict)
+    scale: str = RED_BLUE.name
     most_bits: float = 0.0
     sheets: list = field(default_factory=list)
 
@@ -191,6 +193,7 @@ def _small(data, levels):
         "colours": STEPS,
         "alphabet": ALPHABET,
         "scales": [{"name": scale.name, "plus": scale.plus_name, "minus": scale.minus_name} for scale in SCALES.values()],
+        "first_scale": list(SCALES).index(data.scale),
         "vocabulary": list(data.vocabulary),
         "text": list(data.text),
         "found": [{name: _number(value) if name in ("score", "null", "probe") else value
