@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import importlib.util
+import io
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import click
 
 from charrnn.cli.evaluate import open_text
 from charrnn.cli.info import loss_text, printable
+from charrnn.cli.sample import neutralise
 
 MOST_CHARACTERS = 10_000_000
 GATE_CHARACTERS = 40_000
@@ -374,7 +376,8 @@ class View:
                    "untrained", "probe", "probe_layer", "named")
         ablated = {(a.signal, a.layer, a.unit): a for a in self.ablations}
         regions = ("on", "off", "switch") if self.options["ablate"] else ()
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        output = io.StringIO()  # a program's input: to a terminal only what it would act on is written otherwise
+        writer = csv.writer(output, lineterminator="\n")
         writer.writerow([*columns, *(f"rise_{name}_nats" for name in regions), *(f"random_{name}_nats" for name in regions)])
         for finding in self.findings:
             values = finding.to_dict()
@@ -382,6 +385,7 @@ class View:
             extra = [] if not regions else [""] * 6 if ablation is None else [
                 *(ablation.rises[name].nats for name in regions), *(ablation.random[name][0] for name in regions)]
             writer.writerow(["" if value is None or value != value else value for value in (*(values[name] for name in columns), *extra)])
+        click.echo(neutralise(output.getvalue()) if sys.stdout.isatty() else output.getvalue(), nl=False)
 
     def _print(self):
         from rich.console import Console

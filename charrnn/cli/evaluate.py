@@ -92,10 +92,10 @@ def open_text(loaded, path, text, encoding):
     with contextlib.closing(
         read_corpus(named, mode=loaded.vocabulary.mode, encoding=encoding, vocabulary=vocabulary)
     ) as corpus:
-        for note in corpus.notes:
-            click.echo(printable(note, sys.stderr), err=True)
         splits = None
-        if text is None:
+        if text is None:  # before anything is said of what the checkpoint made us read
             check_corpus(loaded.training, corpus)
             splits = corpus.split(config.val_fraction, config.test_fraction)
+        for note in corpus.notes:
+            click.echo(printable(note, sys.stderr), err=True)
         yield corpus, named, splits
