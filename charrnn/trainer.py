@@ -248,8 +248,9 @@ def _check_record(training, characters):
     def finite(value):
         return type(value) in (int, float) and math.isfinite(value)
 
-    def record(value, figures):
-        return isinstance(value, dict) and whole(value.get("step")) and all(finite(value.get(name)) for name in figures)
+    def record(value, figures, absent=()):
+        return isinstance(value, dict) and whole(value.get("step")) and all(
+            finite(value.get(name)) or name in absent and value.get(name) is None for name in figures)
 
     rules = {name: whole for name in ("step", "optimizer_steps", "logged_step", "evaluated_step")}
     rules["history_stride"] = lambda value: whole(value, 1)
@@ -257,7 +258,8 @@ def _check_record(training, characters):
     rules["smoothing"] = lambda value: isinstance(value, list) and len(value) == 2 and finite(value[0]) and whole(value[1])
     rules["best"] = lambda value: value is None or record(value, ["val_loss_nats"])
     rules["last"] = lambda value: value is None or record(
-        value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"])
+        value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"],
+        ["train_loss_nats", "smoothed_loss_nats", "grad_norm"] if isinstance(value, dict) and value.get("skipped") is True else [])
     rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
     rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and whole(value[0]) and whole(value[1], value[0], characters))
     for name, rule in rules.items():
