@@ -55,5 +55,5 @@ def run(scene):
 
 def tell(figures):
     return (f"{figures['processes']} processes that began at once with an empty kernel cache, half of them in float64, trained to the same bits and "
-            f"left {figures['files']} files of code, no temporary. Then all files were damaged in {figures['damages']} of four ways (put in the place "
-            "of another, cut in half, zeroed, one bit flipped in the machine code): two processes at once compiled them anew, two more found them.")
+            f"left {figures['files']} files of code, no temporary. Then all files were damaged, {figures['damages']} times (put in the place of another, "
+            "cut in half, zeroed, one bit flipped in the machine code): two processes at once compiled them anew, two more found them.")
