@@ -148,7 +148,7 @@ def large_vocabularies(scene):
     worst = parity(ModelConfig("lstm", 20_000, 16, 1, 0, False, "float32"), T=3, B=3)
     rows = []
     for count in (2_000,) if scene.quick else (20_000, 70_000):
-        codes = [code for code in range(0x21, 0x21 + count + 0x800) if not 0xD800 <= code < 0xE000 and code not in (0x85, 0x2028, 0x2029)][:count]
+        codes = [code for code in range(0x21, 0x21 + count + 0x900) if not 0xD800 <= code < 0xE000 and code not in (0x85, 0x2028, 0x2029)][:count]
         drawn = np.random.default_rng(1).zipf(1.2, 30 * count) % count
         text = "".join(map(chr, codes)) + "".join(chr(codes[i]) for i in drawn)
         (scene.folder / "wide.txt").write_text(text, encoding="utf-8")
