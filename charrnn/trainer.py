@@ -325,12 +325,17 @@ def _fit(config, splits):
 
 
 def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam"):
-    """Return the bytes that the arrays of a training step take."""
+    """Return the bytes that the arrays of a training step take, and the one that a checkpoint is written from."""
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
     workspace = Workspace(model, batch_size, seq_length, precision=precision)
     workspace.reserve(dropping)
-    return _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[optimizer])
+    return _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[optimizer]) + _saving_bytes(model)
+
+
+def _saving_bytes(model):
+    """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
+    return max(math.prod(shape) for shape in model.shapes().values()) * model.flat.itemsize
 
 
 def check_memory(needed, available):
@@ -550,6 +555,8 @@ class Trainer:
         self._history, self._history_stride = list(training["history"]), training["history_stride"]
         self._next_log_s = self._elapsed_before_s
         self._saved_step = self.step
+        for arrays in (checkpoint.parameters, checkpoint.optimizer, checkpoint.carry):
+            arrays.clear()  # the model has them now; the checkpoint itself stays with the plan for as long as the run
         self.folder.trim_log(self._logged_step)
 
     def _make_optimizer(self, model):
@@ -620,11 +627,11 @@ class Trainer:
         return shortest
 
     def _memory(self):
-        """Return the bytes of the arrays that training holds."""
+        """Return the bytes of the arrays that training holds, a save included."""
         owners = [self.model, self._workspace, self.optimizer]
         if self._val_workspace is not None:
             owners.append(self._val_workspace)
-        return _array_bytes(owners)
+        return _array_bytes(owners) + _saving_bytes(self.model)
 
     def _finish(self, finished):
         """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""

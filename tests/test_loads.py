@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from charrnn.options import TrainingConfig
 from charrnn.runs import RunFolder
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams
-from charrnn.trainer import Notice, Trainer, plan_run
+from charrnn.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
 from charrnn.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent
@@ -152,6 +153,36 @@ def test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back(tmp_path
 ])
 def test_large_shapes_agree_with_the_oracle(cell, V, H, L, T, B, tolerance):
     parity(ModelConfig(cell, V, H, L, 0, False, "float32"), T, B, tolerance)
+
+
+def test_the_memory_told_before_the_first_step_is_what_a_run_takes(tmp_path):
+    (tmp_path / "text.txt").write_text("abcde fghij\n" * 200)
+    options = TrainingConfig(hidden_size=512, num_layers=1, batch_size=2, seq_length=5, steps=2, checkpoint_every=1)
+
+    def run(name):
+        with read_corpus([tmp_path / "text.txt"]) as corpus, RunFolder.create(tmp_path / name) as folder:
+            plan = plan_run(options, corpus)
+            tracemalloc.start()
+            try:
+                records = list(Trainer(plan, corpus, folder, samples=False).run())
+                return tracemalloc.get_traced_memory()[1], next(one.memory_bytes for one in records if isinstance(one, Preflight))
+            finally:
+                tracemalloc.stop()
+
+    run("kernels")  # what it takes to load them is not what is told of
+    taken, told = run("run")
+    assert 0.9 < taken / told < 1.1, (taken, told)
+
+
+def test_a_resumed_run_lets_go_of_the_checkpoint_that_it_was_read_from(tmp_path):
+    (tmp_path / "text.txt").write_text("abcde fghij\n" * 200)
+    options = TrainingConfig(hidden_size=4, num_layers=1, batch_size=2, seq_length=5, steps=2)
+    with read_corpus([tmp_path / "text.txt"]) as corpus, RunFolder.create(tmp_path / "run") as folder:
+        list(Trainer(plan_run(options, corpus), corpus, folder, samples=False).run())
+        checkpoint = load_checkpoint(folder.last)
+        held = [weakref.ref(array) for array in checkpoint.parameters.values()]
+        for _ in Trainer(plan_resume(checkpoint, corpus, {"steps": 3}), corpus, folder, samples=False).run():
+            assert not any(one() is not None for one in held)
 
 
 # ---- samples
