@@ -289,10 +289,11 @@ def test_what_may_be_changed_on_resume_changes_no_bit(session):
     session.run("whole", **options)
     whole = session.last("whole")
     for name in FREE_OPTIONS:
+        value = "stop" if name == "on_divergence" else 2
         session.run(name, stop_at=8, samples=True, **options)
-        session.resume(name, samples=True, **{name: 2})
+        session.resume(name, samples=True, **{name: value})
         changed = session.last(name)
-        assert changed.training["config"][name] == 2
+        assert changed.training["config"][name] == value
         for training in (whole.training, changed.training):
             training["config"].update(dict.fromkeys(FREE_OPTIONS))
             training.update(history=None, history_stride=None, logged_step=None)  # what is logged, is the user's to say
