@@ -26,6 +26,7 @@ import numpy as np
 
 import charrnn
 from charrnn.checkpoint import Checkpoint, load_checkpoint
+from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
 from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
@@ -472,6 +473,8 @@ class Trainer:
         self._best = None
         self._loss_sum, self._loss_count = 0.0, 0  # exponential average, its bias not yet corrected
         self._last = None  # log record of the last step
+        self._gradient_step = None  # the step whose gradient the workspace holds
+        self._clipped = [0, 0]  # steps since the last record: those that were clipped, and all
         self._logged_step = 0
         self._evaluated_step = 0
         self._val_loss_nats = None  # of this step
@@ -523,6 +526,8 @@ class Trainer:
         self._best = training["best"]
         self._loss_sum, self._loss_count = training["smoothing"]
         self._last = training["last"]
+        clipped, steps = training.get("clipped", (0, 0))
+        self._clipped = [int(clipped), int(steps)]
         self._logged_step = training["logged_step"]
         self._evaluated_step = training["evaluated_step"]
         self._elapsed_before_s = training["elapsed_s"]
@@ -641,6 +646,8 @@ class Trainer:
         if not math.isfinite(norm):
             raise self._divergence("the gradient's norm", norm, step + 1)
         self.step += 1
+        self._gradient_step = self.step
+        self._clipped = [self._clipped[0] + self.optimizer.clipped, self._clipped[1] + 1]
         self._val_loss_nats = None
         self._loss_sum = SMOOTHING * self._loss_sum + (1 - SMOOTHING) * loss
         self._loss_count += 1
@@ -763,6 +770,7 @@ class Trainer:
         self._evaluated_step = self.step
         self._val_loss_nats = evaluation.loss_nats
         self._last["val_loss_nats"] = evaluation.loss_nats
+        self._last["singular_values"] = [_five_digits(value) for value in largest_singular_values(self.model)]
         is_best = self._best is None or evaluation.loss_nats < self._best["val_loss_nats"]
         if is_best:
             self._best = {"val_loss_nats": evaluation.loss_nats, "step": self.step, "epoch": round(self._epoch(), 4)}
@@ -785,9 +793,19 @@ class Trainer:
             due, self._next_log_s = True, self._elapsed() + self._budget_s / LOG_RECORDS
         if not due:
             return
+        self._add_gradient_norms()
+        clipped, steps = self._clipped
+        self._last["clipped_share"] = _five_digits(clipped / steps) if steps else None
+        self._clipped = [0, 0]
         self.folder.log(self._last)
         self._logged_step = self.step
         self._remember(self._last)
+
+    def _add_gradient_norms(self):
+        """Add the last gradient's norm by layer to the record of its step, while the workspace still holds it."""
+        if self._gradient_step == self.step:
+            self._last["grad_norms"] = {part: _five_digits(norm) for part, norm in norms_by_layer(self.model, self._workspace.grads).items()}
+            self._gradient_step = None
 
     def _remember(self, record):
         """Keep the record in the history: every validation, and of the others as many as there is room for."""
@@ -815,6 +833,7 @@ class Trainer:
     def _save(self, is_best=False, finished=False):
         """Save `last`, and `best` when this is it."""
         begun = self._clock()
+        self._add_gradient_norms()  # a resumed run may log this step, and has its gradient no more
         if not np.isfinite(self.model.flat).all():
             raise self._divergence("a parameter", math.nan, self.step)
         splits = {name: list(getattr(self.plan.splits, name)) for name in ("train", "val", "test")}
@@ -837,6 +856,7 @@ class Trainer:
                 "best": self._best,
                 "smoothing": [self._loss_sum, self._loss_count],
                 "last": self._last,
+                "clipped": self._clipped,
                 "logged_step": self._logged_step,
                 "evaluated_step": self._evaluated_step,
                 "validated": list(self._val),
@@ -920,6 +940,10 @@ class _Slots(Mapping):
 
     def __len__(self):
         return sum(map(len, self._slots.values()))
+
+
+def _five_digits(value):
+    return float(f"{value:.5g}")
 
 
 def _array_bytes(owners):

@@ -259,7 +259,7 @@ class View:
         unicode = (console.encoding or "").lower().startswith("utf")
         width = self.options["width"] or max(NARROWEST, min(WIDEST, console.width))
         for line in self.heading():
-            click.echo(printable(line, sys.stdout))
+            click.echo(click.wrap_text(printable(line, sys.stdout), width))
         for title, curves in self.panels:
             console.print(Text(f"\n{title}", style="bold"))
             lines = plot_spans([list(zip(curve.x, curve.y)) for curve in curves], width, PLOT_HEIGHT, unicode, log=figure.log,

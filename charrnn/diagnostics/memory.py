@@ -26,7 +26,7 @@ DISTANCES = (2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 ANSWERS = 200  # measured at each distance
 BATCH_SIZE, SEQ_LENGTH, LEARNING_RATE, CLIP_NORM = 32, 128, 5e-3, 1.0
 TEXT_CHARACTERS = 2_000_000
-SYMBOLS = LETTERS + CAPITALS + "?" + OPENING + CLOSING
+SYMBOLS = LETTERS + CAPITALS + "?" + OPENING + CLOSING + "."
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Text:
     """A text of a task: ids into SYMBOLS, and for each answer in it its place and its distance from what it repeats or closes."""
 
     ids: np.ndarray
+    targets: np.ndarray
     places: np.ndarray
     distances: np.ndarray
 
@@ -47,7 +48,7 @@ def write_text(task, distances, rng):
     if task == "copy":
         ids[starts[:-1]] = ids[places] = SYMBOLS.index(CAPITALS[0]) + of
         ids[places - 1] = SYMBOLS.index("?")
-        return Text(ids, places, np.asarray(distances))
+        return Text(ids, _targets(ids, places), places, np.asarray(distances))
     inside = np.ones(len(ids), bool)
     inside[starts[:-1]] = inside[places] = False
     pairs = np.flatnonzero(rng.random(len(ids) - 2) < PAIR_SHARE) if len(ids) > 2 else np.zeros(0, int)
@@ -61,7 +62,14 @@ def write_text(task, distances, rng):
     kinds = rng.integers(0, len(OPENING), len(kept))
     ids[kept], ids[kept + 2] = SYMBOLS.index(OPENING[0]) + kinds, SYMBOLS.index(CLOSING[0]) + kinds
     ids[starts[:-1]], ids[places] = SYMBOLS.index(OPENING[0]) + of, SYMBOLS.index(CLOSING[0]) + of
-    return Text(ids, places, np.asarray(distances))
+    return Text(ids, _targets(ids, places), places, np.asarray(distances))
+
+
+def _targets(ids, places):
+    """Return what is to be predicted after each character: the answer where one follows, a full stop elsewhere."""
+    targets = np.full(len(ids), SYMBOLS.index("."), np.int32)
+    targets[places - 1] = ids[places]
+    return targets
 
 
 def train(task, cell, hidden_size, num_layers, steps, seed, progress=None):
@@ -73,12 +81,13 @@ def train(task, cell, hidden_size, num_layers, steps, seed, progress=None):
     text = write_text(task, distances, rng)
     model = Model.initialise(ModelConfig(cell, len(SYMBOLS), hidden_size, num_layers), seed)
     workspace, optimizer = Workspace(model, BATCH_SIZE, SEQ_LENGTH), Optimizer("adam", model)
-    streams, schedule = Streams(text.ids, 0, len(text.ids), BATCH_SIZE, SEQ_LENGTH), Schedule("cosine", LEARNING_RATE, 0.05, 0.02)
+    schedule = Schedule("cosine", LEARNING_RATE, 0.05, 0.02)
+    length = len(text.ids) // BATCH_SIZE
+    x, y = (array[:BATCH_SIZE * length].reshape(BATCH_SIZE, length).T for array in (text.ids, text.targets))
     for step in range(steps):
-        if streams.at_epoch_start:
-            workspace.reset_carry()
-        workspace.loss_and_grads(*streams.next_chunk())
-        optimizer.step(workspace, schedule.learning_rate(progress=(step + 0.5) / steps, step=step, epoch=streams.epoch), CLIP_NORM)
+        at = step * SEQ_LENGTH % (length - SEQ_LENGTH)
+        workspace.loss_and_grads(x[at:at + SEQ_LENGTH], y[at:at + SEQ_LENGTH])
+        optimizer.step(workspace, schedule.learning_rate(progress=(step + 0.5) / steps, step=step, epoch=0), CLIP_NORM)
         if progress is not None:
             progress(step + 1, steps)
     return model
