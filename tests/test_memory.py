@@ -1,71 +1,73 @@
-"""The tasks that need memory: what their texts are, and that a network which knows is told from one which guesses."""
+"""The tasks that need memory: what their episodes are, and that a network which knows is told from one which guesses."""
 
 import numpy as np
 import pytest
 
 from charrnn.diagnostics import memory
-from charrnn.diagnostics.memory import CLOSING, DISTANCES, OPENING, SYMBOLS, TASKS, measure, train, write_text
+from charrnn.diagnostics.memory import CLOSING, OPENING, SYMBOLS, TASKS, measure, train, write_episodes
 from charrnn.model import Model, ModelConfig
 
 
-def text_of(task, distances, seed=0):
-    text = write_text(task, distances, np.random.default_rng(seed))
-    return "".join(SYMBOLS[i] for i in text.ids), text
+def episodes(task, distance, count=50, seed=0):
+    """Yield each episode as (what is read, what is to be answered)."""
+    x, y = write_episodes(task, distance, count, np.random.default_rng(seed))
+    assert x.shape == y.shape == (distance, count) and x.dtype == y.dtype == np.int32
+    for b in range(count):
+        yield "".join(SYMBOLS[i] for i in x[:, b]), "".join(SYMBOLS[i] for i in y[:, b])
 
 
-def test_a_copy_comes_k_after_the_capital_and_is_announced():
-    string, text = text_of("copy", [2, 3, 9, 50])
-    assert len(string) == 2 + 3 + 9 + 50 + 4 and list(text.distances) == [2, 3, 9, 50]
-    for place, k in zip(text.places, text.distances):
-        assert string[place] == string[place - k] and string[place].isupper() and string[place - 1] == "?"
-        assert set(string[place - k + 1:place - 1]) <= set("abcd")
+@pytest.mark.parametrize("distance", [2, 3, 9, 50])
+def test_a_capital_is_asked_for_k_after_it_was_shown(distance):
+    shown = set()
+    for x, y in episodes("copy", distance):
+        assert x[0].isupper() and x[-1] == "?" and set(x[1:-1]) <= set("abcd")
+        assert y == "." * (distance - 1) + x[0]
+        shown.add(x[0])
+    assert len(shown) == 8
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_brackets_are_balanced_and_close_what_was_opened_k_before(seed):
-    string, text = text_of("bracket", list(range(2, 60)), seed)
-    open_ = []
-    for symbol in string:
-        if symbol in OPENING:
-            open_.append(symbol)
-        elif symbol in CLOSING:
-            assert OPENING.index(open_.pop()) == CLOSING.index(symbol)
-    assert not open_
-    for place, k in zip(text.places, text.distances):
-        assert OPENING.index(string[place - k]) == CLOSING.index(string[place])
-    assert sum(string.count(symbol) for symbol in OPENING) > 58 + 20  # pairs inside
-
-
-class Oracle:
-    """Stands for a workspace whose model knows the text by heart, but only for distances up to `reach`."""
-
-    def __init__(self, text, reach):
-        self.next, self.at = np.append(text.ids[1:], 0), 0
-        self.next[text.places[text.distances > reach] - 1] = SYMBOLS.index("a")
-
-    def logits(self, x):
-        logits = np.eye(len(SYMBOLS))[self.next[self.at:self.at + len(x)]][:, None]
-        self.at += len(x)
-        return logits
+@pytest.mark.parametrize("distance", [2, 4, 5, 6, 40])
+def test_the_bracket_that_was_opened_k_before_is_to_be_closed_and_pairs_between_are_whole(distance):
+    pairs = 0
+    for x, y in episodes("bracket", distance):
+        open_ = []
+        for symbol in x[:-1]:
+            if symbol in OPENING:
+                open_.append(symbol)
+            elif symbol in CLOSING:
+                assert OPENING.index(open_.pop()) == CLOSING.index(symbol)
+                pairs += 1
+        assert open_ == [x[0]] and x[-1] == "?"
+        assert y == "." * (distance - 1) + CLOSING[OPENING.index(x[0])]
+    assert (pairs > 0) == (distance >= 5)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_accuracy_is_counted_by_distance_among_the_choices(task, monkeypatch):
-    written = []
-    monkeypatch.setattr(memory, "write_text", lambda *args: written.append(write_text(*args)) or written[-1])
-    monkeypatch.setattr(memory, "Workspace", lambda *args, **kwargs: Oracle(written[-1], reach=20))
-    shares = measure(None, task, seed=3)
-    assert list(shares) == list(DISTANCES)
-    assert all(shares[k] == 1 for k in DISTANCES if k <= 20)
-    assert all(abs(shares[k] - 1 / len(TASKS[task])) < 0.12 for k in DISTANCES if k > 20)
+def test_accuracy_is_counted_among_the_possible_answers(task, monkeypatch):
+    """A network that never says anything but a full stop, and knows the rest or not."""
+    class Knows:
+        def __init__(self, knows):
+            self.knows = knows
+
+        def __call__(self, model, count, distance, training):
+            return self
+
+        def logits(self, x):
+            shown, answers = TASKS[task]
+            logits = np.zeros((*x.shape, len(SYMBOLS)))
+            logits[:, :, SYMBOLS.index(".")] = 9
+            for b, i in enumerate(x[0]):
+                logits[-1, b, SYMBOLS.index(answers[shown.index(SYMBOLS[i]) if self.knows else 0])] = 5
+            return logits
+
+    monkeypatch.setattr(memory, "Workspace", Knows(True))
+    assert measure(None, task, 7, seed=3) == 1
+    monkeypatch.setattr(memory, "Workspace", Knows(False))
+    assert abs(measure(None, task, 7, seed=3) - 1 / len(TASKS[task][1])) < 0.05
 
 
-def test_training_is_a_function_of_the_seed_and_learns(monkeypatch):
-    monkeypatch.setattr(memory, "TEXT_CHARACTERS", 60_000)
-    monkeypatch.setattr(memory, "DISTANCES", (2, 3))
-    calls = []
-    one, same, other = (train("copy", "gru", 12, 1, steps, seed, lambda *done: calls.append(done))
-                        for steps, seed in ((60, 1), (60, 1), (60, 2)))
-    assert (one.flat == same.flat).all() and (one.flat != other.flat).any() and calls[-1] == (60, 60)
-    fresh = measure(Model.initialise(ModelConfig("gru", len(SYMBOLS), 12, 1), 1), "copy", 1)
-    assert measure(one, "copy", 1)[2] > 0.5 > fresh[2]
+def test_training_is_a_function_of_the_seed_and_learns():
+    one, same, other = (train("bracket", "rnn", 2, 12, 1, 150, seed) for seed in (1, 1, 2))
+    assert (one.flat == same.flat).all() and (one.flat != other.flat).any()
+    fresh = Model.initialise(ModelConfig("rnn", len(SYMBOLS), 12, 1), 1)
+    assert measure(one, "bracket", 2, 1) > 0.95 and measure(fresh, "bracket", 2, 1) < 0.6

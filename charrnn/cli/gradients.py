@@ -36,7 +36,7 @@ OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
 @click.option("--layer", type=int, metavar="N", show_default="all as one vector", help="Only this layer's state, counted from 0.")
 @click.option("--fresh", is_flag=True, help="Fresh networks only; the one argument is then the TEXT they read.")
 @click.option("--cell", multiple=True, type=click.Choice(CELLS), show_default="all three", help="Fresh networks: of this cell. May be repeated.")
-@click.option("--hidden-size", type=int, metavar="N", show_default="128; --memory 64", help="Fresh networks: units a layer.")
+@click.option("--hidden-size", type=int, metavar="N", show_default="128; --memory 32", help="Fresh networks: units a layer.")
 @click.option("--num-layers", type=int, default=1, show_default=True, metavar="N", help="Fresh networks: layers.")
 @click.option("--embedding-size", type=int, default=0, show_default=True, metavar="N", help="Fresh networks: 0 is one-hot.")
 @click.option("--singular-value", "singular_values", multiple=True, type=float, metavar="X", show_default="0.8, 1 and 1.5",
@@ -360,31 +360,32 @@ class MemoryView(View):
         import time
 
         from charrnn.diagnostics import memory
-
-        self.chances, self.took_s = {task: 1 / len(choices) for task, choices in memory.TASKS.items()}, time.perf_counter()
-        self.accuracies = {}
-        cells = [cell for cell in ("rnn", "gru", "lstm") if not options["cell"] or cell in options["cell"]]
         from charrnn.render.figure import Curve
 
+        begun = time.perf_counter()
+        self.chances = {task: 1 / len(answers) for task, (_, answers) in memory.TASKS.items()}
+        self.accuracies = {}
+        cells = [cell for cell in ("rnn", "gru", "lstm") if not options["cell"] or cell in options["cell"]]
+        size = options["hidden_size"] or 32, options["num_layers"], options["train_steps"], options["seed"]
         for task in memory.TASKS:
             panel = self.add_panel(f"{task}, chance {self.chances[task]:.1%}")
             for cell in cells:
-                begun = time.perf_counter()
-                model = memory.train(task, cell, options["hidden_size"] or 64, options["num_layers"], options["train_steps"], options["seed"],
-                                     progress(f"{task}, {NAMES[cell]}"))
-                accuracy = memory.measure(model, task, options["seed"])
-                self.accuracies[task, cell] = accuracy
+                cell_begun, report = time.perf_counter(), progress(f"{task}, {NAMES[cell]}")
+                accuracy = self.accuracies[task, cell] = {}
+                for distance in memory.DISTANCES:
+                    model = memory.train(task, cell, distance, *size)
+                    accuracy[distance] = memory.measure(model, task, distance, options["seed"])
+                    report(sum(accuracy), sum(memory.DISTANCES))
                 panel.append(Curve(NAMES[cell], list(accuracy), list(accuracy.values())))
-                _note(f"{task}, {NAMES[cell]}: trained in {duration(time.perf_counter() - begun)}")
-        self.took_s = time.perf_counter() - self.took_s
+                _note(f"{task}, {NAMES[cell]}: trained in {duration(time.perf_counter() - cell_begun)}")
+        self.took_s = time.perf_counter() - begun
 
     def figure(self):
         from charrnn.render.figure import Figure, Panel
 
-        chances = sorted(set(self.chances.values()))
-        ticks = [k for k in self.panels[0][1][0].x if k in (2, 5, 10, 20, 50, 100)]
+        ticks = [k for k in self.panels[0][1][0].x if k in (2, 5, 10, 20, 30, 50, 80)]
         panels = [Panel(title, curves) for title, curves in self.panels]
-        return Figure(self.title, "k, characters between what is shown and what is asked", "share of right answers", panels, log_x=True,
+        return Figure(self.title, "k, characters from what is shown to its answer", "share of right answers", panels, log_x=True,
                       x_ticks=ticks, y_range=(0.0, 1.0), levels=[(chance, f"chance, {task}") for task, chance in self.chances.items()])
 
     def heading(self):
@@ -396,7 +397,7 @@ class MemoryView(View):
         return ("k =", *map(str, distances)), rows
 
     def to_dict(self):
-        return {"train_steps": self.options["train_steps"], "hidden_size": self.options["hidden_size"] or 64,
+        return {"train_steps": self.options["train_steps"], "hidden_size": self.options["hidden_size"] or 32,
                 "num_layers": self.options["num_layers"], "seed": self.options["seed"], "chance": self.chances,
                 "accuracy": [{"task": task, "cell": cell, "by_distance": {str(k): share for k, share in accuracy.items()}}
                              for (task, cell), accuracy in self.accuracies.items()]}
