@@ -53,7 +53,7 @@ OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the plots.")
 @click.option("--encoding", metavar="NAME", show_default="the run's, or utf-8", help="Encoding of TEXT.")
-@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Threads to compute with.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
     """Show how far back gradients reach, and memory.
@@ -81,9 +81,10 @@ def command(ctx, checkpoint, text, **options):
     ctx.call_on_close(announce_compilation(_note))
     from charrnn.kernels.threads import num_threads, set_num_threads
 
-    if options["threads"] is not None:
+    threads = options["threads"] or (1 if options["memory"] else None)  # networks as small as those of --memory are no faster on two
+    if threads is not None:
         ctx.call_on_close(lambda before=num_threads(): set_num_threads(before))
-        set_num_threads(options["threads"])
+        set_num_threads(threads)
     with _progress() as progress:
         if options["memory"]:
             view = MemoryView(options, progress)
@@ -193,7 +194,7 @@ def run_view(checkpoint, text, options, progress):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
     import dataclasses
 
-    from charrnn.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
     from charrnn.model import Model, ModelConfig
 
     path = find_checkpoint(checkpoint)
@@ -208,11 +209,12 @@ def run_view(checkpoint, text, options, progress):
         start, stop, where = 0, corpus.characters, text
         if splits is not None:
             start, stop, where = splits.val[0], splits.test[1], f"the held-out text of {', '.join(named)}"
-        view = ReachView(f"How far back a gradient reaches in {path}", options, where)
+        run = path.parent if path.name in (BEST, LAST) else path
+        view = ReachView(f"How far back a gradient reaches in {run}", options, where)
         view.check_layer(config.num_layers)
         step = loaded.training.get("step")
         trained = view.add_panel(f"this {NAMES[config.cell]}, {size}" + (f", after {step:,} steps" if isinstance(step, int) else ""))
-        view.measure(trained, NAMES[config.cell], model, corpus.ids, start, stop, progress("the run"))
+        view.measure(trained, f"this {NAMES[config.cell]}", model, corpus.ids, start, stop, progress("the run"))
         fresh = view.add_panel(f"fresh, {size}")
         for cell in ("rnn", "gru", "lstm"):
             fresh_config = dataclasses.replace(config, cell=cell)

@@ -17,7 +17,7 @@ LETTERS, CAPITALS, OPENING, CLOSING = "abcd", "ABCDEFGH", "([{<", ")]}>"
 SYMBOLS = LETTERS + CAPITALS + OPENING + CLOSING + "?."
 TASKS = {"copy": (CAPITALS, CAPITALS), "bracket": (OPENING, CLOSING)}  # what is shown, and what is to be answered
 PAIR_SHARE = 0.1  # of the places in a bracket where a little pair begins, if none is open
-DISTANCES = (2, 5, 10, 15, 20, 30, 50, 80)
+DISTANCES = (2, 5, 10, 15, 20, 30, 50)
 BATCH_SIZE, LEARNING_RATE, WARMUP, MIN_RATIO, CLIP_NORM = 32, 8e-3, 0.05, 0.02, 1.0
 ANSWERS = 1000  # measured at each distance
 
