@@ -100,8 +100,8 @@ def test_memory_shows_accuracy_by_distance(capsys, monkeypatch):
     assert [row["task"] for row in result["accuracy"]] == ["copy", "bracket"] and set(result["accuracy"][0]["by_distance"]) == {"2", "5"}
     assert result["chance"] == {"copy": 1 / 8, "bracket": 1 / 4}
     captured = gradients(capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--svg", "memory.svg")
-    assert "copy, chance 12.5%" in captured.out and "bracket, GRU" in captured.out
-    assert "chance, copy" in open("memory.svg", encoding="utf-8").read()
+    assert "chance, 12.5%" in captured.out and "bracket, GRU" in captured.out
+    assert "chance, 25.0%" in open("memory.svg", encoding="utf-8").read()
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -43,7 +43,7 @@ def test_equal_factors_are_equal_steps_on_a_log_axis(tmp_path):
 
 
 def test_words_axes_and_bands_are_there(tmp_path):
-    root = drawn(tmp_path, make(Panel("one", [FALLING]), Panel("two", [FALLING, Curve("flat <&>", [0, 2], [1, 1])]), levels=[(0.1, "chance")]))
+    root = drawn(tmp_path, make(Panel("one", [FALLING]), Panel("two", [FALLING, Curve("flat <&>", [0, 2], [1, 1])], [(0.1, "chance")])))
     found = words(root)
     assert {"a title", "k", "a norm", "one", "two", "falling", "flat <&>", "chance", "10⁰", "10⁻⁶"} <= set(found)
     assert found.count("10⁻⁶") == 1  # one y axis for all panels
@@ -101,7 +101,7 @@ def test_nothing_to_draw_is_refused(tmp_path, log):
 
 def test_a_png_shows_the_curves(tmp_path):
     Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install 'charrnn[pictures]')")
-    write_png(tmp_path / "figure.png", make(Panel("one", [FALLING, Curve("flat", [0, 2], [0.1, 0.1])]), levels=[(1e-3, "chance")]))
+    write_png(tmp_path / "figure.png", make(Panel("one", [FALLING, Curve("flat", [0, 2], [0.1, 0.1])], [(1e-3, "chance")])))
     with Image.open(tmp_path / "figure.png") as image:
         assert image.width == 2 * drawing.WIDTH
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}

@@ -1,5 +1,6 @@
 """charrnn gradients: how far back a gradient reaches, and a memory. Results on stdout, progress and notes on stderr."""
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -23,6 +24,7 @@ SHOWN = (0, 10, 50, 100)  # distances in the table, beside the last
 PLOT_HEIGHT = 18
 NARROWEST, WIDEST = 40, 110
 STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
+TASK_TITLES = {"copy": "copy a character", "bracket": "close a bracket"}
 NAMES = {"rnn": "vanilla RNN", "gru": "GRU", "lstm": "LSTM"}
 OF_FRESH = ("cell", "hidden_size", "num_layers", "embedding_size", "singular_values", "matrix", "forget_biases")
 OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
@@ -192,8 +194,6 @@ def _fresh_text(text, options):
 
 def run_view(checkpoint, text, options, progress):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
-    import dataclasses
-
     from charrnn.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
     from charrnn.model import Model, ModelConfig
 
@@ -231,11 +231,13 @@ class View:
 
     def __init__(self, title, options):
         self.title, self.options = title, options
-        self.panels = []  # (title, [figure.Curve])
+        self.panels = []  # figure.Panel
 
-    def add_panel(self, title):
-        self.panels.append((title, []))
-        return self.panels[-1][1]
+    def add_panel(self, title, levels=()):
+        from charrnn.render.figure import Panel
+
+        self.panels.append(Panel(title, [], list(levels)))
+        return self.panels[-1]
 
     def show(self):
         figure = self.figure()
@@ -254,7 +256,7 @@ class View:
         from rich.console import Console
         from rich.text import Text
 
-        from charrnn.render.figure import shared_range
+        from charrnn.render.figure import Curve, shared_range
         from charrnn.render.plot import mark, plot_spans
 
         console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -262,8 +264,9 @@ class View:
         width = self.options["width"] or max(NARROWEST, min(WIDEST, console.width))
         for line in self.heading():
             click.echo(click.wrap_text(printable(line, sys.stdout), width))
-        for title, curves in self.panels:
-            console.print(Text(f"\n{title}", style="bold"))
+        for panel in self.panels:
+            console.print(Text(f"\n{panel.title}", style="bold"))
+            curves = [*panel.curves, *(Curve(name, panel.curves[0].x, [y] * len(panel.curves[0].x)) for y, name in panel.levels)]
             lines = plot_spans([list(zip(curve.x, curve.y)) for curve in curves], width, PLOT_HEIGHT, unicode, log=figure.log,
                                bands=[list(zip(curve.x, curve.low, curve.high)) if curve.low else [] for curve in curves],
                                log_x=figure.log_x, y_range=shared_range(figure))
@@ -308,22 +311,20 @@ class ReachView(View):
         times = choose_times(start, stop, steps, self.options["times"])
         self.times = len(times)
         reach = measure_reach(model, ids, times, steps, progress)
-        title = next(title for title, curves in self.panels if curves is panel)
-        self.networks.append((title, name, model.config, reach))
+        self.networks.append((panel.title, name, model.config, reach))
         for state in reach.norms:
             if state in states or len(reach.norms) == 1:
                 low, median, high = reach.curve(state, self.options["layer"])
                 shown = f"{name}, {state}" if len(reach.norms) > 1 and len(states) > 1 else name
-                panel.append(Curve(shown, list(range(steps + 1)), median.tolist(), low.tolist(), high.tolist()))
+                panel.curves.append(Curve(shown, list(range(steps + 1)), median.tolist(), low.tolist(), high.tolist()))
 
     def figure(self):
-        from charrnn.render.figure import Figure, Panel, shared_range
+        from charrnn.render.figure import Figure, shared_range
 
-        panels = [Panel(title, curves) for title, curves in self.panels]
-        figure = Figure(self.title, "k, characters back", "norm of the gradient, median and quartiles", panels, log=True)
+        figure = Figure(self.title, "k, characters back", "norm of the gradient, median and quartiles", self.panels, log=True)
         low, high = shared_range(figure)
         if low < high * LOWEST_SHARE:
-            figure = Figure(figure.title, figure.x_label, figure.y_label, panels, log=True, y_range=(high * LOWEST_SHARE, high))
+            figure = dataclasses.replace(figure, y_range=(high * LOWEST_SHARE, high))
         return figure
 
     def heading(self):
@@ -334,8 +335,8 @@ class ReachView(View):
         steps = self.options["steps"]
         at = [*(k for k in SHOWN if k < steps), steps]
         rows = []
-        for title, curves in self.panels:
-            for curve in curves:
+        for panel in self.panels:
+            for curve in panel.curves:
                 factor = (curve.y[-1] / curve.y[0]) ** (1 / steps) if curve.y[0] > 0 else math.nan
                 rows.append((curve.name, *(f"{curve.y[k]:.1e}" for k in at), f"{factor:.3f}"))
         return ("median norm at k =", *map(str, at), "times a step"), rows
@@ -370,7 +371,7 @@ class MemoryView(View):
         cells = [cell for cell in ("rnn", "gru", "lstm") if not options["cell"] or cell in options["cell"]]
         size = options["hidden_size"] or 32, options["num_layers"], options["train_steps"], options["seed"]
         for task in memory.TASKS:
-            panel = self.add_panel(f"{task}, chance {self.chances[task]:.1%}")
+            panel = self.add_panel(TASK_TITLES[task], [(self.chances[task], f"chance, {self.chances[task]:.1%}")])
             for cell in cells:
                 cell_begun, report = time.perf_counter(), progress(f"{task}, {NAMES[cell]}")
                 accuracy = self.accuracies[task, cell] = {}
@@ -378,23 +379,21 @@ class MemoryView(View):
                     model = memory.train(task, cell, distance, *size)
                     accuracy[distance] = memory.measure(model, task, distance, options["seed"])
                     report(sum(accuracy), sum(memory.DISTANCES))
-                panel.append(Curve(NAMES[cell], list(accuracy), list(accuracy.values())))
+                panel.curves.append(Curve(NAMES[cell], list(accuracy), list(accuracy.values())))
                 _note(f"{task}, {NAMES[cell]}: trained in {duration(time.perf_counter() - cell_begun)}")
         self.took_s = time.perf_counter() - begun
 
     def figure(self):
-        from charrnn.render.figure import Figure, Panel
+        from charrnn.render.figure import Figure
 
-        ticks = [k for k in self.panels[0][1][0].x if k in (2, 5, 10, 20, 30, 50, 80)]
-        panels = [Panel(title, curves) for title, curves in self.panels]
-        return Figure(self.title, "k, characters from what is shown to its answer", "share of right answers", panels, log_x=True,
-                      x_ticks=ticks, y_range=(0.0, 1.0), levels=[(chance, f"chance, {task}") for task, chance in self.chances.items()])
+        return Figure(self.title, "k, characters from what is shown to its answer", "share of right answers", self.panels, log_x=True,
+                      x_ticks=self.panels[0].curves[0].x, y_range=(0.0, 1.05))
 
     def heading(self):
         return [self.title, f"share of right answers after {self.options['train_steps']:,} updates, {duration(self.took_s)} in all"]
 
     def table(self):
-        distances = self.panels[0][1][0].x
+        distances = self.panels[0].curves[0].x
         rows = [(f"{task}, {NAMES[cell]}", *(f"{accuracy[k]:.2f}" for k in distances)) for (task, cell), accuracy in self.accuracies.items()]
         return ("k =", *map(str, distances)), rows
 

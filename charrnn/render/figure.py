@@ -39,10 +39,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Up to MOST_CURVES curves under a title."""
+    """Up to MOST_CURVES curves under a title, and levels (y, name): horizontal lines, such as chance."""
 
     title: str
     curves: list
+    levels: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,6 @@ class Figure:
     log             the y axis runs over powers of ten, whichever of them is needed; what is not above 0 is left out
     y_range         (low, high), or None: what the medians need, and what bands add to it
     log_x           the x axis likewise, with its ticks at x_ticks
-    levels          (y, name): horizontal lines, such as chance
     """
 
     title: str
@@ -63,7 +63,6 @@ class Figure:
     y_range: tuple | None = None
     log_x: bool = False
     x_ticks: list | None = None
-    levels: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def shared_range(figure):
     if figure.y_range:
         return figure.y_range
     values = [y for panel in figure.panels for curve in panel.curves for line in (curve.y, curve.low or (), curve.high or ()) for y in line]
-    values = [y for y in (*values, *(y for y, _ in figure.levels)) if math.isfinite(y) and (y > 0 or not figure.log)]
+    values = [y for y in (*values, *(y for panel in figure.panels for y, _ in panel.levels)) if math.isfinite(y) and (y > 0 or not figure.log)]
     if not values:
         raise ConfigError("a figure needs at least one finite value to draw" + (" above 0" if figure.log else "") + ", got none")
     low, high = min(values), max(values)
@@ -157,10 +156,10 @@ def _lay_panel(shapes, figure, panel, left, top, across, to_x, to_y, has_labels)
         shapes.append(_Shape([(x, bottom + 19)], text=text, anchor="middle"))
     shapes.append(_Shape([(left, top), (left, bottom), (left + across, bottom)]))
     shapes.append(_Shape([(left + across / 2, bottom + 38)], text=visible(figure.x_label), anchor="middle"))
-    for value, name in figure.levels:
+    for value, name in panel.levels:
         y = place(to_x.low, value)[1]
         shapes.append(_Shape([(left, y), (left + across, y)], dashes=(3, 3), opacity=0.7))
-        shapes.append(_Shape([(left + across - 4, y - 5)], text=visible(name), anchor="end"))
+        shapes.append(_Shape([(left + 8, y - 5)], text=visible(name)))
     for index, curve in enumerate(panel.curves):
         if curve.low is not None:
             band = [(x, low, high) for x, low, high in zip(curve.x, curve.low, curve.high)
