@@ -29,6 +29,7 @@ from charrnn.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 LAST, BEST = "last.safetensors", "best.safetensors"
+GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
 RUNS_FOLDER = "checkpoints"
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}

@@ -108,6 +108,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
     return Corpus(ids=ids, vocabulary=vocabulary, sources=tuple(_absolute(source) for source in sources),
                   encoding=encoding, notes=tuple(notes), size_bytes=text.size_bytes,
                   fingerprint=text.digest.hexdigest(), files=tuple(_absolute(path) for path in files),
+                  skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
                   _file=writer.file)
 
 
@@ -132,9 +133,11 @@ class Corpus:
     fingerprint : str
         sha256 in hex of the characters read, as UTF-8, or of the bytes in bytes mode; it depends neither on the
         encoding nor on how the text was cut into files.
+    skipped : tuple of (symbol, count)
+        What `unknown="skip"` left out, the most common first.
     """
 
-    def __init__(self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, _file):
+    def __init__(self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, skipped, _file):
         self.ids = ids
         self.vocabulary = vocabulary
         self.sources = sources
@@ -143,6 +146,7 @@ class Corpus:
         self.size_bytes = size_bytes
         self.fingerprint = fingerprint
         self.files = files
+        self.skipped = skipped
         self._file = _file
 
     def __enter__(self):

@@ -15,6 +15,7 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 VOCABULARIES = ("chars", "bytes")
 DTYPES = ("float32", "float64")
 PRECISIONS = ("float32", "bfloat16")
+ON_DIVERGENCE = ("recover", "stop")
 
 # Used when no length is named.
 DEFAULT_MINUTES = 5.0
@@ -35,9 +36,9 @@ LARGEST = {"hidden_size": 10**7, "embedding_size": 10**7, "num_layers": 1000, "b
 
 LENGTHS = ("epochs", "steps", "minutes")
 
-# A resumed run may change these: they bear on what is shown and kept, not on any result. The lengths have a rule of
-# their own: the same kind, and not shorter.
-FREE_OPTIONS = ("sample_every", "sample_length", "checkpoint_every", "log_every")
+# A resumed run may change these: they bear on what is shown and kept, not on any result; and on_divergence, so that a run that
+# it stopped can go on. The lengths have a rule of their own: the same kind, and not shorter.
+FREE_OPTIONS = ("sample_every", "sample_length", "checkpoint_every", "log_every", "on_divergence")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class TrainingConfig:
     dropout: float = 0.2
     variational_dropout: bool = False
     seed: int = 1
+    on_divergence: str = "recover"
     # what is measured, shown and kept, and how often; in steps
     eval_every: int | None = None
     log_every: int | None = None
@@ -100,6 +102,7 @@ class TrainingConfig:
         _one_of("vocab", self.vocab, VOCABULARIES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("on_divergence", self.on_divergence, ON_DIVERGENCE)
         for name in ("hidden_size", "num_layers", "batch_size", "seq_length", "steps", "log_every", "sample_length"):
             _at_least(name, getattr(self, name), 1)
         for name, most in LARGEST.items():

@@ -2,6 +2,7 @@
 
     last.safetensors    where the run stands; --resume goes on from here
     best.safetensors    the lowest validation loss so far
+    good.safetensors    only until the run is finished: where it goes back to when it diverges
     log.jsonl           one JSON object a line
     config.toml         the options the run was started with
     lock                only while a process trains into the folder
@@ -16,10 +17,12 @@ import os
 import re
 from pathlib import Path
 
-from charrnn.checkpoint import BEST, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
+from charrnn.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
 from charrnn.errors import ConfigError, RunError
 from charrnn.storage import (
     atomic_write,
+    fsync_folder,
+    give_second_name,
     make_folder,
     remove_stale_temporaries,
     storage_error,
@@ -40,12 +43,12 @@ LOG, CONFIG, LOCK = "log.jsonl", "config.toml", "lock"
 class RunFolder:
     """A run folder that this process holds the lock of, until `close` (or the end of a `with`).
 
-    Made by `RunFolder.create` or `RunFolder.open`. The paths are .path .last .best .log_path .config_path.
+    Made by `RunFolder.create` or `RunFolder.open`. The paths are .path .last .best .good .log_path .config_path.
     """
 
     def __init__(self, path, lock):
         self.path = path
-        self.last, self.best = path / LAST, path / BEST
+        self.last, self.best, self.good = path / LAST, path / BEST, path / GOOD
         self.log_path, self.config_path = path / LOG, path / CONFIG
         self._lock = lock
         self._log = None
@@ -87,7 +90,7 @@ class RunFolder:
             if path is None:
                 raise RunError(f"no run under ./{RUNS_FOLDER} to resume: start one with 'charrnn train TEXT'")
         path = Path(path)
-        if path.is_file() and path.name in (LAST, BEST):
+        if path.is_file() and path.name in (LAST, BEST, GOOD):
             path = path.parent
         if not path.is_dir():
             raise RunError(f"{path} is not a run folder: name the folder that 'charrnn train' wrote")
@@ -112,12 +115,24 @@ class RunFolder:
             save_checkpoint(self.best, checkpoint)
         save_checkpoint(self.last, checkpoint)
 
+    def keep_last_as_good(self):
+        """Make `good` what `last` is now. Killed before it, the run does it again: `last` says that it is to be."""
+        give_second_name(self.last, self.good)
+
+    def remove_good(self):
+        """Remove `good`, for a run that is finished."""
+        try:
+            self.good.unlink(missing_ok=True)
+            fsync_folder(self.path)
+        except OSError as error:
+            raise storage_error(error, self.good) from error
+
     def log(self, record):
         """Append one record to the log as a line of JSON; a number that is not finite becomes null.
 
         Log what belongs to a step before the checkpoint of that step is saved, or a kill between the two loses it.
         """
-        line = json.dumps(_without_non_finite(record), allow_nan=False).encode("ascii") + b"\n"
+        line = _line(record)
         try:
             if self._log is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -132,17 +147,32 @@ class RunFolder:
         except OSError as error:
             raise storage_error(error, self.log_path) from error
 
-    def trim_log(self, step):
-        """Keep the log's records up to `step`, the one of the checkpoint to go on from; mend a half-written line.
+    def trim_log(self, step, returns=()):
+        """Make the log what it was at the checkpoint to go on from: its records up to `step`, half-written lines mended.
+
+        returns : the records of returns after divergence up to then: of these no other is kept, and the missing are appended
 
         Lines that are no record, such as a killed process leaves, go too.
         """
         self._close_log()
-        if not self.log_path.exists():
+        if not returns and not self.log_path.exists():
             return
+        missing = list(returns)
+
+        def lines(file):
+            for line in file:
+                record = _record(line) or {}
+                if "returned_from" not in record:
+                    if _step_of(record) <= step:
+                        yield _ended(line)
+                elif record in missing:
+                    missing.remove(record)
+                    yield _ended(line)
+            yield from map(_line, missing)
+
         try:
-            with open(self.log_path, "rb") as file:
-                atomic_write(self.log_path, (_ended(line) for line in file if _step_of(line) <= step))
+            with open(self.log_path, "rb") if self.log_path.exists() else contextlib.nullcontext(()) as file:
+                atomic_write(self.log_path, lines(file))
         except OSError as error:
             raise storage_error(error, self.log_path) from error
 
@@ -186,8 +216,12 @@ def _record(line):
     return record if isinstance(record, dict) else None
 
 
-def _step_of(line):
-    step = (_record(line) or {}).get("step")
+def _line(record):
+    return json.dumps(_without_non_finite(record), allow_nan=False).encode("ascii") + b"\n"
+
+
+def _step_of(record):
+    step = record.get("step")
     return step if isinstance(step, (int, float)) else math.inf
 
 
@@ -238,7 +272,7 @@ def _plain_name(name):
 
 
 def _refuse_a_run(path):
-    if (path / LAST).exists() or (path / BEST).exists():
+    if any((path / name).exists() for name in (LAST, BEST, GOOD)):
         raise RunError(
             f"{path} already holds a run: go on with it by --resume {path}, or choose another folder with -o/--output"
         )

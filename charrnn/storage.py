@@ -66,6 +66,33 @@ def atomic_write(path, data):
         raise storage_error(error, path) from error
 
 
+def give_second_name(path, second):
+    """Make `second` another name of the file at `path`, in place of what had that name; a copy where there are no links.
+
+    As whole and as durable as by `atomic_write`. The file must be one that is replaced and never written to.
+    """
+    path, second = Path(path), Path(second)
+    temporary = second.parent / f".charrnn-{secrets.token_hex(8)}.tmp"
+    try:
+        os.link(path, temporary)
+    except OSError:
+        try:
+            with open(path, "rb") as file:
+                atomic_write(second, iter(lambda: file.read(1 << 20), b""))
+        except OSError as error:
+            raise storage_error(error, second) from error
+        return
+    try:
+        try:
+            os.replace(temporary, second)
+        finally:
+            # A rename to another name of the same file does nothing: then there is still the temporary one.
+            _remove_quietly(temporary)
+        fsync_folder(second.parent)
+    except OSError as error:
+        raise storage_error(error, second) from error
+
+
 def write_all(descriptor, piece):
     """Write all of a bytes-like object, however many calls the system needs for it."""
     view = memoryview(piece).cast("B")

@@ -9,7 +9,9 @@ Yields records and prints nothing; knows neither terminal nor signals, `stop` ma
 
 What an exact resume rests on: everything that bears on a result is in the checkpoint (parameters, optimiser state and
 step count, carry, cursor, schedule position, best so far), or is a function of the seed and the step (dropout masks).
-The clock decides about results only under --minutes; otherwise only about when to save and to show a sample.
+The clock decides about results only under --minutes; otherwise only about when to save and to show a sample. A run that
+diverges (divergence.py) goes back to its last anchor: step 0, or a validation since (without validations, a step of a fixed
+interval). There `last` is saved, then becomes `good` as well; killed in between, the resumed run sees that `last` is the anchor.
 """
 
 import dataclasses
@@ -25,8 +27,9 @@ from pathlib import Path
 import numpy as np
 
 import charrnn
-from charrnn.checkpoint import Checkpoint, load_checkpoint
+from charrnn.checkpoint import Checkpoint, load_checkpoint, read_metadata
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
+from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
 from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
@@ -36,13 +39,10 @@ from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
 
-# Parameters that have exploded saturate every gate, and the loss can stay finite at any height. A character costs a few
-# nats, a bad step some tens: from here nothing comes back.
-EXPLODED_NATS = 1000.0
-
 SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
 MOST_EVALUATIONS = 25
 EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
+MOST_ANCHORS, LEAST_ANCHOR_STEPS = 25, 20  # where validations do not make them: so many in a run, and so many steps between two
 FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
 LOG_RECORDS = 1000  # about so many in a run, by the default interval
 HISTORY_RECORDS = 512  # at most, in a checkpoint
@@ -120,6 +120,7 @@ class Saved:
 @dataclass(frozen=True)
 class Notice:
     text: str
+    important: bool = False  # it bears on the result
 
 
 @dataclass(frozen=True)
@@ -431,35 +432,47 @@ class Trainer:
     def run(self):
         """Yield the records of the run.
 
-        Raises DivergenceError when the loss, the gradient or the validation loss stops being finite: nothing of that
-        step is applied or saved, and the last good checkpoint stands.
+        Raises DivergenceError when the run diverges and is to stop then, or has gone back several times for nothing: the last
+        good checkpoint stands.
         """
         for note in self.plan.notes:
             yield Notice(note)
         self._build()
         if self.plan.resume is None:
-            self._save()
+            self._save(is_anchor=True)
         yield from self._prepare()
         self._started = self._last_save = self._clock()
         self._next_sample_s = self._elapsed() + 2
-        finished = False
         while True:
-            is_best = False
+            try:
+                finished = yield from self._go_on()
+                break
+            except Diverged as diverged:
+                yield self._go_back(diverged)
+        yield self._finish(finished)
+
+    def _go_on(self):
+        """Train until the run is finished (returns True), is asked to stop (False) or has diverged (raises Diverged)."""
+        while True:
+            is_best = is_anchor = False
             if self._evaluation_is_due():
                 record = self._evaluate()
                 if record is not None:
-                    is_best = record.is_best
+                    is_best, is_anchor = record.is_best, not self._recovery.in_a_row
                     yield record
+            elif self._anchor_is_due():
+                is_anchor = self._stands_trial()
             finished = self._is_finished() and not self._evaluation_is_due()
             self._log(finished)
-            if is_best or finished or self._stop or self._save_is_due():
-                yield self._save(is_best, finished)
+            if is_best or is_anchor or finished or self._stop or self._save_is_due():
+                record = self._save(is_best, is_anchor, finished)
+                if record is not None:
+                    yield record
             if finished or self._stop:
-                break
+                return finished
             if self._sample_is_due():
                 yield self._sample()
             yield self._train_step()
-        yield self._finish(finished)
 
     # ------------------------------------------------------------------------------------------------ start and end
 
@@ -481,12 +494,14 @@ class Trainer:
         self._elapsed_before_s = 0.0
         self._history, self._history_stride = [], 1
         self._started = None
+        self._steps_here = 0  # made by this process, those that a return has undone among them
+        self._recovery = Recovery()
         self._rate = [0.0, 0.0]  # characters and seconds, of the recent past
         self._saved_step = 0
         self._save_s = 0.0
         self._evaluation_s = 0.0
         self._next_evaluation_s = None
-        self._next_log_s = 0.0
+        self._next_log_s = self._next_anchor_s = 0.0
 
         if plan.resume is not None:
             self._restore(plan.resume)
@@ -502,11 +517,38 @@ class Trainer:
 
     @_training_record_is_read
     def _restore(self, checkpoint):
+        """Make everything as it was when the checkpoint was saved, log and anchor too."""
         training, config = checkpoint.training, self.config
         self.vocabulary = checkpoint.vocabulary
         self.model = Model(self.plan.model_config)
-        self.model.set_parameters(checkpoint.parameters)
         self.optimizer = self._make_optimizer(self.model)
+        self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
+        self._set_state(checkpoint)
+        self._recovery = Recovery.from_dict(training.get("divergence"))
+        self._elapsed_before_s = training["elapsed_s"]
+        self._val = tuple(training["validated"])
+        self._next_log_s = self._elapsed_before_s
+        self._saved_step = self.step
+        self.folder.trim_log(self._logged_step, self._recovery.returns)
+        if not self._anchor_stands():
+            self._recovery.anchored(self.step)
+            self.folder.keep_last_as_good()
+
+    def _anchor_stands(self):
+        """Say whether `good` is what the record of `last` says. If not, the run was killed when `last` was to become `good`, is
+        of an older charrnn, or has lost the file: `last` is the anchor then."""
+        try:
+            good = read_metadata(self.folder.good)
+        except CheckpointError:
+            return False
+        return (good["model"] == self.plan.model_config.to_dict() and good["training"].get("step") == self._recovery.anchor_step
+                and (good["training"].get("corpus") or {}).get("fingerprint") == self.corpus.fingerprint)
+
+    @_training_record_is_read
+    def _set_state(self, checkpoint):
+        """Set what a step of training changes, as the checkpoint has it."""
+        training, config = checkpoint.training, self.config
+        self.model.set_parameters(checkpoint.parameters)
         slots = {}
         for name, array in checkpoint.optimizer.items():
             slot, _, parameter = name.partition("/")
@@ -519,7 +561,6 @@ class Trainer:
         for slot, arrays in slots.items():
             self.optimizer.state[slot][...] = self.model.pack(arrays)
         self.optimizer.steps = training["optimizer_steps"]
-        self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
         self._workspace.set_carry(checkpoint.carry)
         self._streams.seek(training["cursor"])
         self.step = training["step"]
@@ -528,14 +569,12 @@ class Trainer:
         self._last = training["last"]
         clipped, steps = training.get("clipped", (0, 0))
         self._clipped = [int(clipped), int(steps)]
+        self._gradient_step = None
         self._logged_step = training["logged_step"]
         self._evaluated_step = training["evaluated_step"]
-        self._elapsed_before_s = training["elapsed_s"]
+        self._val_loss_nats = None
         self._history, self._history_stride = list(training["history"]), training["history_stride"]
-        self._val = tuple(training["validated"])
-        self._next_log_s = self._elapsed_before_s
-        self._saved_step = self.step
-        self.folder.trim_log(self._logged_step)
+        self._recovery.skipped = Recovery.from_dict(training.get("divergence")).skipped
 
     def _make_optimizer(self, model):
         config, hyperparameters = self.config, {}
@@ -632,51 +671,143 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------------ one step
 
     def _train_step(self):
+        """Make a step; return its Step, or the Notice that it was left out."""
         config, step = self.config, self.step
         begun = self._clock()
-        if self._streams.at_epoch_start:
-            self._workspace.reset_carry()
         epoch = self._streams.epoch
-        x, y = self._streams.next_chunk()
-        loss = float(self._workspace.loss_and_grads(x, y, self._dropout, step))
-        if not loss < EXPLODED_NATS:
-            raise self._divergence("the training loss", loss, step + 1)
-        learning_rate = self.schedule.learning_rate(progress=self._progress(), step=step, epoch=epoch)
-        norm = float(self.optimizer.step(self._workspace, learning_rate, config.clip_norm, config.clip_value))
-        if not math.isfinite(norm):
-            raise self._divergence("the gradient's norm", norm, step + 1)
+        characters, loss = self._next_chunk()
+        if EXPLODED_NATS <= loss < math.inf:
+            raise Diverged("the training loss", loss, step + 1)
+        learning_rate = self.schedule.learning_rate(progress=self._progress(), step=step, epoch=epoch) * self._recovery.factor
+        norm = None
+        if math.isfinite(loss):  # where the norm is not, the optimiser changes nothing
+            norm = float(self.optimizer.step(self._workspace, learning_rate, config.clip_norm, config.clip_value))
+        skipped = norm is None or not math.isfinite(norm)
+        if skipped:
+            bad = ("the training loss", loss) if norm is None else ("the gradient's norm", norm)
+            self._leave_out(Diverged(*bad, step + 1))
+        else:
+            self._recovery.in_a_row = 0
+            self._gradient_step = step + 1
+            self._clipped = [self._clipped[0] + self.optimizer.clipped, self._clipped[1] + 1]
+            self._loss_sum = SMOOTHING * self._loss_sum + (1 - SMOOTHING) * loss
+            self._loss_count += 1
         self.step += 1
-        self._gradient_step = self.step
-        self._clipped = [self._clipped[0] + self.optimizer.clipped, self._clipped[1] + 1]
+        self._steps_here += 1
         self._val_loss_nats = None
-        self._loss_sum = SMOOTHING * self._loss_sum + (1 - SMOOTHING) * loss
-        self._loss_count += 1
         now = self._clock()
         step_s = now - begun
         fade = math.exp(-step_s / 3)  # speed over the last seconds, validation and saving left out
-        self._rate = [self._rate[0] * fade + x.size, self._rate[1] * fade + step_s]
-        self._step_s = self._rate[1] / self._rate[0] * x.size if self._rate[1] > 0 else step_s
+        self._rate = [self._rate[0] * fade + characters, self._rate[1] * fade + step_s]
+        self._step_s = self._rate[1] / self._rate[0] * characters if self._rate[1] > 0 else step_s
         self._last = {
             "step": self.step,
             "epoch": round(self._epoch(), 4),
-            "train_loss_nats": loss,
+            "train_loss_nats": loss if math.isfinite(loss) else None,
             "smoothed_loss_nats": self._smoothed(),
-            "grad_norm": norm,
+            "grad_norm": None if skipped else norm,
             "learning_rate": learning_rate,
             "chars_per_s": round(self._rate[0] / max(self._rate[1], 1e-9), 1),
             "elapsed_s": round(self._elapsed(), 3),
         }
+        if skipped:
+            self._last["skipped"] = True
+            return Notice(f"{Diverged(*bad, self.step)}: the step is left out")
         return Step(self.step, self.plan.total_steps, self._epoch(), loss, self._last["smoothed_loss_nats"], norm,
                     learning_rate, self._last["chars_per_s"], self._elapsed(), self._share_done(), self._remaining())
 
-    def _divergence(self, what, value, step):
-        config = self.config
-        remedy = f"--learning-rate below {self.schedule.peak:g}"
-        remedy += f" or --clip-norm below {config.clip_norm:g}" if config.clip_norm else " or a --clip-norm such as 5"
-        return DivergenceError(
-            f"{what} became {value:.3g} at step {step:,}, and training stopped: start again with {remedy}; the checkpoint of "
-            f"step {self._saved_step:,} stands in {self.folder.path}"
-        )
+    def _next_chunk(self):
+        """Run the next chunk forward and back; return its number of characters and its loss."""
+        if self._streams.at_epoch_start:
+            self._workspace.reset_carry()
+        x, y = self._streams.next_chunk()
+        return x.size, float(self._workspace.loss_and_grads(x, y, self._dropout, self.step))
+
+    # ------------------------------------------------------------------------------------------------------ divergence
+
+    def _leave_out(self, diverged):
+        """Leave the step at hand out, unless it is one too many in a row: then raise `diverged`.
+
+        Parameters and optimiser have not been touched. The carry becomes zero, as at an epoch's start: one that is not finite would
+        spoil all that follows, and the one from before the chunk is of another place in the text.
+        """
+        recovery = self._recovery
+        recovery.in_a_row += 1
+        recovery.skipped += 1
+        if recovery.in_a_row >= MOST_SKIPPED or self.config.on_divergence == "stop":
+            raise diverged
+        self._workspace.reset_carry()
+
+    def _go_back(self, diverged):
+        """Go back to the anchor at half the learning rate; return the Notice. DivergenceError where that is not to be, or did not help.
+
+        `last` is saved before the log is cut: killed in between, the resumed run cuts it.
+        """
+        recovery = self._recovery
+        if self.config.on_divergence == "stop":
+            raise self._end(f"{diverged}, and training stopped", "; --on-divergence recover goes back by itself")
+        if recovery.futile >= MOST_RETURNS:
+            rates = ", ".join(f"{rate:.3g}" for rate in recovery.rates_tried(self.schedule.peak))
+            raise self._end(f"{diverged}, and training stopped, since going back to step {recovery.anchor_step:,} again and again "
+                            f"did not help: the learning rates tried are {rates}")
+        self._set_state(load_checkpoint(self.folder.good))
+        recovery.went_back(diverged)
+        self._save()
+        self.folder.trim_log(self._logged_step, recovery.returns)
+        return Notice(f"{diverged}: gone back to step {self.step:,} at half the learning rate, {self._peak():.3g} at most", important=True)
+
+    def _end(self, what, other=""):
+        clip_norm = self.config.clip_norm
+        remedy = f"--learning-rate below {self._peak():.3g}"
+        remedy += f" or --clip-norm below {clip_norm:g}" if clip_norm else " or a --clip-norm such as 5"
+        return DivergenceError(f"{what}: start again with {remedy}{other}; the checkpoint of step {self._saved_step:,} stands in "
+                               f"{self.folder.path}")
+
+    def _peak(self):
+        return self.schedule.peak * self._recovery.factor
+
+    def _anchor_is_due(self):
+        """Say whether this step is an anchor, of those that are made where validations come late or not at all."""
+        if self.step in (0, self._recovery.anchor_step):
+            return False
+        every = self.config.eval_every
+        if self._budget_s is not None:
+            by_validations = self._val_workspace is not None and every is None
+            return not by_validations and (self._elapsed() >= self._next_anchor_s or self._is_finished())
+        if self._val_workspace is not None and 0 < every < self.plan.total_steps:
+            return False
+        interval = max(LEAST_ANCHOR_STEPS, math.ceil(self.plan.total_steps / MOST_ANCHORS))
+        return self.step % interval == 0 or self._is_finished()
+
+    def _stands_trial(self):
+        """Say whether the state is one to go back to, where no validation has tried the last update; raise Diverged where it is lost."""
+        self._check_state()
+        if self._budget_s is not None:
+            self._next_anchor_s = self._elapsed() + self._budget_s / MOST_ANCHORS
+        loss = self._try_next_chunk()
+        if math.isfinite(loss) and not self._is_sound(loss):
+            raise Diverged("the training loss", loss, self.step)
+        return not self._recovery.in_a_row and math.isfinite(loss) and bool(np.isfinite(self._workspace.grads).all())
+
+    def _try_next_chunk(self):
+        """Return the loss of the next chunk and leave no trace but a gradient."""
+        cursor, carry = self._streams.cursor(), self._workspace.get_carry()
+        _, loss = self._next_chunk()
+        self._streams.seek(cursor)
+        self._workspace.set_carry(carry)
+        return loss
+
+    def _is_sound(self, loss):
+        return loss < math.log(self.vocabulary.size) + SOUND_NATS
+
+    def _check_state(self):
+        """Raise Diverged where a number that would be saved is not finite. At anchors only: elsewhere the clock decides who looks."""
+        if not self._state_is_finite():
+            raise Diverged("a parameter or the optimiser's state", math.nan, self.step)
+
+    def _state_is_finite(self):
+        arrays = (self.model.flat, *self.optimizer.state.values(), *self._workspace.get_carry().values())
+        return all(np.isfinite(array).all() for array in arrays)
 
     def _smoothed(self):
         """Exponential average of the training loss, corrected for its start at zero (as Adam's moments are)."""
@@ -719,8 +850,7 @@ class Trainer:
     def _remaining(self):
         if self._budget_s is not None:
             return max(0.0, self._budget_s - self._elapsed())
-        done = self.step - (self.plan.resume.training["step"] if self.plan.resume else 0)
-        return (self._clock() - self._started) / done * (self.plan.total_steps - self.step)
+        return (self._clock() - self._started) / self._steps_here * (self.plan.total_steps - self.step)
 
     # ---------------------------------------------------------------------------------------------------- validation
 
@@ -761,12 +891,15 @@ class Trainer:
 
     def _evaluate(self):
         """Validate; None when asked to stop meanwhile: the resumed run then makes up for it."""
+        self._check_state()
         begun = self._clock()
         evaluation = evaluate_split(self.model, self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
         if evaluation is None:
             return None
-        if not evaluation.loss_nats < EXPLODED_NATS:
-            raise self._divergence("the validation loss", evaluation.loss_nats, self.step)
+        # A validation split unlike the training split may cost any number of nats and mean nothing.
+        loss = evaluation.loss_nats
+        if not loss < EXPLODED_NATS or not self._is_sound(loss) and not self._is_sound(self._try_next_chunk()):
+            raise Diverged("the validation loss", evaluation.loss_nats, self.step)
         self._evaluated_step = self.step
         self._val_loss_nats = evaluation.loss_nats
         self._last["val_loss_nats"] = evaluation.loss_nats
@@ -786,7 +919,7 @@ class Trainer:
         """Log the last step where that is due: at the interval, where it was validated, and at the end."""
         if self._last is None or self._logged_step >= self.step or self._evaluation_is_due():
             return
-        due = finished or self._val_loss_nats is not None
+        due = finished or self._val_loss_nats is not None or "skipped" in self._last
         if self.config.log_every is not None:
             due = due or self.step % self.config.log_every == 0
         elif self._elapsed() >= self._next_log_s:
@@ -809,10 +942,11 @@ class Trainer:
 
     def _remember(self, record):
         """Keep the record in the history: every validation, and of the others as many as there is room for."""
-        if "val_loss_nats" in record or self._loss_count % self._history_stride == 0:
+        if "val_loss_nats" in record or "skipped" not in record and self._loss_count % self._history_stride == 0:
             kept = ("step", "epoch", "train_loss_nats", "val_loss_nats", "learning_rate", "grad_norm")
-            entry = {key: record[key] for key in kept if key in record}
-            entry["train_loss_nats"] = record["smoothed_loss_nats"]
+            entry = {key: record[key] for key in kept if record.get(key) is not None}
+            if record["smoothed_loss_nats"] is not None:
+                entry["train_loss_nats"] = record["smoothed_loss_nats"]
             self._history.append(entry)
         while len(self._history) > HISTORY_RECORDS:
             self._history_stride *= 2
@@ -830,12 +964,17 @@ class Trainer:
                 return True
         return self._clock() - self._last_save >= max(SAVE_SECONDS, 20 * self._save_s)
 
-    def _save(self, is_best=False, finished=False):
-        """Save `last`, and `best` when this is it."""
+    def _save(self, is_best=False, is_anchor=False, finished=False):
+        """Save `last`, `best` when this is it, and `good` at an anchor.
+
+        None, and nothing saved, where a number is not finite: `last` stands, and the next anchor tells what comes of it.
+        """
         begun = self._clock()
         self._add_gradient_norms()  # a resumed run may log this step, and has its gradient no more
-        if not np.isfinite(self.model.flat).all():
-            raise self._divergence("a parameter", math.nan, self.step)
+        if not self._state_is_finite():
+            return None
+        if is_anchor:
+            self._recovery.anchored(self.step)
         splits = {name: list(getattr(self.plan.splits, name)) for name in ("train", "val", "test")}
         checkpoint = Checkpoint(
             model=self.plan.model_config.to_dict(),
@@ -862,11 +1001,16 @@ class Trainer:
                 "validated": list(self._val),
                 "elapsed_s": round(self._elapsed(), 3),
                 "finished": finished,
+                "divergence": self._recovery.to_dict(),
                 "history": self._history,
                 "history_stride": self._history_stride,
             },
         )
         self.folder.save(checkpoint, best=is_best)
+        if finished:
+            self.folder.remove_good()
+        elif is_anchor:
+            self.folder.keep_last_as_good()
         self._saved_step = self.step
         self._last_save = self._clock()
         self._save_s = self._last_save - begun

@@ -237,6 +237,19 @@ def test_a_signal_in_many_units_is_seen_by_the_probe_alone():
     assert found.score < 0.8 and found.probe > 0.99
 
 
+def test_a_unit_that_woke_up_late_does_not_rule_the_probe():
+    rng = np.random.default_rng(3)
+    N, H = 8_000, 6
+    depth = np.repeat(rng.integers(0, 5, N // 10), 10).astype(np.float32)
+    values = (0.1 * rng.standard_normal((1, H, N)) + depth / 5).astype(np.float16)
+    chooses, scores = halves(N)
+    values[0, 0] = 1
+    values[0, 0, chooses[:3]] = 0.99  # three characters of the choosing half, in which it seems to say something
+    values[0, 0, scores[::9]] = -1
+    (found,) = search(make_recording(values), [Signal("x", "x", GRADED, depth)])
+    assert found.probe > 0.98
+
+
 def test_standardising_a_unit_that_never_changes_gives_nothing():
     assert not standardised(np.full((2, 9), 0.25, np.float16)).any()
 
@@ -385,11 +398,22 @@ def test_a_passage_begins_with_a_line_shows_the_signal_and_lies_where_it_may():
     allowed = np.ones(len(text), bool)
     signal = Signal("x", "x", ON_OFF, on)
     start, stop = choose_passage(text, signal, allowed, 60)
-    assert stop - start == 60 and text[start - 1] == "\n" and on[start:stop].sum() == 30
+    assert stop - start == 55 and text[start - 1] == text[stop - 1] == "\n" and on[start:stop].sum() == 30
     allowed[1_300:1_370] = False
     start, stop = choose_passage(text, signal, allowed, 60)
     assert allowed[start:stop].all()
     assert choose_passage(list("ab"), None, np.ones(2, bool), 400) == (0, 2)
+
+
+@pytest.mark.parametrize("text, length, expected", [
+    ("ord one\n\n  two three\nfour five six\n\nseven\n" * 3, 30, "  two three\nfour five six\n"),
+    ("ord one two three four five six seven eight nine ten " * 50, 32, "one two three four five six "),
+    ("x" * 500, 30, "x" * 30),
+    ("ord one two", 400, "ord one two"),
+])
+def test_a_passage_is_of_whole_lines_or_of_whole_words(text, length, expected):
+    start, stop = choose_passage(list(text), None, np.ones(len(text), bool), length)
+    assert text[start:stop] == expected
 
 
 def test_values_become_colours_between_minus_one_and_one():

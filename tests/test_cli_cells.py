@@ -2,16 +2,23 @@
 
 import csv
 import dataclasses
+import importlib.util
 import io
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from test_cells import make_text, plant
 
 from charrnn.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
+from charrnn.render.colours import LIGHT, step_colour
+from charrnn.render.picture import CELL, COLUMNS, MARGIN, PNG_SCALE
 
 TEXT = make_text(60_000, seed=8)
 
@@ -20,6 +27,7 @@ TEXT = make_text(60_000, seed=8)
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cells")
     (folder / "text.txt").write_text(TEXT)
+    (folder / "short.txt").write_text(TEXT[:1_000])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         common = ["train", "text.txt", "--steps", "1", "--batch-size", "3", "--seq-length", "7", "-q"]
@@ -28,6 +36,8 @@ def folder(tmp_path_factory):
         assert main([*common, *held_out, "--cell", "gru", "--vocab", "bytes", "--hidden-size", "8", "-o", "checkpoints/gru"]) == 0
         assert main([*common, *held_out, "--cell", "rnn", "--hidden-size", "8", "--num-layers", "1", "-o", "checkpoints/rnn"]) == 0
         assert main([*common, "--val-fraction", "0", "--test-fraction", "0", "--hidden-size", "8", "-o", "checkpoints/all"]) == 0
+        (folder / "code.c").write_text('#include "a.h"\n\tputs("a few words"); /* b */\n\tint x;\n' * 200)
+        assert main(["train", "code.c", "--steps", "1", "--hidden-size", "8", "-q", "-o", "checkpoints/code"]) == 0
     path = folder / "checkpoints/planted/best.safetensors"
     checkpoint = load_checkpoint(path)
     model, vocabulary = plant()
@@ -55,14 +65,90 @@ def cells(capsys, *arguments, code=0):
 def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
     captured = cells(capsys, "checkpoints/planted")
     lines = captured.out.splitlines()
-    assert "12,000 characters of the held-out text of" in lines[0]
-    (quotes,) = [line for line in lines if "inside double quotes" in line and "AUROC" not in line]
-    (position,) = [line for line in lines if "position in line" in line and " r " in line and "unit" not in line]
-    assert " -0:5 " in quotes and " +0:11 " in position
+    assert lines[1] == "text   all 12,000 characters held out from text.txt"
+    (quotes,) = [line for line in lines if line.split()[1:2] == ["quotes"]]
+    (position,) = [line for line in lines if line.split()[1:2] == ["line-position"]]
+    assert "inside double" in quotes and " 0:5  down " in quotes and " 0:11  up " in position and "-0:" not in captured.out
     assert quotes.lstrip().startswith(("✓", "*"))
+    score, rank = position.partition(" r ")[2].split()[:2]
+    assert float(score) > 0.99 and float(rank) > 0.9
     assert "2 units that nobody designed" in captured.out
-    assert "inside double quotes: unit 0:5 (low where it is on), AUROC" in captured.out  # a passage follows
+    assert "inside double quotes: unit 0:5, - where it is on\nAUROC" in captured.out  # a passage follows
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_the_table_has_the_names_for_find_at_any_width_and_the_phrases_where_there_is_room(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = cells(capsys, "checkpoints/planted", "--signal", "a" * 40 + "=e").out
+    table = out[:out.index("signals have a unit")].splitlines()
+    for name in ("quotes", "line-position", "word-start", "a" * 13):
+        assert any(name in line for line in table)
+    assert any(re.search(r" quotes .* 0:5  down .* [01]\.\d{3}  [01]\.\d{3} ", line) for line in table)  # no figure is cut
+    assert ("inside double quotes" in "".join(table)) is (columns > 100)
+    assert max(map(len, table)) <= max(columns, 80)
+
+
+def test_the_loss_says_what_it_is_of_and_stands_beside_the_runs_own(capsys):
+    part = cells(capsys, "checkpoints/planted", "--characters", "5000").out.splitlines()
+    assert part[1] == "text   the first 5,000 of 12,000 characters held out from text.txt"
+    assert re.fullmatch(r"loss   \d\.\d{4} nats on these 5,000 characters; \d\.\d{4} on the run's validation", part[2])
+    result = json.loads(cells(capsys, "checkpoints/planted", "--json").out)
+    assert 0 < result["validation_loss_nats"] < 5
+
+
+def test_a_split_can_be_chosen(capsys):
+    both = json.loads(cells(capsys, "checkpoints/planted", "--json").out)
+    parts = [json.loads(cells(capsys, "checkpoints/planted", "--split", split, "--json").out) for split in ("val", "test")]
+    assert [(part["split"], part["characters"]) for part in (both, *parts)] == [("held-out", 12_000), ("val", 6_000), ("test", 6_000)]
+    assert parts[0]["start"] == both["start"] and parts[1]["start"] == both["start"] + 6_000
+    assert parts[0]["loss_nats"] != parts[1]["loss_nats"]
+    out = cells(capsys, "checkpoints/planted", "--split", "test").out
+    assert "all 6,000 characters of the test split of text.txt" in out
+
+
+def test_paths_are_short(capsys, folder):
+    (folder / "other.txt").write_text(make_text(5_000, seed=4))
+    captured = cells(capsys, str(folder / "checkpoints/planted"), str(folder / "other.txt"))
+    assert "checkpoint checkpoints/planted/best.safetensors\n" in captured.err
+    assert "text   all 5,000 characters of other.txt\n" in captured.out and str(folder) not in captured.out + captured.err
+
+
+def test_quotes_in_code_are_shown_as_strings(capsys):
+    result = json.loads(cells(capsys, "checkpoints/code", "code.c", "--json").out)
+    names = {finding["signal"] for finding in result["signals"]}
+    assert "string" in names and "quotes" not in names and result["twins"] == {"quotes": "string"}
+    captured = cells(capsys, "checkpoints/code", "code.c", "--find", "quotes")
+    assert "quotes is on where string is" in captured.err and "inside a string literal: unit" in captured.out
+
+
+def test_the_scale_is_that_of_terminal_page_and_drawing(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    shown = {}
+    for scale in ("red-blue", "orange-blue"):
+        page, drawing = tmp_path / f"{scale}.html", tmp_path / f"{scale}.svg"
+        shown[scale] = cells(capsys, "checkpoints/planted", "--find", "quotes", "--scale", scale, "--html", str(page), "--svg", str(drawing)).out
+        assert (b'"first_scale":1' in page.read_bytes()) is (scale == "orange-blue")
+        assert (scale.partition("-")[0] + " +1") in drawing.read_text()
+    assert " +1 red" in shown["red-blue"] and " +1 orange" in shown["orange-blue"] and "blue where it is on" in shown["orange-blue"]
+
+
+def test_without_pillow_a_png_is_refused_before_anything_is_read(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, real=importlib.util.find_spec: None if name == "PIL" else real(name))
+    captured = cells(capsys, "checkpoints/planted", "--png", str(tmp_path / "a.png"), code=2)
+    assert captured.err.splitlines() == [captured.err.strip()] and "pip install 'charrnn[pictures]'" in captured.err
+
+
+def test_a_png_of_the_quotes_has_their_colours(capsys, tmp_path):
+    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install 'charrnn[pictures]')")
+    cells(capsys, "checkpoints/planted", "--find", "quotes", "--scale", "orange-blue", "--png", str(tmp_path / "a.png"))
+    image = Image.open(tmp_path / "a.png").convert("RGB")
+    assert image.width == round((2 * MARGIN + COLUMNS * CELL) * PNG_SCALE)
+    colours = {colour for count, colour in image.getcolors(1 << 20) if count > 500}
+    strong = [step_colour(step, "orange-blue", LIGHT) for step in (20, 19, 18, 17, 16, 15)]
+    assert colours & set(strong) and colours & {step_colour(-step, "orange-blue", LIGHT) for step in range(15, 21)}
 
 
 def test_json_and_csv_say_the_same(capsys):
@@ -91,10 +177,12 @@ def test_a_signal_of_your_own(capsys):
 
 def test_highlight_find_and_unit_show_passages(capsys):
     shown = cells(capsys, "checkpoints/planted", "--highlight", "--width", "60").out
-    assert "inside double quotes: unit 0:5" in shown and "position in line: unit 0:11" in shown and "untrained   probe" not in shown
+    assert "inside double quotes: unit 0:5" in shown and "position in line: unit 0:11" in shown and "probe" not in shown
+    assert "✓" not in shown and "from - to + as it grows" in shown and shown.count("+ high") == 1
+    assert re.search(r"^AUROC [01]\.\d+ \(null 0\.\d+, untrained 0\.\d+\) +--find quotes$", shown, re.M)
     assert max(map(len, shown.split("inside double quotes")[1].splitlines()[1:8])) <= 60
     found = cells(capsys, "checkpoints/planted", "--find", "vowel").out
-    assert "a vowel: unit 0:" in found and "line-position" not in found
+    assert "a vowel: unit 0:" in found and "line-position" not in found and " rank " not in found
     unit = cells(capsys, "checkpoints/planted", "--unit", "0:5").out
     assert "unit 0:5 follows" in unit and unit.index("inside double quotes") < unit.index("a vowel")
 
@@ -123,13 +211,13 @@ def test_ablation_and_gates(capsys):
 
 def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     captured = cells(capsys, "checkpoints/gru", "--quantity", "z")
-    assert "gru of 2 x 8 read 12,000 characters" in captured.out and "by z" in captured.out
-    assert "No unit stands out" in captured.out
+    assert captured.out.startswith("model  gru of 2 x 8: 16 units, looked at by z\n")
+    assert "No unit stands out" in captured.out and "where it is on" not in captured.out
+    highlighted = cells(capsys, "checkpoints/gru", "--highlight").out
+    assert "What comes nearest:" in highlighted and highlighted.count("--find ") == 2
 
 
 def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
-    import os
-
     os.utime(folder / "checkpoints/planted/best.safetensors")
     assert "checkpoints/planted/best.safetensors" in cells(capsys, "--highlight").err
 
@@ -138,7 +226,11 @@ def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
     (["checkpoints/rnn", "--gates"], "--gates needs a cell with gates"),
     (["checkpoints/gru", "--quantity", "tanh-c"], "has h, r, z, n, got --quantity tanh-c"),
     (["checkpoints/all"], "held out 0 characters"),
-    (["checkpoints/planted", "--characters", "300"], "at least 4,000 characters"),
+    (["checkpoints/all", "--split", "test"], "the run has no test split"),
+    (["checkpoints/planted", "short.txt", "--split", "val"], "--split val is of the run's own text"),
+    (["checkpoints/planted", "--characters", "300"], "at least 4,000 characters, one half to choose a unit and one to score it, got 300: "
+                                                     "raise --characters"),
+    (["checkpoints/planted", "short.txt"], "got 1,000: name a longer TEXT"),
     (["checkpoints/planted", "--characters", "0"], "--characters must be at least 1"),
     (["checkpoints/planted", "--unit", "0:24"], "0:0 to 0:23"),
     (["checkpoints/planted", "--unit", "x"], "LAYER:UNIT"),
@@ -188,6 +280,32 @@ def test_a_held_unit_is_heard_in_a_sample(capsys):
     assert sample("--clamp", "0:3=1", "--clamp", "0:5=-1").out == held
     for wrong, words in (("0:3", "LAYER:UNIT=VALUE"), ("0:3=x", "LAYER:UNIT=VALUE"), ("9:0=1", "0:0 to 0:23"), ("0:0=3", "-1..1")):
         assert words in sample("--clamp", wrong, code=2).err
+
+
+def test_a_clamp_that_cannot_be_is_refused_before_anything_else_is_said(capsys):
+    for wrong in (["9:5=1"], ["0:0=3"], ["0:1=0", "--clamp", "0:1=1"]):
+        assert main(["sample", "checkpoints", "--length", "9", "--clamp", *wrong]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("Error: ") and captured.out == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM is POSIX")
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
+    script = textwrap.dedent(f"""
+        import os, sys
+        from charrnn import storage
+        from charrnn.cli import main
+        real = storage.write_all
+        def write_all(descriptor, piece):
+            real(descriptor, piece)
+            os.kill(os.getpid(), {int(number)})
+        storage.write_all = write_all
+        sys.exit(main(["cells", "checkpoints/planted", "--html", sys.argv[1]]))
+    """)
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.html")], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert os.listdir(tmp_path) == [] and "Traceback" not in done.stderr
 
 
 def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_named(capsys, tmp_path):

@@ -45,6 +45,10 @@ def test_each_character_stands_on_its_cell_in_its_colour(tmp_path):
         [(MARGIN, 2 * CELL), (MARGIN + 2 * CELL, CELL), (MARGIN + 4 * CELL, CELL), (MARGIN, CELL)], colours)]
 
 
+def test_a_carriage_return_is_drawn_as_an_arrow_that_fonts_have(tmp_path):
+    assert "".join(glyphs(drawn(tmp_path, Passage("", list("a\r\n"), np.zeros(3)))).values()) == "a←↵"
+
+
 def test_titles_and_the_legend_are_there(tmp_path):
     root = drawn(tmp_path, Passage("one", ["a"], [0]), Passage("two " * 40, ["a"], [0]), Passage("", ["b"], [1]), scale="orange-blue")
     words = [text.text for text in root.findall(f"{SVG}g")[1]]

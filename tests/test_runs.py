@@ -156,6 +156,34 @@ def test_opening_removes_what_a_killed_process_left_half_written(tmp_path):
 # ----------------------------------------------------------------------------------------------------------- saving
 
 
+def test_good_stays_what_last_was(tmp_path):
+    with RunFolder.create(tmp_path) as run:
+        run.save(make(1))
+        for _ in range(2):  # again, as a resumed run does
+            run.keep_last_as_good()
+        run.save(make(2))
+        assert (step_of(run.good), step_of(run.last)) == (1, 2)
+        run.keep_last_as_good()
+        assert step_of(run.good) == 2
+        assert sorted(os.listdir(tmp_path)) == ["good.safetensors", "last.safetensors", "lock"]
+        for _ in range(2):
+            run.remove_good()
+        assert sorted(os.listdir(tmp_path)) == ["last.safetensors", "lock"]
+
+
+@pytest.mark.parametrize("fault", [errno.EPERM, errno.EMLINK, errno.ENOTSUP])
+def test_where_no_link_can_be_made_good_is_a_copy(tmp_path, monkeypatch, fault):
+    def refuse(*_):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with RunFolder.create(tmp_path) as run:
+        run.save(make(1))
+        run.keep_last_as_good()
+        assert run.good.read_bytes() == run.last.read_bytes()
+        assert not os.path.samefile(run.good, run.last)
+
+
 def test_best_is_written_before_the_last_that_tells_of_it(tmp_path, monkeypatch):
     with RunFolder.create(tmp_path) as run:
         run.save(make(1), best=True)
@@ -211,6 +239,21 @@ def test_lines_that_are_no_records_go(tmp_path):
         run.log_path.write_bytes(b'{"step": 1}\n\0\0\0\0\n[1]\n"step"\n{"step": "2"}\n\xff\n' + b"[" * 5000 + b'\n{"step": 3}\n')
         run.trim_log(9)
         assert run.log_path.read_bytes() == b'{"step": 1}\n{"step": 3}\n'
+
+
+def test_the_log_holds_the_returns_of_the_checkpoint_and_no_other(tmp_path):
+    first, second, third = ({"step": 2, "returned_from": 5, "returns": n} for n in (1, 2, 3))
+    with RunFolder.create(tmp_path) as run:
+        for record in ({"step": 1}, {"step": 2}, first, {"step": 3}, third):
+            run.log(record)
+        for _ in range(2):
+            run.trim_log(2, [first, second])
+            assert list(read_log(run.log_path)) == [{"step": 1}, {"step": 2}, first, second]
+        run.trim_log(1)
+        assert list(read_log(run.log_path)) == [{"step": 1}]
+        run.log_path.unlink()
+        run.trim_log(0, [first])
+        assert list(read_log(run.log_path)) == [first]
 
 
 def test_trimming_a_log_that_is_not_there_makes_none(tmp_path):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from charrnn.cells.signals import BUILT_IN, built_in_signals, custom_signal, find_signals, language, scan
+from charrnn.cells.signals import (
+    BUILT_IN, GRADED, ON_OFF, Signal, built_in_signals, custom_signal, find_signals, language, scan, without_twins,
+)
 from charrnn.errors import ConfigError
 
 
@@ -232,9 +234,35 @@ def test_position_in_line_and_to_its_end():
     assert values(text, "to-line-end").tolist() == [1, 0, 0, 2, 1, 0, 0, 1, 0]
 
 
-def test_indentation_grows_through_the_blanks_and_stays():
-    text = "a\n  b c\n\td\n \te"
-    assert values(text, "indentation").tolist() == [0, 0, 1, 2, 2, 2, 2, 0, 8, 8, 0, 1, 8, 8]
+def test_indentation_counts_levels_and_holds_until_a_line_says_another():
+    text = "a\n  b c\n\td\n\n \te\n  f\r\n g\nh"
+    assert values(text, "indentation").tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 0]
+    #                                    a newline _  _  b _ c newline  tab d ...   (blank line, "e": still)  f         g          h
+
+
+def test_in_code_what_goes_on_keeps_its_indentation():
+    code = """int f(int a,
+      int b)
+{
+\tif (a &&
+\t    b) {
+#ifdef X
+\t\t/* one
+\t\t * two
+\n\t\t */
+again:
+\t\tg(1,
+\t\t\t2);
+\t}
+\treturn 0;
+}
+""" * 3
+    levels = values(code, "indentation")
+    of_lines, at = [], 0
+    for line in code.splitlines(keepends=True):
+        of_lines.append(int(levels[at + len(line) - 1]))
+        at += len(line)
+    assert of_lines == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 1, 1, 0] * 3
 
 
 @pytest.mark.parametrize("name, annotated", [
@@ -272,6 +300,17 @@ def test_only_what_occurs_is_found():
     names = {signal.name for signal in find_signals("some words and no more\n" * 40)}
     assert "line-position" in names and "vowel" in names
     assert not names & {"quotes", "comment", "math", "digit", "capital", "url", "brackets", "if"}
+
+
+def test_of_signals_that_are_on_together_the_later_stays():
+    on = np.arange(400) % 4 == 0
+    nearly, hardly = on.copy(), on.copy()
+    nearly[0], hardly[:20] = False, False
+    made = [Signal(name, name, kind, values) for name, kind, values in (
+        ("quotes", ON_OFF, on), ("single-quotes", ON_OFF, hardly), ("line-position", GRADED, on.astype(np.float32)), ("string", ON_OFF, nearly),
+        ("own", ON_OFF, on))]
+    kept, twins = without_twins(made)
+    assert [signal.name for signal in kept] == ["single-quotes", "line-position", "string", "own"] and twins == {"quotes": "string"}
 
 
 @pytest.mark.parametrize("text, expected", [

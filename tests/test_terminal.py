@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from charrnn.render.colours import DARK, LIGHT, SCALES, ink_palette, parsed, step_colour, step_of, step_palette
-from charrnn.render.terminal import highlight, visible
+from charrnn.render.terminal import highlight, legend, visible
 
 SEQUENCE = re.compile(r"\x1b\[[0-9;]*m")
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J \x00\x08\r\x7f \u202eback\u2066 \ufeff\u200b\u200d\u2028\ud800\U000f0000"
@@ -31,12 +31,13 @@ def test_without_colours_signs_stand_under_the_text():
 def test_the_title_and_a_legend_come_first():
     shown = highlight(["a"], [1], width=80, colour="none", title="unit 1:37, tanh(c)")
     assert shown.split("\n")[:3] == [
-        "unit 1:37, tanh(c)", "+ on (0.5 and more), · weak (0.2 and more, either way), - off (-0.5 and less)", ""]
-    assert highlight(["a"], [1], width=20, colour="none", title="t").split("\n")[1] == "+ on, · weak, - off"
-    legend = highlight(["a"], [1], width=60, colour="truecolor", title="t").split("\n")[1]
-    assert plain(legend).startswith("blue -1 ") and plain(legend).endswith(" +1 red")
+        "unit 1:37, tanh(c)", "+ high (0.5 and more), - low (-0.5 and less), · weak (0.2 and more, either way)", ""]
+    assert highlight(["a"], [1], width=20, colour="none", title="t").split("\n")[1] == "+ high, - low, · weak"
+    shown = highlight(["a"], [1], width=60, colour="truecolor", title="t").split("\n")[1]
+    assert shown == legend(width=60, colour="truecolor")
+    assert plain(shown).startswith("blue -1 ") and plain(shown).endswith(" +1 red")
     first, last = "\x1b[48;2;{};{};{}m".format(*step_colour(-20, "red-blue", DARK)), step_colour(20, "red-blue", DARK)
-    assert first in legend and "\x1b[48;2;{};{};{}m".format(*last) in legend
+    assert first in shown and "\x1b[48;2;{};{};{}m".format(*last) in shown
     assert plain(highlight(["a"], [1], width=60, colour="256", title="t", scale="orange-blue")).count("orange") == 1
 
 
@@ -90,6 +91,29 @@ def test_newlines_and_tabs_are_visible():
 def test_a_tab_ends_where_the_line_does():
     assert body(highlight(list("x" * 18 + "\ty"), [0] * 20, width=20, colour="none", title="t"))[::2] == ["x" * 18 + "→ ", "y"]
     assert body(highlight(list("x" * 20 + "\ty"), [0] * 22, width=20, colour="none", title="t"))[::2] == ["x" * 20, "→       y"]
+
+
+def test_a_carriage_return_is_an_arrow_back_in_every_font():
+    assert body(highlight(list("a\r\n"), [1, 1, 1], width=40, colour="none", title="t"))[0] == "a←↵"
+    assert body(highlight(list("a\r\n"), [1, 1, 1], width=40, colour="none", title="t", unicode=False))[0] == "a<$"
+
+
+def test_lines_break_between_words_where_the_line_stays_half_full():
+    def shown(text):
+        return body(highlight(list(text), [1] * len(text), width=20, colour="none", title="t"))[::2]
+
+    assert shown("the quick brown fox jumps\n") == ["the quick brown fox ", "jumps↵"]
+    assert shown("the quick brown foxes.\n") == ["the quick brown ", "foxes.↵"]
+    assert shown("the quick brown foxe\n") == ["the quick brown ", "foxe↵"]  # the mark of a newline is not left alone
+    assert shown("the quick" + "x" * 20) == ["the quickxxxxxxxxxxx", "xxxxxxxxx"]
+    assert shown("a\tb\tcdefgh\n") == ["a→      b→      ", "cdefgh↵"]
+    assert shown("abcdefgh abcdefghijk\ta") == ["abcdefgh abcdefghijk", "→       a"]
+
+
+def test_a_title_is_broken_between_words_and_the_legend_can_be_left_out():
+    shown = highlight(["a"], [1], width=20, colour="none", title="inside a comment: unit 0:234\nAUROC", with_legend=False)
+    assert shown.split("\n") == ["inside a comment:", "unit 0:234", "AUROC", "", "a", "+"]
+    assert legend(width=20, colour="none") == "+ high, - low, · weak"
 
 
 def test_lines_wrap_at_the_width_and_wide_characters_count_twice():
@@ -151,3 +175,13 @@ def test_random_texts_fit_the_width_and_lose_nothing():
 def test_a_value_that_is_no_number_has_no_colour():
     assert body(highlight(["a"], [float("nan")], width=20, colour="truecolor", title="t")) == ["a"]
     assert body(highlight(["a"], [float("nan")], width=20, colour="none", title="t")) == ["a", ""]
+
+
+def test_values_from_0_up_have_a_legend_of_their_own():
+    shown = highlight(list("abcd\n"), [0, 1.5, 1.7, 4, 99], width=60, colour="none", title="bits", most=8, unit="bits")
+    assert shown.split("\n")[1] == "+ 4 bits and more, · 1.6 bits and more"
+    assert body(shown) == ["abcd↵", "  ·++"]
+    legend = highlight(["a"], [8], width=60, colour="truecolor", title="t", most=8, unit="bits").split("\n")[1]
+    assert plain(legend).startswith("0 ") and plain(legend).endswith(" 8 bits and more")
+    assert "\x1b[48;2;{};{};{}m".format(*step_colour(20, "red-blue", DARK)) in legend
+    assert "\x1b[48;2;{};{};{}m".format(*step_colour(-20, "red-blue", DARK)) not in legend

@@ -419,7 +419,8 @@ def test_default_intervals_do_not_depend_on_the_clock(session):
 
 def test_divergence_stops_the_run_and_leaves_the_last_good_checkpoint(session):
     with pytest.raises(DivergenceError, match=r"at step \d+.*--learning-rate below 1e\+25.*step 0 stands"):
-        session.run("run", steps=50, optimizer="sgd", learning_rate=1e25, clip_norm=0.0, schedule="constant")
+        session.run("run", steps=50, optimizer="sgd", learning_rate=1e25, clip_norm=0.0, schedule="constant",
+                    on_divergence="stop")
     last = session.last("run")
     assert last.training["step"] == 0
     fresh = Model.initialise(ModelConfig(vocab_size=last.vocabulary.size, **last.model), 1).get_parameters()
@@ -430,7 +431,8 @@ def test_a_loss_beyond_all_reason_is_divergence_too(session):
     # Saturated gates keep the loss of exploded parameters finite; nothing comes back from there.
     for learning_rate in (1e6, 1e25, 1e38):
         with pytest.raises(DivergenceError, match=r"became \S+ at step"):
-            session.run(f"run{learning_rate}", steps=50, optimizer="sgd", learning_rate=learning_rate, schedule="constant")
+            session.run(f"run{learning_rate}", steps=50, optimizer="sgd", learning_rate=learning_rate, schedule="constant",
+                        on_divergence="stop")
 
 
 def test_a_non_finite_loss_is_not_applied_and_what_was_saved_before_stands(session, monkeypatch):
@@ -442,9 +444,9 @@ def test_a_non_finite_loss_is_not_applied_and_what_was_saved_before_stands(sessi
 
     monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", poisoned)
     with pytest.raises(DivergenceError, match="training loss became nan at step 8.*step 6 stands"):
-        session.run("run", steps=50, checkpoint_every=3)
+        session.run("run", steps=50, checkpoint_every=3, on_divergence="stop")
     monkeypatch.undo()
-    session.run("whole", steps=50)
+    session.run("whole", steps=50, on_divergence="stop")
     session.resume("run")  # nothing bad was saved: the run goes on as if nothing had happened
     assert_same(session.last("run"), session.last("whole"))
 
@@ -460,7 +462,7 @@ def test_a_non_finite_gradient_stops_the_run(session, monkeypatch):
 
     monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", poisoned)
     with pytest.raises(DivergenceError, match="gradient's norm became .* at step 5"):
-        session.run("run", steps=50)
+        session.run("run", steps=50, on_divergence="stop")
 
 
 # ---------------------------------------------------------------------------------------------------- from old weights

@@ -8,7 +8,8 @@ from charrnn.cells.signals import GRADED
 
 SIGMOIDS = ("i", "f", "o", "r", "z")
 FAINT = 0.5  # what never gets stronger than this is shown enlarged
-NEWLINE = "\n"
+NEWLINE, BLANKS = "\n", (" ", "\t", "\n")
+LONGEST_TAIL = 3  # a part of 1 / LONGEST_TAIL may be cut off a passage for its end to be a line's or a word's
 
 
 def read_symbols(vocabulary, ids):
@@ -51,20 +52,17 @@ def choose_passage(text, signal, allowed, length):
     signal    a Signal of N values, or None
     allowed   ndarray (N,) bool: stretches lie in it where that can be had
 
-    It begins with a line, and is the one in which the signal switches most and is on about half of the time, or a graded
-    one varies most.
+    It begins with a line or, where lines are long, with a word, ends likewise where that costs little, and is the one in
+    which the signal switches most and is on about half of the time, or a graded one varies most.
     """
     N = len(text)
     length = min(length, N)
-    starts = np.array([0] + [t + 1 for t in range(N - 1) if text[t] == NEWLINE])
-    if len(starts) < N / 400:  # long lines: begin with a word
-        starts = np.array([0] + [t + 1 for t in range(N - 1) if text[t] == " "])
-    starts = starts[starts <= N - length]
+    starts = _starts(text, length)
     inside = np.concatenate([[0], np.cumsum(allowed)])
     whole = starts[inside[starts + length] - inside[starts] == length]
     starts = whole if len(whole) else starts
     if signal is None:
-        return int(starts[0]), int(starts[0]) + length
+        return _ended(text, int(starts[0]), length)
     values = signal.values.astype(np.float64)
     total, squares = (np.concatenate([[0.0], np.cumsum(v)]) for v in (values, values**2))
     changes = np.concatenate([[0], np.cumsum(np.concatenate([[False], values[1:] != values[:-1]]))])
@@ -74,8 +72,35 @@ def choose_passage(text, signal, allowed, length):
     else:
         switches = changes[starts + length] - changes[starts]
         merit = np.minimum(mean, 1 - mean) * np.sqrt(np.minimum(switches, 12))
-    start = int(starts[np.argmax(merit)])
-    return start, start + length
+    return _ended(text, int(starts[np.argmax(merit)]), length)
+
+
+def _starts(text, length):
+    """Return where a passage may begin: at lines that are not empty, at words if lines are long, at 0 where there is neither."""
+    last = len(text) - length
+    lines = [t for t in range(1, last + 1) if text[t - 1] == NEWLINE and text[t] not in (NEWLINE, "\r")]
+    if len(lines) < len(text) / 400:
+        lines = [t for t in range(1, last + 1) if text[t - 1] in BLANKS and text[t] not in BLANKS]
+    return np.array(lines or [0])
+
+
+def _ended(text, start, length):
+    """Return (start, stop): after a line, or else a word, within the last third; without one the text is cut."""
+    stop = start + length
+    if stop == len(text):
+        return start, stop
+    least = stop - length // LONGEST_TAIL
+    for ends in ((NEWLINE,), BLANKS):
+        for t in range(stop, least, -1):
+            if text[t - 1] in ends:
+                return start, _without_empty_lines(text, t, least)
+    return start, stop
+
+
+def _without_empty_lines(text, stop, least):
+    while stop > least and text[stop - 1] == text[stop - 2] == NEWLINE:
+        stop -= 1
+    return stop
 
 
 def _is_stray(character):

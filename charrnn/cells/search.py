@@ -28,6 +28,7 @@ FEWEST_IN_A_HALF = 10
 SHIFTS = 39  # so that to beat them all by luck is a matter of one in forty
 NULL_PERCENTILE = 95
 NAMED_GAP = 0.5  # share of an untrained network's distance from 1 that a named unit may have
+OUTLIER = 5.0  # deviations: a unit that hardly ever moves would else rule a readout on the day it does
 RIDGE = 1e-3  # of the number of characters: units are standardised
 UNIT_NUMBERS, COLUMN_NUMBERS = 20_000_000, 5_000_000  # of units and of signals made ready at a time
 RUNNERS_UP = 4
@@ -279,13 +280,13 @@ def _probe(recording, signals, chooses, scores):
     best = [(-1.0, 0.0, 0)] * len(signals)
     for layer, units in enumerate(recording.values):
         X = units[:, chooses].astype(np.float32)
-        mean, deviation = X.mean(axis=1, keepdims=True), X.std(axis=1, keepdims=True)
-        X = (X - mean) / np.maximum(deviation, 1e-6)
+        mean, deviation = X.mean(axis=1, keepdims=True), np.maximum(X.std(axis=1, keepdims=True), 1e-6)
+        X = np.clip((X - mean) / deviation, -OUTLIER, OUTLIER)
         gram = (X @ X.T).astype(np.float64)
         gram[np.diag_indices_from(gram)] += RIDGE * X.shape[1]
         weights = np.linalg.solve(gram, (X @ T.T).astype(np.float64)).astype(np.float32)
         on_chosen = weights.T @ X
-        X = (units[:, scores].astype(np.float32) - mean) / np.maximum(deviation, 1e-6)
+        X = np.clip((units[:, scores].astype(np.float32) - mean) / deviation, -OUTLIER, OUTLIER)
         on_scored = weights.T @ X
         for s, signal in enumerate(signals):
             choice = _readout_score(on_chosen[s], signal, chooses)

@@ -28,6 +28,7 @@ LANGUAGES = ("prose", "c", "python", "latex")
 FEWEST_RUNS = 8
 FEWEST_CHARACTERS = 40
 FEWEST_CHANGES = 40  # of a graded signal
+TWIN_SHARE = 0.99  # of where either of two signals is on
 
 ON_OFF, GRADED = "on/off", "graded"
 _VOWELS = frozenset("aeiouаеёиоуыэюяієїαεηιουω")
@@ -78,7 +79,7 @@ BUILT_IN = {
     "comment": ("inside a comment", ON_OFF),
     "string": ("inside a string literal", ON_OFF),
     "if": ("inside an if's condition", ON_OFF),
-    "indentation": ("indentation of the line", GRADED),
+    "indentation": ("indentation depth", GRADED),
     "math": ("inside LaTeX math", ON_OFF),
     "environments": ("LaTeX environment depth", GRADED),
     "capital": ("a capital letter", ON_OFF),
@@ -113,9 +114,27 @@ def find_signals(text, custom=()):
             runs = int(np.count_nonzero(signal.values[1:] & ~signal.values[:-1])) + int(signal.values[:1].sum())
             raise ConfigError(f"signal {name} is on in {runs:,} places and {int(signal.values.sum()):,} of {len(text):,} characters: "
                               f"it needs {FEWEST_RUNS} places, {FEWEST_CHARACTERS} characters on and as many off; loosen {expression!r}, "
-                              "or read more with --characters")
+                              "or read a longer text")
         signals.append(signal)
     return signals
+
+
+def without_twins(signals):
+    """Return (the signals but those that another stands for, {name left out: name of the other}).
+
+    Of two built-in on/off signals that are on together in TWIN_SHARE of where either is on, the later of BUILT_IN stays, which
+    says more: in code `string` stands for `quotes`.
+    """
+    kept, twins = [], {}
+    for signal in reversed([signal for signal in signals if signal.kind == ON_OFF and signal.name in BUILT_IN]):
+        for other in kept:
+            both, either = np.count_nonzero(signal.values & other.values), np.count_nonzero(signal.values | other.values)
+            if both >= TWIN_SHARE * either:
+                twins[signal.name] = other.name
+                break
+        else:
+            kept.append(signal)
+    return [signal for signal in signals if signal.name not in twins], twins
 
 
 def built_in_signals(text):
@@ -127,7 +146,7 @@ def built_in_signals(text):
     values = {
         "quotes": code.quotes, "single-quotes": code.single_quotes, "comment": code.comment, "string": code.string,
         "if": code.condition, "math": code.math, "environments": code.environments,
-        "line-position": lines.position, "to-line-end": lines.to_end, "indentation": lines.indentation,
+        "line-position": lines.position, "to-line-end": lines.to_end, "indentation": _indentation(text, code, kind),
         "brackets": code.depth, "parentheses": code.parentheses,
         "capital": np.fromiter(map(str.isupper, text), bool, len(text)),
         "all-capitals": _capitals(text),
@@ -460,7 +479,7 @@ class _Lines:
 
     def __init__(self, text):
         N = len(text)
-        self.position, self.to_end, self.indentation = (np.zeros(N, np.float32) for _ in range(3))
+        self.position, self.to_end = np.zeros(N, np.float32), np.zeros(N, np.float32)
         at = 0
         while at < N:
             stop = text.find("\n", at)
@@ -468,19 +487,42 @@ class _Lines:
             end = stop - 1 if stop > at and text[stop - 1] == "\r" else stop
             self.position[at:stop] = np.arange(1, stop - at + 1)
             self.to_end[at:end] = np.arange(end - at - 1, -1, -1)
-            columns = 0
-            for t in range(at, stop):
-                if text[t] not in " \t":
-                    if text[t] != "\r":
-                        self.indentation[t:stop] = columns
-                    break
-                columns += 1 if text[t] == " " else 8 - columns % 8
-                self.indentation[t] = columns
             if stop < N:  # having read the newline: the next line's whole length is to come
                 following = text.find("\n", stop + 1)
                 following = N if following < 0 else following
                 self.to_end[stop] = following - stop - 1 - (text[following - 1] == "\r" and following > stop + 1)
             at = stop + 1
+
+
+_LABEL = re.compile(r"\w+:")
+
+
+def _indentation(text, code, kind):
+    """Return how many levels the statement is indented by, as Python's tokenizer counts them: ndarray (N,).
+
+    A level holds until a line's first character that is not blank says another. What a person would not call a level keeps
+    the one before: lines that go on inside parentheses, a comment or a string, and in C labels and preprocessor lines.
+    """
+    values, stack, at = np.zeros(len(text), np.float32), [0], 0
+    goes_on = code.parentheses | code.comment | code.string
+    while at < len(text):
+        newline = text.find("\n", at)
+        stop = len(text) if newline < 0 else newline + 1
+        first, columns = at, 0
+        while first < stop and text[first] in " \t":
+            columns += 1 if text[first] == " " else 8 - columns % 8
+            first += 1
+        values[at:first] = len(stack) - 1
+        is_blank = first == stop or text[first] in "\r\n"
+        no_statement = kind == "c" and (text[first:first + 1] == "#" or columns == 0 and _LABEL.match(text, first))
+        if not (is_blank or no_statement or at and goes_on[at - 1]):
+            while stack[-1] > columns:
+                stack.pop()
+            if stack[-1] < columns:
+                stack.append(columns)
+        values[first:stop] = len(stack) - 1
+        at = stop
+    return values
 
 
 def _run_position(inside):

@@ -1,12 +1,14 @@
 """The `charrnn` command: one verb a module, imported when it is called. The only room with click.
 
-Here alone an error becomes a sentence and an exit code: 2 for what the user can put right, 130 for Ctrl-C.
+Here alone an error becomes a sentence and an exit code: 2 for what the user can put right, 130 for Ctrl-C, 143 for SIGTERM.
 """
 
+import contextlib
 import errno
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 
 import click
@@ -61,7 +63,8 @@ def group(ctx):
 def main(args=None):
     """Run the command line; return the exit code."""
     try:
-        code = group.main(args=args, prog_name="charrnn", standalone_mode=False)
+        with _terminated_as_an_exit():
+            code = group.main(args=args, prog_name="charrnn", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CharRNNError as error:
@@ -83,6 +86,25 @@ def main(args=None):
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{_where(error)}: free some space, or choose a folder on another disk")
         return _fail(f"{(error.strerror or str(error)).lower()}{_where(error)}")
+
+
+@contextlib.contextmanager
+def _terminated_as_an_exit():
+    """Let SIGTERM unwind the program as Ctrl-C does, so that a file half written is removed and no lock stays."""
+    def stop(number, _frame):
+        raise SystemExit(128 + number)
+
+    try:
+        ours = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # what is ignored stays so
+        if ours:
+            signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        ours = False
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _exists(module):

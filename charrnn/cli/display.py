@@ -3,6 +3,7 @@
 A display must never end a run: when the terminal goes away, it falls silent.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -44,6 +45,9 @@ class Quiet:
     def close(self):
         """Leave the terminal as it was."""
 
+    def _notice(self, record):
+        self.note(record.text, important=record.important)
+
     def _write(self, text):
         print(text, file=sys.stderr, flush=True)
 
@@ -67,9 +71,6 @@ class Plain(Quiet):
     def _preflight(self, record):
         for line in preflight_lines(record):
             self._write(line)
-
-    def _notice(self, record):
-        self._write(neutralise(record.text))
 
     def _step(self, record):
         now = time.monotonic()
@@ -184,6 +185,26 @@ class Live(Quiet):
             line.append(f"{name} ", style="dim")
             line.append(f"{value}  ", style="bold")
         return Group(bar, line)
+
+
+@contextlib.contextmanager
+def progress_bar():
+    """Yield a function of a description that gives a function of (done, of): one bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda description: lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), console=Console(stderr=True),
+                  transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def begin(description):
+            bar.update(task, description=f"{description:24}", completed=0.0)
+            return lambda done, of: bar.update(task, completed=done / of)
+
+        yield begin
 
 
 def announce_compilation(say):

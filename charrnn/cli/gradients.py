@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.cells import _progress
 from charrnn.cli.evaluate import open_text
 from charrnn.cli.info import duration, printable
 from charrnn.options import CELLS
@@ -78,7 +77,7 @@ def command(ctx, checkpoint, text, **options):
     if options["fresh"] and text is None:
         checkpoint, text = None, os.fspath(checkpoint) if checkpoint is not None else None
     _check(ctx, checkpoint, text, options)
-    from charrnn.cli.display import announce_compilation
+    from charrnn.cli.display import announce_compilation, progress_bar
 
     ctx.call_on_close(announce_compilation(_note))
     from charrnn.kernels.threads import num_threads, set_num_threads
@@ -87,7 +86,7 @@ def command(ctx, checkpoint, text, **options):
     if threads is not None:
         ctx.call_on_close(lambda before=num_threads(): set_num_threads(before))
         set_num_threads(threads)
-    with _progress() as progress:
+    with progress_bar() as progress:
         if options["memory"]:
             view = MemoryView(options, progress)
         elif options["fresh"] or checkpoint is None and newest_run() is None:

@@ -176,6 +176,7 @@ def _training_rows(training):
         ("best validation loss", loss),
         ("learning rate", _plain(options.get("learning_rate"))),
         ("learning rate now", None if rate is None else f"{rate:.6g}"),
+        ("diverged", _divergence_text(_as_dict(training.get("divergence")))),
         *_gradient_rows(_as_dict(training.get("last"))),
         ("dropout", _plain(options.get("dropout"))),
         ("seed", _plain(options.get("seed"))),
@@ -196,6 +197,21 @@ def _gradient_rows(record):
         ("clipped steps", None if share is None else f"{share:.3%} lately"),
         ("singular values", ", ".join(f"layer {layer} {value:.3g}" for layer, value in enumerate(values) if value is not None) or None),
     ]
+
+
+def _divergence_text(divergence):
+    """Say what a run did about its divergence; None where there was none."""
+    returns, skipped, factor = divergence.get("returns"), _number(divergence.get("skipped")), _number(divergence.get("factor"))
+    said = []
+    if isinstance(returns, list) and returns:
+        latest = _as_dict(returns[-1])
+        times = "once" if len(returns) == 1 else f"{len(returns):,} times"
+        said.append(f"went back {times}, lately from step {_count(latest.get('returned_from'))} to {_count(latest.get('step'))}")
+        if factor is not None:
+            said.append(f"the learning rate is {factor:g} of what was asked for")
+    if skipped:
+        said.append(f"{skipped:,.0f} step{'s' if skipped != 1 else ''} left out")
+    return "; ".join(said) or None
 
 
 def loss_text(loss_nats):

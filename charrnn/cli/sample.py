@@ -144,6 +144,19 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
 
     path = find_checkpoint(where)
     checkpoint = load_checkpoint(path)
+    vocabulary = checkpoint.vocabulary
+    prime_ids = _encode(vocabulary, prime or "", "--prime" if prime_file is None else "--prime-file")
+    stop_ids = [_encode(vocabulary, string, "--stop") for string in stop]
+
+    from charrnn.cli.display import announce_compilation
+
+    click.get_current_context().call_on_close(announce_compilation(_note))
+    from charrnn.model import Model, ModelConfig
+    from charrnn.sampler import Sampler
+
+    model = Model(ModelConfig(vocab_size=vocabulary.size, **checkpoint.model))
+    held = _parse_clamps(clamps, model)
+
     step, best = checkpoint.training.get("step"), checkpoint.training.get("best")
     if path != where:
         known = [] if step is None else [f"step {step:,}"]
@@ -152,37 +165,28 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
         _note(f"checkpoint {path}{' (' + ', '.join(known) + ')' if known else ''}")
     if step == 0:
         _note("this model is untrained (step 0): its text is noise")
-    vocabulary = checkpoint.vocabulary
-    prime_ids = _encode(vocabulary, prime or "", "--prime" if prime_file is None else "--prime-file")
-    stop_ids = [_encode(vocabulary, string, "--stop") for string in stop]
-
     greedy = settings.temperature == 0
     if greedy and num_samples > 1:
         _note(f"greedy samples are all alike: {num_samples} times the same text follows")
     if seed is None and not greedy:
         seed = secrets.randbits(32)
         _note(f"seed {seed} (--seed {seed} gives this text again)")
-
-    from charrnn.cli.display import announce_compilation
-
-    click.get_current_context().call_on_close(announce_compilation(_note))
-    from charrnn.model import Model, ModelConfig
-    from charrnn.sampler import Sampler
-
     _use_threads(threads)
-    model = Model(ModelConfig(vocab_size=vocabulary.size, **checkpoint.model))
     model.set_parameters(checkpoint.parameters)
-    sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=_parse_clamps(clamps, model.config))
+    sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
     return Samples(sampler, vocabulary, prime_ids, length, stop_ids, seed, str(path))
 
 
-def _parse_clamps(texts, config):
+def _parse_clamps(texts, model):
     """Return the Clamps of LAYER:UNIT=VALUE; ConfigError says what is wrong with one."""
+    if not texts:
+        return []
     from charrnn.cells.record import clamp_at, parse_unit
     from charrnn.errors import ConfigError
+    from charrnn.model import Workspace
 
-    clamps = []
+    clamps, config = [], model.config
     for text in texts:
         unit, equals, value = text.partition("=")
         try:
@@ -192,6 +196,7 @@ def _parse_clamps(texts, config):
         if not equals:
             raise ConfigError(f"--clamp is written LAYER:UNIT=VALUE, such as 0:17=1, got {text!r}")
         clamps.append(clamp_at(config, *parse_unit(unit, config), value))
+    Workspace(model, 1, 1, training=False).set_clamps(clamps)  # it knows what a unit can be held at
     return clamps
 
 

@@ -20,6 +20,7 @@ from charrnn.options import (
     LEARNING_RATES,
     LENGTHS,
     NAMES,
+    ON_DIVERGENCE,
     OPTIMIZERS,
     PRECISIONS,
     SEQ_LENGTH,
@@ -121,6 +122,8 @@ class OutputPath(click.Path):
 @setting("weight_decay", "Decoupled weight decay, adamw only.", float, by_name(WEIGHT_DECAYS), "X")
 @setting("clip_norm", "Scale the gradient down to this L2 norm; 0 is off.", float, metavar="X")
 @setting("clip_value", "Clip each element of the gradient to this magnitude; 0 is off.", float, metavar="X")
+@setting("on_divergence", "When the loss is no longer a number: go back to the last good state at half the learning rate, or stop.",
+         click.Choice(ON_DIVERGENCE))
 @setting("dropout", "Share of units dropped between layers and before the output (0 to below 1).", float, metavar="P")
 @setting("variational_dropout", "Drop the same units at every step of a chunk.", flag=True)
 @setting("vocab", "Model characters or bytes.", click.Choice(VOCABULARIES))
@@ -157,7 +160,8 @@ def command(ctx, text, threads, no_sample, output, resume, init_from, config, qu
     Example: charrnn train shakespeare.txt --minutes 5
 
     TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2 and .xz are read as text. The run folder
-    holds last.safetensors, best.safetensors, log.jsonl and config.toml. Ctrl-C saves; --resume goes on.
+    holds last.safetensors, best.safetensors, log.jsonl and config.toml, and good.safetensors until the run is
+    finished, where it goes back to when it diverges. Ctrl-C saves; --resume goes on.
     """
     from charrnn.cli.display import announce_compilation, make_display
 

@@ -7,6 +7,7 @@
   const data = JSON.parse($("data").textContent);
   const lines = $("streams").textContent.trim().split("\n");
   const { text, vocabulary, found, gates } = data;
+  const MOST = data.most_bits; // more than 0: the page is of surprisals, and a unit is a reader
   const N = text.length, H = data.units, U = data.layers * H, MIDDLE = (data.levels - 1) / 2, COLOURS = data.colours;
   const HEAD = 3; // streams before the units': surprisal, ids of the guesses, their probabilities
   const BLOCK_SIZE = 1000; // characters of a block at least: what is drawn, or left alone, as one
@@ -82,6 +83,7 @@
   function visible(symbol) {
     if (symbol === "\n") return "\u21b5";
     if (symbol === "\t") return "\u2192";
+    if (symbol === "\r") return "\u2190";
     if (symbol === " ") return "\u2423";
     const code = symbol.codePointAt(0);
     if (symbol.length === 1 && code < 32) return String.fromCodePoint(0x2400 + code);
@@ -93,6 +95,7 @@
   function spoken(symbol) {
     if (symbol === "\n") return "newline";
     if (symbol === "\t") return "tab";
+    if (symbol === "\r") return "carriage return";
     if (symbol === " ") return "space";
     if (symbol === "\u00a0") return "no-break space";
     return HIDDEN.test(symbol) ? codeOf(symbol) : symbol;
@@ -205,6 +208,7 @@
 
   const levelToValue = (level) => (level - MIDDLE) / MIDDLE;
   const valueAt = (i) => levelToValue(series[unit][i]);
+  const bitsOf = (value) => value >= 1 ? `${MOST}+ bits` : `${(value * MOST).toFixed(1)} bits`;
 
   // ---- picking a unit
 
@@ -221,7 +225,7 @@
     const called = calledOf(unit);
     $("pick").value = nameOf(unit);
     $("unit-name").textContent = called || `Unit ${nameOf(unit)}`;
-    $("unit-note").textContent = (called ? `unit ${nameOf(unit)}, ` : "") + data.quantity;
+    $("unit-note").textContent = (called && !MOST ? `unit ${nameOf(unit)}, ` : "") + data.quantity;
     for (const button of document.querySelectorAll("[data-unit]")) {
       button.setAttribute("aria-pressed", String(Number(button.dataset.unit) === unit));
     }
@@ -322,10 +326,10 @@
     $("char-place").replaceChildren(`line ${lineOf[i].toLocaleString("en")}, column ${columnOf[i].toLocaleString("en")}`,
       element("b", { textContent: `; ${(i + 1).toLocaleString("en")} of ${N.toLocaleString("en")}` }));
     const value = valueAt(i);
-    $("value").textContent = signed(value, DIGITS_OF_VALUE);
+    $("value").textContent = MOST ? bitsOf(value) : signed(value, DIGITS_OF_VALUE);
     const bar = $("value-axis").firstElementChild;
-    bar.style.left = `${50 + 50 * Math.min(0, value)}%`;
-    bar.style.width = `${50 * Math.abs(value)}%`;
+    bar.style.left = MOST ? "0" : `${50 + 50 * Math.min(0, value)}%`;
+    bar.style.width = `${(MOST ? 100 : 50) * Math.abs(value)}%`;
     bar.className = value > 0 ? `p${COLOURS}` : `m${COLOURS}`;
     const bits = surprisal[i];
     $("surprisal").textContent = Number.isFinite(bits) ? `${bits.toFixed(2)} bits` : "\u2013";
@@ -338,7 +342,7 @@
       row.hidden = guess === undefined || share === 0;
       if (row.hidden) continue;
       row.className = guess === coming ? "came" : "";
-      row.children[0].textContent = guess === "\n" || guess === "\t" || guess === " " ? `${visible(guess)}` : visible(guess);
+      row.children[0].textContent = visible(guess);
       row.children[0].title = spoken(guess) + (guess === coming ? ": it came" : "");
       row.children[1].firstElementChild.style.width = `${100 * share}%`;
       row.children[2].textContent = percent(share);
@@ -355,7 +359,7 @@
   function announceCharacter(i) {
     const bits = surprisal[i];
     const id = guessIds[5 * i];
-    announce(`${spoken(text[i])}: value ${valueAt(i).toFixed(DIGITS_OF_VALUE)}` +
+    announce(`${spoken(text[i])}: ${MOST ? bitsOf(valueAt(i)) : "value " + valueAt(i).toFixed(DIGITS_OF_VALUE)}` +
       (Number.isFinite(bits) ? `, surprisal ${bits.toFixed(1)} bits` : "") +
       (vocabulary[id] === undefined ? "" : `, next likeliest ${spoken(vocabulary[id])} ${percent(guessShares[5 * i] / 65535)}`));
   }
@@ -606,12 +610,43 @@
       }
       const button = element("button", { type: "button", className: "find", title: `${entry.signal}: ${says.join(", ")}` },
         element("span", { className: "what", textContent: entry.description || entry.signal }),
-        element("code", { textContent: (entry.sign < 0 ? "\u2212" : "") + nameOf(one) }),
+        element("code", { textContent: nameOf(one) + (entry.sign < 0 ? " \u2193" : "") }),
         element("span", { className: "score" }, track, element("small", { textContent: says[0] || "" })));
       button.dataset.unit = one;
       $("found-list").append(element("li", {}, button));
     });
-    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" A minus: the unit is off where the signal is on.");
+    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" \u2193: the unit is low where the signal is on.");
+  }
+
+  // ---- the sheets: tables beside the text
+
+  function layOutSheets() {
+    data.sheets.forEach((sheet) => {
+      const heads = element("tr", {}, ...sheet.columns.map((name) => element("th", { scope: "col", textContent: name })));
+      const rows = sheet.rows.map((row, at) => {
+        const cells = row.map((words, k) => element(k ? "td" : "th", k ? { textContent: words } : { scope: "row", textContent: words }));
+        if (!sheet.bars.length) return element("tr", {}, ...cells);
+        const bar = element("i");
+        bar.style.width = `${100 * Math.max(0, Math.min(1, sheet.bars[at]))}%`;
+        return element("tr", {}, ...cells, element("td", { className: "of-bar" }, element("span", { className: "track" }, bar)));
+      });
+      if (sheet.bars.length) heads.append(element("td"));
+      $("sheets").append(element("details", { open: true, className: "sheet" },
+        element("summary", {}, element("h2", { textContent: sheet.title })),
+        element("p", { className: "quiet small-print", textContent: sheet.note }),
+        element("table", {}, element("thead", {}, heads), element("tbody", {}, ...rows))));
+    });
+  }
+
+  /** Say of surprisals what is said of units. */
+  function becomeSurprisal() {
+    root.dataset.of = "surprisal";
+    $("found-title").textContent = "Whose surprise";
+    $("found-key").hidden = $("found-count").hidden = true;
+    $("value-name").textContent = "shown";
+    $("surprisal-track").parentElement.parentElement.firstElementChild.textContent = "model";
+    $("keys").replaceChildren(...["\u2190 \u2191 \u2193 \u2192 move", "p n or [ ] another reader", "c colours", "t theme"].join(" \u00b7 "));
+    $("precision").textContent = `${counted(N, "character")}. Surprisals are kept in steps of ${(data.step * MOST).toFixed(2)} bits, up to ${MOST}.`;
   }
 
   // ---- the gates' saturation: a plot a gate, a dot a unit
@@ -715,7 +750,7 @@
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const THEMES = ["auto", "light", "dark"];
-  let theme = 0, scale = 0;
+  let theme = 0, scale = data.first_scale;
 
   function dress() {
     root.dataset.theme = THEMES[theme] === "auto" ? (dark.matches ? "dark" : "light") : THEMES[theme];
@@ -723,9 +758,10 @@
     const { plus, minus } = data.scales[scale];
     $("theme").textContent = `Theme: ${THEMES[theme]}`;
     $("scale").textContent = `Colours: ${plus} / ${minus}`;
-    $("legend-minus").textContent = "\u22121";
-    $("legend-plus").textContent = "+1";
-    $("legend").title = `${minus}: \u22121, ${plus}: +1`;
+    $("legend-minus").textContent = MOST ? "0" : "\u22121";
+    $("legend-plus").textContent = MOST ? `${MOST} bits and more` : "+1";
+    $("legend").title = MOST ? `${plus}: what surprised the reader` : `${minus}: \u22121, ${plus}: +1`;
+    if (MOST) $("scale").textContent = `Colours: ${plus}`;
     if (unit >= 0) drawOverview();
   }
 
@@ -766,8 +802,10 @@
       $("guesses").append(element("li", {}, element("code"), element("span", { className: "track" }, element("i")), element("b")));
     }
     if (matchMedia("(max-width: 860px)").matches) { $("found").open = false; $("gates").open = false; }
+    if (MOST) becomeSurprisal();
     dress();
     layOut();
+    layOutSheets();
     listFound();
     drawGates();
     hintSelection();

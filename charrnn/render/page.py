@@ -1,5 +1,7 @@
 """One self-contained HTML page: a text coloured by any unit of a model, with what the model expected at each character.
 
+The same page shows surprisals in the place of units: `most_bits` says so, and `sheets` stand beside the text as tables.
+
 The page is page.html with page.css and page.js put into it, and the data: JSON for what is small, streams for what is
 large. A stream is an array's bytes, deflated and written in base 85, one stream a line:
 
@@ -24,7 +26,7 @@ from importlib.resources import files
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, SCALES, STEPS, css_colour, step_colour
+from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, RED_BLUE, SCALES, STEPS, css_colour, step_colour
 from charrnn.storage import atomic_write
 
 GUESSES = 5
@@ -48,7 +50,18 @@ class FoundUnit:
     null: float = math.nan    # what chance reaches
     probe: float = math.nan   # what a probe on all units reaches
     kind: str = ""      # what the score is, such as "AUC"
-    sign: int = 1       # -1: the unit is off where the signal is on
+    sign: int = 1       # -1: the unit is low where the signal is on
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table beside the text: rows of words, and where `bars` is given a bar a row, as a share 0..1."""
+
+    title: str
+    note: str
+    columns: list
+    rows: list
+    bars: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,9 @@ class PageData:
     guesses_p       (N, 5) their probabilities
     surprisal_bits  (N,) of each character given those before it; NaN where it has none
     gates           {gate: (L, H, 2)} shares of the time below 0.1 and above 0.9
+    scale           a name in colours.SCALES: what the page opens with
+    most_bits       more than 0: the values are surprisals, 1 being so many bits; a unit is a reader, `found` says which
+    sheets          Sheets beside the text
     """
 
     text: list
@@ -79,6 +95,9 @@ class PageData:
     model_line: str
     found: list = field(default_factory=list)
     gates: dict = field(default_factory=dict)
+    scale: str = RED_BLUE.name
+    most_bits: float = 0.0
+    sheets: list = field(default_factory=list)
 
 
 def write_page(path, data):
@@ -174,11 +193,14 @@ def _small(data, levels):
         "colours": STEPS,
         "alphabet": ALPHABET,
         "scales": [{"name": scale.name, "plus": scale.plus_name, "minus": scale.minus_name} for scale in SCALES.values()],
+        "first_scale": list(SCALES).index(data.scale),
         "vocabulary": list(data.vocabulary),
         "text": list(data.text),
         "found": [{name: _number(value) if name in ("score", "null", "probe") else value
                    for name, value in asdict(unit).items()} for unit in data.found],
         "gates": {name: np.nan_to_num(np.asarray(shares, float)).round(4).tolist() for name, shares in data.gates.items()},
+        "most_bits": data.most_bits,
+        "sheets": [asdict(sheet) for sheet in data.sheets],
     }
 
 

@@ -36,7 +36,7 @@ TITLE_FILES = ("DejaVuSans-Bold.ttf", "Helvetica.ttc", "segoeuib.ttf", "arialbd.
                 "LiberationSans-Bold.ttf")
 OTHER_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "NotoSansMonoCJK-Regular.otf", "PingFang.ttc", "Arial Unicode.ttf",
                 "msgothic.ttc", "msyh.ttc", "wqy-microhei.ttc", "seguisym.ttf", "Apple Symbols.ttf", "NotoSans-Regular.ttf")
-_STAND_INS = {"↵": "¶", "→": "»"}  # where no font has our marks
+_STAND_INS = {"↵": "¶", "→": "»", "←": "«"}  # where no font has our marks
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _lay_line(layout, line, y, scale):
                 run = step, rectangle
         else:
             run = None
-        is_mark = shown == "↵" or shown.startswith("→ ") or shown == "→"
+        is_mark = shown in ("↵", "→", "←") or shown.startswith("→ ")
         ink = _faded(step_colour(step, scale, LIGHT)) if is_mark else LIGHT.ink
         for cluster, at, width in _clusters(shown, cells):
             layout.clusters.append((x + at * CELL, y + LINE * 0.69, cluster, width, ink))

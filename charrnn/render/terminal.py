@@ -13,18 +13,22 @@ from charrnn.render.colours import DARK, RED_BLUE, SCALES, STEPS, ink_palette, p
 STRONG = 0.5   # from here on a value is + or - in signs
 WEAK = 0.2     # below this it has no sign at all
 TAB_STOP = 8
+# Of what has no shape of its own the commonest, (in Unicode, in ASCII). A font that has one of these arrows has all.
+MARKS = {"\n": ("↵", "$"), "\t": ("→", ">"), "\r": ("←", "<")}
 
 _DOTTED_CIRCLE = "◌"
 _RESET = "\x1b[0m"
 
 
-def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLUE.name, background=DARK):
-    r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a legend.
+def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLUE.name, background=DARK, with_legend=True,
+              most=None, unit=""):
+    r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a title and a legend.
 
     Parameters
     ----------
     text : list of str (N,)
-        One symbol a value. "\n" is shown as a mark and then breaks the line, "\t" as an arrow up to the next tab stop.
+        One symbol a value. "\n" is shown as a mark and then breaks the line, "\t" as an arrow up to the next tab stop, "\r"
+        as an arrow back. A line that is too long is broken between words where there is a blank in its second half.
         A combining character stands over the one before it, with that one's colour.
     values : array-like (N,)
         In [-1, 1].
@@ -34,27 +38,42 @@ def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLU
         With "none", a line of signs follows each line of text: + from STRONG up, - from -STRONG down, a dot for what lies
         between WEAK and STRONG either way, a blank for the rest.
     title : str
-        What the values are.
+        What the values are; it may be several lines.
     unicode : bool
         False keeps the marks of our own to ASCII; the text's characters stay what they are.
     scale : a name in colours.SCALES
     background : colours.LIGHT or colours.DARK, the terminal's
+    with_legend : bool
+        False where `legend` has been shown before.
+    most, unit : float and str
+        Where given, the values are from 0 to `most` and more, in this unit, and only the upper half of the scale is used.
 
     Examples
     --------
     >>> print(highlight(list("ab\n"), [1, -1, 0.3], width=80, colour="none", title="unit 0:1"))
     unit 0:1
-    + on (0.5 and more), · weak (0.2 and more, either way), - off (-0.5 and less)
+    + high (0.5 and more), - low (-0.5 and less), · weak (0.2 and more, either way)
     <BLANKLINE>
     ab↵
     +-·
     """
     width = max(width, 20)
     paint = _Paint(colour, scale, background) if colour != "none" else None
-    lines = [*_wrapped(visible(title), width), *_legend(paint, unicode, width), ""]
+    if most is not None:
+        values = [min(float(value), most) / most for value in values]
+    lines = [line for part in title.split("\n") for line in wrapped_words(visible(part), width)]
+    if paint:
+        lines[0] = f"\x1b[1m{lines[0]}{_RESET}"
+    shown = _legend(paint, unicode, width) if most is None else _rising_legend(paint, unicode, most, unit)
+    lines += [shown, ""] if with_legend else [""]
     for line in wrapped_lines(text, values, width, unicode):
         lines.extend(_painted(line, paint) if paint else _signed(line, unicode))
     return "\n".join(lines)
+
+
+def legend(*, width, colour, unicode=True, scale=RED_BLUE.name, background=DARK):
+    """Return the line that says what the colours or the signs of `highlight` are."""
+    return _legend(_Paint(colour, scale, background) if colour != "none" else None, unicode, max(width, 20))
 
 
 def visible(text, unicode=True):
@@ -67,7 +86,7 @@ def wrapped_lines(text, values, width, unicode=True):
 
     text, values, width, unicode : as `highlight` takes them
     """
-    newline, tab = ("↵", "→") if unicode else ("$", ">")
+    newline, tab = (MARKS[character][not unicode] for character in "\n\t")
     line, used = [], 0
     for symbol, value in zip(text, values):
         value = float(value)
@@ -84,9 +103,11 @@ def wrapped_lines(text, values, width, unicode=True):
                 continue
             shown, cells = _DOTTED_CIRCLE + shown, 1
         for piece, piece_cells in _pieces(shown, cells, width):
-            if used + piece_cells > width:
-                yield line
-                line, used = [], 0
+            while used + piece_cells > width:
+                # A tab's width is that of its place, the next line's beginning.
+                stays, line = _broken(line, width) if symbol != "\t" else (line, [])
+                yield stays
+                used = sum(cells for _, cells, _ in line)
             line.append([piece, piece_cells, value])
             used += piece_cells
         if symbol == "\n":
@@ -96,15 +117,37 @@ def wrapped_lines(text, values, width, unicode=True):
         yield line
 
 
+def wrapped_words(text, width):
+    """Return visible text as lines of at most `width` cells, broken between words where that can be done."""
+    lines = ["".join(shown for shown, _, _ in line).rstrip() for line in wrapped_lines(text, [0.0] * len(text), width)]
+    return lines or [""]
+
+
+def _broken(line, width):
+    """Break a full line after its last blank: (what stays, what goes to the next line); without one in its second half, at its end."""
+    used = sum(cells for _, cells, _ in line)
+    for at in range(len(line) - 1, -1, -1):
+        if used <= width // 2:
+            break
+        if line[at][0].endswith(" ") or line[at][0] == MARKS["\t"][0]:
+            return line[:at + 1], line[at + 1:]
+        used -= line[at][1]
+    return line, []
+
+
 def _visible_character(character):
     if character.isascii():
         if character.isprintable():
             return character
+        if character == "\r":
+            return MARKS[character][0]
         return "\u2421" if character == "\x7f" else chr(0x2400 + ord(character))
     return _escaped(character) if _is_hidden(character) else character
 
 
 def _ascii_character(character):
+    if character == "\r":
+        return MARKS[character][1]
     if character.isascii() and not character.isprintable():
         return f"\\x{ord(character):02x}"
     return _visible_character(character)
@@ -160,24 +203,19 @@ def _sign(value, unicode):
 def _legend(paint, unicode, width):
     if paint is None:
         dot = "·" if unicode else "."
-        full = f"+ on ({STRONG:g} and more), {dot} weak ({WEAK:g} and more, either way), - off (-{STRONG:g} and less)"
-        return [full if len(full) <= width else f"+ on, {dot} weak, - off"]
+        full = f"+ high ({STRONG:g} and more), - low (-{STRONG:g} and less), {dot} weak ({WEAK:g} and more, either way)"
+        return full if len(full) <= width else f"+ high, - low, {dot} weak"
     names = SCALES[paint.scale]
     before, after = f"{names.minus_name} -1 ", f" +1 {names.plus_name}"
     room = max(5, min(2 * STEPS + 1, width - len(before) - len(after)) - 1 | 1)  # odd: 0 is in the middle
     steps = [round(-STEPS + 2 * STEPS * at / (room - 1)) for at in range(room)]
-    return [before + _coloured(((" " if step else "0", step) for step in steps), paint) + after]
+    return before + _coloured(((" " if step else "0", step) for step in steps), paint) + after
 
 
-def _wrapped(text, width):
-    lines, line, used = [], "", 0
-    for character in text:
-        cells = cell_len(character)
-        if used + cells > width:
-            lines.append(line)
-            line, used = "", 0
-        line, used = line + character, used + cells
-    return [*lines, line]
+def _rising_legend(paint, unicode, most, unit):
+    if paint is None:
+        return f"+ {STRONG * most:g} {unit} and more, {'·' if unicode else '.'} {WEAK * most:g} {unit} and more"
+    return "0 " + _coloured(((" ", step) for step in range(STEPS + 1)), paint) + f" {most:g} {unit} and more"
 
 
 class _Paint:

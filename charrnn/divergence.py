@@ -1,0 +1,84 @@
+"""What counts as divergence, and what a run remembers of it.
+
+    a step whose loss or gradient is not finite      is left out; MOST_SKIPPED in a row, and the run has diverged
+    a loss that has exploded                         and it has diverged at once
+    at an anchor: a state that is not finite, a loss far worse than guessing         likewise
+    a run that has diverged                          goes back to its anchor, at half the learning rate
+    MOST_RETURNS that did not get it further         end it
+
+An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never from the
+clock by which `last` is saved: a run that is killed anywhere goes the same way again. This room knows no file and no model.
+"""
+
+MOST_SKIPPED = 3  # steps in a row
+MOST_RETURNS = 5
+
+# Parameters that have exploded saturate every gate, and the loss can stay finite at any height. A character costs a few
+# nats, a bad step some tens: from here nothing comes back.
+EXPLODED_NATS = 1000.0
+
+# And a model that costs so much more a character than guessing does has not learned, whatever a single step may cost.
+SOUND_NATS = 10.0
+
+
+class Diverged(Exception):
+    """`what` became `value` at `step`; what follows from it is the trainer's to say."""
+
+    def __init__(self, what, value, step):
+        super().__init__(f"{what} became {value:.3g} at step {step:,}")
+        self.step = step
+
+
+class Recovery:
+    """What a run remembers of its divergence, from checkpoint to checkpoint.
+
+    anchor_step   the step to go back to; None where a checkpoint does not say
+    factor        of the learning rate: a half for every return
+    returns       the returns made, as the log has them
+    futile        returns since the run last came further than it ever had
+    failed_step   the furthest step at which the run diverged
+    in_a_row      steps left out, up to now
+    skipped       steps left out on the way to where the run stands
+    """
+
+    def __init__(self):
+        self.anchor_step, self.factor, self.returns = None, 1.0, []
+        self.futile = self.failed_step = self.in_a_row = self.skipped = 0
+
+    @classmethod
+    def from_dict(cls, record):
+        """Make it from what `to_dict` gave; as new from None, which a checkpoint of before has. ValueError where it is nonsense."""
+        recovery = cls()
+        if record is None:
+            return recovery
+        for key in list(vars(recovery)):
+            setattr(recovery, key, record[key])
+            if key not in ("factor", "returns") and not (type(record[key]) is int and record[key] >= 0):
+                raise ValueError(f"divergence has {key} {record[key]!r}")
+        if not (type(recovery.factor) is float and 0 < recovery.factor <= 1):
+            raise ValueError(f"divergence has factor {recovery.factor!r}")
+        recovery.returns = [dict(one) for one in recovery.returns]
+        return recovery
+
+    def to_dict(self):
+        """Return it as a checkpoint holds it."""
+        return vars(self)
+
+    def anchored(self, step):
+        """Take `step` for the anchor."""
+        self.anchor_step = step
+        if step >= self.failed_step:
+            self.futile = 0
+
+    def went_back(self, diverged):
+        """Count a return to the anchor."""
+        self.factor /= 2
+        self.futile += 1
+        self.failed_step = max(self.failed_step, diverged.step)
+        self.in_a_row = 0
+        self.returns.append({"step": self.anchor_step, "returned_from": diverged.step, "because": str(diverged),
+                             "learning_rate_factor": self.factor, "returns": len(self.returns) + 1})
+
+    def rates_tried(self, peak):
+        """Return the highest learning rates of the futile returns, the one before them first."""
+        return [peak * self.factor * 2**back for back in range(self.futile, -1, -1)]

@@ -1,0 +1,121 @@
+"""Absurd learning rates: each run comes to learn, or ends with advice; and killed on its way it comes to the same bits."""
+
+import itertools
+import math
+import random
+import shutil
+
+from charrnn.checkpoint import load_checkpoint
+from charrnn.corpus import read_corpus
+from charrnn.divergence import SOUND_NATS
+from charrnn.errors import DivergenceError
+from charrnn.options import CELLS, OPTIMIZERS, TrainingConfig
+from charrnn.runs import RunFolder, read_log
+from charrnn.trainer import Preflight, Trainer, plan_resume, plan_run
+from dying import killed_at
+from scene import Broken
+
+TITLE = "Divergence"
+
+PROMISES = [
+    ("A step whose loss or gradient is not finite changes neither parameters nor optimiser",
+     "tests/test_divergence.py::test_a_step_whose_loss_is_not_finite_is_not_applied_and_the_run_goes_on"),
+    ("Three in a row, and the run goes back to the last good state at half the learning rate, says so and logs it",
+     "tests/test_divergence.py::test_three_bad_steps_in_a_row_go_back_to_the_last_validation_at_half_the_rate"),
+    ("After five returns that bring it no further it ends with advice",
+     "tests/test_divergence.py::test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed"),
+    ("A run that goes back, killed at any operation on a file and resumed, ends in the same parameters, log and best",
+     "tests/test_divergence.py::test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits"),
+    ("A state with a number that is not finite is never saved",
+     "tests/test_divergence.py::test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anchor"),
+    ("`--on-divergence stop` ends at the first bad step, and the run can be resumed to recover",
+     "tests/test_divergence.py::test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover"),
+]
+
+RATES = (1e-2, 1.0, 10.0, 100.0, 1e4, 1e8, 1e20, 1e37)
+CLIPS = (0.0, 5.0)
+SCHEDULES = ("constant", "cosine")
+VALIDATIONS = (0.1, 0.0)  # share of the text: with validations, and without
+CLOCK = ("chars_per_s", "elapsed_s")
+
+
+def run(scene):
+    figures = {"runs": 0, "plain": 0, "recovered": 0, "stopped": 0, "returns": 0, "kills": 0, "worst_nats_above_guessing": -math.inf}
+    rng = random.Random(1)
+    every = list(itertools.product(CELLS, OPTIMIZERS, RATES, CLIPS, SCHEDULES, VALIDATIONS))
+    cases = rng.sample(every, 12) if scene.quick else every
+    with read_corpus([scene.text(characters=4_000)]) as corpus:
+        guessing = math.log(corpus.vocabulary.size)
+        for cell, optimizer, rate, clip_norm, schedule, val_fraction in cases:
+            config = TrainingConfig(cell=cell, optimizer=optimizer, learning_rate=rate, clip_norm=clip_norm, schedule=schedule,
+                                    val_fraction=val_fraction, test_fraction=0.0, hidden_size=9, batch_size=3, seq_length=7, steps=60,
+                                    eval_every=12)
+            whole, log, finished = train(scene.folder / "whole", config, corpus)
+            record = whole.training["divergence"]
+            figures["runs"] += 1
+            figures["returns"] += len(record["returns"])
+            if finished is None:
+                figures["stopped"] += 1
+            else:
+                figures["recovered" if record["returns"] else "plain"] += 1
+                if finished.best_loss_nats is not None:
+                    above = finished.best_loss_nats - guessing
+                    figures["worst_nats_above_guessing"] = round(max(figures["worst_nats_above_guessing"], above), 2)
+                    if not above < SOUND_NATS:
+                        raise Broken(f"{config} finished {above:.1f} nats above guessing")
+            if finished is not None and record["returns"]:
+                figures["kills"] += kill(scene.folder / "killed", config, corpus, rng, whole, log)
+            shutil.rmtree(scene.folder / "whole")
+    return figures
+
+
+def train(path, config, corpus):
+    """Return the run's last checkpoint, its log and its Finished, None where it ended with advice; any other end is an error."""
+    finished = None
+    with RunFolder.create(path) as folder:
+        try:
+            finished = list(Trainer(plan_run(config, corpus), corpus, folder, samples=False).run())[-1]
+        except DivergenceError as error:
+            if "start again with --learning-rate below" not in str(error):
+                raise Broken(f"{config} ended without advice: {error}") from error
+        return load_checkpoint(folder.last), read(folder), finished
+
+
+def kill(path, config, corpus, rng, whole, log):
+    """Train again, killed every now and then, and resumed; Broken unless it comes to the same. Return the number of kills."""
+    with RunFolder.create(path) as folder:  # until it can be resumed
+        next(record for record in Trainer(plan_run(config, corpus), corpus, folder, samples=False).run() if isinstance(record, Preflight))
+    kills = 0
+    while True:
+        with RunFolder.open(path) as folder:
+            last = load_checkpoint(folder.last)
+            if last.training["finished"]:
+                break
+            with killed_at(rng.randint(30, 300)) as count:
+                for _ in Trainer(plan_resume(last, corpus), corpus, folder, samples=False).run():
+                    pass
+                count.append("finished")
+            kills += len(count) == 1
+    with RunFolder.open(path) as folder:
+        same = all((last.parameters[name] == whole.parameters[name]).all() for name in whole.parameters)
+        same = same and all((last.optimizer[name] == whole.optimizer[name]).all() for name in whole.optimizer)
+        same = same and all((last.carry[name] == whole.carry[name]).all() for name in whole.carry)
+        if not (same and last.training["best"] == whole.training["best"] and read(folder) == log):
+            raise Broken(f"{config}, killed {kills} times and resumed, is another run than the one never interrupted")
+    shutil.rmtree(path)
+    return kills
+
+
+def read(folder):
+    return [{key: value for key, value in record.items() if key not in CLOCK} for record in read_log(folder.log_path)]
+
+
+def tell(figures):
+    return f"""
+{figures["runs"]:,} small models (cells x optimisers x learning rates from {RATES[0]:g} to {RATES[-1]:g} x clipping x schedules, with and
+without validation): {figures["plain"]:,} trained without going back, {figures["recovered"]:,} went back and then trained to the end,
+{figures["stopped"]:,} ended with advice, none in another way. {figures["returns"]:,} returns in all. The worst best validation loss of those that
+trained to the end was {figures["worst_nats_above_guessing"]:g} nats above guessing.
+Those that went back were trained again, killed at {figures["kills"]:,} random operations on files, in the midst of a return too, and resumed:
+the same parameters, optimiser, carry, best and log, each time.
+"""
