@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import stat
 from pathlib import Path
 
 from charrnn.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
@@ -67,6 +68,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file: choose another folder with -o/--output")
         make_folder(path)
+        _refuse_odd_files(path)
         lock = _acquire(path)
         try:
             remove_stale_temporaries(path)
@@ -96,6 +98,7 @@ class RunFolder:
             raise RunError(f"{path} is not a run folder: name the folder that 'charrnn train' wrote")
         if not (path / LAST).is_file():
             raise RunError(f"{path} has no {LAST} to resume from: start a new run in another folder with -o/--output")
+        _refuse_odd_files(path)
         lock = _acquire(path)
         remove_stale_temporaries(path)
         return cls(path, lock)
@@ -269,6 +272,17 @@ def _plain_name(name):
     name = re.sub(r"(\.[A-Za-z0-9]{1,5}){1,2}$", "", name) or name
     name = re.sub(r"[^\w.]+", "-", name).strip("-._")[:40].rstrip("-._")
     return name or "run"
+
+
+def _refuse_odd_files(path):
+    """Refuse a folder, such as a stranger's, in which a link or a pipe has the name of a file that is opened to be written to."""
+    for name in (LOCK, LOG):
+        try:
+            kind = os.lstat(path / name).st_mode
+        except OSError:  # not there; anything else is told when it is opened
+            continue
+        if not stat.S_ISREG(kind):
+            raise RunError(f"{path / name} is not a regular file, and would be written to: remove it first")
 
 
 def _refuse_a_run(path):

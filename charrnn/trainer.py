@@ -16,7 +16,6 @@ interval). There `last` is saved, then becomes `good` as well; killed in between
 
 import dataclasses
 import functools
-import glob
 import math
 import os
 import time
@@ -28,6 +27,7 @@ import numpy as np
 
 import charrnn
 from charrnn.checkpoint import Checkpoint, load_checkpoint, read_metadata
+from charrnn.corpus import strange_sources_exist
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
@@ -35,7 +35,7 @@ from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_spli
 from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
-from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, resume_config
+from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short, shown
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
 
@@ -214,7 +214,9 @@ def plan_resume(checkpoint, corpus, asked=None):
     config = resume_config(stored_config(training), asked or {})
     if "step" not in training or "cursor" not in training:
         raise ConfigError("the checkpoint holds a model but no run to go on with: start one from it by --init-from")
+    _check_agreement(config, checkpoint)
     check_corpus(training, corpus)
+    _check_record(training, corpus.characters)
     splits = corpus.split(config.val_fraction, config.test_fraction)
     steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
     total_steps = _total_steps(config, steps_per_epoch)
@@ -225,6 +227,43 @@ def plan_resume(checkpoint, corpus, asked=None):
                           f"{getattr(config, kind):g} to extend it")
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
     return Plan(config, model_config, splits, steps_per_epoch, total_steps, (), checkpoint)
+
+
+def _check_agreement(config, checkpoint):
+    """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
+    model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
+    for name, value in {**model, "vocab": checkpoint.vocabulary.mode}.items():
+        said = getattr(config, name)
+        if said != value:
+            raise CheckpointError(
+                f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, its model has {shown(value)}; "
+                "start a new run from its weights by --init-from"
+            )
+
+
+def _check_record(training, characters):
+    """Raise ValueError or KeyError where a value of a run's record is not what a run writes there."""
+    def whole(value, least=0, most=2**53):
+        return type(value) is int and least <= value <= most
+
+    def finite(value):
+        return type(value) in (int, float) and math.isfinite(value)
+
+    def record(value, figures):
+        return isinstance(value, dict) and whole(value.get("step")) and all(finite(value.get(name)) for name in figures)
+
+    rules = {name: whole for name in ("step", "optimizer_steps", "logged_step", "evaluated_step")}
+    rules["history_stride"] = lambda value: whole(value, 1)
+    rules["elapsed_s"] = lambda value: finite(value) and value >= 0
+    rules["smoothing"] = lambda value: isinstance(value, list) and len(value) == 2 and finite(value[0]) and whole(value[1])
+    rules["best"] = lambda value: value is None or record(value, ["val_loss_nats"])
+    rules["last"] = lambda value: value is None or record(
+        value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"])
+    rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
+    rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and whole(value[0]) and whole(value[1], value[0], characters))
+    for name, rule in rules.items():
+        if not rule(training[name]):
+            raise ValueError(f"{name} is {short(training[name])}")
 
 
 def config_like(checkpoint, asked):
@@ -261,15 +300,29 @@ def stored_encoding(training):
 
 def check_corpus(training, corpus):
     """Raise CorpusError unless `corpus` is the text of the run."""
-    known = training.get("corpus") or {}
-    if known.get("fingerprint") != corpus.fingerprint:
-        then = ", ".join(str(text) for text in known.get("sources") or ["an unnamed text"])
+    known = _corpus_record(training)
+    if known["fingerprint"] != corpus.fingerprint:
         raise CorpusError(
-            f"this is not the text the run was started on, or it has changed since: {then} had "
-            f"{known.get('characters', 0):,} characters with fingerprint {str(known.get('fingerprint'))[:12]}, "
-            f"{', '.join(str(text) for text in corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
+            f"this is not the text the run was started on, or it has changed since: {_named(known['sources']) or 'an unnamed text'} had "
+            f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
+            f"{_named(corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
             "bring the old text back, name the run that belongs to this one, or start a new run with --init-from"
         )
+
+
+def _corpus_record(training):
+    """Return what a checkpoint says of its text, each value of the type that it should have, and empty where it is not."""
+    known = training.get("corpus")
+    known = known if isinstance(known, dict) else {}
+    kinds = {"fingerprint": str, "characters": int, "sources": list, "sources_from_run": list}
+    record = {name: known[name] if type(known.get(name)) is kind else kind() for name, kind in kinds.items()}
+    for name in ("sources", "sources_from_run"):
+        record[name] = [text for text in record[name] if isinstance(text, str)]
+    return record
+
+
+def _named(texts, most=3):
+    return ", ".join(short(text, 200) for text in texts[:most]) + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
 
 
 def describe_texts(texts, folder):
@@ -287,20 +340,21 @@ def describe_texts(texts, folder):
 def find_texts(training, run):
     """Return the texts of a run, found again as they were named or from where the run folder stands.
 
-    run : the run folder. Raises CorpusError where they are gone, or were read from stdin.
+    run : the run folder. Raises CorpusError where they are gone, were read from stdin, or are what is not opened because a
+        checkpoint names it: `strange_sources_exist`. What they hold is to be shown to nobody before `check_corpus`.
     """
-    known = training.get("corpus") or {}
-    named = [str(text) for text in known.get("sources") or []]
+    known = _corpus_record(training)
+    named = known["sources"]
     if not named:
         raise CorpusError("the checkpoint does not say which text it was trained on: name the TEXT")
     if "-" in named:
         raise CorpusError("the run read its text from stdin, which cannot be read again: name the TEXT")
-    from_run = [os.path.normpath(os.path.join(run, str(text))) for text in known.get("sources_from_run") or []]
+    from_run = [os.path.normpath(os.path.join(run, text)) for text in known["sources_from_run"]]
     for texts in (from_run, named):
         texts = [os.path.expanduser(text) for text in texts]
-        if texts and all(os.path.exists(text) or glob.glob(text, recursive=True) for text in texts):
+        if texts and strange_sources_exist(texts):
             return texts
-    raise CorpusError(f"the text of the run is gone: {', '.join(named)} does not exist; name the TEXT where it is now")
+    raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; name the TEXT where it is now")
 
 
 def _fit(config, splits):

@@ -119,12 +119,12 @@ def open_text(loaded, path, text, encoding, unknown="error"):
     with contextlib.closing(
         read_corpus(named, mode=loaded.vocabulary.mode, encoding=encoding, vocabulary=vocabulary, unknown=unknown)
     ) as corpus:
-        for note in corpus.notes:
-            _note(note)
         splits = None
-        if text is None:
+        if text is None:  # before anything is said of what the checkpoint made us read
             check_corpus(loaded.training, corpus)
             splits = corpus.split(config.val_fraction, config.test_fraction)
+        for note in corpus.notes:
+            _note(note)
         yield corpus, named, splits
 
 

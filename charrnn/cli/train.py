@@ -28,9 +28,11 @@ from charrnn.options import (
     WARMUPS,
     WEIGHT_DECAYS,
     TrainingConfig,
+    short,
 )
 from charrnn.schedules import SCHEDULES
 
+LONGEST_CONFIG = 1 << 18  # bytes of a --config
 NEWEST = ""  # the value of --resume without a RUN
 
 
@@ -56,11 +58,16 @@ def read_config(ctx, _parameter, path):
 
     try:
         with open(path, "rb") as file:
-            options = tomllib.load(file)
+            data = file.read(LONGEST_CONFIG + 1)
+        if len(data) > LONGEST_CONFIG:
+            raise ConfigError(f"--config {path} must be of at most {LONGEST_CONFIG:,} bytes, it is longer: name a file of options")
+        options = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read --config {path}: {(error.strerror or str(error)).lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path} is not TOML: {error}") from None
+    except ValueError as error:  # beside what is no TOML and no UTF-8: a number of too many digits
+        raise ConfigError(f"--config {path} is not TOML: {short(str(error), 200)}") from None
+    except RecursionError:
+        raise ConfigError(f"--config {path} is nested too deep: an option is a text, a number, true or false") from None
     known = {parameter.name: parameter for parameter in ctx.command.params if parameter.name != "config"}
     values = {}
     for key, value in options.items():
@@ -69,7 +76,7 @@ def read_config(ctx, _parameter, path):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             near = near[0].replace("_", "-") if near else None
             remedy = f"did you mean {near!r}?" if near else "see charrnn train --help"
-            raise ConfigError(f"--config {path} has the option {key!r}, which there is not: {remedy}")
+            raise ConfigError(f"--config {path} has the option {short(repr(key))}, which there is not: {remedy}")
         values[name] = _config_value(path, key, value, name == "text")
     ctx.default_map = {**(ctx.default_map or {}), **values}
     return path
@@ -81,9 +88,9 @@ def _config_value(path, key, value, is_list):
         value = [value] if isinstance(value, str) else value
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
             return value
-    elif isinstance(value, (str, int, float)):
+    elif isinstance(value, (str, float)) or isinstance(value, int) and abs(value) < 2**64:  # str() refuses thousands of digits
         return str(value)
-    raise ConfigError(f"--config {path} gives {key!r} a value that it cannot have: {value!r}")
+    raise ConfigError(f"--config {path} gives {key!r} a value that it cannot have: {short(value)}")
 
 
 class OutputPath(click.Path):
