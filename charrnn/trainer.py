@@ -517,12 +517,13 @@ class Trainer:
             elif self._anchor_is_due():
                 is_anchor = self._stands_trial()
             finished = self._is_finished() and not self._evaluation_is_due()
+            stopped = self._stop  # looked at once: a signal may come at any moment, and who stops has saved
             self._log(finished)
-            if is_best or is_anchor or finished or self._stop or self._save_is_due():
+            if is_best or is_anchor or finished or stopped or self._save_is_due():
                 record = self._save(is_best, is_anchor, finished)
                 if record is not None:
                     yield record
-            if finished or self._stop:
+            if finished or stopped:
                 return finished
             if self._sample_is_due():
                 yield self._sample()

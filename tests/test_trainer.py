@@ -158,6 +158,21 @@ def test_a_run_killed_before_its_first_step_can_be_resumed(session):
     assert_same(session.last("whole"), session.last("parts"))
 
 
+def test_a_stop_between_two_looks_at_it_is_saved_too(session, monkeypatch):
+    plan = plan_run(TrainingConfig(**{**TINY, "steps": 30}), session.corpus)
+    with RunFolder.create(session.tmp_path / "run") as folder:
+        trainer = Trainer(plan, session.corpus, folder, samples=False)
+
+        def signalled():
+            if trainer.step == 3:
+                trainer.stop()
+            return False
+
+        monkeypatch.setattr(trainer, "_save_is_due", signalled)
+        finished = list(trainer.run())[-1]
+    assert finished.resumable and session.last("run").training["step"] == finished.step >= 3
+
+
 def test_a_stop_during_validation_is_made_up_for_on_resume(session, monkeypatch):
     options = {"steps": 30, "eval_every": 10, "log_every": 10}
     session.run("whole", **options)
