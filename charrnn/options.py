@@ -197,7 +197,9 @@ def shown(value):
     """Spell an option's value for a message."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)  # two that differ are to look different
+    return "unset" if value is None else str(value)
 
 
 def short(value, most=60):

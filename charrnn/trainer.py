@@ -226,7 +226,25 @@ def plan_resume(checkpoint, corpus, asked=None):
         raise ConfigError(f"the run is finished, at step {step:,}: name a longer --{kind} than "
                           f"{getattr(config, kind):g} to extend it")
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
-    return Plan(config, model_config, splits, steps_per_epoch, total_steps, (), checkpoint)
+    notes = _stretch_notes(stored_config(training), config, training, steps_per_epoch)
+    return Plan(config, model_config, splits, steps_per_epoch, total_steps, notes, checkpoint)
+
+
+def _stretch_notes(before, after, training, steps_per_epoch):
+    """Say what a longer length does to the learning rate: a schedule over the whole run is stretched, and the rate jumps."""
+    step = training["step"]
+    rates = []
+    for config in (before, after):
+        if config.minutes is None:
+            progress = (step + 0.5) / _total_steps(config, steps_per_epoch)
+        else:
+            progress = training["elapsed_s"] / (config.minutes * 60)
+        rate = config.make_schedule().learning_rate(progress=progress, step=step, epoch=step // steps_per_epoch)
+        rates.append(f"{rate:.2g}")
+    if rates[0] == rates[1]:
+        return ()
+    return (f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it had "
+            f"come to {rates[0]}",)
 
 
 def _check_agreement(config, checkpoint):
@@ -249,8 +267,9 @@ def _check_record(training, characters):
     def finite(value):
         return type(value) in (int, float) and math.isfinite(value)
 
-    def record(value, figures):
-        return isinstance(value, dict) and whole(value.get("step")) and all(finite(value.get(name)) for name in figures)
+    def record(value, figures, absent=()):
+        return isinstance(value, dict) and whole(value.get("step")) and all(
+            finite(value.get(name)) or name in absent and value.get(name) is None for name in figures)
 
     rules = {name: whole for name in ("step", "optimizer_steps", "logged_step", "evaluated_step")}
     rules["history_stride"] = lambda value: whole(value, 1)
@@ -258,8 +277,11 @@ def _check_record(training, characters):
     rules["smoothing"] = lambda value: isinstance(value, list) and len(value) == 2 and finite(value[0]) and whole(value[1])
     rules["best"] = lambda value: value is None or record(value, ["val_loss_nats"])
     rules["last"] = lambda value: value is None or record(
-        value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"])
+        value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"],
+        ["train_loss_nats", "smoothed_loss_nats", "grad_norm"] if isinstance(value, dict) and value.get("skipped") is True else [])
     rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
+    if "clipped" in training:  # runs of before charrnn logged it have none
+        rules["clipped"] = lambda value: isinstance(value, list) and len(value) == 2 and whole(value[1]) and whole(value[0], 0, value[1])
     rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and whole(value[0]) and whole(value[1], value[0], characters))
     for name, rule in rules.items():
         if not rule(training[name]):
@@ -301,7 +323,8 @@ def stored_encoding(training):
 def check_corpus(training, corpus):
     """Raise CorpusError unless `corpus` is the text of the run."""
     known = _corpus_record(training)
-    if known["fingerprint"] != corpus.fingerprint:
+    # The bytes of a text have the fingerprint of its characters.
+    if known["fingerprint"] != corpus.fingerprint or known["characters"] not in (0, corpus.characters):
         raise CorpusError(
             f"this is not the text the run was started on, or it has changed since: {_named(known['sources']) or 'an unnamed text'} had "
             f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
@@ -492,8 +515,12 @@ class Trainer:
         for note in self.plan.notes:
             yield Notice(note)
         self._build()
+        # Before the first step: from here on there is something to resume, with the options of this session.
         if self.plan.resume is None:
             self._save(is_anchor=True)
+        elif self.config != stored_config(self.plan.resume.training):
+            self._save()
+        self.folder.write_config({"text": [str(text) for text in self.texts], **self.config.to_dict()})
         yield from self._prepare()
         self._started = self._last_save = self._clock()
         self._next_sample_s = self._elapsed() + 2
@@ -503,6 +530,9 @@ class Trainer:
                 break
             except Diverged as diverged:
                 yield self._go_back(diverged)
+        if finished and self._budget_s is not None and self.plan.resume and self.step == self.plan.resume.training["step"]:
+            yield Notice(f"no step was trained: of {self.config.minutes:g} minutes {self._elapsed_before_s / 60:.3g} were used "
+                         "before, and what is left goes to validation and saving; name a longer --minutes")
         yield self._finish(finished)
 
     def _go_on(self):
@@ -568,7 +598,6 @@ class Trainer:
             self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
         self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed) if config.dropout else None
         self._val_workspace = split_workspace(self.model, self._val_characters) if self._val_characters else None
-        self.folder.write_config({"text": [str(text) for text in self.texts], **config.to_dict()})
 
     @_training_record_is_read
     def _restore(self, checkpoint):

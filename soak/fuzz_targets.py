@@ -203,7 +203,8 @@ class Unwritten:
     """A RunFolder that keeps the last checkpoint instead of writing it."""
 
     def __init__(self, path):
-        self.path, self.last, self.best, self.saved = path, path / "last.safetensors", path / "last.safetensors", None
+        self.path, self.last, self.best, self.good = path, path / "last.safetensors", path / "last.safetensors", path / "good.safetensors"
+        self.saved = None
 
     def save(self, checkpoint, best=False):
         self.saved = checkpoint
@@ -211,7 +212,14 @@ class Unwritten:
     def log(self, record):
         json.dumps(record)
 
-    def trim_log(self, step):
+    def trim_log(self, step, returns=()):
+        for one in returns:
+            json.dumps(one, allow_nan=False)
+
+    def keep_last_as_good(self):
+        pass
+
+    def remove_good(self):
         pass
 
     def write_config(self, options):

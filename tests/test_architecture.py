@@ -99,7 +99,9 @@ def test_only_the_command_line_knows_click_and_only_what_is_seen_knows_rich():
             top = name.split(".")[0]
             assert top != "click" or room in ("cli", "__main__"), f"{path}:{line} imports click"
             assert top not in ("rich", "tqdm") or room in ("cli", "render"), f"{path}:{line} imports {top}"
-            assert top not in ("pickle", "marshal", "shelve", "torch", "scipy"), f"{path}:{line} imports {top}"
+            # Numba keeps machine code as pickles; compiled.py reads them only from where nobody else can have written.
+            allowed = ("pickle",) if path == PACKAGE / "kernels" / "compiled.py" else ()
+            assert top not in {"pickle", "marshal", "shelve", "torch", "scipy"} - {*allowed}, f"{path}:{line} imports {top}"
 
 
 def test_only_kernels_know_numba():

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, StorageError
 from charrnn.options import (
     BATCH_SIZE,
     CELLS,
@@ -153,7 +153,8 @@ class OutputPath(click.Path):
 @click.option("-o", "--output", type=OutputPath(), metavar="RUN",
               show_default="checkpoints/NAME-N", help="Folder of the run, to be made.")
 @click.option("--resume", is_flag=False, flag_value=NEWEST, metavar="[RUN]",
-              help="Go on with a run; without RUN the newest under ./checkpoints.")
+              help="Go on with a run; without RUN the newest under ./checkpoints. A longer --epochs, --steps or --minutes extends "
+                   "it, also when it is finished; cosine and a --warmup by share are then stretched over the new length.")
 @click.option("--init-from", type=click.Path(path_type=Path), metavar="CHECKPOINT",
               help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", callback=read_config, is_eager=True,
@@ -229,7 +230,6 @@ def _start(text, asked, output, init_from, no_sample, display):
                 _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
             finally:
                 if not folder.last.exists():  # it failed before there was anything to keep
-                    folder.config_path.unlink(missing_ok=True)
                     folder.close()
                     if made:
                         with contextlib.suppress(OSError):
@@ -238,6 +238,7 @@ def _start(text, asked, output, init_from, no_sample, display):
 
 def _resume(run, output, text, asked, no_sample, display):
     from charrnn.checkpoint import load_checkpoint
+    from charrnn.options import resume_config
     from charrnn.runs import RunFolder
     from charrnn.trainer import Trainer, find_texts, plan_resume, stored_config
 
@@ -250,6 +251,7 @@ def _resume(run, output, text, asked, no_sample, display):
             display.note(f"resuming {folder.path}")
         checkpoint = load_checkpoint(folder.last)
         config = stored_config(checkpoint.training)
+        resume_config(config, asked)  # what contradicts is said before the text is read
         text = text or find_texts(checkpoint.training, folder.path)
         with contextlib.closing(_read(text, config, display)) as corpus:
             plan = plan_resume(checkpoint, corpus, asked)
@@ -272,6 +274,7 @@ def _read(text, config, display):
 
 def _train(trainer, folder, display):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
+    from charrnn.checkpoint import read_metadata
     from charrnn.trainer import Finished
 
     received = []
@@ -294,6 +297,12 @@ def _train(trainer, folder, display):
             if isinstance(record, Finished):
                 finished = record
             display.show(record)
+    except StorageError as error:
+        if folder.last.exists():
+            step = read_metadata(folder.last)["training"]["step"]
+            raise StorageError(f"{error}; the checkpoint of step {step:,} stands, go on from it with: charrnn train --resume "
+                               f"{_quoted(str(folder.path))}") from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
