@@ -13,6 +13,7 @@ import numpy as np
 
 from charrnn.errors import CorpusError
 from charrnn.model import Workspace
+from charrnn.streams import Pages
 
 # A stream joins the text in its middle with an empty carry; after this many characters its predictions are those of a
 # stream that came all the way. A stream must be a few times longer, or the warm-up costs more than the streams gain.
@@ -184,24 +185,25 @@ def _evaluate(workspace, ids, start, stop, streams, chunk, interrupted):
     lengths = np.diff(bounds)
     before = bounds[:-1] - 1
     workspace.reset_carry()
+    pages = Pages(ids)
 
     # Only stream 0 can stand so near the text's beginning that it has less than WARM_UP characters before it. It then
     # runs along on a character of no meaning, and starts from an empty carry where its own warm-up begins.
     own = min(WARM_UP, int(before[0]))
     others = WARM_UP if streams > 1 else own
     if own < others:
-        for _ in _losses(workspace, ids, before, -others, -own, chunk, interrupted):
+        for _ in _losses(workspace, ids, pages, before, -others, -own, chunk, interrupted):
             pass
         carry = workspace.get_carry()
         for state in carry.values():
             state[:, 0] = 0
         workspace.set_carry(carry)
-    for _ in _losses(workspace, ids, before, -own, 0, chunk, interrupted):
+    for _ in _losses(workspace, ids, pages, before, -own, 0, chunk, interrupted):
         pass
 
     total, rows = 0.0, 0
     longest = int(lengths.max())
-    for losses in _losses(workspace, ids, before, 0, longest, chunk, interrupted):
+    for losses in _losses(workspace, ids, pages, before, 0, longest, chunk, interrupted):
         rows += len(losses)
         if rows == longest:  # lengths differ by one at most: some streams end before the last row
             losses[-1, lengths < longest] = 0.0
@@ -211,11 +213,12 @@ def _evaluate(workspace, ids, start, stop, streams, chunk, interrupted):
     return Evaluation(total / characters, characters)
 
 
-def _losses(workspace, ids, before, begin, end, chunk, interrupted):
+def _losses(workspace, ids, pages, before, begin, end, chunk, interrupted):
     """Run steps begin .. end-1 of every stream, counted from its first scored one; yield losses (T, S), float64, a chunk."""
     for t in range(begin, end, chunk):
         if interrupted is not None and interrupted():
             return
         at = np.arange(t, min(t + chunk, end))[:, None] + before[None, :]
         window = ids[np.clip(np.vstack([at, at[-1:] + 1]), 0, len(ids) - 1)].astype(np.int32)
+        pages.read(at.size)
         yield workspace.losses(window[:-1], window[1:])

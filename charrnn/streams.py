@@ -67,8 +67,7 @@ class Streams:
         # Views (B, S): a slice and a new shape copy nothing.
         self._inputs = ids[start:start + batch_size * stream_length].reshape(batch_size, stream_length)
         self._targets = ids[start + 1:start + 1 + batch_size * stream_length].reshape(batch_size, stream_length)
-        self._mapping = _mapping_beneath(ids)
-        self._read_bytes = 0
+        self._pages = Pages(ids)
 
     @property
     def at_epoch_start(self):
@@ -83,7 +82,7 @@ class Streams:
         self.chunk += 1
         if self.chunk == self.chunks_per_epoch:
             self.epoch, self.chunk = self.epoch + 1, 0
-        self._release(x.size)
+        self._pages.read(x.size)
         return x, y
 
     def cursor(self):
@@ -108,9 +107,26 @@ class Streams:
                               f"got {cursor}: it belongs to another text or another batch_size and seq_length")
         self.epoch, self.chunk = epoch, chunk
 
-    def _release(self, characters):
-        """Give a mapped text's pages back now and then: the kernel counts them as ours while we read through it."""
-        self._read_bytes += characters * self._inputs.itemsize
+
+class Pages:
+    """Gives the pages of a mapped text back now and then: the kernel counts them as ours while we read through it.
+
+    ids    ndarray; where no file is mapped beneath, nothing happens
+    """
+
+    def __init__(self, ids):
+        self._itemsize = ids.itemsize
+        while isinstance(ids, np.ndarray):
+            ids = ids.base
+        if isinstance(ids, memoryview):
+            ids = ids.obj
+        known = isinstance(ids, mmap.mmap) and hasattr(ids, "madvise") and hasattr(mmap, "MADV_DONTNEED")
+        self._mapping = ids if known else None
+        self._read_bytes = 0
+
+    def read(self, characters):
+        """So many more were read."""
+        self._read_bytes += characters * self._itemsize
         if self._mapping is not None and self._read_bytes >= RELEASE_BYTES:
             self._mapping.madvise(mmap.MADV_DONTNEED)  # read-only and shared: the file has them all
             self._read_bytes = 0
@@ -176,13 +192,3 @@ def _too_short(characters, batch_size, seq_length):
 
 def _streams(batch_size, seq_length):
     return f"1 stream of {seq_length:,} needs" if batch_size == 1 else f"{batch_size:,} streams of {seq_length:,} need"
-
-
-def _mapping_beneath(ids):
-    """Return the mmap that `ids` is a view of, if the system can be told to drop its pages, else None."""
-    while isinstance(ids, np.ndarray):
-        ids = ids.base
-    if isinstance(ids, memoryview):
-        ids = ids.obj
-    known = isinstance(ids, mmap.mmap) and hasattr(ids, "madvise") and hasattr(mmap, "MADV_DONTNEED")
-    return ids if known else None

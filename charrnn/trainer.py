@@ -49,8 +49,9 @@ HISTORY_RECORDS = 512  # at most, in a checkpoint
 SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
 SAMPLE_TEMPERATURE = 0.8
 
-# --minutes: no pass over the validation split may take more than this share of the time.
+# No pass over the validation split may take more than this share of --minutes, or else of the training up to the next one.
 LONGEST_VALIDATION = 0.2
+SHORTEST_VALIDATION = 1_000_000  # characters that are not too many for any number of steps
 
 
 # ---------------------------------------------------------------------------------------------------------- records
@@ -153,6 +154,7 @@ class Plan:
     splits: object
     steps_per_epoch: int
     total_steps: int | None
+    validated: tuple  # (start, stop): the validation split, or its beginning where a pass over all would take too long
     notes: tuple = ()
     resume: Checkpoint | None = None
     initial: Checkpoint | None = None
@@ -181,10 +183,13 @@ def plan_run(config, corpus, initial=None):
     total_steps = _total_steps(config, steps_per_epoch)
     if splits.val[1] - splits.val[0] < 1:
         notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
-    config = dataclasses.replace(config, **_default_intervals(config, splits, total_steps))
+    validated = _shorten_split(config, splits.val, total_steps)
+    if validated != splits.val:
+        notes += (_shortened(validated, splits.val, "the training up to the next one"),)
+    config = dataclasses.replace(config, **_default_intervals(config, validated, total_steps))
     needed = memory_needed(model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0, config.optimizer)
     check_memory(needed, available_memory())
-    return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(notes), None, initial)
+    return Plan(config, model_config, splits, steps_per_epoch, total_steps, validated, tuple(notes), None, initial)
 
 
 def _training_record_is_read(function):
@@ -227,7 +232,7 @@ def plan_resume(checkpoint, corpus, asked=None):
                           f"{getattr(config, kind):g} to extend it")
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
     notes = _stretch_notes(stored_config(training), config, training, steps_per_epoch)
-    return Plan(config, model_config, splits, steps_per_epoch, total_steps, notes, checkpoint)
+    return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(training["validated"]), notes, checkpoint)
 
 
 def _stretch_notes(before, after, training, steps_per_epoch):
@@ -399,12 +404,17 @@ def _fit(config, splits):
 
 
 def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam"):
-    """Return the bytes that the arrays of a training step take."""
+    """Return the bytes that the arrays of a training step take, and the one that a checkpoint is written from."""
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
     workspace = Workspace(model, batch_size, seq_length, precision=precision)
     workspace.reserve(dropping)
-    return _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[optimizer])
+    return _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[optimizer]) + _saving_bytes(model)
+
+
+def _saving_bytes(model):
+    """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
+    return max(math.prod(shape) for shape in model.shapes().values()) * model.flat.itemsize
 
 
 def check_memory(needed, available):
@@ -437,7 +447,23 @@ def _total_steps(config, steps_per_epoch):
     return config.steps if config.epochs is None else max(1, round(config.epochs * steps_per_epoch))
 
 
-def _default_intervals(config, splits, total_steps):
+def _shorten_split(config, split, total_steps):
+    """Return the validation split, or as much of its beginning as may be validated on: a function of options and text alone, as an
+    exact resume needs. Under --minutes it is the clock's, but not here."""
+    if total_steps is None:
+        return split
+    steps = min(config.eval_every or total_steps, total_steps)
+    most = LONGEST_VALIDATION / FORWARD_SHARE * steps * config.batch_size * config.seq_length
+    start, stop = split
+    return start, min(stop, start + max(SHORTEST_VALIDATION, int(most)))
+
+
+def _shortened(validated, split, of_what):
+    return (f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: a pass over all would take "
+            f"more than {LONGEST_VALIDATION:.0%} of {of_what}")
+
+
+def _default_intervals(config, validated, total_steps):
     """Return the intervals, in steps, that the user did not name. Under --minutes they are the clock's, but not here:
     a function of options and text alone, as an exact resume needs."""
     intervals = {}
@@ -446,7 +472,7 @@ def _default_intervals(config, splits, total_steps):
     if config.log_every is None:
         intervals["log_every"] = max(1, total_steps // LOG_RECORDS)
     if config.eval_every is None:
-        val = splits.val[1] - splits.val[0]
+        val = validated[1] - validated[0]
         cost = (val + WARM_UP * count_streams(val)) * FORWARD_SHARE / EVALUATION_SHARE
         interval = max(1, math.ceil(cost / (config.batch_size * config.seq_length)))
         count = min(MOST_EVALUATIONS, max(1, total_steps // interval))
@@ -567,7 +593,7 @@ class Trainer:
         self.vocabulary = self.corpus.vocabulary
         self.schedule = config.make_schedule()
         self._streams = Streams(self.corpus.ids, *plan.splits.train, config.batch_size, config.seq_length)
-        self._val = tuple(plan.splits.val)
+        self._val = tuple(plan.validated)
         self._best = None
         self._loss_sum, self._loss_count = 0.0, 0  # exponential average, its bias not yet corrected
         self._last = None  # log record of the last step
@@ -608,9 +634,10 @@ class Trainer:
         self.optimizer = self._make_optimizer(self.model)
         self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
         self._set_state(checkpoint)
+        for arrays in (checkpoint.parameters, checkpoint.optimizer, checkpoint.carry):
+            arrays.clear()  # the model has them now; the checkpoint itself stays with the plan for as long as the run
         self._recovery = Recovery.from_dict(training.get("divergence"))
         self._elapsed_before_s = training["elapsed_s"]
-        self._val = tuple(training["validated"])
         self._next_log_s = self._elapsed_before_s
         self._saved_step = self.step
         self.folder.trim_log(self._logged_step, self._recovery.returns)
@@ -728,11 +755,11 @@ class Trainer:
         return shortest
 
     def _memory(self):
-        """Return the bytes of the arrays that training holds."""
+        """Return the bytes of the arrays that training holds, a save included."""
         owners = [self.model, self._workspace, self.optimizer]
         if self._val_workspace is not None:
             owners.append(self._val_workspace)
-        return _array_bytes(owners)
+        return _array_bytes(owners) + _saving_bytes(self.model)
 
     def _finish(self, finished):
         """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""
@@ -749,7 +776,8 @@ class Trainer:
         best = self._best or {}
         return Finished(
             self.step, self._epoch(), self._elapsed(), not finished, self._smoothed(), best.get("val_loss_nats"),
-            best.get("step"), self._val_characters, self._val == tuple(self.plan.splits.val), test, self.folder.path, self.folder.best if best else self.folder.last,
+            best.get("step"), self._val_characters, self._val == tuple(self.plan.splits.val), test, self.folder.path,
+            self.folder.best if best else self.folder.last,
         )
 
     # ------------------------------------------------------------------------------------------------------ one step
@@ -949,12 +977,9 @@ class Trainer:
             return
         characters = max(1, int(self._val_characters * longest_s / self._evaluation_s))
         self._evaluation_s = longest_s
-        whole, self._val = self._val_characters, (self._val[0], self._val[0] + characters)
+        self._val = (self._val[0], self._val[0] + characters)
         self._val_workspace = split_workspace(self.model, characters)
-        yield Notice(
-            f"validating on the first {characters:,} of {whole:,} characters: a pass over all would take more than "
-            f"{LONGEST_VALIDATION:.0%} of {self.config.minutes:g} minutes"
-        )
+        yield Notice(_shortened(self._val, self.plan.splits.val, f"{self.config.minutes:g} minutes"))
 
     def _evaluation_is_due(self):
         if self._val_workspace is None or self.step == 0 or self._evaluated_step == self.step:

@@ -1,14 +1,14 @@
 """Power cuts, stopped writes and full disks, simulated on the record of what a run does in its folder.
 
-A run is trained in this process while every file operation in its folder is recorded: create, write, truncate, fsync, rename, unlink, fsync of
-the folder. From the record come the folders that may be found after
+A run is trained in this process while every file operation in its folder is recorded: create, link, write, truncate, fsync, rename,
+unlink, fsync of the folder. From the record come the folders that may be found after
 
     a kill        after any byte: what was done is done, the rest is not
     a power cut   after any operation: what was synced is there, of the rest anything goes. The rules of the file system:
 
         1. What a file held at its last fsync, it holds. Of what was written to it since, all, none, or a part may be there, and
            zeros may stand where data had no time to come.
-        2. What became of a folder's names (create, rename, unlink) before the folder's last fsync, stands. Of what came since, each
+        2. What became of a folder's names (create, link, rename, unlink) before the folder's last fsync, stands. Of what came since, each
            may have happened or not, whatever became of the others. A rename is one thing: never both names, never neither.
 
 From each such folder the run must go on to the same bits; or, while its first checkpoint was on the way, begin anew in it.
@@ -198,7 +198,8 @@ def result(path):
     """Return {part: value} of a run's end, without what the clock and the place decide; equal means the same bits."""
     from charrnn.checkpoint import load_checkpoint
     from charrnn.runs import read_log
-    end = {"set of files": sorted(os.listdir(path))}
+    # A kill between the last save and the removal of `good` leaves that behind, to no effect.
+    end = {"set of files": sorted(name for name in os.listdir(path) if name != "good.safetensors")}
     for name in ("last", "best"):
         checkpoint = load_checkpoint(path / f"{name}.safetensors")
         for part in ("parameters", "optimizer", "carry"):
@@ -220,7 +221,7 @@ def result(path):
 class _Watch:
     """Stands between this process and `os` for what is done in one folder."""
 
-    WATCHED = ("open", "write", "ftruncate", "fsync", "replace", "unlink", "close")
+    WATCHED = ("open", "write", "ftruncate", "fsync", "link", "replace", "unlink", "close")
 
     def __init__(self, folder):
         self.folder = os.path.abspath(folder)
@@ -300,9 +301,14 @@ class Journal(_Watch):
         elif self.paths.get(descriptor) == "" and "folder" not in self.forget:
             self.operations.append(("syncdir",))
 
+    def link(self, source, target):
+        self.real["link"](source, target)
+        inode = self.names[self.name(target)] = self.names[self.name(source)]
+        self.operations.append(("link", self.name(target), inode))
+
     def replace(self, source, target):
         self.real["replace"](source, target)
-        if self.name(target):
+        if self.name(target) and self.names[self.name(source)] != self.names.get(self.name(target)):
             inode = self.names[self.name(target)] = self.names.pop(self.name(source))
             self.operations.append(("rename", self.name(source), self.name(target), inode))
 
@@ -339,6 +345,10 @@ class FullDisk(_Watch):
         self._take(self.paths.get(descriptor))
         return self.real["fsync"](descriptor)
 
+    def link(self, source, target):
+        self._take(self.name(target))
+        return self.real["link"](source, target)
+
     def replace(self, source, target):
         self._take(self.name(target))
         return self.real["replace"](source, target)
@@ -359,7 +369,7 @@ def power_cuts(journal):
     states, contents, pending, names, changes, began = {}, {}, {}, {}, [], False
     for number, operation in enumerate([("begin",), *journal.operations]):
         what, *rest = operation
-        if what in ("create", "rename", "unlink"):
+        if what in ("create", "link", "rename", "unlink"):
             changes.append(operation)
             if what == "create":
                 contents[rest[1]], pending[rest[1]] = b"", []
@@ -414,7 +424,7 @@ def byte_cuts(journal, extra, seed=1):
             at += len(rest[1])
         if what in ("write", "truncate"):
             files[rest[0]] = _written(files[rest[0]], [operation])
-        elif what in ("create", "rename", "unlink"):
+        elif what in ("create", "link", "rename", "unlink"):
             names = _renamed(names, [operation])
             if what == "create":
                 files[rest[1]] = b""
@@ -431,7 +441,7 @@ def _written(content, operations):
 def _renamed(names, changes):
     names = dict(names)
     for what, *rest in changes:
-        if what == "create":
+        if what in ("create", "link"):
             names[rest[0]] = rest[1]
         elif what == "rename":
             names.pop(rest[0], None)

@@ -65,6 +65,7 @@ def group(ctx):
 
 def main(args=None):
     """Run the command line; return the exit code."""
+    _replace_closed_streams()
     try:
         with _terminated_as_an_exit():
             code = group.main(args=args, prog_name="charrnn", standalone_mode=False)
@@ -108,6 +109,21 @@ def _terminated_as_an_exit():
     finally:
         if ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _replace_closed_streams():
+    """Put the null device in the place of a stream that was closed before we started, as by `>&-` or a daemon.
+
+    Python has None there, and the next file opened would get the stream's number and all that others write to it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = os.O_RDONLY if name == "stdin" else os.O_WRONLY
+            descriptor = os.open(os.devnull, mode)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", encoding="utf-8", errors="replace", closefd=False))
 
 
 def _exists(module):

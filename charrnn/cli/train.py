@@ -185,10 +185,9 @@ def command(ctx, text, threads, no_sample, output, resume, init_from, config, qu
     display = make_display(quiet)
     try:
         ctx.call_on_close(announce_compilation(display.note))
-        if threads is not None:
-            from charrnn.kernels import set_num_threads
+        from charrnn.kernels import num_threads, set_num_threads
 
-            set_num_threads(threads)
+        set_num_threads(num_threads() if threads is None else threads)  # refused before a folder is made
         if resume is not None:
             _resume(resume, output, text, asked, no_sample, display)
         else:
