@@ -34,6 +34,7 @@ class Optimizer:
     hyperparameters   as in DEFAULTS[name]
     state             {slot: (N,) array}; sgd without momentum keeps none
     steps             updates made so far (Adam's bias correction needs it)
+    clipped           whether the last step's gradient was clipped, by value or by norm
 
     Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019. Raises ConfigError.
     """
@@ -44,7 +45,7 @@ class Optimizer:
         unknown = set(hyperparameters) - set(DEFAULTS[name])
         if unknown:
             raise ConfigError(f"optimizer {name} has no {', '.join(sorted(unknown))}; it takes {', '.join(DEFAULTS[name])}")
-        self.name, self.model, self.steps = name, model, 0
+        self.name, self.model, self.steps, self.clipped = name, model, 0, False
         self.hyperparameters = {**DEFAULTS[name], **hyperparameters}
         keeps = name != "sgd" or self.hyperparameters["momentum"] > 0
         self.state = {slot: aligned_zeros(model.layout.size, model.config.dtype) for slot in SLOTS[name] if keeps}
@@ -72,6 +73,7 @@ class Optimizer:
         clipped = self._norm(clip_value) if clip_value > 0 else norm
         self.steps += 1
         numbers[updates.SCALE] = min(1.0, clip_norm / (clipped + 1e-6)) if clip_norm > 0 else 1.0
+        self.clipped = bool(clipped != norm or numbers[updates.SCALE] < 1)
         numbers[updates.RATE], numbers[updates.CORRECTION] = learning_rate, 1.0
         numbers[updates.EPS] = h.get("eps", 0.0)
         numbers[updates.WEIGHT_DECAY] = learning_rate * h.get("weight_decay", 0.0)

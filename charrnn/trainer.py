@@ -28,6 +28,7 @@ import numpy as np
 import charrnn
 from charrnn.checkpoint import Checkpoint, load_checkpoint, read_metadata
 from charrnn.corpus import strange_sources_exist
+from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
 from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
@@ -284,6 +285,8 @@ def _check_record(training, characters):
         value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"],
         ["train_loss_nats", "smoothed_loss_nats", "grad_norm"] if isinstance(value, dict) and value.get("skipped") is True else [])
     rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
+    if "clipped" in training:  # runs of before charrnn logged it have none
+        rules["clipped"] = lambda value: isinstance(value, list) and len(value) == 2 and whole(value[1]) and whole(value[0], 0, value[1])
     rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and whole(value[0]) and whole(value[1], value[0], characters))
     for name, rule in rules.items():
         if not rule(training[name]):
@@ -570,12 +573,13 @@ class Trainer:
             elif self._anchor_is_due():
                 is_anchor = self._stands_trial()
             finished = self._is_finished() and not self._evaluation_is_due()
+            stopped = self._stop  # looked at once: a signal may come at any moment, and who stops has saved
             self._log(finished)
-            if is_best or is_anchor or finished or self._stop or self._save_is_due():
+            if is_best or is_anchor or finished or stopped or self._save_is_due():
                 record = self._save(is_best, is_anchor, finished)
                 if record is not None:
                     yield record
-            if finished or self._stop:
+            if finished or stopped:
                 return finished
             if self._sample_is_due():
                 yield self._sample()
@@ -593,6 +597,8 @@ class Trainer:
         self._best = None
         self._loss_sum, self._loss_count = 0.0, 0  # exponential average, its bias not yet corrected
         self._last = None  # log record of the last step
+        self._gradient_step = None  # the step whose gradient the workspace holds
+        self._clipped = [0, 0]  # steps since the last record: those that were clipped, and all
         self._logged_step = 0
         self._evaluated_step = 0
         self._val_loss_nats = None  # of this step
@@ -672,6 +678,9 @@ class Trainer:
         self._best = training["best"]
         self._loss_sum, self._loss_count = training["smoothing"]
         self._last = training["last"]
+        clipped, steps = training.get("clipped", (0, 0))
+        self._clipped = [int(clipped), int(steps)]
+        self._gradient_step = None
         self._logged_step = training["logged_step"]
         self._evaluated_step = training["evaluated_step"]
         self._val_loss_nats = None
@@ -791,6 +800,8 @@ class Trainer:
             self._leave_out(Diverged(*bad, step + 1))
         else:
             self._recovery.in_a_row = 0
+            self._gradient_step = step + 1
+            self._clipped = [self._clipped[0] + self.optimizer.clipped, self._clipped[1] + 1]
             self._loss_sum = SMOOTHING * self._loss_sum + (1 - SMOOTHING) * loss
             self._loss_count += 1
         self.step += 1
@@ -1001,6 +1012,7 @@ class Trainer:
         self._evaluated_step = self.step
         self._val_loss_nats = evaluation.loss_nats
         self._last["val_loss_nats"] = evaluation.loss_nats
+        self._last["singular_values"] = [_five_digits(value) for value in largest_singular_values(self.model)]
         is_best = self._best is None or evaluation.loss_nats < self._best["val_loss_nats"]
         if is_best:
             self._best = {"val_loss_nats": evaluation.loss_nats, "step": self.step, "epoch": round(self._epoch(), 4)}
@@ -1023,9 +1035,19 @@ class Trainer:
             due, self._next_log_s = True, self._elapsed() + self._budget_s / LOG_RECORDS
         if not due:
             return
+        self._add_gradient_norms()
+        clipped, steps = self._clipped
+        self._last["clipped_share"] = _five_digits(clipped / steps) if steps else None
+        self._clipped = [0, 0]
         self.folder.log(self._last)
         self._logged_step = self.step
         self._remember(self._last)
+
+    def _add_gradient_norms(self):
+        """Add the last gradient's norm by layer to the record of its step, while the workspace still holds it."""
+        if self._gradient_step == self.step:
+            self._last["grad_norms"] = {part: _five_digits(norm) for part, norm in norms_by_layer(self.model, self._workspace.grads).items()}
+            self._gradient_step = None
 
     def _remember(self, record):
         """Keep the record in the history: every validation, and of the others as many as there is room for."""
@@ -1057,6 +1079,7 @@ class Trainer:
         None, and nothing saved, where a number is not finite: `last` stands, and the next anchor tells what comes of it.
         """
         begun = self._clock()
+        self._add_gradient_norms()  # a resumed run may log this step, and has its gradient no more
         if not self._state_is_finite():
             return None
         if is_anchor:
@@ -1081,6 +1104,7 @@ class Trainer:
                 "best": self._best,
                 "smoothing": [self._loss_sum, self._loss_count],
                 "last": self._last,
+                "clipped": self._clipped,
                 "logged_step": self._logged_step,
                 "evaluated_step": self._evaluated_step,
                 "validated": list(self._val),
@@ -1169,6 +1193,10 @@ class _Slots(Mapping):
 
     def __len__(self):
         return sum(map(len, self._slots.values()))
+
+
+def _five_digits(value):
+    return float(f"{value:.5g}")
 
 
 def _array_bytes(owners):

@@ -26,6 +26,7 @@ TRAINING = {
     "history": HISTORY,
     "corpus": {"fingerprint": "ab12", "sources": ["texts/shakespeare.txt"], "characters": 1115394},
     "elapsed_s": 125.2,
+    "last": {"step": 1000, "grad_norms": {"layer 0": 0.25, "output": 0.125}, "clipped_share": 0.5, "singular_values": [1.75, 2.5]},
     "charrnn_version": "0.1.0",
 }
 
@@ -112,6 +113,14 @@ def test_the_newest_run_is_taken_and_named_on_stderr(tmp_path, monkeypatch):
 def test_bytes_are_shown_as_characters_or_codes(tmp_path):
     output = info(save(tmp_path / "a.safetensors", vocabulary=Vocabulary("bytes", (0, 10, 32, 65, 127, 255)))).stdout
     assert "\n  \\x00 \\n \\x20 A \\x7f \\xff\n" in output
+
+
+def test_the_last_records_gradient_and_singular_values_are_shown(tmp_path):
+    output = info(save(tmp_path / "a.safetensors")).stdout
+    assert "layer 0 0.25, output 0.125" in output and "50.000% lately" in output and "layer 0 1.75, layer 1 2.5" in output
+    odd = {"grad_norms": {"\x1b": 1.0, "output": "x"}, "clipped_share": [], "singular_values": [None, 3.0]}
+    output = info(save(tmp_path / "a.safetensors", TRAINING | {"last": odd})).stdout
+    assert "\\x1b 1" in output and "layer 1 3" in output and "lately" not in output
 
 
 def test_a_large_vocabulary_is_cut_short(tmp_path):

@@ -160,7 +160,7 @@ def test_options_that_contradict_the_model_are_not_believed(folder, loaded, name
 
 @pytest.mark.parametrize("name, value", [
     ("step", "3"), ("step", -1), ("step", True), ("step", 2**60), ("optimizer_steps", 1.5), ("history_stride", 0), ("elapsed_s", -1.0), ("smoothing", [1.0]),
-    ("smoothing", "ab"), ("best", {"step": 1}), ("best", {"val_loss_nats": "low", "step": 1}), ("last", {"step": 1}), ("history", [1]),
+    ("smoothing", "ab"), ("clipped", [2, 1]), ("clipped", "ab"), ("best", {"step": 1}), ("best", {"val_loss_nats": "low", "step": 1}), ("last", {"step": 1}), ("history", [1]),
     ("history", [{"step": []}]), ("validated", [5, 2]), ("validated", [0, 10**9]), ("logged_step", None), ("best", [])])
 def test_a_record_of_a_run_that_no_run_writes_is_refused(folder, loaded, name, value):
     with read_corpus([folder / text_of(folder)]) as corpus:

@@ -80,3 +80,28 @@ def test_random_curves_fit_the_box():
                   for _ in range(rng.randint(1, 50))]
         lines = plot([points, points[::3]], 40, 8)
         assert len(lines) == 8 and max(map(len, lines)) <= 40
+
+
+def test_a_log_axis_makes_equal_factors_equal_steps():
+    lines = ["".join(text for text, _ in line) for line in plot_spans([[], [(k, 10.0**-k) for k in range(8)] + [(8, 0.0)]], 60, 10, log=True)]
+    rows = [next((at for at, line in enumerate(lines[:8]) if "●" in line and line.index("●") == column), None)
+            for column in sorted({line.index("●") for line in lines[:8] if "●" in line})]
+    assert rows == list(range(8)) and sum(line.count("●") for line in lines) == 8
+    labels = [line.split("│")[0].strip() for line in lines[:8]]
+    assert labels[0] == "4e-1" and [text for text in labels if text] == sorted(filter(None, labels), key=float, reverse=True)
+
+
+def test_bands_are_shaded_where_no_curve_runs():
+    curve, band = [(k, 1.0) for k in range(50)], [(k, 0.3, 1.7) for k in range(50)]
+    spans = plot_spans([curve], 60, 12, bands=[band], y_range=(0, 2))
+    shaded = [at for at, line in enumerate(spans) if any("░" in text and index == 0 for text, index in line)]
+    assert len(shaded) >= 7 and 0 not in shaded and 9 not in shaded
+    assert any("⠤" in text or "⠒" in text or "⣀" in text or "⠉" in text for line in spans for text, index in line if index == 0)
+    assert any(":" in text for line in plot_spans([curve], 60, 12, False, bands=[band], y_range=(0, 2)) for text, _ in line)
+    lowest = plot_spans([[(0, 1.0), (9, 1e-3)]], 60, 12, bands=[[(0, 0.0, 1.0), (5, 1e-9, 1e9), (9, math.nan, 1.0)]], log=True)
+    assert len(lowest) == 12
+
+
+def test_a_log_x_axis_names_its_ends():
+    lines = plot_spans([[(0, 9.0), (2, 1.0), (10, 2.0), (100, 3.0)]], 60, 8, log_x=True)
+    assert lines[-1][0][0].split() == ["2", "100"]

@@ -179,6 +179,21 @@ def test_a_run_killed_before_its_first_step_can_be_resumed(session):
     assert_same(session.last("whole"), session.last("parts"))
 
 
+def test_a_stop_between_two_looks_at_it_is_saved_too(session, monkeypatch):
+    plan = plan_run(TrainingConfig(**{**TINY, "steps": 30}), session.corpus)
+    with RunFolder.create(session.tmp_path / "run") as folder:
+        trainer = Trainer(plan, session.corpus, folder, samples=False)
+
+        def signalled():
+            if trainer.step == 3:
+                trainer.stop()
+            return False
+
+        monkeypatch.setattr(trainer, "_save_is_due", signalled)
+        finished = list(trainer.run())[-1]
+    assert finished.resumable and session.last("run").training["step"] == finished.step >= 3
+
+
 def test_a_stop_during_validation_is_made_up_for_on_resume(session, monkeypatch):
     options = {"steps": 30, "eval_every": 10, "log_every": 10}
     session.run("whole", **options)
@@ -296,7 +311,8 @@ def test_what_may_be_changed_on_resume_changes_no_bit(session):
         assert changed.training["config"][name] == value
         for training in (whole.training, changed.training):
             training["config"].update(dict.fromkeys(FREE_OPTIONS))
-            training.update(history=None, history_stride=None, logged_step=None)  # what is logged, is the user's to say
+            training.update(history=None, history_stride=None, logged_step=None, clipped=None)  # what is logged, is the user's to say
+            training["last"] = {**training["last"], "clipped_share": None}
         assert_same(whole, changed)
         assert session.best(name).parameters.keys() == whole.parameters.keys()
         for key, array in session.best("whole").parameters.items():
@@ -375,8 +391,42 @@ def test_the_log_has_the_promised_keys_at_the_promised_steps(session):
     assert [record["step"] for record in log] == [5, 8, 10, 15, 16, 20]
     assert [record["step"] for record in log if "val_loss_nats" in record] == [8, 16, 20]
     keys = {"step", "epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"}
-    assert all(set(record) - {"val_loss_nats"} == keys for record in log)
+    keys |= {"clipped_share", "grad_norms"}
+    assert all(set(record) - {"val_loss_nats", "singular_values"} == keys for record in log)
+    assert all(("singular_values" in record) == ("val_loss_nats" in record) for record in log)
     assert log[-1]["epoch"] == pytest.approx(20 / 44, abs=1e-4)
+
+
+def test_the_log_tells_clipped_steps_norms_by_layer_and_singular_values(session, monkeypatch):
+    models = []
+    real = trainer_module.largest_singular_values
+    monkeypatch.setattr(trainer_module, "largest_singular_values", lambda model: models.append(model.get_parameters()) or real(model))
+    free = of(session.run("free", steps=20, clip_norm=0.0, eval_every=10, log_every=4), Step)
+    for record, steps in zip(session.log("free"), ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9])):
+        assert record["clipped_share"] == 0
+        assert list(record["grad_norms"]) == ["layer 0", "layer 1", "output"]
+        total = math.sqrt(sum(norm**2 for norm in record["grad_norms"].values()))
+        assert total == pytest.approx(record["grad_norm"], rel=1e-4) and record["grad_norm"] == free[steps[-1]].grad_norm
+    values = [record["singular_values"] for record in session.log("free") if "val_loss_nats" in record]
+    for measured, parameters in zip(values, models, strict=True):
+        expected = [np.linalg.svd(parameters[f"rnn.weight_hh_l{layer}"])[1][0] for layer in range(2)]
+        assert measured == pytest.approx(expected, rel=5e-3)
+
+    limit = sorted(step.grad_norm for step in free)[10]
+    steps = of(session.run("clipped", steps=20, clip_norm=limit, optimizer="sgd", learning_rate=1e-6, log_every=5), Step)
+    shares = [record["clipped_share"] for record in session.log("clipped")]
+    assert shares == [sum(step.grad_norm > limit for step in steps[at:at + 5]) / 5 for at in range(0, 20, 5)] and 0 < sum(shares) < 4
+
+
+def test_the_share_of_clipped_steps_is_kept_over_a_resume(session):
+    norms = [step.grad_norm for step in of(session.run("free", steps=10, clip_norm=0.0), Step)]
+    options = {"steps": 20, "log_every": 10, "eval_every": 0, "clip_norm": sorted(norms)[5]}
+    session.run("whole", **options)
+    assert 0 < session.log("whole")[0]["clipped_share"] < 1
+    session.run("parts", stop_at=7, **options)
+    assert session.last("parts").training["clipped"][1] == 7
+    session.resume("parts")
+    assert session.log("whole") == session.log("parts")
 
 
 def test_the_smoothed_loss_is_a_bias_corrected_exponential_average(session):

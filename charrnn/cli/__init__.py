@@ -23,6 +23,7 @@ COMMANDS = {
     "sample": ("sample", "Write new text from a trained model."),
     "eval": ("evaluate", "Measure how well a model predicts a text."),
     "cells": ("cells", "Find the units that follow something in the text."),
+    "gradients": ("gradients", "Show how far back gradients reach, and memory."),
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
     "bench": ("bench", "Measure this machine, and what to expect of it."),

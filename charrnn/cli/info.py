@@ -177,12 +177,25 @@ def _training_rows(training):
         ("learning rate", _plain(options.get("learning_rate"))),
         ("learning rate now", None if rate is None else f"{rate:.6g}"),
         ("diverged", _divergence_text(_as_dict(training.get("divergence")))),
+        *_gradient_rows(_as_dict(training.get("last"))),
         ("dropout", _plain(options.get("dropout"))),
         ("seed", _plain(options.get("seed"))),
         ("corpus", sources),
         ("characters", _count(corpus.get("characters"))),
         ("fingerprint", _plain(corpus.get("fingerprint"))),
         ("charrnn", _plain(training.get("charrnn_version"))),
+    ]
+
+
+def _gradient_rows(record):
+    """Return what a log record tells of the gradient and the recurrent matrices."""
+    share, norms, values = _number(record.get("clipped_share")), _as_dict(record.get("grad_norms")), record.get("singular_values")
+    norms = [(str(part), _number(norm)) for part, norm in norms.items()]
+    values = [_number(value) for value in values] if isinstance(values, list) else []
+    return [
+        ("gradient norm", ", ".join(f"{part} {norm:.3g}" for part, norm in norms if norm is not None) or None),
+        ("clipped steps", None if share is None else f"{share:.3%} lately"),
+        ("singular values", ", ".join(f"layer {layer} {value:.3g}" for layer, value in enumerate(values) if value is not None) or None),
     ]
 
 

@@ -26,15 +26,15 @@ NOTE_FONT, _NOTE_WIDTH = 13, 7.4  # the legend's words: their size, and about wh
 PNG_SCALE = 2              # pixels a unit
 
 _MONO = "ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono','Liberation Mono','Noto Sans Mono',monospace"
-_SANS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif"
+SANS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif"
 _FADED = 0.45  # of ink in the marks that are not the text's own
 
 # Files by which Pillow finds a font on Linux, macOS and Windows: fixed-width ones, then ones with other scripts.
 _MONO_FILES = ("DejaVuSansMono.ttf", "Menlo.ttc", "consola.ttf", "NotoSansMono-Regular.ttf", "LiberationMono-Regular.ttf",
                "UbuntuMono-R.ttf", "CascadiaMono.ttf", "FreeMono.ttf", "cour.ttf", "Courier New.ttf")
-_TITLE_FILES = ("DejaVuSans-Bold.ttf", "Helvetica.ttc", "segoeuib.ttf", "arialbd.ttf", "NotoSans-Bold.ttf",
+TITLE_FILES = ("DejaVuSans-Bold.ttf", "Helvetica.ttc", "segoeuib.ttf", "arialbd.ttf", "NotoSans-Bold.ttf",
                 "LiberationSans-Bold.ttf")
-_OTHER_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "NotoSansMonoCJK-Regular.otf", "PingFang.ttc", "Arial Unicode.ttf",
+OTHER_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "NotoSansMonoCJK-Regular.otf", "PingFang.ttc", "Arial Unicode.ttf",
                 "msgothic.ttc", "msyh.ttc", "wqy-microhei.ttc", "seguisym.ttf", "Apple Symbols.ttf", "NotoSans-Regular.ttf")
 _STAND_INS = {"↵": "¶", "→": "»", "←": "«"}  # where no font has our marks
 
@@ -82,16 +82,37 @@ def write_png(path, passages, scale=RED_BLUE.name):
     StorageError
     """
     layout = _laid_out(passages, scale)
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError:
-        raise ConfigError("a PNG needs Pillow, which is not installed: pip install 'charrnn[pictures]', or write an SVG, which "
-                          "needs nothing") from None
+    Image, ImageDraw, ImageFont = load_pillow()
     image = Image.new("RGB", (round(layout.width * PNG_SCALE), round(layout.height * PNG_SCALE)), LIGHT.paper)
     _draw(layout, ImageDraw.Draw(image), ImageFont)
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     atomic_write(path, buffer.getvalue())
+
+
+def load_pillow():
+    """Return Pillow's Image, ImageDraw and ImageFont. Raises ConfigError where it is not installed."""
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError:
+        raise ConfigError("a PNG needs Pillow, which is not installed: pip install 'charrnn[pictures]', or write an SVG, which "
+                          "needs nothing") from None
+    return Image, ImageDraw, ImageFont
+
+
+def first_font(fonts, files, size):
+    """Return the first of these fonts that Pillow finds, or one of its own, of Latin letters."""
+    for file in files:
+        try:
+            return fonts.truetype(file, size)
+        except OSError:
+            continue
+    return fonts.load_default(size)
+
+
+def short_number(value):
+    """Return a coordinate with two decimals at most."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _laid_out(passages, scale):
@@ -183,21 +204,21 @@ def _lay_legend(layout, y, scale):
 
 
 def _svg(layout):
-    width, height = _number(layout.width), _number(layout.height)
+    width, height = short_number(layout.width), short_number(layout.height)
     pieces = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">\n',
               f'<rect width="100%" height="100%" fill="{LIGHT.paper}"/>\n<g shape-rendering="crispEdges">\n']
     for x, y, across, down, colour in layout.rectangles:
-        pieces.append(f'<rect x="{_number(x)}" y="{_number(y)}" width="{_number(across)}" height="{_number(down)}" '
+        pieces.append(f'<rect x="{short_number(x)}" y="{short_number(y)}" width="{short_number(across)}" height="{short_number(down)}" '
                       f'fill="{colour}"/>\n')
-    pieces.append(f'</g>\n<g font-family="{_SANS}" fill="{LIGHT.ink}">\n')
+    pieces.append(f'</g>\n<g font-family="{SANS}" fill="{LIGHT.ink}">\n')
     for x, y, text in layout.titles:
-        pieces.append(f'<text x="{_number(x)}" y="{_number(y)}" font-size="{TITLE_FONT}" font-weight="600">{escape(text)}</text>\n')
+        pieces.append(f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{TITLE_FONT}" font-weight="600">{escape(text)}</text>\n')
     for x, y, text in layout.notes:
-        pieces.append(f'<text x="{_number(x)}" y="{_number(y)}" font-size="{NOTE_FONT}" text-anchor="end">{escape(text)}</text>\n')
+        pieces.append(f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{NOTE_FONT}" text-anchor="end">{escape(text)}</text>\n')
     pieces.append(f'</g>\n<g font-family="{_MONO}" font-size="{FONT}" font-variant-ligatures="none">\n')
     for y, colour, xs, text in _rows(layout.clusters):
-        places = " ".join(map(_number, xs))
-        pieces.append(f'<text y="{_number(y)}" x="{places}" fill="{colour}">{escape(text)}</text>\n')
+        places = " ".join(map(short_number, xs))
+        pieces.append(f'<text y="{short_number(y)}" x="{places}" fill="{colour}">{escape(text)}</text>\n')
     pieces.append("</g>\n</svg>\n")
     return "".join(pieces)
 
@@ -223,10 +244,6 @@ def _rows(clusters):
         yield row
 
 
-def _number(value):
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
 # PNG
 
 
@@ -237,8 +254,8 @@ def _draw(layout, pen, fonts):
     for x, y, across, down, colour in layout.rectangles:
         left, top, right, bottom = pixels(x, y, x + across, y + down)
         pen.rectangle((left, top, right - 1, bottom - 1), fill=colour)
-    title = _first_font(fonts, _TITLE_FILES, TITLE_FONT * PNG_SCALE)
-    note = _first_font(fonts, _OTHER_FILES, NOTE_FONT * PNG_SCALE)
+    title = first_font(fonts, TITLE_FILES, TITLE_FONT * PNG_SCALE)
+    note = first_font(fonts, OTHER_FILES, NOTE_FONT * PNG_SCALE)
     for x, y, text in layout.titles:
         pen.text(pixels(x, y), text, LIGHT.ink, font=title, anchor="ls")
     for x, y, text in layout.notes:
@@ -254,23 +271,14 @@ def _draw(layout, pen, fonts):
         pen.text((left + round(slack / 2), baseline), text, parsed(colour), font=font, anchor="ls")
 
 
-def _first_font(fonts, files, size):
-    for file in files:
-        try:
-            return fonts.truetype(file, size)
-        except OSError:
-            continue
-    return fonts.load_default(size)  # Pillow's own, of Latin letters
-
-
 class _Glyphs:
     """Finds for each cluster the first font that has all its characters."""
 
     def __init__(self, fonts):
-        mono = _first_font(fonts, _MONO_FILES, 100)
+        mono = first_font(fonts, _MONO_FILES, 100)
         size = CELL * PNG_SCALE * 100 / mono.getlength("M")
-        self._fonts = [_first_font(fonts, _MONO_FILES, min(size, FONT * 1.1 * PNG_SCALE))]
-        for file in _OTHER_FILES:
+        self._fonts = [first_font(fonts, _MONO_FILES, min(size, FONT * 1.1 * PNG_SCALE))]
+        for file in OTHER_FILES:
             try:
                 self._fonts.append(fonts.truetype(file, FONT * PNG_SCALE))
             except OSError:

@@ -6,8 +6,9 @@ curves come apart without colour. Without Unicode, both are marks.
 
 import math
 
-_MARKS = ("", "●", "◆", "▲")
-_ASCII_MARKS = (".", "o", "+", "x")
+_MARKS = ("", "●", "◆", "▲", "■", "○")
+_ASCII_MARKS = (".", "o", "+", "x", "#", "*")
+_BAND, _ASCII_BAND = "░", ":"
 # The bit of each dot in a braille character, by row and column (Unicode 16.0, section 21.1).
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
@@ -15,7 +16,7 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 def plot(series, width=80, height=12, unicode=True):
     """Plot curves; return the lines as strings, none longer than `width`.
 
-    series : list of lists of (x, y), up to four; points that are not finite are left out
+    series : list of lists of (x, y), up to six; points that are not finite are left out
     width, height : characters, axes included; at least 24 and 4 are taken
 
     No point at all gives no lines.
@@ -23,18 +24,34 @@ def plot(series, width=80, height=12, unicode=True):
     return ["".join(text for text, _ in line) for line in plot_spans(series, width, height, unicode)]
 
 
-def plot_spans(series, width=80, height=12, unicode=True):
-    """Plot as `plot` does; return each line as a list of (text, index of the curve it belongs to, or None)."""
+def plot_spans(series, width=80, height=12, unicode=True, bands=(), log=False, log_x=False, y_range=None):
+    """Plot as `plot` does; return each line as a list of (text, index of the curve it belongs to, or None).
+
+    bands : a list for each curve, of (x, low, high) to be shaded where no curve runs; they widen no axis
+    log, log_x : let the y or x axis run over powers of ten; points that are not above 0 there are left out
+    y_range : (low, high), or None: what the curves need; what lies beyond it is left out
+    """
     width, height = max(width, 24), max(height, 4)
-    series = [sorted((float(x), float(y)) for x, y in points if _finite(x, y)) for points in series]
+    bands = [[(x, low, high) for x, low, high in band if _finite(x, low) and _finite(x, high)] for band in bands]
+    series = [[(float(x), float(y)) for x, y in points if _finite(x, y)] for points in series]
+    if log:
+        bands = [[(x, _exponent(low), _exponent(high)) for x, low, high in band if high > 0] for band in bands]
+        series = [[(x, math.log10(y)) for x, y in points if y > 0] for points in series]
+        y_range = y_range and tuple(map(math.log10, y_range))
+    if log_x:
+        bands = [[(math.log10(x), low, high) for x, low, high in band if x > 0] for band in bands]
+        series = [[(math.log10(x), y) for x, y in points if x > 0] for points in series]
+    if y_range:
+        series = [[(x, y) for x, y in points if y_range[0] <= y <= y_range[1]] for points in series]
+    series = [sorted(points) for points in series]
     points = [point for one in series for point in one]
     if not points:
         return []
     x_low, x_high = _widened(min(x for x, _ in points), max(x for x, _ in points))
-    y_low, y_high = _widened(min(y for _, y in points), max(y for _, y in points))
+    y_low, y_high = _widened(*(y_range or (min(y for _, y in points), max(y for _, y in points))))
 
     rows = height - 2
-    labels = _labels(y_low, y_high, rows)
+    labels = (_power_labels if log else _labels)(y_low, y_high, rows)
     margin = max(map(len, labels)) + 2
     columns = width - margin
 
@@ -45,6 +62,11 @@ def plot_spans(series, width=80, height=12, unicode=True):
         return min(int((y_high - y) / (y_high - y_low) * dots), dots - 1)
 
     cells = [[(" ", None)] * columns for _ in range(rows)]
+    for index, band in enumerate(bands):
+        for x, low, high in band:
+            if x_low <= x <= x_high and high >= y_low and low <= y_high:
+                for row in range(row_of(min(high, y_high), rows), row_of(max(low, y_low), rows) + 1):
+                    cells[row][column_of(x, columns)] = (_BAND if unicode else _ASCII_BAND, index)
     for index, one in enumerate(series):
         if index == 0 and unicode:
             _draw_line(cells, one, column_of, row_of)
@@ -57,7 +79,7 @@ def plot_spans(series, width=80, height=12, unicode=True):
     lines = [[(f"{label:>{margin - 2}} {edge}", None)] + _merged(row) for label, row in zip(labels, cells)]
     corner, flat = ("└", "─") if unicode else ("+", "-")
     lines.append([(" " * (margin - 1) + corner + flat * columns, None)])
-    left, right = _number(x_low), _number(x_high)
+    left, right = (_number(round(10**x, 9)) for x in (x_low, x_high)) if log_x else map(_number, (x_low, x_high))
     lines.append([(" " * margin + left + right.rjust(columns - len(left)), None)])
     return lines
 
@@ -104,6 +126,22 @@ def _labels(low, high, rows):
     else:
         texts = [f"{value:.3g}" for value in values]
     return [text if row % every == 0 else "" for row, text in enumerate(texts)]
+
+
+def _power_labels(low, high, rows):
+    """Label every third row or so of a logarithmic axis with one digit and the power of ten."""
+    every, step = max(1, round(rows / 5)), (high - low) / rows
+    texts = []
+    for row in range(rows):
+        power = math.floor(value := high - (row + 0.5) * step)
+        digit = round(10 ** (value - power))
+        digit, power = (1, power + 1) if digit == 10 else (digit, power)
+        texts.append(f"{digit}e{power}" if row % every == 0 else "")
+    return texts
+
+
+def _exponent(value):
+    return math.log10(value) if value > 0 else -math.inf
 
 
 def _merged(row):
