@@ -187,7 +187,9 @@ def make_points(spec):
     first = {values: place for place, values in reversed(list(enumerate(whole)))}
     once = [dict(zip(NAMES, whole[place])) for place in sorted(first.values())]
     differ = _differing(once)
-    names = _names(once, differ)
+    # A run with a name of its own makes no other's longer.
+    unnamed = [dict(zip(NAMES, whole[place])) for place in sorted(first.values()) if asked[place][0] is None]
+    names = iter(_names(unnamed, _differing(unnamed)))
     points = []
     for place, (own, options) in enumerate(asked):
         if first[whole[place]] != place:
@@ -200,7 +202,7 @@ def make_points(spec):
                 raise ConfigError(f"[[run]] {own or place - count * bool(spec.grid) + 1}: {error}") from None
         # What only some of the runs name, the others have by default.
         options = {name: value for name, value in zip(NAMES, whole[place]) if name in options or name in differ}
-        points.append(Point(own or names[len(points)], options, config, error))
+        points.append(Point(own or next(names), options, config, error))
     _refuse_hopeless(spec, points)
     twice = [point.name for place, point in enumerate(points) if point.name in [other.name for other in points[:place]]]
     if twice:

@@ -68,7 +68,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
     drafts = sweep.draft(points, read.texts)
     if dry_run:
         _show_drafts(drafts, sweep.differing(points), as_json, as_csv)
-        return
+        return 0
     with sweep.open_sweep(output, read.name) as (folder, lock):
         made = sweep.Sweep(read, drafts, folder, lock, jobs or 1)
         display = _make_display(quiet)
@@ -95,9 +95,8 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         states = [one.state for one in made.results.values()]
         if any(state in (sweep.WAITING, sweep.STOPPED) for state in states):
             display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {_quoted(folder)}", important=True)
-            sys.exit(128 + received[0] if received else 1)
-        if any(state in (sweep.FAILED, sweep.DIVERGED) for state in states):
-            sys.exit(1)
+            return 128 + received[0] if received else 1
+        return 1 if any(state in (sweep.FAILED, sweep.DIVERGED) for state in states) else 0
 
 
 # ---------------------------------------------------------------------------------------------------------------- spec
@@ -154,9 +153,10 @@ def _texts_of(folder, texts):
     from charrnn.trainer import find_texts
 
     known = read_results(folder).get("text")
-    if not isinstance(known, dict) or known.get("sources") != texts:
+    from_run = known.get("sources_from_run") if isinstance(known, dict) else None
+    if not isinstance(from_run, list) or [Path(str(one)).name for one in from_run] != [Path(one).name for one in texts]:
         return texts
-    return find_texts({"corpus": known}, folder)
+    return find_texts({"corpus": {"sources": texts, "sources_from_run": from_run}}, folder)
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
