@@ -171,8 +171,8 @@ class Ended:
 def make_points(spec):
     """Return the points of a spec, the grid's before the runs picked by hand; those that are equal are made once.
 
-    Raises ConfigError for a value that is refused wherever it stands, and for a run picked by hand that is. Where only a
-    combination of the grid is refused, the point has an `error`.
+    Raises ConfigError for a value that breaks a rule of its own, and for a run picked by hand that breaks any. Where a
+    combination of the grid does, the point has an `error`.
     """
     count = math.prod(len(values) for values in spec.grid.values())
     if count + len(spec.runs) > MOST_POINTS:
@@ -249,18 +249,17 @@ def _over(common, own):
 
 
 def _refuse_hopeless(spec, points):
-    """Raise ConfigError where no point stands, or a value that is refused by itself has none that stands."""
-    standing = [point for point in points if point.config is not None]
-    if not standing:
+    """Raise ConfigError where no point stands, or a value of the grid breaks a rule of its own."""
+    if all(point.config is None for point in points):
         raise ConfigError(points[0].error)
     for name, values in spec.grid.items():
         for value in values:
-            if any(point.options.get(name) == value for point in standing):
-                continue
             try:
                 TrainingConfig(**{name: value})
             except ConfigError as error:
-                raise ConfigError(f"[grid] {name}: {error}") from None
+                # One that speaks of another option is about the two together, and another point may have them right.
+                if set(re.findall(r"--[a-z][a-z-]*", str(error))) == {option(name)}:
+                    raise ConfigError(f"[grid] {error}") from None
 
 
 def _differing(whole):

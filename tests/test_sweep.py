@@ -85,6 +85,8 @@ def test_a_length_of_a_run_takes_the_place_of_the_common_one():
 def test_a_combination_that_is_refused_is_a_failed_run_and_a_value_that_is_refused_is_a_bad_spec():
     made = points({"tie_weights": [True], "embedding_size": [0, 8]}, hidden_size=8)
     assert made[0].config is None and "--tie-weights needs" in made[0].error and made[1].config.embedding_size == 8
+    made = points({"momentum": [0.0, 0.9]})
+    assert made[0].config.momentum == 0 and "no effect" in made[1].error
     for grid, runs, common in [
         ({"dropout": [0.1, 1.5]}, (), {}),  # no point could have it
         ({"tie_weights": [True]}, (), {"embedding_size": 3}),  # nothing would be left
@@ -229,7 +231,7 @@ optimizer = "sgd"
     Path("S", new).mkdir()
     Path("S", new, "config.toml").write_text("steps = 1\n")
     Path("S", new, "log.jsonl").write_text("{}\n")
-    assert run(added.replace("log-every = 2", "log-every = 3"), "-o", "S", "-q") == 1
+    assert run(added.replace("log-every = 2", "log-every = 3"), "-o", "S", "-q") == 1, capsys.readouterr().err
     again, old = rows(), next(row for row in finished if row["options"]["seed"] == 1 and row["options"]["embedding_size"] == 0)
     assert again[old["run"]]["test_loss_nats"] == old["test_loss_nats"] and again[old["run"]]["elapsed_s"] == old["elapsed_s"]
     assert again[new]["state"] == "finished" and len([row for row in again.values() if row["state"] == "finished"]) == 2
@@ -245,7 +247,7 @@ def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, mon
     last = folder / "checkpoints/grid-sweep-1/steps1500/last.safetensors"
     while not last.exists():
         assert process.poll() is None
-        time.sleep(0.01)
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert process.returncode == 130 and "charrnn sweep --resume checkpoints/grid-sweep-1" in err and "Traceback" not in err
@@ -276,9 +278,4 @@ def test_a_child_that_is_killed_takes_one_run_with_it_which_is_gone_on_with(fold
         states = {name: (one.state, one.error) for name, one in first.results.items()}
         assert states["steps5"] == ("finished", None) and states["steps100000"][0] == "failed"
         assert "its process was killed" in states["steps100000"][1]
-        second = made()
-        assert second.waiting == 1  # what fails for want of memory today may go tomorrow
-        for event in second.run():
-            if isinstance(event, sweep.Progress):
-                second.stop()
-        assert second.results["steps100000"].state == "stopped" and second.results["steps100000"].step > 0
+        assert first.results["steps5"].step == 5 and made().waiting == 1  # what is killed for want of memory today may go tomorrow
