@@ -39,9 +39,11 @@ _TAG_OF_MODEL_DTYPE = {"float32": "F32", "float64": "F64"}
 
 # Bounds on what a header may make the reader do. A vocabulary of 150,000 characters takes 2 MB of header.
 _MAX_HEADER_BYTES = 16 << 20
+_MAX_VALUES = 1_000_000  # in the header: Python takes up to 200 bytes for a value that takes two in JSON
 _MAX_DEPTH = 64
 _MAX_INTEGER_DIGITS = 64  # the state of a 128-bit generator has 39
 _MAX_SIZE = 1 << 31
+_MAX_LAYERS = 1000
 
 _MODEL_KEYS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype")
 _SLOT = re.compile(r"[a-z0-9_]{1,40}")
@@ -366,6 +368,8 @@ def _check_model(model):
     for key, least in (("hidden_size", 1), ("num_layers", 1), ("embedding_size", 0)):
         if not _is_integer(model[key]) or not least <= model[key] < _MAX_SIZE:
             raise _Refusal(f"its {key} must be a whole number from {least} below 2**31, got {_short(model[key])}")
+    if model["num_layers"] > _MAX_LAYERS:
+        raise _Refusal(f"its num_layers must be at most {_MAX_LAYERS:,}, got {model['num_layers']:,}")
     if not isinstance(model["tied"], bool):
         raise _Refusal(f"its tied must be true or false, got {_short(model['tied'])}")
     if model["tied"] and model["embedding_size"] != model["hidden_size"]:
@@ -484,6 +488,10 @@ def _parse_json(text):
             raise _Refusal("its header has an object with a key twice")
         return value
 
+    # Each value but the first comes after one of these; those inside strings are counted too, there are few.
+    count = sum(map(text.count, "[{,:"))
+    if count > _MAX_VALUES:
+        raise _Refusal(f"its header has {count:,} values, at most {_MAX_VALUES:,} are allowed")
     try:
         value = json.loads(
             text, parse_int=integer, parse_float=number, parse_constant=constant, object_pairs_hook=unique

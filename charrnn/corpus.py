@@ -31,8 +31,9 @@ from charrnn.vocabulary import CODE_POINTS, MODES, Vocabulary, smallest_dtype
 BLOCK_BYTES = 1 << 17  # read, decoded and written at a time: small enough to stay in the cache of a core
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not
 CONTROL_SHARE = 0.05  # more control characters than this, and it is not text
+MOST_ENTRIES = 300_000  # of folders, looked at for texts that a checkpoint names
 
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+XZ_MEMORY = 1 << 28  # bytes that decompressing may take: xz -9 needs 68 MB, a file can ask for 4 GB
 _BOM = "\ufeff"
 # C0 without tab, newline, vertical tab, form feed, return and escape (a terminal recording is text); DEL.
 _CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\v\f\r\x1b")
@@ -108,6 +109,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
     return Corpus(ids=ids, vocabulary=vocabulary, sources=tuple(_absolute(source) for source in sources),
                   encoding=encoding, notes=tuple(notes), size_bytes=text.size_bytes,
                   fingerprint=text.digest.hexdigest(), files=tuple(_absolute(path) for path in files),
+                  skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
                   _file=writer.file)
 
 
@@ -132,9 +134,11 @@ class Corpus:
     fingerprint : str
         sha256 in hex of the characters read, as UTF-8, or of the bytes in bytes mode; it depends neither on the
         encoding nor on how the text was cut into files.
+    skipped : tuple of (symbol, count)
+        What `unknown="skip"` left out, the most common first.
     """
 
-    def __init__(self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, _file):
+    def __init__(self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, skipped, _file):
         self.ids = ids
         self.vocabulary = vocabulary
         self.sources = sources
@@ -143,6 +147,7 @@ class Corpus:
         self.size_bytes = size_bytes
         self.fingerprint = fingerprint
         self.files = files
+        self.skipped = skipped
         self._file = _file
 
     def __enter__(self):
@@ -192,6 +197,77 @@ class Corpus:
 
 
 # ---- which files -----------------------------------------------------------------------------------------------------
+
+
+def strange_sources_exist(sources):
+    """Return whether the texts are there that a file names and not the user, before any is opened.
+
+    Each must be a regular file, a folder, or a pattern, within one file system and with MOST_ENTRIES entries to look at in all:
+    opening a pipe waits, opening a device may act, and a folder such as / or links that lead in circles never come to an end.
+
+    Raises
+    ------
+    CorpusError
+    """
+    left = MOST_ENTRIES
+    for source in sources:
+        path = os.path.expanduser(source)
+        try:
+            kind = os.stat(path).st_mode
+        except (OSError, ValueError):
+            left = _check_pattern(path, left)
+            if not left:
+                return False
+            continue
+        if stat.S_ISDIR(kind):
+            left = _count_entries(path, left)
+        elif not stat.S_ISREG(kind):
+            raise _strange(path, "is neither a file nor a folder")
+    return True
+
+
+def _check_pattern(pattern, left):
+    """Return `left` less what was looked at, 0 where nothing matches."""
+    if not glob.has_magic(pattern) or "\0" in pattern:
+        return 0
+    parts = Path(pattern).parts
+    first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    if ".." in parts[first:] or parts.count("**") > 1:
+        raise _strange(pattern, "goes up again, or down everywhere twice")
+    folder = os.path.join(*parts[:first]) if first else os.curdir
+    if not os.path.isdir(folder):
+        return 0
+    left = _count_entries(folder, left, linked=False)
+    matches = glob.glob(pattern, recursive=True)
+    for match in matches:
+        if not os.path.isfile(match) and not os.path.isdir(match):
+            raise _strange(match, "is neither a file nor a folder")
+    return left if matches else 0
+
+
+def _count_entries(folder, left, linked=True):
+    """Return `left` less the entries in `folder` and below; `linked` says whether links to folders may be among them."""
+    try:
+        device, folders = os.stat(folder).st_dev, [folder]
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    left -= 1
+                    if left < 0:
+                        raise _strange(folder, f"holds more than {MOST_ENTRIES:,} entries")
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.stat(follow_symlinks=False).st_dev != device:
+                            raise _strange(folder, f"leads into another file system, at {entry.path}")
+                        folders.append(entry.path)
+                    elif not linked and entry.is_dir():
+                        raise _strange(folder, f"holds a link to a folder, {entry.path}")
+    except OSError as error:
+        raise _unreadable(error.filename or folder, error) from None
+    return left
+
+
+def _strange(path, what):
+    return CorpusError(f"the checkpoint names {path} as its text, which {what}: that is not opened for a file's sake; name the TEXT")
 
 
 def _find_files(sources, mode, encoding, notes):
@@ -431,6 +507,45 @@ def _open(path):
     return _Source(raw_file, opener(raw_file) if opener else raw_file)
 
 
+class _XzFile:
+    """Reads .xz, of any number of streams, in bounded memory; lzma.open takes what the file asks for."""
+
+    def __init__(self, raw_file):
+        self._raw_file = raw_file
+        self._machine = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+
+    def read(self, size_bytes):
+        pieces = []
+        while size_bytes and (piece := self._read_some(size_bytes)):
+            pieces.append(piece)
+            size_bytes -= len(piece)
+        return b"".join(pieces)
+
+    def _read_some(self, size_bytes):
+        """Return some of the next `size_bytes`, nothing at the end."""
+        while True:
+            data = b""
+            if self._machine.eof:
+                data = self._machine.unused_data.lstrip(b"\0")  # zeros may stand between streams
+                while not data and (block := self._raw_file.read(BLOCK_BYTES)):
+                    data = block.lstrip(b"\0")
+                if not data:
+                    return b""
+                self._machine = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+            elif self._machine.needs_input:
+                data = self._raw_file.read(BLOCK_BYTES)
+                if not data:
+                    raise EOFError
+            if piece := self._machine.decompress(data, size_bytes):
+                return piece
+
+    def close(self):
+        self._machine = None
+
+
+_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _XzFile}
+
+
 def _read(file, path, size_bytes):
     """Return the next `size_bytes` of a source, fewer only at its end."""
     try:
@@ -444,6 +559,8 @@ def _read(file, path, size_bytes):
 
 
 def _corrupt(path, error):
+    if isinstance(error, lzma.LZMAError) and "usage limit" in str(error):
+        return CorpusError(f"{path} asks for more than {XZ_MEMORY >> 20:,} MB of memory to be decompressed: compress it again with xz -9 or less")
     reason = "ends too early" if isinstance(error, EOFError) else "is corrupt"
     return CorpusError(f"{path} {reason} for a {_suffix(path)} file: fetch or compress it again")
 

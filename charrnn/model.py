@@ -503,8 +503,12 @@ class Workspace:
 
     def losses(self, x, y):
         """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats."""
-        T = self._run(chunk.LOSSES, x, y)
-        return self._losses[:T * self.batch_size].reshape(T, self.batch_size).copy()
+        self._run(chunk.LOSSES, x, y)
+        return self.last_losses()
+
+    def last_losses(self):
+        """Return the loss of every character of the last chunk of losses or loss_and_grads, (T, B) float64, nats."""
+        return self._losses[:self._steps * self.batch_size].reshape(self._steps, self.batch_size).copy()
 
     def logits(self, x):
         """Run a chunk forward; carry the state on; return the logits (T, B, V) of the model's dtype."""

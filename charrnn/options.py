@@ -184,7 +184,7 @@ class TrainingConfig:
         names = {field.name for field in dataclasses.fields(cls)}
         for name in options:
             if name not in names:
-                raise ConfigError(f"{name!r} is no training option that this charrnn knows: use the charrnn that wrote it")
+                raise ConfigError(f"{short(repr(name))} is no training option that this charrnn knows: use the charrnn that wrote it")
         return cls(**options)
 
 
@@ -197,7 +197,18 @@ def shown(value):
     """Spell an option's value for a message."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)  # two that differ are to look different
+    return "unset" if value is None else str(value)
+
+
+def short(value, most=60):
+    """Spell any value for a message: its text or its repr, cut to a length that leaves the message readable."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (RecursionError, ValueError):  # nested too deep; an integer with too many digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else text[:most - 3] + "..."
 
 
 def resume_config(stored, asked):
@@ -253,12 +264,12 @@ def _check_type(name, kind, value):
     what = "true or false" if kind is bool else "a text" if kind is str else "a whole number"
     if kind in (float, float | None):
         what = "a finite number"
-    raise ConfigError(f"{option(name)} must be {what}, got {value!r}")
+    raise ConfigError(f"{option(name)} must be {what}, got {short(repr(value) if isinstance(value, str) else value)}")
 
 
 def _one_of(name, value, allowed):
     if value not in allowed:
-        raise ConfigError(f"{option(name)} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ConfigError(f"{option(name)} must be one of {', '.join(allowed)}, got {short(repr(value))}")
 
 
 def _at_least(name, value, least):

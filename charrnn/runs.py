@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import stat
 from pathlib import Path
 
 from charrnn.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
@@ -63,11 +64,19 @@ class RunFolder:
         Raises RunError where the folder holds a run or another process trains into it, StorageError where the folder
         cannot be made.
         """
+        made = path is None or not Path(path).exists()
         path = make_numbered_folder(name) if path is None else Path(path)
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file: choose another folder with -o/--output")
-        make_folder(path)
-        lock = _acquire(path)
+        try:
+            make_folder(path)
+            _refuse_odd_files(path)
+            lock = _acquire(path)
+        except BaseException:
+            if made:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            raise
         try:
             remove_stale_temporaries(path)
             _refuse_a_run(path)
@@ -96,6 +105,7 @@ class RunFolder:
             raise RunError(f"{path} is not a run folder: name the folder that 'charrnn train' wrote")
         if not (path / LAST).is_file():
             raise RunError(f"{path} has no {LAST} to resume from: start a new run in another folder with -o/--output")
+        _refuse_odd_files(path)
         lock = _acquire(path)
         remove_stale_temporaries(path)
         return cls(path, lock)
@@ -135,8 +145,11 @@ class RunFolder:
         line = _line(record)
         try:
             if self._log is None:
+                is_new = not self.log_path.exists()
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
                 self._log = os.open(self.log_path, flags, 0o666)
+                if is_new:
+                    fsync_folder(self.path)  # syncing a file says nothing of its name
             size = os.fstat(self._log).st_size
             try:
                 write_all(self._log, line)
@@ -256,6 +269,7 @@ def make_numbered_folder(name):
             path = root / f"{stem}-{number}"
             try:
                 path.mkdir()
+                fsync_folder(root)
                 return path
             except FileExistsError:  # another process was faster
                 pass
@@ -269,6 +283,17 @@ def _plain_name(name):
     name = re.sub(r"(\.[A-Za-z0-9]{1,5}){1,2}$", "", name) or name
     name = re.sub(r"[^\w.]+", "-", name).strip("-._")[:40].rstrip("-._")
     return name or "run"
+
+
+def _refuse_odd_files(path):
+    """Refuse a folder, such as a stranger's, in which a link or a pipe has the name of a file that is opened to be written to."""
+    for name in (LOCK, LOG):
+        try:
+            kind = os.lstat(path / name).st_mode
+        except OSError:  # not there; anything else is told when it is opened
+            continue
+        if not stat.S_ISREG(kind):
+            raise RunError(f"{path / name} is not a regular file, and would be written to: remove it first")
 
 
 def _refuse_a_run(path):
@@ -313,7 +338,7 @@ def _acquire(folder):
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                if not _try_lock(descriptor):
+                if not _try_lock(descriptor, folder):
                     raise RunError(
                         f"{folder} is being trained into by another process{_holder(descriptor)}: "
                         "wait for it or stop it, or choose another folder with -o/--output"
@@ -321,8 +346,7 @@ def _acquire(folder):
                 # Its holder removes the file before it lets go. If that came between our open and our lock, we hold
                 # a file that nobody else can find, which locks nobody out.
                 if _is_still_at(path, descriptor):
-                    os.ftruncate(descriptor, 0)
-                    write_all(descriptor, f"{os.getpid()}\n".encode("ascii"))
+                    _sign(folder, descriptor)
                     return descriptor
             except BaseException:
                 os.close(descriptor)
@@ -343,7 +367,19 @@ def _release(folder, descriptor):
             os.unlink(folder / LOCK)
 
 
-def _try_lock(descriptor):
+def _sign(folder, descriptor):
+    """Write who holds the lock into it; where that fails, take it away."""
+    try:
+        os.ftruncate(descriptor, 0)
+        write_all(descriptor, f"{os.getpid()}\n".encode("ascii"))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(folder / LOCK)
+        raise
+
+
+def _try_lock(descriptor, folder):
+    """Tell whether the lock could be had; RunError where the file system has none."""
     try:
         if fcntl:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -354,6 +390,11 @@ def _try_lock(descriptor):
             os.lseek(descriptor, 0, os.SEEK_SET)
     except (BlockingIOError, PermissionError):
         return False
+    except OSError as error:  # some network file systems
+        raise RunError(
+            f"{folder} is on a file system that has no locks ({(error.strerror or str(error)).lower()}), and without one a second "
+            "process could train into it: choose a folder on a disk of this machine with -o/--output"
+        ) from None
     return True
 
 

@@ -101,10 +101,13 @@ def write_all(descriptor, piece):
 
 
 def fsync_folder(folder):
-    """Make a rename in `folder` survive a power cut; a no-op where folders cannot be opened or synced."""
+    """Make what was created, renamed or removed in `folder` survive a power cut; a no-op where folders cannot be synced."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one may be allowed to write in a folder and not to read it
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -115,9 +118,13 @@ def fsync_folder(folder):
 
 
 def make_folder(path):
-    """Create a folder and its parents where missing; StorageError when that cannot be done."""
+    """Create a folder and its parents where missing, to survive a power cut; StorageError when that cannot be done."""
+    path = Path(path)
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            fsync_folder(folder.parent)
     except OSError as error:
         raise storage_error(error, path) from error
 

@@ -36,12 +36,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import charrnn
-from charrnn.checkpoint import BEST, GOOD, LAST, load_checkpoint, read_metadata
+from charrnn.checkpoint import LAST, load_checkpoint, read_metadata
 from charrnn.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, DivergenceError, RunError
 from charrnn.model import Model
 from charrnn.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown
-from charrnn.runs import CONFIG, LOCK, LOG, RunFolder, lock_folder, make_numbered_folder
+from charrnn.runs import LOCK, RunFolder, lock_folder, make_numbered_folder
 from charrnn.storage import atomic_write, make_folder, remove_stale_temporaries
 from charrnn.trainer import (
     Evaluated,
@@ -713,9 +713,6 @@ class _Server:
                 test = evaluate_test(folder, corpus, splits, training["validated"], interrupted=self._stopping.is_set)
                 return self._outcome(True, splits, test)
         plan = plan_run(config, corpus)
-        if not any((path / name).exists() for name in (LAST, BEST, GOOD)):
-            for name in (CONFIG, LOG):  # of a run that was killed before its first checkpoint
-                (path / name).unlink(missing_ok=True)
         with RunFolder.create(path) as folder:
             return self._train(Trainer(plan, corpus, folder, texts, samples=False))
 

@@ -16,7 +16,6 @@ interval). There `last` is saved, then becomes `good` as well; killed in between
 
 import dataclasses
 import functools
-import glob
 import math
 import os
 import time
@@ -28,13 +27,14 @@ import numpy as np
 
 import charrnn
 from charrnn.checkpoint import Checkpoint, load_checkpoint, read_metadata
+from charrnn.corpus import strange_sources_exist
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
 from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
-from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, resume_config
+from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short, shown
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
 
@@ -221,7 +221,9 @@ def plan_resume(checkpoint, corpus, asked=None):
     config = resume_config(stored_config(training), asked or {})
     if "step" not in training or "cursor" not in training:
         raise ConfigError("the checkpoint holds a model but no run to go on with: start one from it by --init-from")
+    _check_agreement(config, checkpoint)
     check_corpus(training, corpus)
+    _check_record(training, corpus.characters)
     splits = corpus.split(config.val_fraction, config.test_fraction)
     steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
     total_steps = _total_steps(config, steps_per_epoch)
@@ -231,7 +233,64 @@ def plan_resume(checkpoint, corpus, asked=None):
         raise ConfigError(f"the run is finished, at step {step:,}: name a longer --{kind} than "
                           f"{getattr(config, kind):g} to extend it")
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
-    return Plan(config, model_config, splits, steps_per_epoch, total_steps, (), checkpoint)
+    notes = _stretch_notes(stored_config(training), config, training, steps_per_epoch)
+    return Plan(config, model_config, splits, steps_per_epoch, total_steps, notes, checkpoint)
+
+
+def _stretch_notes(before, after, training, steps_per_epoch):
+    """Say what a longer length does to the learning rate: a schedule over the whole run is stretched, and the rate jumps."""
+    step = training["step"]
+    rates = []
+    for config in (before, after):
+        if config.minutes is None:
+            progress = (step + 0.5) / _total_steps(config, steps_per_epoch)
+        else:
+            progress = training["elapsed_s"] / (config.minutes * 60)
+        rate = config.make_schedule().learning_rate(progress=progress, step=step, epoch=step // steps_per_epoch)
+        rates.append(f"{rate:.2g}")
+    if rates[0] == rates[1]:
+        return ()
+    return (f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it had "
+            f"come to {rates[0]}",)
+
+
+def _check_agreement(config, checkpoint):
+    """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
+    model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
+    for name, value in {**model, "vocab": checkpoint.vocabulary.mode}.items():
+        said = getattr(config, name)
+        if said != value:
+            raise CheckpointError(
+                f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, its model has {shown(value)}; "
+                "start a new run from its weights by --init-from"
+            )
+
+
+def _check_record(training, characters):
+    """Raise ValueError or KeyError where a value of a run's record is not what a run writes there."""
+    def whole(value, least=0, most=2**53):
+        return type(value) is int and least <= value <= most
+
+    def finite(value):
+        return type(value) in (int, float) and math.isfinite(value)
+
+    def record(value, figures, absent=()):
+        return isinstance(value, dict) and whole(value.get("step")) and all(
+            finite(value.get(name)) or name in absent and value.get(name) is None for name in figures)
+
+    rules = {name: whole for name in ("step", "optimizer_steps", "logged_step", "evaluated_step")}
+    rules["history_stride"] = lambda value: whole(value, 1)
+    rules["elapsed_s"] = lambda value: finite(value) and value >= 0
+    rules["smoothing"] = lambda value: isinstance(value, list) and len(value) == 2 and finite(value[0]) and whole(value[1])
+    rules["best"] = lambda value: value is None or record(value, ["val_loss_nats"])
+    rules["last"] = lambda value: value is None or record(
+        value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"],
+        ["train_loss_nats", "smoothed_loss_nats", "grad_norm"] if isinstance(value, dict) and value.get("skipped") is True else [])
+    rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
+    rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and whole(value[0]) and whole(value[1], value[0], characters))
+    for name, rule in rules.items():
+        if not rule(training[name]):
+            raise ValueError(f"{name} is {short(training[name])}")
 
 
 def config_like(checkpoint, asked):
@@ -268,15 +327,30 @@ def stored_encoding(training):
 
 def check_corpus(training, corpus):
     """Raise CorpusError unless `corpus` is the text of the run."""
-    known = training.get("corpus") or {}
-    if known.get("fingerprint") != corpus.fingerprint:
-        then = ", ".join(str(text) for text in known.get("sources") or ["an unnamed text"])
+    known = _corpus_record(training)
+    # The bytes of a text have the fingerprint of its characters.
+    if known["fingerprint"] != corpus.fingerprint or known["characters"] not in (0, corpus.characters):
         raise CorpusError(
-            f"this is not the text the run was started on, or it has changed since: {then} had "
-            f"{known.get('characters', 0):,} characters with fingerprint {str(known.get('fingerprint'))[:12]}, "
-            f"{', '.join(str(text) for text in corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
+            f"this is not the text the run was started on, or it has changed since: {_named(known['sources']) or 'an unnamed text'} had "
+            f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
+            f"{_named(corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
             "bring the old text back, name the run that belongs to this one, or start a new run with --init-from"
         )
+
+
+def _corpus_record(training):
+    """Return what a checkpoint says of its text, each value of the type that it should have, and empty where it is not."""
+    known = training.get("corpus")
+    known = known if isinstance(known, dict) else {}
+    kinds = {"fingerprint": str, "characters": int, "sources": list, "sources_from_run": list}
+    record = {name: known[name] if type(known.get(name)) is kind else kind() for name, kind in kinds.items()}
+    for name in ("sources", "sources_from_run"):
+        record[name] = [text for text in record[name] if isinstance(text, str)]
+    return record
+
+
+def _named(texts, most=3):
+    return ", ".join(short(text, 200) for text in texts[:most]) + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
 
 
 def describe_texts(texts, folder):
@@ -294,20 +368,21 @@ def describe_texts(texts, folder):
 def find_texts(training, run):
     """Return the texts of a run, found again as they were named or from where the run folder stands.
 
-    run : the run folder. Raises CorpusError where they are gone, or were read from stdin.
+    run : the run folder. Raises CorpusError where they are gone, were read from stdin, or are what is not opened because a
+        checkpoint names it: `strange_sources_exist`. What they hold is to be shown to nobody before `check_corpus`.
     """
-    known = training.get("corpus") or {}
-    named = [str(text) for text in known.get("sources") or []]
+    known = _corpus_record(training)
+    named = known["sources"]
     if not named:
         raise CorpusError("the checkpoint does not say which text it was trained on: name the TEXT")
     if "-" in named:
         raise CorpusError("the run read its text from stdin, which cannot be read again: name the TEXT")
-    from_run = [os.path.normpath(os.path.join(run, str(text))) for text in known.get("sources_from_run") or []]
+    from_run = [os.path.normpath(os.path.join(run, text)) for text in known["sources_from_run"]]
     for texts in (from_run, named):
         texts = [os.path.expanduser(text) for text in texts]
-        if texts and all(os.path.exists(text) or glob.glob(text, recursive=True) for text in texts):
+        if texts and strange_sources_exist(texts):
             return texts
-    raise CorpusError(f"the text of the run is gone: {', '.join(named)} does not exist; name the TEXT where it is now")
+    raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; name the TEXT where it is now")
 
 
 def _fit(config, splits):
@@ -445,8 +520,12 @@ class Trainer:
         for note in self.plan.notes:
             yield Notice(note)
         self._build()
+        # Before the first step: from here on there is something to resume, with the options of this session.
         if self.plan.resume is None:
             self._save(is_anchor=True)
+        elif self.config != stored_config(self.plan.resume.training):
+            self._save()
+        self.folder.write_config({"text": [str(text) for text in self.texts], **self.config.to_dict()})
         yield from self._prepare()
         self._started = self._last_save = self._clock()
         self._next_sample_s = self._elapsed() + 2
@@ -456,6 +535,9 @@ class Trainer:
                 break
             except Diverged as diverged:
                 yield self._go_back(diverged)
+        if finished and self._budget_s is not None and self.plan.resume and self.step == self.plan.resume.training["step"]:
+            yield Notice(f"no step was trained: of {self.config.minutes:g} minutes {self._elapsed_before_s / 60:.3g} were used "
+                         "before, and what is left goes to validation and saving; name a longer --minutes")
         yield self._finish(finished)
 
     def _go_on(self):
@@ -518,7 +600,6 @@ class Trainer:
             self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
         self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed) if config.dropout else None
         self._val_workspace = split_workspace(self.model, self._val_characters) if self._val_characters else None
-        self.folder.write_config({"text": [str(text) for text in self.texts], **config.to_dict()})
 
     @_training_record_is_read
     def _restore(self, checkpoint):

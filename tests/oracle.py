@@ -396,3 +396,45 @@ class Optimizer:
             slots = self.state.setdefault(name, {})
             self.update(p, grads[name], slots, self.steps, learning_rate, **self.hyperparameters)
         return norm
+
+
+# ---- n-grams -----------------------------------------------------------------------------------------------------
+
+
+def kneser_ney(text, vocab_size, order, context):
+    """Return P(. | context) of an interpolated modified Kneser-Ney n-gram, (V,), by counting all over again.
+
+    Chen & Goodman 1999, eq. 13 to 17. A count below the highest order is the number of different characters before, the text's
+    beginning being one more. A longer context than order - 1 is cut; a shorter one lowers the order, counts and all.
+    """
+    text, context = list(text), list(context)[max(0, len(context) - order + 1):]
+
+    def counts(k, plain):
+        befores = {}
+        for at in range(len(text) - k + 1):
+            before = at if plain else (text[at - 1] if at else "the beginning")
+            befores.setdefault(tuple(text[at:at + k]), set()).add(before)
+        return {gram: len(found) for gram, found in befores.items()}
+
+    p = np.full(vocab_size, 1 / vocab_size)
+    for k in range(1, len(context) + 2):
+        c = counts(k, plain=k == order)
+        n = [sum(count == r for count in c.values()) for r in range(5)]
+        D = [0, 0.5, 1, 1.5]
+        if all(n[1:]):
+            Y = n[1] / (n[1] + 2 * n[2])
+            mine = [0, 1 - 2 * Y * n[2] / n[1], 2 - 3 * Y * n[3] / n[2], 3 - 4 * Y * n[4] / n[3]]
+            if all(0 < mine[r] <= r for r in (1, 2, 3)):
+                D = mine
+        h = tuple(context[len(context) - k + 1:])
+        follow = [c.get((*h, w), 0) for w in range(vocab_size)]
+        if sum(follow):
+            free = sum(D[min(count, 3)] for count in follow)
+            p = np.array([(count - D[min(count, 3)] + free * p[w]) / sum(follow) for w, count in enumerate(follow)])
+    return p
+
+
+def longest_match(text, part):
+    """Return how long a beginning of `part` occurs in `text`, both lists."""
+    return max(length for length in range(len(part) + 1)
+               if length == 0 or any(text[at:at + length] == part[:length] for at in range(len(text) - length + 1)))

@@ -99,7 +99,9 @@ def test_only_the_command_line_knows_click_and_only_what_is_seen_knows_rich():
             top = name.split(".")[0]
             assert top != "click" or room in ("cli", "__main__"), f"{path}:{line} imports click"
             assert top not in ("rich", "tqdm") or room in ("cli", "render"), f"{path}:{line} imports {top}"
-            assert top not in ("pickle", "marshal", "shelve", "torch", "scipy"), f"{path}:{line} imports {top}"
+            # Numba keeps machine code as pickles; compiled.py reads them only from where nobody else can have written.
+            allowed = ("pickle",) if path == PACKAGE / "kernels" / "compiled.py" else ()
+            assert top not in {"pickle", "marshal", "shelve", "torch", "scipy"} - {*allowed}, f"{path}:{line} imports {top}"
 
 
 def test_only_kernels_know_numba():
@@ -112,7 +114,7 @@ def test_command_modules_import_heavy_rooms_inside_their_functions():
     for path in (PACKAGE / "cli").glob("*.py"):
         for name in top_level_imports(path):
             assert name.split(".")[0] not in ("numpy", "numba", "rich", "tqdm", "safetensors"), f"{path}: {name}"
-            assert not re.match(r"charrnn\.(kernels|model|optim|trainer|sampler|evaluation|corpus|streams|bench|sweep)\b", name), (
+            assert not re.match(r"charrnn\.(kernels|model|optim|trainer|sampler|evaluation|corpus|streams|bench|sweep|dynamic|suffixes|ngram|baselines|memorised|mistakes)\b", name), (
                 f"{path} imports {name} before it is called"
             )
 

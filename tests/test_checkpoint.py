@@ -290,7 +290,7 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
         (with_model(hidden_size=1.0), "hidden_size must be a whole number"),
         (with_model(hidden_size=2**40), "hidden_size must be"),
         (with_model(hidden_size=0), "hidden_size must be"),
-        (with_model(num_layers=2**30), "too few for 1,073,741,824 layers"),
+        (with_model(num_layers=2**30), "num_layers must be at most 1,000, got 1,073,741,824"), (with_model(num_layers=1000), "too few for 1,000 layers"),
         (with_model(num_layers=-1), "num_layers must be"),
         (with_model(embedding_size=2), "lacks the tensor 'param/embedding.weight'"),
         (with_model(tied=1), "tied must be true or false"),

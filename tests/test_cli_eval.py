@@ -94,6 +94,15 @@ def test_a_model_of_bytes_reads_any_file(folder, capsys):
     (["checkpoints/chars", "--encoding", "latin-1"], "none is named"),
     (["checkpoints/chars", "unknown.txt"], "'ß'"),
     (["checkpoints/chars", "one.txt"], "needs a character to predict"),
+    (["checkpoints/chars", "--unknown", "skip"], "none is named"),
+    (["checkpoints/chars", "--dynamic-rate", "1"], "add --dynamic"),
+    (["checkpoints/chars", "--dynamic", "--dynamic-rate", "-1"], "must be 0 or more"),
+    (["checkpoints/chars", "--seed", "1"], "add --memorised"),
+    (["checkpoints/chars", "--memorised", "--length", "0"], "--length must be at least 1"),
+    (["checkpoints/chars", "--top-k", "3"], "add --surprisal"),
+    (["checkpoints/chars", "--surprisal", "--top-k", "99"], "at most 20"),
+    (["checkpoints/chars", "--surprisal", "--json", "--errors"], "has no place"),
+    (["checkpoints/chars", "--html", "nowhere/page.html"], "make it first"),
 ])
 def test_what_cannot_be_evaluated_is_refused_in_one_sentence(folder, capsys, arguments, said):
     (folder / "unknown.txt").write_text("ß" * 20)
@@ -111,3 +120,150 @@ def test_a_changed_or_missing_text_is_refused(folder, capsys):
         assert "is gone" in evaluate(capsys, "checkpoints/chars", code=2).err
     finally:
         (folder / "text.txt").write_text(TEXT)
+
+
+def result_of(capsys, *arguments):
+    return json.loads(evaluate(capsys, *arguments, "--json").out)
+
+
+def test_the_figures_are_consistent_and_say_what_they_are_of(folder, capsys):
+    (folder / "long.txt").write_text(TEXT * 3)
+    result = result_of(capsys, "checkpoints/chars", "long.txt")
+    assert result["bits_per_byte"] == pytest.approx(result["loss_bpc"])  # ASCII: a byte a character
+    assert result["size_bytes"] == result["characters"] == 3 * len(TEXT) - 1
+    assert result["error_blocks"] == result["characters"] // 200 and 0 < result["standard_error_nats"] < 1
+    assert result["split"] is None and result["text"] == "long.txt"
+    shown = evaluate(capsys, "checkpoints/chars", "long.txt").out
+    assert f"{result['loss_nats']:.4f} nats = {result['loss_bpc']:.4f} bits" in shown
+    assert f"standard error {result['standard_error_nats']:.4f} nats, from {result['error_blocks']} blocks" in shown
+    assert "too short for a standard error" in evaluate(capsys, "checkpoints/chars", "--split", "val").out
+
+
+def test_bits_a_byte_count_the_bytes_of_utf_8(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "umlauts.txt").write_text("äöü aou " * 30, encoding="utf-8")
+    assert main(["train", "umlauts.txt", "--hidden-size", "4", "--steps", "2", "--batch-size", "2", "--seq-length", "5", "-q", "-o", "run"]) == 0
+    capsys.readouterr()
+    result = result_of(capsys, "run", "umlauts.txt")
+    assert result["characters"] == 239 and result["size_bytes"] == 240 + 90 - 2  # the first character, an umlaut, is not judged
+    assert result["bits_per_byte"] == pytest.approx(result["loss_bpc"] * 239 / 328)
+
+
+def test_unknown_characters_are_counted_and_the_rest_is_judged(folder, capsys):
+    (folder / "strange.txt").write_text("ßß" + TEXT[:100] + "ß€" + TEXT[100:], encoding="utf-8")
+    captured = evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip", "--json")
+    result = json.loads(captured.out)
+    assert result["unknown"] == {"characters": 4, "symbols": [["ß", 3], ["€", 1]]}
+    assert result["loss_nats"] == result_of(capsys, "checkpoints/chars", "text.txt")["loss_nats"]
+    assert "left out 4 characters" in captured.err and "'ß'" in captured.err
+    evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "error", code=2)
+
+
+@pytest.mark.parametrize("text", [(), ("text.txt",)])
+def test_baselines_stand_beside_the_loss(folder, capsys, text):
+    result = result_of(capsys, "checkpoints/chars", *text)
+    losses = {one["name"]: one["loss_nats"] for one in result["baselines"]}
+    order = result["ngram"]["order"]
+    assert set(losses) == {"uniform", "unigram", f"{order}-gram", "xz -9e", "xz -9e alone"}
+    assert losses["uniform"] == pytest.approx(math.log(len(set(TEXT)))) and losses["unigram"] < losses["uniform"]
+    assert losses[f"{order}-gram"] == pytest.approx(result["ngram"]["loss_nats_by_order"][order - 1])
+    shown = evaluate(capsys, "checkpoints/chars", *text)
+    assert f"{order}-gram" in shown.out and "xz -9e" in shown.out
+    assert result_of(capsys, "checkpoints/chars", "--no-baselines")["baselines"] == []
+
+
+def test_a_run_from_stdin_can_be_judged_on_a_text(folder, capsys, monkeypatch):
+    import io
+    import sys
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    assert main(["train", "-", "--hidden-size", "8", "--steps", "4", "--batch-size", "3", "--seq-length", "7", "-q", "-o", "piped"]) == 0
+    capsys.readouterr()
+    captured = evaluate(capsys, "piped", "text.txt", "--json", "--dynamic")
+    result = json.loads(captured.out)
+    assert [one["name"] for one in result["baselines"]] in (["uniform", "xz -9e alone"], ["xz -9e alone", "uniform"])
+    assert result["dynamic"]["rule"] == "sgd" and "ngram" not in result
+    assert "without the training text" in captured.err and "stdin, which cannot be read again" in captured.err
+    assert "--errors needs the text" in evaluate(capsys, "piped", "text.txt", "--errors", code=2).err
+    assert "stdin" in evaluate(capsys, "piped", code=2).err
+
+
+def test_dynamic_evaluation_states_its_gain_and_leaves_the_checkpoint_alone(folder, capsys):
+    file = folder / "checkpoints/chars/best.safetensors"
+    before = file.read_bytes()
+    nothing = result_of(capsys, "checkpoints/chars", "text.txt", "--dynamic", "--dynamic-rate", "0")
+    assert nothing["dynamic"]["gain_nats"] == 0
+    result = result_of(capsys, "checkpoints/chars", "text.txt", "--dynamic", "--dynamic-rule", "sgd", "--dynamic-rate", "0.5")
+    assert result["dynamic"]["gain_nats"] == pytest.approx(result["loss_nats"] - result["dynamic"]["loss_nats"]) and (
+        result["dynamic"]["gain_nats"] > 0.1)
+    shown = evaluate(capsys, "checkpoints/chars", "--dynamic")
+    assert "Learning as it reads" in shown.out and "rms, rate 0.0005" in shown.err
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", ["chars", "bytes"])
+def test_surprisal_as_json_is_a_record_a_character(capsys, mode):
+    captured = evaluate(capsys, f"checkpoints/{mode}", "text.txt", "--surprisal", "--json", "--top-k", "3")
+    records = [json.loads(line) for line in captured.out.splitlines()]
+    result = result_of(capsys, f"checkpoints/{mode}", "text.txt")
+    symbols = [record["character"] for record in records]
+    assert symbols == (list(TEXT[1:]) if mode == "chars" else list(TEXT[1:].encode()))
+    assert [record["at"] for record in records] == list(range(1, len(TEXT)))
+    assert sum(record["bits"] for record in records) / len(records) == pytest.approx(result["loss_bpc"])
+    for record in records:
+        assert len(record["guesses"]) == 3
+        for guess, share in record["guesses"]:
+            if guess == record["character"]:
+                assert -math.log2(share) == pytest.approx(record["bits"], rel=1e-4)  # float32 logits
+
+
+def test_surprisal_in_the_terminal_shows_the_text_and_the_guesses(folder, capsys):
+    (folder / "twice.txt").write_text(TEXT * 2)
+    captured = evaluate(capsys, "checkpoints/chars", "twice.txt", "--surprisal", "--top-k", "2", "--width", "60", "--no-baselines")
+    assert "bits each character cost" in captured.out and "ine 0 says ." in captured.out
+    assert "what the model expected instead" in captured.out and captured.out.count(" bits   ") == 12
+    assert f"the first 1,200 of {2 * len(TEXT) - 1:,} characters" in captured.err
+
+
+def test_mistakes_and_copies_are_said_and_counted(capsys):
+    result = result_of(capsys, "checkpoints/chars", "text.txt", "--errors", "--memorised", "--length", "300", "--seed", "5")
+    kinds = result["mistakes"]["kinds"]
+    assert sum(one["count"] for one in kinds) == result["mistakes"]["count"] <= result["characters"]
+    assert [one["detail"] for one in kinds if one["kind"] == "n-gram"] == [f"order {order}" for order in range(1, 10)]
+    assert len(result["brackets"]) == 9 and {one["count"] for one in result["brackets"]} == {0}
+    copies = result["memorised"]
+    assert copies["sample"]["characters"] == copies["held_out"]["characters"] == 300
+    assert copies["held_out"]["shares"] == [1.0] * 50 and copies["held_out"]["longest"] == 300  # TEXT begins as the training text does
+    assert copies["sample"]["passage"] in TEXT and len(copies["sample"]["passage"]) == copies["sample"]["longest"]
+    assert result_of(capsys, "checkpoints/chars", "--memorised", "--length", "300", "--seed", "5")["memorised"]["sample"] == copies["sample"]
+    shown = evaluate(capsys, "checkpoints/chars", "--errors", "--memorised", "--length", "300").out
+    assert "got less than 0.5" in shown and "word start" in shown and "stands in the training text" in shown
+
+
+def test_the_page_has_the_text_the_readers_and_the_tables(folder, capsys):
+    evaluate(capsys, "checkpoints/bytes", "--split", "test", "--html", "page.html", "--errors", "--dynamic")
+    page = (folder / "page.html").read_text()
+    assert "Surprisal: test split of" in page and '"most_bits":8' in page and "learning as it reads" in page
+    assert "-gram of the same training text" in page and "Closing brackets" in page and "Is it good?" in page
+
+
+def test_the_page_shows_after_each_character_what_was_expected_next(folder, capsys, monkeypatch):
+    pages = []
+    monkeypatch.setattr("charrnn.render.page.write_page", lambda path, data: pages.append(data))
+    records = [json.loads(line) for line in
+               evaluate(capsys, "checkpoints/chars", "text.txt", "--surprisal", "--json", "--top-k", "5", "--html", "page.html").out.splitlines()]
+    (data,) = pages
+    assert data.text == list(TEXT) and math.isnan(data.surprisal_bits[0])
+    for at, record in enumerate(records):
+        assert [data.vocabulary[guess] for guess in data.guesses_ids[at]] == [guess for guess, _ in record["guesses"]]
+        assert data.surprisal_bits[at + 1] == pytest.approx(record["bits"])
+        assert data.values[0, at + 1] == pytest.approx(min(1, record["bits"] / 8))
+    assert not data.guesses_p[-1].any()
+
+
+def test_an_interrupt_ends_it_with_the_shells_code(capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("charrnn.evaluation.sum_up", interrupted)
+    assert evaluate(capsys, "checkpoints/chars", code=130).out == ""

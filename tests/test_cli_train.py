@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -131,7 +130,7 @@ def test_resume_takes_a_run_also_from_another_folder(folder, monkeypatch, capsys
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("number, code", [(2, 130), (15, 143), (1, 129)], ids=["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same(folder, number, code, capsys):
     options = [*TINY, "--steps", 1500, "--eval-every", 500, "--log-every", 100]
     process = start("text.txt", *options, "-o", "stopped", "--no-sample")
@@ -151,6 +150,32 @@ def test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same(folder, nu
             a, b = getattr(one, part), getattr(two, part)
             assert all(np.array_equal(a[key], b[key]) for key in b)
     assert not (folder / "stopped" / "lock").exists()
+
+
+def test_a_full_disk_is_told_with_how_to_go_on(folder, capsys, monkeypatch):
+    options = ["text.txt", *TINY, "--steps", 8, "--checkpoint-every", 3, "-q"]
+    assert train(*options, "-o", "whole") == 0
+    real, room = os.replace, [2]  # checkpoints
+
+    def full(source, target):
+        if os.path.basename(target) == "last.safetensors":
+            if not room[0]:
+                raise OSError(28, "No space left on device")
+            room[0] -= 1
+        return real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    said = fails(capsys, *options, "-o", "run")
+    assert "no space left on device; free some space" in said
+    assert "the checkpoint of step 3 stands, go on from it with: charrnn train --resume run" in said
+    assert sorted(path.name for path in (folder / "run").iterdir()) == ["config.toml", "last.safetensors", "log.jsonl"]
+    room[0] = 100
+    assert train("--resume", "run", "-q") == 0
+    one, two = (load_checkpoint(folder / run / "last.safetensors").parameters for run in ("run", "whole"))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    room[0] = 0
+    said = fails(capsys, *options, "-o", "none")
+    assert "no space left" in said and "--resume" not in said and not (folder / "none").exists()
 
 
 def test_what_resume_refuses(folder, capsys):

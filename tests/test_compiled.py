@@ -1,9 +1,14 @@
 """The machine-code cache: found again by a second process, made anew when damaged or when a source changes."""
+import errno
+import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from charrnn.kernels import compiled
 
 SCRIPT = """
 import numpy as np
@@ -28,25 +33,109 @@ def test_a_second_process_compiles_nothing_and_a_damaged_file_is_compiled_again(
     total, built, folder = run(tmp_path)
     assert float(total) > 0 and built == "4"
     assert run(tmp_path)[1] == "0"
-    for damage in (b"", b"not a pickle"):
-        for name in os.listdir(folder):
-            with open(os.path.join(folder, name), "wb") as file:
-                file.write(damage)
-        again, built, _ = run(tmp_path)
-        assert again == total and built == "4"
-        assert run(tmp_path)[1] == "0"
+    # Two whole files in each other's place, one cut off, one with a bit flipped in its machine code.
+    files = sorted(Path(folder).iterdir())
+    contents = [path.read_bytes() for path in files]
+    files[0].write_bytes(contents[1])
+    files[1].write_bytes(contents[0])
+    files[2].write_bytes(contents[2][:-1])
+    files[3].write_bytes(contents[3][:-2000] + bytes([contents[3][-2000] ^ 1]) + contents[3][-1999:])
+    assert run(tmp_path)[:2] == [total, "4"]
+    assert run(tmp_path)[:2] == [total, "0"]
 
 
-def test_a_folder_that_others_may_write_in_is_not_trusted(tmp_path):
-    if not hasattr(os, "getuid"):
-        pytest.skip("no owners of files here")
-    folder = run(tmp_path)[2]
-    os.chmod(folder, 0o777)
-    assert run(tmp_path)[2] != folder
+def test_every_damaged_file_counts_as_missing(tmp_path):
+    files, other = compiled._Files(tmp_path, "kernel"), compiled._Files(tmp_path, "other")
+    files.save(("float32",), "code")
+    files.save(("float64",), "other code")
+    other.save(("float32",), "third code")
+    assert files.load(("float32",)) == "code" and other.load(("float32",)) == "third code"
+    assert files.load(("float16",)) is None
+    path, *others = (one._path((kind,)) for one, kind in ((files, "float32"), (files, "float64"), (other, "float32")))
+    whole = path.read_bytes()
+    damaged = [whole[:n] for n in range(len(whole))] + [bytes(len(whole)), whole + b"\0", b"not a pickle"]
+    damaged += [one.read_bytes() for one in others]
+    damaged += [whole[:n] + bytes([whole[n] ^ 16]) + whole[n + 1:] for n in range(len(whole))]
+    for content in damaged:
+        path.write_bytes(content)
+        assert files.load(("float32",)) is None
+    path.unlink()
+    path.mkdir()
+    assert files.load(("float32",)) is None
+    path.rmdir()
+    files.save(("float32",), "code")
+    assert files.load(("float32",)) == "code"
+
+
+def test_processes_that_save_at_once_do_not_mix_their_entries_up(tmp_path):
+    one, two = compiled._Files(tmp_path, "kernel"), compiled._Files(tmp_path, "kernel")
+    assert one.load("float32") is two.load("float64") is None
+    one.save("float32", "code 32")
+    two.save("float64", "code 64")
+    one.save("float32", "code 32")
+    assert [files.load(key) for files in (one, two) for key in ("float32", "float64")] == ["code 32", "code 64"] * 2
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_full_disk_costs_the_cache_and_leaves_no_temporary(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = compiled._Files(tmp_path, "kernel")
+    monkeypatch.setattr(compiled.os, "replace", full)
+    with pytest.raises(OSError):
+        files.save("float32", "code")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
+def test_a_folder_in_which_others_may_have_written_is_not_trusted(tmp_path):
+    folder = tmp_path / "root" / "kernels" / "digest"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "kernel.code").touch()
+    assert compiled._is_private(folder)
+    for place in (folder, folder.parent, tmp_path / "root"):  # a folder above it could be emptied and filled anew
+        place.chmod(0o777)
+        assert not compiled._is_private(folder)
+        place.chmod(0o755)
+    (tmp_path / "root").chmod(0o1777)  # as /tmp
+    assert compiled._is_private(folder)
+    (folder / "link").symlink_to(tmp_path)
+    assert not compiled._is_private(folder)
+    (folder / "link").unlink()
+    assert compiled._is_private(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
+@pytest.mark.parametrize("part", ["root", "root/kernels", "root/kernels/digest", "root/kernels/digest/kernel.code"])
+def test_what_belongs_to_a_stranger_is_not_trusted(tmp_path, monkeypatch, part):
+    folder = tmp_path / "root" / "kernels" / "digest"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "kernel.code").touch()
+    real = {name: getattr(Path, name) for name in ("stat", "lstat")}
+
+    def strange(self, *arguments, _name, **keywords):
+        status = real[_name](self, *arguments, **keywords)
+        if self != tmp_path / part:
+            return status
+        return os.stat_result([*status[:4], os.getuid() + 1, *status[5:]])
+
+    for name in real:
+        monkeypatch.setattr(Path, name, functools.partialmethod(strange, _name=name))
+    assert not compiled._is_private(folder)
+
+
+def test_what_killed_processes_left_is_removed_and_what_is_new_stays(tmp_path):
+    folder = tmp_path / "digest"
+    folder.mkdir()
+    (folder / "old.tmp").touch()
+    (folder / "new.tmp").touch()
+    os.utime(folder / "old.tmp", (0, 0))
+    compiled._forget_old(folder)
+    assert os.listdir(folder) == ["new.tmp"]
 
 
 def test_the_digest_covers_every_kernel_source(tmp_path, monkeypatch):
-    from charrnn.kernels import compiled
     before = compiled.kernel_digest()
     package = tmp_path / "kernels"
     package.mkdir()

@@ -1,5 +1,6 @@
 """Texts of every kind to ids on disk, and one clear sentence for each that cannot be read."""
 
+import builtins
 import bz2
 import errno
 import gzip
@@ -481,6 +482,29 @@ def test_a_full_disk_is_told_with_the_folder_and_the_remedy(write, tmp_path, mon
     message = refused([write("a.txt", "ab")], error=StorageError)
     assert message == f"the text's ids cannot be written to {tmp_path}/cache (no space left on device): free some " \
                       "space there, or set CHARRNN_CACHE_DIR to a folder with room"
+
+
+def test_what_lies_in_the_cache_folder_is_never_read(write, tmp_path, monkeypatch):
+    """Ids are made anew each time, in a file without a name: nothing that is planted here can stand for a text's ids."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CHARRNN_CACHE_DIR", str(cache))
+    path = write("text.txt", "abcabc" * 50)
+    with read_corpus([path]) as corpus:
+        wanted, fingerprint = corpus.ids.copy(), corpus.fingerprint
+        assert os.listdir(cache) == []  # no name that a file could be planted under
+    planted = [cache / name for name in (fingerprint, fingerprint + ".ids", "text.txt", "text.txt.ids", "charrnn-ids-", "ids", "x.npy")]
+    for each in planted:
+        each.write_bytes(b"\2" * 300)
+    opened, real_open, real_os_open = [], builtins.open, os.open
+    monkeypatch.setattr(builtins, "open", lambda file, *rest, **more: (opened.append(file), real_open(file, *rest, **more))[1])
+    monkeypatch.setattr(os, "open", lambda file, *rest, **more: (opened.append(file), real_os_open(file, *rest, **more))[1])
+    with read_corpus([path]) as corpus:
+        assert np.array_equal(corpus.ids, wanted) and corpus.vocabulary.symbols == tuple("abc")
+    monkeypatch.undo()
+    names = {os.path.basename(os.fspath(file)) for file in opened if not isinstance(file, int)}
+    assert "text.txt" in names and not {each.name for each in planted if each.name != "text.txt"} & names
+    assert str(cache / "text.txt") not in map(str, opened)
+    assert sorted(os.listdir(cache)) == sorted(each.name for each in planted)
 
 
 def test_an_unusable_cache_folder_falls_back_to_another_and_says_so(write, tmp_path, monkeypatch):

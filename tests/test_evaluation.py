@@ -3,11 +3,22 @@
 import math
 
 import numpy as np
+import oracle
 import pytest
 
 from charrnn import evaluation
 from charrnn.errors import CorpusError
-from charrnn.evaluation import Evaluation, count_streams, evaluate_split, evaluate_stream, split_workspace
+from charrnn.evaluation import (
+    Evaluation,
+    count_streams,
+    evaluate_split,
+    evaluate_stream,
+    read_guesses,
+    read_losses,
+    split_workspace,
+    standard_error,
+    sum_up,
+)
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model import Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
@@ -145,3 +156,59 @@ def test_units_are_consistent_and_a_huge_loss_does_not_overflow():
     assert evaluated.loss_bpc == pytest.approx(4) and evaluated.perplexity == pytest.approx(16)
     assert set(evaluated.to_dict()) == {"loss_nats", "loss_bpc", "perplexity", "characters"}
     assert Evaluation(1e4, 5).perplexity == math.inf
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("start", [0, 1, 40, 700])
+def test_it_agrees_with_an_independent_computation_in_float64(cell, start):
+    model, ids = Model.initialise(ModelConfig(cell, V, 10, 2, dtype="float64"), seed=5), make_ids(1300)
+    losses = read_losses(model, ids, start, 1300)
+    first = max(start, 1)
+    begin = max(0, first - 1 - evaluation.WARM_UP)
+    logits = oracle.forward(model.get_parameters(), cell, ids[begin:-1, None].astype(int)).logits
+    expected = oracle.losses_nats(logits, ids[begin + 1:, None])[first - 1 - begin:, 0]
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-9)
+    summed = sum_up(losses)
+    assert summed.characters == 1300 - first and abs(summed.loss_nats - expected.mean()) < 1e-9
+    assert summed == evaluate_stream(model, ids, start, 1300)
+    assert summed.loss_bpc * math.log(2) == pytest.approx(summed.loss_nats, rel=1e-15)
+    assert math.log(summed.perplexity) == pytest.approx(summed.loss_nats, rel=1e-14)
+
+    guesses, shares = read_guesses(model, ids, start, 1300, 3)
+    p = np.exp(logits[first - 1 - begin:, 0] - logits[first - 1 - begin:, 0].max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    np.testing.assert_array_equal(guesses, np.argsort(-p, axis=1)[:, :3])
+    np.testing.assert_allclose(shares, -np.sort(-p, axis=1)[:, :3], atol=1e-9)
+
+
+def test_guesses_are_no_more_than_there_are_characters(model):
+    guesses, shares = read_guesses(model, make_ids(50), 0, 50, 20)
+    assert guesses.shape == (49, V) and shares.sum(axis=1) == pytest.approx(np.ones(49))
+
+
+def test_the_standard_error_sees_that_neighbours_are_alike():
+    rng = np.random.default_rng(0)
+    means, errors, naive = [], [], []
+    for _ in range(150):
+        noise = rng.standard_normal(40_300)
+        losses = np.convolve(noise, np.ones(40), "valid")[:40_000]  # each like the 40 around it
+        error, blocks, length = standard_error(losses)
+        assert (blocks, length) == (100, 400)
+        means.append(losses.mean())
+        errors.append(error)
+        naive.append(losses.std() / math.sqrt(len(losses)))
+    true = np.std(means)
+    assert 0.8 < np.mean(errors) / true < 1.15  # the spread of 150 means is known to 6 %; blocks of 400 miss some 5 %
+    assert np.mean(naive) < true / 4
+
+
+def test_a_short_text_has_no_standard_error():
+    assert math.isnan(standard_error(np.ones(399))[0])
+    error, blocks, length = standard_error(np.r_[np.zeros(200), np.ones(201)])
+    assert (error, blocks, length) == (pytest.approx(0.5), 2, 200)
+
+
+def test_reading_reports_how_far_it_is(model):
+    calls = []
+    read_losses(model, make_ids(700), 100, 700, progress=lambda done, n: calls.append((done, n)))
+    assert calls == [(256, 600), (512, 600), (600, 600)]

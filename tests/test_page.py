@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from charrnn.errors import ConfigError, StorageError
-from charrnn.render.page import BUDGET_BYTES, LEVELS, FoundUnit, PageData, encode_stream, write_page
+from charrnn.render.page import BUDGET_BYTES, LEVELS, FoundUnit, PageData, Sheet, encode_stream, write_page
 
 ATTACK = "</script><script>document.title='run'</script><img src=x onerror=alert(1)>&lt;<!-- {{script}} \u2028\ud800"
 
@@ -210,3 +210,11 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     with pytest.raises(ValueError):
         write_page(tmp_path / "page.html", page_data())
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"] and (tmp_path / "page.html").read_text() == "old"
+
+
+def test_a_page_of_surprisals_carries_its_tables_escaped(tmp_path):
+    page = written(tmp_path, page_data(most_bits=8, sheets=[Sheet(ATTACK, "note", ["", "n"], [[ATTACK, "1"]], [0.5])]))
+    data = json.loads(Parsed(page).texts["data"])
+    assert data["most_bits"] == 8
+    assert data["sheets"] == [{"title": ATTACK, "note": "note", "columns": ["", "n"], "rows": [[ATTACK, "1"]], "bars": [0.5]}]
+    assert ATTACK not in page

@@ -5,7 +5,7 @@ import pytest
 from chromium import Chromium, find_chromium
 from test_page import ATTACK, page_data
 
-from charrnn.render.page import FoundUnit, write_page
+from charrnn.render.page import FoundUnit, Sheet, write_page
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (apt-get install chromium)")
 
@@ -327,3 +327,24 @@ def test_other_scripts_and_odd_characters_are_shown(browser, tmp_path):
     assert shown == ["e", "\u0301", "\u6f22", "\U0001f600", "\u05d0", "\u05d1", "\u241b", "U+202E", "U+200B", "U+D800", "\u2190",
                      "\u2421", "\xa0", "\\xc3"]
     assert page.troubles() == []
+
+
+def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path):
+    text = "abc\n" * 50
+    values = np.zeros((2, len(text)))
+    values[0, 1::4], values[1, 2::4] = 1.0, 0.5
+    readers = [FoundUnit(name, name, 0, k, float("nan")) for k, name in enumerate(("the model", "a 7-gram"))]
+    sheet = Sheet("Mistakes", "of what kind", ["", "characters"], [["word start", "17"], ["the rest", "4"]], [1, 0.25])
+    write_page(tmp_path / "bits.html", page_data(text, 1, 2, values=values, found=readers, gates={}, most_bits=8, sheets=[sheet],
+                                                 quantity="bits each character cost"))
+    page = opened(browser, tmp_path / "bits.html")
+    assert page.run(words("unit-name")) == "the model" and page.run(words("legend-plus")) == "8 bits and more"
+    assert "p20" in page.run(f"{span(1)}.className") and page.run(f"{span(2)}.className") == ""
+    page.run(f"{span(1)}.dispatchEvent(new PointerEvent('pointermove', {{bubbles: true, pointerType: 'mouse'}}))")
+    assert page.run(words("value")) == "8+ bits"
+    page.run("document.querySelectorAll('#found-list button')[1].click()")
+    page.wait(f"{words('unit-name')} === 'a 7-gram'")
+    assert "p10" in page.run(f"{span(2)}.className")
+    assert page.run("document.querySelector('.sheet tbody').textContent") == "word start17the rest4"
+    hidden = "getComputedStyle(document.querySelector('{}')).display === 'none'"
+    assert page.run(hidden.format(".choice")) and page.run(hidden.format("#selection")) and not page.run(hidden.format("#found"))

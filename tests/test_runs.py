@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 
 import numpy as np
@@ -153,6 +155,20 @@ def test_opening_removes_what_a_killed_process_left_half_written(tmp_path):
     assert os.listdir(tmp_path) == ["last.safetensors"]
 
 
+def test_a_folder_that_cannot_be_signed_is_not_left_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(runs, "write_all", full)
+    for path in (None, "new", "there"):
+        with pytest.raises(StorageError, match="lock: no space left on device; free some space"):
+            RunFolder.create(path)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["checkpoints", "there"]
+
+
 # ----------------------------------------------------------------------------------------------------------- saving
 
 
@@ -262,6 +278,16 @@ def test_trimming_a_log_that_is_not_there_makes_none(tmp_path):
         assert not run.log_path.exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX")
+def test_the_name_of_a_new_log_is_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(runs, "fsync_folder", synced.append)
+    with RunFolder.create(tmp_path) as run:
+        run.log({"step": 1})
+        run.log({"step": 2})
+    assert synced == [tmp_path]
+
+
 def test_a_full_disk_leaves_no_half_record(tmp_path, monkeypatch):
     with RunFolder.create(tmp_path) as run:
         run.log({"step": 1})
@@ -316,6 +342,47 @@ def test_a_second_process_is_kept_out_until_the_first_lets_go(tmp_path):
             process.kill()
 
 
+def test_of_many_that_begin_at_once_one_gets_the_folder(tmp_path):
+    def race(take):
+        barrier, got, refused = threading.Barrier(8), [], []
+
+        def begin():
+            barrier.wait()
+            try:
+                got.append(take(tmp_path / "run"))
+            except RunError as error:
+                refused.append(str(error))
+
+        threads = [threading.Thread(target=begin) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(got) == 1 and len(refused) == 7 and all("by another process" in said for said in refused)
+        return got[0]
+
+    for _ in range(20):
+        with race(RunFolder.create) as run:
+            run.save(make(1))
+        with race(RunFolder.open):
+            pass
+        shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="flock is POSIX")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, code):
+    def none(*_):
+        raise OSError(code, os.strerror(code))
+
+    with RunFolder.create(tmp_path / "old") as run:
+        run.save(make(1))
+    monkeypatch.setattr(runs.fcntl, "flock", none)
+    for take, name in ((RunFolder.create, "new"), (RunFolder.open, "old")):
+        with pytest.raises(RunError, match=f"{name} is on a file system that has no locks.*choose a folder on a disk of this machine"):
+            take(tmp_path / name)
+
+
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
     with hold(tmp_path) as process:
         process.kill()
@@ -340,11 +407,11 @@ def test_the_same_process_cannot_hold_a_folder_twice(tmp_path):
 def test_a_lock_file_removed_before_it_was_locked_is_not_trusted(tmp_path, monkeypatch):
     real, raced = runs._try_lock, []
 
-    def lose_the_race_once(descriptor):
+    def lose_the_race_once(descriptor, folder):
         if not raced:
             raced.append(True)
             os.unlink(tmp_path / "lock")  # its holder lets go between our open and our lock
-        return real(descriptor)
+        return real(descriptor, folder)
 
     monkeypatch.setattr(runs, "_try_lock", lose_the_race_once)
     with RunFolder.create(tmp_path):

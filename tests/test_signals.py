@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from charrnn.cells import signals
 from charrnn.cells.signals import (
     BUILT_IN, GRADED, ON_OFF, Signal, built_in_signals, custom_signal, find_signals, language, scan, without_twins,
 )
@@ -331,3 +332,15 @@ def test_no_text_is_too_short(text):
     signals = built_in_signals(text)
     assert [signal.name for signal in signals] == list(BUILT_IN)
     assert all(signal.values.shape == (len(text),) and signal.values.dtype in (bool, np.float32) for signal in signals)
+
+
+def test_what_never_closes_opens_nothing_however_often():
+    far = "x" * (signals.LONGEST + 1)
+    code = scan("/* " * 50 + far + "*/ /* yes */", "c")
+    assert not code.comment[:150 + len(far)].any() and code.comment[-8:-1].all() and not code.comment[-1]
+    assert scan("/* /* to the end", "c").comment[1:].all()
+    far = "x" * (signals.LONGEST_FORMULA + 1)
+    text = "\\[ \\( " * 9 + far + "\\] \\[a\\] \\(b\n\nc\\) \\(d\\)"
+    assert {text[t] for t in np.flatnonzero(scan(text, "latex").math)} == set("[a(d\\")
+    text = "if (" * 9 + "x" * signals.LONGEST_QUOTATION + ") if (y) z"
+    assert "".join(text[t] for t in np.flatnonzero(scan(text, "c").condition)) == "(y"

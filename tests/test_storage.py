@@ -141,6 +141,28 @@ def test_the_folder_is_synced_after_the_rename(tmp_path, monkeypatch):
     assert calls == (["fsync", "rename", "fsync"] if os.name == "posix" else ["fsync", "rename"])
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX")
+def test_the_folders_above_a_new_one_are_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(storage, "fsync_folder", synced.append)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert sorted(synced) == [tmp_path, tmp_path / "a"]
+
+
+def test_a_folder_that_may_be_written_in_and_not_read_is_good_enough(tmp_path, monkeypatch):
+    real = os.open
+
+    def refuse(path, flags, *mode):
+        if os.fspath(path) == os.fspath(tmp_path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(storage.os, "open", refuse)
+    atomic_write(tmp_path / "file", "x")
+    assert (tmp_path / "file").read_text() == "x"
+
+
 def test_only_charrnns_own_temporaries_count_as_stale(tmp_path):
     for name in (".charrnn-0123456789abcdef.tmp", ".charrnn-notes.tmp", "other.tmp", "last.safetensors"):
         (tmp_path / name).touch()

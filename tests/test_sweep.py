@@ -224,13 +224,10 @@ optimizer = "sgd"
         Path("text.txt").write_text(TEXT)
 
     # A value more: the names change, the runs that are there are found by their options. Of those that ended unseen, what
-    # only results.json had is measured again; what a kill left before the first checkpoint is made anew.
+    # only results.json had is measured again.
     Path("S/results.json").unlink()
     added = spec[:spec.index("[[run]]")].replace("seed = [1, 2]", "seed = [1]\ndropout = [0.2, 0.5]").replace("[0, 3]", "[0]")
     new = "no-tie-weights-dropout0.5"
-    Path("S", new).mkdir()
-    Path("S", new, "config.toml").write_text("steps = 1\n")
-    Path("S", new, "log.jsonl").write_text("{}\n")
     assert run(added.replace("log-every = 2", "log-every = 3"), "-o", "S", "-q") == 1, capsys.readouterr().err
     again, old = rows(), next(row for row in finished if row["options"]["seed"] == 1 and row["options"]["embedding_size"] == 0)
     assert again[old["run"]]["test_loss_nats"] == old["test_loss_nats"] and again[old["run"]]["elapsed_s"] == old["elapsed_s"]

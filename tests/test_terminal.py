@@ -175,3 +175,13 @@ def test_random_texts_fit_the_width_and_lose_nothing():
 def test_a_value_that_is_no_number_has_no_colour():
     assert body(highlight(["a"], [float("nan")], width=20, colour="truecolor", title="t")) == ["a"]
     assert body(highlight(["a"], [float("nan")], width=20, colour="none", title="t")) == ["a", ""]
+
+
+def test_values_from_0_up_have_a_legend_of_their_own():
+    shown = highlight(list("abcd\n"), [0, 1.5, 1.7, 4, 99], width=60, colour="none", title="bits", most=8, unit="bits")
+    assert shown.split("\n")[1] == "+ 4 bits and more, · 1.6 bits and more"
+    assert body(shown) == ["abcd↵", "  ·++"]
+    legend = highlight(["a"], [8], width=60, colour="truecolor", title="t", most=8, unit="bits").split("\n")[1]
+    assert plain(legend).startswith("0 ") and plain(legend).endswith(" 8 bits and more")
+    assert "\x1b[48;2;{};{};{}m".format(*step_colour(20, "red-blue", DARK)) in legend
+    assert "\x1b[48;2;{};{};{}m".format(*step_colour(-20, "red-blue", DARK)) not in legend

@@ -1,6 +1,7 @@
 """The trainer: exact resume, validation, saving, divergence, starting from old weights."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -14,8 +15,9 @@ from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergenceErr
 from charrnn.evaluation import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model import CELL_NAMES, Model, ModelConfig
-from charrnn.options import CELLS, DEFAULTS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
+from charrnn.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.runs import RunFolder, read_log
+from charrnn.schedules import SCHEDULES
 from charrnn.trainer import (
     Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step, Trainer, config_like, find_texts, map_parameters,
     plan_resume, plan_run,
@@ -103,10 +105,29 @@ def assert_same(one, other):
 # ------------------------------------------------------------------------------------------------------ exact resume
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_stopped_and_resumed_run_gives_the_bits_of_an_uninterrupted_one(session, cell, optimizer):
-    options = {"cell": cell, "optimizer": optimizer, "steps": 60, "eval_every": 10, "log_every": 4}
+def test_every_cell_optimizer_and_schedule_resumes_exactly(session, cell):
+    before = num_threads()
+    try:
+        for number, (optimizer, schedule) in enumerate(itertools.product(OPTIMIZERS, SCHEDULES)):
+            options = {"cell": cell, "optimizer": optimizer, "schedule": schedule, "decay_after": 1, "decay": 0.5, "steps": 50,
+                       "eval_every": 20, "log_every": 10}
+            set_num_threads(1 + number % 2)
+            session.run(f"whole{number}", **options)
+            session.run(f"parts{number}", kill_at=33, checkpoint_every=15, **options)
+            set_num_threads(2 - number % 2)
+            session.resume(f"parts{number}", stop_at=45)  # over the end of an epoch
+            set_num_threads(1 + number % 2)
+            session.resume(f"parts{number}")
+            for which in (session.last, session.best):
+                assert_same(which(f"whole{number}"), which(f"parts{number}"))
+            assert session.log(f"whole{number}") == session.log(f"parts{number}")
+    finally:
+        set_num_threads(before)
+
+
+def test_a_run_that_is_stopped_again_and_again_gives_the_bits_of_an_uninterrupted_one(session):
+    options = {"steps": 60, "eval_every": 10, "log_every": 4}
     session.run("whole", **options)
     # After the first step, at a validation, between two, at an epoch's end (44) and right after it.
     session.run("parts", stop_at=1, **options)
@@ -207,10 +228,78 @@ def test_a_longer_length_extends_a_finished_run(session):
     assert session.last("run").training["config"]["epochs"] == 1.0
 
 
+@pytest.mark.parametrize("options, said", [
+    ({}, "stretches its cosine schedule: the learning rate goes on at 0.0015, where it had come to 6e-05"),
+    ({"schedule": "step", "warmup": 0.8}, "stretches its step schedule: the learning rate goes on at 0.0019, where it had come to 0.003"),
+    ({"schedule": "step"}, None), ({"schedule": "constant"}, None),
+])
+def test_what_a_longer_run_does_to_the_schedule_is_said(session, options, said):
+    session.run("run", steps=30, **options)
+    records = session.resume("run", steps=60)
+    notes = [record.text for record in of(records, Notice)]
+    assert (said in notes[0]) if said else not notes
+    if said:
+        assert of(records, Step)[0].learning_rate == pytest.approx(float(said.split(" at ")[1].split(",")[0]), rel=0.05)
+
+
+def test_a_resumed_run_of_the_same_length_says_nothing_of_the_schedule(session):
+    session.run("run", stop_at=4, steps=8)
+    assert not of(session.resume("run", steps=8), Notice)
+
+
+def test_a_longer_length_stands_from_its_first_moment(session):
+    session.run("whole", stop_at=10, steps=20)
+    session.resume("whole", steps=40)
+    session.run("parts", stop_at=10, steps=20)
+    session.resume("parts", kill_at=11, steps=40)  # before anything else is saved
+    session.resume("parts")
+    assert_same(session.last("whole"), session.last("parts"))
+
+
+def test_a_resumption_by_minutes_that_trains_nothing_says_so(session, monkeypatch):
+    session.run("run", minutes=0.5 / 60)
+    plan = plan_resume(session.last("run"), session.corpus, {"minutes": 0.5001 / 60})
+    with RunFolder.open(session.tmp_path / "run") as folder:
+        trainer = Trainer(plan, session.corpus, folder, samples=False)
+        monkeypatch.setattr(trainer, "_is_finished", lambda: True)
+        records = list(trainer.run())
+    assert not of(records, Step)
+    assert "no step was trained" in of(records, Notice)[0].text and "a longer --minutes" in of(records, Notice)[0].text
+
+
+def test_a_run_that_dies_before_its_first_checkpoint_leaves_a_folder_to_begin_in(session, monkeypatch):
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "save", die)
+    with pytest.raises(KeyboardInterrupt):
+        session.run("run", steps=8)
+    monkeypatch.undo()
+    assert session.run("run", steps=8)[-1].step == 8
+
+
 def test_a_finished_run_has_nothing_to_resume(session):
     session.run("run", steps=4)
     with pytest.raises(ConfigError, match="finished, at step 4: name a longer --steps than 4"):
         session.resume("run")
+
+
+def test_what_may_be_changed_on_resume_changes_no_bit(session):
+    options = {"steps": 30, "eval_every": 12, "log_every": 3, "dropout": 0.3}
+    session.run("whole", **options)
+    whole = session.last("whole")
+    for name in FREE_OPTIONS:
+        session.run(name, stop_at=8, samples=True, **options)
+        session.resume(name, samples=True, **{name: 2})
+        changed = session.last(name)
+        assert changed.training["config"][name] == 2
+        for training in (whole.training, changed.training):
+            training["config"].update(dict.fromkeys(FREE_OPTIONS))
+            training.update(history=None, history_stride=None, logged_step=None)  # what is logged, is the user's to say
+        assert_same(whole, changed)
+        assert session.best(name).parameters.keys() == whole.parameters.keys()
+        for key, array in session.best("whole").parameters.items():
+            assert np.array_equal(array, session.best(name).parameters[key])
 
 
 @pytest.mark.parametrize("asked, message", [
@@ -229,11 +318,33 @@ def test_options_that_contradict_the_run_are_refused_with_the_difference(session
     session.resume("run", steps=8, hidden_size=9, learning_rate=3e-3, log_every=2)  # the same, and what is free
 
 
-def test_a_changed_text_is_refused(session, tmp_path):
-    session.run("run", stop_at=2, steps=8)
-    (tmp_path / "text.txt").write_text(TEXT.replace("line 4 ", "line 5 "))
-    with read_corpus([tmp_path / "text.txt"]) as corpus, pytest.raises(CorpusError, match="not the text the run was started on"):
-        session.resume("run", corpus=corpus)
+@pytest.mark.parametrize("change", ["a byte", "longer", "shorter", "another order", "another encoding", "bytes"])
+def test_a_changed_text_is_refused_with_the_difference(session, tmp_path, change):
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text(TEXT, "utf-8"), two.write_text("déjà vu\n", "utf-8")
+    with read_corpus([one, two]) as corpus:
+        session.corpus = corpus
+        was = corpus.fingerprint[:12]
+        session.run("run", stop_at=2, steps=8)
+        session.resume("run", stop_at=3)
+    texts, options = [one, two], {}
+    if change == "a byte":
+        one.write_text(TEXT.replace("line 4 ", "line 5 "))
+    elif change == "longer":
+        one.write_text(TEXT + "\n")
+    elif change == "shorter":
+        one.write_text(TEXT[:-1])
+    elif change == "another order":
+        texts = [two, one]
+    else:
+        options = {"mode": "bytes"} if change == "bytes" else {"encoding": "latin-1"}
+    with read_corpus(texts, **options) as corpus:
+        with pytest.raises(CorpusError, match="not the text the run was started on") as refused:
+            session.resume("run", corpus=corpus)
+        said = str(refused.value)
+        if change != "bytes":  # of which the sha256 is the same, and the number of characters is not
+            assert was in said and corpus.fingerprint[:12] in said and was != corpus.fingerprint[:12]
+        assert f"{corpus.characters:,}" in said and f"{len(TEXT) + 8:,} characters" in said
 
 
 # -------------------------------------------------------------------------------------------- what a run does and says

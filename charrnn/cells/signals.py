@@ -13,6 +13,7 @@ LaTeX by what the text itself looks like: `language`.
 
 import re
 import unicodedata
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from charrnn.errors import ConfigError
 
 LONGEST = 20_000  # characters of a comment, a docstring or an environment's mathematics at most: longer is a stray mark
 LONGEST_QUOTATION = 2_000
+LONGEST_FORMULA = 5_000
 DEEPEST = 16
 LANGUAGES = ("prose", "c", "python", "latex")
 
@@ -235,7 +237,7 @@ def scan(text, kind):
 # ---- code ------------------------------------------------------------------------------------------------------------
 
 _C_TOKENS = re.compile(
-    rf"(?P<comment>/\*.{{0,{LONGEST}}}?(?:\*/|\Z)|//(?:\\\n|[^\n])*)"
+    r"(?P<block>/\*)|(?P<comment>//(?:\\\n|[^\n])*)"
     r'|(?P<double>"(?:\\.|[^"\\\n])*")'
     r"|(?P<single>'(?:\\[^\n]{1,8}?|[^'\\\n])')", re.DOTALL)
 _PYTHON_TOKENS = re.compile(
@@ -249,13 +251,12 @@ def _scan_tokens(text, tokens, code, start=0):
     """Mark comments and literals, each on from its opening mark until its closing one has been read."""
     if start:
         code.string[:start - 1] = True
-    for match in tokens.finditer(text, start):
-        a, b, name = match.start(), match.end(), match.lastgroup
+    for a, b, name in _tokens(text, tokens, start):
         if name == "comment":
             # `/` alone may be a division: a comment is known once its second character is read. One that ends with its
             # line is on until the newline is read; one that the text ends inside stays on.
-            line = not match.group().startswith("/*")
-            code.comment[a + (text[a] == "/"):b if line or not match.group().endswith("*/") else b - 1] = True
+            line = not text.startswith("/*", a)
+            code.comment[a + (text[a] == "/"):b if line or text[b - 2:b] != "*/" else b - 1] = True
             continue
         stop = b - 1 if b < len(text) or text[b - 1] in "\"'" else b
         code.string[a:stop] = True
@@ -263,6 +264,19 @@ def _scan_tokens(text, tokens, code, start=0):
             code.quotes[a:stop] = True
         elif name == "single":
             code.single_quotes[a:stop] = True
+
+
+def _tokens(text, tokens, at):
+    """Yield (start, stop, kind) of tokens; what closes a block comment is sought apart, as expressions seek it slowly."""
+    while match := tokens.search(text, at):
+        start, at, name = match.start(), match.end(), match.lastgroup
+        if name == "block":
+            closing = text.find("*/", at, at + LONGEST + 2)
+            if closing < 0 and len(text) - at > LONGEST:
+                at = start + 1
+                continue
+            at, name = len(text) if closing < 0 else closing + 2, "comment"
+        yield start, at, name
 
 
 def _begin_inside(text, values, opening, closing):
@@ -291,18 +305,20 @@ def _python_start(text):
 def _scan_conditions(text, kind, skip, code):
     """Mark what stands between `if (` and its `)`, or between Python's `if` and its colon."""
     opening = re.compile(r"\bif\s*\(" if kind == "c" else r"^[ \t]*(?:el)?if\b", re.MULTILINE)
+    depth = np.cumsum((_is_in(text, "([{").astype(np.int32) - _is_in(text, ")]}")) * ~skip)
+    ends = _is_in(text, "{;" if kind == "c" else ":") & ~skip
     for match in opening.finditer(text):
         if skip[match.end() - 1] or skip[match.start()]:
             continue
-        depth = 1 if kind == "c" else 0
-        for t in range(match.end(), min(len(text), match.end() + LONGEST_QUOTATION)):
-            if skip[t]:
-                continue
-            symbol = text[t]
-            depth += (symbol in "([{") - (symbol in ")]}")
-            if (depth == 0 if kind == "c" else symbol == ":" and depth == 0) or (symbol in "{;" if kind == "c" else depth < 0):
-                code.condition[match.end() - 1:t] = True
-                break
+        at = match.end()
+        stretch, before = slice(at, at + LONGEST_QUOTATION), depth[at - 1]
+        closed = (depth[stretch] < before) | ends[stretch] & (kind == "c" or depth[stretch] == before)
+        if closed.any():
+            code.condition[at - 1:at + int(closed.argmax())] = True
+
+
+def _is_in(text, symbols):
+    return np.fromiter((symbol in symbols for symbol in text), bool, len(text))
 
 
 def _scan_brackets(text, kind, skip, code):
@@ -349,16 +365,25 @@ _LATEX_TOKENS = re.compile(
     rf"|(?P<verbatim>\\begin\s*\{{(?:{_VERBATIM})\*?\}}(?P<listing>.{{0,{LONGEST}}}?)(?=\\end\s*\{{(?:{_VERBATIM})\*?\}}))"
     r"|(?P<verb>\\verb\*?(?P<mark>[^\w\s*])[^\n]*?(?P=mark))"
     rf"|(?P<environment>\\begin\s*\{{(?P<of>(?:{_MATH_ENVIRONMENTS})\*?)\}}.{{0,{LONGEST}}}?\\end\s*\{{(?P=of)\}})"
-    r"|(?P<display>\$\$(?:\\.|(?!\n[ \t\r]*\n)[^$\\])*\$\$|\\\[(?:(?!\n[ \t\r]*\n).){0,5000}?\\\])"
-    r"|(?P<inline>\$(?:\\.|(?!\n[ \t\r]*\n)[^$\\])+\$|\\\((?:(?!\n[ \t\r]*\n).){0,5000}?\\\))", re.DOTALL)
+    r"|(?P<bracket>\\[\[(])"
+    r"|(?P<display>\$\$(?:\\.|(?!\n[ \t\r]*\n)[^$\\])*\$\$)"
+    r"|(?P<inline>\$(?:\\.|(?!\n[ \t\r]*\n)[^$\\])+\$)", re.DOTALL)
+_BLANK_LINE = re.compile(r"(?=\n[ \t\r]*\n)")
 _OPEN_OR_CLOSE = re.compile(r"\\(begin|end)\s*\{([A-Za-z*]{1,40})\}")
 
 
 def _scan_latex(text, code):
     """Mark comments, mathematics and environments; return where brackets and quotes are not what they seem."""
-    skip = np.zeros(len(text), bool)
-    for match in _LATEX_TOKENS.finditer(text):
+    skip, at = np.zeros(len(text), bool), 0
+    breaks = [match.start() for match in _BLANK_LINE.finditer(text)]
+    while match := _LATEX_TOKENS.search(text, at):
         a, b, name = match.start(), match.end(), match.lastgroup
+        if name == "bracket":
+            closing = text.find("\\]" if text[a + 1] == "[" else "\\)", b, b + LONGEST_FORMULA + 2)
+            at = closing + 2 if closing >= 0 and bisect_left(breaks, b) == bisect_left(breaks, closing) else a + 1
+            code.math[a + 1:at - 1] = True
+            continue
+        at = b
         if name == "escape":
             skip[a:b] = True
         elif name == "comment":
@@ -372,7 +397,7 @@ def _scan_latex(text, code):
         elif name == "display":
             code.math[a + 1:b - 1] = True
         else:
-            code.math[a + (text[a] == "\\"):b - 1] = True
+            code.math[a:b - 1] = True
     depth, open_ones = code.environments, []
     at = 0
     for match in _OPEN_OR_CLOSE.finditer(text):

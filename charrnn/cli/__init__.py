@@ -30,6 +30,9 @@ COMMANDS = {
 }
 
 
+LONGEST_MESSAGE = 4_000
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one when it is called."""
 
@@ -112,7 +115,9 @@ def _exists(module):
 
 
 def _fail(message):
-    # One line, whatever a file's name or content puts into it.
+    # One line of bounded length, whatever a file's name or content puts into it.
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2:]}"
     message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
     message = f"Error: {message}"
     try:

@@ -1,6 +1,5 @@
 """charrnn cells: which units follow something in the text. Here they are searched for; findings.py shows them."""
 
-import contextlib
 import importlib.util
 import math
 import os
@@ -235,6 +234,7 @@ class Search:
     def run(self):
         from charrnn.cells.record import check_quantity, default_quantity, parse_unit
         from charrnn.cells.search import halves
+        from charrnn.cli.display import progress_bar
         from charrnn.cli.findings import print_csv, print_json, print_text, write_html, write_pictures
 
         options = self.options
@@ -244,7 +244,7 @@ class Search:
         self.chooses, self.scores = halves(self.stop - self.start)
         self._check_clamp_and_memory()
         self._find_signals()
-        with _progress() as progress:
+        with progress_bar() as progress:
             self._search(progress)
             self.selected = self._select(unit)
             self.ablations = self._ablate(progress) if options["ablate"] else []
@@ -341,23 +341,3 @@ class Search:
             return {}
         stop = min(self.stop, self.start + GATE_CHARACTERS)
         return gate_saturation(self.model, self.ids, self.start, stop, progress("reading the gates"))
-
-
-@contextlib.contextmanager
-def _progress():
-    """Yield a function of a description that gives a function of (done, of): one bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda description: lambda done, of: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), console=Console(stderr=True),
-                  transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def begin(description):
-            bar.update(task, description=f"{description:24}", completed=0.0)
-            return lambda done, of: bar.update(task, completed=done / of)
-
-        yield begin

@@ -61,10 +61,11 @@ def build(name, source, output, limit_bytes, force, as_json):
     """
     import json
 
+    from charrnn.cli.sample import neutralise
     from charrnn.recipes import RECIPES, build_recipe
 
     def say(line):
-        click.echo(line, err=True)
+        click.echo(neutralise(line), err=True)
 
     built = build_recipe(name, output, source=source, limit_bytes=limit_bytes, force=force, say=say)
     recipe = RECIPES[name]
@@ -74,5 +75,5 @@ def build(name, source, output, limit_bytes, force, as_json):
                                "distinct": built.distinct, "sha256": built.sha256}))
         return
     already = " (already there)" if built.status == "unchanged" else ""
-    click.echo(f"{built.path}{already}: {built.size_bytes:,} bytes, {built.distinct:,} distinct characters, "
+    click.echo(f"{neutralise(str(built.path))}{already}: {built.size_bytes:,} bytes, {built.distinct:,} distinct characters, "
                f"sha256 {built.sha256}")

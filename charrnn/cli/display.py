@@ -3,6 +3,7 @@
 A display must never end a run: when the terminal goes away, it falls silent.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -187,6 +188,26 @@ class Live(Quiet):
             line.append(f"{name} ", style="dim")
             line.append(f"{value}  ", style="bold")
         return Group(bar, line)
+
+
+@contextlib.contextmanager
+def progress_bar():
+    """Yield a function of a description that gives a function of (done, of): one bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda description: lambda done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), console=Console(stderr=True),
+                  transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def begin(description):
+            bar.update(task, description=f"{description:24}", completed=0.0)
+            return lambda done, of: bar.update(task, completed=done / of)
+
+        yield begin
 
 
 def announce_compilation(say):

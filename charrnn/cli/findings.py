@@ -4,6 +4,7 @@ Everything here takes a cells.Search that has run. Results on stdout, notes on s
 """
 
 import csv
+import io
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import click
 
 from charrnn.cli.cells import NARROWEST, note
 from charrnn.cli.info import printable
+from charrnn.cli.sample import neutralise
 
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
 PASSAGE = 420
@@ -55,7 +57,8 @@ def print_csv(search):
     """Print the table, a row a signal, with the ablation's figures where there are any."""
     ablated = {(a.signal, a.layer, a.unit): a for a in search.ablations}
     regions = REGIONS if search.options["ablate"] else ()
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    output = io.StringIO()  # a program's input: to a terminal only what it would act on is written otherwise
+    writer = csv.writer(output, lineterminator="\n")
     writer.writerow([*CSV_COLUMNS, *(f"rise_{name}_nats" for name in regions), *(f"random_{name}_nats" for name in regions)])
     for finding in search.findings:
         values = finding.to_dict()
@@ -63,6 +66,7 @@ def print_csv(search):
         extra = [] if not regions else [""] * 6 if ablation is None else [
             *(ablation.rises[name].nats for name in regions), *(ablation.random[name][0] for name in regions)]
         writer.writerow(["" if value is None or value != value else value for value in (*(values[name] for name in CSV_COLUMNS), *extra)])
+    click.echo(neutralise(output.getvalue()) if sys.stdout.isatty() else output.getvalue(), nl=False)
 
 
 # Files

@@ -18,7 +18,7 @@ LONGEST_UTF8 = 4  # bytes of a character at most: as many priming bytes can matt
 _VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
 _VISIBLE[0x7F] = 0x2421
 _VISIBLE.update({code: f"\\x{code:02x}" for code in range(0x80, 0xA0)})
-_VISIBLE.update({code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))})
+_VISIBLE.update({code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))})
 
 
 def neutralise(text: str) -> str:
@@ -159,8 +159,8 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
 
     step, best = checkpoint.training.get("step"), checkpoint.training.get("best")
     if path != where:
-        known = [] if step is None else [f"step {step:,}"]
-        if isinstance(best, dict) and best.get("step") == step:
+        known = [f"step {step:,}"] if type(step) is int else []
+        if isinstance(best, dict) and best.get("step") == step and isinstance(best.get("val_loss_nats"), float):
             known.append(f"validation {best['val_loss_nats']:.3f} nats")
         _note(f"checkpoint {path}{' (' + ', '.join(known) + ')' if known else ''}")
     if step == 0:

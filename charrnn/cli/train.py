@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, StorageError
 from charrnn.options import (
     BATCH_SIZE,
     CELLS,
@@ -28,9 +28,11 @@ from charrnn.options import (
     WARMUPS,
     WEIGHT_DECAYS,
     TrainingConfig,
+    short,
 )
 from charrnn.schedules import SCHEDULES
 
+LONGEST_CONFIG = 1 << 18  # bytes of a --config
 NEWEST = ""  # the value of --resume without a RUN
 
 
@@ -64,11 +66,16 @@ def read_toml(path, where):
 
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            data = file.read(LONGEST_CONFIG + 1)
+        if len(data) > LONGEST_CONFIG:
+            raise ConfigError(f"{where} must be of at most {LONGEST_CONFIG:,} bytes, it is longer: name a file of options")
+        return tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {where}: {(error.strerror or str(error)).lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{where} is not TOML: {error}") from None
+    except ValueError as error:  # beside what is no TOML and no UTF-8: a number of too many digits
+        raise ConfigError(f"{where} is not TOML: {short(str(error), 200)}") from None
+    except RecursionError:
+        raise ConfigError(f"{where} is nested too deep: an option is a text, a number, true or false") from None
 
 
 def config_values(options, known, where):
@@ -80,7 +87,7 @@ def config_values(options, known, where):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             near = near[0].replace("_", "-") if near else None
             remedy = f"did you mean {near!r}?" if near else "see charrnn train --help"
-            raise ConfigError(f"{where} has the option {key!r}, which there is not: {remedy}")
+            raise ConfigError(f"{where} has the option {short(repr(key))}, which there is not: {remedy}")
         values[name] = _config_value(where, key, value, name == "text")
     return values
 
@@ -91,9 +98,9 @@ def _config_value(where, key, value, is_list):
         value = [value] if isinstance(value, str) else value
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
             return value
-    elif isinstance(value, (str, int, float)):
+    elif isinstance(value, (str, float)) or isinstance(value, int) and abs(value) < 2**64:  # str() refuses thousands of digits
         return str(value)
-    raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {value!r}")
+    raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {short(value)}")
 
 
 def typed_options(options, where):
@@ -171,7 +178,8 @@ class OutputPath(click.Path):
 @click.option("-o", "--output", type=OutputPath(), metavar="RUN",
               show_default="checkpoints/NAME-N", help="Folder of the run, to be made.")
 @click.option("--resume", is_flag=False, flag_value=NEWEST, metavar="[RUN]",
-              help="Go on with a run; without RUN the newest under ./checkpoints.")
+              help="Go on with a run; without RUN the newest under ./checkpoints. A longer --epochs, --steps or --minutes extends "
+                   "it, also when it is finished; cosine and a --warmup by share are then stretched over the new length.")
 @click.option("--init-from", type=click.Path(path_type=Path), metavar="CHECKPOINT",
               help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", callback=read_config, is_eager=True,
@@ -247,7 +255,6 @@ def _start(text, asked, output, init_from, no_sample, display):
                 _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
             finally:
                 if not folder.last.exists():  # it failed before there was anything to keep
-                    folder.config_path.unlink(missing_ok=True)
                     folder.close()
                     if made:
                         with contextlib.suppress(OSError):
@@ -256,6 +263,7 @@ def _start(text, asked, output, init_from, no_sample, display):
 
 def _resume(run, output, text, asked, no_sample, display):
     from charrnn.checkpoint import load_checkpoint
+    from charrnn.options import resume_config
     from charrnn.runs import RunFolder
     from charrnn.trainer import Trainer, find_texts, plan_resume, stored_config
 
@@ -268,6 +276,7 @@ def _resume(run, output, text, asked, no_sample, display):
             display.note(f"resuming {folder.path}")
         checkpoint = load_checkpoint(folder.last)
         config = stored_config(checkpoint.training)
+        resume_config(config, asked)  # what contradicts is said before the text is read
         text = text or find_texts(checkpoint.training, folder.path)
         with contextlib.closing(_read(text, config, display)) as corpus:
             plan = plan_resume(checkpoint, corpus, asked)
@@ -290,17 +299,25 @@ def _read(text, config, display):
 
 def _train(trainer, folder, display):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
+    from charrnn.checkpoint import read_metadata
     from charrnn.trainer import Finished
 
     finished, announced = None, False
-    with signals_stop(trainer.stop) as received:
-        for record in trainer.run():
-            if received and not announced:
-                announced = True
-                display.note("stopping after this step, saved (Ctrl-C again: at once, unsaved)")
-            if isinstance(record, Finished):
-                finished = record
-            display.show(record)
+    try:
+        with signals_stop(trainer.stop) as received:
+            for record in trainer.run():
+                if received and not announced:
+                    announced = True
+                    display.note("stopping after this step, saved (Ctrl-C again: at once, unsaved)")
+                if isinstance(record, Finished):
+                    finished = record
+                display.show(record)
+    except StorageError as error:
+        if folder.last.exists():
+            step = read_metadata(folder.last)["training"]["step"]
+            raise StorageError(f"{error}; the checkpoint of step {step:,} stands, go on from it with: charrnn train --resume "
+                               f"{_quoted(str(folder.path))}") from error
+        raise
     display.close()
     _report(finished, display)
     if finished.resumable:

@@ -2,11 +2,15 @@
 
 Numba's own cache looks at the source file of the function alone: after a change in a function that it *calls* from
 another file it would go on running the old code. Here the cache folder's name holds a digest of every kernel source, of
-the versions of numba and llvmlite, so a change anywhere gives a fresh folder; a damaged file is compiled again.
+the versions of numba and llvmlite, so a change anywhere gives a fresh folder. Its files are run: they are read only from a
+folder that nobody else can have written in, and only where a seal tells them whole and their own; else they are made anew.
 """
 import hashlib
 import os
+import pickle
+import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -18,8 +22,10 @@ import numba
 from numba import njit, types
 from numba.core.ccallback import CFunc
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+from numba.core.serialize import dumps
 
 KEPT_DAYS = 30  # a digest folder that no process has opened for this long is removed
+ABANDONED_S = 3600  # a temporary file this old was left by a killed process
 
 
 @lru_cache(maxsize=1)
@@ -46,11 +52,41 @@ def _cache_roots():
 
 
 def _is_private(folder):
-    """Tell whether only this user can have written in `folder`: what is read from it is run as machine code."""
+    """Tell whether only this user, or root, can have written in `folder` or can put another one in its place.
+
+    What is read from it is unpickled and run. So each folder above it must belong to the user or to root, and be closed to others
+    or sticky, as /tmp is; and every file in it must be the user's own, should it have been open to others once.
+    """
     if not hasattr(os, "getuid"):
         return True
+    owners = {os.getuid(), 0} | _unmapped_owners()
     status = folder.stat()
-    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        return False
+    for above in folder.parents:
+        status = above.stat()
+        # A group of one's own, the first group of a user on many systems, may write; 002 is their umask.
+        strangers = 0o002 if status.st_gid in (os.getgid(), 0) else 0o022
+        if status.st_uid not in owners or status.st_mode & strangers and not status.st_mode & stat.S_ISVTX:
+            return False
+    for file in folder.iterdir():
+        try:
+            status = file.lstat()
+        except FileNotFoundError:  # another process has just put it in its place
+            continue
+        if status.st_uid != os.getuid() or not stat.S_ISREG(status.st_mode):
+            return False
+    return True
+
+
+def _unmapped_owners():
+    """Return the id that stands for every user from outside, root among them, where this process is in a user namespace."""
+    try:
+        if Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]:
+            return set()
+        return {int(Path("/proc/sys/kernel/overflowuid").read_text())}
+    except (OSError, ValueError):  # no Linux
+        return set()
 
 
 @lru_cache(maxsize=1)
@@ -59,7 +95,9 @@ def cache_folder():
     for root in _cache_roots():
         folder = root / "kernels" / kernel_digest()
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for place in (root, folder.parent, folder):
+                place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = folder.resolve()
             tempfile.TemporaryFile(dir=folder).close()
             if not _is_private(folder):
                 continue
@@ -72,13 +110,67 @@ def cache_folder():
 
 
 def _forget_old(current):
-    """Remove the machine code of versions that were not used for KEPT_DAYS."""
+    """Remove the machine code of versions that were not used for KEPT_DAYS, and what killed processes left of this one."""
     for folder in current.parent.iterdir():
         try:
             if folder != current and time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:
             pass
+    for file in current.glob("*.tmp"):
+        try:
+            if time.time() - file.stat().st_mtime > ABANDONED_S:
+                file.unlink()
+        except OSError:
+            pass
+
+
+class _Files:
+    """The machine code of one function on disk, a file for each signature.
+
+        32 bytes    the seal: sha256 of the file's name and the rest
+        the rest    Numba's pickle
+
+    Numba keeps an index from signatures to numbered files, and two processes that begin at once can make the one's entry
+    point at the other's code. Here the name of a file is a digest of what it is for, so there is no index to race for; and a file
+    that is cut off, flipped in a bit or put in the place of another breaks its seal. The seal is against accidents: against
+    people there is `_is_private`.
+    """
+
+    def __init__(self, folder, name):
+        self._folder = Path(folder)
+        self._name = re.sub(r"[^A-Za-z0-9_]+", "-", name)[:60]
+
+    def load(self, key):
+        """Return what was saved under `key`; None where nothing was, or where it is damaged."""
+        path = self._path(key)
+        try:
+            content = memoryview(path.read_bytes())
+        except OSError:
+            return None
+        seal, data = content[:32], content[32:]
+        return pickle.loads(data) if seal == self._seal(path, data) else None
+
+    def save(self, key, data):
+        path, data = self._path(key), dumps(data)
+        descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=f"{path.stem}-", suffix=".tmp")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(self._seal(path, data))
+                file.write(data)
+            os.replace(temporary, path)  # no fsync: what a power cut takes is made anew
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def _path(self, key):
+        return self._folder / f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.code"
+
+    @staticmethod
+    def _seal(path, data):
+        digest = hashlib.sha256(path.name.encode())
+        digest.update(data)
+        return digest.digest()
 
 
 class _Locator(_CacheLocator):
@@ -116,19 +208,20 @@ def _announce(name):
 class _Cache(FunctionCache):
     _impl_class = _Impl
 
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cache_file = _Files(self._cache_path, py_func.__qualname__)
+
     def _index_key(self, sig, codegen):
         """The digest in the folder's name covers every source; a closure over other kernels need not be hashed."""
-        return sig, codegen.magic_tuple(), self._py_func.__qualname__
+        code = self._py_func.__code__
+        return str(sig), codegen.magic_tuple(), self._py_func.__qualname__, Path(code.co_filename).name, code.co_firstlineno
 
     def load_overload(self, sig, target_context):
         try:
             loaded = super().load_overload(sig, target_context)
-        except Exception:  # a damaged or half-written file of any kind: compile again, and write it anew
+        except Exception:  # sealed, and yet no use here: compile again, and write it anew
             loaded = None
-            try:
-                self.flush()
-            except OSError:
-                pass
         if loaded is None:
             _announce(self._py_func.__qualname__)
         return loaded

@@ -7,6 +7,7 @@
   const data = JSON.parse($("data").textContent);
   const lines = $("streams").textContent.trim().split("\n");
   const { text, vocabulary, found, gates } = data;
+  const MOST = data.most_bits; // more than 0: the page is of surprisals, and a unit is a reader
   const N = text.length, H = data.units, U = data.layers * H, MIDDLE = (data.levels - 1) / 2, COLOURS = data.colours;
   const HEAD = 3; // streams before the units': surprisal, ids of the guesses, their probabilities
   const BLOCK_SIZE = 1000; // characters of a block at least: what is drawn, or left alone, as one
@@ -207,6 +208,7 @@
 
   const levelToValue = (level) => (level - MIDDLE) / MIDDLE;
   const valueAt = (i) => levelToValue(series[unit][i]);
+  const bitsOf = (value) => value >= 1 ? `${MOST}+ bits` : `${(value * MOST).toFixed(1)} bits`;
 
   // ---- picking a unit
 
@@ -223,7 +225,7 @@
     const called = calledOf(unit);
     $("pick").value = nameOf(unit);
     $("unit-name").textContent = called || `Unit ${nameOf(unit)}`;
-    $("unit-note").textContent = (called ? `unit ${nameOf(unit)}, ` : "") + data.quantity;
+    $("unit-note").textContent = (called && !MOST ? `unit ${nameOf(unit)}, ` : "") + data.quantity;
     for (const button of document.querySelectorAll("[data-unit]")) {
       button.setAttribute("aria-pressed", String(Number(button.dataset.unit) === unit));
     }
@@ -324,10 +326,10 @@
     $("char-place").replaceChildren(`line ${lineOf[i].toLocaleString("en")}, column ${columnOf[i].toLocaleString("en")}`,
       element("b", { textContent: `; ${(i + 1).toLocaleString("en")} of ${N.toLocaleString("en")}` }));
     const value = valueAt(i);
-    $("value").textContent = signed(value, DIGITS_OF_VALUE);
+    $("value").textContent = MOST ? bitsOf(value) : signed(value, DIGITS_OF_VALUE);
     const bar = $("value-axis").firstElementChild;
-    bar.style.left = `${50 + 50 * Math.min(0, value)}%`;
-    bar.style.width = `${50 * Math.abs(value)}%`;
+    bar.style.left = MOST ? "0" : `${50 + 50 * Math.min(0, value)}%`;
+    bar.style.width = `${(MOST ? 100 : 50) * Math.abs(value)}%`;
     bar.className = value > 0 ? `p${COLOURS}` : `m${COLOURS}`;
     const bits = surprisal[i];
     $("surprisal").textContent = Number.isFinite(bits) ? `${bits.toFixed(2)} bits` : "\u2013";
@@ -357,7 +359,7 @@
   function announceCharacter(i) {
     const bits = surprisal[i];
     const id = guessIds[5 * i];
-    announce(`${spoken(text[i])}: value ${valueAt(i).toFixed(DIGITS_OF_VALUE)}` +
+    announce(`${spoken(text[i])}: ${MOST ? bitsOf(valueAt(i)) : "value " + valueAt(i).toFixed(DIGITS_OF_VALUE)}` +
       (Number.isFinite(bits) ? `, surprisal ${bits.toFixed(1)} bits` : "") +
       (vocabulary[id] === undefined ? "" : `, next likeliest ${spoken(vocabulary[id])} ${percent(guessShares[5 * i] / 65535)}`));
   }
@@ -616,6 +618,37 @@
     if (found.some((entry) => entry.sign < 0)) $("found-key").append(" \u2193: the unit is low where the signal is on.");
   }
 
+  // ---- the sheets: tables beside the text
+
+  function layOutSheets() {
+    data.sheets.forEach((sheet) => {
+      const heads = element("tr", {}, ...sheet.columns.map((name) => element("th", { scope: "col", textContent: name })));
+      const rows = sheet.rows.map((row, at) => {
+        const cells = row.map((words, k) => element(k ? "td" : "th", k ? { textContent: words } : { scope: "row", textContent: words }));
+        if (!sheet.bars.length) return element("tr", {}, ...cells);
+        const bar = element("i");
+        bar.style.width = `${100 * Math.max(0, Math.min(1, sheet.bars[at]))}%`;
+        return element("tr", {}, ...cells, element("td", { className: "of-bar" }, element("span", { className: "track" }, bar)));
+      });
+      if (sheet.bars.length) heads.append(element("td"));
+      $("sheets").append(element("details", { open: true, className: "sheet" },
+        element("summary", {}, element("h2", { textContent: sheet.title })),
+        element("p", { className: "quiet small-print", textContent: sheet.note }),
+        element("table", {}, element("thead", {}, heads), element("tbody", {}, ...rows))));
+    });
+  }
+
+  /** Say of surprisals what is said of units. */
+  function becomeSurprisal() {
+    root.dataset.of = "surprisal";
+    $("found-title").textContent = "Whose surprise";
+    $("found-key").hidden = $("found-count").hidden = true;
+    $("value-name").textContent = "shown";
+    $("surprisal-track").parentElement.parentElement.firstElementChild.textContent = "model";
+    $("keys").replaceChildren(...["\u2190 \u2191 \u2193 \u2192 move", "p n or [ ] another reader", "c colours", "t theme"].join(" \u00b7 "));
+    $("precision").textContent = `${counted(N, "character")}. Surprisals are kept in steps of ${(data.step * MOST).toFixed(2)} bits, up to ${MOST}.`;
+  }
+
   // ---- the gates' saturation: a plot a gate, a dot a unit
 
   const SVG = "http://www.w3.org/2000/svg", SIDE = 140, LEFT = 24, TOP = 20;
@@ -725,9 +758,10 @@
     const { plus, minus } = data.scales[scale];
     $("theme").textContent = `Theme: ${THEMES[theme]}`;
     $("scale").textContent = `Colours: ${plus} / ${minus}`;
-    $("legend-minus").textContent = "\u22121";
-    $("legend-plus").textContent = "+1";
-    $("legend").title = `${minus}: \u22121, ${plus}: +1`;
+    $("legend-minus").textContent = MOST ? "0" : "\u22121";
+    $("legend-plus").textContent = MOST ? `${MOST} bits and more` : "+1";
+    $("legend").title = MOST ? `${plus}: what surprised the reader` : `${minus}: \u22121, ${plus}: +1`;
+    if (MOST) $("scale").textContent = `Colours: ${plus}`;
     if (unit >= 0) drawOverview();
   }
 
@@ -768,8 +802,10 @@
       $("guesses").append(element("li", {}, element("code"), element("span", { className: "track" }, element("i")), element("b")));
     }
     if (matchMedia("(max-width: 860px)").matches) { $("found").open = false; $("gates").open = false; }
+    if (MOST) becomeSurprisal();
     dress();
     layOut();
+    layOutSheets();
     listFound();
     drawGates();
     hintSelection();

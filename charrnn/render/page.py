@@ -1,5 +1,7 @@
 """One self-contained HTML page: a text coloured by any unit of a model, with what the model expected at each character.
 
+The same page shows surprisals in the place of units: `most_bits` says so, and `sheets` stand beside the text as tables.
+
 The page is page.html with page.css and page.js put into it, and the data: JSON for what is small, streams for what is
 large. A stream is an array's bytes, deflated and written in base 85, one stream a line:
 
@@ -52,6 +54,17 @@ class FoundUnit:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """A table beside the text: rows of words, and where `bars` is given a bar a row, as a share 0..1."""
+
+    title: str
+    note: str
+    columns: list
+    rows: list
+    bars: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class PageData:
     """What a page shows.
 
@@ -65,6 +78,8 @@ class PageData:
     surprisal_bits  (N,) of each character given those before it; NaN where it has none
     gates           {gate: (L, H, 2)} shares of the time below 0.1 and above 0.9
     scale           a name in colours.SCALES: what the page opens with
+    most_bits       more than 0: the values are surprisals, 1 being so many bits; a unit is a reader, `found` says which
+    sheets          Sheets beside the text
     """
 
     text: list
@@ -81,6 +96,8 @@ class PageData:
     found: list = field(default_factory=list)
     gates: dict = field(default_factory=dict)
     scale: str = RED_BLUE.name
+    most_bits: float = 0.0
+    sheets: list = field(default_factory=list)
 
 
 def write_page(path, data):
@@ -182,6 +199,8 @@ def _small(data, levels):
         "found": [{name: _number(value) if name in ("score", "null", "probe") else value
                    for name, value in asdict(unit).items()} for unit in data.found],
         "gates": {name: np.nan_to_num(np.asarray(shares, float)).round(4).tolist() for name, shares in data.gates.items()},
+        "most_bits": data.most_bits,
+        "sheets": [asdict(sheet) for sheet in data.sheets],
     }
 
 

@@ -20,7 +20,8 @@ _DOTTED_CIRCLE = "◌"
 _RESET = "\x1b[0m"
 
 
-def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLUE.name, background=DARK, with_legend=True):
+def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLUE.name, background=DARK, with_legend=True,
+              most=None, unit=""):
     r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a title and a legend.
 
     Parameters
@@ -44,6 +45,8 @@ def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLU
     background : colours.LIGHT or colours.DARK, the terminal's
     with_legend : bool
         False where `legend` has been shown before.
+    most, unit : float and str
+        Where given, the values are from 0 to `most` and more, in this unit, and only the upper half of the scale is used.
 
     Examples
     --------
@@ -56,10 +59,13 @@ def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLU
     """
     width = max(width, 20)
     paint = _Paint(colour, scale, background) if colour != "none" else None
+    if most is not None:
+        values = [min(float(value), most) / most for value in values]
     lines = [line for part in title.split("\n") for line in wrapped_words(visible(part), width)]
     if paint:
         lines[0] = f"\x1b[1m{lines[0]}{_RESET}"
-    lines += [_legend(paint, unicode, width), ""] if with_legend else [""]
+    shown = _legend(paint, unicode, width) if most is None else _rising_legend(paint, unicode, most, unit)
+    lines += [shown, ""] if with_legend else [""]
     for line in wrapped_lines(text, values, width, unicode):
         lines.extend(_painted(line, paint) if paint else _signed(line, unicode))
     return "\n".join(lines)
@@ -204,6 +210,12 @@ def _legend(paint, unicode, width):
     room = max(5, min(2 * STEPS + 1, width - len(before) - len(after)) - 1 | 1)  # odd: 0 is in the middle
     steps = [round(-STEPS + 2 * STEPS * at / (room - 1)) for at in range(room)]
     return before + _coloured(((" " if step else "0", step) for step in steps), paint) + after
+
+
+def _rising_legend(paint, unicode, most, unit):
+    if paint is None:
+        return f"+ {STRONG * most:g} {unit} and more, {'·' if unicode else '.'} {WEAK * most:g} {unit} and more"
+    return "0 " + _coloured(((" ", step) for step in range(STEPS + 1)), paint) + f" {most:g} {unit} and more"
 
 
 class _Paint:

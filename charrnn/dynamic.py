@@ -1,0 +1,123 @@
+"""Dynamic evaluation: a model that goes on learning from the text it is judged on, each character after it was predicted.
+
+Krause et al. 2018 (arXiv 1709.07432). After every segment of the text, the parameters theta take one step down the gradient g of
+that segment's loss and one step back to what they were in training, theta_0:
+
+    rms    theta += -rate g / (RMS + eps)  +  min(1, decay RMS / mean(RMS)) (theta_0 - theta)
+    sgd    theta += -rate g                +  decay (theta_0 - theta)
+
+RMS is the root of the mean square of each parameter's gradient over segments of the training text: a parameter that moved much in
+training may move much now. Knows ids and a model, of which it makes a copy; nothing is random.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import ConfigError, DivergenceError
+from charrnn.evaluation import STREAM_CHUNK, first_predicted
+from charrnn.model import Model, Workspace
+
+RULES = ("rms", "sgd")
+RATES = {"rms": 5e-4, "sgd": 0.1}
+EPS = 2e-5
+PLACES, SEGMENTS_A_PLACE = 16, 25  # of the training text, that RMS is taken over
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the model learns. Raises ConfigError.
+
+    rule       "rms" or "sgd"
+    rate       of learning; 0 learns nothing, None is the rule's own
+    decay      share of the way back to the parameters of training, each segment; 0..1
+    segment    characters between two updates
+    """
+
+    rule: str = "rms"
+    rate: float | None = None
+    decay: float = 0.001
+    segment: int = 20
+
+    def __post_init__(self):
+        if self.rule not in RULES:
+            raise ConfigError(f"the rule of dynamic evaluation must be one of {', '.join(RULES)}, got {self.rule!r}")
+        if self.rate is None:
+            object.__setattr__(self, "rate", RATES[self.rule])
+        if not 0 <= self.rate < math.inf:
+            raise ConfigError(f"the rate of dynamic evaluation must be 0 or more, got {self.rate:g}")
+        if not 0 <= self.decay <= 1:
+            raise ConfigError(f"the decay of dynamic evaluation must be between 0 and 1, got {self.decay:g}")
+        if self.segment < 1:
+            raise ConfigError(f"a segment of dynamic evaluation must have at least 1 character, got {self.segment}")
+
+
+def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None):
+    """Return the loss of every character as evaluation.read_losses does, while a copy of the model learns from those before.
+
+    training_ids    the text the model was trained on; the rule "rms" needs it
+    progress        called with (characters read, n) after every segment
+    Raises DivergenceError where a loss stops being finite.
+    """
+    first, own = first_predicted(start, stop)
+    learner = Model(model.config)
+    learner.flat[:] = model.flat
+    scale, pull = _pace(model, training_ids, settings)
+    workspace = Workspace(learner, 1, max(settings.segment, STREAM_CHUNK))
+    for at in range(first - 1 - own, first - 1, STREAM_CHUNK):
+        workspace.logits(_chunk(ids, at, min(first - 1, at + STREAM_CHUNK)))
+    n = stop - first
+    losses, home = np.empty(n), np.empty_like(learner.flat)
+    for at in range(0, n, settings.segment):
+        end = min(n, at + settings.segment)
+        here = first + at
+        loss = workspace.loss_and_grads(_chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment))
+        if not math.isfinite(loss):
+            raise DivergenceError(f"dynamic evaluation diverged after {at:,} characters: lower its rate, which is {settings.rate:g}")
+        losses[at:end] = workspace.last_losses()[:, 0]
+        np.subtract(model.flat, learner.flat, out=home)
+        home *= pull
+        np.multiply(workspace.grads, scale, out=workspace.grads)
+        learner.flat += home
+        learner.flat -= workspace.grads
+        if progress is not None:
+            progress(end, n)
+    return losses
+
+
+def _pace(model, training_ids, settings):
+    """Return what a gradient and the way home are multiplied by, each (N,) or a number."""
+    dtype = model.flat.dtype.type
+    if settings.rule == "sgd":
+        return dtype(settings.rate), dtype(settings.decay)
+    if training_ids is None:
+        raise ConfigError("the rule rms of dynamic evaluation needs the text the run was trained on: take sgd")
+    rms = gradient_rms(model, training_ids, settings.segment)
+    mean = rms[rms > 0].mean() if rms.any() else 1.0
+    return ((settings.rate / (rms + EPS)).astype(model.flat.dtype),
+            np.minimum(1, settings.decay * rms / mean).astype(model.flat.dtype))
+
+
+def gradient_rms(model, ids, segment):
+    """Return the root mean square of the gradient of a segment's loss, (N,) in the layout of model.flat, over PLACES in ids."""
+    segment = min(segment, len(ids) - 1)
+    workspace = Workspace(model, 1, max(segment, STREAM_CHUNK))
+    run = segment * SEGMENTS_A_PLACE
+    squares, count = np.zeros(model.flat.size), 0
+    for place in range(PLACES):
+        begin = max(0, len(ids) - 1 - run) * place // (PLACES - 1)
+        workspace.reset_carry()
+        if begin:
+            workspace.logits(_chunk(ids, max(0, begin - STREAM_CHUNK), begin))
+        for at in range(begin, min(begin + run, len(ids) - 1), segment):
+            workspace.loss_and_grads(_chunk(ids, at, len(ids) - 1, segment), _chunk(ids, at + 1, len(ids), segment))
+            squares += np.square(workspace.grads, dtype=np.float64)
+            count += 1
+    return np.sqrt(squares / count)
+
+
+def _chunk(ids, start, stop, most=None):
+    """Return ids[start:stop], the first `most` of them, as (T, 1)."""
+    stop = stop if most is None else min(stop, start + most)
+    return np.asarray(ids[start:stop]).astype(np.int32)[:, None]

@@ -1,0 +1,68 @@
+"""How much of a text stands word for word in another: substrings of every length, exactly, from suffixes in order.
+
+Knows ids. What they are, a model's sample or a text it never saw, is the caller's business.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.kernels.suffixes import longest_matches
+from charrnn.suffixes import sort_suffixes
+
+LENGTHS = 50
+DEEPEST = 1600  # characters; a longer copy is measured by reading on
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What of a text of n characters stands in the training text too.
+
+    shares     ndarray (LENGTHS,): of the substrings of length 1, 2, ..., the share that does; NaN beyond n
+    longest    length of the longest one, `start` its place in the text, `source` its place in the training text
+    """
+
+    shares: np.ndarray
+    longest: int
+    start: int
+    source: int
+
+
+def overlaps(training_ids, texts, vocab_size, progress=None):
+    """Return the Overlap of each text, an array of ids, with the training text."""
+    depth, stop = 2 * LENGTHS, len(training_ids)
+    while True:  # deeper only where a copy is longer than this can tell
+        text = sort_suffixes([training_ids, *texts], vocab_size, depth, progress)
+        matches = np.zeros(len(text.codes), np.int32)
+        longest_matches(text.order, text.shared, stop, matches)
+        # A match that goes on over both separators is cut at the first.
+        of_texts = [np.minimum(matches[begin:begin + len(one)], np.arange(len(one), 0, -1))
+                    for begin, one in zip(text.begins[1:], texts)]
+        longest = max((int(one.max()) for one in of_texts if len(one)), default=0)
+        if longest < depth or depth >= DEEPEST:
+            break
+        depth *= 4
+    return [_overlap(training_ids, one, of_one) for one, of_one in zip(texts, of_texts)]
+
+
+def _overlap(training_ids, ids, matches):
+    n = len(ids)
+    shares = np.full(LENGTHS, np.nan)
+    for length in range(1, min(n, LENGTHS) + 1):
+        shares[length - 1] = (matches[:n - length + 1] >= length).mean()
+    start = int(np.argmax(matches)) if n else 0
+    longest = int(matches[start]) if n else 0
+    source = _find(training_ids, ids[start:start + longest])
+    while start + longest < n and source + longest < len(training_ids) and ids[start + longest] == training_ids[source + longest]:
+        longest += 1
+    return Overlap(shares, longest, start, source)
+
+
+def _find(ids, part):
+    """Return the first place of `part` in ids; 0 for an empty one."""
+    ids, part = np.ascontiguousarray(ids), np.ascontiguousarray(part, ids.dtype)
+    width, data, wanted = ids.itemsize, ids.tobytes(), part.tobytes()
+    at = data.find(wanted)
+    while at % width:  # found across the numbers' edges
+        at = data.find(wanted, at + 1)
+    return at // width

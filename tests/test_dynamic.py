@@ -1,0 +1,112 @@
+"""Dynamic evaluation: the same updates as a naive one in NumPy, nothing at rate 0, a gain where the text is unlike."""
+
+import numpy as np
+import oracle
+import pytest
+
+from charrnn import dynamic
+from charrnn.dynamic import EPS, Settings, gradient_rms, read_losses_dynamic
+from charrnn.errors import ConfigError, DivergenceError
+from charrnn.evaluation import read_losses
+from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.optim import Optimizer
+
+V = 7
+
+
+def make_model(cell="lstm", dtype="float64", hidden_size=9):
+    return Model.initialise(ModelConfig(cell, V, hidden_size, 2, dtype=dtype), 3)
+
+
+def ids_of(seed, size):
+    return np.random.default_rng(seed).integers(0, V, size).astype(np.uint8)
+
+
+def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
+    """Krause et al. 2018, eq. 1 to 7, by name and without haste."""
+    home, theta, losses, carry = parameters, {name: value.copy() for name, value in parameters.items()}, [], None
+    if first > 1:
+        carry = oracle.forward(theta, cell, ids[:first - 1, None].astype(int)).carry
+    mean = np.concatenate([value[value > 0] for value in rms.values()]).mean() if rms else None
+    for at in range(first, len(ids), segment):
+        y = ids[at:at + segment, None].astype(int)
+        result = oracle.loss_and_grads(theta, cell, ids[at - 1:at - 1 + len(y), None].astype(int), y, carry)
+        losses.extend(result.losses[:, 0])
+        carry = result.carry
+        for name, grad in result.grads.items():
+            if name.startswith("rnn.bias_hh"):  # charrnn trains one bias a gate
+                continue
+            here = theta[name].copy()
+            if rule == "sgd":
+                theta[name] = here - rate * grad + decay * (home[name] - here)
+            else:
+                theta[name] = (here - rate * grad / (rms[name] + EPS)
+                               + np.minimum(1, decay * rms[name] / mean) * (home[name] - here))
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize("rule, rate, decay", [("sgd", 0.3, 0.05), ("rms", 0.02, 0.3)])
+def test_every_loss_is_that_of_a_naive_learner(cell, rule, rate, decay, monkeypatch):
+    monkeypatch.setattr(dynamic, "PLACES", 2)
+    model, ids, training = make_model(cell), ids_of(0, 60), ids_of(1, 4 * dynamic.SEGMENTS_A_PLACE)
+    rms = {name: value for name, value in model.unpack(gradient_rms(model, training, 4)).items()} if rule == "rms" else None
+    found = read_losses_dynamic(model, ids, 11, 60, Settings(rule, rate, decay, 4), training)
+    expected = naive_losses(cell, model.get_parameters(), ids, 11, 4, rule, rate, decay, rms)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    assert abs(found.mean() - read_losses(model, ids, 11, 60).mean()) > 1e-3
+
+
+def test_the_gradients_root_mean_square_is_the_oracles(monkeypatch):
+    monkeypatch.setattr(dynamic, "PLACES", 2)  # both at the beginning of so short a text
+    model, segment = make_model(), 3
+    training = ids_of(1, 1 + segment * dynamic.SEGMENTS_A_PLACE)
+    parameters, carry, squares = model.get_parameters(), None, []
+    for at in range(0, len(training) - 1, segment):
+        x, y = (training[at + k:at + k + segment, None].astype(int) for k in (0, 1))
+        result = oracle.loss_and_grads(parameters, "lstm", x, y, carry)
+        carry = result.carry
+        squares.append({name: grad**2 for name, grad in result.grads.items()})
+    found = model.unpack(gradient_rms(model, training, segment))
+    for name in squares[0]:
+        if not name.startswith("rnn.bias_hh"):
+            np.testing.assert_allclose(found[name], np.sqrt(np.mean([one[name] for one in squares], axis=0)), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("segment", [1, 20, 300])
+def test_at_rate_0_it_is_the_static_model(dtype, segment):
+    model, ids = make_model(dtype=dtype), ids_of(0, 700)
+    static = read_losses(model, ids, 30, 700)
+    for rule in ("rms", "sgd"):
+        np.testing.assert_array_equal(read_losses_dynamic(model, ids, 30, 700, Settings(rule, 0.0, segment=segment), ids), static)
+
+
+def test_it_gains_on_a_text_unlike_the_training_text_and_leaves_the_model_as_it_was():
+    model, workspace = make_model(dtype="float32", hidden_size=16), None
+    rng = np.random.default_rng(0)
+    alike, unlike = np.tile([0, 1, 2, 3], 300), np.tile([6, 4, 5, 4, 1], 120)
+    workspace, optimizer = Workspace(model, 1, 16), Optimizer("adam", model)
+    for _ in range(60):
+        at = int(rng.integers(0, 1000))
+        workspace.loss_and_grads(alike[at:at + 16, None], alike[at + 1:at + 17, None])
+        optimizer.step(workspace, 0.01)
+    before = model.flat.copy()
+    static = read_losses(model, unlike).mean()
+    for rule in ("rms", "sgd"):
+        runs = [read_losses_dynamic(model, unlike, 0, len(unlike), Settings(rule), alike) for _ in range(2)]
+        np.testing.assert_array_equal(*runs)
+        assert runs[0].mean() < static - 0.5
+        assert runs[0][-100:].mean() < runs[0][:100].mean()
+    np.testing.assert_array_equal(model.flat, before)
+
+
+def test_what_breaks_a_rule_is_refused_and_divergence_is_said():
+    for options in ({"rule": "adam"}, {"rate": -1}, {"rate": float("nan")}, {"decay": 1.5}, {"segment": 0}):
+        with pytest.raises(ConfigError):
+            Settings(**options)
+    model, ids = make_model(dtype="float32"), ids_of(0, 200)
+    with pytest.raises(ConfigError, match="needs the text the run was trained on"):
+        read_losses_dynamic(model, ids, 0, 200, Settings("rms"))
+    with pytest.raises(DivergenceError, match="lower its rate"):
+        read_losses_dynamic(model, ids, 0, 200, Settings("sgd", 1e38))
