@@ -36,7 +36,7 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
-__all__ = ["RunFolder", "find_checkpoint", "newest_run", "read_log", "to_toml"]
+__all__ = ["RunFolder", "find_checkpoint", "lock_folder", "make_numbered_folder", "newest_run", "read_log", "to_toml"]
 
 LOG, CONFIG, LOCK = "log.jsonl", "config.toml", "lock"
 
@@ -65,7 +65,7 @@ class RunFolder:
         cannot be made.
         """
         made = path is None or not Path(path).exists()
-        path = _make_numbered_folder(name) if path is None else Path(path)
+        path = make_numbered_folder(name) if path is None else Path(path)
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file: choose another folder with -o/--output")
         try:
@@ -253,7 +253,7 @@ def _without_non_finite(value):
 # ---------------------------------------------------------------------------------------------------------- folders
 
 
-def _make_numbered_folder(name):
+def make_numbered_folder(name):
     """Make ./checkpoints/<name>-<n>, n one more than the highest there is, and return it."""
     stem = _plain_name(name)
     root = Path(RUNS_FOLDER)
@@ -316,6 +316,19 @@ def _refuse_a_run(path):
 
 # --------------------------------------------------------------------------------------------------------- the lock
 # The system's lock on an open file: it ends with the process, however that ends. The file's presence means nothing.
+
+
+@contextlib.contextmanager
+def lock_folder(folder):
+    """Hold the lock of a folder of runs; RunError where another holds it.
+
+    Yields the descriptor. A child process that inherits it holds the lock too, until both have ended.
+    """
+    descriptor = _acquire(Path(folder))
+    try:
+        yield descriptor
+    finally:
+        _release(Path(folder), descriptor)
 
 
 def _acquire(folder):

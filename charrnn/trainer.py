@@ -159,11 +159,18 @@ class Plan:
     resume: Checkpoint | None = None
     initial: Checkpoint | None = None
 
+    def memory_needed(self):
+        """Return the bytes that the arrays of a training step take."""
+        config = self.config
+        return memory_needed(self.model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0,
+                             config.optimizer)
 
-def plan_run(config, corpus, initial=None):
+
+def plan_run(config, corpus, initial=None, must_fit=True):
     """Plan a new run.
 
     initial : Checkpoint to take the weights from, or None. Its model must be the config's: see `config_like`.
+    must_fit : refuse what does not fit into the memory that is free now
 
     Raises ConfigError, CorpusError where options and text do not fit. Writes nothing.
     """
@@ -187,9 +194,10 @@ def plan_run(config, corpus, initial=None):
     if validated != splits.val:
         notes += (_shortened(validated, splits.val, "the training up to the next one"),)
     config = dataclasses.replace(config, **_default_intervals(config, validated, total_steps))
-    needed = memory_needed(model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0, config.optimizer)
-    check_memory(needed, available_memory())
-    return Plan(config, model_config, splits, steps_per_epoch, total_steps, validated, tuple(notes), None, initial)
+    plan = Plan(config, model_config, splits, steps_per_epoch, total_steps, validated, tuple(notes), None, initial)
+    if must_fit:
+        check_memory(plan.memory_needed(), available_memory())
+    return plan
 
 
 def _training_record_is_read(function):
@@ -764,15 +772,11 @@ class Trainer:
     def _finish(self, finished):
         """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""
         test = None
-        start, stop = self.plan.splits.test
-        if finished and stop - start > 0 and not self._stop:
+        if finished and not self._stop:
             model = self.model
             if self._best is not None and self._best["step"] != self.step:
-                model = Model(self.plan.model_config)
-                model.set_parameters(load_checkpoint(self.folder.best).parameters)
-            if self._val != tuple(self.plan.splits.val):  # shortened for want of time
-                stop = min(stop, start + self._val_characters)
-            test = evaluate_split(model, self.corpus.ids, start, stop, interrupted=lambda: self._stop)
+                model = None  # the best checkpoint's
+            test = evaluate_test(self.folder, self.corpus, self.plan.splits, self._val, model, lambda: self._stop)
         best = self._best or {}
         return Finished(
             self.step, self._epoch(), self._elapsed(), not finished, self._smoothed(), best.get("val_loss_nats"),
@@ -1150,6 +1154,24 @@ class Trainer:
         for block in sampler.generate(length):
             text += [decoder.feed(int(i)) for i in block.ids[0]]
         return "".join(text) + decoder.flush()
+
+
+def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=None):
+    """Return the Evaluation of a run on its test split, or None where there is none or `interrupted()` became true.
+
+    validated : (start, stop) that the run validates on; shortened for want of time, it shortens the test too
+    model : the Model of the best checkpoint (without validations, of the last one), or None to load it
+    """
+    start, stop = splits.test
+    if stop - start < 1:
+        return None
+    if model is None:
+        checkpoint = load_checkpoint(folder.best if folder.best.exists() else folder.last)
+        model = Model(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
+        model.set_parameters(checkpoint.parameters)
+    if tuple(validated) != tuple(splits.val):
+        stop = min(stop, start + validated[1] - validated[0])
+    return evaluate_split(model, corpus.ids, start, stop, interrupted=interrupted)
 
 
 def map_parameters(fresh, checkpoint, vocabulary):

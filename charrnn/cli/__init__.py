@@ -20,6 +20,7 @@ from charrnn.errors import CharRNNError
 # that `charrnn --help` needs to import no command.
 COMMANDS = {
     "train": ("train", "Train a model on your own text."),
+    "sweep": ("sweep", "Train a grid of models and compare them."),
     "sample": ("sample", "Write new text from a trained model."),
     "eval": ("evaluate", "Measure how well a model predicts a text."),
     "cells": ("cells", "Find the units that follow something in the text."),

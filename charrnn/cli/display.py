@@ -20,9 +20,12 @@ def make_display(quiet):
     """Return the display that fits stderr: a function of a record, with `note` and `close`."""
     if quiet:
         return Quiet()
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return Live()
-    return Plain()
+    return Live() if shows_live() else Plain()
+
+
+def shows_live():
+    """Say whether stderr is a terminal that lines can be drawn over on."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Quiet:

@@ -54,21 +54,32 @@ def read_config(ctx, _parameter, path):
     """Put the options of a TOML file in the place of the defaults; the command line wins over them."""
     if path is None:
         return None
+    known = [parameter.name for parameter in ctx.command.params if parameter.name != "config"]
+    values = config_values(read_toml(path, f"--config {path}"), known, f"--config {path}")
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+    return path
+
+
+def read_toml(path, where):
+    """Return a TOML file as a dict. `where` is what a message calls it."""
     import tomllib
 
     try:
         with open(path, "rb") as file:
             data = file.read(LONGEST_CONFIG + 1)
         if len(data) > LONGEST_CONFIG:
-            raise ConfigError(f"--config {path} must be of at most {LONGEST_CONFIG:,} bytes, it is longer: name a file of options")
-        options = tomllib.loads(data.decode("utf-8"))
+            raise ConfigError(f"{where} must be of at most {LONGEST_CONFIG:,} bytes, it is longer: name a file of options")
+        return tomllib.loads(data.decode("utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read --config {path}: {(error.strerror or str(error)).lower()}") from None
+        raise ConfigError(f"cannot read {where}: {(error.strerror or str(error)).lower()}") from None
     except ValueError as error:  # beside what is no TOML and no UTF-8: a number of too many digits
-        raise ConfigError(f"--config {path} is not TOML: {short(str(error), 200)}") from None
+        raise ConfigError(f"{where} is not TOML: {short(str(error), 200)}") from None
     except RecursionError:
-        raise ConfigError(f"--config {path} is nested too deep: an option is a text, a number, true or false") from None
-    known = {parameter.name: parameter for parameter in ctx.command.params if parameter.name != "config"}
+        raise ConfigError(f"{where} is nested too deep: an option is a text, a number, true or false") from None
+
+
+def config_values(options, known, where):
+    """Return {name: value as click takes it} of options as a TOML file has them; ConfigError for one that is not `known`."""
     values = {}
     for key, value in options.items():
         name = key.replace("-", "_")
@@ -76,13 +87,12 @@ def read_config(ctx, _parameter, path):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             near = near[0].replace("_", "-") if near else None
             remedy = f"did you mean {near!r}?" if near else "see charrnn train --help"
-            raise ConfigError(f"--config {path} has the option {short(repr(key))}, which there is not: {remedy}")
-        values[name] = _config_value(path, key, value, name == "text")
-    ctx.default_map = {**(ctx.default_map or {}), **values}
-    return path
+            raise ConfigError(f"{where} has the option {short(repr(key))}, which there is not: {remedy}")
+        values[name] = _config_value(where, key, value, name == "text")
+    return values
 
 
-def _config_value(path, key, value, is_list):
+def _config_value(where, key, value, is_list):
     """Return a TOML value as click takes it: as text, so that 1.5 is no whole number and `true` no number at all."""
     if is_list:
         value = [value] if isinstance(value, str) else value
@@ -90,7 +100,22 @@ def _config_value(path, key, value, is_list):
             return value
     elif isinstance(value, (str, float)) or isinstance(value, int) and abs(value) < 2**64:  # str() refuses thousands of digits
         return str(value)
-    raise ConfigError(f"--config {path} gives {key!r} a value that it cannot have: {short(value)}")
+    raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {short(value)}")
+
+
+def typed_options(options, where):
+    """Return {name: value} of training options as a TOML file has them, each of the type that the command line gives it."""
+    parameters = {parameter.name: parameter for parameter in command.params}
+    own = [key for key in options if key.replace("-", "_") in parameters and key.replace("-", "_") not in NAMES]
+    if own:
+        raise ConfigError(f"{where} has the option {own[0]!r}, which is no option of the training itself: leave it out")
+    typed = {}
+    for name, value in config_values(options, NAMES, where).items():
+        try:
+            typed[name] = parameters[name].type_cast_value(click.get_current_context(), value)
+        except click.BadParameter as error:
+            raise ConfigError(f"{where} gives {name.replace('_', '-')!r} a value that it cannot have: {error.message}") from None
+    return typed
 
 
 class OutputPath(click.Path):
@@ -276,39 +301,47 @@ def _train(trainer, folder, display):
     from charrnn.checkpoint import read_metadata
     from charrnn.trainer import Finished
 
-    received = []
-
-    def stop(number, _frame):
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-        trainer.stop()
-
-    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # What is ignored stays so: nohup means it.
-    before = {number: signal.signal(number, stop) for number in signals if signal.getsignal(number) != signal.SIG_IGN}
     finished, announced = None, False
     try:
-        for record in trainer.run():
-            if received and not announced:
-                announced = True
-                display.note("stopping after this step, saved (Ctrl-C again: at once, unsaved)")
-            if isinstance(record, Finished):
-                finished = record
-            display.show(record)
+        with signals_stop(trainer.stop) as received:
+            for record in trainer.run():
+                if received and not announced:
+                    announced = True
+                    display.note("stopping after this step, saved (Ctrl-C again: at once, unsaved)")
+                if isinstance(record, Finished):
+                    finished = record
+                display.show(record)
     except StorageError as error:
         if folder.last.exists():
             step = read_metadata(folder.last)["training"]["step"]
             raise StorageError(f"{error}; the checkpoint of step {step:,} stands, go on from it with: charrnn train --resume "
                                f"{_quoted(str(folder.path))}") from error
         raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     display.close()
     _report(finished, display)
     if finished.resumable:
         sys.exit(128 + received[0] if received else 1)
+
+
+@contextlib.contextmanager
+def signals_stop(stop):
+    """Let a first Ctrl-C, SIGTERM or SIGHUP call `stop` and a second Ctrl-C interrupt at once; yields the list of those received."""
+    received = []
+
+    def handler(number, _frame):
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        stop()
+
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # What is ignored stays so: nohup means it.
+    before = {number: signal.signal(number, handler) for number in signals if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield received
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def _report(finished, display):

@@ -1,0 +1,278 @@
+"""charrnn sweep: a specification becomes runs, the runs a table; what is killed, fails or is added later."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn import sweep
+from charrnn.checkpoint import load_checkpoint, read_metadata
+from charrnn.cli import main
+from charrnn.errors import ConfigError
+from charrnn.runs import lock_folder
+from charrnn.sweep import Result, Spec, differing, make_points, over_seeds, to_csv
+
+ROOT = Path(__file__).parent.parent
+TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
+TINY = 'text = ["text.txt"]\nhidden-size = 3\nnum_layers = 1\nbatch-size = 3\nseq-length = 7\nsteps = 6\nlog-every = 2\n'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    return tmp_path
+
+
+def run(spec, *arguments):
+    Path("grid.toml").write_text(spec)
+    return main(["sweep", "grid.toml", *map(str, arguments)])
+
+
+def rows(folder="S"):
+    return {row["run"]: row for row in json.loads(Path(folder, "results.json").read_text())["runs"]}
+
+
+def same_parameters(one, two):
+    one, two = (load_checkpoint(Path(path) / "last.safetensors").parameters for path in (one, two))
+    return all(np.array_equal(one[name], two[name]) for name in one)
+
+
+# -------------------------------------------------------------------------------------------------------------- points
+
+
+def points(grid=None, runs=(), **common):
+    return make_points(Spec("s", ("t",), common, grid or {}, runs))
+
+
+def test_a_grid_is_the_product_of_its_lists_and_names_say_what_differs():
+    made = points({"cell": ["lstm", "gru"], "hidden_size": [128], "dropout": [0.0, 0.1]}, num_layers=2)
+    assert [one.name for one in made] == ["lstm-dropout0", "lstm-dropout0.1", "gru-dropout0", "gru-dropout0.1"]
+    assert made[3].config.cell == "gru" and made[3].config.dropout == 0.1 and made[3].config.hidden_size == 128
+    assert differing(made) == ["cell", "dropout"]
+
+
+def test_names_have_sizes_together_short_words_and_switches():
+    made = points({"hidden_size": [64, 128], "tie_weights": [False, True], "learning_rate": [0.001]},
+                  [(None, {"hidden_size": 64, "num_layers": 1}), ("by-hand", {"seed": 7})], embedding_size=64, num_layers=2)
+    assert [one.name for one in made] == [
+        "64x2-no-tie-weights-lr0.001", "64x2-tie-weights-lr0.001", "128x2-no-tie-weights-lr0.001",
+        "128x2-tie-weights-lr0.001", "64x1-no-tie-weights", "by-hand",
+    ]
+    assert points(runs=[(None, {})])[0].name == "lstm-256x2"
+    assert [one.name for one in points({"encoding": ["utf-8", "latin-1"]})] == ["encoding-utf-8", "encoding-latin-1"]
+
+
+def test_equal_runs_are_made_once_and_unnamed_options_have_their_default():
+    made = points({"dropout": [0.1, 0.3, 0.1]}, [(None, {"dropout": 0.3}), (None, {"cell": "rnn"})])
+    assert [one.name for one in made] == ["lstm-dropout0.1", "lstm-dropout0.3", "rnn-dropout0.2"]
+    assert made[0].options == {"cell": "lstm", "dropout": 0.1}
+
+
+def test_a_length_of_a_run_takes_the_place_of_the_common_one():
+    made = points({"steps": [10, 20]}, minutes=5.0)
+    assert [(one.config.steps, one.config.minutes) for one in made] == [(10, None), (20, None)]
+
+
+def test_a_combination_that_is_refused_is_a_failed_run_and_a_value_that_is_refused_is_a_bad_spec():
+    made = points({"tie_weights": [True], "embedding_size": [0, 8]}, hidden_size=8)
+    assert made[0].config is None and "--tie-weights needs" in made[0].error and made[1].config.embedding_size == 8
+    made = points({"momentum": [0.0, 0.9]})
+    assert made[0].config.momentum == 0 and "no effect" in made[1].error
+    for grid, runs, common in [
+        ({"dropout": [0.1, 1.5]}, (), {}),  # no point could have it
+        ({"tie_weights": [True]}, (), {"embedding_size": 3}),  # nothing would be left
+        ({"seed": [1, 2]}, [("mine", {"momentum": 0.9})], {}),
+        ({}, (), {}),
+        ({"seed": list(range(101)), "hidden_size": list(range(1, 101))}, (), {}),
+        ({}, [("one", {"seed": 1}), ("one", {"seed": 2})], {}),
+    ]:
+        with pytest.raises(ConfigError):
+            points(grid, runs, **common)
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+
+
+def test_over_seeds_has_mean_and_spread_of_the_finished():
+    made = [Result("a", "finished", {"dropout": 0.1, "seed": 1}, val_loss_nats=1.0, test_loss_nats=2.0),
+            Result("b", "finished", {"dropout": 0.1, "seed": 2}, val_loss_nats=2.0),
+            Result("c", "diverged", {"dropout": 0.1, "seed": 3}, val_loss_nats=9.0),
+            Result("d", "finished", {"dropout": 0.2, "seed": 1}, val_loss_nats=0.5),
+            Result("e", "failed", {"dropout": 0.3, "seed": 1})]
+    best, mean, none = over_seeds(made)
+    assert best["options"] == {"dropout": 0.2} and best["val_loss_nats"] == 0.5 and best["val_spread"] is None
+    assert (mean["runs"], mean["finished"], mean["val_loss_nats"], mean["test_loss_nats"]) == (3, 2, 1.5, 2.0)
+    assert mean["val_spread"] == pytest.approx(0.5**0.5)
+    assert none["finished"] == 0 and none["val_loss_nats"] is None
+
+
+def test_csv_has_a_column_for_each_option_that_differs():
+    text = to_csv([Result("a", "failed", {"dropout": 0.1, "seed": 1}, error='no, "never"')], ["dropout", "seed"])
+    row = next(csv.DictReader(text.splitlines()))
+    assert (row["run"], row["dropout"], row["seed"], row["error"]) == ("a", "0.1", "1", 'no, "never"')
+
+
+# --------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("spec, said", [
+    ("[grid]\nseed = [1]", "names no text"),
+    ('text = ["-"]\n[grid]\nseed = [1]', "stdin"),
+    ('text = ["missing.txt"]\n[grid]\nseed = [1]', "missing.txt"),
+    (TINY, "nothing to sweep over"),
+    (TINY + "[grid]\ndropuot = [1]", "did you mean 'dropout'"),
+    (TINY + "[grid]\nhidden-size = [2, 3.5]", "not a valid integer"),
+    (TINY + "[grid]\nhidden-size = 3", "a list of values"),
+    (TINY + "[grid]\nhidden-size = []", "a list of values"),
+    (TINY + "[grid]\ndropout = [0.1, 1.5]", "below 1, got 1.5"),
+    (TINY + '[grid]\ntext = ["a", "b"]', "different texts"),
+    (TINY + "threads = 2\n[grid]\nseed = [1]", "no option of the training"),
+    (TINY + '[[run]]\nname = "../x"', "letters"),
+    (TINY + "[[run]]\nhidden_size = 0", "at least 1, got 0"),
+    (TINY + "grid = 3", "[grid] table"),
+    ("text = [", "is not TOML"),
+])
+def test_a_bad_spec_is_a_sentence_and_nothing_is_made(spec, said, folder, capsys):
+    assert run(spec, "-o", "S") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Error: ") and said in err and len(err.splitlines()) == 1
+    assert not Path("S").exists() and not Path("checkpoints").exists()
+
+
+def test_bad_options_are_a_sentence(folder, capsys):
+    spec = TINY + "[grid]\nseed = [1]"
+    Path("other").mkdir()
+    Path("other/letter.txt").write_text("dear")
+    for arguments, said in [(["--jobs", 0], "--jobs"), (["--json", "--csv"], "leave one"), (["--resume", "S"], "either"),
+                            (["-o", "other"], "letter.txt"), (["-o", "text.txt"], "is a file")]:
+        assert run(spec, *arguments) == 2
+        assert said in capsys.readouterr().err
+    assert main(["sweep"]) == 2 and main(["sweep", "--resume", "other"]) == 2
+    Path("S").mkdir()
+    with lock_folder("S"):
+        assert run(spec, "-o", "S") == 2
+    assert "another process" in capsys.readouterr().err
+
+
+def test_a_dry_run_lists_parameters_and_memory_and_makes_nothing(folder, capsys):
+    spec = TINY + "[grid]\nhidden_size = [3, 4, 10000000]\ncell = ['lstm', 'rnn']"
+    assert run(spec, "--dry-run", "--json") == 0
+    listed = {row["run"]: row for row in json.loads(capsys.readouterr().out)["runs"]}
+    assert list(listed) == [f"{cell}-{size}x1" for size in (3, 4, 10000000) for cell in ("lstm", "rnn")]
+    symbols = len(set(TEXT))
+    assert listed["rnn-3x1"]["parameters"] == 3 * symbols + 3 * 3 + 3 + symbols * 3 + symbols
+    assert listed["lstm-4x1"]["memory_bytes"] > 0 and "memory" in listed["lstm-10000000x1"]["error"]
+    assert run(spec, "--dry-run") == 0
+    assert "6 runs" in capsys.readouterr().out and sorted(os.listdir()) == ["grid.toml", "text.txt"]
+
+
+def test_a_sweep_its_failures_and_what_is_added_to_it(folder, capsys, monkeypatch):
+    spec = TINY + """on-divergence = "stop"
+[grid]
+embedding_size = [0, 3]
+tie-weights = [false, true]
+seed = [1, 2]
+[[run]]
+name = "too-fast"
+learning_rate = 1e30
+clip_norm = 0
+optimizer = "sgd"
+"""
+    assert run(spec, "-o", "S") == 1
+    out = capsys.readouterr().out
+    made = rows()
+    states = {name: row["state"] for name, row in made.items()}
+    assert states.pop("too-fast") == "diverged" and "--learning-rate below 1e+30" in made["too-fast"]["error"]
+    assert {name for name, state in states.items() if state == "failed"} == {name for name in states if "embedding0-tie" in name}
+    finished = [row for row in made.values() if row["state"] == "finished"]
+    assert len(finished) == 6
+    losses = [row["val_loss_nats"] for row in made.values() if row["val_loss_nats"] is not None]
+    assert losses == sorted(losses)
+    # The same as charrnn train makes of it.
+    plain = next(row for row in finished if row["options"]["seed"] == 2 and row["options"]["embedding_size"] == 0)
+    assert main(["train", "--config", f"S/{plain['run']}/config.toml", "-o", "plain", "-q"]) == 0
+    assert same_parameters("plain", f"S/{plain['run']}")
+    assert f"test        {plain['test_loss_nats']:.4f}" in capsys.readouterr().out
+    for said in (plain["run"], "± ", f"{plain['val_loss_nats']:.4f}", "2 of 2", "too-fast diverged: ", "--tie-weights needs"):
+        assert said in out
+    table = list(csv.DictReader(Path("S/results.csv").read_text().splitlines()))
+    assert [row["run"] for row in table] == list(made) and tomllib.loads(Path("S/spec.toml").read_text())
+
+    # Given again, there is nothing to do.
+    def no_child(*_):
+        raise AssertionError("a child was started")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "_Child", no_child)
+        assert run(spec, "-o", "S", "-q") == 1 and rows() == made
+        # Other options under the same names are refused, and the difference is said.
+        capsys.readouterr()
+        assert run(spec.replace("steps = 6", "steps = 8"), "-o", "S") == 2
+        assert "--steps 6, not 8" in capsys.readouterr().err
+        Path("text.txt").write_text(TEXT + "more")
+        assert run(spec, "-o", "S") == 2
+        assert "not the text" in capsys.readouterr().err
+        Path("text.txt").write_text(TEXT)
+
+    # A value more: the names change, the runs that are there are found by their options. Of those that ended unseen, what
+    # only results.json had is measured again.
+    Path("S/results.json").unlink()
+    added = spec[:spec.index("[[run]]")].replace("seed = [1, 2]", "seed = [1]\ndropout = [0.2, 0.5]").replace("[0, 3]", "[0]")
+    new = "no-tie-weights-dropout0.5"
+    assert run(added.replace("log-every = 2", "log-every = 3"), "-o", "S", "-q") == 1, capsys.readouterr().err
+    again, old = rows(), next(row for row in finished if row["options"]["seed"] == 1 and row["options"]["embedding_size"] == 0)
+    assert again[old["run"]]["test_loss_nats"] == old["test_loss_nats"] and again[old["run"]]["elapsed_s"] == old["elapsed_s"]
+    assert again[new]["state"] == "finished" and len([row for row in again.values() if row["state"] == "finished"]) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, monkeypatch, capsys):
+    options = ["--hidden-size", "3", "--num-layers", "1", "--batch-size", "3", "--seq-length", "7", "--log-every", "500"]
+    spec = TINY.replace("steps = 6", "eval-every = 0").replace("log-every = 2", "log-every = 500") + "[grid]\nsteps = [1500, 3]"
+    Path("grid.toml").write_text(spec)
+    process = subprocess.Popen([sys.executable, "-m", "charrnn", "sweep", "grid.toml", "--jobs", "1"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    last = folder / "checkpoints/grid-sweep-1/steps1500/last.safetensors"
+    while not last.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130 and "charrnn sweep --resume checkpoints/grid-sweep-1" in err and "Traceback" not in err
+    states = [row["state"] for row in rows("checkpoints/grid-sweep-1").values()]
+    assert states == ["stopped", "waiting"] and not (folder / "checkpoints/grid-sweep-1/lock").exists()
+    assert read_metadata(last)["training"]["step"] < 1500
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert main(["sweep", "--resume", "../checkpoints/grid-sweep-1", "-q"]) == 0
+    monkeypatch.chdir(folder)
+    assert {row["state"] for row in rows("checkpoints/grid-sweep-1").values()} == {"finished"}
+    assert main(["train", "text.txt", *options, "--steps", "1500", "--eval-every", "0", "-o", "plain", "-q"]) == 0
+    assert same_parameters("plain", last.parent)
+
+
+def test_a_child_that_is_killed_takes_one_run_with_it_which_is_gone_on_with(folder):
+    spec = Spec("s", ("text.txt",), {"hidden_size": 3, "num_layers": 1, "batch_size": 3, "seq_length": 7},
+                {"steps": [100_000, 5]})
+
+    def made():
+        return sweep.Sweep(spec, sweep.draft(make_points(spec), spec.texts), folder, lock)
+
+    with sweep.open_sweep(folder / "S") as (folder, lock):
+        first = made()
+        for event in first.run():
+            if isinstance(event, sweep.Progress) and event.run == "steps100000":
+                first._children[0]._process.kill()
+        states = {name: (one.state, one.error) for name, one in first.results.items()}
+        assert states["steps5"] == ("finished", None) and states["steps100000"][0] == "failed"
+        assert "its process was killed" in states["steps100000"][1]
+        assert first.results["steps5"].step == 5 and made().waiting == 1  # what is killed for want of memory today may go tomorrow
