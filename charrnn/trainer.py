@@ -7,7 +7,8 @@
 
 Yields records and prints nothing; knows neither terminal nor signals, `stop` may be called from a handler.
 
-What an exact resume rests on: everything that bears on a result is in the checkpoint (parameters, optimiser state and
+With --ema the average of the weights is the model: it is validated, sampled from and saved as the parameters, and the weights that are
+trained stand beside it. What an exact resume rests on: everything that bears on a result is in the checkpoint (parameters, optimiser state and
 step count, carry, cursor, schedule position, best so far), or is a function of the seed and the step (dropout masks).
 The clock decides about results only under --minutes; otherwise only about when to save and to show a sample. A run that
 diverges (divergence.py) goes back to its last anchor: step 0, or a validation since (without validations, a step of a fixed
@@ -47,6 +48,9 @@ LOG_RECORDS = 1000  # about so many in a run, by the default interval
 HISTORY_RECORDS = 512  # at most, in a checkpoint
 SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
 SAMPLE_TEMPERATURE = 0.8
+
+# Beside the optimiser's own slots in a checkpoint: the weights as the updates left them, where its parameters are their average.
+UNAVERAGED = "unaveraged"
 
 # --minutes: no pass over the validation split may take more than this share of the time.
 LONGEST_VALIDATION = 0.2
@@ -181,7 +185,8 @@ def plan_run(config, corpus, initial=None):
     if splits.val[1] - splits.val[0] < 1:
         notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
     config = dataclasses.replace(config, **_default_intervals(config, splits, total_steps))
-    needed = memory_needed(model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0, config.optimizer)
+    needed = memory_needed(model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0, config.optimizer,
+                           config.ema > 0)
     check_memory(needed, available_memory())
     return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(notes), None, initial)
 
@@ -320,13 +325,13 @@ def _fit(config, splits):
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
 
 
-def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam"):
+def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam", averaging=False):
     """Return the bytes that the arrays of a training step take."""
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
     workspace = Workspace(model, batch_size, seq_length, precision=precision)
     workspace.reserve(dropping)
-    return _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[optimizer])
+    return _array_bytes([workspace]) + model.flat.nbytes * (len(SLOTS[optimizer]) + averaging)
 
 
 def check_memory(needed, available):
@@ -509,7 +514,7 @@ class Trainer:
             self.optimizer = self._make_optimizer(self.model)
             self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
         self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed) if config.dropout else None
-        self._val_workspace = split_workspace(self.model, self._val_characters) if self._val_characters else None
+        self._val_workspace = split_workspace(self._result(), self._val_characters) if self._val_characters else None
         self.folder.write_config({"text": [str(text) for text in self.texts], **config.to_dict()})
 
     @_training_record_is_read
@@ -545,18 +550,18 @@ class Trainer:
     def _set_state(self, checkpoint):
         """Set what a step of training changes, as the checkpoint has it."""
         training, config = checkpoint.training, self.config
-        self.model.set_parameters(checkpoint.parameters)
-        slots = {}
+        self._result().set_parameters(checkpoint.parameters)
+        slots, places = {}, self._slots()
         for name, array in checkpoint.optimizer.items():
             slot, _, parameter = name.partition("/")
             slots.setdefault(slot, {})[parameter] = array
-        if set(slots) != set(self.optimizer.state):
+        if set(slots) != set(places):
             raise ConfigError(
                 f"the checkpoint's optimiser state has {', '.join(sorted(slots)) or 'nothing'}, {config.optimizer} needs "
-                f"{', '.join(sorted(self.optimizer.state)) or 'nothing'}: start a new run from it by --init-from"
+                f"{', '.join(sorted(places)) or 'nothing'}: start a new run from it by --init-from"
             )
         for slot, arrays in slots.items():
-            self.optimizer.state[slot][...] = self.model.pack(arrays)
+            places[slot][...] = self.model.pack(arrays)
         self.optimizer.steps = training["optimizer_steps"]
         self._workspace.set_carry(checkpoint.carry)
         self._streams.seek(training["cursor"])
@@ -576,7 +581,16 @@ class Trainer:
             hyperparameters["momentum"] = config.momentum
         if config.optimizer in WEIGHT_DECAYS:
             hyperparameters["weight_decay"] = config.weight_decay
-        return Optimizer(config.optimizer, model, **hyperparameters)
+        return Optimizer(config.optimizer, model, ema=config.ema, **hyperparameters)
+
+    def _result(self):
+        """Return the Model that the run is for: the one that is trained, or the average of its weights."""
+        return self.optimizer.average or self.model
+
+    def _slots(self):
+        """Return {slot: flat array} of what a checkpoint keeps beside the result's parameters."""
+        averaging = self.optimizer.average is not None
+        return {**self.optimizer.state, **({UNAVERAGED: self.model.flat} if averaging else {})}
 
     def _prepare(self):
         """Compile or load every kernel and measure the speed, before the clock starts and without a trace."""
@@ -649,7 +663,7 @@ class Trainer:
         test = None
         start, stop = self.plan.splits.test
         if finished and stop - start > 0 and not self._stop:
-            model = self.model
+            model = self._result()
             if self._best is not None and self._best["step"] != self.step:
                 model = Model(self.plan.model_config)
                 model.set_parameters(load_checkpoint(self.folder.best).parameters)
@@ -798,7 +812,7 @@ class Trainer:
             raise Diverged("a parameter or the optimiser's state", math.nan, self.step)
 
     def _state_is_finite(self):
-        arrays = (self.model.flat, *self.optimizer.state.values(), *self._workspace.get_carry().values())
+        arrays = (self._result().flat, *self._slots().values(), *self._workspace.get_carry().values())
         return all(np.isfinite(array).all() for array in arrays)
 
     def _smoothed(self):
@@ -858,7 +872,7 @@ class Trainer:
         characters = max(1, int(self._val_characters * longest_s / self._evaluation_s))
         self._evaluation_s = longest_s
         whole, self._val = self._val_characters, (self._val[0], self._val[0] + characters)
-        self._val_workspace = split_workspace(self.model, characters)
+        self._val_workspace = split_workspace(self._result(), characters)
         yield Notice(
             f"validating on the first {characters:,} of {whole:,} characters: a pass over all would take more than "
             f"{LONGEST_VALIDATION:.0%} of {self.config.minutes:g} minutes"
@@ -885,13 +899,16 @@ class Trainer:
         """Validate; None when asked to stop meanwhile: the resumed run then makes up for it."""
         self._check_state()
         begun = self._clock()
-        evaluation = evaluate_split(self.model, self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
+        evaluation = evaluate_split(self._result(), self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
         if evaluation is None:
             return None
         # A validation split unlike the training split may cost any number of nats and mean nothing.
         loss = evaluation.loss_nats
         if not loss < EXPLODED_NATS or not self._is_sound(loss) and not self._is_sound(self._try_next_chunk()):
             raise Diverged("the validation loss", evaluation.loss_nats, self.step)
+        # An average can be sound for a while after the weights that it follows are lost.
+        if self.optimizer.average is not None and not self._is_sound(loss := self._try_next_chunk()):
+            raise Diverged("the training loss", loss, self.step)
         self._evaluated_step = self.step
         self._val_loss_nats = evaluation.loss_nats
         self._last["val_loss_nats"] = evaluation.loss_nats
@@ -959,8 +976,8 @@ class Trainer:
         checkpoint = Checkpoint(
             model=self.plan.model_config.to_dict(),
             vocabulary=self.vocabulary,
-            parameters=self.model.view(self.model.flat),
-            optimizer=_Slots({slot: self.model.view(flat) for slot, flat in self.optimizer.state.items()}),
+            parameters=self.model.view(self._result().flat),
+            optimizer=_Slots({slot: self.model.view(flat) for slot, flat in self._slots().items()}),
             carry=self._workspace.get_carry(),
             training={
                 "charrnn_version": charrnn.__version__,
@@ -1011,7 +1028,7 @@ class Trainer:
 
     def _make_sample(self, length):
         """Draw a text from the model as it is, in a workspace of its own: no state of the training is touched."""
-        sampler = Sampler(self.model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self.config.seed + self.step)
+        sampler = Sampler(self._result(), Settings(temperature=SAMPLE_TEMPERATURE), seed=self.config.seed + self.step)
         try:
             sampler.prime(self.vocabulary.encode("\n"))
         except VocabularyError:

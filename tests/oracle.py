@@ -367,6 +367,12 @@ def adamw(p, g, s, k, learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=
 UPDATES = {"sgd": sgd, "adagrad": adagrad, "rmsprop": rmsprop, "adam": adam, "adamw": adamw}
 
 
+def average(before, parameters, k, ema):
+    """The average after update k, from 1, which made `parameters`; `before` is that of update k - 1."""
+    newest = max(1 - ema, 10 / (k + 9))
+    return {name: (1 - newest) * (before[name] if before else 0) + newest * p for name, p in parameters.items()}
+
+
 def global_norm(grads):
     return np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in grads.values()))
 

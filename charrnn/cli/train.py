@@ -122,6 +122,8 @@ class OutputPath(click.Path):
 @setting("weight_decay", "Decoupled weight decay, adamw only.", float, by_name(WEIGHT_DECAYS), "X")
 @setting("clip_norm", "Scale the gradient down to this L2 norm; 0 is off.", float, metavar="X")
 @setting("clip_value", "Clip each element of the gradient to this magnitude; 0 is off.", float, metavar="X")
+@setting("ema", "Decay of an average of the weights, which is what is validated, saved and sampled; 0 is off, 0.999 is usual.", float,
+         metavar="X")
 @setting("on_divergence", "When the loss is no longer a number: go back to the last good state at half the learning rate, or stop.",
          click.Choice(ON_DIVERGENCE))
 @setting("dropout", "Share of units dropped between layers and before the output (0 to below 1).", float, metavar="P")
