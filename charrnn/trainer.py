@@ -186,7 +186,7 @@ def plan_run(config, corpus, initial=None):
         notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
     config = dataclasses.replace(config, **_default_intervals(config, splits, total_steps))
     needed = memory_needed(model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0, config.optimizer,
-                           config.ema > 0)
+                           config.ema > 0, config.weight_dropout > 0)
     check_memory(needed, available_memory())
     return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(notes), None, initial)
 
@@ -325,12 +325,13 @@ def _fit(config, splits):
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
 
 
-def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam", averaging=False):
+def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam", averaging=False,
+                  dropping_weights=False):
     """Return the bytes that the arrays of a training step take."""
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
     workspace = Workspace(model, batch_size, seq_length, precision=precision)
-    workspace.reserve(dropping)
+    workspace.reserve(dropping, dropping_weights)
     return _array_bytes([workspace]) + model.flat.nbytes * (len(SLOTS[optimizer]) + averaging)
 
 
@@ -513,7 +514,7 @@ class Trainer:
                 self.model.set_parameters(map_parameters(self.model.get_parameters(), plan.initial, self.vocabulary))
             self.optimizer = self._make_optimizer(self.model)
             self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
-        self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed) if config.dropout else None
+        self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed, config.weight_dropout)
         self._val_workspace = split_workspace(self._result(), self._val_characters) if self._val_characters else None
         self.folder.write_config({"text": [str(text) for text in self.texts], **config.to_dict()})
 

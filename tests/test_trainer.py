@@ -124,6 +124,7 @@ def test_a_stopped_and_resumed_run_gives_the_bits_of_an_uninterrupted_one(sessio
     {"schedule": "constant", "warmup": 9}, {"optimizer": "rmsprop"}, {"optimizer": "adagrad"}, {"optimizer": "adamw"},
     {"optimizer": "sgd", "momentum": 0.9}, {"embedding_size": 9, "tie_weights": True}, {"dtype": "float64"},
     {"clip_norm": 0.0, "clip_value": 0.01}, {"ema": 0.9}, {"ema": 0.99, "optimizer": "sgd"},
+    {"weight_dropout": 0.4}, {"weight_dropout": 0.4, "dropout": 0.0, "ema": 0.9, "optimizer": "adamw", "cell": "lstm"},
 ], ids=str)
 def test_resume_is_exact_for_every_option_that_bears_on_the_result(session, options):
     options = {"cell": "gru", "epochs": 1.25, "eval_every": 20, **options}
@@ -495,7 +496,7 @@ def test_a_model_of_another_shape_is_refused(session):
         config_like(session.last("old"), {"hidden_size": 12})
 
 
-# ------------------------------------------------------------------------------------------------ an average of weights
+# ----------------------------------------------------------------------------------- an average of weights, and dropped ones
 
 
 def test_the_average_is_what_is_validated_saved_and_sampled_and_does_not_bear_on_the_training(session):
@@ -529,6 +530,19 @@ def test_a_new_run_from_averaged_weights_starts_from_the_average(session):
         assert np.array_equal(array, old.parameters[name])
 
 
+def test_dropped_weights_are_of_the_training_alone(session):
+    """The step that is made under a mask moves only what it left; validation knows of no mask."""
+    session.run("run", steps=1, eval_every=1, weight_dropout=0.9, weight_decay=0.0, optimizer="adamw", cell="gru")
+    best, config = session.best("run"), TrainingConfig(**TINY)
+    fresh = Model.initialise(ModelConfig("gru", session.corpus.vocabulary.size, 9, 2), config.seed).get_parameters()
+    moved = np.mean([(best.parameters[name] != fresh[name]).mean() for name in fresh if "weight_hh" in name])
+    assert 0.02 < moved < 0.2 and (best.parameters["output.weight"] != fresh["output.weight"]).mean() > 0.9
+    model = Model(ModelConfig(vocab_size=best.vocabulary.size, **best.model))
+    model.set_parameters(best.parameters)
+    found = evaluate_stream(model, session.corpus.ids, *plan_run(config, session.corpus).splits.val).loss_nats
+    assert found == pytest.approx(best.training["best"]["val_loss_nats"], abs=1e-6)
+
+
 def test_a_run_by_average_does_not_go_on_without_it(session):
     session.run("run", stop_at=3, steps=9, ema=0.9)
     with pytest.raises(ConfigError, match="--ema 0.9"):
@@ -546,6 +560,7 @@ def test_a_run_by_average_does_not_go_on_without_it(session):
     {"test_fraction": -0.1}, {"decay": 0.0}, {"decay_after": -1}, {"warmup": -1}, {"min_learning_rate": 3},
     {"sample_length": 0}, {"log_every": 0}, {"eval_every": -1}, {"embedding_size": -1}, {"encoding": 3},
     {"ema": 1.0}, {"ema": -0.1}, {"ema": math.nan},
+    {"weight_dropout": 1.0}, {"weight_dropout": -0.5},
 ])
 def test_a_nonsense_option_is_refused_by_name_and_value(wrong):
     (name, value), = wrong.items()
