@@ -463,7 +463,9 @@ class Trainer:
             if self._evaluation_is_due():
                 record = self._evaluate()
                 if record is not None:
-                    is_best, is_anchor = record.is_best, not self._recovery.in_a_row
+                    # An average can be sound for a while after the weights that it follows are lost.
+                    averaged = self.optimizer.average is not None
+                    is_best, is_anchor = record.is_best, self._stands_trial() if averaged else not self._recovery.in_a_row
                     yield record
             elif self._anchor_is_due():
                 is_anchor = self._stands_trial()
@@ -787,7 +789,7 @@ class Trainer:
         return self.step % interval == 0 or self._is_finished()
 
     def _stands_trial(self):
-        """Say whether the state is one to go back to, where no validation has tried the last update; raise Diverged where it is lost."""
+        """Say whether the state is one to go back to, where no validation has tried the weights as they are; raise Diverged where it is lost."""
         self._check_state()
         if self._budget_s is not None:
             self._next_anchor_s = self._elapsed() + self._budget_s / MOST_ANCHORS
@@ -907,9 +909,6 @@ class Trainer:
         loss = evaluation.loss_nats
         if not loss < EXPLODED_NATS or not self._is_sound(loss) and not self._is_sound(self._try_next_chunk()):
             raise Diverged("the validation loss", evaluation.loss_nats, self.step)
-        # An average can be sound for a while after the weights that it follows are lost.
-        if self.optimizer.average is not None and not self._is_sound(loss := self._try_next_chunk()):
-            raise Diverged("the training loss", loss, self.step)
         self._evaluated_step = self.step
         self._val_loss_nats = evaluation.loss_nats
         self._last["val_loss_nats"] = evaluation.loss_nats

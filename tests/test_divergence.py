@@ -420,14 +420,16 @@ def test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits(sessi
         shutil.rmtree(session.tmp_path / "killed")
 
 
-def test_killed_again_and_again_it_ends_in_the_same_bits(session, nan_at):
+@pytest.mark.parametrize("more", [{}, {"ema": 0.9, "weight_dropout": 0.3}], ids=str)
+def test_killed_again_and_again_it_ends_in_the_same_bits(session, nan_at, more):
     nan_at(fails_twice)
-    go(session, "whole", None, **KILL_OPTIONS)
+    options = {**KILL_OPTIONS, **more}
+    go(session, "whole", None, **options)
     rng = random.Random(5)
     for n in range(2):
         for _ in range(12):
-            go(session, f"killed{n}", rng.randint(20, 150), **KILL_OPTIONS)
-        go(session, f"killed{n}", None, **KILL_OPTIONS)
+            go(session, f"killed{n}", rng.randint(20, 150), **options)
+        go(session, f"killed{n}", None, **options)
         assert_ends_the_same(session, f"killed{n}")
 
 

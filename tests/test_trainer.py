@@ -522,6 +522,15 @@ def test_the_average_is_what_is_validated_saved_and_sampled_and_does_not_bear_on
     assert [one.evaluation.loss_nats for one in evaluated] != [r["val_loss_nats"] for r in session.log("plain") if "val_loss_nats" in r]
 
 
+def test_the_memory_of_an_average_is_told_and_asked_for(session):
+    plain, averaged = (of(session.run(f"run{ema}", steps=1, ema=ema), Preflight)[0].memory_bytes for ema in (0.0, 0.9))
+    model = ModelConfig("lstm", session.corpus.vocabulary.size, 9, 2)
+    needed = [trainer_module.memory_needed(model, 3, 7, averaging=averaging) for averaging in (False, True)]
+    assert needed[1] - needed[0] == Model(model).flat.nbytes
+    # Beside the weights the average has the tables of a model of its own.
+    assert 0 <= averaged - plain - Model(model).flat.nbytes < 5000
+
+
 def test_a_new_run_from_averaged_weights_starts_from_the_average(session):
     session.run("old", steps=20, ema=0.9)
     old = session.last("old")
