@@ -3,6 +3,7 @@
 Model holds the numbers that are trained; Workspace holds everything that one batch shape needs beside them: states, gates,
 gradients, and the carry from chunk to chunk. Neither knows a file, a character or an option of the command line.
 """
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import chunk, updates
+from charrnn.kernels import chunk, dropconnect, updates
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
@@ -27,6 +28,7 @@ SHARED_PRODUCTS = 1 << 22  # multiplications of a pass, some 50 us of one core, 
 # What can be read of a unit after a chunk, by cell; gates in PyTorch's order, and where each stands in the kernels' panels.
 GATES = {"lstm": {"i": 0, "f": 1, "g": 2, "o": 3}, "gru": {"r": 1, "z": 2, "n": 0}, "rnn": {}}
 STATES = {cell: ("h", "c", *gates) if cell == "lstm" else ("h", *gates) for cell, gates in GATES.items()}
+SHARED_WEIGHTS = 1 << 17  # recurrent weights, some 60 us of one core, from which other threads are woken to drop them
 LARGEST_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
 
@@ -65,11 +67,16 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout in depth: on what each layer gives upward, never along time. variational: one mask a stream and chunk."""
+    """What a step of training drops: units in what each layer gives upward, and weights of the recurrent matrices.
+
+    rate           share of the units, never along time; variational: the same units at all steps of a chunk
+    weight_rate    share of the recurrent weights, the same for all streams and steps of a chunk
+    """
 
     rate: float
     variational: bool = False
     seed: int = 0
+    weight_rate: float = 0.0
 
 
 def check_precision(precision, dtype="float32"):
@@ -274,6 +281,8 @@ class Workspace:
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)
         self._grown = {}
+        self._connections, self._weight_scale = np.zeros(dropconnect.TABLE_SIZE, np.int64), np.ones(1)
+        self._kept = np.zeros(0, dtype)  # recurrent weights, while some are dropped
         self._clamps, self._clamp_values = np.zeros(0, np.int64), np.zeros(0, dtype)
         self._steps = 0
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
@@ -438,9 +447,41 @@ class Workspace:
                 run_items(chunk.tied_gradients.address(dtype), table, model.layout.out_panels, workers, self._counter)
         return T
 
-    def reserve(self, dropping=False):
+    @contextlib.contextmanager
+    def _weights_dropped(self, rate, seed, step):
+        """Drop recurrent weights while the body runs; then they are as they were, and the gradient is that of what was left."""
+        table, layout, recurrent = self._connections, self.layout, self.layout.weights_h[0]
+        self._hold_weights()
+        workers = num_threads() if self._kept.size >= SHARED_WEIGHTS else 1
+        self._weight_scale[0] = 1 / (1 - rate)
+        for slot, value in (
+                (dropconnect.HIDDEN, recurrent.rows), (dropconnect.PANELS, recurrent.panels), (dropconnect.GATES, recurrent.blocks),
+                (dropconnect.UNITS, recurrent.units), (dropconnect.KEY, step_key(seed, step)),
+                (dropconnect.THRESHOLD, round(rate * 2**THRESHOLD_BITS)), (dropconnect.NUMBERS_AT, self._weight_scale.ctypes.data),
+                (dropconnect.LAYERS_AT, layout.layers.ctypes.data), (dropconnect.PARAMS_AT, self.model.flat.ctypes.data),
+                (dropconnect.GRADS_AT, self.grads.ctypes.data), (dropconnect.KEPT_AT, self._kept.ctypes.data)):
+            table[slot] = value
+
+        def run(items):
+            run_items(items.address(self.model.config.dtype), table, layout.num_layers * recurrent.panels, workers, self._counter)
+
+        run(dropconnect.drop_weights)
+        try:
+            yield
+        finally:
+            run(dropconnect.restore_weights)
+
+    def _hold_weights(self):
+        """Hold the array that dropped weights are kept in."""
+        size = sum(panels.size for panels in self.layout.weights_h)
+        if self._kept.size < size:
+            self._kept = aligned_zeros(size, self.model.config.dtype)
+
+    def reserve(self, dropping=False, dropping_weights=False):
         """Take at once the memory that loss_and_grads of a whole chunk on one thread would take when it runs."""
         self._hold(self.seq_length, self._block(1, self.seq_length), True, dropping)
+        if dropping_weights:
+            self._hold_weights()
 
     def _block(self, shards, T):
         """Return how many steps a shard walks at a time."""
@@ -497,7 +538,11 @@ class Workspace:
             raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
         if not self.training:
             raise ConfigError("this workspace was made with training=False and holds no gradients")
-        T = self._run(chunk.GRADIENTS, x, y, dropout, step)
+        if dropout is not None and dropout.weight_rate > 0:
+            with self._weights_dropped(dropout.weight_rate, dropout.seed, step):
+                T = self._run(chunk.GRADIENTS, x, y, dropout, step)
+        else:
+            T = self._run(chunk.GRADIENTS, x, y, dropout, step)
         rows = T * self.batch_size
         return float(np.add.reduce(self._losses[:rows])) / rows
 

@@ -1,4 +1,5 @@
-"""Optimisers over a model's flat parameters: sgd, adagrad, rmsprop, adam, adamw; clipping by value and by global L2 norm.
+"""Optimisers over a model's flat parameters: sgd, adagrad, rmsprop, adam, adamw; clipping by value and by global L2 norm; and the
+average of the parameters over the updates.
 
 State is named flat arrays of the parameters' own layout. The definitions and names are PyTorch's, so that a run can be
 compared step by step; the arithmetic is one fused pass in kernels/updates.py.
@@ -11,7 +12,7 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import updates
 from charrnn.kernels.items import run_items
 from charrnn.kernels.threads import num_threads
-from charrnn.model import aligned_zeros
+from charrnn.model import Model, aligned_zeros
 
 RULES = {"sgd": updates.SGD, "adagrad": updates.ADAGRAD, "rmsprop": updates.RMSPROP, "adam": updates.ADAM,
          "adamw": updates.ADAMW}
@@ -35,11 +36,16 @@ class Optimizer:
     state             {slot: (N,) array}; sgd without momentum keeps none
     steps             updates made so far (Adam's bias correction needs it)
     clipped           whether the last step's gradient was clipped, by value or by norm
+    average           a Model whose parameters are the average of the model's, with `ema` > 0; otherwise None
 
-    Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019. Raises ConfigError.
+    The average begins as the model is, and moves with update k by max(1 - ema, 10 / (k + 9)) of the way to it: an exponential
+    average that while it is young looks back over a tenth of the updates made, and forgets how the run began.
+
+    Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019; averages: Polyak & Juditsky 1992,
+    Shamir & Zhang 2013. Raises ConfigError.
     """
 
-    def __init__(self, name, model, **hyperparameters):
+    def __init__(self, name, model, ema=0.0, **hyperparameters):
         if name not in RULES:
             raise ConfigError(f"optimizer must be one of {', '.join(RULES)}, got {name!r}")
         unknown = set(hyperparameters) - set(DEFAULTS[name])
@@ -49,13 +55,18 @@ class Optimizer:
         self.hyperparameters = {**DEFAULTS[name], **hyperparameters}
         keeps = name != "sgd" or self.hyperparameters["momentum"] > 0
         self.state = {slot: aligned_zeros(model.layout.size, model.config.dtype) for slot in SLOTS[name] if keeps}
+        self.ema, self.average = ema, None
+        if ema > 0:
+            self.average = Model(model.config)
+            self.average.flat[:] = model.flat
         self._blocks = -(-model.layout.size // updates.BLOCK)
         self._partial, self._numbers = np.zeros(self._blocks), np.zeros(updates.NUMBERS_SIZE)
         self._counter, self._table = np.zeros(8, np.int64), np.zeros(updates.TABLE_SIZE, np.int64)
         slots = list(self.state.values())
         first, second = slots[0] if self.name in ("sgd", "adam", "adamw") and slots else None, slots[-1] if slots else None
         for slot, array in ((updates.NUMBERS_AT, self._numbers), (updates.PARTIAL_AT, self._partial),
-                            (updates.PARAMS_AT, model.flat), (updates.FIRST_AT, first), (updates.SECOND_AT, second)):
+                            (updates.PARAMS_AT, model.flat), (updates.FIRST_AT, first), (updates.SECOND_AT, second),
+                            (updates.AVERAGE_AT, self.average and self.average.flat)):
             self._table[slot] = 0 if array is None else array.ctypes.data
         self._table[updates.RULE], self._table[updates.SIZE] = RULES[name], model.layout.size
 
@@ -83,6 +94,7 @@ class Optimizer:
             numbers[updates.DECAY_1], numbers[updates.DECAY_2] = a, b
             numbers[updates.RATE] = learning_rate / (1 - a**self.steps)
             numbers[updates.CORRECTION] = 1 / math.sqrt(1 - b**self.steps)
+        numbers[updates.NEWEST] = max(1 - self.ema, 10 / (self.steps + 9)) if self.average else 0.0
         self._run(updates.update)
         return norm
 

@@ -7,7 +7,8 @@
 
 Yields records and prints nothing; knows neither terminal nor signals, `stop` may be called from a handler.
 
-What an exact resume rests on: everything that bears on a result is in the checkpoint (parameters, optimiser state and
+With --ema the average of the weights is the model: it is validated, sampled from and saved as the parameters, and the weights that are
+trained stand beside it. What an exact resume rests on: everything that bears on a result is in the checkpoint (parameters, optimiser state and
 step count, carry, cursor, schedule position, best so far), or is a function of the seed and the step (dropout masks).
 The clock decides about results only under --minutes; otherwise only about when to save and to show a sample. A run that
 diverges (divergence.py) goes back to its last anchor: step 0, or a validation since (without validations, a step of a fixed
@@ -48,6 +49,9 @@ LOG_RECORDS = 1000  # about so many in a run, by the default interval
 HISTORY_RECORDS = 512  # at most, in a checkpoint
 SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
 SAMPLE_TEMPERATURE = 0.8
+
+# Beside the optimiser's own slots in a checkpoint: the weights as the updates left them, where its parameters are their average.
+UNAVERAGED = "unaveraged"
 
 # No pass over the validation split may take more than this share of --minutes, or else of the training up to the next one.
 LONGEST_VALIDATION = 0.2
@@ -163,7 +167,7 @@ class Plan:
         """Return the bytes that the arrays of a training step take."""
         config = self.config
         return memory_needed(self.model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0,
-                             config.optimizer)
+                             config.optimizer, config.ema > 0, config.weight_dropout > 0)
 
 
 def plan_run(config, corpus, initial=None, must_fit=True):
@@ -411,13 +415,14 @@ def _fit(config, splits):
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
 
 
-def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam"):
+def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam", averaging=False,
+                  dropping_weights=False):
     """Return the bytes that the arrays of a training step take, and the one that a checkpoint is written from."""
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
     workspace = Workspace(model, batch_size, seq_length, precision=precision)
-    workspace.reserve(dropping)
-    return _array_bytes([workspace]) + model.flat.nbytes * len(SLOTS[optimizer]) + _saving_bytes(model)
+    workspace.reserve(dropping, dropping_weights)
+    return _array_bytes([workspace]) + model.flat.nbytes * (len(SLOTS[optimizer]) + averaging) + _saving_bytes(model)
 
 
 def _saving_bytes(model):
@@ -576,7 +581,9 @@ class Trainer:
             if self._evaluation_is_due():
                 record = self._evaluate()
                 if record is not None:
-                    is_best, is_anchor = record.is_best, not self._recovery.in_a_row
+                    # An average can be sound for a while after the weights that it follows are lost.
+                    averaged = self.optimizer.average is not None
+                    is_best, is_anchor = record.is_best, self._stands_trial() if averaged else not self._recovery.in_a_row
                     yield record
             elif self._anchor_is_due():
                 is_anchor = self._stands_trial()
@@ -630,8 +637,8 @@ class Trainer:
                 self.model.set_parameters(map_parameters(self.model.get_parameters(), plan.initial, self.vocabulary))
             self.optimizer = self._make_optimizer(self.model)
             self._workspace = Workspace(self.model, config.batch_size, config.seq_length, precision=config.precision)
-        self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed) if config.dropout else None
-        self._val_workspace = split_workspace(self.model, self._val_characters) if self._val_characters else None
+        self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed, config.weight_dropout)
+        self._val_workspace = split_workspace(self._result(), self._val_characters) if self._val_characters else None
 
     @_training_record_is_read
     def _restore(self, checkpoint):
@@ -667,18 +674,18 @@ class Trainer:
     def _set_state(self, checkpoint):
         """Set what a step of training changes, as the checkpoint has it."""
         training, config = checkpoint.training, self.config
-        self.model.set_parameters(checkpoint.parameters)
-        slots = {}
+        self._result().set_parameters(checkpoint.parameters)
+        slots, places = {}, self._slots()
         for name, array in checkpoint.optimizer.items():
             slot, _, parameter = name.partition("/")
             slots.setdefault(slot, {})[parameter] = array
-        if set(slots) != set(self.optimizer.state):
+        if set(slots) != set(places):
             raise ConfigError(
                 f"the checkpoint's optimiser state has {', '.join(sorted(slots)) or 'nothing'}, {config.optimizer} needs "
-                f"{', '.join(sorted(self.optimizer.state)) or 'nothing'}: start a new run from it by --init-from"
+                f"{', '.join(sorted(places)) or 'nothing'}: start a new run from it by --init-from"
             )
         for slot, arrays in slots.items():
-            self.optimizer.state[slot][...] = self.model.pack(arrays)
+            places[slot][...] = self.model.pack(arrays)
         self.optimizer.steps = training["optimizer_steps"]
         self._workspace.set_carry(checkpoint.carry)
         self._streams.seek(training["cursor"])
@@ -701,7 +708,16 @@ class Trainer:
             hyperparameters["momentum"] = config.momentum
         if config.optimizer in WEIGHT_DECAYS:
             hyperparameters["weight_decay"] = config.weight_decay
-        return Optimizer(config.optimizer, model, **hyperparameters)
+        return Optimizer(config.optimizer, model, ema=config.ema, **hyperparameters)
+
+    def _result(self):
+        """Return the Model that the run is for: the one that is trained, or the average of its weights."""
+        return self.optimizer.average or self.model
+
+    def _slots(self):
+        """Return {slot: flat array} of what a checkpoint keeps beside the result's parameters."""
+        averaging = self.optimizer.average is not None
+        return {**self.optimizer.state, **({UNAVERAGED: self.model.flat} if averaging else {})}
 
     def _prepare(self):
         """Compile or load every kernel and measure the speed, before the clock starts and without a trace."""
@@ -773,7 +789,7 @@ class Trainer:
         """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""
         test = None
         if finished and not self._stop:
-            model = self.model
+            model = self._result()
             if self._best is not None and self._best["step"] != self.step:
                 model = None  # the best checkpoint's
             test = evaluate_test(self.folder, self.corpus, self.plan.splits, self._val, model, lambda: self._stop)
@@ -896,7 +912,7 @@ class Trainer:
         return self.step % interval == 0 or self._is_finished()
 
     def _stands_trial(self):
-        """Say whether the state is one to go back to, where no validation has tried the last update; raise Diverged where it is lost."""
+        """Say whether the state is one to go back to, where no validation has tried the weights as they are; raise Diverged where it is lost."""
         self._check_state()
         if self._budget_s is not None:
             self._next_anchor_s = self._elapsed() + self._budget_s / MOST_ANCHORS
@@ -922,7 +938,7 @@ class Trainer:
             raise Diverged("a parameter or the optimiser's state", math.nan, self.step)
 
     def _state_is_finite(self):
-        arrays = (self.model.flat, *self.optimizer.state.values(), *self._workspace.get_carry().values())
+        arrays = (self._result().flat, *self._slots().values(), *self._workspace.get_carry().values())
         return all(np.isfinite(array).all() for array in arrays)
 
     def _smoothed(self):
@@ -982,7 +998,7 @@ class Trainer:
         characters = max(1, int(self._val_characters * longest_s / self._evaluation_s))
         self._evaluation_s = longest_s
         self._val = (self._val[0], self._val[0] + characters)
-        self._val_workspace = split_workspace(self.model, characters)
+        self._val_workspace = split_workspace(self._result(), characters)
         yield Notice(_shortened(self._val, self.plan.splits.val, f"{self.config.minutes:g} minutes"))
 
     def _evaluation_is_due(self):
@@ -1006,7 +1022,7 @@ class Trainer:
         """Validate; None when asked to stop meanwhile: the resumed run then makes up for it."""
         self._check_state()
         begun = self._clock()
-        evaluation = evaluate_split(self.model, self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
+        evaluation = evaluate_split(self._result(), self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
         if evaluation is None:
             return None
         # A validation split unlike the training split may cost any number of nats and mean nothing.
@@ -1092,8 +1108,8 @@ class Trainer:
         checkpoint = Checkpoint(
             model=self.plan.model_config.to_dict(),
             vocabulary=self.vocabulary,
-            parameters=self.model.view(self.model.flat),
-            optimizer=_Slots({slot: self.model.view(flat) for slot, flat in self.optimizer.state.items()}),
+            parameters=self.model.view(self._result().flat),
+            optimizer=_Slots({slot: self.model.view(flat) for slot, flat in self._slots().items()}),
             carry=self._workspace.get_carry(),
             training={
                 "charrnn_version": charrnn.__version__,
@@ -1145,7 +1161,7 @@ class Trainer:
 
     def _make_sample(self, length):
         """Draw a text from the model as it is, in a workspace of its own: no state of the training is touched."""
-        sampler = Sampler(self.model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self.config.seed + self.step)
+        sampler = Sampler(self._result(), Settings(temperature=SAMPLE_TEMPERATURE), seed=self.config.seed + self.step)
         try:
             sampler.prime(self.vocabulary.encode("\n"))
         except VocabularyError:

@@ -17,7 +17,7 @@ import numpy as np
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 CARRIED = {"rnn": ("h",), "gru": ("h",), "lstm": ("h", "c")}
 
-Dropout = namedtuple("Dropout", "rate variational seed")
+Dropout = namedtuple("Dropout", "rate variational seed weight_rate", defaults=(0.0,))
 Weights = namedtuple("Weights", "Wx Wh bx bh")      # of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,)
 Forward = namedtuple("Forward", "logits carry tape")
 Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
@@ -157,7 +157,7 @@ def forward(parameters, cell, x, carry=None, dropout=None, step=0):
     up = input_table(parameters)[x]
     layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CARRIED[cell]}
     for l in range(L):
-        h, state, tape = LAYERS[cell][0](layer_weights(parameters, l), up, [carry[part][l] for part in CARRIED[cell]])
+        h, state, tape = LAYERS[cell][0](layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CARRIED[cell]])
         for part, value in zip(CARRIED[cell], state):
             carry_out[part][l] = value
         mask = dropout_mask(dropout, step, l, T, B, H).astype(dtype)
@@ -198,7 +198,8 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0):
     for l in reversed(range(len(layers))):
         tape, mask = layers[l]
         nothing = [np.zeros_like(carry_out[part][l]) for part in CARRIED[cell]]    # truncated: no gradient from later
-        dup, dw, dcarry = LAYERS[cell][1](layer_weights(parameters, l), tape, dup * mask, nothing)
+        dup, dw, dcarry = LAYERS[cell][1](layer_weights(parameters, l, dropout, step), tape, dup * mask, nothing)
+        dw = dw._replace(Wh=dw.Wh * weight_mask(dropout, step, l, dw.Wh.shape))
         for part, value in zip(CARRIED[cell], dcarry):
             carry_grads[part][l] = value
         for name, value in zip(layer_names(l), dw):
@@ -215,8 +216,9 @@ def layer_names(l):
     return tuple(f"rnn.{kind}_l{l}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
 
 
-def layer_weights(parameters, l):
-    return Weights(*(parameters[name] for name in layer_names(l)))
+def layer_weights(parameters, l, dropout=None, step=0):
+    w = Weights(*(parameters[name] for name in layer_names(l)))
+    return w._replace(Wh=w.Wh * weight_mask(dropout, step, l, w.Wh.shape).astype(w.Wh.dtype))
 
 
 def num_layers(parameters):
@@ -328,6 +330,18 @@ def dropout_mask(dropout, step, layer, T, B, H):
     return mask / (1 - dropout.rate)
 
 
+def weight_mask(dropout, step, layer, shape):
+    """(G*H, H) float64 for a layer's Wh: 0 where dropped, 1/(1-rate) where kept."""
+    if dropout is None or dropout.weight_rate == 0:
+        return np.ones(shape)
+    rate, H = dropout.weight_rate, shape[1]
+    mask = np.zeros(shape)
+    for to in range(shape[0]):
+        for k in range(H):
+            mask[to, k] = dropout_bit(rate, dropout.seed, step, 2**20 + layer, to // H * H + k, to % H)
+    return mask / (1 - rate)
+
+
 # ---- clipping and optimisers -------------------------------------------------------------------------------------
 #
 # Each update takes one parameter p and its gradient g, keeps its state in the dict s, and changes p in place; k counts
@@ -365,6 +379,12 @@ def adamw(p, g, s, k, learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=
 
 
 UPDATES = {"sgd": sgd, "adagrad": adagrad, "rmsprop": rmsprop, "adam": adam, "adamw": adamw}
+
+
+def average(before, parameters, k, ema):
+    """The average after update k, from 1, which made `parameters`; `before` is that of update k - 1."""
+    newest = max(1 - ema, 10 / (k + 9))
+    return {name: (1 - newest) * (before[name] if before else 0) + newest * p for name, p in parameters.items()}
 
 
 def global_norm(grads):

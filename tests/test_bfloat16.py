@@ -126,6 +126,25 @@ def test_loss_gradients_and_carry_are_those_of_float32_but_for_rounding(cell, ca
 
 @here
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("case", CASES[1:4])
+def test_dropping_weights_is_training_without_them_to_the_bit(cell, case):
+    V, H, L, E, tied, B, T = case
+    model, other = (Model.initialise(ModelConfig(cell, V, H, L, E, tied), 1) for _ in range(2))
+    dropout = oracle.Dropout(0.0, False, 9, 0.25)
+    arrays = other.get_parameters()
+    masks = {f"rnn.weight_hh_l{l}": oracle.weight_mask(dropout, 4, l, (oracle.GATES[cell] * H, H)).astype("float32") for l in range(L)}
+    other.set_parameters(arrays | {name: arrays[name] * mask for name, mask in masks.items()})
+    x, y = oracle.random_chunk(V, T, B)
+    dropped, plain = (Workspace(one, B, T, precision="bfloat16") for one in (model, other))
+    assert dropped.loss_and_grads(x, y, Dropout(0.0, False, 9, 0.25), 4) == plain.loss_and_grads(x, y)
+    found, expected = model.unpack(dropped.grads), other.unpack(plain.grads)
+    for name, array in expected.items():
+        assert np.array_equal(found[name], array * masks.get(name, np.float32(1))), name
+    assert np.array_equal(model.get_parameters()["rnn.weight_hh_l0"], arrays["rnn.weight_hh_l0"])
+
+
+@here
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_padding_gets_no_gradient(cell):
     model, found = both(cell, CASES[1])
     flat = found[1][3]
@@ -147,7 +166,7 @@ def test_the_same_bits_for_any_threads_shards_and_order_of_calls(cell):
             workspace.shards = shards
             found = []
             for n, (x, y) in enumerate(chunks):
-                loss = workspace.loss_and_grads(x[: 20 - 7 * n], y[: 20 - 7 * n], Dropout(0.2), n)
+                loss = workspace.loss_and_grads(x[: 20 - 7 * n], y[: 20 - 7 * n], Dropout(0.2, weight_rate=0.1), n)
                 found += [np.float64(loss), workspace.grads.copy(), *workspace.get_carry().values()]
             results.append(found)
     finally:

@@ -153,6 +153,47 @@ def test_after_the_return_the_run_is_one_that_goes_on_from_the_anchor_at_half_th
         assert np.array_equal(array, session.last("run").parameters[name])
 
 
+def test_a_return_takes_the_average_back_too(session, nan_at, monkeypatch):
+    options = {**SMALL, "steps": 20, "eval_every": 5}
+    nan_at(lambda step, factor: factor == 1 and 12 <= step <= 14)
+    session.run("plain", **options)
+    session.run("averaged", ema=0.9, **options)
+    session.run("parts", stop_at=17, ema=0.9, **options)
+    session.resume("parts")
+    assert returns(session, "averaged") == returns(session, "plain") == [(10, 14)]
+    for name, array in session.last("plain").parameters.items():
+        assert np.array_equal(session.last("averaged").optimizer["unaveraged/" + name], array)
+    assert_same(session.last("averaged"), session.last("parts"))
+
+    good, real = [], Trainer._go_back
+
+    def go_back(trainer, diverged):
+        notice = real(trainer, diverged)
+        good.append(trainer.optimizer.average.get_parameters())
+        return notice
+
+    monkeypatch.setattr(Trainer, "_go_back", go_back)
+    session.run("again", ema=0.9, **options)
+    session.run("anchor", stop_at=10, ema=0.9, **options)
+    for name, array in session.last("anchor").parameters.items():
+        assert np.array_equal(good[0][name], array)
+
+
+@pytest.mark.parametrize("lost", [1e6, math.nan])
+def test_weights_that_are_lost_under_a_sound_average_are_no_anchor(session, monkeypatch, lost):
+    """At the validation of step 8 the average stands as at step 4, whatever the weights have become."""
+    real = Trainer._evaluate
+
+    def evaluate(trainer):
+        if trainer.step == 8 and trainer._recovery.factor == 1:
+            trainer.model.flat[:] *= lost
+        return real(trainer)
+
+    monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+    session.run("run", ema=0.9, **{**SMALL, "steps": 12, "eval_every": 4})
+    assert returns(session, "run") == [(4, 8)]
+
+
 def test_an_exploded_loss_goes_back_at_once(session, monkeypatch):
     real = Trainer._next_chunk
 
@@ -379,14 +420,16 @@ def test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits(sessi
         shutil.rmtree(session.tmp_path / "killed")
 
 
-def test_killed_again_and_again_it_ends_in_the_same_bits(session, nan_at):
+@pytest.mark.parametrize("more", [{}, {"ema": 0.9, "weight_dropout": 0.3}], ids=str)
+def test_killed_again_and_again_it_ends_in_the_same_bits(session, nan_at, more):
     nan_at(fails_twice)
-    go(session, "whole", None, **KILL_OPTIONS)
+    options = {**KILL_OPTIONS, **more}
+    go(session, "whole", None, **options)
     rng = random.Random(5)
     for n in range(2):
         for _ in range(12):
-            go(session, f"killed{n}", rng.randint(20, 150), **KILL_OPTIONS)
-        go(session, f"killed{n}", None, **KILL_OPTIONS)
+            go(session, f"killed{n}", rng.randint(20, 150), **options)
+        go(session, f"killed{n}", None, **options)
         assert_ends_the_same(session, f"killed{n}")
 
 

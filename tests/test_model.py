@@ -15,6 +15,7 @@ import oracle
 import pytest
 from safetensors.numpy import load_file
 
+from charrnn import model as model_module, optim
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model import Dropout, Model, ModelConfig, ShardPace, Workspace
@@ -25,7 +26,8 @@ DTYPES = ("float32", "float64")
 PARITY = {"float32": 1e-5, "float64": 2e-14}
 B, T, E, H, V = 2, 3, 4, 5, 7
 INPUTS = {"onehot": {"E": 0}, "embedding": {"E": E}, "tied": {"E": H, "tied": True}}
-DROPOUTS = {"off": None, "on": Dropout(0.4, False, 11), "variational": Dropout(0.4, True, 11)}
+DROPOUTS = {"off": None, "on": Dropout(0.4, False, 11), "variational": Dropout(0.4, True, 11),
+            "weights": Dropout(0.1, False, 11, 0.4)}
 OPTIMIZERS = ("sgd", "adagrad", "rmsprop", "adam", "adamw")
 
 # Off every tile: a lane or a row more, less, or none of it, for tiles of 4, 8 and 16 lanes and of 4 to 13 rows.
@@ -243,6 +245,54 @@ def test_dropout_equals_the_oracle(cell, size, variational, dtype):
         assert_all_close(model.unpack(workspace.grads), oracle.one_bias(expected.grads, cell), tolerance)
         assert_all_close(workspace.carry_grads(), expected.carry_grads, tolerance)
         assert_all_close(workspace.get_carry(), expected.carry, tolerance)
+
+
+@pytest.mark.tile
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize("size", SIZES[::3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropped_recurrent_weights_equal_the_oracle(cell, size, rate, dtype):
+    """With and without dropped units, and a chunk that nothing is dropped from after it, of the same weights to the bit."""
+    model, parameters, x, y, carry = make_sized(cell, size, dtype)
+    before = model.flat.copy()
+    workspace = new_workspace(model, x.shape[1], x.shape[0])
+    for weight_rate, seed, step in [(0.5, 3, 0), (0.1, 2**63 + 1, 123_456), (0.0, 3, 1)]:
+        dropout = Dropout(rate, False, seed, weight_rate)
+        expected = oracle.loss_and_grads(parameters, cell, x, y, as_float64(carry), dropout, step)
+        workspace.set_carry(carry)
+        loss = workspace.loss_and_grads(x, y, dropout=dropout, step=step)
+        tolerance = PARITY[dtype] / (1 - rate) / (1 - weight_rate)
+        assert abs(loss - expected.loss) < tolerance * max(1, expected.loss)
+        assert_all_close(model.unpack(workspace.grads), oracle.one_bias(expected.grads, cell), tolerance)
+        assert_all_close(workspace.carry_grads(), expected.carry_grads, tolerance)
+        assert_all_close(workspace.get_carry(), expected.carry, tolerance)
+        assert_same_bits(model.flat, before)
+
+
+def test_the_share_of_dropped_weights_is_the_rate_and_no_two_masks_are_alike():
+    """2 x 4 x 64 x 64 weights: the share has a deviation of 0.0025; two independent masks agree in 0.58 of them, to 0.0027."""
+    model = Model.initialise(ModelConfig("lstm", V, 64, 2), 1)
+    x, y = oracle.random_chunk(V, T, B)
+    workspace, masks = new_workspace(model), []
+    for seed, step in ((1, 0), (1, 1), (2, 0)):
+        workspace.loss_and_grads(x, y, Dropout(0.0, False, seed, 0.3), step)
+        masks += [grads == 0 for name, grads in model.unpack(workspace.grads).items() if "weight_hh" in name]
+    for n, mask in enumerate(masks):
+        assert abs(mask.mean() - 0.3) < 0.015
+        for other in masks[:n]:
+            assert abs((mask == other).mean() - 0.58) < 0.02
+        assert abs((mask[:64] == mask[64:128]).mean() - 0.58) < 0.04 and abs((mask[:64] == mask[:64].T).mean() - 0.58) < 0.04
+    units = np.array([[oracle.dropout_bit(0.3, 1, 0, 0, k, unit) for k in range(64)] for unit in range(64)])
+    assert abs((masks[0][:64] != units).mean() - 0.58) < 0.04    # and not those of the units that --dropout drops
+
+
+def test_a_chunk_that_is_refused_leaves_the_weights_as_they_were():
+    model, _ = make_model("gru")
+    before = model.flat.copy()
+    with pytest.raises(ConfigError):
+        new_workspace(model).loss_and_grads(np.full((T, B), V), np.zeros((T, B), int), Dropout(0.0, weight_rate=0.5))
+    assert_same_bits(model.flat, before)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -559,8 +609,10 @@ def restore_threads():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch_size", [1, 2, 14])
 @pytest.mark.parametrize("cell", CELLS)
-def test_any_number_of_threads_gives_the_same_bits(cell, batch_size, dtype, restore_threads):
-    """Losses, gradients, carry, and the parameters after four Adam steps with clipping and dropout."""
+def test_any_number_of_threads_gives_the_same_bits(cell, batch_size, dtype, restore_threads, monkeypatch):
+    """Losses, gradients, carry, and the parameters after four Adam steps with clipping and dropout; shared, small as it all is."""
+    for module, name in ((model_module, "SHARED_PRODUCTS"), (model_module, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
+        monkeypatch.setattr(module, name, 0)
     chunks = [oracle.random_chunk(49, 9, batch_size, seed) for seed in range(4)]
 
     def run(threads):
@@ -571,7 +623,7 @@ def test_any_number_of_threads_gives_the_same_bits(cell, batch_size, dtype, rest
         optimizer = Optimizer("adam", model)
         found = {}
         for step, (x, y) in enumerate(chunks):
-            result = everything(workspace, x, y, Dropout(0.3, False, 5), step)
+            result = everything(workspace, x, y, Dropout(0.3, False, 5, 0.2), step)
             result["norm"] = np.float64(optimizer.step(workspace, 0.01, clip_norm=0.5))
             found |= {f"{step} {name}": value for name, value in result.items()}
         return found | {"parameters": model.flat.copy(), "losses": workspace.losses(*chunks[0]).copy()}
@@ -594,7 +646,7 @@ def test_padding_stays_zero_through_training(cell, optimizer, size):
     workspace = new_workspace(model, x.shape[1], x.shape[0])
     optimizer = Optimizer(optimizer, model)
     for step in range(4):
-        workspace.loss_and_grads(x, y, dropout=Dropout(0.2, False, 1), step=step)
+        workspace.loss_and_grads(x, y, dropout=Dropout(0.2, False, 1, 0.2), step=step)
         assert not workspace.grads[padding].any()
         optimizer.step(workspace, 0.01, clip_norm=1.0, clip_value=0.5)
         assert not model.flat[padding].any()

@@ -239,6 +239,46 @@ def test_updates_give_the_same_bits_for_any_number_of_threads(name):
         np.testing.assert_array_equal(flat, found[0][1])
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_average_equals_its_formula_and_the_updates_know_nothing_of_it(name, dtype):
+    model, parameters, workspace = make(dtype=dtype)
+    plain = Model(model.config)
+    plain.set_parameters(parameters)
+    ours, theirs, average = Optimizer(name, model, ema=0.6), Optimizer(name, plain), None
+    assert_same = np.testing.assert_array_equal
+    assert_same(ours.average.flat, model.flat)
+    for k in range(1, 31):    # 10 / (k + 9) reaches 0.4 at 16
+        workspace.grads[...] = model.pack(random_grads(parameters, "gru", k))
+        ours.step(workspace, 0.01, clip_norm=0.5)
+        theirs.step(workspace, 0.01, clip_norm=0.5)
+        assert_same(model.flat, plain.flat)
+        average = oracle.average(average, {key: value.astype(np.float64) for key, value in model.get_parameters().items()}, k, 0.6)
+    assert_parameters_close(ours.average, average, TOLERANCE[dtype])
+    before = ours.average.flat.copy()
+    workspace.grads[...] = np.nan
+    ours.step(workspace, 0.01)
+    assert_same(ours.average.flat, before)
+    assert theirs.average is None
+
+
+def test_the_average_gives_the_same_bits_for_any_number_of_threads():
+    before, found = num_threads(), []
+    try:
+        for threads in (1, 2):
+            set_num_threads(threads)
+            model = Model.initialise(ModelConfig("gru", 50, 100, 2), 1)
+            workspace, optimizer = Workspace(model, B, T), Optimizer("adam", model, ema=0.9)
+            for step in range(3):
+                workspace.loss_and_grads(*oracle.random_chunk(50, T, B, seed=step))
+                optimizer.step(workspace, 0.01)
+            found.append(optimizer.average.flat)
+    finally:
+        set_num_threads(before)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != model.flat).any()
+
+
 def test_unknown_names_are_refused():
     model, *_ = make()
     with pytest.raises(CharRNNError):

@@ -144,7 +144,8 @@ def test_a_run_that_is_stopped_again_and_again_gives_the_bits_of_an_uninterrupte
     {"dropout": 0.3}, {"dropout": 0.3, "variational_dropout": True}, {"schedule": "step", "decay_after": 1, "decay": 0.5},
     {"schedule": "constant", "warmup": 9}, {"optimizer": "rmsprop"}, {"optimizer": "adagrad"}, {"optimizer": "adamw"},
     {"optimizer": "sgd", "momentum": 0.9}, {"embedding_size": 9, "tie_weights": True}, {"dtype": "float64"},
-    {"clip_norm": 0.0, "clip_value": 0.01},
+    {"clip_norm": 0.0, "clip_value": 0.01}, {"ema": 0.9}, {"ema": 0.99, "optimizer": "sgd"},
+    {"weight_dropout": 0.4}, {"weight_dropout": 0.4, "dropout": 0.0, "ema": 0.9, "optimizer": "adamw", "cell": "lstm"},
 ], ids=str)
 def test_resume_is_exact_for_every_option_that_bears_on_the_result(session, options):
     options = {"cell": "gru", "epochs": 1.25, "eval_every": 20, **options}
@@ -153,6 +154,7 @@ def test_resume_is_exact_for_every_option_that_bears_on_the_result(session, opti
     session.resume("parts", stop_at=46)
     session.resume("parts")
     assert_same(session.last("whole"), session.last("parts"))
+    assert_same(session.best("whole"), session.best("parts"))
     assert session.log("whole") == session.log("parts")
 
 
@@ -656,6 +658,68 @@ def test_a_model_of_another_shape_is_refused(session):
         config_like(session.last("old"), {"hidden_size": 12})
 
 
+# ----------------------------------------------------------------------------------- an average of weights, and dropped ones
+
+
+def test_the_average_is_what_is_validated_saved_and_sampled_and_does_not_bear_on_the_training(session):
+    options = {"steps": 40, "eval_every": 10, "log_every": 1, "learning_rate": 0.02}
+    session.run("plain", **options)
+    records = session.run("averaged", ema=0.8, samples=True, **{**options, "sample_every": 40, "sample_length": 20})
+    plain, last, best = session.last("plain"), session.last("averaged"), session.best("averaged")
+    for name, array in plain.parameters.items():
+        assert np.array_equal(last.optimizer["unaveraged/" + name], array)
+        assert np.array_equal(last.optimizer["exp_avg/" + name], plain.optimizer["exp_avg/" + name])
+    assert {**last.optimizer}.keys() - plain.optimizer.keys() == {"unaveraged/" + name for name in plain.parameters}
+    assert any((last.parameters[name] != array).any() for name, array in plain.parameters.items())
+    trained = [[record["train_loss_nats"] for record in session.log(name)] for name in ("plain", "averaged")]
+    assert trained[0] == trained[1]
+
+    model = Model(ModelConfig(vocab_size=best.vocabulary.size, **best.model))
+    model.set_parameters(best.parameters)
+    evaluated = of(records, Evaluated)
+    assert [one.step for one in evaluated] == [10, 20, 30, 40]
+    start, stop = plan_run(TrainingConfig(**TINY), session.corpus).splits.val
+    found = evaluate_stream(model, session.corpus.ids, start, stop).loss_nats
+    assert found == pytest.approx(records[-1].best_loss_nats, abs=1e-6)
+    assert [one.evaluation.loss_nats for one in evaluated] != [r["val_loss_nats"] for r in session.log("plain") if "val_loss_nats" in r]
+
+
+def test_the_memory_of_an_average_is_told_and_asked_for(session):
+    plain, averaged = (of(session.run(f"run{ema}", steps=1, ema=ema), Preflight)[0].memory_bytes for ema in (0.0, 0.9))
+    model = ModelConfig("lstm", session.corpus.vocabulary.size, 9, 2)
+    needed = [trainer_module.memory_needed(model, 3, 7, averaging=averaging) for averaging in (False, True)]
+    assert needed[1] - needed[0] == Model(model).flat.nbytes
+    # Beside the weights the average has the tables of a model of its own.
+    assert 0 <= averaged - plain - Model(model).flat.nbytes < 5000
+
+
+def test_a_new_run_from_averaged_weights_starts_from_the_average(session):
+    session.run("old", steps=20, ema=0.9)
+    old = session.last("old")
+    session.run("new", initial=old, steps=1, learning_rate=1e-30)
+    for name, array in session.last("new").parameters.items():
+        assert np.array_equal(array, old.parameters[name])
+
+
+def test_dropped_weights_are_of_the_training_alone(session):
+    """The step that is made under a mask moves only what it left; validation knows of no mask."""
+    session.run("run", steps=1, eval_every=1, weight_dropout=0.9, weight_decay=0.0, optimizer="adamw", cell="gru")
+    best, config = session.best("run"), TrainingConfig(**TINY)
+    fresh = Model.initialise(ModelConfig("gru", session.corpus.vocabulary.size, 9, 2), config.seed).get_parameters()
+    moved = np.mean([(best.parameters[name] != fresh[name]).mean() for name in fresh if "weight_hh" in name])
+    assert 0.02 < moved < 0.2 and (best.parameters["output.weight"] != fresh["output.weight"]).mean() > 0.9
+    model = Model(ModelConfig(vocab_size=best.vocabulary.size, **best.model))
+    model.set_parameters(best.parameters)
+    found = evaluate_stream(model, session.corpus.ids, *plan_run(config, session.corpus).splits.val).loss_nats
+    assert found == pytest.approx(best.training["best"]["val_loss_nats"], abs=1e-6)
+
+
+def test_a_run_by_average_does_not_go_on_without_it(session):
+    session.run("run", stop_at=3, steps=9, ema=0.9)
+    with pytest.raises(ConfigError, match="--ema 0.9"):
+        session.resume("run", ema=0.0)
+
+
 # -------------------------------------------------------------------------------------------------- options and texts
 
 
@@ -666,6 +730,8 @@ def test_a_model_of_another_shape_is_refused(session):
     {"dtype": "float16"}, {"optimizer": "lion"}, {"schedule": "linear"}, {"vocab": "words"}, {"val_fraction": 1.0},
     {"test_fraction": -0.1}, {"decay": 0.0}, {"decay_after": -1}, {"warmup": -1}, {"min_learning_rate": 3},
     {"sample_length": 0}, {"log_every": 0}, {"eval_every": -1}, {"embedding_size": -1}, {"encoding": 3},
+    {"ema": 1.0}, {"ema": -0.1}, {"ema": math.nan},
+    {"weight_dropout": 1.0}, {"weight_dropout": -0.5},
 ])
 def test_a_nonsense_option_is_refused_by_name_and_value(wrong):
     (name, value), = wrong.items()

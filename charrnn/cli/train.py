@@ -151,13 +151,16 @@ class OutputPath(click.Path):
 @setting("decay", "Factor of the step schedule, an epoch.", float, metavar="X")
 @setting("decay_after", "Epochs before the step schedule begins to decay.", int, metavar="N")
 @setting("momentum", "Momentum, sgd only (0 to below 1).", float, metavar="X")
-@setting("weight_decay", "Decoupled weight decay, adamw only.", float, by_name(WEIGHT_DECAYS), "X")
+@setting("weight_decay", "Decoupled weight decay of every parameter, adamw only.", float, by_name(WEIGHT_DECAYS), "X")
 @setting("clip_norm", "Scale the gradient down to this L2 norm; 0 is off.", float, metavar="X")
 @setting("clip_value", "Clip each element of the gradient to this magnitude; 0 is off.", float, metavar="X")
+@setting("ema", "Decay of an average of the weights, which is what is validated, saved and sampled; 0 is off, 0.999 is usual.", float,
+         metavar="X")
 @setting("on_divergence", "When the loss is no longer a number: go back to the last good state at half the learning rate, or stop.",
          click.Choice(ON_DIVERGENCE))
 @setting("dropout", "Share of units dropped between layers and before the output (0 to below 1).", float, metavar="P")
 @setting("variational_dropout", "Drop the same units at every step of a chunk.", flag=True)
+@setting("weight_dropout", "Share of the recurrent weights dropped, anew each step (0 to below 1).", float, metavar="P")
 @setting("vocab", "Model characters or bytes.", click.Choice(VOCABULARIES))
 @setting("encoding", "Encoding of the text, for --vocab chars.", str, metavar="NAME")
 @setting("val_fraction", "Share of the text to validate on, before the test split.", float, metavar="P")

@@ -35,9 +35,15 @@ def _mix64(z):
 
 
 @inline
+def row_base(key, layer, row):
+    """Return what the draws of one row begin from: 32 bits, for keep_lanes."""
+    return np.int64(_mix64(key + (np.uint64(layer) << np.uint64(32)) + np.uint64(row)) & np.uint64(0xFFFFFFFF))
+
+
+@inline
 def drop_row(X, x, Y, y, count, key, layer, row, threshold, scale):
     """Y = X * mask * scale for the `count` units of one row; X and Y may be the same."""
-    base = np.int64(_mix64(key + (np.uint64(layer) << np.uint64(32)) + np.uint64(row)) & np.uint64(0xFFFFFFFF))
+    base = row_base(key, layer, row)
     for u in range(0, count, lanes(X)):
         kept = keep_lanes(X, base, u, threshold)
         store(Y, y + u, select(kept, load(X, x + u) * scale, 0.0))

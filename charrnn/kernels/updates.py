@@ -12,9 +12,10 @@ BLOCK = 4096
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
 
 # The table of an update: its rule and size, then the addresses of the arrays; of a transposition: three addresses of it.
-RULE, SIZE, NUMBERS_AT, PARTIAL_AT, PARAMS_AT, GRADS_AT, FIRST_AT, SECOND_AT, DERIVED_AT, TRANSPOSES_AT, TABLE_SIZE = range(11)
+(RULE, SIZE, NUMBERS_AT, PARTIAL_AT, PARAMS_AT, GRADS_AT, FIRST_AT, SECOND_AT, AVERAGE_AT, DERIVED_AT, TRANSPOSES_AT,
+ TABLE_SIZE) = range(12)
 # The float64 numbers at NUMBERS_AT
-SCALE, RATE, DECAY_1, DECAY_2, EPS, WEIGHT_DECAY, CORRECTION, CLIP_VALUE, NUMBERS_SIZE = range(9)
+SCALE, RATE, DECAY_1, DECAY_2, EPS, WEIGHT_DECAY, CORRECTION, CLIP_VALUE, NEWEST, NUMBERS_SIZE = range(10)
 
 
 @inline
@@ -70,6 +71,14 @@ def update_block(rule, params, grads, first, second, lo, hi, scale, rate, a, b, 
 
 
 @inline
+def average_block(params, average, lo, hi, newest):
+    """average[lo:hi] += newest * (params - average)."""
+    for i in range(lo, hi, lanes(params)):
+        a = load(average, i)
+        store(average, i, fma(newest, load(params, i) - a, a))
+
+
+@inline
 def pair_rows(X, x, ldx, rows, Y, y, ldy, count):
     """Y = the rows of X in pairs, as words of bfloat16: word u of row j is (X[2j][u], X[2j+1][u]), a missing last row zero.
 
@@ -118,11 +127,14 @@ def _sum_squares(table, like, item):
 
 
 def _update(table, like, item):
-    """Update one block of the parameters; see update_block for the rules."""
+    """Update one block of the parameters, and while it is in cache its average, where NEWEST > 0; see update_block for the rules."""
     x, lo = pointer_float64(table, NUMBERS_AT), item * BLOCK
-    update_block(table[RULE], pointer(table, PARAMS_AT, like), pointer(table, GRADS_AT, like), pointer(table, FIRST_AT, like),
-                 pointer(table, SECOND_AT, like), lo, min(table[SIZE], lo + BLOCK), x[SCALE], x[RATE], x[DECAY_1], x[DECAY_2],
+    hi, params = min(table[SIZE], lo + BLOCK), pointer(table, PARAMS_AT, like)
+    update_block(table[RULE], params, pointer(table, GRADS_AT, like), pointer(table, FIRST_AT, like),
+                 pointer(table, SECOND_AT, like), lo, hi, x[SCALE], x[RATE], x[DECAY_1], x[DECAY_2],
                  x[EPS], x[WEIGHT_DECAY], x[CORRECTION])
+    if x[NEWEST] > 0:
+        average_block(params, pointer(table, AVERAGE_AT, like), lo, hi, x[NEWEST])
 
 
 @inline
