@@ -108,10 +108,10 @@ def read_stream(model, ids, start=0, stop=None):
     stop = len(ids) if stop is None else stop
     first, own = first_predicted(start, stop)
     workspace = Workspace(model, 1, STREAM_CHUNK, training=False)
-    before = np.array([first - 1])
-    for _ in _losses(workspace, ids, before, -own, 0, STREAM_CHUNK, None):
+    before, pages = np.array([first - 1]), Pages(ids)
+    for _ in _losses(workspace, ids, pages, before, -own, 0, STREAM_CHUNK, None):
         pass
-    for losses in _losses(workspace, ids, before, 0, stop - first, STREAM_CHUNK, None):
+    for losses in _losses(workspace, ids, pages, before, 0, stop - first, STREAM_CHUNK, None):
         yield stop - first, losses[:, 0]
 
 

@@ -169,7 +169,7 @@ def test_a_full_disk_is_told_with_how_to_go_on(folder, capsys, monkeypatch):
     said = fails(capsys, *options, "-o", "run")
     assert "no space left on device; free some space" in said
     assert "the checkpoint of step 3 stands, go on from it with: charrnn train --resume run" in said
-    assert sorted(path.name for path in (folder / "run").iterdir()) == ["config.toml", "last.safetensors", "log.jsonl"]
+    assert sorted(path.name for path in (folder / "run").iterdir()) == ["config.toml", "good.safetensors", "last.safetensors", "log.jsonl"]
     room[0] = 100
     assert train("--resume", "run", "-q") == 0
     one, two = (load_checkpoint(folder / run / "last.safetensors").parameters for run in ("run", "whole"))
