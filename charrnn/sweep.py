@@ -551,7 +551,7 @@ class Sweep:
         child.kill()
         if child.run is None:
             return
-        state, error = (STOPPED, None) if self._stop and not child.traceback() else (FAILED, child.last_words())
+        state, error = (STOPPED, None) if self._stop and not child.said else (FAILED, child.last_words())
         training = _stored_runs(self.folder).get(child.run)
         yield self._end(child, state=state, error=error, **(_standing(training) if training else {}))
         if self._waiting and not self._stop:
@@ -574,7 +574,7 @@ class _Child:
     """
 
     def __init__(self, threads, events, lock):
-        self.run = None
+        self.run = self.said = None
         self._stderr = tempfile.TemporaryFile()
         # It holds the sweep's lock as well: should the parent be killed, nobody begins before the child has saved.
         inherited = {"pass_fds": [lock]} if os.name == "posix" and lock is not None else {}
@@ -598,21 +598,20 @@ class _Child:
             self._process.stdin.close()
 
     def kill(self):
-        """End it at once, and wait for that."""
+        """End it at once, wait for that, and keep what it wrote on stderr as .said."""
         self._process.kill()
         self._process.wait()
         self.close()
-
-    def traceback(self):
-        self._stderr.seek(0)
-        return self._stderr.read()[-20000:].decode("utf-8", "replace").strip()
+        with self._stderr:
+            self._stderr.seek(0)
+            self.said = self._stderr.read()[-20000:].decode("utf-8", "replace").strip()
 
     def last_words(self):
         """Say how it ended, in a sentence."""
         code = self._process.returncode
         if code == -getattr(signal, "SIGKILL", 0):
             return "its process was killed, by someone or by a system short of memory: lower --jobs or the sizes of the model"
-        last = self.traceback().splitlines()[-1:] or ["it said nothing"]
+        last = self.said.splitlines()[-1:] or ["it said nothing"]
         return f"its process ended with exit code {code}: {last[0]}"
 
     def _listen(self, events):
