@@ -923,6 +923,7 @@ class Trainer:
 
     def _try_next_chunk(self):
         """Return the loss of the next chunk and leave no trace but a gradient."""
+        self._add_gradient_norms()  # the gradient is about to be another's
         cursor, carry = self._streams.cursor(), self._workspace.get_carry()
         _, loss = self._next_chunk()
         self._streams.seek(cursor)
@@ -1234,7 +1235,7 @@ class _Slots(Mapping):
 
 
 def _five_digits(value):
-    return float(f"{value:.5g}")
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def _array_bytes(owners):

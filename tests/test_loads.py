@@ -59,7 +59,7 @@ def huge_ids(tmp_path):
 
 def test_ids_beyond_two_to_the_31_are_read_at_their_places(huge_ids, model):
     tail = np.array(huge_ids[-5000:])
-    corpus = Corpus(ids=huge_ids, vocabulary=Vocabulary("chars", "abcde"), sources=(), encoding="utf-8", notes=(), size_bytes=0,
+    corpus = Corpus(ids=huge_ids, vocabulary=Vocabulary("chars", "abcde"), sources=(), encoding="utf-8", notes=(), skipped=(), size_bytes=0,
                     fingerprint="", files=(), _file=contextlib.nullcontext())
     assert corpus.split(0.05, 0.05).test == (PAST_31_BITS - -(-PAST_31_BITS // 20), PAST_31_BITS)
     assert corpus.text(PAST_31_BITS - 5, PAST_31_BITS) == "abcde"
@@ -181,8 +181,8 @@ def test_a_resumed_run_lets_go_of_the_checkpoint_that_it_was_read_from(tmp_path)
         list(Trainer(plan_run(options, corpus), corpus, folder, samples=False).run())
         checkpoint = load_checkpoint(folder.last)
         held = [weakref.ref(array) for array in checkpoint.parameters.values()]
-        for _ in Trainer(plan_resume(checkpoint, corpus, {"steps": 3}), corpus, folder, samples=False).run():
-            assert not any(one() is not None for one in held)
+        for record in Trainer(plan_resume(checkpoint, corpus, {"steps": 3}), corpus, folder, samples=False).run():
+            assert isinstance(record, Notice) or not any(one() is not None for one in held)
 
 
 # ---- samples
@@ -239,9 +239,9 @@ def test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints(tmp_path
     seen = {}
     with read_corpus([tmp_path / "text.txt"]) as corpus, RunFolder.create(tmp_path / "run") as folder:
         for record in Trainer(plan_run(options, corpus), corpus, folder).run():
-            if getattr(record, "step", 0) in (50, 200):
+            if getattr(record, "step", 0) in (50, 175):
                 seen[record.step] = anonymous_kb(), len(os.listdir("/proc/self/fd")), len(os.listdir(tmp_path / "run"))
-    assert seen[200][0] - seen[50][0] < 2_000 and seen[200][1:] == seen[50][1:], seen
+    assert seen[175][0] - seen[50][0] < 2_000 and seen[175][1:] == seen[50][1:], seen
 
 
 # ---- the machine

@@ -1,5 +1,6 @@
 """How many threads the kernels use. Results are the same bits for any number, and for any of Numba's threading layers."""
 import os
+import warnings
 
 from charrnn.errors import ConfigError
 
@@ -16,6 +17,9 @@ try:
     import numba
 except ValueError as error:  # NUMBA_NUM_THREADS below 1
     raise _cannot_start(error) from None
+
+# Where there is no room for a semaphore, Numba says that forking would not be safe. Nothing here forks.
+warnings.filterwarnings("ignore", "Could not obtain multiprocessing lock", numba.NumbaWarning)
 
 
 def num_threads():
