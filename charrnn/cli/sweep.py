@@ -202,7 +202,7 @@ def _show_results(record):
     for row in record["runs"]:
         state = row["state"] + (f" after {row['returns']} return{'s' * (row['returns'] != 1)}" if row["returns"] else "")
         table.add_row(*_cells([row["run"], *(row["options"].get(name) for name in columns)]),
-                      *_cells([row["parameters"], row["step"], f"{row['elapsed_s'] / 60:.1f}", _nats(row["val_loss_nats"]),
+                      *_cells([row["parameters"], row["step"], f"{row['elapsed_s'] / 60:.2f}", _nats(row["val_loss_nats"]),
                                _nats(row["test_loss_nats"]), row["best_step"], state]))
     console.print(table)
     if record.get("over_seeds"):
