@@ -922,8 +922,8 @@ class Trainer:
         return not self._recovery.in_a_row and math.isfinite(loss) and bool(np.isfinite(self._workspace.grads).all())
 
     def _try_next_chunk(self):
-        """Return the loss of the next chunk and leave no trace but a gradient."""
-        self._add_gradient_norms()  # the gradient is about to be another's
+        """Return the loss of the next chunk and leave no trace but a gradient, in the place of the last step's."""
+        self._add_gradient_norms()
         cursor, carry = self._streams.cursor(), self._workspace.get_carry()
         _, loss = self._next_chunk()
         self._streams.seek(cursor)

@@ -420,6 +420,14 @@ def test_the_log_tells_clipped_steps_norms_by_layer_and_singular_values(session,
     assert shares == [sum(step.grad_norm > limit for step in steps[at:at + 5]) / 5 for at in range(0, 20, 5)] and 0 < sum(shares) < 4
 
 
+@pytest.mark.parametrize("options", [{"ema": 0.9, "eval_every": 5}, {"val_fraction": 0.0}], ids=str)
+def test_trying_an_anchor_leaves_the_logged_gradient_the_steps_own(session, options):
+    session.run("run", steps=20, log_every=1, **options)
+    for record in session.log("run"):
+        total = math.sqrt(sum(norm**2 for norm in record["grad_norms"].values()))
+        assert total == pytest.approx(record["grad_norm"], rel=1e-4)
+
+
 def test_the_share_of_clipped_steps_is_kept_over_a_resume(session):
     norms = [step.grad_norm for step in of(session.run("free", steps=10, clip_norm=0.0), Step)]
     options = {"steps": 20, "log_every": 10, "eval_every": 0, "clip_norm": sorted(norms)[5]}
