@@ -53,8 +53,10 @@ class Recovery:
             return recovery
         for key in list(vars(recovery)):
             setattr(recovery, key, record[key])
-            if key not in ("factor", "returns") and not (type(record[key]) is int and record[key] >= 0):
+            if key not in ("factor", "returns") and not (type(record[key]) is int and 0 <= record[key] < 2**53):
                 raise ValueError(f"divergence has {key} {record[key]!r}")
+        if recovery.futile > MOST_RETURNS:
+            raise ValueError(f"divergence has futile {recovery.futile}")
         if not (type(recovery.factor) is float and 0 < recovery.factor <= 1):
             raise ValueError(f"divergence has factor {recovery.factor!r}")
         recovery.returns = [dict(one) for one in recovery.returns]

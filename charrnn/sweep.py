@@ -351,10 +351,25 @@ def read_results(folder):
 def _stored_results(folder):
     """Return {run: Result} as results.json has them, without what cannot be read as one."""
     stored = {}
-    for row in read_results(folder).get("runs") or []:
+    rows = read_results(folder).get("runs")
+    for row in rows if isinstance(rows, list) else ():
         with contextlib.suppress(TypeError, KeyError, AttributeError):
-            stored[row["run"]] = Result(**row)
+            result = Result(**row)
+            figures = (result.val_loss_nats, result.test_loss_nats)
+            counts = (result.step, result.returns, result.best_step, result.parameters, result.memory_bytes)
+            if (all(value is None or _is_figure(value) for value in figures) and all(value is None or _is_count(value) for value in counts)
+                    and _is_figure(result.elapsed_s) and isinstance(result.options, dict) and isinstance(result.state, str)
+                    and (result.error is None or isinstance(result.error, str))):
+                stored[row["run"]] = result
     return stored
+
+
+def _is_count(value):
+    return type(value) is int and value >= 0
+
+
+def _is_figure(value):
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 # ------------------------------------------------------------------------------------------------------------- folders
@@ -392,11 +407,15 @@ def _stored_runs(folder):
 
 
 def _standing(training):
-    """Return what a checkpoint's training record says of a run, as Result has it."""
-    best, divergence = training.get("best") or {}, training.get("divergence") or {}
-    return {"step": training.get("step", 0), "elapsed_s": training.get("elapsed_s", 0.0),
-            "val_loss_nats": best.get("val_loss_nats"), "best_step": best.get("step"),
-            "returns": len(divergence.get("returns") or [])}
+    """Return what a checkpoint's training record says of a run, as Result has it; what is not of its type is left out."""
+    def within(record, name, is_sound, otherwise):
+        value = record.get(name) if isinstance(record, dict) else None
+        return value if is_sound(value) else otherwise
+
+    best = training.get("best")
+    return {"step": within(training, "step", _is_count, 0), "elapsed_s": within(training, "elapsed_s", _is_figure, 0.0),
+            "val_loss_nats": within(best, "val_loss_nats", _is_figure, None), "best_step": within(best, "step", _is_count, None),
+            "returns": len(within(training.get("divergence"), "returns", lambda value: isinstance(value, list), []))}
 
 
 def _difference(stored, config):

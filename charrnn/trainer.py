@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import charrnn
-from charrnn.checkpoint import Checkpoint, load_checkpoint, read_metadata
+from charrnn.checkpoint import Checkpoint, load_checkpoint
 from charrnn.corpus import strange_sources_exist
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
@@ -36,7 +36,10 @@ from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_spli
 from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
-from charrnn.options import BATCH_SIZE, MOMENTUM_OPTIMIZERS, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short, shown
+from charrnn.options import (
+    BATCH_SIZE, FREE_OPTIONS, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
+    shown,
+)
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
 
@@ -579,11 +582,9 @@ class Trainer:
         while True:
             is_best = is_anchor = False
             if self._evaluation_is_due():
-                record = self._evaluate()
+                record, is_anchor = self._evaluate()
                 if record is not None:
-                    # An average can be sound for a while after the weights that it follows are lost.
-                    averaged = self.optimizer.average is not None
-                    is_best, is_anchor = record.is_best, self._stands_trial() if averaged else not self._recovery.in_a_row
+                    is_best = record.is_best
                     yield record
             elif self._anchor_is_due():
                 is_anchor = self._stands_trial()
@@ -664,11 +665,13 @@ class Trainer:
         """Say whether `good` is what the record of `last` says. If not, the run was killed when `last` was to become `good`, is
         of an older charrnn, or has lost the file: `last` is the anchor then."""
         try:
-            good = read_metadata(self.folder.good)
-        except CheckpointError:
+            good = self._load_good()
+            config = stored_config(good.training)
+        except (CheckpointError, ConfigError):
             return False
-        return (good["model"] == self.plan.model_config.to_dict() and good["training"].get("step") == self._recovery.anchor_step
-                and (good["training"].get("corpus") or {}).get("fingerprint") == self.corpus.fingerprint)
+        of_this_run = all(getattr(config, name) == getattr(self.config, name) for name in NAMES if name not in (*FREE_OPTIONS, *LENGTHS))
+        return (of_this_run and good.model == self.plan.model_config.to_dict() and good.training.get("step") == self._recovery.anchor_step
+                and _corpus_record(good.training)["fingerprint"] == self.corpus.fingerprint)
 
     @_training_record_is_read
     def _set_state(self, checkpoint):
@@ -882,11 +885,17 @@ class Trainer:
             rates = ", ".join(f"{rate:.3g}" for rate in recovery.rates_tried(self.schedule.peak))
             raise self._end(f"{diverged}, and training stopped, since going back to step {recovery.anchor_step:,} again and again "
                             f"did not help: the learning rates tried are {rates}")
-        self._set_state(load_checkpoint(self.folder.good))
+        self._set_state(self._load_good())
         recovery.went_back(diverged)
         self._save()
         self.folder.trim_log(self._logged_step, recovery.returns)
         return Notice(f"{diverged}: gone back to step {self.step:,} at half the learning rate, {self._peak():.3g} at most", important=True)
+
+    @_training_record_is_read
+    def _load_good(self):
+        good = load_checkpoint(self.folder.good)
+        _check_record(good.training, self.corpus.characters)
+        return good
 
     def _end(self, what, other=""):
         clip_norm = self.config.clip_norm
@@ -1020,12 +1029,16 @@ class Trainer:
         return max(self._budget_s / MOST_EVALUATIONS, (self._evaluation_s + self._save_s) / EVALUATION_SHARE)
 
     def _evaluate(self):
-        """Validate; None when asked to stop meanwhile: the resumed run then makes up for it."""
+        """Validate; return its Evaluated and whether the state is an anchor.
+
+        None and False when asked to stop meanwhile: the resumed run then makes up for it. What is no anchor is not the best either:
+        a run that goes back would leave the file of a best that it has not had.
+        """
         self._check_state()
         begun = self._clock()
         evaluation = evaluate_split(self._result(), self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
         if evaluation is None:
-            return None
+            return None, False
         # A validation split unlike the training split may cost any number of nats and mean nothing.
         loss = evaluation.loss_nats
         if not loss < EXPLODED_NATS or not self._is_sound(loss) and not self._is_sound(self._try_next_chunk()):
@@ -1034,14 +1047,16 @@ class Trainer:
         self._val_loss_nats = evaluation.loss_nats
         self._last["val_loss_nats"] = evaluation.loss_nats
         self._last["singular_values"] = [_five_digits(value) for value in largest_singular_values(self.model)]
-        is_best = self._best is None or evaluation.loss_nats < self._best["val_loss_nats"]
+        # An average can be sound for a while after the weights that it follows are lost.
+        is_anchor = not self._recovery.in_a_row if self.optimizer.average is None else self._stands_trial()
+        is_best = is_anchor and (self._best is None or evaluation.loss_nats < self._best["val_loss_nats"])
         if is_best:
             self._best = {"val_loss_nats": evaluation.loss_nats, "step": self.step, "epoch": round(self._epoch(), 4)}
         self._evaluation_s = self._clock() - begun
         self._set_reserve()
         if self._budget_s is not None:
             self._next_evaluation_s = self._elapsed() + self._evaluation_interval()
-        return Evaluated(self.step, self._epoch(), evaluation, is_best, self._evaluation_s)
+        return Evaluated(self.step, self._epoch(), evaluation, is_best, self._evaluation_s), is_anchor
 
     # ---------------------------------------------------------------------------------------- log, checkpoint, sample
 

@@ -553,3 +553,43 @@ def test_the_option_may_come_from_a_file_and_nonsense_is_refused(folder, capsys)
     assert "--on-divergence recover" in capsys.readouterr().err
     assert train_in(folder, "--on-divergence", "shrug") == 2
     assert "--on-divergence" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["a bit", "another seed", "a nonsense record"])
+def test_a_good_that_is_not_this_runs_own_or_is_damaged_is_not_gone_back_to(session, damage):
+    options = dict(steps=30, eval_every=5)
+    session.run("run", stop_at=13, **options)
+    good = session.tmp_path / "run" / "good.safetensors"
+    if damage == "another seed":
+        session.run("other", stop_at=13, seed=2, **options)
+        content = (session.tmp_path / "other" / "good.safetensors").read_bytes()
+    else:
+        content = bytearray(good.read_bytes())
+        if damage == "a bit":
+            content[-9] ^= 1
+    good.unlink()
+    if damage == "a nonsense record":
+        checkpoint = session.last("run")
+        checkpoint.training.update(step=10, smoothing=["a", 0])
+        save_checkpoint(good, checkpoint)
+    else:
+        good.write_bytes(content)
+    session.resume("run", stop_at=14)
+    anchored = load_checkpoint(good).training
+    assert anchored["config"]["seed"] == 1 and anchored["step"] == 13  # what `last` was
+    assert type(anchored["smoothing"][0]) is float
+
+
+def test_what_is_best_can_be_gone_back_to(session, monkeypatch):
+    """A validation that comes right after a step that was left out is no anchor, so its model is not kept as the best either."""
+    real = Workspace.loss_and_grads
+
+    def sick(self, x, y, dropout=None, step=None):
+        loss = real(self, x, y, dropout, step)
+        return math.nan if step == 9 else loss
+
+    monkeypatch.setattr(Workspace, "loss_and_grads", sick)
+    records = session.run("run", steps=10, eval_every=5)
+    best = session.best("run").training
+    assert [one.is_best for one in records if isinstance(one, Evaluated)] == [True, False]
+    assert best["step"] == session.last("run").training["best"]["step"] == 5

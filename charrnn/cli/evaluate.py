@@ -451,7 +451,7 @@ class Judge:
         name, loss = f"{self.judged.order}-gram", float(self.judged.loss_nats.mean())
         difference = self.evaluation.loss_nats - loss
         error = standard_error(self.losses - self.judged.loss_nats)[0]
-        share = abs(difference) / loss if loss else 0.0
+        share = abs(difference) / max(loss, self.evaluation.loss_nats)
         if not abs(difference) > 2 * error:  # also where the error is not known
             return f"It is level with the {name}: what it knows beyond {self.judged.order} characters does not show yet."
         if difference > 0:
