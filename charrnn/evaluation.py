@@ -163,18 +163,24 @@ def read_guesses(model, ids, start, stop, count, progress=None):
     while at < stop - 1:
         # One chunk ends where the warm-up does, as in read_losses.
         size = min(STREAM_CHUNK, (first - 1 if at < first - 1 else stop - 1) - at)
-        logits = workspace.logits(np.asarray(ids[at:at + size]).astype(np.int32)[:, None])[:, 0].astype(np.float64)
+        logits = workspace.logits(np.asarray(ids[at:at + size]).astype(np.int32)[:, None])[:, 0]
         at += size
         if at < first:
             continue
-        p = np.exp(logits - logits.max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)
-        best = np.argsort(-p, axis=1, kind="stable")[:, :count]
         rows = slice(at - size - first + 1, at - first + 1)
-        guesses[rows], shares[rows] = best, np.take_along_axis(p, best, axis=1)
+        guesses[rows], shares[rows] = likeliest(logits, count)
         if progress is not None:
             progress(rows.stop, n)
     return guesses, shares
+
+
+def likeliest(logits, count):
+    """Return the ids (..., count) of the largest logits (..., V), falling, the first of equal ones first, and their probabilities, float64."""
+    logits = logits.astype(np.float64)
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    best = np.argsort(-p, axis=-1, kind="stable")[..., :count]
+    return best, np.take_along_axis(p, best, axis=-1)
 
 
 def _evaluate(workspace, ids, start, stop, streams, chunk, interrupted):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError
+from charrnn.evaluation import likeliest
 from charrnn.model import STATES, Clamp, Workspace, check_unit
 
 STREAMS = 32
@@ -94,11 +95,7 @@ def read_guesses(model, ids, start, stop):
     N, count = stop - start, min(SHOWN_GUESSES, model.config.vocab_size)
     guesses, p = np.zeros((N, SHOWN_GUESSES), np.int32), np.zeros((N, SHOWN_GUESSES), np.float32)
     for _, logits, places in _read(model, ids, start, stop, run=lambda workspace: lambda x, y: workspace.logits(x)):
-        logits = logits.astype(np.float64)
-        logits = np.exp(logits - logits.max(axis=2, keepdims=True))
-        logits /= logits.sum(axis=2, keepdims=True)
-        best = np.argsort(-logits, axis=2, kind="stable")[:, :, :count]
-        of_best = np.take_along_axis(logits, best, axis=2)
+        best, of_best = likeliest(logits, count)
         for b, (_, at, rows) in enumerate(places):
             guesses[at:at + rows, :count], p[at:at + rows, :count] = best[:rows, b], of_best[:rows, b]
     return guesses, p

@@ -3,14 +3,13 @@
 import importlib.util
 import math
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from charrnn.cli.evaluate import open_text
-from charrnn.cli.info import printable
+from charrnn.cli.info import note
 from charrnn.render.colours import RED_BLUE, SCALES
 
 MOST_CHARACTERS = 10_000_000
@@ -213,11 +212,6 @@ def shorter(path):
         return min(os.fspath(path), os.path.relpath(path), key=len)
     except ValueError:  # another drive
         return os.fspath(path)
-
-
-def note(text):
-    """Say something on stderr."""
-    click.echo(printable(text, sys.stderr), err=True)
 
 
 class Search:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.info import loss_text, printable
+from charrnn.cli.info import bare_symbol, loss_text, note, printable, say
 
 SPLITS = ("val", "test", "train")
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
@@ -69,9 +69,9 @@ def command(ctx, checkpoint, text, **options):
 
     path = find_checkpoint(checkpoint)
     if path != checkpoint:
-        _note(f"checkpoint {path}")
+        note(f"checkpoint {path}")
     loaded = load_checkpoint(path)
-    ctx.call_on_close(announce_compilation(_note))
+    ctx.call_on_close(announce_compilation(note))
     from charrnn.errors import ConfigError
     from charrnn.kernels.threads import num_threads, set_num_threads
     from charrnn.model import Model, ModelConfig
@@ -123,8 +123,8 @@ def open_text(loaded, path, text, encoding, unknown="error"):
         if text is None:  # before anything is said of what the checkpoint made us read
             check_corpus(loaded.training, corpus)
             splits = corpus.split(config.val_fraction, config.test_fraction)
-        for note in corpus.notes:
-            _note(note)
+        for said in corpus.notes:
+            note(said)
         yield corpus, named, splits
 
 
@@ -147,7 +147,7 @@ def _training_text(loaded, path, options):
         except CharRNNError as error:
             if options["errors"] or options["memorised"]:
                 raise ConfigError(f"{needed[0]} needs the text that the run was trained on: {error}") from None
-            _note(f"without the training text there are no unigram, no n-gram, and xz knows nothing before: {error}")
+            note(f"without the training text there are no unigram, no n-gram, and xz knows nothing before: {error}")
             corpus = splits = None
         yield corpus, splits
 
@@ -227,7 +227,7 @@ class Judge:
             return False
         characters = self.stop - self.start + (self.training_corpus.characters if self.training_corpus else 0)
         if characters > AT_ONCE:
-            _note(f"{characters:,} characters are many: --baselines sets the loss beside n-grams and xz, which takes minutes")
+            note(f"{characters:,} characters are many: --baselines sets the loss beside n-grams and xz, which takes minutes")
         return characters <= AT_ONCE
 
     def _dynamic_settings(self):
@@ -236,7 +236,7 @@ class Judge:
         given = {name: self.options[f"dynamic_{name}"] for name in ("rule", "rate", "decay", "segment")}
         given = {name: value for name, value in given.items() if value is not None}
         if self.options["dynamic"] and self.training_corpus is None and "rule" not in given:
-            _note("without the training text, --dynamic learns by the plain rule sgd")
+            note("without the training text, --dynamic learns by the plain rule sgd")
             given["rule"] = "sgd"
         return Settings(**given)
 
@@ -266,7 +266,7 @@ class Judge:
                 raise ConfigError(f"an n-gram of {len(training):,} characters needs {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} are "
                                   "free: add --no-baselines")
             if len(training) < self.splits.train[1] - self.splits.train[0]:
-                _note(f"n-gram, unigram and xz know the last {len(training):,} characters of the training split")
+                note(f"n-gram, unigram and xz know the last {len(training):,} characters of the training split")
             found.append(baselines.unigram(training, ids, V))
             baseline, self.judged = baselines.ngram(training, validation, text, V, _share(progress("training n-grams")))
             found.append(baseline)
@@ -366,7 +366,7 @@ class Judge:
         guesses_ids[:-1, :shown], guesses_p[:-1, :shown] = (array[:n, :shown] for array in self.guesses)
         config = self.model.config
         data = PageData(
-            text=read_symbols(self.vocabulary, ids)[1], vocabulary=[_symbol(symbol) for symbol in self.vocabulary.symbols], layers=1,
+            text=read_symbols(self.vocabulary, ids)[1], vocabulary=[bare_symbol(symbol) for symbol in self.vocabulary.symbols], layers=1,
             units=len(readers), quantity="bits each character cost", values=np.nan_to_num(np.minimum(bits / MOST_BITS, 1)),
             guesses_ids=guesses_ids, guesses_p=guesses_p, surprisal_bits=bits[0],
             title=f"Surprisal: {self.where if self.where != '-' else 'stdin'}",
@@ -374,7 +374,7 @@ class Judge:
             found=[FoundUnit(name, name, 0, k, math.nan) for k, (name, _) in enumerate(readers)], most_bits=MOST_BITS,
             sheets=self._sheets())
         write_page(self.options["html"], data)
-        _note(f"wrote {self.options['html']}" + (f", the first {n:,} of {len(self.losses):,} characters" if n < len(self.losses) else ""))
+        note(f"wrote {self.options['html']}" + (f", the first {n:,} of {len(self.losses):,} characters" if n < len(self.losses) else ""))
 
     def _sheets(self):
         from charrnn.render.page import Sheet
@@ -401,14 +401,14 @@ class Judge:
         self.unicode = _can_print("█·●⠿└␣␊↵", sys.stdout)
         click.echo(f"{loss_text(self.evaluation.loss_nats)}, over {self.evaluation.characters:,} characters")
         where = self.where if self.where != "-" else "stdin"
-        _note(f"of the {where}" if self.split else f"of {where}")
+        note(f"of the {where}" if self.split else f"of {where}")
         if math.isfinite(self.error):
             click.echo(f"standard error {self.error:.4f} nats, from {self.blocks} blocks of {self.block_length:,} characters; "
                        f"{self._bits_per_byte():.4f} bits a byte")
         else:
             click.echo(f"{self._bits_per_byte():.4f} bits a byte; the text is too short for a standard error")
         if self.split == "train":
-            _note("the model has seen this split, and so have the baselines: --split val or test says how good they are")
+            note("the model has seen this split, and so have the baselines: --split val or test says how good they are")
         if self.baselines or self.dynamic_losses is not None:
             self._print_baselines()
         if self.dynamic_losses is not None:
@@ -466,7 +466,7 @@ class Judge:
         click.echo(f"\nLearning as it reads, it needs {gain.mean():.4f} nats less a character"
                    f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
                    f"{self.losses.mean():.4f} -> {self.dynamic_losses.mean():.4f}")
-        _note(f"{self.settings.rule}, rate {self.settings.rate:g}, decay {self.settings.decay:g}, an update every "
+        note(f"{self.settings.rule}, rate {self.settings.rate:g}, decay {self.settings.decay:g}, an update every "
               f"{self.settings.segment} characters; the checkpoint is as it was")
 
     def _mistakes_line(self):
@@ -516,7 +516,7 @@ class Judge:
             copied = visible(self.vocabulary.decode(ids[overlap.start:overlap.start + min(overlap.longest, 400)]), self.unicode)
             click.echo(f"\nThe longest passage of the {name} that stands in the training text, {overlap.longest:,} characters, there from "
                        f"{overlap.source:,} on:")
-            self._say(f"  {copied}{' ...' if overlap.longest > 400 else ''}")
+            say(f"  {copied}{' ...' if overlap.longest > 400 else ''}")
 
     def _print_surprisal(self):
         from charrnn.cells.passages import read_symbols
@@ -527,19 +527,19 @@ class Judge:
         bits = self.losses[:n] / math.log(2)
         symbols = read_symbols(self.vocabulary, self.ids[self.first:self.first + n])[1]
         click.echo()
-        self._say(highlight(symbols, bits, width=self._width(), colour=colour_mode(sys.stdout, os.environ), unicode=self.unicode,
+        say(highlight(symbols, bits, width=self._width(), colour=colour_mode(sys.stdout, os.environ), unicode=self.unicode,
                             title="bits each character cost", background=background_of(os.environ), most=MOST_BITS, unit="bits"))
         if n < len(self.losses):
-            _note(f"the first {n:,} of {len(self.losses):,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all")
+            note(f"the first {n:,} of {len(self.losses):,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all")
         if self.options["top_k"] is None:
             return
         guesses, shares = self.guesses
         click.echo("\nThe dearest of them, and what the model expected instead:\n")
         for at in sorted((-bits).argsort(kind="stable")[:DEAREST].tolist()):
             before = visible("".join(symbols[max(0, at - 16):at]), self.unicode)
-            expected = "  ".join(f"{self._shown(_symbol(self.vocabulary.symbols[guess]))} {share:.0%}"
+            expected = "  ".join(f"{self._shown(bare_symbol(self.vocabulary.symbols[guess]))} {share:.0%}"
                                  for guess, share in zip(guesses[at, :self.options["top_k"]], shares[at]))
-            self._say(f"{before:>16} [{self._shown(symbols[at])}] {bits[at]:5.1f} bits   {expected}")
+            say(f"{before:>16} [{self._shown(symbols[at])}] {bits[at]:5.1f} bits   {expected}")
 
     def _shown(self, symbol):
         """Return a symbol as it is shown by itself."""
@@ -560,7 +560,7 @@ class Judge:
                 record["guesses"] = [[symbols[guess], float(share)] for guess, share in
                                      zip(self.guesses[0][at, :self.options["top_k"]], self.guesses[1][at])]
             output.write(json.dumps(record) + "\n")
-        _note(f"{self._figure()}, over {self.evaluation.characters:,} characters")
+        note(f"{self._figure()}, over {self.evaluation.characters:,} characters")
 
     def _to_dict(self):
         """Return everything that was measured."""
@@ -613,20 +613,7 @@ class Judge:
 
         return self.options["width"] or max(NARROWEST, min(110, shutil.get_terminal_size().columns))
 
-    def _say(self, text):
-        """Write lines with their colours, whatever characters the stream lacks."""
-        encoding = sys.stdout.encoding or "utf-8"
-        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
-
 
 def _share(report):
     """Return a function of a share for one of (done, of)."""
     return lambda share: report(share, 1)
-
-
-def _symbol(symbol):
-    return symbol if isinstance(symbol, str) else chr(symbol) if symbol < 0x80 else f"\\x{symbol:02x}"
-
-
-def _note(text):
-    click.echo(printable(text, sys.stderr), err=True)

@@ -13,8 +13,8 @@ import textwrap
 
 import click
 
-from charrnn.cli.cells import NARROWEST, note
-from charrnn.cli.info import printable
+from charrnn.cli.cells import NARROWEST
+from charrnn.cli.info import bare_symbol, note, printable, say
 from charrnn.cli.sample import neutralise
 
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
@@ -114,7 +114,7 @@ def write_html(search, path):
     found = [FoundUnit(signal=f.signal.name, description=f.signal.phrase, layer=f.layer, unit=f.unit, score=f.score, null=f.null,
                        probe=f.probe, kind=_measure(f.signal), sign=f.sign) for f, *_ in _telling(_named(search))]
     write_page(path, PageData(
-        text=search.symbols[:N], vocabulary=[_symbol(symbol) for symbol in search.vocabulary.symbols], layers=L, units=H,
+        text=search.symbols[:N], vocabulary=[bare_symbol(symbol) for symbol in search.vocabulary.symbols], layers=L, units=H,
         quantity=search.quantity, values=shown, found=found, guesses_ids=guesses_ids, guesses_p=guesses_p, surprisal_bits=surprisal,
         gates=search.gates, title=f"Cells of {search.path.parent.name or search.path.name}",
         model_line=f"{_model_line(search)}, on the first {N:,} characters {search.stretch.of}", scale=search.options["scale"]))
@@ -170,13 +170,9 @@ class _Printed:
         if not is_focused:
             self.print_hints()
 
-    def say(self, text):
-        """Write lines with their colours, whatever characters the stream lacks."""
-        encoding = sys.stdout.encoding or "utf-8"
-        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
 
     def paragraph(self, text):
-        self.say(textwrap.fill(printable(text, sys.stdout), self.width, break_on_hyphens=False, break_long_words=False))
+        say(textwrap.fill(printable(text, sys.stdout), self.width, break_on_hyphens=False, break_long_words=False))
 
     def print_what_was_read(self):
         search = self.search
@@ -265,13 +261,13 @@ class _Printed:
         from charrnn.render.terminal import highlight, legend
 
         if shown:
-            self.say("\n" + legend(**self.look))
+            say("\n" + legend(**self.look))
         for finding, signal, layer, unit in shown:
             symbols, values, factor = _passage(self.search, signal, layer, unit, length)
             title = _heading(self.search, finding, signal, layer, unit, factor, self.high, self.low)
             if finding is not None:
                 title[1] += f"   --find {finding.signal.name}"
-            self.say("\n" + highlight(symbols, values, title="\n".join(title), with_legend=False, **self.look))
+            say("\n" + highlight(symbols, values, title="\n".join(title), with_legend=False, **self.look))
 
     def print_ablations(self):
         first = self.search.ablations[0]
@@ -382,7 +378,3 @@ def _measure(signal):
 
 def _mille(nats):
     return f"{1000 * nats:.1f}" if math.isfinite(nats) else "-"
-
-
-def _symbol(symbol):
-    return symbol if isinstance(symbol, str) else chr(symbol) if symbol < 0x80 else f"\\x{symbol:02x}"

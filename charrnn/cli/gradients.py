@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.evaluate import open_text
-from charrnn.cli.info import duration, printable
+from charrnn.cli.info import duration, note, printable
 from charrnn.options import CELLS
 
 FRESH_SYMBOLS = 65      # a fresh network reads so many different characters, at random, where no TEXT is named
@@ -79,7 +79,7 @@ def command(ctx, checkpoint, text, **options):
     _check(ctx, checkpoint, text, options)
     from charrnn.cli.display import announce_compilation, progress_bar
 
-    ctx.call_on_close(announce_compilation(_note))
+    ctx.call_on_close(announce_compilation(note))
     from charrnn.kernels.threads import num_threads, set_num_threads
 
     threads = options["threads"] or (1 if options["memory"] else None)  # networks as small as those of --memory are no faster on two
@@ -91,7 +91,7 @@ def command(ctx, checkpoint, text, **options):
             view = MemoryView(options, progress)
         elif options["fresh"] or checkpoint is None and newest_run() is None:
             if not options["fresh"]:
-                _note("no run under ./checkpoints: these are fresh networks (name a CHECKPOINT, or train one with 'charrnn train TEXT')")
+                note("no run under ./checkpoints: these are fresh networks (name a CHECKPOINT, or train one with 'charrnn train TEXT')")
             view = fresh_view(text, options, progress)
         else:
             view = run_view(checkpoint, text, options, progress)
@@ -186,8 +186,8 @@ def _fresh_text(text, options):
     from charrnn.corpus import read_corpus
 
     with contextlib.closing(read_corpus([text], encoding=options["encoding"] or "utf-8")) as corpus:
-        for note in corpus.notes:
-            _note(note)
+        for said in corpus.notes:
+            note(said)
         return np.array(corpus.ids), corpus.vocabulary.size, text
 
 
@@ -198,7 +198,7 @@ def run_view(checkpoint, text, options, progress):
 
     path = find_checkpoint(checkpoint)
     if path != checkpoint:
-        _note(f"checkpoint {path}")
+        note(f"checkpoint {path}")
     loaded = load_checkpoint(path)
     config = ModelConfig(vocab_size=loaded.vocabulary.size, **loaded.model)
     model = Model(config)
@@ -249,7 +249,7 @@ class View:
         for name, write in (("svg", write_svg), ("png", write_png)):
             if self.options[name] is not None:
                 write(self.options[name], figure)
-                _note(f"written: {self.options[name]}")
+                note(f"written: {self.options[name]}")
 
     def _print(self, figure):
         from rich.console import Console
@@ -379,7 +379,7 @@ class MemoryView(View):
                     accuracy[distance] = memory.measure(model, task, distance, options["seed"])
                     report(sum(accuracy), sum(memory.DISTANCES))
                 panel.curves.append(Curve(NAMES[cell], list(accuracy), list(accuracy.values())))
-                _note(f"{task}, {NAMES[cell]}: trained in {duration(time.perf_counter() - cell_begun)}")
+                note(f"{task}, {NAMES[cell]}: trained in {duration(time.perf_counter() - cell_begun)}")
         self.took_s = time.perf_counter() - begun
 
     def figure(self):
@@ -401,7 +401,3 @@ class MemoryView(View):
                 "num_layers": self.options["num_layers"], "seed": self.options["seed"], "chance": self.chances,
                 "accuracy": [{"task": task, "cell": cell, "by_distance": {str(k): share for k, share in accuracy.items()}}
                              for (task, cell), accuracy in self.accuracies.items()]}
-
-
-def _note(text):
-    click.echo(printable(text, sys.stderr), err=True)

@@ -272,6 +272,22 @@ def printable(text, stream):
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def note(text):
+    """Say something on stderr."""
+    click.echo(printable(text, sys.stderr), err=True)
+
+
+def say(text):
+    """Write lines to stdout with their colours, whatever characters the stream lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
+
+
+def bare_symbol(symbol):
+    """Return a vocabulary's symbol as one text: a character is itself, a byte beyond ASCII its escape."""
+    return symbol if isinstance(symbol, str) else chr(symbol) if symbol < 0x80 else f"\\x{symbol:02x}"
+
+
 def _can_print(text, stream):
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")

@@ -11,7 +11,7 @@ import click
 from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Quiet, clock_text
 from charrnn.cli.info import duration, printable
 from charrnn.cli.sample import neutralise
-from charrnn.cli.train import OutputPath, read_toml, signals_stop, typed_options
+from charrnn.cli.train import OutputPath, quoted, read_toml, signals_stop, typed_options
 from charrnn.errors import ConfigError
 
 
@@ -94,7 +94,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
             _show_results(record)
         states = [one.state for one in made.results.values()]
         if any(state in (sweep.WAITING, sweep.STOPPED) for state in states):
-            display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {_quoted(folder)}", important=True)
+            display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {quoted(folder)}", important=True)
             return 128 + received[0] if received else 1
         return 1 if any(state in (sweep.FAILED, sweep.DIVERGED) for state in states) else 0
 
@@ -259,12 +259,6 @@ def _nats(loss, spread=None):
     if loss is None:
         return None
     return f"{loss:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
-
-
-def _quoted(path):
-    import shlex
-
-    return shlex.quote(str(path))
 
 
 # ------------------------------------------------------------------------------------------------------------- display

@@ -318,7 +318,7 @@ def _train(trainer, folder, display):
         if folder.last.exists():
             step = read_metadata(folder.last)["training"]["step"]
             raise StorageError(f"{error}; the checkpoint of step {step:,} stands, go on from it with: charrnn train --resume "
-                               f"{_quoted(str(folder.path))}") from error
+                               f"{quoted(folder.path)}") from error
         raise
     display.close()
     _report(finished, display)
@@ -351,7 +351,7 @@ def _report(finished, display):
     """Say the result on stdout, and on stderr what to do next."""
     from charrnn.cli.info import duration, loss_text, printable
 
-    run = _quoted(str(finished.folder))
+    run = quoted(finished.folder)
     if finished.resumable:
         display.note(
             f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, saved; go on with:\n"
@@ -376,8 +376,9 @@ def _report(finished, display):
     display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
 
 
-def _quoted(path):
+def quoted(path):
+    """Return a path as a shell reads it."""
     import shlex
 
-    return shlex.quote(path)
+    return shlex.quote(str(path))
 
