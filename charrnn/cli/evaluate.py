@@ -467,7 +467,7 @@ class Judge:
                    f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
                    f"{self.losses.mean():.4f} -> {self.dynamic_losses.mean():.4f}")
         note(f"{self.settings.rule}, rate {self.settings.rate:g}, decay {self.settings.decay:g}, an update every "
-              f"{self.settings.segment} characters; the checkpoint is as it was")
+             f"{self.settings.segment} characters; the checkpoint is as it was")
 
     def _mistakes_line(self):
         mistakes = self.mistakes
@@ -528,7 +528,7 @@ class Judge:
         symbols = read_symbols(self.vocabulary, self.ids[self.first:self.first + n])[1]
         click.echo()
         say(highlight(symbols, bits, width=self._width(), colour=colour_mode(sys.stdout, os.environ), unicode=self.unicode,
-                            title="bits each character cost", background=background_of(os.environ), most=MOST_BITS, unit="bits"))
+                      title="bits each character cost", background=background_of(os.environ), most=MOST_BITS, unit="bits"))
         if n < len(self.losses):
             note(f"the first {n:,} of {len(self.losses):,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all")
         if self.options["top_k"] is None:
