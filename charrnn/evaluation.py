@@ -2,8 +2,7 @@
 
 Two passes over a range of ids. `evaluate_stream` is the plain definition, one stream from end to end; `read_losses` keeps what it
 found of every character, `read_guesses` what the model expected there. `evaluate_split` gives the same figure to 0.001 nats,
-faster: a few parallel streams, each warmed up on the characters before it. All are deterministic. This module knows models and
-ids, not texts, files or clocks.
+faster: in a few parallel streams (reading.py). All are deterministic. This module knows models and ids, not texts, files or clocks.
 """
 
 import math
@@ -13,13 +12,14 @@ import numpy as np
 
 from charrnn.errors import CorpusError
 from charrnn.model import Workspace
+from charrnn.reading import WARM_UP, read
 from charrnn.streams import Pages
 
-# A stream joins the text in its middle with an empty carry; after this many characters its predictions are those of a
-# stream that came all the way. A stream must be a few times longer, or the warm-up costs more than the streams gain.
-WARM_UP = 256
-SHORTEST_STREAM = 1024
+SHORTEST_STREAM = 1024  # a few times the warm-up, which would cost more than the streams gain
 MOST_STREAMS = 64
+
+# Streams that begin in another state than the one before them left are read again, as long as that moves the loss by so much.
+SETTLED_NATS = 1e-4
 
 # Characters in a chunk. Small for many streams, to hold memory down; the carry makes the result independent of it.
 SPLIT_CHUNK = 8
@@ -76,21 +76,34 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
     """
     if workspace is None:
         workspace = split_workspace(model, stop - start)
-    return _evaluate(workspace, ids, start, stop, count_streams(stop - start), SPLIT_CHUNK, interrupted)
+    first, _ = first_predicted(start, stop)
+    characters, pages = stop - first, Pages(ids)
+    totals = np.zeros(workspace.batch_size)  # a stream's own, since it may be read again
+    before = math.inf
+
+    def settled():
+        nonlocal before
+        moved, before = abs(before - totals.sum()), totals.sum()
+        return moved < SETTLED_NATS * characters
+
+    for _, losses, places in read(workspace, ids, first - 1, stop - 1, enough=settled):
+        if interrupted is not None and interrupted():
+            return None
+        for b, (stream, _, count) in enumerate(places):
+            totals[stream.number] = losses[:count, b].sum() + (0.0 if stream.is_new else totals[stream.number])
+        pages.read(losses.size)
+    return Evaluation(float(totals.sum()) / characters, characters)
 
 
-def evaluate_stream(model, ids, start=0, stop=None, workspace=None, interrupted=None):
-    """Evaluate ids[start:stop] as one stream, its carry kept from end to end. Arguments as in `evaluate_split`."""
-    stop = len(ids) if stop is None else stop
-    if workspace is None:
-        workspace = Workspace(model, 1, STREAM_CHUNK, training=False)
-    return _evaluate(workspace, ids, start, stop, 1, STREAM_CHUNK, interrupted)
+def evaluate_stream(model, ids, start=0, stop=None):
+    """Evaluate ids[start:stop] as one stream, its carry kept from end to end: what `evaluate_split` is held to."""
+    return sum_up(read_losses(model, ids, start, stop))
 
 
 def read_losses(model, ids, start=0, stop=None, progress=None):
     """Return the loss of every character of ids[start:stop] but the text's very first, ndarray (n,) float64, in nats.
 
-    One stream, as evaluate_stream reads it; `sum_up` makes its Evaluation of them, to the bit.
+    One stream, its carry kept from end to end; `sum_up` makes an Evaluation of them.
 
     progress    called with (characters read, n) after every chunk
     """
@@ -107,12 +120,17 @@ def read_stream(model, ids, start=0, stop=None):
     """Yield (n, losses of the next chunk) of ids[start:stop] as one stream: what `read_losses` joins."""
     stop = len(ids) if stop is None else stop
     first, own = first_predicted(start, stop)
-    workspace = Workspace(model, 1, STREAM_CHUNK, training=False)
-    before, pages = np.array([first - 1]), Pages(ids)
-    for _ in _losses(workspace, ids, pages, before, -own, 0, STREAM_CHUNK, None):
-        pass
-    for losses in _losses(workspace, ids, pages, before, 0, stop - first, STREAM_CHUNK, None):
-        yield stop - first, losses[:, 0]
+    workspace, pages = Workspace(model, 1, STREAM_CHUNK, training=False), Pages(ids)
+    at = first - 1 - own
+    while at < stop - 1:
+        # One chunk ends where the warm-up does: the rest are the same chunks whatever came before.
+        size = min(STREAM_CHUNK, (first - 1 if at < first - 1 else stop - 1) - at)
+        window = np.asarray(ids[at:at + size + 1]).astype(np.int32)[:, None]
+        losses = workspace.losses(window[:-1], window[1:])[:, 0]
+        at += size
+        pages.read(size)
+        if at >= first:
+            yield stop - first, losses
 
 
 def sum_up(losses):
@@ -181,50 +199,3 @@ def likeliest(logits, count):
     p /= p.sum(axis=-1, keepdims=True)
     best = np.argsort(-p, axis=-1, kind="stable")[..., :count]
     return best, np.take_along_axis(p, best, axis=-1)
-
-
-def _evaluate(workspace, ids, start, stop, streams, chunk, interrupted):
-    first, _ = first_predicted(start, stop)
-    characters = stop - first
-    # Stream s predicts the characters bounds[s] .. bounds[s + 1] - 1, each from the character before it.
-    bounds = np.array([first + characters * s // streams for s in range(streams + 1)])
-    lengths = np.diff(bounds)
-    before = bounds[:-1] - 1
-    workspace.reset_carry()
-    pages = Pages(ids)
-
-    # Only stream 0 can stand so near the text's beginning that it has less than WARM_UP characters before it. It then
-    # runs along on a character of no meaning, and starts from an empty carry where its own warm-up begins.
-    own = min(WARM_UP, int(before[0]))
-    others = WARM_UP if streams > 1 else own
-    if own < others:
-        for _ in _losses(workspace, ids, pages, before, -others, -own, chunk, interrupted):
-            pass
-        carry = workspace.get_carry()
-        for state in carry.values():
-            state[:, 0] = 0
-        workspace.set_carry(carry)
-    for _ in _losses(workspace, ids, pages, before, -own, 0, chunk, interrupted):
-        pass
-
-    total, rows = 0.0, 0
-    longest = int(lengths.max())
-    for losses in _losses(workspace, ids, pages, before, 0, longest, chunk, interrupted):
-        rows += len(losses)
-        if rows == longest:  # lengths differ by one at most: some streams end before the last row
-            losses[-1, lengths < longest] = 0.0
-        total += float(losses.sum())
-    if rows < longest:
-        return None
-    return Evaluation(total / characters, characters)
-
-
-def _losses(workspace, ids, pages, before, begin, end, chunk, interrupted):
-    """Run steps begin .. end-1 of every stream, counted from its first scored one; yield losses (T, S), float64, a chunk."""
-    for t in range(begin, end, chunk):
-        if interrupted is not None and interrupted():
-            return
-        at = np.arange(t, min(t + chunk, end))[:, None] + before[None, :]
-        window = ids[np.clip(np.vstack([at, at[-1:] + 1]), 0, len(ids) - 1)].astype(np.int32)
-        pages.read(at.size)
-        yield workspace.losses(window[:-1], window[1:])

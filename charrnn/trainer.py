@@ -32,7 +32,7 @@ from charrnn.corpus import strange_sources_exist
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
-from charrnn.evaluation import WARM_UP, Evaluation, count_streams, evaluate_split, split_workspace
+from charrnn.evaluation import Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
@@ -40,6 +40,7 @@ from charrnn.options import (
     BATCH_SIZE, FREE_OPTIONS, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
     shown,
 )
+from charrnn.reading import WARM_UP
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
 

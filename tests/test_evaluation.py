@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn import evaluation
+from charrnn import evaluation, reading
 from charrnn.errors import CorpusError
 from charrnn.evaluation import (
     Evaluation,
@@ -78,35 +78,61 @@ def test_parallel_streams_agree_with_one_to_a_thousandth_of_a_nat(model, start, 
     assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
 
 
-def test_without_the_warm_up_they_would_not_agree(model, monkeypatch):
-    # Guards the test above: the streams are short enough here that a cold start shows.
-    ids = make_ids(20000)
-    one = evaluate_stream(model, ids, 0, 17000)
-    monkeypatch.setattr(evaluation, "WARM_UP", 0)
-    monkeypatch.setattr(evaluation, "SHORTEST_STREAM", 8)
-    monkeypatch.setattr(evaluation, "MOST_STREAMS", 2048)
-    assert abs(evaluate_split(model, ids, 0, 17000).loss_nats - one.loss_nats) > 1e-3
+def latch(cell):
+    """Return a model of one unit that holds what it was last set to by 1 or by 2, and expects 3 or 4 by it."""
+    model = Model(ModelConfig(cell, vocab_size=5, hidden_size=1, num_layers=1, dtype="float64"))
+    arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
+    arrays["output.weight"][:, 0] = [0, 0, 0, 3, -3]
+    inputs = np.zeros(5)
+    inputs[1:3] = 30, -30
+    if cell == "rnn":
+        arrays["rnn.weight_ih_l0"][0], arrays["rnn.weight_hh_l0"][0] = inputs, 3
+    else:  # open to what comes with 1 and 2, and keeping it otherwise
+        gates = {"lstm": {"i": (np.abs(inputs), -15), "f": (-np.abs(inputs), 15), "g": (inputs, 0), "o": (0 * inputs, 15)},
+                 "gru": {"r": (0 * inputs, 0), "z": (-np.abs(inputs), 15), "n": (inputs, 0)}}[cell]
+        for row, (weight, bias) in enumerate(gates.values()):
+            arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
+    model.set_parameters(arrays)
+    return model
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_streams_that_began_in_a_wrong_state_are_read_again(cell, monkeypatch):
+    ids = np.zeros(40000, np.uint8)
+    ids[::3] = 3
+    for at in (0, 9000, 31000):  # set, and then kept for longer than several streams
+        ids[at] = 1 if at != 9000 else 2
+    model = latch(cell)
+    one, several = evaluate_stream(model, ids, 10, 39000), evaluate_split(model, ids, 10, 39000)
+    assert several.characters == one.characters
+    assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-5)
+    monkeypatch.setattr(evaluation, "SETTLED_NATS", math.inf)  # as they were read first
+    assert abs(evaluate_split(model, ids, 10, 39000).loss_nats - one.loss_nats) > 0.1
+
+
+def test_streams_are_not_read_again_for_nothing(model, monkeypatch):
+    # Two that do not meet, in a model that never settles; but the loss does not move by it.
+    readings = []
+    real = reading._fits
+    monkeypatch.setattr(reading, "_fits", lambda out, into: real(out, into) and bool(readings.append(1)))
+    assert evaluate_split(model, make_ids(9000), 100, 9000).loss_nats == pytest.approx(
+        evaluate_stream(model, make_ids(9000), 100, 9000).loss_nats, abs=1e-3)
+    assert len(readings) == 2 * (count_streams(8900) - 1)  # after the first reading, and after the one that changed nothing
 
 
 def test_every_character_counts_once_whatever_the_number_of_streams(model, monkeypatch):
     ids = make_ids(2000)
-    workspaces = []
-
-    class Uniform:
-        """Loss 1 for every character and a note of which was predicted."""
-        def __init__(self, streams):
-            self.batch_size, self.targets = streams, []
-            workspaces.append(self)
-        def reset_carry(self): pass
-        def get_carry(self): return {"h": np.ones((1, self.batch_size, 1))}
-        def set_carry(self, carry): assert not carry["h"][:, 0].any() and carry["h"][:, 1:].all()
-        def losses(self, x, y): return np.ones(x.shape)
-
     monkeypatch.setattr(evaluation, "SHORTEST_STREAM", 100)
-    for stop in (1999, 2000, 1907):
-        streams = count_streams(stop - 3)
-        assert streams == 16
-        assert evaluate_split(None, ids, 3, stop, Uniform(streams)) == Evaluation(1.0, stop - 3)
+    for start in (0, 3, 300):
+        for stop in (1999, 2000, 1907):
+            assert count_streams(stop - start) == 16
+            first, seen = max(start, 1), np.zeros(len(ids), int)
+            workspace = split_workspace(model, stop - start)
+            for _, _, places in reading.read(workspace, ids, first - 1, stop - 1, enough=lambda: True):
+                for _, at, count in places:
+                    seen[first + at:first + at + count] += 1
+            assert seen.tolist() == [first <= at < stop for at in range(len(ids))]
+            assert evaluate_split(model, ids, start, stop).characters == stop - first
 
 
 def test_the_same_parameters_give_the_same_bits_on_any_number_of_threads(model):

@@ -1,9 +1,7 @@
 """Run a model over a text and keep what its units were: one array, a row a unit, a column a character.
 
-The text is cut into STREAMS contiguous streams that are read side by side, each warmed up on the WARM_UP characters before
-it. A unit that remembers for longer, a toggle above all, may then begin in the wrong state. So where a stream's beginning is
-not the end of the stream before it, within TOLERANCE, it is read again from that end, until all fit: what is kept is one
-continuous reading. This room knows ids and units, not texts.
+The text is read in STREAMS streams side by side, and again where they do not meet (reading.py): what is kept is one continuous
+reading. This room knows ids and units, not texts.
 """
 
 from dataclasses import dataclass
@@ -13,12 +11,11 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.evaluation import likeliest
 from charrnn.model import STATES, Clamp, Workspace, check_unit
+from charrnn.reading import read
 
 STREAMS = 32
-WARM_UP = 256
 CHUNK = 32
 FEWEST_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
-TOLERANCE = 0.02  # of h and of tanh(c), each from -1 to 1, where two streams meet
 SHOWN_GUESSES = 5
 
 
@@ -94,7 +91,7 @@ def read_guesses(model, ids, start, stop):
     """Return what the model expects after each character: ids (N, 5) int32 and probabilities (N, 5) float32, falling."""
     N, count = stop - start, min(SHOWN_GUESSES, model.config.vocab_size)
     guesses, p = np.zeros((N, SHOWN_GUESSES), np.int32), np.zeros((N, SHOWN_GUESSES), np.float32)
-    for _, logits, places in _read(model, ids, start, stop, run=lambda workspace: lambda x, y: workspace.logits(x)):
+    for _, logits, places in _read(model, ids, start, stop, run=lambda workspace, x, y: workspace.logits(x)):
         best, of_best = likeliest(logits, count)
         for b, (_, at, rows) in enumerate(places):
             guesses[at:at + rows, :count], p[at:at + rows, :count] = best[:rows, b], of_best[:rows, b]
@@ -130,91 +127,16 @@ def clamp_at(config, layer, unit, value, quantity=None):
     return Clamp(layer, unit, float(value), quantity if quantity in holdable else default_quantity(config.cell))
 
 
-@dataclass
-class _Stream:
-    """Columns first .. first + length - 1 of the text. `into` and `out` are the carry it began with and ended with."""
-
-    number: int
-    first: int
-    length: int
-    into: dict | None = None
-    out: dict | None = None
-    is_new: bool = True
-
-
-def _read(model, ids, start, stop, clamps=(), progress=None, run=None):
-    """Yield (workspace, what run gave (T, B, ...), places) a chunk: a place is (stream, first column, columns of its own).
-
-    A stream that was begun in a wrong state is read again: what comes later stands.
-    """
+def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losses):
+    """Yield what reading.read does, in as many streams as the stretch is long enough for."""
     N = stop - start
-    length = -(-N // max(1, min(STREAMS, N // FEWEST_A_STREAM)))
-    streams = [_Stream(k, at, min(length, N - at)) for k, at in enumerate(range(0, N, length))]
-    waiting, done = streams, 0
-    while waiting:
-        workspace = Workspace(model, len(waiting), CHUNK, training=False)
-        workspace.set_clamps(clamps)
-        step = workspace.losses if run is None else run(workspace)
-        at = np.array([start + stream.first for stream in waiting])
-        if waiting[0].into is None:
-            _warm_up(workspace, ids, at)
-            for b, stream in enumerate(waiting):
-                stream.into = _carry_of(workspace.get_carry(), b)
-        else:
-            workspace.set_carry({name: np.concatenate([stream.into[name] for stream in waiting], axis=1) for name in waiting[0].into})
-        longest = max(stream.length for stream in waiting)
-        for t in range(0, longest, CHUNK):
-            T = min(CHUNK, longest - t)
-            places = [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in waiting]
-            for stream in waiting:
-                stream.is_new = t == 0
-            yield workspace, step(*_window(ids, at + t, T)), places
-            done += T * len(waiting)
-            if progress is not None:
-                progress(min(N, done), N)
-        carry = workspace.get_carry()
-        for b, stream in enumerate(waiting):
-            stream.out = _carry_of(carry, b)  # of the last stream, which may be shorter, nobody asks
-        waiting = []
-        for before, stream in zip(streams[:-1], streams[1:]):
-            if not _fits(before.out, stream.into):
-                waiting.append(stream)
-        for stream in waiting:
-            stream.into = streams[stream.number - 1].out
-
-
-def _warm_up(workspace, ids, at):
-    """Read the WARM_UP characters before each stream, from an empty carry.
-
-    Only the first stream can stand so near the text's beginning that there are less. It then runs along on a character of
-    no meaning, and starts from an empty carry where the text does.
-    """
-    workspace.reset_carry()
-    own = min(WARM_UP, int(at[0]))
-    for begin, end in ((-WARM_UP, -own), (-own, 0)):
-        for t in range(begin, end, CHUNK):
-            workspace.logits(_window(ids, at + t, min(CHUNK, end - t))[0])
-        if end == -own and own < WARM_UP:
-            carry = workspace.get_carry()
-            for state in carry.values():
-                state[:, 0] = 0
-            workspace.set_carry(carry)
-
-
-def _window(ids, at, T):
-    """Return the characters read and the ones to predict, (T, B) each, from the places `at` (B,) on."""
-    places = at[None, :] + np.arange(T + 1)[:, None]
-    window = np.asarray(ids[np.clip(places, 0, len(ids) - 1)]).astype(np.int32)
-    return window[:-1], window[1:]
-
-
-def _carry_of(carry, b):
-    return {name: state[:, b:b + 1] for name, state in carry.items()}
-
-
-def _fits(out, into):
-    return all(np.abs(np.tanh(out[name]) - np.tanh(into[name])).max() <= TOLERANCE if name == "c"
-               else np.abs(out[name] - into[name]).max() <= TOLERANCE for name in out)
+    workspace = Workspace(model, max(1, min(STREAMS, N // FEWEST_A_STREAM)), CHUNK, training=False)
+    done = 0
+    for workspace, results, places in read(workspace, ids, start, stop, clamps, run):
+        yield workspace, results, places
+        done += sum(count for _, _, count in places)
+        if progress is not None:
+            progress(min(N, done), N)
 
 
 def _forget_last(loss_nats, ids, stop):

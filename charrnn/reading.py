@@ -1,0 +1,106 @@
+"""Read a stretch of a text in a few streams side by side, and have what one continuous reading would have.
+
+Every stream is warmed up on the WARM_UP characters before it, from an empty carry. A unit that remembers for longer, a toggle
+above all, may then begin in the wrong state, and be wrong for thousands of characters. So where a stream's beginning is not the
+end of the stream before it, within TOLERANCE, it is read again from that end, until all fit. Knows models and ids, not texts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.model import Workspace
+
+WARM_UP = 256
+TOLERANCE = 0.02  # of h and of tanh(c), each from -1 to 1, where two streams meet
+
+
+@dataclass
+class Stream:
+    """Columns first .. first + length - 1 of what is read. `into` and `out` are the carry it began with and ended with.
+
+    is_new    True in its first chunk, each time that it is read: what was kept of an earlier reading is void
+    """
+
+    number: int
+    first: int
+    length: int
+    into: dict | None = None
+    out: dict | None = None
+    is_new: bool = True
+
+
+def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=lambda: False):
+    """Yield (workspace, what run(workspace, x, y) gave (T, B, ...), places) a chunk; a place is (stream, first column, its columns).
+
+    workspace    not of training; it has as many streams as there will be, and reads as many characters at a time as it can
+    ids          ndarray (N,), any integer type; column t is the reading of ids[start + t], t < stop - start
+    clamps       units to be held; streams that are read again are held too
+    enough       asked before streams are read again: True leaves them as they are
+
+    A stream that is read again comes once more as a whole: what comes later stands.
+    """
+    N, size = stop - start, workspace.batch_size * workspace.seq_length
+    length = -(-N // workspace.batch_size)
+    streams = [Stream(k, at, min(length, N - at)) for k, at in enumerate(range(0, N, length))]
+    waiting = streams
+    while waiting:
+        if len(waiting) < workspace.batch_size:
+            workspace = Workspace(workspace.model, len(waiting), size // len(waiting), training=False)
+        workspace.set_clamps(clamps)
+        at = np.array([start + stream.first for stream in waiting])
+        if waiting[0].into is None:
+            _warm_up(workspace, ids, at)
+            for b, stream in enumerate(waiting):
+                stream.into = _carry_of(workspace.get_carry(), b)
+        else:
+            workspace.set_carry({name: np.concatenate([stream.into[name] for stream in waiting], axis=1) for name in waiting[0].into})
+        longest = max(stream.length for stream in waiting)
+        for t in range(0, longest, workspace.seq_length):
+            T = min(workspace.seq_length, longest - t)
+            for stream in waiting:
+                stream.is_new = t == 0
+            yield (workspace, run(workspace, *_window(ids, at + t, T)),
+                   [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in waiting])
+        carry = workspace.get_carry()
+        for b, stream in enumerate(waiting):
+            stream.out = _carry_of(carry, b)  # of the last stream, which may be shorter, nobody asks
+        waiting = [stream for before, stream in zip(streams[:-1], streams[1:]) if not _fits(before.out, stream.into)]
+        for stream in waiting:
+            stream.into = streams[stream.number - 1].out
+        if waiting and enough():
+            return
+
+
+def _warm_up(workspace, ids, at):
+    """Read the WARM_UP characters before each stream, from an empty carry.
+
+    Only the first stream can stand so near the text's beginning that there are less. It then runs along on a character of
+    no meaning, and starts from an empty carry where the text does.
+    """
+    workspace.reset_carry()
+    own = min(WARM_UP, int(at[0]))
+    for begin, end in ((-WARM_UP if len(at) > 1 else -own, -own), (-own, 0)):
+        for t in range(begin, end, workspace.seq_length):
+            workspace.logits(_window(ids, at + t, min(workspace.seq_length, end - t))[0])
+        if end == -own and begin < end:
+            carry = workspace.get_carry()
+            for state in carry.values():
+                state[:, 0] = 0
+            workspace.set_carry(carry)
+
+
+def _window(ids, at, T):
+    """Return the characters read and the ones to predict, (T, B) each, from the places `at` (B,) on."""
+    places = at[None, :] + np.arange(T + 1)[:, None]
+    window = np.asarray(ids[np.clip(places, 0, len(ids) - 1)]).astype(np.int32)
+    return window[:-1], window[1:]
+
+
+def _carry_of(carry, b):
+    return {name: state[:, b:b + 1] for name, state in carry.items()}
+
+
+def _fits(out, into):
+    return all(np.abs(np.tanh(out[name]) - np.tanh(into[name])).max() <= TOLERANCE if name == "c"
+               else np.abs(out[name] - into[name]).max() <= TOLERANCE for name in out)
