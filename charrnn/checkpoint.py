@@ -27,7 +27,7 @@ from charrnn.errors import CheckpointError, VocabularyError
 from charrnn.storage import atomic_write
 from charrnn.vocabulary import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LAST, BEST = "last.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
 RUNS_FOLDER = "checkpoints"
@@ -46,6 +46,11 @@ _MAX_SIZE = 1 << 31
 _MAX_LAYERS = 1000
 
 _MODEL_KEYS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype")
+# Keys that stand in `model` only where they are not the default: (default, what else they may be, whether a value is that). A file
+# that has one is of format 2, a file that has none of format 1.
+_OPTIONAL_MODEL_KEYS = {
+    "zoneout": (0.0, "a number above 0 and below 1", lambda value: type(value) in (int, float) and 0 < value < 1),
+}
 _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 
 
@@ -53,7 +58,7 @@ _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 class Checkpoint:
     """Everything in a checkpoint file.
 
-    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}
+    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and "zoneout" where it is on
     vocabulary  a Vocabulary; its size is V
     parameters  {PyTorch's name: ndarray}, exactly the table of `parameter_shapes`
     optimizer   {"slot/PyTorch's name": ndarray}; each slot holds every parameter's shape. Empty: no slots
@@ -127,7 +132,7 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 1 if _OPTIONAL_MODEL_KEYS.keys().isdisjoint(checkpoint.model) else 2,
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
@@ -344,23 +349,28 @@ def _check_metadata(metadata):
     if not isinstance(metadata, dict):
         raise _Refusal("its metadata is no JSON object")
     version = metadata.get("format_version")
-    # Format 1 is the first. A later charrnn converts an older version's metadata here and reads on.
-    if not _is_integer(version) or version != FORMAT_VERSION:
+    if not _is_integer(version) or not 1 <= version <= FORMAT_VERSION:
         raise _Refusal(f"its format version is {_short(version)}, not a whole number from 1")
     for key in ("model", "vocabulary", "training"):
         if not isinstance(metadata.get(key), dict):
             raise _Refusal(f"its metadata has no object {key!r}")
-    _check_model(metadata["model"])
+    _check_model(metadata["model"], version)
     try:
         return Vocabulary.from_json(metadata["vocabulary"])
     except VocabularyError as error:
         raise _Refusal(f"its vocabulary is malformed ({error})") from None
 
 
-def _check_model(model):
+def _check_model(model, version):
     # A key that is not known could change what the numbers mean, so it is not passed over.
-    if sorted(model) != sorted(_MODEL_KEYS):
-        raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, got {_short(sorted(model))}")
+    required = sorted(model.keys() - _OPTIONAL_MODEL_KEYS.keys())
+    if required != sorted(_MODEL_KEYS):
+        raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, got {_short(required)}")
+    for key, (default, rule, holds) in _OPTIONAL_MODEL_KEYS.items():
+        if key in model and version < 2:
+            raise _Refusal(f"its model has the key {key}, which its format version {version} does not know")
+        if key in model and not holds(model[key]):
+            raise _Refusal(f"its {key} must be {rule}, or left out for {default}, got {_short(model[key])}")
     if not isinstance(model["cell"], str) or model["cell"] not in GATES:
         raise _Refusal(f"its cell must be rnn, gru or lstm, got {_short(model['cell'])}")
     if not isinstance(model["dtype"], str) or model["dtype"] not in _TAG_OF_MODEL_DTYPE:

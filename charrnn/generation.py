@@ -77,17 +77,19 @@ class Generation:
             looked_up = layout.weights_x[0].size
         self._products = B * (layout.size - looked_up)  # multiplications of a step
         self._pace, self._scratches = Pace(), {}
-        self._HS, self._CS = aligned_zeros(L * B * S, dtype), aligned_zeros(L * B * S, dtype)
+        states, rate = L * B * S, model.config.zoneout
+        self._HS, self._CS = (aligned_zeros(states * (2 if rate > 0 else 1), dtype) for _ in range(2))
         self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
         self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
         self._Z = aligned_zeros(layout.out_panels * B * layout.out_width * layout.lanes, dtype)
         self._inputs, self._drawn = np.zeros(B, np.int32), np.zeros(B, np.int64)
-        self._numbers, self._counter = np.zeros(4), np.zeros(8, np.int64)
+        self._numbers, self._counter = np.zeros(generate.NUMBERS_SIZE), np.zeros(8, np.int64)
+        self._numbers[generate.ZONE_RATE] = rate
         self._table = np.zeros(generate.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[generate.GIVE_WAY] = _give_way_address()
         self._groups = self._count_groups(workers or num_threads())
-        self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8))
+        self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8), NEW=states if rate > 0 else 0)
         self._point(LAYERS=layout.layers, PARAMS=model.flat, INPUTS=self._inputs, NUMBERS=self._numbers, HS_AT=self._HS,
                     CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn)
 
@@ -161,7 +163,7 @@ class Generation:
         self._check_ids(inputs)
         self._inputs[:] = inputs
         self._drawn[:] = 0
-        self._numbers[:] = temperature, top_p, min_p, 0
+        self._numbers[:generate.ZONE_RATE] = temperature, top_p, min_p, 0
         ids = np.empty((count, B), np.int32)
         losses = np.empty((count, B)) if with_losses else None
         logits = np.empty((count, B, V)) if with_logits else None

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import chunk, dropconnect, updates
+from charrnn.kernels import chunk, dropconnect, updates, zoneout
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
@@ -33,9 +33,16 @@ LARGEST_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
 
 
+OPTIONAL = {"zoneout": 0.0}  # fields of a ModelConfig that a checkpoint holds only where they are not this
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a model. embedding_size 0 means one-hot characters; tied needs embedding_size == hidden_size."""
+    """The shape of a model. embedding_size 0 means one-hot characters; tied needs embedding_size == hidden_size.
+
+    zoneout    share P of the units that keep h, and of those that keep c, at each step of training (Krueger et al. 2017). All else
+               computes the expectation: P x_prev + (1 - P) x
+    """
 
     cell: str
     vocab_size: int
@@ -44,6 +51,7 @@ class ModelConfig:
     embedding_size: int = 0
     tied: bool = False
     dtype: str = "float32"
+    zoneout: float = 0.0
 
     def __post_init__(self):
         if self.cell not in CELL_NAMES:
@@ -54,20 +62,24 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
+        if isinstance(self.zoneout, bool) or not isinstance(self.zoneout, (int, float)) or not 0 <= self.zoneout < 1:
+            raise ConfigError(f"zoneout must be a number of at least 0 and below 1, got {self.zoneout!r}")
         if self.tied and self.embedding_size != self.hidden_size:
             raise ConfigError(f"tied weights need embedding_size equal to hidden_size ({self.hidden_size}), got "
                               f"{self.embedding_size}: set --embedding-size {self.hidden_size} or drop --tie-weights")
 
     def to_dict(self):
-        """Return the fields but vocab_size, as checkpoints store them."""
+        """Return the fields but vocab_size, as checkpoints store them: an option that is off is not there."""
         fields = asdict(self)
         del fields["vocab_size"]
-        return fields
+        return {name: value for name, value in fields.items() if name not in OPTIONAL or value != OPTIONAL[name]}
 
 
 @dataclass(frozen=True)
 class Dropout:
     """What a step of training drops: units in what each layer gives upward, and weights of the recurrent matrices.
+
+    Of a model with zoneout it also draws, by the same seed, which units keep their states.
 
     rate           share of the units, never along time; variational: the same units at all steps of a chunk
     weight_rate    share of the recurrent weights, the same for all streams and steps of a chunk
@@ -277,7 +289,7 @@ class Workspace:
         scratch = aligned_zeros(max(layout.size if training else 0, layout.derived_size if training or self._pack > 1 else 0), dtype)
         self.grads = scratch[:layout.size]
         self.shards, self._pace = None, ShardPace()
-        self._losses, self._numbers = np.zeros(rows), np.ones(1)
+        self._losses, self._numbers = np.zeros(rows), np.array([1.0, model.config.zoneout])
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         self._counter = np.zeros(8, np.int64)
         self._grown = {}
@@ -288,6 +300,7 @@ class Workspace:
         self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
         self._table[:PLAN_SIZE] = layout.plan
         self._table[chunk.KEPT] = not training
+        self._table[chunk.ZONE_THRESHOLD] = round(model.config.zoneout * 2**THRESHOLD_BITS)
         fill_tiles(self._table, layout.forward_widths, (), operands)
         if training:
             fill_tiles(self._table, layout.backward_widths, layout.forward_widths, operands)
@@ -425,8 +438,11 @@ class Workspace:
         block = self._block(shards, T)
         threshold, key, per_step = 0, 0, 1
         if dropout is not None and dropout.rate > 0:
-            threshold, self._numbers[0] = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
-            key, per_step = step_key(dropout.seed, step), 0 if dropout.variational else 1
+            threshold, self._numbers[chunk.SCALE] = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
+            per_step = 0 if dropout.variational else 1
+        if dropout is not None:
+            key = step_key(dropout.seed, step)
+        self._table[chunk.ZONING] = zoneout.OFF if model.config.zoneout == 0 else zoneout.EXPECTATION if dropout is None else zoneout.MASKS
         self._hold(T, block, training, threshold > 0)
         table = self._table
         if training or self._pack > 1:
@@ -492,6 +508,9 @@ class Workspace:
         layout, rows = self.layout, block * self.batch_size
         self._grow(chunk.XD_AT, dropping * layout.num_layers * T * self.batch_size * layout.stride)
         self._grow(chunk.DH_AT, training * rows * layout.stride)
+        if self.model.config.zoneout > 0:
+            self._grow(chunk.HG_AT, training * (layout.cell != "gru") * layout.num_layers * T * self.batch_size * layout.stride)
+            self._grow(chunk.DP_AT, training * 2 * self.batch_size * layout.stride)
         if self.training and layout.cell == "lstm":
             self._grow(chunk.CS_AT, (rows + self.batch_size) * layout.stride)
             self._grow(chunk.CK_AT, training * layout.num_layers * -(-T // block) * self.batch_size * layout.stride)
@@ -531,7 +550,8 @@ class Workspace:
         """Run a chunk forward and back; carry the state on.
 
         x, y       (T, B) integers, T <= seq_length: the characters read and the ones to predict
-        dropout    a Dropout or None; step keys its masks
+        dropout    a Dropout or None; step keys its masks. Of a model with zoneout, units keep their states by masks with a Dropout
+                   (of rate 0 too), and in expectation with None
         Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
         """
         if self._clamps.size:

@@ -86,6 +86,7 @@ class TrainingConfig:
     dropout: float = 0.2
     variational_dropout: bool = False
     weight_dropout: float = 0.0
+    zoneout: float = 0.0
     seed: int = 1
     on_divergence: str = "recover"
     # what is measured, shown and kept, and how often; in steps
@@ -119,7 +120,7 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{option(name)} must be above 0, got {value:g}")
-        for name in ("dropout", "weight_dropout", "momentum", "ema"):
+        for name in ("dropout", "weight_dropout", "zoneout", "momentum", "ema"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ConfigError(f"{option(name)} must be at least 0 and below 1, got {value:g}")

@@ -186,7 +186,7 @@ def plan_run(config, corpus, initial=None, must_fit=True):
     splits = corpus.split(config.val_fraction, config.test_fraction)
     config, notes = _fit(config, splits)
     model_config = ModelConfig(config.cell, corpus.vocabulary.size, config.hidden_size, config.num_layers,
-                               config.embedding_size, config.tie_weights, config.dtype)
+                               config.embedding_size, config.tie_weights, config.dtype, config.zoneout)
     if initial is not None:
         if initial.vocabulary.mode != corpus.vocabulary.mode:
             raise ConfigError(
@@ -194,6 +194,9 @@ def plan_run(config, corpus, initial=None, must_fit=True):
                 f"{corpus.vocabulary.mode}: add --vocab {initial.vocabulary.mode}"
             )
         notes += _vocabulary_notes(corpus.vocabulary, initial.vocabulary)
+        before = initial.model.get("zoneout", 0.0)
+        if before != config.zoneout:
+            notes += (f"the weights to start from were trained with --zoneout {shown(before)}, this run has {shown(config.zoneout)}",)
     steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
     total_steps = _total_steps(config, steps_per_epoch)
     if splits.val[1] - splits.val[0] < 1:
@@ -270,7 +273,9 @@ def _stretch_notes(before, after, training, steps_per_epoch):
 
 def _check_agreement(config, checkpoint):
     """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
-    model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
+    model = dataclasses.asdict(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
+    del model["vocab_size"]
+    model["tie_weights"] = model.pop("tied")
     for name, value in {**model, "vocab": checkpoint.vocabulary.mode}.items():
         said = getattr(config, name)
         if said != value:
@@ -310,7 +315,7 @@ def _check_record(training, characters):
 
 
 def config_like(checkpoint, asked):
-    """Return the options of a new run from old weights: the model is the checkpoint's, the rest as asked.
+    """Return the options of a new run from old weights: the model is the checkpoint's (its zoneout too, unless asked), the rest as asked.
 
     asked : {option name: value}; ConfigError where it wants another model
     """
@@ -323,7 +328,8 @@ def config_like(checkpoint, asked):
             raise ConfigError(
                 f"the weights to start from have {flag} {value}, {asked[name]} was asked for: leave {flag} out"
             )
-    return TrainingConfig(**{"dtype": model["dtype"], "vocab": checkpoint.vocabulary.mode, **asked, **options})
+    free = {"dtype": model["dtype"], "vocab": checkpoint.vocabulary.mode, "zoneout": model.get("zoneout", 0.0)}
+    return TrainingConfig(**{**free, **asked, **options})
 
 
 def stored_config(training):

@@ -25,25 +25,34 @@ Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
 
 # ---- one layer over a chunk --------------------------------------------------------------------------------------
 #
-# forward   (w, x (T, B, D), carry)                  -> h (T, B, H), carry out, tape
+# forward   (w, x (T, B, D), carry, zones)           -> h (T, B, H), carry out, tape
 # backward  (w, tape, dh (T, B, H), carry gradient)  -> dx (T, B, D), Weights of gradients, gradient of the carry in
 #
-# `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs.
+# `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs. `zones` is how much of itself each unit
+# keeps at each step, one (T, B, H) for h and one for c: 0 or 1 by a mask, P throughout in expectation, or nothing at all for None:
+# x = k x_prev + (1 - k) x~, where x~ is what the cell made of h or c.
+
+
+def zone_of(zones, t, count):
+    """How much each unit keeps at step t, for h and, where `count` is 2, c."""
+    return tuple(0.0 if zones is None else zones[part][t] for part in range(count))
 
 
 def sigmoid(a):
     return (1 + np.tanh(a / 2)) / 2    # 1 / (1 + exp(-a)) without its overflow
 
 
-def rnn_forward(w, x, carry):
-    """h = tanh(Wx x + bx + Wh h_prev + bh)."""
+def rnn_forward(w, x, carry, zones=None):
+    """h~ = tanh(Wx x + bx + Wh h_prev + bh)."""
     (h,) = carry
     hs, tape = [], []
     for t in range(len(x)):
         h_prev = h
-        h = np.tanh(x[t] @ w.Wx.T + w.bx + h_prev @ w.Wh.T + w.bh)
+        (k,) = zone_of(zones, t, 1)
+        made = np.tanh(x[t] @ w.Wx.T + w.bx + h_prev @ w.Wh.T + w.bh)
+        h = k * h_prev + (1 - k) * made
         hs.append(h)
-        tape.append((x[t], h_prev, h))
+        tape.append((x[t], h_prev, made, k))
     return np.stack(hs), (h,), tape
 
 
@@ -52,25 +61,29 @@ def rnn_backward(w, tape, dhs, dcarry):
     dw = Weights(*(np.zeros_like(p) for p in w))
     dxs = []
     for t in reversed(range(len(tape))):
-        x, h_prev, h = tape[t]
-        da = (dhs[t] + dh) * (1 - h**2)
-        dx, dh = affine_backward(w, dw, x, h_prev, da, da)
+        x, h_prev, made, k = tape[t]
+        dh = dhs[t] + dh
+        da = (1 - k) * dh * (1 - made**2)
+        dx, dh_below = affine_backward(w, dw, x, h_prev, da, da)
+        dh = k * dh + dh_below
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh,)
 
 
-def lstm_forward(w, x, carry):
-    """a = Wx x + bx + Wh h_prev + bh in blocks i, f, g, o;  c = f*c_prev + i*g;  h = o*tanh(c)."""
+def lstm_forward(w, x, carry, zones=None):
+    """a = Wx x + bx + Wh h_prev + bh in blocks i, f, g, o;  c~ = f*c_prev + i*g;  h~ = o*tanh(c~)."""
     h, c = carry
     hs, tape = [], []
     for t in range(len(x)):
         h_prev, c_prev = h, c
         a_i, a_f, a_g, a_o = np.split(x[t] @ w.Wx.T + w.bx + h_prev @ w.Wh.T + w.bh, 4, axis=1)
         i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
-        c = f * c_prev + i * g
-        h = o * np.tanh(c)
+        kept_h, kept_c = zone_of(zones, t, 2)
+        made = f * c_prev + i * g
+        h = kept_h * h_prev + (1 - kept_h) * o * np.tanh(made)
+        c = kept_c * c_prev + (1 - kept_c) * made
         hs.append(h)
-        tape.append((x[t], h_prev, c_prev, i, f, g, o, c))
+        tape.append((x[t], h_prev, c_prev, i, f, g, o, made, kept_h, kept_c))
     return np.stack(hs), (h, c), tape
 
 
@@ -79,22 +92,23 @@ def lstm_backward(w, tape, dhs, dcarry):
     dw = Weights(*(np.zeros_like(p) for p in w))
     dxs = []
     for t in reversed(range(len(tape))):
-        x, h_prev, c_prev, i, f, g, o, c = tape[t]
+        x, h_prev, c_prev, i, f, g, o, made, kept_h, kept_c = tape[t]
         dh = dhs[t] + dh
-        dc = dc + dh * o * (1 - np.tanh(c) ** 2)
-        da_i = dc * g * i * (1 - i)
-        da_f = dc * c_prev * f * (1 - f)
-        da_g = dc * i * (1 - g**2)
-        da_o = dh * np.tanh(c) * o * (1 - o)
+        dh_made = (1 - kept_h) * dh
+        dc_made = (1 - kept_c) * dc + dh_made * o * (1 - np.tanh(made) ** 2)
+        da_i = dc_made * g * i * (1 - i)
+        da_f = dc_made * c_prev * f * (1 - f)
+        da_g = dc_made * i * (1 - g**2)
+        da_o = dh_made * np.tanh(made) * o * (1 - o)
         da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)
-        dx, dh = affine_backward(w, dw, x, h_prev, da, da)
-        dc = dc * f
+        dx, dh_below = affine_backward(w, dw, x, h_prev, da, da)
+        dh, dc = kept_h * dh + dh_below, kept_c * dc + dc_made * f
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh, dc)
 
 
-def gru_forward(w, x, carry):
-    """r, z = sigmoid(.);  n = tanh(Wx_n x + bx_n + r*(Wh_n h_prev + bh_n));  h = (1-z)*n + z*h_prev.
+def gru_forward(w, x, carry, zones=None):
+    """r, z = sigmoid(.);  n = tanh(Wx_n x + bx_n + r*(Wh_n h_prev + bh_n));  h~ = (1-z)*n + z*h_prev.
 
     The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before.
     """
@@ -106,9 +120,10 @@ def gru_forward(w, x, carry):
         on_r, on_z, on_n = np.split(h_prev @ w.Wh.T + w.bh, 3, axis=1)
         r, z = sigmoid(up_r + on_r), sigmoid(up_z + on_z)
         n = np.tanh(up_n + r * on_n)
-        h = (1 - z) * n + z * h_prev
+        (k,) = zone_of(zones, t, 1)
+        h = k * h_prev + (1 - k) * ((1 - z) * n + z * h_prev)
         hs.append(h)
-        tape.append((x[t], h_prev, r, z, n, on_n))
+        tape.append((x[t], h_prev, r, z, n, on_n, k))
     return np.stack(hs), (h,), tape
 
 
@@ -117,17 +132,18 @@ def gru_backward(w, tape, dhs, dcarry):
     dw = Weights(*(np.zeros_like(p) for p in w))
     dxs = []
     for t in reversed(range(len(tape))):
-        x, h_prev, r, z, n, on_n = tape[t]
+        x, h_prev, r, z, n, on_n, k = tape[t]
         dh = dhs[t] + dh
-        dz = dh * (h_prev - n)
-        dn = dh * (1 - z)
+        dh_made = (1 - k) * dh
+        dz = dh_made * (h_prev - n)
+        dn = dh_made * (1 - z)
         da_n = dn * (1 - n**2)
         da_r = da_n * on_n * r * (1 - r)
         da_z = dz * z * (1 - z)
         d_up = np.concatenate([da_r, da_z, da_n], axis=1)
         d_on = np.concatenate([da_r, da_z, da_n * r], axis=1)
         dx, dh_below = affine_backward(w, dw, x, h_prev, d_up, d_on)
-        dh = dh * z + dh_below
+        dh = k * dh + dh_made * z + dh_below
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh,)
 
@@ -147,8 +163,11 @@ LAYERS = {"rnn": (rnn_forward, rnn_backward), "gru": (gru_forward, gru_backward)
 # ---- the whole network -------------------------------------------------------------------------------------------
 
 
-def forward(parameters, cell, x, carry=None, dropout=None, step=0):
-    """Run ids x (T, B) up through the layers: logits (T, B, V), the carry out and the tape."""
+def forward(parameters, cell, x, carry=None, dropout=None, step=0, zoneout=0.0):
+    """Run ids x (T, B) up through the layers: logits (T, B, V), the carry out and the tape.
+
+    Units zone out by masks in training, that is with a Dropout, and in expectation without.
+    """
     T, B = x.shape
     L = num_layers(parameters)
     H = parameters["rnn.weight_hh_l0"].shape[1]
@@ -157,7 +176,9 @@ def forward(parameters, cell, x, carry=None, dropout=None, step=0):
     up = input_table(parameters)[x]
     layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CARRIED[cell]}
     for l in range(L):
-        h, state, tape = LAYERS[cell][0](layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CARRIED[cell]])
+        zones = None if zoneout == 0 else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CARRIED[cell]]
+        h, state, tape = LAYERS[cell][0](layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CARRIED[cell]],
+                                         zones)
         for part, value in zip(CARRIED[cell], state):
             carry_out[part][l] = value
         mask = dropout_mask(dropout, step, l, T, B, H).astype(dtype)
@@ -174,13 +195,13 @@ def losses_nats(logits, y):
     return -np.take_along_axis(log_p, y[:, :, None].astype(np.int64), axis=2)[:, :, 0]
 
 
-def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0):
+def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zoneout=0.0):
     """The mean loss over T*B, and its gradient with respect to every parameter and to the carry that went in.
 
     Gradients are PyTorch's: both biases have theirs. `one_bias` makes charrnn's layout of them.
     """
     T, B = x.shape
-    logits, carry_out, (layers, top) = forward(parameters, cell, x, carry, dropout, step)
+    logits, carry_out, (layers, top) = forward(parameters, cell, x, carry, dropout, step, zoneout)
     losses = losses_nats(logits, y)
     grads = {name: np.zeros_like(value) for name, value in parameters.items()}
 
@@ -340,6 +361,18 @@ def weight_mask(dropout, step, layer, shape):
         for k in range(H):
             mask[to, k] = dropout_bit(rate, dropout.seed, step, 2**20 + layer, to // H * H + k, to % H)
     return mask / (1 - rate)
+
+
+def zone_shares(zoneout, dropout, step, layer, part, T, B, H):
+    """(T, B, H) float64: how much of itself each unit keeps at each step of its h or its c, `part`."""
+    if dropout is None:
+        return np.full((T, B, H), zoneout)
+    shares = np.zeros((T, B, H))
+    for t in range(T):
+        for b in range(B):
+            for unit in range(H):
+                shares[t, b, unit] = not dropout_bit(zoneout, dropout.seed, step, (2 if part == "h" else 3) * 2**20 + layer, t * B + b, unit)
+    return shares
 
 
 # ---- clipping and optimisers -------------------------------------------------------------------------------------

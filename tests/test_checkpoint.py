@@ -95,8 +95,8 @@ def with_metadata(**changes):
     return minimal(json.dumps(json.loads(MINIMAL_METADATA) | changes))
 
 
-def with_model(**changes):
-    return with_metadata(model=json.loads(MINIMAL_METADATA)["model"] | changes)
+def with_model(version=1, **changes):
+    return with_metadata(format_version=version, model=json.loads(MINIMAL_METADATA)["model"] | changes)
 
 
 def refusal(tmp_path, content, read=load_checkpoint):
@@ -120,6 +120,28 @@ def test_what_is_saved_is_loaded(tmp_path, cell, dtype, embedding_size, tied):
     assert_same(loaded, saved)
     assert all(array.flags.writeable and array.flags.c_contiguous for array in loaded.parameters.values())
     assert ("output.weight" in loaded.parameters) != tied
+
+
+def test_a_model_with_an_optional_key_is_of_format_2_and_one_without_is_of_format_1(tmp_path):
+    """So that a charrnn that knows no zoneout refuses the one, and reads the other as ever."""
+    path = tmp_path / "a.safetensors"
+    for more, version in (({}, 1), ({"zoneout": 0.1}, 2), ({"zoneout": 5e-324}, 2)):
+        saved = make()
+        saved.model.update(more)
+        save_checkpoint(path, saved)
+        assert read_metadata(path)["format_version"] == version and read_metadata(path)["model"] == saved.model
+        assert_same(load_checkpoint(path), saved)
+    path.write_bytes(with_metadata(format_version=2))
+    assert load_checkpoint(path).model == json.loads(MINIMAL_METADATA)["model"]
+
+
+@pytest.mark.parametrize("zoneout", [0.0, 1.0, -0.1, True, "0.1", float("nan")])
+def test_an_optional_key_that_breaks_its_rule_is_not_written(tmp_path, zoneout):
+    saved = make()
+    saved.model["zoneout"] = zoneout
+    with pytest.raises(CheckpointError, match="nothing was written"):
+        save_checkpoint(tmp_path / "a.safetensors", saved)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_without_optimiser_and_carry_is_loaded(tmp_path):
@@ -267,7 +289,7 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (with_metadata(format_version=2), "has checkpoint format 2, this charrnn reads up to 1: upgrade charrnn"),
+        (with_metadata(format_version=3), "has checkpoint format 3, this charrnn reads up to 2: upgrade charrnn"),
         (with_metadata(format_version=0), "format version is 0"),
         (with_metadata(format_version=True), "format version is True"),
         (with_metadata(format_version="1"), "format version is '1'"),
@@ -295,7 +317,17 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
         (with_model(embedding_size=2), "lacks the tensor 'param/embedding.weight'"),
         (with_model(tied=1), "tied must be true or false"),
         (with_model(tied=True), "tied, which needs embedding_size = hidden_size"),
-        (with_model(zoneout=0.1), "must have the keys"),
+        (with_model(elbow=0.1), "must have the keys"),
+        (with_model(zoneout=0.1), "its model has the key zoneout, which its format version 1 does not know"),
+        (with_model(2, zoneout=1.5), "its zoneout must be a number above 0 and below 1, or left out for 0.0, got 1.5"),
+        (with_model(2, zoneout=0.0), "or left out for 0.0, got 0.0"),
+        (with_model(2, zoneout="x"), "its zoneout must be a number above 0 and below 1, or left out for 0.0, got 'x'"),
+        (with_model(2, zoneout=True), "got True"),
+        (with_model(2, zoneout=None), "got None"),
+        (with_model(2, zoneout=[0.1]), "got [0.1]"),
+        (with_model(2, zoneout=10**60), "its zoneout must be"),
+        (with_model(2, zoneout=float("nan")), "the number NaN, which JSON has not"),
+        (with_model(2, zoneout=0.1, elbow=1), "must have the keys"),
         (minimal("[]"), "no JSON object"),
         (minimal("no JSON"), "no JSON"),
         (minimal("[" * 100_000), "nested"),
@@ -397,7 +429,7 @@ def test_any_json_in_place_of_any_part_ends_in_success_or_a_refusal(tmp_path):
     metadata = json.loads(MINIMAL_METADATA)
     tensors = json.loads(b"{" + MINIMAL_TENSORS + b"}")
     places = [("format_version",), ("model",), ("vocabulary",), ("training",), ("vocabulary", "mode"), ("vocabulary", "symbols")]
-    places += [("model", key) for key in metadata["model"]]
+    places += [("model", key) for key in (*metadata["model"], "zoneout")]
     places += [("tensor", name, key) for name in tensors for key in ("dtype", "shape", "data_offsets", None)]
     path = tmp_path / "a.safetensors"
 
@@ -539,6 +571,17 @@ def test_the_documented_reader_reads(tmp_path):
     for prefix, part in (("param/", saved.parameters), ("optim/", saved.optimizer), ("carry/", saved.carry)):
         found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         assert_same_arrays(found, part)
+
+
+def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    namespace, saved = {}, make("lstm")
+    exec(programs()[1], namespace)
+    saved.model["zoneout"] = 0.1
+    save_checkpoint(tmp_path / "a.safetensors", saved)
+    with pytest.raises(ValueError, match="zoneout"):
+        namespace["load_into_torch"](tmp_path / "a.safetensors")
 
 
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from charrnn.checkpoint import Checkpoint, parameter_shapes, read_metadata, save_checkpoint
+from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
 from charrnn.cli.info import command, duration, loss_text, num_trained, printable
 from charrnn.errors import CheckpointError
 from charrnn.vocabulary import Vocabulary
@@ -71,6 +71,15 @@ def test_a_checkpoint_is_told_in_full(tmp_path):
     assert "\x1b" not in output
     assert output.count("●") == 4 + 1
     assert max(map(len, output.splitlines()[-16:])) <= 80
+
+
+def test_zoneout_is_told_where_it_is_on(tmp_path):
+    path = save(tmp_path / "a.safetensors")
+    assert "  zoneout" not in info(path).stdout
+    saved = load_checkpoint(path)
+    saved.model["zoneout"] = 0.05
+    save_checkpoint(path, saved)
+    assert "  zoneout      0.05, in expectation when the model is used" in info(path).stdout.splitlines()
 
 
 def test_colour_comes_with_a_terminal_only(tmp_path):

@@ -15,14 +15,19 @@ LEAD = TIMES.min() - STEPS  # what is read before each stretch
 SHAPES = {"one layer": (1, 0, False), "two layers": (2, 0, False), "embedding": (2, 4, False), "tied": (1, H, True)}
 
 
-def make(cell, L=1, E=0, tied=False, dtype="float64"):
-    model = Model(ModelConfig(cell, V, H, L, E, tied, dtype))
+def make(cell, L=1, E=0, tied=False, dtype="float64", zoneout=0.0):
+    model = Model(ModelConfig(cell, V, H, L, E, tied, dtype, zoneout))
     model.set_parameters(oracle.random_parameters(cell, V, H, L, E, tied))
     ids = np.random.default_rng(3).integers(0, V, 26).astype(np.int32)
     return model, model.get_parameters(), ids
 
 
-def read(parameters, cell, ids, t, change=lambda *place: 0.0):
+def shares(cell, zoneout):
+    """What each unit keeps of its states at a step, in expectation, as the oracle takes it."""
+    return [np.full((1, 1, H), zoneout)] * len(oracle.CARRIED[cell])
+
+
+def read(parameters, cell, ids, t, change=lambda *place: 0.0, zoneout=0.0):
     """Read up to t a step at a time; return the logits and each layer's tape. `change(layer, k, state)` is added to a state as it arises."""
     x = ids[t - STEPS - LEAD:t + 1]
     L = oracle.num_layers(parameters)
@@ -32,21 +37,22 @@ def read(parameters, cell, ids, t, change=lambda *place: 0.0):
         k = len(x) - 1 - at
         up = oracle.input_table(parameters)[symbol][None, None]
         for l in range(L):
-            _, state, tape = oracle.LAYERS[cell][0](oracle.layer_weights(parameters, l), up, carry[l])
+            _, state, tape = oracle.LAYERS[cell][0](oracle.layer_weights(parameters, l), up, carry[l], shares(cell, zoneout))
             tapes[l] += tape
             h = state[0]
             if cell == "lstm":
-                c = state[1] + change(l, k, "c")
-                h = tape[0][6] * np.tanh(c)
+                made = tape[0][7] + change(l, k, "c")
+                c = zoneout * carry[l][1] + (1 - zoneout) * made
+                h = zoneout * carry[l][0] + (1 - zoneout) * tape[0][6] * np.tanh(made)
             h = h + change(l, k, "h")
             carry[l] = (h, c) if cell == "lstm" else (h,)
             up = h[None]
     return up[0] @ oracle.output_weight(parameters).T + parameters["output.bias"], tapes
 
 
-def naive_norms(parameters, cell, ids, t):
+def naive_norms(parameters, cell, ids, t, zoneout=0.0):
     """Return {state: (L, STEPS + 1)} by the oracle's backward of one layer and step at a time."""
-    logits, tapes = read(parameters, cell, ids, t)
+    logits, tapes = read(parameters, cell, ids, t, zoneout=zoneout)
     dlogits = np.exp(logits) / np.exp(logits).sum()
     dlogits[0, ids[t + 1]] -= 1
     L, T = len(tapes), STEPS + 1
@@ -60,37 +66,39 @@ def naive_norms(parameters, cell, ids, t):
             dh = above[k] + dcarry[0]
             norms["h"][l, k] = np.linalg.norm(dh)
             if cell == "lstm":
-                norms["c"][l, k] = np.linalg.norm(dcarry[1] + dh * tape[6] * (1 - np.tanh(tape[7]) ** 2))
+                norms["c"][l, k] = np.linalg.norm((1 - zoneout) * (dcarry[1] + dh * tape[6] * (1 - np.tanh(tape[7]) ** 2)))
             dx, _, dcarry = oracle.LAYERS[cell][1](oracle.layer_weights(parameters, l), [tape], above[k][None], dcarry)
             below.append(dx[0])
         above = below
     return norms
 
 
+@pytest.mark.parametrize("zoneout", [0.0, 0.4])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", oracle.GATES)
-def test_norms_agree_with_the_oracle(cell, shape, monkeypatch):
+def test_norms_agree_with_the_oracle(cell, shape, zoneout, monkeypatch):
     monkeypatch.setattr(distance, "STREAMS", 2)  # so that the last walk has fewer places
     monkeypatch.setattr(distance, "WARM_UP", LEAD)
-    model, parameters, ids = make(cell, *SHAPES[shape])
+    model, parameters, ids = make(cell, *SHAPES[shape], zoneout=zoneout)
     reach = measure_reach(model, ids, TIMES, STEPS)
     assert set(reach.norms) == set(oracle.CARRIED[cell]) and reach.steps == STEPS
     for n, t in enumerate(TIMES):
-        expected = naive_norms(parameters, cell, ids, t)
+        expected = naive_norms(parameters, cell, ids, t, zoneout)
         for state, norms in reach.norms.items():
             np.testing.assert_allclose(norms[:, :, n], expected[state], rtol=1e-10, atol=1e-15)
 
 
+@pytest.mark.parametrize("zoneout", [0.0, 0.4])
 @pytest.mark.parametrize("cell", oracle.GATES)
-def test_norms_agree_with_central_differences(cell):
-    model, parameters, ids = make(cell, L=2)
+def test_norms_agree_with_central_differences(cell, zoneout):
+    model, parameters, ids = make(cell, L=2, zoneout=zoneout)
     t, eps = TIMES[0], 1e-5
     reach = measure_reach(model, ids, TIMES[:1], STEPS)
 
     def loss(*place):
         def change(*at):
             return place[1] * np.eye(H)[place[2]] if at == place[0] else 0.0
-        logits, _ = read(parameters, cell, ids, t, change)
+        logits, _ = read(parameters, cell, ids, t, change, zoneout)
         return oracle.losses_nats(logits[None], ids[t + 1].reshape(1, 1))[0, 0]
 
     for state, norms in reach.norms.items():

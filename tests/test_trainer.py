@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from charrnn import optim, trainer as trainer_module
-from charrnn.checkpoint import load_checkpoint
+from charrnn.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.corpus import read_corpus
-from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergenceError
+from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model import CELL_NAMES, Model, ModelConfig
+from charrnn.model import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
 from charrnn.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.runs import RunFolder, read_log
 from charrnn.schedules import SCHEDULES
+from charrnn.streams import Streams
 from charrnn.trainer import (
     Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step, Trainer, config_like, find_texts, map_parameters,
     plan_resume, plan_run,
@@ -146,6 +147,7 @@ def test_a_run_that_is_stopped_again_and_again_gives_the_bits_of_an_uninterrupte
     {"optimizer": "sgd", "momentum": 0.9}, {"embedding_size": 9, "tie_weights": True}, {"dtype": "float64"},
     {"clip_norm": 0.0, "clip_value": 0.01}, {"ema": 0.9}, {"ema": 0.99, "optimizer": "sgd"},
     {"weight_dropout": 0.4}, {"weight_dropout": 0.4, "dropout": 0.0, "ema": 0.9, "optimizer": "adamw", "cell": "lstm"},
+    {"zoneout": 0.2}, {"zoneout": 0.2, "dropout": 0.0, "ema": 0.9, "cell": "lstm"},
 ], ids=str)
 def test_resume_is_exact_for_every_option_that_bears_on_the_result(session, options):
     options = {"cell": "gru", "epochs": 1.25, "eval_every": 20, **options}
@@ -722,6 +724,51 @@ def test_dropped_weights_are_of_the_training_alone(session):
     assert found == pytest.approx(best.training["best"]["val_loss_nats"], abs=1e-6)
 
 
+def test_zoneout_is_by_masks_in_training_and_in_expectation_in_validation(session):
+    session.run("run", steps=1, eval_every=1, zoneout=0.5, cell="lstm")
+    best, config = session.best("run"), TrainingConfig(**TINY)
+    assert best.model["zoneout"] == 0.5 and read_metadata(session.tmp_path / "run" / "last.safetensors")["format_version"] == 2
+    model = Model(ModelConfig(vocab_size=best.vocabulary.size, **best.model))
+    model.set_parameters(best.parameters)
+    stretch = plan_run(config, session.corpus).splits.val
+    found = evaluate_stream(model, session.corpus.ids, *stretch).loss_nats
+    assert found == pytest.approx(best.training["best"]["val_loss_nats"], abs=1e-6)
+    plain = Model(dataclasses.replace(model.config, zoneout=0.0))
+    plain.set_parameters(best.parameters)
+    assert abs(found - evaluate_stream(plain, session.corpus.ids, *stretch).loss_nats) > 1e-5
+    # The step itself, again: by masks of the run's seed.
+    fresh, trained = Model.initialise(model.config, config.seed), of(session.run("again", steps=1, zoneout=0.5, cell="lstm"), Step)[0]
+    workspace = Workspace(fresh, config.batch_size, config.seq_length)
+    x, y = Streams(session.corpus.ids, *plan_run(config, session.corpus).splits.train, config.batch_size, config.seq_length).next_chunk()
+    losses = [workspace.loss_and_grads(x, y, dropout) for dropout in (Dropout(config.dropout, seed=config.seed), None)
+              if workspace.reset_carry() is None]
+    assert trained.train_loss_nats == losses[0] != losses[1]
+
+
+def test_a_run_with_zoneout_does_not_go_on_without_it_nor_the_other_way_round(session):
+    session.run("run", stop_at=3, steps=9, zoneout=0.1)
+    with pytest.raises(ConfigError, match="--zoneout 0.1"):
+        session.resume("run", zoneout=0.0)
+    saved = session.last("run")
+    del saved.model["zoneout"]
+    save_checkpoint(session.tmp_path / "run" / "last.safetensors", saved)
+    with pytest.raises(CheckpointError, match="its options say --zoneout 0.1, its model has 0"):
+        session.resume("run")
+
+
+def test_a_new_run_takes_the_zoneout_of_the_weights_or_says_that_it_has_another(session):
+    session.run("old", steps=2, zoneout=0.1)
+    old = session.last("old")
+    assert config_like(old, {}).zoneout == 0.1 and config_like(old, {"zoneout": 0.0}).zoneout == 0.0
+    for asked, said in ((0.1, False), (0.0, True), (0.25, True)):
+        plan = plan_run(TrainingConfig(**{**TINY, "zoneout": asked}), session.corpus, old)
+        note = f"the weights to start from were trained with --zoneout 0.1, this run has {asked:g}"
+        assert (note in plan.notes) == said and plan.model_config.zoneout == asked
+    session.run("new", initial=old, steps=1, learning_rate=1e-30)
+    new = session.last("new")
+    assert "zoneout" not in new.model and all(np.array_equal(array, old.parameters[name]) for name, array in new.parameters.items())
+
+
 def test_a_run_by_average_does_not_go_on_without_it(session):
     session.run("run", stop_at=3, steps=9, ema=0.9)
     with pytest.raises(ConfigError, match="--ema 0.9"):
@@ -739,7 +786,7 @@ def test_a_run_by_average_does_not_go_on_without_it(session):
     {"test_fraction": -0.1}, {"decay": 0.0}, {"decay_after": -1}, {"warmup": -1}, {"min_learning_rate": 3},
     {"sample_length": 0}, {"log_every": 0}, {"eval_every": -1}, {"embedding_size": -1}, {"encoding": 3},
     {"ema": 1.0}, {"ema": -0.1}, {"ema": math.nan},
-    {"weight_dropout": 1.0}, {"weight_dropout": -0.5},
+    {"weight_dropout": 1.0}, {"weight_dropout": -0.5}, {"zoneout": 1.5}, {"zoneout": -0.1}, {"zoneout": math.nan},
 ])
 def test_a_nonsense_option_is_refused_by_name_and_value(wrong):
     (name, value), = wrong.items()

@@ -14,7 +14,7 @@ _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
 _SHOWN = {
     "cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "dtype", "vocab", "learning_rate", "dropout",
-    "seed",
+    "zoneout", "seed",
 }
 
 
@@ -152,6 +152,7 @@ def _model_rows(model):
         ("layers", f"{model['num_layers']:,}"),
         ("embedding", embedding + (", shared with the output" if model["tied"] else "")),
         ("numbers", model["dtype"]),
+        *([("zoneout", f"{model['zoneout']:g}, in expectation when the model is used")] if "zoneout" in model else []),
     ]
 
 

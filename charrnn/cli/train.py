@@ -161,6 +161,8 @@ class OutputPath(click.Path):
 @setting("dropout", "Share of units dropped between layers and before the output (0 to below 1).", float, metavar="P")
 @setting("variational_dropout", "Drop the same units at every step of a chunk.", flag=True)
 @setting("weight_dropout", "Share of the recurrent weights dropped, anew each step (0 to below 1).", float, metavar="P")
+@setting("zoneout", "Share of units that keep their state at a step, of h and of an LSTM's c (0 to below 1); used in expectation later.",
+         float, metavar="P")
 @setting("vocab", "Model characters or bytes.", click.Choice(VOCABULARIES))
 @setting("encoding", "Encoding of the text, for --vocab chars.", str, metavar="NAME")
 @setting("val_fraction", "Share of the text to validate on, before the test split.", float, metavar="P")

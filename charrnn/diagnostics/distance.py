@@ -50,7 +50,8 @@ def measure_reach(model, ids, times, steps, progress=None):
     """Return the Reach of the loss at each of `times` over the `steps` states before.
 
     loss_t is of predicting ids[t + 1] after ids[t] was read; state_{t-k} is what a layer held after it had read ids[t-k]. The gradient
-    counts every way from that state to the loss: through time, through the layers above, and from an LSTM's c through its h.
+    counts every way from that state to the loss: through time, through the layers above, and from an LSTM's c through its h. With
+    zoneout c is what the gates made of it, which its h comes from.
 
     times       ndarray (N,), each at least `steps`; up to WARM_UP characters before a stretch are read first, from a carry of zeros
     progress    called with (places done, N) now and then
@@ -87,7 +88,7 @@ def _walk(model, parameters, ids, times, steps):
         values = {name: states[name][layer].astype(np.float64) for name in states}
         previous = {name: np.concatenate([carry[name][layer][None], values[name][:-1]]) for name in carry}
         weights = [parameters[f"rnn.{kind}_l{layer}"] for kind in ("weight_hh", "bias_hh")]
-        da = _BACKWARD[config.cell](values, previous, *weights, above, {name: norms[name][layer] for name in norms})
+        da = _BACKWARD[config.cell](values, previous, *weights, config.zoneout, above, {name: norms[name][layer] for name in norms})
         if layer:
             above = da @ parameters[f"rnn.weight_ih_l{layer}"]
     return {state: each[:, ::-1] for state, each in norms.items()}
@@ -95,39 +96,44 @@ def _walk(model, parameters, ids, times, steps):
 
 # One layer back through time. Each takes the states `s` (T, B, H) after every step and `prev` before it, the recurrent weights, and the
 # gradient `above` (T, B, H) that the layer above, or the output, gives h; writes the norms (T, B); returns da (T, B, G*H) of what the
-# layer's input enters. Formulas as in kernels/rnn.py, lstm.py, gru.py.
+# layer's input enters. Formulas as in kernels/rnn.py, lstm.py, gru.py, with a share P of each state's gradient passing by to the state
+# before, as zoneout.py has it in expectation; `made`: what the gates made of h or c.
 
 
-def _rnn_backward(s, prev, Wh, bh, above, norms):
-    """dh += above;  da = dh (1 - h^2);  dh_prev = da Wh."""
+def _rnn_backward(s, prev, Wh, bh, P, above, norms):
+    """dh += above;  da = (1-P) dh (1 - made^2);  dh_prev = P dh + da Wh."""
     dh, das = 0, []
     for t in range(len(above) - 1, -1, -1):
         dh = above[t] + dh
         norms["h"][t] = np.linalg.norm(dh, axis=1)
-        da = dh * (1 - s["h"][t] ** 2)
-        dh = da @ Wh
+        made = np.clip((s["h"][t] - P * prev["h"][t]) / (1 - P), -1, 1)
+        da = (1 - P) * dh * (1 - made**2)
+        dh = P * dh + da @ Wh
         das.append(da)
     return np.stack(das[::-1])
 
 
-def _lstm_backward(s, prev, Wh, bh, above, norms):
-    """dh += above;  dc += dh o (1 - tanh(c)^2);  da_i, da_f, da_g, da_o of dc and dh;  dh_prev = da Wh;  dc_prev = dc f."""
+def _lstm_backward(s, prev, Wh, bh, P, above, norms):
+    """dh += above;  made = f c_prev + i g;  dm = (1-P) dh;  dc~ = (1-P) dc + dm o (1 - tanh(made)^2);  da_i, da_f, da_g of dc~ and
+    da_o of dm;  dh_prev = P dh + da Wh;  dc_prev = P dc + dc~ f."""
     dh, dc, das = 0, 0, []
     for t in range(len(above) - 1, -1, -1):
-        i, f, g, o, c, c_prev = (*(s[name][t] for name in "ifgoc"), prev["c"][t])
-        tanh_c = np.tanh(c)
+        i, f, g, o, c_prev = (*(s[name][t] for name in "ifgo"), prev["c"][t])
+        tanh_made = np.tanh(f * c_prev + i * g)
         dh = above[t] + dh
-        dc = dc + dh * o * (1 - tanh_c**2)
-        norms["h"][t], norms["c"][t] = np.linalg.norm(dh, axis=1), np.linalg.norm(dc, axis=1)
-        da = np.concatenate([dc * g * i * (1 - i), dc * c_prev * f * (1 - f), dc * i * (1 - g**2), dh * tanh_c * o * (1 - o)], axis=1)
-        dh, dc = da @ Wh, dc * f
+        dh_made = (1 - P) * dh
+        dc_made = (1 - P) * dc + dh_made * o * (1 - tanh_made**2)
+        norms["h"][t], norms["c"][t] = np.linalg.norm(dh, axis=1), np.linalg.norm(dc_made, axis=1)
+        da = np.concatenate([dc_made * g * i * (1 - i), dc_made * c_prev * f * (1 - f), dc_made * i * (1 - g**2),
+                             dh_made * tanh_made * o * (1 - o)], axis=1)
+        dh, dc = P * dh + da @ Wh, P * dc + dc_made * f
         das.append(da)
     return np.stack(das[::-1])
 
 
-def _gru_backward(s, prev, Wh, bh, above, norms):
-    """dh += above;  da_n = dh (1-z) (1-n^2);  da_r = da_n m r(1-r);  da_z = dh (h_prev - n) z(1-z), where m = h_prev Wh_n + b_m;
-    dh_prev = dh z + (da_r, da_z, da_n r) Wh."""
+def _gru_backward(s, prev, Wh, bh, P, above, norms):
+    """dh += above;  dm = (1-P) dh;  da_n = dm (1-z) (1-n^2);  da_r = da_n m r(1-r);  da_z = dm (h_prev - n) z(1-z), where
+    m = h_prev Wh_n + b_m;  dh_prev = P dh + dm z + (da_r, da_z, da_n r) Wh."""
     H = Wh.shape[1]
     dh, das = 0, []
     for t in range(len(above) - 1, -1, -1):
@@ -135,9 +141,10 @@ def _gru_backward(s, prev, Wh, bh, above, norms):
         m = h_prev @ Wh[2 * H:].T + bh[2 * H:]
         dh = above[t] + dh
         norms["h"][t] = np.linalg.norm(dh, axis=1)
-        da_n = dh * (1 - z) * (1 - n**2)
-        da_r, da_z = da_n * m * r * (1 - r), dh * (h_prev - n) * z * (1 - z)
-        dh = dh * z + np.concatenate([da_r, da_z, da_n * r], axis=1) @ Wh
+        dh_made = (1 - P) * dh
+        da_n = dh_made * (1 - z) * (1 - n**2)
+        da_r, da_z = da_n * m * r * (1 - r), dh_made * (h_prev - n) * z * (1 - z)
+        dh = P * dh + dh_made * z + np.concatenate([da_r, da_z, da_n * r], axis=1) @ Wh
         das.append(np.concatenate([da_r, da_z, da_n], axis=1))
     return np.stack(das[::-1])
 

@@ -16,6 +16,8 @@ The arrays, all flat, with R = T*B rows in the order t*B + b:
                              layer and block of steps at hand, which the backward pass computes again from the gates
     CK (L, blocks, B, S)     the cell state before each block, for that
     XD     (L, R, S)         outputs after dropout (only with dropout)
+    HG     (L, R, S)         h as the gates made it, for the way back (only with zoneout and gradients; not of a gru)
+    DP     (2, B, S)         the gradients of h and c that pass by a time step on the way back (only with zoneout)
     G      (L, P, R, 4 lanes)   gates, then the gradients of their sums
     X0, DX0 (R, ES)          embeddings of the characters and their gradient (only with an embedding)
     Z      (Q, R, out width lanes)   logits, then their gradients
@@ -50,16 +52,20 @@ from charrnn.kernels.simd import (get, lanes, load, narrow_row, pointer, pointer
 from charrnn.kernels.softmax import add_output_bias, softmax_loss
 from charrnn.kernels.tile import product, product_t
 from charrnn.kernels.updates import pair_rows
+from charrnn.kernels.zoneout import FIRST_C, FIRST_H, OFF, move_rows, part_rows, zone_rows
 
 LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
 
 # The table of a chunk: the plan (layout.py), then the sizes and switches of this call, then the addresses of the arrays.
-# KEY is the uint64 of dropout.step_key, as int64; NUMBERS a float64 array that holds the dropout's scale.
+# KEY is the uint64 of dropout.step_key, as int64; NUMBERS a float64 array that holds the dropout's scale and the zoneout's rate;
+# ZONING one of zoneout.py's OFF, MASKS, EXPECTATION.
 (STEPS, STREAMS, SHARDS, BLOCK, MODE, KEY, PER_STEP, THRESHOLD, NUMBERS, LAYERS, PARAMS, DERIVED, GRADS, IDS, TARGETS, H0, C0,
  WEIGHTS, HW_AT, XW_AT, GW_AT, ZW_AT, HP_AT, XP_AT, HS_AT, CS_AT, CK_AT, KEPT, XD_AT, X0_AT,
  DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT,
- LOSSES_AT, NUM_CLAMPS, CLAMPS_AT, CLAMP_VALUES_AT, TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 42)
+ LOSSES_AT, NUM_CLAMPS, CLAMPS_AT, CLAMP_VALUES_AT, ZONING, ZONE_THRESHOLD, HG_AT, DP_AT,
+ TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 46)
 CLAMP_H, CLAMP_C = range(2)  # what a clamp holds: h alone, or c and with it h = o*tanh(c)
+SCALE, ZONE_RATE = range(2)  # the places of NUMBERS
 GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
 
 
@@ -83,6 +89,20 @@ def hold_units(table, l, HS, h_next, CS, c_next, G, g, panel, n, stride):
                     put(CS, c_next + r * stride + unit, get(values, 2 * k))
                     h = get(G, o + r * 4 * VL) * h
                 put(HS, h_next + r * stride + unit, h)
+
+
+@inline
+def zone_states(table, X, first_layer, l, t, lo, prev, new, n, stride):
+    """Let units of layer l keep their h (first_layer FIRST_H) or c (FIRST_C) at step t: X (n, stride) at new, from that at prev."""
+    zone_rows(table[ZONING], X, prev, new, n, stride, np.uint64(table[KEY]), first_layer + l, t * table[STREAMS] + lo,
+              table[ZONE_THRESHOLD], pointer_float64(table, NUMBERS)[ZONE_RATE])
+
+
+@inline
+def part_gradients(table, D, d, DP, p, first_layer, l, t, lo, n, stride):
+    """Part the gradient D of h or c after step t: the gates' in its place, that of the state before it in DP."""
+    part_rows(table[ZONING], D, d, DP, p, n, stride, np.uint64(table[KEY]), first_layer + l, t * table[STREAMS] + lo,
+              table[ZONE_THRESHOLD], pointer_float64(table, NUMBERS)[ZONE_RATE])
 
 
 @inline
@@ -386,7 +406,7 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
     cell_state   computes the cell state again from the gates; None for a cell that has none
     pack         numbers in a word of the products' operands
     """
-    has_c = cell_state is not None
+    has_c, reads_h = cell_state is not None, cell != "gru"  # reads_h: the way back reads h as the gates made it
     if not has_c:
         cell_state = lstm_cell_state  # never called
 
@@ -428,6 +448,13 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                     c_prev = c_block + (t - t0) * B * stride + p * units
                     gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, g, HS, h_prev + p * units,
                                   h_next + p * units, CS, c_prev, c_prev + B * stride, n, stride)
+                if plan[ZONING] > OFF:
+                    if plan[MODE] == GRADIENTS and reads_h:
+                        copy_rows(HS, h_next, pointer(plan, HG_AT, HS), ((l * T + t) * B + lo) * stride, n * stride)
+                    zone_states(plan, HS, FIRST_H, l, t, lo, h_prev, h_next, n, stride)
+                    if has_c:
+                        c_prev = c_block + (t - t0) * B * stride
+                        zone_states(plan, CS, FIRST_C, l, t, lo, c_prev, c_prev + B * stride, n, stride)
                 if plan[NUM_CLAMPS] > 0:
                     hold_units(plan, l, HS, h_next, CS, c_block + (t - t0 + 1) * B * stride, G, (l * P * R + t * B + lo) * work,
                                R * work, n, stride)
@@ -449,7 +476,9 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                        per_step, threshold, scale, block):
         """Take the gradient of the logits down through all layers over the steps t1..t0; G becomes the gradients of its sums."""
         VL, R, P, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE]
-        units, column, direct = plan[PLAN_UNITS], plan[PLAN_H_COLUMN], plan[PLAN_H_DIRECT]
+        units, column, zoned = plan[PLAN_UNITS], plan[PLAN_H_COLUMN], plan[ZONING] > OFF
+        direct = 1 if zoned else plan[PLAN_H_DIRECT]
+        HG, DP, passed = pointer(plan, HG_AT, HS), pointer(plan, DP_AT, HS), lo * stride
         width = plan[PLAN_BACK_WIDTH]
         wide, work, first = width * VL, 4 * VL, t0 * B + lo
         g_stride = work // pack
@@ -482,13 +511,27 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                     for p in range(P):
                         c_prev = c_block + (t - t0) * B * stride + p * units
                         cell_state(G, ((l * P + p) * R + t * B + lo) * work, CS, c_prev, c_prev + B * stride, n, stride)
+                    if plan[ZONING] > OFF:
+                        c_prev = c_block + (t - t0) * B * stride
+                        zone_states(plan, CS, FIRST_C, l, t, lo, c_prev, c_prev + B * stride, n, stride)
             for t in range(t1 - 1, t0 - 1, -1):
                 h_prev = ((l * (T + 1) + t) * B + lo) * stride
                 h_next = h_prev + B * stride
                 dh = ((t - t0) * B + lo) * stride
+                H, h = HS, h_next  # of the units as the gates made them
+                if zoned:
+                    H, h = HG, ((l * T + t) * B + lo) * stride
+                    move_rows(DR, carry, DH, dh, n * stride)
+                    part_gradients(plan, DH, dh, DP, passed, FIRST_H, l, t, lo, n, stride)
+                    if has_c:
+                        part_gradients(plan, DC, carry, DP, passed + B * stride, FIRST_C, l, t, lo, n, stride)
                 for p in range(P):
-                    gates_backward(G, ((l * P + p) * R + t * B + lo) * work, HS, h_prev + p * units, h_next + p * units,
+                    gates_backward(G, ((l * P + p) * R + t * B + lo) * work, HS, h_prev + p * units, H, h + p * units,
                                    CS, c_block + (t - t0) * B * stride + p * units, DH, dh + p * units, DR, carry + p * units, DC, n, stride)
+                if zoned:
+                    move_rows(DP, passed, DR, carry, n * stride)
+                    if has_c:
+                        move_rows(DP, passed + B * stride, DC, carry, n * stride)
                 A, g, g_panel = (G, (l * P * R + t * B + lo) * work, R * work) if pack == 1 else (
                     GW, ((t - t0) * B + lo) * g_stride, block * B * g_stride)
                 if pack == 2:
@@ -521,7 +564,7 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
         XD, X0, G, Z = (pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, G_AT, like),
                         pointer(table, Z_AT, like))
         HW, XW = pointer(table, HW_AT, like), pointer(table, XW_AT, like)
-        losses, scale = pointer_float64(table, LOSSES_AT), pointer_float64(table, NUMBERS)[0]
+        losses, scale = pointer_float64(table, LOSSES_AT), pointer_float64(table, NUMBERS)[SCALE]
         T, B, block, mode, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[MODE], table[THRESHOLD]
         key, per_step, kept = np.uint64(table[KEY]), table[PER_STEP], table[KEPT] != 0
         stride, checkpoints = plan[PLAN_STRIDE], mode == GRADIENTS and not kept
@@ -544,7 +587,7 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
         G, Z, DH, DR, DC = (pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, DH_AT, like),
                             pointer(table, DR_AT, like), pointer(table, DC_AT, like))
         T, B, block, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[THRESHOLD]
-        key, per_step, scale = np.uint64(table[KEY]), table[PER_STEP], pointer_float64(table, NUMBERS)[0]
+        key, per_step, scale = np.uint64(table[KEY]), table[PER_STEP], pointer_float64(table, NUMBERS)[SCALE]
         VL, stride = lanes(G), plan[PLAN_STRIDE]
         for l in range(plan[PLAN_LAYERS]):
             for u in range(0, n * stride, VL):

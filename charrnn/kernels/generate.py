@@ -18,7 +18,8 @@ for its caches to bring the weights, not for the sums.
 The arrays beside the parameters, S the padded stride of H. The first three hold one group after the other, n streams from lo
 on, so that a core that reads ahead meets no other core's:
 
-    HS, CS (L, n, S)             from row lo L on: the carry, in and out; a step overwrites it in place
+    HS, CS (L, n, S)             from row lo L on: the carry, in and out; a step overwrites it in place. With zoneout as much again,
+                                 NEW numbers on: what the gates make of a state, before it is blended with the state before
     G      (L, P, n, 4 lanes)    from row lo L P on: sums and gates
     Z      (Q, n, out width lanes)   from row lo Q on: logits without their bias
     X0     (B, ES)               embeddings (only with an embedding)
@@ -27,7 +28,7 @@ on, so that a core that reads ahead meets no other core's:
     CHOSEN (T, B) int32          the characters drawn; or, with READING, the ones to read: then nothing is drawn
     LOSSES, LOGITS (T, B) and (T, B, V) float64, only where their address is not 0
     WEIGHTS (workers, 2, VS) float64, ORDER (workers, 2, VS) int64    scratch of a choice, VS = V padded to vectors
-    NUMBERS float64              temperature, top_p, min_p; then written: not 0 where a logit was not finite
+    NUMBERS float64              temperature, top_p, min_p; then written: not 0 where a logit was not finite; the zoneout's rate
 """
 import math
 
@@ -47,12 +48,13 @@ from charrnn.kernels.simd import (get, lanes, load, pointer, pointer_float64, po
                                   shifted, store, zeros)
 from charrnn.kernels.team import atomic_add, join_team, next_unit
 from charrnn.kernels.tile import product
+from charrnn.kernels.zoneout import blend_row
 
 # The table of a call: the plan (layout.py), then sizes and switches, then the addresses of the arrays.
 (STEPS, STREAMS, GROUPS, WORKERS, POSITION, READING, TOP_K, SCRATCH, GIVE_WAY, LAYERS, PARAMS, INPUTS, KEYS, NUMBERS,
- HS_AT, CS_AT, G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 27)
-TEMPERATURE, TOP_P, MIN_P, NOT_FINITE = range(4)  # the places of NUMBERS
+ HS_AT, CS_AT, G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT, NEW,
+ TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 28)
+TEMPERATURE, TOP_P, MIN_P, NOT_FINITE, ZONE_RATE, NUMBERS_SIZE = range(6)  # the places of NUMBERS
 
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -99,6 +101,15 @@ def input_unit(plan, layers, params, characters, first, HS, X0, G, l, p, lo, n):
             source = weights + np.int64(characters[first + lo + r]) * width * VL
             for u in range(0, width * VL, VL):
                 store(G, g + r * work + u, load(G, g + r * work + u) + load(params, source + u))
+
+
+@inline
+def zone_unit(table, X, at, n):
+    """Blend what the gates made of a panel's h or c with the states before it, X (n, stride) at `at`, in the place of these."""
+    count, stride, rate = table[PLAN_UNITS], table[PLAN_STRIDE], pointer_float64(table, NUMBERS)[ZONE_RATE]
+    for r in range(n):
+        row = at + r * stride
+        blend_row(X, row, row + table[NEW], row, count, rate)
 
 
 @inline
@@ -250,6 +261,8 @@ def draw_group(table, like, me, t, lo, n):
 
 def _make_generate(cell, gates_forward):
     """Return the work items that generate with one cell, from the elementwise part of its time step."""
+    has_c = cell == "lstm"
+
     def generate(table, like, item):
         """Be worker `item` of the team that draws, or reads, STEPS characters for every stream."""
         plan, layers, params = table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like)
@@ -259,7 +272,7 @@ def _make_generate(cell, gates_forward):
         characters = pointer_int32(table, CHOSEN_AT) if reading else pointer_int32(table, INPUTS)
         B, groups, workers, give_way = table[STREAMS], table[GROUPS], table[WORKERS], table[GIVE_WAY]
         L, P, Q, units = plan[PLAN_LAYERS], plan[PLAN_PANELS], plan[PLAN_OUT_PANELS], plan[PLAN_UNITS]
-        work, stride = 4 * lanes(G), plan[PLAN_STRIDE]
+        work, stride, new = 4 * lanes(G), plan[PLAN_STRIDE], table[NEW]
         phase, target = 1, 0
         join_team(words, item)
         for t in range(-1, table[STEPS]):
@@ -272,7 +285,11 @@ def _make_generate(cell, gates_forward):
                     input_unit(plan, layers, params, characters, t * B if reading else 0, HS, X0, G, l, p, lo, n)
                     at = state_at(plan, l, lo, n) * stride + p * units
                     gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, sums_at(plan, l, p, lo, n) * work,
-                                  HS, at, at, CS, at, at, n, stride)
+                                  HS, at, at + new, CS, at, at + new, n, stride)
+                    if new > 0:
+                        zone_unit(table, HS, at, n)
+                        if has_c:
+                            zone_unit(table, CS, at, n)
                     unit = next_unit(words, item, workers, phase, P * groups, target, give_way)
                 phase += 1
             # Before the first step there is nothing to draw, after the last one no further step to prepare.

@@ -38,12 +38,13 @@ def gru_forward(params, b, G, g, HS, h_prev, h_next, CS, c_prev, c_next, n, stri
 
 
 @inline
-def gru_backward(G, g, HS, h_prev, h_next, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
+def gru_backward(G, g, HS, h_prev, HG, h, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
     """Turn dh into da of n, r, z and m, in place of the gates.
 
         da_n = dh (1-z) (1-n^2);    da_r = da_n m r(1-r);    da_z = dh (h_prev - n) z(1-z);    da_m = da_n r
         dh_prev = dh z  (+ the products' part, which chunk.py adds)
 
+    HS        h_prev (n, stride), read; HG and CS are not used
     DH, DR    (n, stride) at dh, dr: the gradient from above, and from the next time step, read; DR: dh z written
     G         (n, 4 lanes) at g: n, r, z, m read; da written in the same order
     """

@@ -44,13 +44,13 @@ def lstm_cell_state(G, g, CS, c_prev, c_next, n, stride):
 
 
 @inline
-def lstm_backward(G, g, HS, h_prev, h_next, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
+def lstm_backward(G, g, HS, h_prev, HG, h, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
     """Turn dh and dc into da of the four gates, in place of the gates.
 
         dc += dh o (1 - tanh(c)^2);   da_i = dc g i(1-i);   da_f = dc c_prev f(1-f)
         da_g = dc i (1-g^2);          da_o = dh tanh(c) o(1-o);   dc_prev = dc f
 
-    HS, CS    h (n, stride) at h_next, c_prev at c_prev; read. tanh(c) is h/o
+    HG, CS    h (n, stride) at h as lstm_forward wrote it, c_prev at c_prev; read. tanh(c) is h/o; HS is not used
     DH, DR    (n, stride) at dh, dr: the gradient from above, and from the next time step; read
     DC        (n, stride) at dr: dc from the next time step read, dc_prev written
     G         (n, 4 lanes) at g: i, f, g, o read; da written
@@ -59,7 +59,7 @@ def lstm_backward(G, g, HS, h_prev, h_next, CS, c_prev, DH, dh, DR, dr, DC, n, s
     for r in range(n):
         a = g + r * 4 * VL
         i, f, u, o = load(G, a), load(G, a + VL), load(G, a + 2 * VL), load(G, a + 3 * VL)
-        tanh_c = load(HS, h_next + r * stride) / o  # o is never 0: the exponential in it is clamped
+        tanh_c = load(HG, h + r * stride) / o  # o is never 0: the exponential in it is clamped
         d = load(DH, dh + r * stride) + load(DR, dr + r * stride)
         dc = fma(d * o, 1.0 - tanh_c * tanh_c, load(DC, dr + r * stride))
         store(G, a, dc * u * i * (1.0 - i))

@@ -24,15 +24,16 @@ def rnn_forward(params, b, G, g, HS, h_prev, h_next, CS, c_prev, c_next, n, stri
 
 
 @inline
-def rnn_backward(G, g, HS, h_prev, h_next, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
+def rnn_backward(G, g, HS, h_prev, HG, h, CS, c_prev, DH, dh, DR, dr, DC, n, stride):
     """Turn dh into da = dh (1 - h^2), in place of the panel's workspace.
 
+    HG        (n, stride) at h: h as rnn_forward wrote it, read; HS and CS are not used
     DH, DR    (n, stride) at dh, dr: the gradient from above, and from the next time step; read
     G         (n, 4 lanes) at g: da, written
     """
     VL = lanes(G)
     for r in range(n):
         for v in range(4):
-            h = load(HS, h_next + r * stride + v * VL)
+            y = load(HG, h + r * stride + v * VL)
             d = load(DH, dh + r * stride + v * VL) + load(DR, dr + r * stride + v * VL)
-            store(G, g + (r * 4 + v) * VL, d * (1.0 - h * h))
+            store(G, g + (r * 4 + v) * VL, d * (1.0 - y * y))

@@ -1,0 +1,60 @@
+"""Zoneout: a unit keeps its state of the step before with probability P, h and c each for itself (Krueger et al. 2017).
+
+    MASKS         training      x = x_prev where the mask says so, else x~    x~ is what the gates made of h or c
+    EXPECTATION   otherwise     x = x~ + P (x_prev - x~)
+
+Nothing is scaled. h~ is o tanh(c~): the gates know nothing of it. The mask of a unit is a function of (seed, step, layer, row t*B + b,
+unit), drawn as dropout.py draws those of units and drawn again on the way back: no layout of panels changes it.
+"""
+from charrnn.kernels.compiled import inline
+from charrnn.kernels.dropout import row_base
+from charrnn.kernels.simd import keep_lanes, lanes, load, select, store, zeros
+
+OFF, MASKS, EXPECTATION = range(3)
+
+# In the counter, where dropout.py has the layer itself and dropconnect.py 2**20 on: the draws have nothing in common.
+FIRST_H, FIRST_C = 2 << 20, 3 << 20
+
+
+@inline
+def zone_rows(zoning, X, prev, new, n, stride, key, layer, row, threshold, rate):
+    """Let units keep their states: X (n, stride) at new, from what it was at prev. `row` is the first of the n in the counter."""
+    VL = lanes(X)
+    for r in range(n):
+        at, old = new + r * stride, prev + r * stride
+        if zoning == MASKS:
+            base = row_base(key, layer, row + r)
+            for u in range(0, stride, VL):
+                store(X, at + u, select(keep_lanes(X, base, u, threshold), load(X, at + u), load(X, old + u)))
+        else:
+            blend_row(X, old, at, at, stride, rate)
+
+
+@inline
+def blend_row(X, prev, new, to, count, rate):
+    """Write the expectation of `count` units at `to`, whole vectors of them; it may be where one of the two is read."""
+    for u in range(0, count, lanes(X)):
+        x = load(X, new + u)
+        store(X, to + u, x + (load(X, prev + u) - x) * rate)
+
+
+@inline
+def part_rows(zoning, D, d, P, p, n, stride, key, layer, row, threshold, rate):
+    """Part the gradient D of n zoned states into that of what the gates made, in its place, and P, that of the states before."""
+    VL = lanes(D)
+    for r in range(n):
+        at, to = d + r * stride, p + r * stride
+        base = row_base(key, layer, row + r) if zoning == MASKS else 0
+        for u in range(0, stride, VL):
+            whole = load(D, at + u)
+            passed = select(keep_lanes(D, base, u, threshold), 0.0, whole) if zoning == MASKS else whole * rate
+            store(P, to + u, passed)
+            store(D, at + u, whole - passed)
+
+
+@inline
+def move_rows(X, x, Y, y, count):
+    """Y += X, X = 0 for `count` numbers, whole vectors of them."""
+    for u in range(0, count, lanes(X)):
+        store(Y, y + u, load(Y, y + u) + load(X, x + u))
+        store(X, x + u, zeros(X))
