@@ -33,5 +33,5 @@ def test_the_tile_selection_passes_with_avx2_tiles():
     shape = run_as_haswell("-c", "from charrnn.kernels.host import isa; print(isa())")
     assert shape.stdout.strip() == "avx2", shape.stderr
     done = run_as_haswell("-m", "pytest", "-m", "tile", "-k", "float32 or lstm", "-p", "no:cacheprovider",
-                          str(TESTS / "test_model.py"), str(TESTS / "test_generation.py"))
+                          str(TESTS / "test_model.py"), str(TESTS / "test_generation.py"), str(TESTS / "test_zoneout.py"))
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
