@@ -2,14 +2,13 @@
 
 import importlib.util
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from charrnn.cli.evaluate import open_text
-from charrnn.cli.info import note
+from charrnn.cli.words import note, shorter
 from charrnn.render.colours import RED_BLUE, SCALES
 
 MOST_CHARACTERS = 10_000_000
@@ -204,14 +203,6 @@ def _validation_loss(training):
             if isinstance(loss_nats, float) and math.isfinite(loss_nats):
                 return loss_nats
     return None
-
-
-def shorter(path):
-    """Return a path as it was named, or from the current folder where that is shorter."""
-    try:
-        return min(os.fspath(path), os.path.relpath(path), key=len)
-    except ValueError:  # another drive
-        return os.fspath(path)
 
 
 class Search:

@@ -8,8 +8,7 @@ import os
 import sys
 import time
 
-from charrnn.cli.info import duration
-from charrnn.cli.sample import neutralise
+from charrnn.cli.words import duration, neutralise
 
 PLAIN_SECONDS = 10  # between two plain lines at least
 REFRESH_SECONDS = 0.125

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.info import bare_symbol, loss_text, note, printable, say
+from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say
 
 SPLITS = ("val", "test", "train")
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
@@ -396,9 +396,7 @@ class Judge:
     # What is printed
 
     def _print(self):
-        from charrnn.cli.info import _can_print
-
-        self.unicode = _can_print("█·●⠿└␣␊↵", sys.stdout)
+        self.unicode = can_print("█·●⠿└␣␊↵", sys.stdout)
         click.echo(f"{loss_text(self.evaluation.loss_nats)}, over {self.evaluation.characters:,} characters")
         where = self.where if self.where != "-" else "stdin"
         note(f"of the {where}" if self.split else f"of {where}")

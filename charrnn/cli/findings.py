@@ -14,8 +14,7 @@ import textwrap
 import click
 
 from charrnn.cli.cells import NARROWEST
-from charrnn.cli.info import bare_symbol, note, printable, say
-from charrnn.cli.sample import neutralise
+from charrnn.cli.words import bare_symbol, neutralise, note, printable, say, shorter
 
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
 PASSAGE = 420
@@ -292,8 +291,6 @@ class _Printed:
         click.echo(scatters(self.search.gates, width=self.width, unicode=self.unicode))
 
     def print_hints(self):
-        from charrnn.cli.cells import shorter
-
         if not self.search.findings or not sys.stderr.isatty():
             return
         f, _, layer, unit = _telling(self.search.selected or _all(self.search))[0]

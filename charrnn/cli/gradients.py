@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.evaluate import open_text
-from charrnn.cli.info import duration, note, printable
+from charrnn.cli.words import duration, note, printable
 from charrnn.options import CELLS
 
 FRESH_SYMBOLS = 65      # a fresh network reads so many different characters, at random, where no TEXT is named

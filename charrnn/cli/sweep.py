@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 
 from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Quiet, clock_text
-from charrnn.cli.info import duration, printable
-from charrnn.cli.sample import neutralise
-from charrnn.cli.train import OutputPath, quoted, read_toml, signals_stop, typed_options
+from charrnn.cli.train import OutputPath, read_toml, signals_stop, typed_options
+from charrnn.cli.words import duration, neutralise, printable, quoted
 from charrnn.errors import ConfigError
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.words import duration, loss_text, printable, quoted
 from charrnn.errors import ConfigError, StorageError
 from charrnn.options import (
     BATCH_SIZE,
@@ -349,8 +350,6 @@ def signals_stop(stop):
 
 def _report(finished, display):
     """Say the result on stdout, and on stderr what to do next."""
-    from charrnn.cli.info import duration, loss_text, printable
-
     run = quoted(finished.folder)
     if finished.resumable:
         display.note(
@@ -374,11 +373,3 @@ def _report(finished, display):
         display.note(f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
                      "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it")
     display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
-
-
-def quoted(path):
-    """Return a path as a shell reads it."""
-    import shlex
-
-    return shlex.quote(str(path))
-
