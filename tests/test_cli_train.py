@@ -72,6 +72,12 @@ def test_a_run_leaves_its_four_files_and_says_its_result(folder, capsys):
     assert metadata["training"]["corpus"]["sources"] == ["text.txt"]
 
 
+def test_a_run_of_one_step_is_not_told_in_plurals(capsys):
+    assert train("text.txt", *TINY, "--steps", 1, "--threads", 1) == 0
+    captured = capsys.readouterr()
+    assert "trained     1 step, " in captured.out and "length  1 step of 3 x 7" in captured.err and "1 thread\n" in captured.err
+
+
 def test_a_quiet_run_shows_the_result_only(capsys):
     assert train("text.txt", *TINY, "--steps", 3, "--quiet") == 0
     captured = capsys.readouterr()

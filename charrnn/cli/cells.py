@@ -9,6 +9,7 @@ import click
 
 from charrnn.cli.evaluate import open_text
 from charrnn.cli.words import note, shorter
+from charrnn.errors import counted
 from charrnn.render.colours import RED_BLUE, SCALES
 
 MOST_CHARACTERS = 10_000_000
@@ -161,7 +162,7 @@ class Stretch:
     def told(self):
         """Say which characters these are."""
         count, whole = f"{self.stop - self.start:,}", f"{self.end - self.start:,}"
-        return f"all {count} characters {self.of}" if count == whole else f"the first {count} of {whole} characters {self.of}"
+        return f"all {counted(self.stop - self.start, 'character')} {self.of}" if count == whole else f"the first {count} of {whole} characters {self.of}"
 
     @property
     def remedy(self):
@@ -185,7 +186,7 @@ def _stretch(corpus, splits, named, text, options):
         if start == end and split != SPLITS[0]:
             raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
         if end - start < FEWEST_CHARACTERS:
-            raise ConfigError(f"the run held out {end - start:,} characters{f' as {split}' if split != SPLITS[0] else ''} and a search needs "
+            raise ConfigError(f"the run held out {counted(end - start, 'character')}{f' as {split}' if split != SPLITS[0] else ''} and a search needs "
                               f"{FEWEST_CHARACTERS:,}: name a TEXT it was not trained on")
     stretch = Stretch(start, min(end, start + options["characters"]), end, of, text if splits is None else ", ".join(named), split)
     if stretch.stop - start < FEWEST_CHARACTERS:

@@ -15,6 +15,7 @@ import click
 
 from charrnn.cli.cells import NARROWEST
 from charrnn.cli.words import bare_symbol, neutralise, note, printable, say, shorter
+from charrnn.errors import counted
 
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
 PASSAGE = 420
@@ -237,8 +238,8 @@ class _Printed:
                            "signal, by many units together." + (" What comes nearest:" if is_highlight else ""))
         else:
             units = len({(f.layer, f.unit) for f in named})
-            self.paragraph(f"{len(named)} of {len(findings)} signals have a unit that follows them, beyond chance (null) and beyond an "
-                           f"untrained network: {units} unit{'s' if units > 1 else ''} that nobody designed.")
+            self.paragraph(f"{len(named)} of {counted(len(findings), 'signal')} {'has' if len(named) == 1 else 'have'} a unit that follows {'it' if len(named) == 1 else 'them'}, beyond chance (null) and beyond an "
+                           f"untrained network: {counted(units, 'unit')} that nobody designed.")
         if is_highlight:
             return
         graded = " r: Pearson's, rank: Spearman's; other scores are AUROCs." if any(_is_graded(f.signal) for f in findings) else ""

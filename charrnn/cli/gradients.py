@@ -12,6 +12,7 @@ import click
 
 from charrnn.cli.evaluate import open_text
 from charrnn.cli.words import duration, note, printable
+from charrnn.errors import counted
 from charrnn.options import CELLS
 
 FRESH_SYMBOLS = 65      # a fresh network reads so many different characters, at random, where no TEXT is named
@@ -212,7 +213,7 @@ def run_view(checkpoint, text, options, progress):
         view = ReachView(f"How far back a gradient reaches in {run}", options, where)
         view.check_layer(config.num_layers)
         step = loaded.training.get("step")
-        trained = view.add_panel(f"this {NAMES[config.cell]}, {size}" + (f", after {step:,} steps" if isinstance(step, int) else ""))
+        trained = view.add_panel(f"this {NAMES[config.cell]}, {size}" + (f", after {counted(step, 'step')}" if isinstance(step, int) else ""))
         view.measure(trained, f"this {NAMES[config.cell]}", model, corpus.ids, start, stop, progress("the run"))
         fresh = view.add_panel(f"fresh, {size}")
         for cell in ("rnn", "gru", "lstm"):
@@ -328,7 +329,7 @@ class ReachView(View):
 
     def heading(self):
         which = "all layers' states as one vector" if self.options["layer"] is None else f"the state of layer {self.options['layer']}"
-        return [self.title, f"norm of d loss(t) / d state(t - k): {which}, median over {self.times:,} places t of {self.where}"]
+        return [self.title, f"norm of d loss(t) / d state(t - k): {which}, median over {counted(self.times, 'place')} t of {self.where}"]
 
     def table(self):
         steps = self.options["steps"]
@@ -389,7 +390,7 @@ class MemoryView(View):
                       x_ticks=self.panels[0].curves[0].x, y_range=(0.0, 1.05))
 
     def heading(self):
-        return [self.title, f"share of right answers after {self.options['train_steps']:,} updates, {duration(self.took_s)} in all"]
+        return [self.title, f"share of right answers after {counted(self.options['train_steps'], 'update')}, {duration(self.took_s)} in all"]
 
     def table(self):
         distances = self.panels[0].curves[0].x

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.words import can_print, duration, loss_text, printable
+from charrnn.errors import counted
 
 _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
@@ -212,7 +213,7 @@ def _divergence_text(divergence):
         if factor is not None:
             said.append(f"the learning rate is {factor:g} of what was asked for")
     if skipped:
-        said.append(f"{skipped:,.0f} step{'s' if skipped != 1 else ''} left out")
+        said.append(f"{counted(skipped, 'step')} left out")
     return "; ".join(said) or None
 
 

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.words import duration, loss_text, printable, quoted
-from charrnn.errors import ConfigError, StorageError
+from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.options import (
     BATCH_SIZE,
     CELLS,
@@ -365,7 +365,7 @@ def _report(finished, display):
         rows.append(("training", loss_text(finished.smoothed_loss_nats)))
     if finished.test is not None:
         rows.append(("test", loss_text(finished.test.loss_nats)))
-    rows.append(("trained", f"{finished.step:,} steps, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}"))
+    rows.append(("trained", f"{counted(finished.step, 'step')}, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}"))
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         click.echo(f"{name:<10}  {value}")
