@@ -205,6 +205,7 @@ def test_ablation_and_gates(capsys):
     assert len(result["gates"]["f"]["left"]) == 1 and len(result["gates"]["f"]["left"][0]) == 24
     text = cells(capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--gates").out
     assert "held at its mean" in text and "units mostly open" in text
+    assert "random: the same of other units of the layer" in text and "missed: where the loss rises" in text
     table = cells(capsys, "checkpoints/planted", "--ablate", "--clamp", "0.5", "--csv").out.splitlines()
     assert table[0].endswith("random_switch_nats") and table[1].count(",") == table[0].count(",")
 

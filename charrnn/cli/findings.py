@@ -274,12 +274,15 @@ class _Printed:
         held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(first.held, f"{first.value:g}")
         click.echo()
         self.paragraph(f"Each unit held at {held}: by how many thousandths of a nat a character the loss rises where the signal is on (a "
-                       "graded one: high), where it is off and where it switches, and what random units of the layer do there.")
+                       "graded one: high), where it is off and where it switches.")
         table = self.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
         for a in self.search.ablations:
             figures = [_mille(nats) for name in REGIONS for nats in (a.rises[name].nats, a.random[name][0])]
             table.add_row(printable(a.signal, sys.stdout), *figures, a.missed)
         self.console.print(table)
+        self.paragraph("random: the same of other units of the layer, drawn at random and held in the same way: their mean, to compare with. "
+                       "missed: where the loss rises by more than with any of those and than twice its standard error; there is where the "
+                       "signal is on or switches, there most that it rises three times as much there as where the signal is off.")
 
     def print_gates(self):
         from charrnn.cells.gates import summarise_gates
