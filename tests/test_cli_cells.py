@@ -183,6 +183,9 @@ def test_highlight_find_and_unit_show_passages(capsys):
     assert max(map(len, shown.split("inside double quotes")[1].splitlines()[1:8])) <= 60
     found = cells(capsys, "checkpoints/planted", "--find", "vowel").out
     assert "a vowel: unit 0:" in found and "line-position" not in found and " rank " not in found
+    for look in ((), ("--highlight",)):
+        assert "No unit is named for vowel: this one comes nearest" in cells(capsys, "checkpoints/planted", "--find", "vowel", *look).out
+        assert "No unit is named" not in cells(capsys, "checkpoints/planted", "--find", "quotes", *look).out
     unit = cells(capsys, "checkpoints/planted", "--unit", "0:5").out
     assert "unit 0:5 follows" in unit and unit.index("inside double quotes") < unit.index("a vowel")
 

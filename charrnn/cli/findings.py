@@ -157,6 +157,9 @@ class _Printed:
             self.print_table([finding for finding, *_ in search.selected] if is_focused else search.findings)
         if not is_focused:
             self.print_verdict()
+        elif self.options["wanted"] is not None and not search.selected[0][0].named:
+            self.paragraph(f"No unit is named for {self.options['wanted']}: this one comes nearest, and is not clearly better than chance (null) "
+                           "and than an untrained network.")
         shown = _telling(search.selected)
         if is_highlight and not shown:
             shown = _telling(_all(search))[:FIRST_SHOWN]
