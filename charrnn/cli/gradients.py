@@ -229,6 +229,8 @@ def run_view(checkpoint, text, options, progress):
 class View:
     """Panels of curves, and the ways to show them."""
 
+    foot = ""  # the line under the table
+
     def __init__(self, title, options):
         self.title, self.options = title, options
         self.panels = []  # figure.Panel
@@ -274,9 +276,9 @@ class View:
                 console.print(Text.assemble(*((text, STYLES[index] if index is not None else "") for text, index in line)))
             for index, curve in enumerate(curves):
                 console.print(Text.assemble("  ", (f"{mark(index, unicode)} {curve.name}", STYLES[index])))
-        self._print_table(console, unicode)
+        self._print_table(console, unicode, width)
 
-    def _print_table(self, console, unicode):
+    def _print_table(self, console, unicode, width):
         from rich import box
         from rich.table import Table
 
@@ -287,10 +289,15 @@ class View:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+        if self.foot:
+            click.echo(click.wrap_text(self.foot, width))
 
 
 class ReachView(View):
     """Norms of gradients against distance."""
+
+    foot = ("times a step: by what the median is multiplied from one k to the next, on average; below 1 the gradient vanishes, above 1 "
+            "it explodes")
 
     def __init__(self, title, options, where):
         super().__init__(title, options)
