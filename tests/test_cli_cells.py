@@ -138,11 +138,11 @@ def test_the_scale_is_that_of_terminal_page_and_drawing(capsys, tmp_path, monkey
 def test_without_pillow_a_png_is_refused_before_anything_is_read(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, real=importlib.util.find_spec: None if name == "PIL" else real(name))
     captured = cells(capsys, "checkpoints/planted", "--png", str(tmp_path / "a.png"), code=2)
-    assert captured.err.splitlines() == [captured.err.strip()] and "pip install 'charrnn[pictures]'" in captured.err
+    assert captured.err.splitlines() == [captured.err.strip()] and "pip install pillow" in captured.err
 
 
 def test_a_png_of_the_quotes_has_their_colours(capsys, tmp_path):
-    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install 'charrnn[pictures]')")
+    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install pillow)")
     cells(capsys, "checkpoints/planted", "--find", "quotes", "--scale", "orange-blue", "--png", str(tmp_path / "a.png"))
     image = Image.open(tmp_path / "a.png").convert("RGB")
     assert image.width == round((2 * MARGIN + COLUMNS * CELL) * PNG_SCALE)

@@ -113,7 +113,7 @@ def _check(options, text):
         if options[file] is not None and not options[file].absolute().parent.is_dir():
             raise ConfigError(f"--{file} {options[file]}: there is no folder {options[file].parent}; make it first")
     if options["png"] is not None and importlib.util.find_spec("PIL") is None:
-        raise ConfigError("--png needs Pillow, which is not installed: pip install 'charrnn[pictures]', or write an --svg, which needs "
+        raise ConfigError("--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs "
                           "nothing")
     options["clamp"] = _parse_clamp(options["clamp"])
     options["custom"] = [_parse_signal(text) for text in options["custom"]]
