@@ -221,6 +221,18 @@ def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     assert "What comes nearest:" in highlighted and highlighted.count("--find ") == 2
 
 
+@pytest.mark.parametrize("kind, score, said", [("onoff", 0.45, True), ("graded", -0.1, True), ("onoff", 0.55, False), ("graded", 0.1, False)])
+def test_a_score_on_the_wrong_side_of_nothing_is_explained(kind, score, said, capsys, monkeypatch):
+    from charrnn.cells import search
+
+    def scored(*arguments, whole=search.search, **more):
+        findings = [one for one in whole(*arguments, **more) if (one.signal.kind == "graded") == (kind == "graded")]
+        return [dataclasses.replace(one, score=score) for one in findings]
+
+    monkeypatch.setattr(search, "search", scored)
+    assert ("the unit went the other way" in " ".join(cells(capsys, "checkpoints/rnn").out.split())) == said
+
+
 def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
     os.utime(folder / "checkpoints/planted/best.safetensors")
     assert "checkpoints/planted/best.safetensors" in cells(capsys, "--highlight").err

@@ -245,9 +245,13 @@ class _Printed:
                            f"untrained network: {counted(units, 'unit')} that nobody designed.")
         if is_highlight:
             return
+        against = ""
+        if any(f.score < (0 if _is_graded(f.signal) else 0.5) for f in findings):
+            against = (" A score below 0.5, or an r below 0: in the half that scores, the unit went the other way than in the half that chose "
+                       "it, so it follows nothing.")
         graded = " r: Pearson's, rank: Spearman's; other scores are AUROCs." if any(_is_graded(f.signal) for f in findings) else ""
         self.paragraph(f"{mark}: above every shifted search (null), and at most half as far from 1 as the untrained network's best. on: the "
-                       f"share of the text, or the mean. goes: the unit's way where the signal is on or high.{graded}")
+                       f"share of the text, or the mean. goes: the unit's way where the signal is on or high.{graded}{against}")
         for name, other in self.search.twins.items():
             self.paragraph(f"{name} is on where {other} is, which stands for both.")
 
