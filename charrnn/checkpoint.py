@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.errors import CheckpointError, VocabularyError
+from charrnn.errors import CheckpointError, VocabularyError, counted
 from charrnn.storage import atomic_write
 from charrnn.vocabulary import Vocabulary
 
@@ -410,14 +410,14 @@ def _check_tensors(tensors, model, vocab_size):
     num_stored = sum(name.startswith("param/") for name in by_name)
     # Before the table is built: its length is the file's claim. A layer has four parameters.
     if num_stored < 4 * model["num_layers"]:
-        raise _Refusal(f"it has {num_stored:,} parameters, too few for {model['num_layers']:,} layers")
+        raise _Refusal(f"it has {counted(num_stored, 'parameter')}, too few for {counted(model['num_layers'], 'layer')}")
 
     shapes = parameter_shapes(model, vocab_size)
     expected = {f"param/{name}": shape for name, shape in shapes.items()}
     slots = [name.split("/", 2)[1] for name in by_name if name.startswith("optim/")]
     num_held, slots = len(slots), sorted(set(slots))
     if num_held != len(slots) * len(shapes):  # before slots times parameters names are made
-        raise _Refusal(f"its optimiser has {num_held:,} tensors, not {len(shapes):,} for each of {len(slots):,} slots")
+        raise _Refusal(f"its optimiser has {counted(num_held, 'tensor')}, not {len(shapes):,} for each of {counted(len(slots), 'slot')}")
     for slot in slots:
         if not _SLOT.fullmatch(slot):
             raise _Refusal(f"it has an optimiser slot with the name {_short(slot)}")

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.errors import ConfigError, CorpusError, StorageError
+from charrnn.errors import ConfigError, CorpusError, StorageError, counted
 from charrnn.storage import write_all
 from charrnn.vocabulary import CODE_POINTS, MODES, Vocabulary, smallest_dtype
 
@@ -99,7 +99,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
             notes.append("the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too")
         if writer.skipped:
             total = sum(writer.skipped.values())
-            notes.append(f"left out {total:,} characters that are not in the vocabulary: "
+            notes.append(f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
                          f"{_most_common(writer.skipped, mode)}")
         if len(ids) == 0:
             raise CorpusError(f"{_named(sources)} {_holds(sources)} no symbol of the vocabulary: name another text")

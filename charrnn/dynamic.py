@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError, DivergenceError
+from charrnn.errors import ConfigError, DivergenceError, counted
 from charrnn.evaluation import STREAM_CHUNK, first_predicted
 from charrnn.model import Model, Workspace
 
@@ -74,7 +74,7 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
         here = first + at
         loss = workspace.loss_and_grads(_chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment))
         if not math.isfinite(loss):
-            raise DivergenceError(f"dynamic evaluation diverged after {at:,} characters: lower its rate, which is {settings.rate:g}")
+            raise DivergenceError(f"dynamic evaluation diverged after {counted(at, 'character')}: lower its rate, which is {settings.rate:g}")
         losses[at:end] = workspace.last_losses()[:, 0]
         np.subtract(model.flat, learner.flat, out=home)
         home *= pull

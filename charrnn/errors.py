@@ -1,8 +1,14 @@
 """The errors charrnn raises for what a user gave it.
 
 Every message says the rule, the value and the remedy in one sentence. Library code raises these; only the command line
-turns them into a line on stderr and exit code 2. This module imports nothing.
+turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may count by `counted`.
 """
+
+
+def counted(number, noun):
+    """Say how many of a regular noun: 1 step, 2,000 steps, 0.5 minutes."""
+    shown = f"{int(number):,}" if number == int(number) else f"{number:g}"
+    return f"{shown} {noun}{'' if number == 1 else 's'}"
 
 
 class CharRNNError(Exception):

@@ -8,7 +8,7 @@ import mmap
 
 import numpy as np
 
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError, counted
 
 CHUNKS_EVEN = 20  # below so many chunks an epoch, the default sequence is fitted to the stream's length
 CHUNKS_WANTED = 4  # an epoch of a shrunken shape, so that a carried state is still learned from
@@ -165,11 +165,11 @@ def fit_streams(characters, batch_size, seq_length, fixed):
         stream = (characters - 1) // batch_size
         even = stream // -(-stream // seq_length)
         return batch_size, even, [] if even == seq_length else [
-            f"the text is short: training {batch_size:,} streams of {even:,} instead of {seq_length:,}, so that all of it is used"]
+            f"the text is short: training {counted(batch_size, 'stream')} of {even:,} instead of {seq_length:,}, so that all of it is used"]
     wanted = max(1, (characters - 1) // CHUNKS_WANTED)  # characters of all streams in one chunk
     length = min(seq_length, wanted)
     streams = min(batch_size, wanted // length)
-    return streams, length, [f"the text has {characters:,} characters to train on, too few for {batch_size:,} streams of "
+    return streams, length, [f"the text has {characters:,} characters to train on, too few for {counted(batch_size, 'stream')} of "
                              f"{seq_length:,}: training {streams:,} of {length:,}"]
 
 
@@ -186,9 +186,9 @@ def _too_short(characters, batch_size, seq_length):
     remedy = f"lower {' or '.join(options)}" if options else "lower --batch-size and --seq-length"
     if characters < 2:
         remedy = "name a longer text"
-    return (f"corpus has {characters:,} {'character' if characters == 1 else 'characters'}; "
+    return (f"corpus has {counted(characters, 'character')}; "
             f"{_streams(batch_size, seq_length)} at least {batch_size * seq_length + 1:,}: {remedy}")
 
 
 def _streams(batch_size, seq_length):
-    return f"1 stream of {seq_length:,} needs" if batch_size == 1 else f"{batch_size:,} streams of {seq_length:,} need"
+    return f"{counted(batch_size, 'stream')} of {seq_length:,} need{'s' if batch_size == 1 else ''}"

@@ -31,7 +31,7 @@ from charrnn.checkpoint import Checkpoint, load_checkpoint
 from charrnn.corpus import strange_sources_exist
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError, counted
 from charrnn.evaluation import Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
@@ -510,14 +510,10 @@ def _vocabulary_notes(new, old):
     dropped = [i for i in range(old.size) if i not in kept]
     notes = []
     if added:
-        notes.append(f"new to the weights, and untrained at first, {_counted(added)}: {_listed(new, added)}")
+        notes.append(f"new to the weights, and untrained at first, {counted(len(added), 'character')}: {_listed(new, added)}")
     if dropped:
-        notes.append(f"known to the weights, but not in the text, and dropped, {_counted(dropped)}: {_listed(old, dropped)}")
+        notes.append(f"known to the weights, but not in the text, and dropped, {counted(len(dropped), 'character')}: {_listed(old, dropped)}")
     return tuple(notes)
-
-
-def _counted(ids):
-    return f"{len(ids)} character{'s' if len(ids) != 1 else ''}"
 
 
 def _listed(vocabulary, ids, most=40):
@@ -580,7 +576,7 @@ class Trainer:
             except Diverged as diverged:
                 yield self._go_back(diverged)
         if finished and self._budget_s is not None and self.plan.resume and self.step == self.plan.resume.training["step"]:
-            yield Notice(f"no step was trained: of {self.config.minutes:g} minutes {self._elapsed_before_s / 60:.3g} were used "
+            yield Notice(f"no step was trained: of {counted(self.config.minutes, 'minute')} {self._elapsed_before_s / 60:.3g} were used "
                          "before, and what is left goes to validation and saving; name a longer --minutes")
         yield self._finish(finished)
 
@@ -1016,7 +1012,7 @@ class Trainer:
         self._evaluation_s = longest_s
         self._val = (self._val[0], self._val[0] + characters)
         self._val_workspace = split_workspace(self._result(), characters)
-        yield Notice(_shortened(self._val, self.plan.splits.val, f"{self.config.minutes:g} minutes"))
+        yield Notice(_shortened(self._val, self.plan.splits.val, counted(self.config.minutes, "minute")))
 
     def _evaluation_is_due(self):
         if self._val_workspace is None or self.step == 0 or self._evaluated_step == self.step:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from charrnn.errors import VocabularyError
+from charrnn.errors import VocabularyError, counted
 
 MODES = ("chars", "bytes")
 CODE_POINTS = 0x110000
@@ -172,11 +172,11 @@ class Vocabulary:
         """Return the VocabularyError for `symbol` (as in `symbols`) found at `offset` of the text named `where`."""
         place = f"{where}offset {offset:,}"
         if self.mode == "bytes":
-            return VocabularyError(f"byte 0x{symbol:02x} at {place} is not among the {self.size:,} bytes of the "
+            return VocabularyError(f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the "
                                    "vocabulary: leave it out, or train on a text that holds it")
         near = next((other for other in _relatives(symbol) if other in self._known), None)
         remedy = "leave it out" if near is None else f"write {near!r}"
-        return VocabularyError(f"character {symbol!r} at {place} is not among the {self.size:,} characters of the "
+        return VocabularyError(f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the "
                                f"vocabulary: {remedy}, or train with --vocab bytes, which takes any text")
 
     def _look_up(self, codes, start, ids):

@@ -26,9 +26,8 @@ import numpy as np
 from charrnn.cells.signals import LANGUAGES, built_in_signals, scan
 from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
 from charrnn.cli import main
-from charrnn.cli.info import printable
-from charrnn.cli.sample import neutralise
 from charrnn.cli.train import _asked, command as train_command
+from charrnn.cli.words import neutralise, printable
 from charrnn.corpus import read_corpus
 from charrnn.errors import CharRNNError
 from charrnn.model import Model, ModelConfig

@@ -119,6 +119,11 @@ def test_command_modules_import_heavy_rooms_inside_their_functions():
             )
 
 
+def test_how_the_commands_speak_depends_on_no_command():
+    names = [name for _, name in imported(PACKAGE / "cli" / "words.py")]
+    assert names and not [name for name in names if name.startswith("charrnn")]
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"]])
 def test_help_imports_neither_numba_nor_numpy(arguments):
     code = (

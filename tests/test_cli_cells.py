@@ -138,11 +138,11 @@ def test_the_scale_is_that_of_terminal_page_and_drawing(capsys, tmp_path, monkey
 def test_without_pillow_a_png_is_refused_before_anything_is_read(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, real=importlib.util.find_spec: None if name == "PIL" else real(name))
     captured = cells(capsys, "checkpoints/planted", "--png", str(tmp_path / "a.png"), code=2)
-    assert captured.err.splitlines() == [captured.err.strip()] and "pip install 'charrnn[pictures]'" in captured.err
+    assert captured.err.splitlines() == [captured.err.strip()] and "pip install pillow" in captured.err
 
 
 def test_a_png_of_the_quotes_has_their_colours(capsys, tmp_path):
-    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install 'charrnn[pictures]')")
+    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install pillow)")
     cells(capsys, "checkpoints/planted", "--find", "quotes", "--scale", "orange-blue", "--png", str(tmp_path / "a.png"))
     image = Image.open(tmp_path / "a.png").convert("RGB")
     assert image.width == round((2 * MARGIN + COLUMNS * CELL) * PNG_SCALE)
@@ -183,6 +183,9 @@ def test_highlight_find_and_unit_show_passages(capsys):
     assert max(map(len, shown.split("inside double quotes")[1].splitlines()[1:8])) <= 60
     found = cells(capsys, "checkpoints/planted", "--find", "vowel").out
     assert "a vowel: unit 0:" in found and "line-position" not in found and " rank " not in found
+    for look in ((), ("--highlight",)):
+        assert "No unit is named for vowel: this one comes nearest" in cells(capsys, "checkpoints/planted", "--find", "vowel", *look).out
+        assert "No unit is named" not in cells(capsys, "checkpoints/planted", "--find", "quotes", *look).out
     unit = cells(capsys, "checkpoints/planted", "--unit", "0:5").out
     assert "unit 0:5 follows" in unit and unit.index("inside double quotes") < unit.index("a vowel")
 
@@ -205,6 +208,7 @@ def test_ablation_and_gates(capsys):
     assert len(result["gates"]["f"]["left"]) == 1 and len(result["gates"]["f"]["left"][0]) == 24
     text = cells(capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--gates").out
     assert "held at its mean" in text and "units mostly open" in text
+    assert "random: the same of other units of the layer" in text and "missed: where the loss rises" in text
     table = cells(capsys, "checkpoints/planted", "--ablate", "--clamp", "0.5", "--csv").out.splitlines()
     assert table[0].endswith("random_switch_nats") and table[1].count(",") == table[0].count(",")
 
@@ -215,6 +219,18 @@ def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     assert "No unit stands out" in captured.out and "where it is on" not in captured.out
     highlighted = cells(capsys, "checkpoints/gru", "--highlight").out
     assert "What comes nearest:" in highlighted and highlighted.count("--find ") == 2
+
+
+@pytest.mark.parametrize("kind, score, said", [("onoff", 0.45, True), ("graded", -0.1, True), ("onoff", 0.55, False), ("graded", 0.1, False)])
+def test_a_score_on_the_wrong_side_of_nothing_is_explained(kind, score, said, capsys, monkeypatch):
+    from charrnn.cells import search
+
+    def scored(*arguments, whole=search.search, **more):
+        findings = [one for one in whole(*arguments, **more) if (one.signal.kind == "graded") == (kind == "graded")]
+        return [dataclasses.replace(one, score=score) for one in findings]
+
+    monkeypatch.setattr(search, "search", scored)
+    assert ("the unit went the other way" in " ".join(cells(capsys, "checkpoints/rnn").out.split())) == said
 
 
 def test_left_out_the_checkpoint_is_the_newest(capsys, folder):

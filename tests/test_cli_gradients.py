@@ -44,7 +44,8 @@ def gradients(capsys, *arguments, code=0):
 def test_without_a_run_fresh_networks_are_shown(capsys, folder):
     captured = gradients(capsys, *TINY)
     assert "no run under ./checkpoints" in captured.err
-    for word in ("vanilla RNN", "GRU", "LSTM, h", "LSTM, c", "singular value 0.8", "singular value 1.5", "forget bias 2", "times a step"):
+    for word in ("vanilla RNN", "GRU", "LSTM, h", "LSTM, c", "singular value 0.8", "singular value 1.5", "forget bias 2", "times a step",
+                 "times a step: by what the median is multiplied"):
         assert word in captured.out
     assert max(map(len, captured.out.splitlines())) <= 90
 

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
-from charrnn.cli.info import command, duration, loss_text, num_trained, printable
+from charrnn.cli.info import command, num_trained
+from charrnn.cli.words import duration, loss_text, printable
 from charrnn.errors import CheckpointError
 from charrnn.vocabulary import Vocabulary
 

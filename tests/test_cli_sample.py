@@ -19,7 +19,8 @@ import pytest
 from click.testing import CliRunner
 
 import charrnn
-from charrnn.cli.sample import Output, Samples, _settings, command, neutralise, start_ids
+from charrnn.cli.sample import Output, Samples, _settings, command, start_ids
+from charrnn.cli.words import neutralise
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
 from charrnn.sampler import Sampler, Settings
 from charrnn.vocabulary import Vocabulary

@@ -100,7 +100,7 @@ def test_nothing_to_draw_is_refused(tmp_path, log):
 
 
 def test_a_png_shows_the_curves(tmp_path):
-    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install 'charrnn[pictures]')")
+    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install pillow)")
     write_png(tmp_path / "figure.png", make(Panel("one", [FALLING, Curve("flat", [0, 2], [0.1, 0.1])], [(1e-3, "chance")])))
     with Image.open(tmp_path / "figure.png") as image:
         assert image.width == 2 * drawing.WIDTH

@@ -90,18 +90,18 @@ def test_a_picture_that_cannot_be_written_says_so(tmp_path):
 
 def test_without_pillow_a_png_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ConfigError, match=re.escape("pip install 'charrnn[pictures]', or write an SVG")):
+    with pytest.raises(ConfigError, match=re.escape("pip install pillow, or write an SVG")):
         write_png(tmp_path / "picture.png", [Passage("t", ["a"], [0])])
     assert not list(tmp_path.iterdir())
 
 
 def opened(path):
-    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install 'charrnn[pictures]')")
+    Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install pillow)")
     return Image.open(path).convert("RGB")
 
 
 def test_a_png_has_the_colours_of_the_svg(tmp_path):
-    pytest.importorskip("PIL", reason="needs Pillow (pip install 'charrnn[pictures]')")
+    pytest.importorskip("PIL", reason="needs Pillow (pip install pillow)")
     passage = Passage("title", list("    x\n" + HOSTILE), np.r_[1, -1, 0.5, 0, 1, 0, np.zeros(len(HOSTILE))])
     write_png(tmp_path / "picture.png", [passage])
     image, root = opened(tmp_path / "picture.png"), drawn(tmp_path, passage)
@@ -115,7 +115,7 @@ def test_a_png_has_the_colours_of_the_svg(tmp_path):
 
 
 def test_a_png_needs_no_font_of_the_system(tmp_path, monkeypatch):
-    ImageFont = pytest.importorskip("PIL.ImageFont", reason="needs Pillow (pip install 'charrnn[pictures]')")
+    ImageFont = pytest.importorskip("PIL.ImageFont", reason="needs Pillow (pip install pillow)")
     real = ImageFont.truetype
 
     def none_found(font=None, *arguments, **keywords):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 
 LONGEST = 20_000  # characters of a comment, a docstring or an environment's mathematics at most: longer is a stray mark
 LONGEST_QUOTATION = 2_000
@@ -114,7 +114,7 @@ def find_signals(text, custom=()):
         signal = custom_signal(text, name, expression)
         if not signal.occurs():
             runs = int(np.count_nonzero(signal.values[1:] & ~signal.values[:-1])) + int(signal.values[:1].sum())
-            raise ConfigError(f"signal {name} is on in {runs:,} places and {int(signal.values.sum()):,} of {len(text):,} characters: "
+            raise ConfigError(f"signal {name} is on in {counted(runs, 'place')} and {int(signal.values.sum()):,} of {len(text):,} characters: "
                               f"it needs {FEWEST_RUNS} places, {FEWEST_CHARACTERS} characters on and as many off; loosen {expression!r}, "
                               "or read a longer text")
         signals.append(signal)

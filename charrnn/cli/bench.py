@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 from charrnn.options import BATCH_SIZE, CELLS, DEFAULTS, SEQ_LENGTH, TrainingConfig
 
 OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them asks for one shape of the user's own
@@ -90,8 +90,8 @@ def _print(machine, peaks, results, sentence):
     # Rich decides on colour: none with NO_COLOR, none into a pipe.
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
     threads = machine["threads"]
-    console.print(f"machine  {machine['cpu']}, {machine['isa']}, {_threads(threads)}")
-    console.print("peak     float32 " + ", ".join(f"{peak:,.0f} GFLOP/s on {_threads(n)}" for n, peak in peaks.items()))
+    console.print(f"machine  {machine['cpu']}, {machine['isa']}, {counted(threads, 'thread')}")
+    console.print("peak     float32 " + ", ".join(f"{peak:,.0f} GFLOP/s on {counted(n, 'thread')}" for n, peak in peaks.items()))
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("units\nx layers", "streams\nx steps"):
         table.add_column(name, no_wrap=True)
@@ -100,7 +100,7 @@ def _print(machine, peaks, results, sentence):
     for result in results:
         table.add_row(_size(result.shape), _batch(result.shape), f"{result.parameters:,}",
                       f"{result.training_chars_per_s:,.0f}", f"{result.peak_share:.0%}", f"{result.sampling_chars_per_s:,.0f}")
-    console.print(f"\n{results[0].shape.cell}, vocabulary of {results[0].shape.vocab_size}, {_threads(threads)}; "
+    console.print(f"\n{results[0].shape.cell}, vocabulary of {results[0].shape.vocab_size}, {counted(threads, 'thread')}; "
                   "one stream is sampled on one")
     console.print(table)
     if sentence:
@@ -113,7 +113,3 @@ def _size(shape):
 
 def _batch(shape):
     return f"{shape.batch_size} x {shape.seq_length}"
-
-
-def _threads(count):
-    return f"{count} thread{'s' if count != 1 else ''}"

@@ -2,14 +2,14 @@
 
 import importlib.util
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from charrnn.cli.evaluate import open_text
-from charrnn.cli.info import note
+from charrnn.cli.words import note, shorter
+from charrnn.errors import counted
 from charrnn.render.colours import RED_BLUE, SCALES
 
 MOST_CHARACTERS = 10_000_000
@@ -113,7 +113,7 @@ def _check(options, text):
         if options[file] is not None and not options[file].absolute().parent.is_dir():
             raise ConfigError(f"--{file} {options[file]}: there is no folder {options[file].parent}; make it first")
     if options["png"] is not None and importlib.util.find_spec("PIL") is None:
-        raise ConfigError("--png needs Pillow, which is not installed: pip install 'charrnn[pictures]', or write an --svg, which needs "
+        raise ConfigError("--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs "
                           "nothing")
     options["clamp"] = _parse_clamp(options["clamp"])
     options["custom"] = [_parse_signal(text) for text in options["custom"]]
@@ -162,7 +162,7 @@ class Stretch:
     def told(self):
         """Say which characters these are."""
         count, whole = f"{self.stop - self.start:,}", f"{self.end - self.start:,}"
-        return f"all {count} characters {self.of}" if count == whole else f"the first {count} of {whole} characters {self.of}"
+        return f"all {counted(self.stop - self.start, 'character')} {self.of}" if count == whole else f"the first {count} of {whole} characters {self.of}"
 
     @property
     def remedy(self):
@@ -186,7 +186,7 @@ def _stretch(corpus, splits, named, text, options):
         if start == end and split != SPLITS[0]:
             raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
         if end - start < FEWEST_CHARACTERS:
-            raise ConfigError(f"the run held out {end - start:,} characters{f' as {split}' if split != SPLITS[0] else ''} and a search needs "
+            raise ConfigError(f"the run held out {counted(end - start, 'character')}{f' as {split}' if split != SPLITS[0] else ''} and a search needs "
                               f"{FEWEST_CHARACTERS:,}: name a TEXT it was not trained on")
     stretch = Stretch(start, min(end, start + options["characters"]), end, of, text if splits is None else ", ".join(named), split)
     if stretch.stop - start < FEWEST_CHARACTERS:
@@ -204,14 +204,6 @@ def _validation_loss(training):
             if isinstance(loss_nats, float) and math.isfinite(loss_nats):
                 return loss_nats
     return None
-
-
-def shorter(path):
-    """Return a path as it was named, or from the current folder where that is shorter."""
-    try:
-        return min(os.fspath(path), os.path.relpath(path), key=len)
-    except ValueError:  # another drive
-        return os.fspath(path)
 
 
 class Search:

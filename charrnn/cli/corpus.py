@@ -61,7 +61,7 @@ def build(name, source, output, limit_bytes, force, as_json):
     """
     import json
 
-    from charrnn.cli.sample import neutralise
+    from charrnn.cli.words import neutralise
     from charrnn.recipes import RECIPES, build_recipe
 
     def say(line):

@@ -8,8 +8,8 @@ import os
 import sys
 import time
 
-from charrnn.cli.info import duration
-from charrnn.cli.sample import neutralise
+from charrnn.cli.words import duration, neutralise
+from charrnn.errors import counted
 
 PLAIN_SECONDS = 10  # between two plain lines at least
 REFRESH_SECONDS = 0.125
@@ -233,19 +233,19 @@ def preflight_lines(record):
     """Return what is known before the first step, in short lines."""
     if record.total_steps:
         epochs = record.total_steps / record.steps_per_epoch
-        length = f"{record.total_steps:,} steps"
+        length = counted(record.total_steps, "step")
     else:
         steps = record.step + record.duration_s / record.step_s
         epochs = steps / record.steps_per_epoch
         length = "by the clock, steps"
     at = f", from step {record.step:,} on" if record.step else ""
-    threads = f"{record.threads} thread{'s' if record.threads != 1 else ''}"
+    epochs = f"{epochs:.3g}"
     return [
         f"text    {record.characters:,} characters, {record.vocab_size:,} different",
         f"splits  {record.train_characters:,} train, {record.val_characters:,} validation, {record.test_characters:,} test",
-        f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
+        f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {counted(record.threads, 'thread')}",
         f"length  {length} of {record.batch_size} x {record.seq_length}{at}, about "
-        f"{epochs:.3g} epochs, {duration(record.duration_s)}",
+        f"{epochs} epoch{'' if epochs == '1' else 's'}, {duration(record.duration_s)}",
         f"folder  {neutralise(str(record.folder))}",
     ]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.info import bare_symbol, loss_text, note, printable, say
+from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say
+from charrnn.errors import counted
 
 SPLITS = ("val", "test", "train")
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
@@ -396,14 +397,12 @@ class Judge:
     # What is printed
 
     def _print(self):
-        from charrnn.cli.info import _can_print
-
-        self.unicode = _can_print("█·●⠿└␣␊↵", sys.stdout)
-        click.echo(f"{loss_text(self.evaluation.loss_nats)}, over {self.evaluation.characters:,} characters")
+        self.unicode = can_print("█·●⠿└␣␊↵", sys.stdout)
+        click.echo(f"{loss_text(self.evaluation.loss_nats)}, over {counted(self.evaluation.characters, 'character')}")
         where = self.where if self.where != "-" else "stdin"
         note(f"of the {where}" if self.split else f"of {where}")
         if math.isfinite(self.error):
-            click.echo(f"standard error {self.error:.4f} nats, from {self.blocks} blocks of {self.block_length:,} characters; "
+            click.echo(f"standard error {self.error:.4f} nats, from {counted(self.blocks, 'block')} of {self.block_length:,} characters; "
                        f"{self._bits_per_byte():.4f} bits a byte")
         else:
             click.echo(f"{self._bits_per_byte():.4f} bits a byte; the text is too short for a standard error")
@@ -453,10 +452,10 @@ class Judge:
         error = standard_error(self.losses - self.judged.loss_nats)[0]
         share = abs(difference) / max(loss, self.evaluation.loss_nats)
         if not abs(difference) > 2 * error:  # also where the error is not known
-            return f"It is level with the {name}: what it knows beyond {self.judged.order} characters does not show yet."
+            return f"It is level with the {name}: what it knows beyond {counted(self.judged.order, 'character')} does not show yet."
         if difference > 0:
             return f"The {name} needs {share:.1%} fewer bits: a longer training, or a larger model, has something to learn here."
-        return f"It needs {share:.1%} fewer bits than the {name}, which knows all that {self.judged.order} characters can tell."
+        return f"It needs {share:.1%} fewer bits than the {name}, which knows all that {counted(self.judged.order, 'character')} can tell."
 
     def _print_dynamic(self):
         from charrnn.evaluation import standard_error
@@ -467,7 +466,7 @@ class Judge:
                    f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
                    f"{self.losses.mean():.4f} -> {self.dynamic_losses.mean():.4f}")
         note(f"{self.settings.rule}, rate {self.settings.rate:g}, decay {self.settings.decay:g}, an update every "
-             f"{self.settings.segment} characters; the checkpoint is as it was")
+             f"{counted(self.settings.segment, 'character')}; the checkpoint is as it was")
 
     def _mistakes_line(self):
         mistakes = self.mistakes
@@ -514,7 +513,7 @@ class Judge:
         click.echo(f"  {mark(0, self.unicode)} sample  {mark(1, self.unicode)} held out  (share, against the length of the substring)")
         for name, overlap, ids in (("sample", sample, self.sample), ("held-out text", held_out, self.held_out)):
             copied = visible(self.vocabulary.decode(ids[overlap.start:overlap.start + min(overlap.longest, 400)]), self.unicode)
-            click.echo(f"\nThe longest passage of the {name} that stands in the training text, {overlap.longest:,} characters, there from "
+            click.echo(f"\nThe longest passage of the {name} that stands in the training text, {counted(overlap.longest, 'character')}, there from "
                        f"{overlap.source:,} on:")
             say(f"  {copied}{' ...' if overlap.longest > 400 else ''}")
 
@@ -560,7 +559,7 @@ class Judge:
                 record["guesses"] = [[symbols[guess], float(share)] for guess, share in
                                      zip(self.guesses[0][at, :self.options["top_k"]], self.guesses[1][at])]
             output.write(json.dumps(record) + "\n")
-        note(f"{self._figure()}, over {self.evaluation.characters:,} characters")
+        note(f"{self._figure()}, over {counted(self.evaluation.characters, 'character')}")
 
     def _to_dict(self):
         """Return everything that was measured."""

@@ -14,8 +14,8 @@ import textwrap
 import click
 
 from charrnn.cli.cells import NARROWEST
-from charrnn.cli.info import bare_symbol, note, printable, say
-from charrnn.cli.sample import neutralise
+from charrnn.cli.words import bare_symbol, neutralise, note, printable, say, shorter
+from charrnn.errors import counted
 
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
 PASSAGE = 420
@@ -157,6 +157,9 @@ class _Printed:
             self.print_table([finding for finding, *_ in search.selected] if is_focused else search.findings)
         if not is_focused:
             self.print_verdict()
+        elif self.options["wanted"] is not None and not search.selected[0][0].named:
+            self.paragraph(f"No unit is named for {self.options['wanted']}: this one comes nearest, and is not clearly better than chance (null) "
+                           "and than an untrained network.")
         shown = _telling(search.selected)
         if is_highlight and not shown:
             shown = _telling(_all(search))[:FIRST_SHOWN]
@@ -238,13 +241,17 @@ class _Printed:
                            "signal, by many units together." + (" What comes nearest:" if is_highlight else ""))
         else:
             units = len({(f.layer, f.unit) for f in named})
-            self.paragraph(f"{len(named)} of {len(findings)} signals have a unit that follows them, beyond chance (null) and beyond an "
-                           f"untrained network: {units} unit{'s' if units > 1 else ''} that nobody designed.")
+            self.paragraph(f"{len(named)} of {counted(len(findings), 'signal')} {'has' if len(named) == 1 else 'have'} a unit that follows {'it' if len(named) == 1 else 'them'}, beyond chance (null) and beyond an "
+                           f"untrained network: {counted(units, 'unit')} that nobody designed.")
         if is_highlight:
             return
+        against = ""
+        if any(f.score < (0 if _is_graded(f.signal) else 0.5) for f in findings):
+            against = (" A score below 0.5, or an r below 0: in the half that scores, the unit went the other way than in the half that chose "
+                       "it, so it follows nothing.")
         graded = " r: Pearson's, rank: Spearman's; other scores are AUROCs." if any(_is_graded(f.signal) for f in findings) else ""
         self.paragraph(f"{mark}: above every shifted search (null), and at most half as far from 1 as the untrained network's best. on: the "
-                       f"share of the text, or the mean. goes: the unit's way where the signal is on or high.{graded}")
+                       f"share of the text, or the mean. goes: the unit's way where the signal is on or high.{graded}{against}")
         for name, other in self.search.twins.items():
             self.paragraph(f"{name} is on where {other} is, which stands for both.")
 
@@ -274,12 +281,15 @@ class _Printed:
         held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(first.held, f"{first.value:g}")
         click.echo()
         self.paragraph(f"Each unit held at {held}: by how many thousandths of a nat a character the loss rises where the signal is on (a "
-                       "graded one: high), where it is off and where it switches, and what random units of the layer do there.")
+                       "graded one: high), where it is off and where it switches.")
         table = self.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
         for a in self.search.ablations:
             figures = [_mille(nats) for name in REGIONS for nats in (a.rises[name].nats, a.random[name][0])]
             table.add_row(printable(a.signal, sys.stdout), *figures, a.missed)
         self.console.print(table)
+        self.paragraph("random: the same of other units of the layer, drawn at random and held in the same way: their mean, to compare with. "
+                       "missed: where the loss rises by more than with any of those and than twice its standard error; there is where the "
+                       "signal is on or switches, there most that it rises three times as much there as where the signal is off.")
 
     def print_gates(self):
         from charrnn.cells.gates import summarise_gates
@@ -292,8 +302,6 @@ class _Printed:
         click.echo(scatters(self.search.gates, width=self.width, unicode=self.unicode))
 
     def print_hints(self):
-        from charrnn.cli.cells import shorter
-
         if not self.search.findings or not sys.stderr.isatty():
             return
         f, _, layer, unit = _telling(self.search.selected or _all(self.search))[0]

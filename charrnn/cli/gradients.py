@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from charrnn.cli.evaluate import open_text
-from charrnn.cli.info import duration, note, printable
+from charrnn.cli.words import duration, note, printable
+from charrnn.errors import counted
 from charrnn.options import CELLS
 
 FRESH_SYMBOLS = 65      # a fresh network reads so many different characters, at random, where no TEXT is named
@@ -135,7 +136,7 @@ def _check(ctx, checkpoint, text, options):
         if options[file] is not None and not options[file].absolute().parent.is_dir():
             raise ConfigError(f"--{file} {options[file]}: there is no folder {options[file].parent}; make it first")
     if options["png"] is not None and importlib.util.find_spec("PIL") is None:
-        raise ConfigError("--png needs Pillow, which is not installed: pip install 'charrnn[pictures]', or write an --svg, which needs "
+        raise ConfigError("--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs "
                           "nothing")
     if options["encoding"] is not None and text is None:
         raise ConfigError(f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out")
@@ -212,7 +213,7 @@ def run_view(checkpoint, text, options, progress):
         view = ReachView(f"How far back a gradient reaches in {run}", options, where)
         view.check_layer(config.num_layers)
         step = loaded.training.get("step")
-        trained = view.add_panel(f"this {NAMES[config.cell]}, {size}" + (f", after {step:,} steps" if isinstance(step, int) else ""))
+        trained = view.add_panel(f"this {NAMES[config.cell]}, {size}" + (f", after {counted(step, 'step')}" if isinstance(step, int) else ""))
         view.measure(trained, f"this {NAMES[config.cell]}", model, corpus.ids, start, stop, progress("the run"))
         fresh = view.add_panel(f"fresh, {size}")
         for cell in ("rnn", "gru", "lstm"):
@@ -227,6 +228,8 @@ def run_view(checkpoint, text, options, progress):
 
 class View:
     """Panels of curves, and the ways to show them."""
+
+    foot = ""  # the line under the table
 
     def __init__(self, title, options):
         self.title, self.options = title, options
@@ -273,9 +276,9 @@ class View:
                 console.print(Text.assemble(*((text, STYLES[index] if index is not None else "") for text, index in line)))
             for index, curve in enumerate(curves):
                 console.print(Text.assemble("  ", (f"{mark(index, unicode)} {curve.name}", STYLES[index])))
-        self._print_table(console, unicode)
+        self._print_table(console, unicode, width)
 
-    def _print_table(self, console, unicode):
+    def _print_table(self, console, unicode, width):
         from rich import box
         from rich.table import Table
 
@@ -286,10 +289,15 @@ class View:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+        if self.foot:
+            click.echo(click.wrap_text(self.foot, width))
 
 
 class ReachView(View):
     """Norms of gradients against distance."""
+
+    foot = ("times a step: by what the median is multiplied from one k to the next, on average; below 1 the gradient vanishes, above 1 "
+            "it explodes")
 
     def __init__(self, title, options, where):
         super().__init__(title, options)
@@ -328,7 +336,7 @@ class ReachView(View):
 
     def heading(self):
         which = "all layers' states as one vector" if self.options["layer"] is None else f"the state of layer {self.options['layer']}"
-        return [self.title, f"norm of d loss(t) / d state(t - k): {which}, median over {self.times:,} places t of {self.where}"]
+        return [self.title, f"norm of d loss(t) / d state(t - k): {which}, median over {counted(self.times, 'place')} t of {self.where}"]
 
     def table(self):
         steps = self.options["steps"]
@@ -389,7 +397,7 @@ class MemoryView(View):
                       x_ticks=self.panels[0].curves[0].x, y_range=(0.0, 1.05))
 
     def heading(self):
-        return [self.title, f"share of right answers after {self.options['train_steps']:,} updates, {duration(self.took_s)} in all"]
+        return [self.title, f"share of right answers after {counted(self.options['train_steps'], 'update')}, {duration(self.took_s)} in all"]
 
     def table(self):
         distances = self.panels[0].curves[0].x

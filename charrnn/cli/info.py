@@ -10,6 +10,9 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.words import can_print, duration, loss_text, printable
+from charrnn.errors import counted
+
 _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
 _SHOWN = {
@@ -122,7 +125,7 @@ def _print_history(console, heading, history, width):
     for key in ("train_loss_nats", "val_loss_nats"):
         points = [(_number(record.get("step")), _number(record.get(key))) for record in records]
         curves.append([(x, y) for x, y in points if x is not None and y is not None])
-    unicode = _can_print("└⠿●", sys.stdout)
+    unicode = can_print("└⠿●", sys.stdout)
     lines = plot_spans(curves, width, 14, unicode)
     if not lines:
         return
@@ -211,27 +214,8 @@ def _divergence_text(divergence):
         if factor is not None:
             said.append(f"the learning rate is {factor:g} of what was asked for")
     if skipped:
-        said.append(f"{skipped:,.0f} step{'s' if skipped != 1 else ''} left out")
+        said.append(f"{counted(skipped, 'step')} left out")
     return "; ".join(said) or None
-
-
-def loss_text(loss_nats):
-    """Say a loss in its three units."""
-    perplexity = f"{math.exp(loss_nats):.3f}" if loss_nats < 700 else "beyond counting"
-    return f"{loss_nats:.4f} nats = {loss_nats / math.log(2):.4f} bits a character, perplexity {perplexity}"
-
-
-def duration(seconds):
-    """Say a time in its two largest units."""
-    seconds = round(seconds)
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days:,} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60:02} min"
-    if minutes:
-        return f"{minutes} min {seconds % 60:02} s"
-    return f"{seconds} s"
 
 
 def _symbol_lines(vocabulary, width, stream):
@@ -264,37 +248,6 @@ def _show_symbol(symbol, mode, stream):
     if symbol == " " or unicodedata.category(symbol)[0] == "M":  # a combining mark would sit on its neighbour
         return f"\\x{ord(symbol):02x}" if ord(symbol) < 0x100 else symbol.encode("ascii", "backslashreplace").decode()
     return printable(symbol.replace("\\", "\\\\"), stream)
-
-
-def printable(text, stream):
-    """Escape what would act on a terminal instead of being seen on it, and what the stream's encoding has not."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def note(text):
-    """Say something on stderr."""
-    click.echo(printable(text, sys.stderr), err=True)
-
-
-def say(text):
-    """Write lines to stdout with their colours, whatever characters the stream lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
-
-
-def bare_symbol(symbol):
-    """Return a vocabulary's symbol as one text: a character is itself, a byte beyond ASCII its escape."""
-    return symbol if isinstance(symbol, str) else chr(symbol) if symbol < 0x80 else f"\\x{symbol:02x}"
-
-
-def _can_print(text, stream):
-    try:
-        text.encode(getattr(stream, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _as_dict(value):

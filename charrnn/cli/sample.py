@@ -10,21 +10,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.words import neutralise
+
 START = "\n"  # what an unprimed text follows: a line's end, where the vocabulary has one
 MOST_SAMPLES = 100_000  # of one batch, which is held in memory whole
 LONGEST_UTF8 = 4  # bytes of a character at most: as many priming bytes can matter to how the next ones decode
-
-# C0 as the pictures of their names, DEL likewise; C1 and the characters that reorder a line as escapes.
-_VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
-_VISIBLE[0x7F] = 0x2421
-_VISIBLE.update({code: f"\\x{code:02x}" for code in range(0x80, 0xA0)})
-_VISIBLE.update({code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))})
-
-
-def neutralise(text: str) -> str:
-    """Make every character visible that a terminal would act on, but newline and tab."""
-    return text.translate(_VISIBLE)
-
 
 @click.command(name="sample")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))

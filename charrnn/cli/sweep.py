@@ -9,10 +9,9 @@ from pathlib import Path
 import click
 
 from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Quiet, clock_text
-from charrnn.cli.info import duration, printable
-from charrnn.cli.sample import neutralise
-from charrnn.cli.train import OutputPath, quoted, read_toml, signals_stop, typed_options
-from charrnn.errors import ConfigError
+from charrnn.cli.train import OutputPath, read_toml, signals_stop, typed_options
+from charrnn.cli.words import duration, neutralise, printable, quoted
+from charrnn.errors import ConfigError, counted
 
 
 @click.command(name="sweep")
@@ -73,7 +72,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         made = sweep.Sweep(read, drafts, folder, lock, jobs or 1)
         display = _make_display(quiet)
         finished = sum(one.state == sweep.FINISHED for one in made.results.values())
-        display.note(f"{made.waiting} of {len(made.results)} runs to train, into {folder}"
+        display.note(f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
                      + (f"; {finished} finished before" if finished else ""))
         announced = False
         try:
@@ -192,7 +191,7 @@ def _show_drafts(drafts, columns, as_json, as_csv):
     for one in drafts:
         if one.error:
             console.print(f"{one.point.name}: {printable(one.error, sys.stdout)}")
-    console.print(f"{len(drafts)} runs")
+    console.print(counted(len(drafts), "run"))
 
 
 def _show_results(record):
@@ -200,7 +199,7 @@ def _show_results(record):
     console, columns = _console(), record["columns"]
     table = _table(["run", *columns], ["parameters", "steps", "minutes", "validation\nnats", "test\nnats", "best\nstep"], ["state"])
     for row in record["runs"]:
-        state = row["state"] + (f" after {row['returns']} return{'s' * (row['returns'] != 1)}" if row["returns"] else "")
+        state = row["state"] + (f" after {counted(row['returns'], 'return')}" if row["returns"] else "")
         table.add_row(*_cells([row["run"], *(row["options"].get(name) for name in columns)]),
                       *_cells([row["parameters"], row["step"], f"{row['elapsed_s'] / 60:.2f}", _nats(row["val_loss_nats"]),
                                _nats(row["test_loss_nats"]), row["best_step"], state]))

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from charrnn.errors import ConfigError, StorageError
+from charrnn.cli.words import duration, loss_text, printable, quoted
+from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.options import (
     BATCH_SIZE,
     CELLS,
@@ -351,8 +352,6 @@ def signals_stop(stop):
 
 def _report(finished, display):
     """Say the result on stdout, and on stderr what to do next."""
-    from charrnn.cli.info import duration, loss_text, printable
-
     run = quoted(finished.folder)
     if finished.resumable:
         display.note(
@@ -368,7 +367,7 @@ def _report(finished, display):
         rows.append(("training", loss_text(finished.smoothed_loss_nats)))
     if finished.test is not None:
         rows.append(("test", loss_text(finished.test.loss_nats)))
-    rows.append(("trained", f"{finished.step:,} steps, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}"))
+    rows.append(("trained", f"{counted(finished.step, 'step')}, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}"))
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         click.echo(f"{name:<10}  {value}")
@@ -376,11 +375,3 @@ def _report(finished, display):
         display.note(f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
                      "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it")
     display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
-
-
-def quoted(path):
-    """Return a path as a shell reads it."""
-    import shlex
-
-    return shlex.quote(str(path))
-

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 from charrnn.model import STATES, Workspace
 
 WARM_UP = 256  # characters read before each stretch, where the text has them
@@ -39,7 +39,7 @@ class Reach:
 def choose_times(start, stop, steps, count):
     """Return up to `count` times t, evenly spaced, whose steps + 1 states and next character lie in start..stop. Raises ConfigError."""
     if stop - start < steps + 2:
-        raise ConfigError(f"a gradient {steps:,} steps back needs {steps + 2:,} characters of text, got {stop - start:,}: lower --steps, or "
+        raise ConfigError(f"a gradient {counted(steps, 'step')} back needs {steps + 2:,} characters of text, got {stop - start:,}: lower --steps, or "
                           "name a longer TEXT")
     first, last = start + steps, stop - 2
     first += min(WARM_UP, (last - first) // 2)

@@ -95,7 +95,7 @@ def load_pillow():
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
-        raise ConfigError("a PNG needs Pillow, which is not installed: pip install 'charrnn[pictures]', or write an SVG, which "
+        raise ConfigError("a PNG needs Pillow, which is not installed: pip install pillow, or write an SVG, which "
                           "needs nothing") from None
     return Image, ImageDraw, ImageFont
 

@@ -1,0 +1,83 @@
+"""How the commands speak: what a terminal may be given, and how losses, times, symbols and paths are spelled. Imports no other command."""
+
+import math
+import os
+import shlex
+import sys
+
+import click
+
+# C0 as the pictures of their names, DEL likewise; C1 and the characters that reorder a line as escapes.
+_VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
+_VISIBLE[0x7F] = 0x2421
+_VISIBLE.update({code: f"\\x{code:02x}" for code in range(0x80, 0xA0)})
+_VISIBLE.update({code: f"\\u{code:04x}" for code in (0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))})
+
+
+def note(text):
+    """Say something on stderr."""
+    click.echo(printable(text, sys.stderr), err=True)
+
+
+def say(text):
+    """Write lines to stdout with their colours, whatever characters the stream lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
+
+
+def printable(text, stream):
+    """Escape what would act on a terminal instead of being seen on it, and what the stream's encoding has not."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def neutralise(text):
+    """Make every character visible that a terminal would act on, but newline and tab."""
+    return text.translate(_VISIBLE)
+
+
+def can_print(text, stream):
+    """Say whether a stream's encoding has every character of a text."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def bare_symbol(symbol):
+    """Return a vocabulary's symbol as one text: a character is itself, a byte beyond ASCII its escape."""
+    return symbol if isinstance(symbol, str) else chr(symbol) if symbol < 0x80 else f"\\x{symbol:02x}"
+
+
+def loss_text(loss_nats):
+    """Say a loss in its three units."""
+    perplexity = f"{math.exp(loss_nats):.3f}" if loss_nats < 700 else "beyond counting"
+    return f"{loss_nats:.4f} nats = {loss_nats / math.log(2):.4f} bits a character, perplexity {perplexity}"
+
+
+def duration(seconds):
+    """Say a time in its two largest units."""
+    seconds = round(seconds)
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days:,} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02} min"
+    if minutes:
+        return f"{minutes} min {seconds % 60:02} s"
+    return f"{seconds} s"
+
+
+def shorter(path):
+    """Return a path as it was named, or from the current folder where that is shorter."""
+    try:
+        return min(os.fspath(path), os.path.relpath(path), key=len)
+    except ValueError:  # another drive
+        return os.fspath(path)
+
+
+def quoted(path):
+    """Return a path as a shell reads it."""
+    return shlex.quote(str(path))
