@@ -12,7 +12,7 @@ from charrnn.errors import ConfigError
 from charrnn.generation import Generation
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
-from charrnn.model import Clamp, Dropout, Model, ModelConfig, Workspace
+from charrnn.model import Clamp, Dropout, Model, ModelConfig
 from test_model import (CELLS, DTYPES, INPUTS, PARITY, SIZES, as_float64, assert_all_close, assert_same_bits, central_difference, everything,
                         new_workspace)
 
