@@ -8,7 +8,7 @@ import pytest
 
 from charrnn.cells.ablate import ablate, regions
 from charrnn.cells.gates import gate_saturation
-from charrnn.cells.passages import choose_passage, read_symbols, shown_values
+from charrnn.cells.passages import choose_passage, first_whole, read_symbols, shown_values
 from charrnn.cells.record import clamp_at, parse_unit, quantities, read_guesses, read_losses, record
 from charrnn.cells.search import (exact_midranks, halves, midranks, score_unit, search, shift_offsets, standardised)
 from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
@@ -403,6 +403,13 @@ def test_a_passage_begins_with_a_line_shows_the_signal_and_lies_where_it_may():
     start, stop = choose_passage(text, signal, allowed, 60)
     assert allowed[start:stop].all()
     assert choose_passage(list("ab"), None, np.ones(2, bool), 400) == (0, 2)
+
+
+@pytest.mark.parametrize("text, before, begin", [
+    ("ing on\nA line", "", 0), ("A line\n", "\n", 0), ("ing on\n\n  A line", "d", 8), ("ing on", "d", 4), ("\r\nA line", "d", 2),
+    ("ing " + "on " * 200 + "\nA line", "d", 4), ("endlessly", "d", 0), ("d\n", "d", 0)])
+def test_a_page_begins_with_a_whole_line_or_word(text, before, begin):
+    assert first_whole(list(text), before) == begin
 
 
 @pytest.mark.parametrize("text, length, expected", [

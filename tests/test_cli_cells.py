@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 from test_cells import make_text, plant
 
@@ -322,6 +323,26 @@ def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.html")], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     assert os.listdir(tmp_path) == [] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("run", ["planted", "gru"])
+def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, tmp_path, monkeypatch):
+    from charrnn.cells.record import read_losses
+    from charrnn.model import Model, ModelConfig
+    from charrnn.render import page
+
+    pages = []
+    monkeypatch.setattr(page, "write_page", lambda path, data: pages.append(data))
+    cells(capsys, f"checkpoints/{run}", "--html", str(tmp_path / "a.html"))
+    (data,), shown = pages, "".join(pages[0].text)
+    at = TEXT.index(shown)
+    assert TEXT[at - 1] == "\n" and 0 < at - TEXT.rindex("\n", 0, at - 1) < 400 and "from the first whole line on" in data.model_line
+    checkpoint = load_checkpoint(f"checkpoints/{run}/best.safetensors")
+    model = Model(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
+    model.set_parameters(checkpoint.parameters)
+    ids = np.array(checkpoint.vocabulary.encode(TEXT))
+    losses = read_losses(model, ids, at - 1, at + 5_000, [], None)
+    assert np.allclose(data.surprisal_bits[:5_000], losses[:5_000] / np.log(2), atol=1e-2)
 
 
 def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_named(capsys, tmp_path):

@@ -9,6 +9,7 @@ from charrnn.cells.signals import GRADED
 SIGMOIDS = ("i", "f", "o", "r", "z")
 FAINT = 0.5  # what never gets stronger than this is shown enlarged
 NEWLINE, BLANKS = "\n", (" ", "\t", "\n")
+LONGEST_BEGINNING = 400  # symbols of a line cut off that are left out
 LONGEST_TAIL = 3  # a part of 1 / LONGEST_TAIL may be cut off a passage for its end to be a line's or a word's
 
 
@@ -73,6 +74,19 @@ def choose_passage(text, signal, allowed, length):
         switches = changes[starts + length] - changes[starts]
         merit = np.minimum(mean, 1 - mean) * np.sqrt(np.minimum(switches, 12))
     return _ended(text, int(starts[np.argmax(merit)]), length)
+
+
+def first_whole(text, before):
+    """Return where the first whole line of a list of symbols begins, or the first whole word where lines are long; 0 where text begins so.
+
+    before    the symbol that stands before the text, "" where none does
+    """
+    if before in ("", NEWLINE):
+        return 0
+    for t in range(1, min(len(text), LONGEST_BEGINNING)):
+        if text[t - 1] == NEWLINE and text[t] not in (NEWLINE, "\r"):
+            return t
+    return next((t for t in range(1, len(text)) if text[t - 1] in BLANKS and text[t] not in (*BLANKS, "\r")), 0)
 
 
 def _starts(text, length):

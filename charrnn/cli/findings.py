@@ -99,25 +99,30 @@ def write_html(search, path):
     """Write the page on which every unit can be looked at."""
     import numpy as np
 
-    from charrnn.cells.passages import shown_values
+    from charrnn.cells.passages import NEWLINE, first_whole, shown_values
     from charrnn.cells.record import read_guesses
     from charrnn.render.page import FoundUnit, PageData, write_page
 
     L, H, N = search.recording.values.shape
-    N = min(N, max(2_000, PAGE_VALUES // (L * H)))
-    guesses_ids, guesses_p = read_guesses(search.model, search.ids, search.start, search.start + N)
-    surprisal = np.full(N, np.nan)
-    surprisal[1:] = search.recording.loss_nats[:N - 1] / math.log(2)
+    symbols = search.vocabulary.symbols
+    before = bare_symbol(symbols[search.ids[search.start - 1]]) if search.start else ""
+    first = first_whole(search.symbols, before)
+    N = min(N - first, max(2_000, PAGE_VALUES // (L * H)))
+    guesses_ids, guesses_p = read_guesses(search.model, search.ids, search.start + first, search.start + first + N)
+    surprisal = np.concatenate([[np.nan], search.recording.loss_nats])[first:first + N] / math.log(2)
     shown = np.empty((L * H, N), np.float32)
     for k, values in enumerate(search.recording.units):
-        shown[k] = shown_values(values[:N], search.quantity)[0]
+        shown[k] = shown_values(values[first:first + N], search.quantity)[0]
+    which = f"the first {N:,} characters"
+    if first:
+        which = f"{N:,} characters, from the first whole {'line' if search.symbols[first - 1] == NEWLINE else 'word'} on,"
     found = [FoundUnit(signal=f.signal.name, description=f.signal.phrase, layer=f.layer, unit=f.unit, score=f.score, null=f.null,
                        probe=f.probe, kind=_measure(f.signal), sign=f.sign) for f, *_ in _telling(_named(search))]
     write_page(path, PageData(
-        text=search.symbols[:N], vocabulary=[bare_symbol(symbol) for symbol in search.vocabulary.symbols], layers=L, units=H,
+        text=search.symbols[first:first + N], vocabulary=[bare_symbol(symbol) for symbol in symbols], layers=L, units=H,
         quantity=search.quantity, values=shown, found=found, guesses_ids=guesses_ids, guesses_p=guesses_p, surprisal_bits=surprisal,
         gates=search.gates, title=f"Cells of {search.path.parent.name or search.path.name}",
-        model_line=f"{_model_line(search)}, on the first {N:,} characters {search.stretch.of}", scale=search.options["scale"]))
+        model_line=f"{_model_line(search)}, on {which} {search.stretch.of}", scale=search.options["scale"]))
     note(f"wrote {path}")
 
 
@@ -241,8 +246,9 @@ class _Printed:
                            "signal, by many units together." + (" What comes nearest:" if is_highlight else ""))
         else:
             units = len({(f.layer, f.unit) for f in named})
-            self.paragraph(f"{len(named)} of {counted(len(findings), 'signal')} {'has' if len(named) == 1 else 'have'} a unit that follows {'it' if len(named) == 1 else 'them'}, beyond chance (null) and beyond an "
-                           f"untrained network: {counted(units, 'unit')} that nobody designed.")
+            follows = "has a unit that follows it" if len(named) == 1 else "have a unit that follows them"
+            self.paragraph(f"{len(named)} of {counted(len(findings), 'signal')} {follows}, beyond chance (null) and beyond an untrained network: "
+                           f"{counted(units, 'unit')} that nobody designed.")
         if is_highlight:
             return
         against = ""
