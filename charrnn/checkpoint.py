@@ -27,7 +27,7 @@ from charrnn.errors import CheckpointError, VocabularyError
 from charrnn.storage import atomic_write
 from charrnn.vocabulary import Vocabulary
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest; a file is written in the oldest that has room for it
 LAST, BEST = "last.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
 RUNS_FOLDER = "checkpoints"
@@ -46,6 +46,25 @@ _MAX_SIZE = 1 << 31
 _MAX_LAYERS = 1000
 
 _MODEL_KEYS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype")
+
+
+@dataclass(frozen=True)
+class _OptionalKey:
+    """A key that `model` has only where its value is not the default; files with one are of format 2.
+
+    is_value    tells whether a value may stand in a file; rule says which may
+    """
+
+    default: object
+    is_value: object
+    rule: str
+
+
+OPTIONAL_MODEL_KEYS = {
+    "layer_norm": _OptionalKey(False, lambda value: value is True, "true, or left out"),
+}
+GAINS = {"rnn": 1, "gru": 4, "lstm": 4}  # with layer_norm, by cell; of gru n's input part and its recurrent part have one each
+
 _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 
 
@@ -53,7 +72,8 @@ _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 class Checkpoint:
     """Everything in a checkpoint file.
 
-    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}
+    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and of OPTIONAL_MODEL_KEYS those that are
+                not their defaults
     vocabulary  a Vocabulary; its size is V
     parameters  {PyTorch's name: ndarray}, exactly the table of `parameter_shapes`
     optimizer   {"slot/PyTorch's name": ndarray}; each slot holds every parameter's shape. Empty: no slots
@@ -96,6 +116,8 @@ def parameter_shapes(model, vocab_size):
         shapes[f"rnn.weight_hh_l{layer}"] = (gates * hidden_size, hidden_size)
         shapes[f"rnn.bias_ih_l{layer}"] = (gates * hidden_size,)
         shapes[f"rnn.bias_hh_l{layer}"] = (gates * hidden_size,)
+        if model.get("layer_norm"):
+            shapes[f"rnn.norm_gain_l{layer}"] = (GAINS[model["cell"]] * hidden_size,)
     if not model["tied"]:
         shapes["output.weight"] = (vocab_size, hidden_size)
     shapes["output.bias"] = (vocab_size,)
@@ -127,7 +149,7 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 2 if OPTIONAL_MODEL_KEYS.keys() & checkpoint.model else 1,
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
@@ -344,23 +366,29 @@ def _check_metadata(metadata):
     if not isinstance(metadata, dict):
         raise _Refusal("its metadata is no JSON object")
     version = metadata.get("format_version")
-    # Format 1 is the first. A later charrnn converts an older version's metadata here and reads on.
-    if not _is_integer(version) or version != FORMAT_VERSION:
+    # Format 2 has what format 1 has, and optional keys of the model. A version that differs in more converts older metadata here.
+    if not _is_integer(version) or not 1 <= version <= FORMAT_VERSION:
         raise _Refusal(f"its format version is {_short(version)}, not a whole number from 1")
     for key in ("model", "vocabulary", "training"):
         if not isinstance(metadata.get(key), dict):
             raise _Refusal(f"its metadata has no object {key!r}")
-    _check_model(metadata["model"])
+    _check_model(metadata["model"], version)
     try:
         return Vocabulary.from_json(metadata["vocabulary"])
     except VocabularyError as error:
         raise _Refusal(f"its vocabulary is malformed ({error})") from None
 
 
-def _check_model(model):
+def _check_model(model, version):
     # A key that is not known could change what the numbers mean, so it is not passed over.
-    if sorted(model) != sorted(_MODEL_KEYS):
+    optional = [name for name in OPTIONAL_MODEL_KEYS if name in model]
+    if sorted(model) != sorted([*_MODEL_KEYS, *optional]):
         raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, got {_short(sorted(model))}")
+    for name in optional:
+        if version < 2:
+            raise _Refusal(f"its model has the key {name}, which format {version} has not")
+        if not OPTIONAL_MODEL_KEYS[name].is_value(model[name]):
+            raise _Refusal(f"its {name} must be {OPTIONAL_MODEL_KEYS[name].rule}, got {_short(model[name])}")
     if not isinstance(model["cell"], str) or model["cell"] not in GATES:
         raise _Refusal(f"its cell must be rnn, gru or lstm, got {_short(model['cell'])}")
     if not isinstance(model["dtype"], str) or model["dtype"] not in _TAG_OF_MODEL_DTYPE:

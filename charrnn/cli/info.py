@@ -13,7 +13,7 @@ import click
 _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
 _SHOWN = {
-    "cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "dtype", "vocab", "learning_rate", "dropout",
+    "cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "layer_norm", "dtype", "vocab", "learning_rate", "dropout",
     "seed",
 }
 
@@ -151,6 +151,7 @@ def _model_rows(model):
         ("hidden size", f"{model['hidden_size']:,}"),
         ("layers", f"{model['num_layers']:,}"),
         ("embedding", embedding + (", shared with the output" if model["tied"] else "")),
+        ("normalisation", "layer normalisation" if model.get("layer_norm") else None),
         ("numbers", model["dtype"]),
     ]
 
