@@ -151,7 +151,7 @@ def _model_rows(model):
         ("hidden size", f"{model['hidden_size']:,}"),
         ("layers", f"{model['num_layers']:,}"),
         ("embedding", embedding + (", shared with the output" if model["tied"] else "")),
-        ("normalisation", "layer normalisation" if model.get("layer_norm") else None),
+        ("normalisation", "of each gate's sums over its layer" if model.get("layer_norm") else None),
         ("numbers", model["dtype"]),
     ]
 
