@@ -67,9 +67,9 @@ class Target:
 # -------------------------------------------------------------------------------------------------------- checkpoints
 
 
-def small_checkpoint(cell="rnn", dtype="float32", tied=False, vocabulary="chars", training=None):
+def small_checkpoint(cell="rnn", dtype="float32", tied=False, vocabulary="chars", training=None, **optional):
     """Return a Checkpoint of few numbers, with an optimiser and a carry."""
-    model = {"cell": cell, "hidden_size": 2, "num_layers": 1, "embedding_size": 2 if tied else 0, "tied": tied, "dtype": dtype}
+    model = {"cell": cell, "hidden_size": 2, "num_layers": 1, "embedding_size": 2 if tied else 0, "tied": tied, "dtype": dtype, **optional}
     symbols = ["\n", "a", "b"] if vocabulary == "chars" else [10, 97, 200]
     shapes = parameter_shapes(model, len(symbols))
 
@@ -89,7 +89,7 @@ class CheckpointFile(Target):
 
     def seeds(self):
         made = []
-        for options in ({}, {"cell": "lstm", "dtype": "float64"}, {"cell": "gru", "tied": True}, {"vocabulary": "bytes"}):
+        for options in ({}, {"cell": "lstm", "dtype": "float64"}, {"cell": "gru", "tied": True}, {"vocabulary": "bytes"}, {"cell": "gru", "layer_norm": True}):
             save_checkpoint(self.folder / "seed", small_checkpoint(**options))
             made.append((self.folder / "seed").read_bytes())
         return made
