@@ -27,7 +27,7 @@ from charrnn.errors import CheckpointError, VocabularyError, counted
 from charrnn.storage import atomic_write
 from charrnn.vocabulary import Vocabulary
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 2  # the newest; a file is written in the oldest that has room for it
 LAST, BEST = "last.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
 RUNS_FOLDER = "checkpoints"
@@ -46,11 +46,26 @@ _MAX_SIZE = 1 << 31
 _MAX_LAYERS = 1000
 
 _MODEL_KEYS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype")
-# Keys that stand in `model` only where they are not the default: (default, what else they may be, whether a value is that). A file
-# that has one is of format 2, a file that has none of format 1.
-_OPTIONAL_MODEL_KEYS = {
-    "zoneout": (0.0, "a number above 0 and below 1", lambda value: type(value) in (int, float) and 0 < value < 1),
+
+
+@dataclass(frozen=True)
+class _OptionalKey:
+    """A key that `model` has only where its value is not the default; files with one are of format 2.
+
+    is_value    tells whether a value may stand in a file; rule says which may
+    """
+
+    default: object
+    is_value: object
+    rule: str
+
+
+OPTIONAL_MODEL_KEYS = {
+    "zoneout": _OptionalKey(0.0, lambda value: type(value) in (int, float) and 0 < value < 1, "a number above 0 and below 1, or left out"),
+    "layer_norm": _OptionalKey(False, lambda value: value is True, "true, or left out"),
 }
+GAINS = {"rnn": 1, "gru": 4, "lstm": 4}  # with layer_norm, by cell; of gru n's input part and its recurrent part have one each
+
 _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 
 
@@ -58,7 +73,8 @@ _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 class Checkpoint:
     """Everything in a checkpoint file.
 
-    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and "zoneout" where it is on
+    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and of OPTIONAL_MODEL_KEYS those that are
+                not their defaults
     vocabulary  a Vocabulary; its size is V
     parameters  {PyTorch's name: ndarray}, exactly the table of `parameter_shapes`
     optimizer   {"slot/PyTorch's name": ndarray}; each slot holds every parameter's shape. Empty: no slots
@@ -101,6 +117,8 @@ def parameter_shapes(model, vocab_size):
         shapes[f"rnn.weight_hh_l{layer}"] = (gates * hidden_size, hidden_size)
         shapes[f"rnn.bias_ih_l{layer}"] = (gates * hidden_size,)
         shapes[f"rnn.bias_hh_l{layer}"] = (gates * hidden_size,)
+        if model.get("layer_norm"):
+            shapes[f"rnn.norm_gain_l{layer}"] = (GAINS[model["cell"]] * hidden_size,)
     if not model["tied"]:
         shapes["output.weight"] = (vocab_size, hidden_size)
     shapes["output.bias"] = (vocab_size,)
@@ -132,7 +150,7 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": 1 if _OPTIONAL_MODEL_KEYS.keys().isdisjoint(checkpoint.model) else 2,
+        "format_version": 2 if OPTIONAL_MODEL_KEYS.keys() & checkpoint.model else 1,
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
@@ -349,6 +367,7 @@ def _check_metadata(metadata):
     if not isinstance(metadata, dict):
         raise _Refusal("its metadata is no JSON object")
     version = metadata.get("format_version")
+    # Format 2 has what format 1 has, and optional keys of the model. A version that differs in more converts older metadata here.
     if not _is_integer(version) or not 1 <= version <= FORMAT_VERSION:
         raise _Refusal(f"its format version is {_short(version)}, not a whole number from 1")
     for key in ("model", "vocabulary", "training"):
@@ -363,14 +382,14 @@ def _check_metadata(metadata):
 
 def _check_model(model, version):
     # A key that is not known could change what the numbers mean, so it is not passed over.
-    required = sorted(model.keys() - _OPTIONAL_MODEL_KEYS.keys())
-    if required != sorted(_MODEL_KEYS):
-        raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, got {_short(required)}")
-    for key, (default, rule, holds) in _OPTIONAL_MODEL_KEYS.items():
-        if key in model and version < 2:
-            raise _Refusal(f"its model has the key {key}, which its format version {version} does not know")
-        if key in model and not holds(model[key]):
-            raise _Refusal(f"its {key} must be {rule}, or left out for {default}, got {_short(model[key])}")
+    optional = [name for name in OPTIONAL_MODEL_KEYS if name in model]
+    if sorted(model) != sorted([*_MODEL_KEYS, *optional]):
+        raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, got {_short(sorted(model))}")
+    for name in optional:
+        if version < 2:
+            raise _Refusal(f"its model has the key {name}, which format {version} has not")
+        if not OPTIONAL_MODEL_KEYS[name].is_value(model[name]):
+            raise _Refusal(f"its {name} must be {OPTIONAL_MODEL_KEYS[name].rule}, got {_short(model[name])}")
     if not isinstance(model["cell"], str) or model["cell"] not in GATES:
         raise _Refusal(f"its cell must be rnn, gru or lstm, got {_short(model['cell'])}")
     if not isinstance(model["dtype"], str) or model["dtype"] not in _TAG_OF_MODEL_DTYPE:

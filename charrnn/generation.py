@@ -82,7 +82,7 @@ class Generation:
         self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
         self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
         self._Z = aligned_zeros(layout.out_panels * B * layout.out_width * layout.lanes, dtype)
-        self._inputs, self._drawn = np.zeros(B, np.int32), np.zeros(B, np.int64)
+        self._inputs, self._drawn, self._summed = np.zeros(B, np.int32), np.zeros(B, np.int64), np.zeros(B, np.int64)
         self._numbers, self._counter = np.zeros(generate.NUMBERS_SIZE), np.zeros(8, np.int64)
         self._numbers[generate.ZONE_RATE] = rate
         self._table = np.zeros(generate.TABLE_SIZE, np.int64)
@@ -91,7 +91,7 @@ class Generation:
         self._groups = self._count_groups(workers or num_threads())
         self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8), NEW=states if rate > 0 else 0)
         self._point(LAYERS=layout.layers, PARAMS=model.flat, INPUTS=self._inputs, NUMBERS=self._numbers, HS_AT=self._HS,
-                    CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn)
+                    CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn, SUMMED_AT=self._summed)
 
     def _set(self, **values):
         for slot, value in values.items():

@@ -32,16 +32,16 @@ SHARED_WEIGHTS = 1 << 17  # recurrent weights, some 60 us of one core, from whic
 LARGEST_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
 
-
-OPTIONAL = {"zoneout": 0.0}  # fields of a ModelConfig that a checkpoint holds only where they are not this
+OPTIONAL_FIELDS = ("zoneout", "layer_norm")  # of a ModelConfig: what a checkpoint names only where it is not the default
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The shape of a model. embedding_size 0 means one-hot characters; tied needs embedding_size == hidden_size.
 
-    zoneout    share P of the units that keep h, and of those that keep c, at each step of training (Krueger et al. 2017). All else
-               computes the expectation: P x_prev + (1 - P) x
+    zoneout       share P of the units that keep h, and of those that keep c, at each step of training (Krueger et al. 2017). All
+                  else computes the expectation: P x_prev + (1 - P) x
+    layer_norm    each gate's sums are normalised over the layer's units (kernels/layernorm.py)
     """
 
     cell: str
@@ -52,6 +52,7 @@ class ModelConfig:
     tied: bool = False
     dtype: str = "float32"
     zoneout: float = 0.0
+    layer_norm: bool = False
 
     def __post_init__(self):
         if self.cell not in CELL_NAMES:
@@ -64,15 +65,17 @@ class ModelConfig:
                 raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
         if isinstance(self.zoneout, bool) or not isinstance(self.zoneout, (int, float)) or not 0 <= self.zoneout < 1:
             raise ConfigError(f"zoneout must be a number of at least 0 and below 1, got {self.zoneout!r}")
+        if not isinstance(self.layer_norm, bool):
+            raise ConfigError(f"layer_norm must be true or false, got {self.layer_norm!r}")
         if self.tied and self.embedding_size != self.hidden_size:
             raise ConfigError(f"tied weights need embedding_size equal to hidden_size ({self.hidden_size}), got "
                               f"{self.embedding_size}: set --embedding-size {self.hidden_size} or drop --tie-weights")
 
     def to_dict(self):
-        """Return the fields but vocab_size, as checkpoints store them: an option that is off is not there."""
+        """Return the fields but vocab_size, as checkpoints store them: an optional one only where it is not its default."""
         fields = asdict(self)
         del fields["vocab_size"]
-        return {name: value for name, value in fields.items() if name not in OPTIONAL or value != OPTIONAL[name]}
+        return {name: value for name, value in fields.items() if name not in OPTIONAL_FIELDS or value != getattr(ModelConfig, name)}
 
 
 @dataclass(frozen=True)
@@ -154,14 +157,14 @@ class Model:
         """Return the layout of the parameters, with the tables for operands of `pack` numbers a word."""
         config = self.config
         return Layout(config.cell, config.vocab_size, config.hidden_size, config.num_layers, config.embedding_size, config.tied,
-                      config.dtype, pack)
+                      config.dtype, pack, config.layer_norm)
 
     @classmethod
     def initialise(cls, config, seed):
         """Return a model with fresh parameters.
 
         Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases 1 (Jozefowicz et al.
-        2015); the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are normal with deviation 1 (tied:
+        2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are normal with deviation 1 (tied:
         1/sqrt(H)). The same seed gives the same parameters in either dtype, up to rounding.
         """
         model = cls(config)
@@ -173,6 +176,8 @@ class Model:
                 arrays[name] = rng.standard_normal(shape) * (bound if config.tied else 1)
             elif name == "output.bias" or name.startswith("rnn.bias_hh"):
                 arrays[name] = np.zeros(shape)
+            elif name.startswith("rnn.norm_gain"):
+                arrays[name] = np.ones(shape)
             else:
                 arrays[name] = rng.uniform(-bound, bound, shape)
             if name.startswith("rnn.bias_ih") and config.cell == "lstm":
@@ -315,7 +320,7 @@ class Workspace:
                 (chunk.TARGETS, self._targets), (chunk.H0, self._h0), (chunk.C0, self._c0), (chunk.HS_AT, self._HS),
                 (chunk.CS_AT, self._CS), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
                 (chunk.Z_AT, self._Z), (chunk.DR_AT, self._DR), (chunk.DC_AT, self._DC), (chunk.DE_AT, self._DE),
-                (chunk.LOSSES_AT, self._losses)):
+                (chunk.XN_AT, self._XN), (chunk.RS_AT, self._RS), (chunk.DN_AT, self._DN), (chunk.LOSSES_AT, self._losses)):
             self._table[slot] = array.ctypes.data
         self._transposition = np.zeros(updates.TABLE_SIZE, np.int64)
         for slot, array in ((updates.PARAMS_AT, model.flat), (updates.DERIVED_AT, scratch),
@@ -338,6 +343,9 @@ class Workspace:
             "_DR": L * B * S if training else 0,
             "_DC": L * B * S if training else 0,
             "_DE": layout.vocab_size * layout.embedding_stride if training and layout.tied else 0,
+            "_XN": L * layout.panels * R * 4 * layout.lanes if training and layout.layer_norm else 0,
+            "_RS": L * R * 4 if training and layout.layer_norm else 0,
+            "_DN": 2 * L * layout.panels * B * 4 * layout.lanes if training and layout.layer_norm else 0,
         }
 
     # The carry

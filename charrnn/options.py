@@ -57,6 +57,7 @@ class TrainingConfig:
     num_layers: int = 2
     embedding_size: int = 0
     tie_weights: bool = False
+    layer_norm: bool = False
     dtype: str = "float32"
     precision: str = "float32"
     # the text

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import charrnn
-from charrnn.checkpoint import Checkpoint, load_checkpoint
+from charrnn.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, load_checkpoint
 from charrnn.corpus import strange_sources_exist
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
@@ -186,7 +186,7 @@ def plan_run(config, corpus, initial=None, must_fit=True):
     splits = corpus.split(config.val_fraction, config.test_fraction)
     config, notes = _fit(config, splits)
     model_config = ModelConfig(config.cell, corpus.vocabulary.size, config.hidden_size, config.num_layers,
-                               config.embedding_size, config.tie_weights, config.dtype, config.zoneout)
+                               config.embedding_size, config.tie_weights, config.dtype, config.zoneout, config.layer_norm)
     if initial is not None:
         if initial.vocabulary.mode != corpus.vocabulary.mode:
             raise ConfigError(
@@ -273,10 +273,9 @@ def _stretch_notes(before, after, training, steps_per_epoch):
 
 def _check_agreement(config, checkpoint):
     """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
-    model = dataclasses.asdict(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
-    del model["vocab_size"]
-    model["tie_weights"] = model.pop("tied")
-    for name, value in {**model, "vocab": checkpoint.vocabulary.mode}.items():
+    model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
+    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
+    for name, value in {**optional, **model, "vocab": checkpoint.vocabulary.mode}.items():
         said = getattr(config, name)
         if said != value:
             raise CheckpointError(
@@ -319,14 +318,16 @@ def config_like(checkpoint, asked):
 
     asked : {option name: value}; ConfigError where it wants another model
     """
-    model = dict(checkpoint.model)
+    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
+    model = {**optional, **checkpoint.model}
     options = {"cell": model["cell"], "hidden_size": model["hidden_size"], "num_layers": model["num_layers"],
-               "embedding_size": model["embedding_size"], "tie_weights": model["tied"]}
+               "embedding_size": model["embedding_size"], "tie_weights": model["tied"],
+               **{name: model[name] for name in optional}}
     for name, value in options.items():
         if name in asked and asked[name] != value:
             flag = "--" + name.replace("_", "-")
             raise ConfigError(
-                f"the weights to start from have {flag} {value}, {asked[name]} was asked for: leave {flag} out"
+                f"the weights to start from have {flag} {shown(value)}, {shown(asked[name])} was asked for: leave {flag} out"
             )
     free = {"dtype": model["dtype"], "vocab": checkpoint.vocabulary.mode, "zoneout": model.get("zoneout", 0.0)}
     return TrainingConfig(**{**free, **asked, **options})

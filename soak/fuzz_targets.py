@@ -89,7 +89,7 @@ class CheckpointFile(Target):
     def seeds(self):
         made = []
         for options in ({}, {"cell": "lstm", "dtype": "float64"}, {"cell": "gru", "tied": True}, {"vocabulary": "bytes"},
-                        {"cell": "lstm", "zoneout": 0.25}):
+                        {"cell": "lstm", "zoneout": 0.25}, {"cell": "gru", "layer_norm": True}):
             save_checkpoint(self.folder / "seed", small_checkpoint(**options))
             made.append((self.folder / "seed").read_bytes())
         return made

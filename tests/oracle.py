@@ -4,8 +4,8 @@ It shares no line and no layout with the package and must not import it. Loops o
 packing, no threads, no fused anything; every forward is followed by its backward, written out by hand. `test_oracle.py`
 holds this file to PyTorch and to finite differences, `test_model.py` and `test_optim.py` hold charrnn to this file.
 
-Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding and the tying
-are read off the names. Whatever dtype the parameters have, the arithmetic has.
+Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding, the tying and the
+layer normalisation are read off the names. Whatever dtype the parameters have, the arithmetic has.
 
     B  parallel streams   T  characters in a chunk   V  vocabulary   D  input size of a layer   H  hidden size   L  layers
 """
@@ -18,7 +18,8 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 CARRIED = {"rnn": ("h",), "gru": ("h",), "lstm": ("h", "c")}
 
 Dropout = namedtuple("Dropout", "rate variational seed weight_rate", defaults=(0.0,))
-Weights = namedtuple("Weights", "Wx Wh bx bh")      # of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,)
+# of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,); gain, or None: (G*H,), of a GRU (4*H,) for r, z, n's input and recurrent part
+Weights = namedtuple("Weights", "Wx Wh bx bh gain")
 Forward = namedtuple("Forward", "logits carry tape")
 Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
 
@@ -42,57 +43,83 @@ def sigmoid(a):
     return (1 + np.tanh(a / 2)) / 2    # 1 / (1 + exp(-a)) without its overflow
 
 
+def normalise(s, gain, count):
+    """Layer normalisation (Ba et al. 2016) of each gate's sums s (B, count*H): gain (s - mean) / sqrt(var + 1e-5), and its tape."""
+    if gain is None:
+        return s, None
+    parts = np.split(s, count, axis=1)
+    deviations = [np.sqrt(part.var(axis=1, keepdims=True) + 1e-5) for part in parts]
+    xhat = np.concatenate([(part - part.mean(axis=1, keepdims=True)) / deviation for part, deviation in zip(parts, deviations)], axis=1)
+    return xhat * gain, (xhat, deviations)
+
+
+def normalise_backward(da, tape, gain, dgain):
+    """Add to dgain; return ds."""
+    if gain is None:
+        return da
+    xhat, deviations = tape
+    dgain[...] += (da * xhat).sum(axis=0)
+    ds, count = [], len(deviations)
+    for d, x, deviation in zip(np.split(da * gain, count, axis=1), np.split(xhat, count, axis=1), deviations):
+        ds.append((d - d.mean(axis=1, keepdims=True) - x * (d * x).mean(axis=1, keepdims=True)) / deviation)
+    return np.concatenate(ds, axis=1)
+
+
 def rnn_forward(w, x, carry, zones=None):
-    """h~ = tanh(Wx x + bx + Wh h_prev + bh)."""
+    """h~ = tanh(Wx x + Wh h_prev + bx + bh)."""
     (h,) = carry
     hs, tape = [], []
     for t in range(len(x)):
         h_prev = h
         (k,) = zone_of(zones, t, 1)
-        made = np.tanh(x[t] @ w.Wx.T + w.bx + h_prev @ w.Wh.T + w.bh)
+        a, norm = normalise(x[t] @ w.Wx.T + h_prev @ w.Wh.T, w.gain, 1)
+        made = np.tanh(a + w.bx + w.bh)
         h = k * h_prev + (1 - k) * made
         hs.append(h)
-        tape.append((x[t], h_prev, made, k))
+        tape.append((x[t], h_prev, made, k, norm))
     return np.stack(hs), (h,), tape
 
 
 def rnn_backward(w, tape, dhs, dcarry):
     (dh,) = dcarry
-    dw = Weights(*(np.zeros_like(p) for p in w))
+    dw = zeros_like(w)
     dxs = []
     for t in reversed(range(len(tape))):
-        x, h_prev, made, k = tape[t]
+        x, h_prev, made, k, norm = tape[t]
         dh = dhs[t] + dh
         da = (1 - k) * dh * (1 - made**2)
-        dx, dh_below = affine_backward(w, dw, x, h_prev, da, da)
+        ds = normalise_backward(da, norm, w.gain, dw.gain)
+        biases_backward(dw, da, da)
+        dx, dh_below = affine_backward(w, dw, x, h_prev, ds, ds)
         dh = k * dh + dh_below
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh,)
 
 
 def lstm_forward(w, x, carry, zones=None):
-    """a = Wx x + bx + Wh h_prev + bh in blocks i, f, g, o;  c~ = f*c_prev + i*g;  h~ = o*tanh(c~)."""
+    """a = Wx x + Wh h_prev + bx + bh in blocks i, f, g, o;  c~ = f*c_prev + i*g;  h~ = o*tanh(c~)."""
     h, c = carry
     hs, tape = [], []
     for t in range(len(x)):
         h_prev, c_prev = h, c
-        a_i, a_f, a_g, a_o = np.split(x[t] @ w.Wx.T + w.bx + h_prev @ w.Wh.T + w.bh, 4, axis=1)
+        a, norm = normalise(x[t] @ w.Wx.T + h_prev @ w.Wh.T, w.gain, 4)
+        a_i, a_f, a_g, a_o = np.split(a + w.bx + w.bh, 4, axis=1)
         i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
         kept_h, kept_c = zone_of(zones, t, 2)
         made = f * c_prev + i * g
         h = kept_h * h_prev + (1 - kept_h) * o * np.tanh(made)
         c = kept_c * c_prev + (1 - kept_c) * made
         hs.append(h)
-        tape.append((x[t], h_prev, c_prev, i, f, g, o, made, kept_h, kept_c))
+        tape.append((x[t], h_prev, c_prev, i, f, g, o, made, kept_h, kept_c, norm))
     return np.stack(hs), (h, c), tape
 
 
 def lstm_backward(w, tape, dhs, dcarry):
     dh, dc = dcarry
-    dw = Weights(*(np.zeros_like(p) for p in w))
+    dw = zeros_like(w)
     dxs = []
     for t in reversed(range(len(tape))):
-        x, h_prev, c_prev, i, f, g, o, made, kept_h, kept_c = tape[t]
+        x, h_prev, c_prev, i, f, g, o, made, kept_h, kept_c, norm = tape[t]
         dh = dhs[t] + dh
         dh_made = (1 - kept_h) * dh
         dc_made = (1 - kept_c) * dc + dh_made * o * (1 - np.tanh(made) ** 2)
@@ -101,7 +128,9 @@ def lstm_backward(w, tape, dhs, dcarry):
         da_g = dc_made * i * (1 - g**2)
         da_o = dh_made * np.tanh(made) * o * (1 - o)
         da = np.concatenate([da_i, da_f, da_g, da_o], axis=1)
-        dx, dh_below = affine_backward(w, dw, x, h_prev, da, da)
+        ds = normalise_backward(da, norm, w.gain, dw.gain)
+        biases_backward(dw, da, da)
+        dx, dh_below = affine_backward(w, dw, x, h_prev, ds, ds)
         dh, dc = kept_h * dh + dh_below, kept_c * dc + dc_made * f
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh, dc)
@@ -110,29 +139,34 @@ def lstm_backward(w, tape, dhs, dcarry):
 def gru_forward(w, x, carry, zones=None):
     """r, z = sigmoid(.);  n = tanh(Wx_n x + bx_n + r*(Wh_n h_prev + bh_n));  h~ = (1-z)*n + z*h_prev.
 
-    The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before.
+    The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before. Normalised are the sums of
+    r and z, and of n the input part and the recurrent part, each on its own.
     """
     (h,) = carry
+    H = h.shape[1]
     hs, tape = [], []
     for t in range(len(x)):
         h_prev = h
-        up_r, up_z, up_n = np.split(x[t] @ w.Wx.T + w.bx, 3, axis=1)
-        on_r, on_z, on_n = np.split(h_prev @ w.Wh.T + w.bh, 3, axis=1)
-        r, z = sigmoid(up_r + on_r), sigmoid(up_z + on_z)
-        n = np.tanh(up_n + r * on_n)
+        up, on = x[t] @ w.Wx.T, h_prev @ w.Wh.T
+        s = np.concatenate([up[:, :2 * H] + on[:, :2 * H], up[:, 2 * H:], on[:, 2 * H:]], axis=1)
+        a, norm = normalise(s, w.gain, 4)
+        a_r, a_z, up_n, on_n = np.split(a, 4, axis=1)
+        r, z = sigmoid(a_r + w.bx[:H] + w.bh[:H]), sigmoid(a_z + w.bx[H:2 * H] + w.bh[H:2 * H])
+        on_n = on_n + w.bh[2 * H:]
+        n = np.tanh(up_n + w.bx[2 * H:] + r * on_n)
         (k,) = zone_of(zones, t, 1)
         h = k * h_prev + (1 - k) * ((1 - z) * n + z * h_prev)
         hs.append(h)
-        tape.append((x[t], h_prev, r, z, n, on_n, k))
+        tape.append((x[t], h_prev, r, z, n, on_n, k, norm))
     return np.stack(hs), (h,), tape
 
 
 def gru_backward(w, tape, dhs, dcarry):
     (dh,) = dcarry
-    dw = Weights(*(np.zeros_like(p) for p in w))
+    dw = zeros_like(w)
     dxs = []
     for t in reversed(range(len(tape))):
-        x, h_prev, r, z, n, on_n, k = tape[t]
+        x, h_prev, r, z, n, on_n, k, norm = tape[t]
         dh = dhs[t] + dh
         dh_made = (1 - k) * dh
         dz = dh_made * (h_prev - n)
@@ -140,21 +174,30 @@ def gru_backward(w, tape, dhs, dcarry):
         da_n = dn * (1 - n**2)
         da_r = da_n * on_n * r * (1 - r)
         da_z = dz * z * (1 - z)
-        d_up = np.concatenate([da_r, da_z, da_n], axis=1)
-        d_on = np.concatenate([da_r, da_z, da_n * r], axis=1)
-        dx, dh_below = affine_backward(w, dw, x, h_prev, d_up, d_on)
+        biases_backward(dw, np.concatenate([da_r, da_z, da_n], axis=1), np.concatenate([da_r, da_z, da_n * r], axis=1))
+        ds = normalise_backward(np.concatenate([da_r, da_z, da_n, da_n * r], axis=1), norm, w.gain, dw.gain)
+        ds_r, ds_z, d_up, d_on = np.split(ds, 4, axis=1)
+        dx, dh_below = affine_backward(w, dw, x, h_prev, np.concatenate([ds_r, ds_z, d_up], axis=1),
+                                       np.concatenate([ds_r, ds_z, d_on], axis=1))
         dh = k * dh + dh_made * z + dh_below
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh,)
 
 
 def affine_backward(w, dw, x, h_prev, d_up, d_on):
-    """Backward of `up = Wx x + bx` and `on = Wh h_prev + bh`: add to dw, return dx and dh_prev."""
+    """Backward of `up = Wx x` and `on = Wh h_prev`: add to dw, return dx and dh_prev."""
     dw.Wx[...] += d_up.T @ x
-    dw.bx[...] += d_up.sum(axis=0)
     dw.Wh[...] += d_on.T @ h_prev
-    dw.bh[...] += d_on.sum(axis=0)
     return d_up @ w.Wx, d_on @ w.Wh
+
+
+def biases_backward(dw, da_x, da_h):
+    dw.bx[...] += da_x.sum(axis=0)
+    dw.bh[...] += da_h.sum(axis=0)
+
+
+def zeros_like(w):
+    return Weights(*(None if p is None else np.zeros_like(p) for p in w))
 
 
 LAYERS = {"rnn": (rnn_forward, rnn_backward), "gru": (gru_forward, gru_backward), "lstm": (lstm_forward, lstm_backward)}
@@ -223,7 +266,7 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zon
         dw = dw._replace(Wh=dw.Wh * weight_mask(dropout, step, l, dw.Wh.shape))
         for part, value in zip(CARRIED[cell], dcarry):
             carry_grads[part][l] = value
-        for name, value in zip(layer_names(l), dw):
+        for name, value in zip((*layer_names(l), gain_name(l)), dw):
             if name in grads:
                 grads[name] += value
         if l == 0 and "embedding.weight" in parameters:
@@ -237,8 +280,12 @@ def layer_names(l):
     return tuple(f"rnn.{kind}_l{l}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
 
 
+def gain_name(l):
+    return f"rnn.norm_gain_l{l}"
+
+
 def layer_weights(parameters, l, dropout=None, step=0):
-    w = Weights(*(parameters[name] for name in layer_names(l)))
+    w = Weights(*(parameters[name] for name in layer_names(l)), parameters.get(gain_name(l)))
     return w._replace(Wh=w.Wh * weight_mask(dropout, step, l, w.Wh.shape).astype(w.Wh.dtype))
 
 
@@ -267,12 +314,14 @@ def zero_carry(cell, L, B, H, dtype):
 # ---- parameters --------------------------------------------------------------------------------------------------
 
 
-def shapes(cell, V, H, L, E=0, tied=False):
-    """PyTorch's names and shapes, in PyTorch's order."""
+def shapes(cell, V, H, L, E=0, tied=False, layer_norm=False):
+    """PyTorch's names and shapes, in PyTorch's order; the gains, which it has not, after a layer's biases."""
     table = {"embedding.weight": (V, E)} if E else {}
     for l in range(L):
         GH, D = GATES[cell] * H, H if l else E or V
         table.update(zip(layer_names(l), [(GH, D), (GH, H), (GH,), (GH,)]))
+        if layer_norm:
+            table[gain_name(l)] = (4 * H if cell == "gru" else GH,)
     if not tied:
         table["output.weight"] = (V, H)
     table["output.bias"] = (V,)
@@ -291,13 +340,14 @@ def one_bias(named, cell):
     return folded
 
 
-def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0):
+def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, layer_norm=False):
     """Uniform in +-1.5/sqrt(H): every gate bends and no gradient is tiny, and yet no rounding error grows over time
-    (the spectral radius of Wh stays under 0.9). One bias a gate, as in charrnn.
+    (the spectral radius of Wh stays under 0.9). One bias a gate, as in charrnn. Gains are uniform in 0.2..0.6.
     """
     rng = np.random.default_rng(seed)
     scale = 1.5 / np.sqrt(H)
-    named = {name: rng.uniform(-scale, scale, shape) for name, shape in shapes(cell, V, H, L, E, tied).items()}
+    named = {name: rng.uniform(-scale, scale, shape) for name, shape in shapes(cell, V, H, L, E, tied, layer_norm).items()}
+    named = {name: 0.4 + 0.2 * value / scale if "norm_gain" in name else value for name, value in named.items()}
     return {name: value.astype(dtype) for name, value in one_bias(named, cell).items()}
 
 

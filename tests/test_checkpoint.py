@@ -12,6 +12,7 @@ import pytest
 
 from charrnn import storage
 from charrnn.checkpoint import (
+    OPTIONAL_MODEL_KEYS,
     Checkpoint,
     find_checkpoint,
     load_checkpoint,
@@ -26,11 +27,11 @@ from charrnn.vocabulary import Vocabulary
 V, H, L, B, E = 7, 5, 2, 3, 4
 
 
-def make(cell="lstm", dtype="float32", embedding_size=E, tied=False, slots=("m", "v"), carry=True, training=None, seed=0):
+def make(cell="lstm", dtype="float32", embedding_size=E, tied=False, slots=("m", "v"), carry=True, training=None, seed=0, **optional):
     """A small checkpoint with every part filled with numbers of its own."""
     rng = np.random.default_rng(seed)
     model = {
-        "cell": cell, "hidden_size": H, "num_layers": L, "embedding_size": embedding_size, "tied": tied, "dtype": dtype,
+        "cell": cell, "hidden_size": H, "num_layers": L, "embedding_size": embedding_size, "tied": tied, "dtype": dtype, **optional,
     }
     shapes = parameter_shapes(model, V)
 
@@ -99,6 +100,16 @@ def with_model(version=1, **changes):
     return with_metadata(format_version=version, model=json.loads(MINIMAL_METADATA)["model"] | changes)
 
 
+MINIMAL_GAIN = MINIMAL_TENSORS + b',"param/rnn.norm_gain_l0":{"dtype":"F32","shape":[1],"data_offsets":[36,40]}'
+
+
+def with_norm(value, tensors=MINIMAL_GAIN):
+    """A file of format 2 with this layer_norm."""
+    model = json.loads(MINIMAL_METADATA)["model"] | {"layer_norm": value}
+    data = MINIMAL_DATA + (b"\x00\x00\x00\x40" if tensors != MINIMAL_TENSORS else b"")  # 2
+    return minimal(json.dumps(json.loads(MINIMAL_METADATA) | {"format_version": 2, "model": model}), tensors, data)
+
+
 def refusal(tmp_path, content, read=load_checkpoint):
     """The message with which a file of this content is refused."""
     path = tmp_path / "file.safetensors"
@@ -142,6 +153,34 @@ def test_an_optional_key_that_breaks_its_rule_is_not_written(tmp_path, zoneout):
     with pytest.raises(CheckpointError, match="nothing was written"):
         save_checkpoint(tmp_path / "a.safetensors", saved)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_an_optional_key_of_the_model_raises_the_version_and_none_leaves_it(tmp_path, cell):
+    path = tmp_path / "a.safetensors"
+    saved = make(cell, layer_norm=True)
+    save_checkpoint(path, saved)
+    assert_same(load_checkpoint(path), saved)
+    assert read_metadata(path)["format_version"] == 2 and read_metadata(path)["model"]["layer_norm"] is True
+    gains = {name: array.shape for name, array in saved.parameters.items() if "norm_gain" in name}
+    assert gains == {f"rnn.norm_gain_l{layer}": ((1 if cell == "rnn" else 4) * H,) for layer in range(L)}
+    save_checkpoint(path, make(cell))
+    assert read_metadata(path)["format_version"] == 1 and "layer_norm" not in read_metadata(path)["model"]
+
+
+def test_a_file_of_the_newer_format_without_an_optional_key_is_read(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(with_metadata(format_version=2))
+    assert load_checkpoint(tmp_path / "a.safetensors").parameters["output.bias"].tolist() == [0.5, 0.25]
+    (tmp_path / "a.safetensors").write_bytes(with_norm(True))
+    assert load_checkpoint(tmp_path / "a.safetensors").parameters["rnn.norm_gain_l0"].tolist() == [2]
+
+
+def test_the_models_optional_fields_are_the_formats():
+    model = pytest.importorskip("charrnn.model")
+    assert set(model.OPTIONAL_FIELDS) == set(OPTIONAL_MODEL_KEYS)
+    assert all(getattr(model.ModelConfig, name) == key.default for name, key in OPTIONAL_MODEL_KEYS.items())
+    assert set(model.ModelConfig("lstm", V, H, L).to_dict()) == set(make().model)
+    assert model.ModelConfig("lstm", V, H, L, layer_norm=True).to_dict() == make(embedding_size=0, layer_norm=True).model
 
 
 def test_a_checkpoint_without_optimiser_and_carry_is_loaded(tmp_path):
@@ -207,8 +246,8 @@ def test_charrnn_reads_what_the_safetensors_library_wrote(tmp_path):
 def test_the_table_of_parameters_is_the_models():
     model = pytest.importorskip("charrnn.model")
     for cell in ("rnn", "gru", "lstm"):
-        for embedding_size, tied in ((0, False), (E, False), (H, True)):
-            settings = make(cell, embedding_size=embedding_size, tied=tied).model
+        for embedding_size, tied, optional in ((0, False, {}), (E, False, {}), (H, True, {}), (E, False, {"layer_norm": True})):
+            settings = make(cell, embedding_size=embedding_size, tied=tied, **optional).model
             shapes = model.Model(model.ModelConfig(vocab_size=V, **settings)).shapes()
             assert {name: tuple(shape) for name, shape in shapes.items()} == parameter_shapes(settings, V)
 
@@ -317,17 +356,22 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
         (with_model(embedding_size=2), "lacks the tensor 'param/embedding.weight'"),
         (with_model(tied=1), "tied must be true or false"),
         (with_model(tied=True), "tied, which needs embedding_size = hidden_size"),
-        (with_model(elbow=0.1), "must have the keys"),
-        (with_model(zoneout=0.1), "its model has the key zoneout, which its format version 1 does not know"),
-        (with_model(2, zoneout=1.5), "its zoneout must be a number above 0 and below 1, or left out for 0.0, got 1.5"),
-        (with_model(2, zoneout=0.0), "or left out for 0.0, got 0.0"),
-        (with_model(2, zoneout="x"), "its zoneout must be a number above 0 and below 1, or left out for 0.0, got 'x'"),
+        (with_model(zoneout=0.1), "its model has the key zoneout, which format 1 has not"),
+        (with_model(2, zoneout=1.5), "its zoneout must be a number above 0 and below 1, or left out, got 1.5"),
+        (with_model(2, zoneout=0.0), "or left out, got 0.0"),
+        (with_model(2, zoneout="x"), "its zoneout must be a number above 0 and below 1, or left out, got 'x'"),
         (with_model(2, zoneout=True), "got True"),
         (with_model(2, zoneout=None), "got None"),
         (with_model(2, zoneout=[0.1]), "got [0.1]"),
         (with_model(2, zoneout=10**60), "its zoneout must be"),
         (with_model(2, zoneout=float("nan")), "the number NaN, which JSON has not"),
         (with_model(2, zoneout=0.1, elbow=1), "must have the keys"),
+        (with_model(peepholes=True), "must have the keys"),
+        (with_model(layer_norm=True), "its model has the key layer_norm, which format 1 has not"),
+        *((with_norm(value), f"its layer_norm must be true, or left out, got {value!r}") for value in (False, 1, 0, "x", None, [], 1e300)),
+        (with_norm(True, MINIMAL_TENSORS), "lacks the tensor 'param/rnn.norm_gain_l0'"),
+        (with_norm(True, MINIMAL_GAIN.replace(b"[1],\"data_offsets\":[36", b"[1,1],\"data_offsets\":[36")), "has shape (1, 1), its model has (1,)"),
+        (minimal(tensors=MINIMAL_GAIN, data=MINIMAL_DATA + bytes(4)), "'param/rnn.norm_gain_l0' that its model has no place for"),
         (minimal("[]"), "no JSON object"),
         (minimal("no JSON"), "no JSON"),
         (minimal("[" * 100_000), "nested"),
@@ -491,6 +535,8 @@ def changed(checkpoint, **changes):
         ({"optimizer": {"m/output.bias": np.zeros(V, "f4")}}, "1 tensor, not 11 for each"),
         ({"carry": {"h": np.zeros((L, B, H), "f4")}}, "lacks the tensor 'carry/c'"),
         ({"model": make().model | {"cell": "gru"}, "carry": {}}, "shape"),
+        ({"model": make().model | {"layer_norm": True}}, "not 13 for each"),
+        ({"model": make().model | {"layer_norm": False}}, "its layer_norm must be true, or left out"),
         ({"training": {"loss": float("nan")}}, "cannot be kept as JSON"),
         ({"training": {"config": {1, 2}}}, "cannot be kept as JSON"),
     ],

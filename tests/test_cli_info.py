@@ -32,8 +32,8 @@ TRAINING = {
 }
 
 
-def save(path, training=TRAINING, vocabulary=Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600"))):
-    model = {"cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 5, "tied": True, "dtype": "float32"}
+def save(path, training=TRAINING, vocabulary=Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600")), **optional):
+    model = {"cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 5, "tied": True, "dtype": "float32", **optional}
     parameters = {name: np.ones(shape, "f4") for name, shape in parameter_shapes(model, vocabulary.size).items()}
     save_checkpoint(path, Checkpoint(model, vocabulary, parameters, {}, {}, training))
     return path
@@ -81,6 +81,13 @@ def test_zoneout_is_told_where_it_is_on(tmp_path):
     saved.model["zoneout"] = 0.05
     save_checkpoint(path, saved)
     assert "  zoneout      0.05, in expectation when the model is used" in info(path).stdout.splitlines()
+
+
+def test_layer_normalisation_is_told_where_there_is_one(tmp_path):
+    assert "\n  normalisation" not in info(save(tmp_path / "last.safetensors")).stdout
+    output = info(save(tmp_path / "last.safetensors", layer_norm=True)).stdout
+    assert "  normalisation  of each gate's sums over its layer\n" in output and "rnn.norm_gain_l1   20  20" in output
+    assert "  total             422  trained" in output  # four gains a unit and layer
 
 
 def test_colour_comes_with_a_terminal_only(tmp_path):

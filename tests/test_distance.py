@@ -12,12 +12,13 @@ from charrnn.model import Model, ModelConfig
 H, V, STEPS = 5, 7, 6
 TIMES = np.array([9, 14, 23])
 LEAD = TIMES.min() - STEPS  # what is read before each stretch
-SHAPES = {"one layer": (1, 0, False), "two layers": (2, 0, False), "embedding": (2, 4, False), "tied": (1, H, True)}
+SHAPES = {"one layer": (1, 0, False), "two layers": (2, 0, False), "embedding": (2, 4, False), "tied": (1, H, True),
+          "layer norm": (2, 0, False, True), "embedding, layer norm": (2, 4, False, True)}
 
 
-def make(cell, L=1, E=0, tied=False, dtype="float64", zoneout=0.0):
-    model = Model(ModelConfig(cell, V, H, L, E, tied, dtype, zoneout))
-    model.set_parameters(oracle.random_parameters(cell, V, H, L, E, tied))
+def make(cell, L=1, E=0, tied=False, layer_norm=False, dtype="float64", zoneout=0.0):
+    model = Model(ModelConfig(cell, V, H, L, E, tied, dtype, zoneout, layer_norm))
+    model.set_parameters(oracle.random_parameters(cell, V, H, L, E, tied, layer_norm=layer_norm))
     ids = np.random.default_rng(3).integers(0, V, 26).astype(np.int32)
     return model, model.get_parameters(), ids
 

@@ -29,10 +29,10 @@ def test_matrices_with_a_known_answer():
     assert one == pytest.approx(3, rel=1e-4) and zero == 0 and math.isnan(nan)
 
 
-@pytest.mark.parametrize("E, tied", [(0, False), (4, False), (5, True)])
+@pytest.mark.parametrize("E, tied, layer_norm", [(0, False, False), (4, False, True), (5, True, False)])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_norms_by_layer_are_those_of_the_named_arrays(cell, E, tied):
-    model = Model.initialise(ModelConfig(cell, 7, 5, 2, E, tied), seed=1)
+def test_norms_by_layer_are_those_of_the_named_arrays(cell, E, tied, layer_norm):
+    model = Model.initialise(ModelConfig(cell, 7, 5, 2, E, tied, layer_norm=layer_norm), seed=1)
     named = model.get_parameters()
     groups = {"embedding": ["embedding.weight"]} if E and not tied else {}
     for layer in range(2):

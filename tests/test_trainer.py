@@ -146,6 +146,7 @@ def test_a_run_that_is_stopped_again_and_again_gives_the_bits_of_an_uninterrupte
     {"schedule": "constant", "warmup": 9}, {"optimizer": "rmsprop"}, {"optimizer": "adagrad"}, {"optimizer": "adamw"},
     {"optimizer": "sgd", "momentum": 0.9}, {"embedding_size": 9, "tie_weights": True}, {"dtype": "float64"},
     {"clip_norm": 0.0, "clip_value": 0.01}, {"ema": 0.9}, {"ema": 0.99, "optimizer": "sgd"},
+    {"layer_norm": True}, {"layer_norm": True, "dropout": 0.3, "ema": 0.9, "cell": "lstm", "optimizer": "adamw"},
     {"weight_dropout": 0.4}, {"weight_dropout": 0.4, "dropout": 0.0, "ema": 0.9, "optimizer": "adamw", "cell": "lstm"},
     {"zoneout": 0.2}, {"zoneout": 0.2, "dropout": 0.0, "ema": 0.9, "cell": "lstm"},
 ], ids=str)
@@ -666,6 +667,30 @@ def test_a_model_of_another_shape_is_refused(session):
     session.run("old", steps=1)
     with pytest.raises(ConfigError, match="--hidden-size 9, 12 was asked for"):
         config_like(session.last("old"), {"hidden_size": 12})
+    with pytest.raises(ConfigError, match="--layer-norm off, on was asked for: leave --layer-norm out"):
+        config_like(session.last("old"), {"layer_norm": True})
+
+
+def test_old_weights_with_layer_normalisation_keep_it_and_cannot_lose_it(session):
+    session.run("old", steps=3, layer_norm=True)
+    old = session.last("old")
+    with pytest.raises(ConfigError, match="--layer-norm on, off was asked for"):
+        config_like(old, {"layer_norm": False})
+    config = config_like(old, {**TINY, "steps": 1, "learning_rate": 1e-30, "dropout": 0.0})
+    assert config.layer_norm
+    session.run("new", initial=old, **dataclasses.asdict(config))
+    assert (session.last("new").parameters["rnn.norm_gain_l0"] == old.parameters["rnn.norm_gain_l0"]).all()
+    assert (old.parameters["rnn.norm_gain_l0"] != 1).any()
+
+
+def test_options_that_deny_the_models_layer_normalisation_are_not_resumed(session):
+    session.run("old", stop_at=2, layer_norm=True)
+    session.run("plain", stop_at=2)
+    for run, said in (("old", False), ("plain", True)):
+        checkpoint = session.last(run)
+        checkpoint.training["config"]["layer_norm"] = said
+        with pytest.raises(CheckpointError, match="options say --layer-norm o.*, its model has o"):
+            plan_resume(checkpoint, session.corpus)
 
 
 # ----------------------------------------------------------------------------------- an average of weights, and dropped ones

@@ -16,8 +16,8 @@ from charrnn.errors import counted
 _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
 _SHOWN = {
-    "cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "dtype", "vocab", "learning_rate", "dropout",
-    "zoneout", "seed",
+    "cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "layer_norm", "zoneout", "dtype", "vocab", "learning_rate",
+    "dropout", "seed",
 }
 
 
@@ -154,6 +154,7 @@ def _model_rows(model):
         ("hidden size", f"{model['hidden_size']:,}"),
         ("layers", f"{model['num_layers']:,}"),
         ("embedding", embedding + (", shared with the output" if model["tied"] else "")),
+        ("normalisation", "of each gate's sums over its layer" if model.get("layer_norm") else None),
         ("numbers", model["dtype"]),
         *([("zoneout", f"{model['zoneout']:g}, in expectation when the model is used")] if "zoneout" in model else []),
     ]

@@ -136,6 +136,7 @@ class OutputPath(click.Path):
 @setting("embedding_size", "Size of a learned embedding of each character; 0 is one-hot.", int, metavar="N")
 @setting("tie_weights", "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size).",
          flag=True)
+@setting("layer_norm", "Normalise each gate's sums over the units of its layer.", flag=True)
 @setting("batch_size", "Streams read in parallel.", int, f"{BATCH_SIZE}, fewer for a short text", "N")
 @setting("seq_length", "Truncate backpropagation after this many characters.", int,
          f"{SEQ_LENGTH}, fewer for a short text", "N")

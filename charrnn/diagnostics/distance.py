@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError, counted
+from charrnn.kernels.layernorm import EPSILON
 from charrnn.model import STATES, Workspace
 
 WARM_UP = 256  # characters read before each stretch, where the text has them
@@ -88,35 +89,90 @@ def _walk(model, parameters, ids, times, steps):
         values = {name: states[name][layer].astype(np.float64) for name in states}
         previous = {name: np.concatenate([carry[name][layer][None], values[name][:-1]]) for name in carry}
         weights = [parameters[f"rnn.{kind}_l{layer}"] for kind in ("weight_hh", "bias_hh")]
-        da = _BACKWARD[config.cell](values, previous, *weights, config.zoneout, above, {name: norms[name][layer] for name in norms})
+        sums = _Sums()
+        if config.layer_norm:
+            Wx = parameters[f"rnn.weight_ih_l{layer}"]
+            if layer:
+                x, W = states["h"][layer - 1], Wx.T
+            else:  # a row lookup
+                x, W = window[:T], parameters["embedding.weight"] @ Wx.T if config.embedding_size else Wx.T
+            sums = _NormalisedSums(config.cell, parameters, layer, x, W, previous["h"])
+        da = _BACKWARD[config.cell](values, previous, *weights, sums, config.zoneout, above, {name: norms[name][layer] for name in norms})
         if layer:
             above = da @ parameters[f"rnn.weight_ih_l{layer}"]
     return {state: each[:, ::-1] for state, each in norms.items()}
 
 
-# One layer back through time. Each takes the states `s` (T, B, H) after every step and `prev` before it, the recurrent weights, and the
-# gradient `above` (T, B, H) that the layer above, or the output, gives h; writes the norms (T, B); returns da (T, B, G*H) of what the
-# layer's input enters. Formulas as in kernels/rnn.py, lstm.py, gru.py, with a share P of each state's gradient passing by to the state
-# before, as zoneout.py has it in expectation; `made`: what the gates made of h or c.
+class _Sums:
+    """The sums of a layer's gates, which enter them as they are."""
+
+    def entering(self, sums):
+        """Return what sums of the recurrent part of a GRU's n (B, H) become, before its bias."""
+        return sums
+
+    def back(self, t, da):
+        """Return the gradient of the sums (B, blocks*H) from that of what they become; a GRU's blocks are r, z, n, m."""
+        return da
 
 
-def _rnn_backward(s, prev, Wh, bh, P, above, norms):
-    """dh += above;  da = (1-P) dh (1 - made^2);  dh_prev = P dh + da Wh."""
-    dh, das = 0, []
+class _NormalisedSums(_Sums):
+    """The sums of a layer's gates, normalised (kernels/layernorm.py); computed again for a step when its gradient comes.
+
+    x, W      what enters (T, B, D) and its weights (D, G*H); or characters (T, B) and the sums that each gives (V, G*H)
+    h_prev    the states before each step (T, B, H)
+    """
+
+    def __init__(self, cell, parameters, layer, x, W, h_prev):
+        self._x, self._W, self._h_prev, self._is_gru = x, W, h_prev, cell == "gru"
+        self._Wh, self._H = parameters[f"rnn.weight_hh_l{layer}"], h_prev.shape[2]
+        self._gain = parameters[f"rnn.norm_gain_l{layer}"].reshape(-1, self._H)
+
+    def entering(self, sums):
+        return self._gain[3] * _normalised(sums)[0]
+
+    def back(self, t, da):
+        x, on = self._x[t], self._h_prev[t] @ self._Wh.T
+        up = self._W[x] if x.ndim == 1 else x @ self._W
+        if self._is_gru:
+            two = 2 * self._H
+            sums = np.concatenate([up[:, :two] + on[:, :two], up[:, two:], on[:, two:]], axis=1)
+        else:
+            sums = up + on
+        xhat, deviation = _normalised(sums.reshape(len(sums), -1, self._H))
+        dx = da.reshape(xhat.shape) * self._gain
+        ds = (dx - dx.mean(axis=2, keepdims=True) - xhat * (dx * xhat).mean(axis=2, keepdims=True)) / deviation
+        return ds.reshape(da.shape)
+
+
+def _normalised(sums):
+    """Return xhat and the deviations over the last axis."""
+    deviation = np.sqrt(sums.var(axis=-1, keepdims=True) + EPSILON)
+    return (sums - sums.mean(axis=-1, keepdims=True)) / deviation, deviation
+
+
+# One layer back through time. Each takes the states `s` (T, B, H) after every step and `prev` before it, the recurrent weights, the gates'
+# `sums` (_Sums), the zoneout P, and the gradient `above` (T, B, H) that the layer above, or the output, gives h; writes the norms (T, B);
+# returns ds (T, B, G*H) of what the layer's input enters. Formulas as in kernels/rnn.py, lstm.py, gru.py, with a share P of each state's
+# gradient passing by to the state before, as zoneout.py has it in expectation; `made`: what the gates made of h or c.
+
+
+def _rnn_backward(s, prev, Wh, bh, sums, P, above, norms):
+    """dh += above;  da = (1-P) dh (1 - made^2);  dh_prev = P dh + ds Wh."""
+    dh, dss = 0, []
     for t in range(len(above) - 1, -1, -1):
         dh = above[t] + dh
         norms["h"][t] = np.linalg.norm(dh, axis=1)
         made = np.clip((s["h"][t] - P * prev["h"][t]) / (1 - P), -1, 1)
-        da = (1 - P) * dh * (1 - made**2)
-        dh = P * dh + da @ Wh
-        das.append(da)
-    return np.stack(das[::-1])
+        ds = sums.back(t, (1 - P) * dh * (1 - made**2))
+        dh = P * dh + ds @ Wh
+        dss.append(ds)
+    return np.stack(dss[::-1])
 
 
-def _lstm_backward(s, prev, Wh, bh, P, above, norms):
+def _lstm_backward(s, prev, Wh, bh, sums, P, above, norms):
     """dh += above;  made = f c_prev + i g;  dm = (1-P) dh;  dc~ = (1-P) dc + dm o (1 - tanh(made)^2);  da_i, da_f, da_g of dc~ and
-    da_o of dm;  dh_prev = P dh + da Wh;  dc_prev = P dc + dc~ f."""
-    dh, dc, das = 0, 0, []
+    da_o of dm;  dh_prev = P dh + ds Wh;  dc_prev = P dc + dc~ f."""
+    dh, dc, dss = 0, 0, []
     for t in range(len(above) - 1, -1, -1):
         i, f, g, o, c_prev = (*(s[name][t] for name in "ifgo"), prev["c"][t])
         tanh_made = np.tanh(f * c_prev + i * g)
@@ -124,29 +180,30 @@ def _lstm_backward(s, prev, Wh, bh, P, above, norms):
         dh_made = (1 - P) * dh
         dc_made = (1 - P) * dc + dh_made * o * (1 - tanh_made**2)
         norms["h"][t], norms["c"][t] = np.linalg.norm(dh, axis=1), np.linalg.norm(dc_made, axis=1)
-        da = np.concatenate([dc_made * g * i * (1 - i), dc_made * c_prev * f * (1 - f), dc_made * i * (1 - g**2),
-                             dh_made * tanh_made * o * (1 - o)], axis=1)
-        dh, dc = P * dh + da @ Wh, P * dc + dc_made * f
-        das.append(da)
-    return np.stack(das[::-1])
+        ds = sums.back(t, np.concatenate([dc_made * g * i * (1 - i), dc_made * c_prev * f * (1 - f), dc_made * i * (1 - g**2),
+                                          dh_made * tanh_made * o * (1 - o)], axis=1))
+        dh, dc = P * dh + ds @ Wh, P * dc + dc_made * f
+        dss.append(ds)
+    return np.stack(dss[::-1])
 
 
-def _gru_backward(s, prev, Wh, bh, P, above, norms):
+def _gru_backward(s, prev, Wh, bh, sums, P, above, norms):
     """dh += above;  dm = (1-P) dh;  da_n = dm (1-z) (1-n^2);  da_r = da_n m r(1-r);  da_z = dm (h_prev - n) z(1-z), where
-    m = h_prev Wh_n + b_m;  dh_prev = P dh + dm z + (da_r, da_z, da_n r) Wh."""
+    m = h_prev Wh_n + b_m;  da_m = da_n r;  dh_prev = P dh + dm z + (ds_r, ds_z, ds_m) Wh."""
     H = Wh.shape[1]
-    dh, das = 0, []
+    dh, dss = 0, []
     for t in range(len(above) - 1, -1, -1):
         r, z, n, h_prev = s["r"][t], s["z"][t], s["n"][t], prev["h"][t]
-        m = h_prev @ Wh[2 * H:].T + bh[2 * H:]
+        m = sums.entering(h_prev @ Wh[2 * H:].T) + bh[2 * H:]
         dh = above[t] + dh
         norms["h"][t] = np.linalg.norm(dh, axis=1)
         dh_made = (1 - P) * dh
         da_n = dh_made * (1 - z) * (1 - n**2)
         da_r, da_z = da_n * m * r * (1 - r), dh_made * (h_prev - n) * z * (1 - z)
-        dh = P * dh + dh_made * z + np.concatenate([da_r, da_z, da_n * r], axis=1) @ Wh
-        das.append(np.concatenate([da_r, da_z, da_n], axis=1))
-    return np.stack(das[::-1])
+        ds = sums.back(t, np.concatenate([da_r, da_z, da_n, da_n * r], axis=1))
+        dh = P * dh + dh_made * z + np.concatenate([ds[:, :2 * H], ds[:, 3 * H:]], axis=1) @ Wh
+        dss.append(ds[:, :3 * H])
+    return np.stack(dss[::-1])
 
 
 _BACKWARD = {"rnn": _rnn_backward, "lstm": _lstm_backward, "gru": _gru_backward}

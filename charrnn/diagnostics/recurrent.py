@@ -24,7 +24,7 @@ def largest_singular_values(model):
 def norms_by_layer(model, flat):
     """Return {"embedding", "layer 0", ..., "output": norm} of a flat array such as a gradient. A tied embedding is part of the output."""
     layout = model.layout
-    parts = {f"layer {layer}": [layout.weights_x[layer], layout.weights_h[layer], layout.biases[layer]]
+    parts = {f"layer {layer}": [layout.weights_x[layer], layout.weights_h[layer], layout.biases[layer], *layout.gains[layer:layer + 1]]
              for layer in range(layout.num_layers)}
     norms = {name: math.sqrt(sum(_sum_squares(flat[panel.at:panel.at + panel.size]) for panel in panels))
              for name, panels in (*parts.items(), ("output", [layout.out, layout.out_bias]))}

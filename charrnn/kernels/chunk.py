@@ -23,6 +23,8 @@ The arrays, all flat, with R = T*B rows in the order t*B + b:
     Z      (Q, R, out width lanes)   logits, then their gradients
     DH     (block, B, S)     the gradient coming down into a layer
     DR, DC (L, B, S)         the gradients of the carry: of h and c before the block at hand, in the end of h0 and c0
+    XN     (L, P, R, 4 lanes)   the normalised sums, and RS (L, R, 4) what they were multiplied by for that (only with layer normalisation)
+    DN     (2, L, P, B, 4 lanes)   the gradients of biases and gains, each stream's own: its steps summed from the last to the first (likewise)
     losses (R,) float64      nats
 
 Products read words. A word is a number, and the operands are the arrays above (pack 1); or it is two neighbours as bfloat16
@@ -39,10 +41,11 @@ import numpy as np
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.gru import gru_backward, gru_forward
-from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_H_T, LAYER_H_WORDS, LAYER_INPUT,
+from charrnn.kernels.layernorm import normalise_backward, normalise_sums
+from charrnn.kernels.layout import (LAYER_BIAS, LAYER_GAIN, LAYER_H, LAYER_H_T, LAYER_H_WORDS, LAYER_INPUT,
                                     LAYER_SIZE, LAYER_X, LAYER_X_T, LAYER_X_WORDS, PLAN_BACK_PANELS, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_AT,
                                     PLAN_EMBEDDING_BACK_WIDTH, PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_DIRECT,
-                                    PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_DEPTH,
+                                    PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_NORM, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_DEPTH,
                                     PLAN_OUT_PANELS, PLAN_OUT_T_AT, PLAN_OUT_WIDTH, PLAN_OUT_WORDS, PLAN_PANELS, PLAN_STRIDE, PLAN_STRIDE_WORDS, PLAN_TIED,
                                     PLAN_SIZE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
 from charrnn.kernels.lstm import lstm_backward, lstm_cell_state, lstm_forward
@@ -62,8 +65,8 @@ LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
 (STEPS, STREAMS, SHARDS, BLOCK, MODE, KEY, PER_STEP, THRESHOLD, NUMBERS, LAYERS, PARAMS, DERIVED, GRADS, IDS, TARGETS, H0, C0,
  WEIGHTS, HW_AT, XW_AT, GW_AT, ZW_AT, HP_AT, XP_AT, HS_AT, CS_AT, CK_AT, KEPT, XD_AT, X0_AT,
  DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT,
- LOSSES_AT, NUM_CLAMPS, CLAMPS_AT, CLAMP_VALUES_AT, ZONING, ZONE_THRESHOLD, HG_AT, DP_AT,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 46)
+ LOSSES_AT, NUM_CLAMPS, CLAMPS_AT, CLAMP_VALUES_AT, ZONING, ZONE_THRESHOLD, HG_AT, DP_AT, XN_AT, RS_AT, DN_AT,
+ TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 49)
 CLAMP_H, CLAMP_C = range(2)  # what a clamp holds: h alone, or c and with it h = o*tanh(c)
 SCALE, ZONE_RATE = range(2)  # the places of NUMBERS
 GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
@@ -279,7 +282,8 @@ def pair_item(item, plan, layers, ids, HS, XD, X0, G, Z, HP, XP, grads, T, B, dr
     if item < L * P:
         l, p, width, V = item // P, item % P, plan[PLAN_X_WIDTH], plan[PLAN_VOCAB]
         g = item * R * work
-        row_sums(4, G, g, work, grads, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, R)
+        if plan[PLAN_NORM] == 0:
+            row_sums(4, G, g, work, grads, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, R)
         if l == 0 and plan[PLAN_EMBEDDING] == 0:
             lookup_gradient(ids, width, V, G, g, work, grads, layers[LAYER_X] + p * V * width * VL, width * VL, R)
         pair_rows(G, g, work, R, G, g, work, work)
@@ -301,8 +305,8 @@ def count_pair_items(layout):
 
 
 @inline
-def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, HP, XP, grads, DE, T, B, dropping, pack):
-    """Compute one item of the weight gradients: a panel of the output, of a layer's Wh and b, of its Wx, or of the embedding.
+def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, HP, XP, DN, grads, DE, T, B, dropping, pack):
+    """Compute one item of the weight gradients: a panel of the output, of a layer's Wh, b and gains, of its Wx, or of the embedding.
 
     The light ones come last (lookups, in layer 0), so that threads finish together.
     """
@@ -325,7 +329,11 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, HP, XP, grads,
             X, x = (HS, l * (T + 1) * B * stride) if pack == 1 else (HP, 2 * l * rows * stride)
             matrix_gradient(plan, width, X, x, stride, G, g + plan[PLAN_H_COLUMN], work,
                             grads, layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, H, rows)
-            if pack == 1:
+            if plan[PLAN_NORM] != 0:
+                at = (l * P + p) * B * work
+                row_sums(4, DN, at, work, grads, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, B)
+                row_sums(4, DN, at + L * P * B * work, work, grads, layers[l * LAYER_SIZE + LAYER_GAIN] + p * work, B)
+            elif pack == 1:
                 row_sums(4, G, g, work, grads, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, R)
             return
         width, K = plan[PLAN_X_WIDTH], layers[l * LAYER_SIZE + LAYER_INPUT]
@@ -369,8 +377,8 @@ def _make_weight_gradients(pack):
         gradient_item(item, table, pointer_int64(table, LAYERS), pointer_int32(table, IDS), pointer(table, HS_AT, like),
                       pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, DX0_AT, like),
                       pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, HP_AT, like),
-                      pointer(table, XP_AT, like), pointer(table, GRADS, like), pointer(table, DE_AT, like), table[STEPS],
-                      table[STREAMS], table[THRESHOLD] > 0, pack)
+                      pointer(table, XP_AT, like), pointer(table, DN_AT, like), pointer(table, GRADS, like), pointer(table, DE_AT, like),
+                      table[STEPS], table[STREAMS], table[THRESHOLD] > 0, pack)
     return Items(weight_gradients, "weight_gradients" + SUFFIX[pack])
 
 
@@ -411,14 +419,14 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
         cell_state = lstm_cell_state  # never called
 
     @inline
-    def forward_block(plan, layers, params, weights, ids, HS, CS, CK, c0, kept, XD, HW, X0, XW, G, T, B, lo, n, t0, t1, key,
-                      per_step, threshold, scale, block, checkpoints):
+    def forward_block(plan, layers, params, weights, ids, HS, CS, CK, c0, kept, XD, HW, X0, XW, G, XN, RS, T, B, lo, n, t0, t1,
+                      key, per_step, threshold, scale, block, checkpoints, keep):
         """Run all layers over the steps t0..t1 for the n streams from lo on; c0 is carried from block to block."""
         VL, R, P, stride, s_words = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE], plan[PLAN_STRIDE_WORDS]
         units, width, column = plan[PLAN_UNITS], plan[PLAN_H_WIDTH], plan[PLAN_H_COLUMN]
         work, depth = 4 * VL, (plan[PLAN_HIDDEN] + pack - 1) // pack
         columns = plan[PLAN_BACK_PANELS] * plan[PLAN_BACK_WIDTH] * VL
-        dropping = threshold > 0
+        dropping, norm = threshold > 0, plan[PLAN_NORM] != 0
         if plan[PLAN_EMBEDDING] > 0:
             for t in range(t0, t1):
                 for row in range(t * B + lo, t * B + lo + n):
@@ -445,9 +453,16 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                     A, a = (HS, h_prev) if pack == 1 else (HW, words + ((t - t0) * B + lo) * s_words)
                     product(plan, width, n, A, a, s_words, 0, weights, layers[l * LAYER_SIZE + LAYER_H_WORDS] + p * depth * width * VL,
                             G, g + column, work, depth, 1, 1)
-                    c_prev = c_block + (t - t0) * B * stride + p * units
-                    gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, g, HS, h_prev + p * units,
-                                  h_next + p * units, CS, c_prev, c_prev + B * stride, n, stride)
+                    if norm and p < P - 1:
+                        continue
+                    if norm:
+                        row = t * B + lo
+                        normalise_sums(plan, params, layers[l * LAYER_SIZE + LAYER_GAIN], G, (l * P * R + row) * work, R * work, n, XN,
+                                       RS, (l * R + row) * 4, keep)
+                    for q in range(0 if norm else p, p + 1):
+                        c_prev = c_block + (t - t0) * B * stride + q * units
+                        gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + q * work, G, ((l * P + q) * R + t * B + lo) * work, HS,
+                                      h_prev + q * units, h_next + q * units, CS, c_prev, c_prev + B * stride, n, stride)
                 if plan[ZONING] > OFF:
                     if plan[MODE] == GRADIENTS and reads_h:
                         copy_rows(HS, h_next, pointer(plan, HG_AT, HS), ((l * T + t) * B + lo) * stride, n * stride)
@@ -472,8 +487,8 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                             narrow_rows(XD, (l * R + t * B + b) * stride, HW, words + ((t - t0 + 1) * B + b) * s_words, columns)
 
     @inline
-    def backward_block(plan, layers, derived, HS, CS, CK, kept, DX0, G, GW, Z, ZW, DH, DR, DC, T, B, lo, n, t0, t1, key,
-                       per_step, threshold, scale, block):
+    def backward_block(plan, layers, params, derived, HS, CS, CK, kept, DX0, G, GW, Z, ZW, DH, DR, DC, XN, RS, DN, T, B, lo, n, t0, t1,
+                       key, per_step, threshold, scale, block):
         """Take the gradient of the logits down through all layers over the steps t1..t0; G becomes the gradients of its sums."""
         VL, R, P, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE]
         units, column, zoned = plan[PLAN_UNITS], plan[PLAN_H_COLUMN], plan[ZONING] > OFF
@@ -532,6 +547,10 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                     move_rows(DP, passed, DR, carry, n * stride)
                     if has_c:
                         move_rows(DP, passed + B * stride, DC, carry, n * stride)
+                if plan[PLAN_NORM] != 0:
+                    row, at = t * B + lo, (l * P * B + lo) * work
+                    normalise_backward(plan, params, layers[l * LAYER_SIZE + LAYER_GAIN], G, (l * P * R + row) * work, R * work, n, XN,
+                                       RS, (l * R + row) * 4, DN, at, B * work, plan[PLAN_LAYERS] * P * B * work)
                 A, g, g_panel = (G, (l * P * R + t * B + lo) * work, R * work) if pack == 1 else (
                     GW, ((t - t0) * B + lo) * g_stride, block * B * g_stride)
                 if pack == 2:
@@ -563,7 +582,8 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                               pointer(table, CS_AT, like), pointer(table, CK_AT, like))
         XD, X0, G, Z = (pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, G_AT, like),
                         pointer(table, Z_AT, like))
-        HW, XW = pointer(table, HW_AT, like), pointer(table, XW_AT, like)
+        HW, XW, XN, RS = (pointer(table, HW_AT, like), pointer(table, XW_AT, like), pointer(table, XN_AT, like),
+                          pointer(table, RS_AT, like))
         losses, scale = pointer_float64(table, LOSSES_AT), pointer_float64(table, NUMBERS)[SCALE]
         T, B, block, mode, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[MODE], table[THRESHOLD]
         key, per_step, kept = np.uint64(table[KEY]), table[PER_STEP], table[KEPT] != 0
@@ -572,8 +592,8 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
             copy_rows(h0, (l * B + lo) * stride, HS, (l * (T + 1) * B + lo) * stride, n * stride)
         for t0 in range(0, T, block):
             t1 = min(T, t0 + block)
-            forward_block(plan, layers, params, weights, ids, HS, CS, CK, c0, kept, XD, HW, X0, XW, G, T, B, lo, n, t0, t1, key,
-                          per_step, threshold, scale, block, checkpoints)
+            forward_block(plan, layers, params, weights, ids, HS, CS, CK, c0, kept, XD, HW, X0, XW, G, XN, RS, T, B, lo, n, t0, t1,
+                          key, per_step, threshold, scale, block, checkpoints, mode == GRADIENTS)
             output_block(plan, params, weights, targets, HS, XD, HW, Z, losses, T, B, lo, n, t0, t1, block, threshold > 0, mode, pack)
         for l in range(plan[PLAN_LAYERS]):
             copy_rows(HS, ((l * (T + 1) + T) * B + lo) * stride, h0, (l * B + lo) * stride, n * stride)
@@ -581,11 +601,13 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
     @inline
     def run_backward(table, like, lo, n):
         """Take the gradient at the logits back through the whole chunk for the n streams from lo on."""
-        plan, layers, derived = table, pointer_int64(table, LAYERS), pointer(table, DERIVED, like)
+        plan, layers, params, derived = (table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like),
+                                         pointer(table, DERIVED, like))
         HS, CS, CK, DX0, GW, ZW = (pointer(table, HS_AT, like), pointer(table, CS_AT, like), pointer(table, CK_AT, like),
                                    pointer(table, DX0_AT, like), pointer(table, GW_AT, like), pointer(table, ZW_AT, like))
         G, Z, DH, DR, DC = (pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, DH_AT, like),
                             pointer(table, DR_AT, like), pointer(table, DC_AT, like))
+        XN, RS, DN = pointer(table, XN_AT, like), pointer(table, RS_AT, like), pointer(table, DN_AT, like)
         T, B, block, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[THRESHOLD]
         key, per_step, scale = np.uint64(table[KEY]), table[PER_STEP], pointer_float64(table, NUMBERS)[SCALE]
         VL, stride = lanes(G), plan[PLAN_STRIDE]
@@ -593,9 +615,14 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
             for u in range(0, n * stride, VL):
                 store(DR, (l * B + lo) * stride + u, zeros(DR))
                 store(DC, (l * B + lo) * stride + u, zeros(DC))
+        if plan[PLAN_NORM] != 0:
+            work = 4 * VL
+            for panel in range(2 * plan[PLAN_LAYERS] * plan[PLAN_PANELS]):
+                for u in range((panel * B + lo) * work, (panel * B + lo + n) * work, VL):
+                    store(DN, u, zeros(DN))
         for t0 in range((T - 1) // block * block, -1, -block):
-            backward_block(plan, layers, derived, HS, CS, CK, table[KEPT] != 0, DX0, G, GW, Z, ZW, DH, DR, DC, T, B, lo, n, t0,
-                           min(T, t0 + block), key, per_step, threshold, scale, block)
+            backward_block(plan, layers, params, derived, HS, CS, CK, table[KEPT] != 0, DX0, G, GW, Z, ZW, DH, DR, DC, XN, RS, DN, T, B, lo,
+                           n, t0, min(T, t0 + block), key, per_step, threshold, scale, block)
 
     def train(table, like, item):
         """Run one shard forward and back."""

@@ -2,7 +2,8 @@
 
 The items of a call are workers of a team (team.py). A step of L layers is L + 1 phases, and the workers meet after each:
 
-    layer l    a unit is a panel of layer l and a group of streams: G + x Wx, then the gates
+    layer l    a unit is a panel of layer l and a group of streams: G + x Wx, then the gates. With layer normalisation, which needs
+               all sums of a row, the one that finishes a group's last panel normalises them and runs the gates of all its panels
     tail       a unit is a panel of the output layer and a group, or a panel of a layer's Wh and a group
 
 The recurrent products h Wh need nothing of the next character, so they are made in the tail of the step before, while one
@@ -10,7 +11,7 @@ worker draws: the one that finishes a group's last output panel. A call begins w
 group by group: many streams divide among the workers by groups, whose states then stay with one core; one group, by panels.
 
 The order of sums. An element of G is a sum by fma that starts at zero and runs over k of h_prev Wh, then over k of x Wx, both
-ascending; bias and gates come last. chunk.py does x Wx first: the same numbers but for rounding. Here it is this order for
+ascending; normalisation, bias and gates come last. chunk.py does x Wx first: the same numbers but for rounding. Here it is this order for
 every number of streams, as a tile's sums are the same bits for any number of its rows: so a stream's characters depend
 neither on the streams beside it, nor on threads, nor on blocks. One row at a time is what one stream needs: there a core waits
 for its caches to bring the weights, not for the sums.
@@ -25,6 +26,7 @@ on, so that a core that reads ahead meets no other core's:
     X0     (B, ES)               embeddings (only with an embedding)
     INPUTS (B,) int32            the characters to read; at the end the last ones drawn, not yet read
     KEYS   (B,) uint64           a stream's SplitMix64 key
+    DRAWN, SUMMED (B,) int64     of each group, how often a panel of the output, or of a layer, was finished
     CHOSEN (T, B) int32          the characters drawn; or, with READING, the ones to read: then nothing is drawn
     LOSSES, LOGITS (T, B) and (T, B, V) float64, only where their address is not 0
     WEIGHTS (workers, 2, VS) float64, ORDER (workers, 2, VS) int64    scratch of a choice, VS = V padded to vectors
@@ -38,8 +40,9 @@ from charrnn.kernels.activations import exp
 from charrnn.kernels.chunk import embed_row
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.gru import gru_forward
-from charrnn.kernels.layout import (LAYER_BIAS, LAYER_H, LAYER_INPUT, LAYER_SIZE, LAYER_X, PLAN_EMBEDDING,
-                                    PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS,
+from charrnn.kernels.layernorm import normalise_sums
+from charrnn.kernels.layout import (LAYER_BIAS, LAYER_GAIN, LAYER_H, LAYER_INPUT, LAYER_SIZE, LAYER_X, PLAN_EMBEDDING,
+                                    PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_NORM,
                                     PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_PANELS,
                                     PLAN_SIZE, PLAN_STRIDE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
 from charrnn.kernels.lstm import lstm_forward
@@ -52,8 +55,8 @@ from charrnn.kernels.zoneout import blend_row
 
 # The table of a call: the plan (layout.py), then sizes and switches, then the addresses of the arrays.
 (STEPS, STREAMS, GROUPS, WORKERS, POSITION, READING, TOP_K, SCRATCH, GIVE_WAY, LAYERS, PARAMS, INPUTS, KEYS, NUMBERS,
- HS_AT, CS_AT, G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT, NEW,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 28)
+ HS_AT, CS_AT, G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT, NEW, SUMMED_AT,
+ TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 29)
 TEMPERATURE, TOP_P, MIN_P, NOT_FINITE, ZONE_RATE, NUMBERS_SIZE = range(6)  # the places of NUMBERS
 
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -269,6 +272,7 @@ def _make_generate(cell, gates_forward):
         HS, CS, G = pointer(table, HS_AT, like), pointer(table, CS_AT, like), pointer(table, G_AT, like)
         X0, Z = pointer(table, X0_AT, like), pointer(table, Z_AT, like)
         words, drawn, reading = pointer_int64(table, WORDS_AT), pointer_int64(table, DRAWN_AT), table[READING] != 0
+        summed, norm = pointer_int64(table, SUMMED_AT), plan[PLAN_NORM] != 0
         characters = pointer_int32(table, CHOSEN_AT) if reading else pointer_int32(table, INPUTS)
         B, groups, workers, give_way = table[STREAMS], table[GROUPS], table[WORKERS], table[GIVE_WAY]
         L, P, Q, units = plan[PLAN_LAYERS], plan[PLAN_PANELS], plan[PLAN_OUT_PANELS], plan[PLAN_UNITS]
@@ -283,13 +287,21 @@ def _make_generate(cell, gates_forward):
                     p, lo = unit % P, unit // P * B // groups
                     n = (unit // P + 1) * B // groups - lo
                     input_unit(plan, layers, params, characters, t * B if reading else 0, HS, X0, G, l, p, lo, n)
-                    at = state_at(plan, l, lo, n) * stride + p * units
-                    gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, G, sums_at(plan, l, p, lo, n) * work,
-                                  HS, at, at + new, CS, at, at + new, n, stride)
-                    if new > 0:
-                        zone_unit(table, HS, at, n)
-                        if has_c:
-                            zone_unit(table, CS, at, n)
+                    first, end = p, p + 1
+                    if norm:
+                        first, end = 0, 0
+                        if atomic_add(summed, unit // P, 1) % P == P - 1:
+                            normalise_sums(plan, params, layers[l * LAYER_SIZE + LAYER_GAIN], G, sums_at(plan, l, 0, lo, n) * work,
+                                           n * work, n, G, G, 0, False)
+                            end = P
+                    for q in range(first, end):
+                        at = state_at(plan, l, lo, n) * stride + q * units
+                        gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + q * work, G, sums_at(plan, l, q, lo, n) * work,
+                                      HS, at, at + new, CS, at, at + new, n, stride)
+                        if new > 0:
+                            zone_unit(table, HS, at, n)
+                            if has_c:
+                                zone_unit(table, CS, at, n)
                     unit = next_unit(words, item, workers, phase, P * groups, target, give_way)
                 phase += 1
             # Before the first step there is nothing to draw, after the last one no further step to prepare.

@@ -10,6 +10,8 @@ so one register tile computes every gate of its units. Gate orders inside a pane
     gru   x n r z        h r z m        workspace n r z m    (m is the recurrent part of n, kept apart: n = tanh(x_n + r m))
     rnn   four vectors of units instead of gates
 
+Biases, and with layer normalisation the gains, are panels of one row, as wide as the workspace.
+
 The workspace of a panel is four vectors wide for every cell; the recurrent product starts at column `h_column` of it.
 Units beyond H and characters beyond V are padding: their weights are zero and stay zero under every optimiser, because
 their gradients are exactly zero.
@@ -26,14 +28,15 @@ CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of 
     "gru": (3, (2, 0, 1), (0, 1, 2)),
     "lstm": (4, (0, 1, 2, 3), (0, 1, 2, 3)),
 }
+GRU_GAINS = (2, 0, 1, 3)  # where n, r, z, m of the workspace stand among the gains r, z, n, m
 
 # Columns of the `plan` table; the addresses of the products come first (tile.fill_tiles), so that plan serves as `tiles`
 (PLAN_LAYERS, PLAN_HIDDEN, PLAN_VOCAB, PLAN_PANELS, PLAN_STRIDE, PLAN_STRIDE_WORDS, PLAN_BACK_WIDTH, PLAN_BACK_PANELS, PLAN_EMBEDDING,
  PLAN_EMBEDDING_STRIDE, PLAN_EMBEDDING_BACK_WIDTH, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_OUT_DEPTH, PLAN_X_WIDTH, PLAN_H_WIDTH,
  PLAN_H_COLUMN, PLAN_H_DIRECT, PLAN_EMBEDDING_AT, PLAN_OUT_AT, PLAN_OUT_WORDS, PLAN_OUT_BIAS_AT, PLAN_OUT_T_AT, PLAN_TIED,
- PLAN_UNITS, PLAN_SIZE) = range(TILES, TILES + 26)
+ PLAN_UNITS, PLAN_NORM, PLAN_SIZE) = range(TILES, TILES + 27)
 # Columns of the `layers` table
-LAYER_X, LAYER_H, LAYER_BIAS, LAYER_X_WORDS, LAYER_H_WORDS, LAYER_X_T, LAYER_H_T, LAYER_INPUT, LAYER_SIZE = range(9)
+LAYER_X, LAYER_H, LAYER_BIAS, LAYER_X_WORDS, LAYER_H_WORDS, LAYER_X_T, LAYER_H_T, LAYER_INPUT, LAYER_GAIN, LAYER_SIZE = range(10)
 # Columns of the `transposes` table
 FROM, FROM_ROWS, FROM_PANELS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE = range(8)
 
@@ -81,11 +84,11 @@ class Layout:
     forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those back
     """
 
-    def __init__(self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype, pack=1):
+    def __init__(self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype, pack=1, layer_norm=False):
         lanes = lanes_of_dtype(dtype)
         self.cell, self.lanes, self.dtype = cell, lanes, np.dtype(dtype)
         self.hidden_size, self.vocab_size, self.num_layers = hidden_size, vocab_size, num_layers
-        self.embedding_size, self.tied = embedding_size, tied
+        self.embedding_size, self.tied, self.layer_norm = embedding_size, tied, layer_norm
         _, x_gates, h_gates = CELLS[cell]
         self.units = 4 * lanes if cell == "rnn" else lanes
         panels = padded(hidden_size, self.units) // self.units
@@ -106,7 +109,7 @@ class Layout:
 
         self.size = self.derived_size = 0
         self.layers = np.zeros((num_layers, LAYER_SIZE), np.int64)
-        self.weights_x, self.weights_h, self.biases = [], [], []
+        self.weights_x, self.weights_h, self.biases, self.gains = [], [], [], []
         transposes = []
 
         def weight(name, rows, count, blocks, units):
@@ -133,11 +136,13 @@ class Layout:
             self.weights_x.append(x)
             self.weights_h.append(h)
             self.biases.append(b)
+            if layer_norm:
+                self.gains.append(weight(f"gain{layer}", 1, b.panels, b.blocks, b.units))
             x_words = x_t = -1
             if dense:
                 x_words, x_t = derive(x, columns if layer else embedding_stride, back if layer else embedding_back)
             h_words, h_t = derive(h, columns, back)
-            self.layers[layer] = x.at, h.at, b.at, x_words, h_words, x_t, h_t, rows
+            self.layers[layer] = x.at, h.at, b.at, x_words, h_words, x_t, h_t, rows, self.gains[layer].at if layer_norm else -1
         self.out = weight("out", hidden_size, out_panels, 1, out * lanes)
         self.out_bias = weight("out bias", 1, out_panels, 1, out * lanes)
         out_words, out_t = derive(self.out, columns, back)
@@ -150,7 +155,7 @@ class Layout:
         self.plan = np.array([
             *[0] * TILES, num_layers, hidden_size, vocab_size, panels, stride, self.stride_words, back, columns // (back * lanes), embedding_size,
             embedding_stride, embedding_back, out_panels, out, vocab_size if out_panels == 1 else out * lanes, x_width, h_width, lanes if cell == "gru" else 0, cell == "gru",
-            self.embedding_at, self.out.at, out_words, self.out_bias.at, out_t, tied, self.units], np.int64)
+            self.embedding_at, self.out.at, out_words, self.out_bias.at, out_t, tied, self.units, layer_norm], np.int64)
 
     def shapes(self):
         """Return {PyTorch name: shape} of every parameter, in PyTorch's order."""
@@ -164,10 +169,17 @@ class Layout:
             shapes[f"rnn.weight_hh_l{layer}"] = (gates * H, H)
             shapes[f"rnn.bias_ih_l{layer}"] = (gates * H,)
             shapes[f"rnn.bias_hh_l{layer}"] = (gates * H,)
+            if self.layer_norm:
+                shapes[f"rnn.norm_gain_l{layer}"] = (self._gain_count * H,)
         if not self.tied:
             shapes["output.weight"] = (V, H)
         shapes["output.bias"] = (V,)
         return shapes
+
+    @property
+    def _gain_count(self):
+        """How many sums of a unit are normalised: one a gate (gru: four, since n has two)."""
+        return 4 if self.cell == "gru" else CELLS[self.cell][0]
 
     def _view(self, flat, panel):
         return flat[panel.at:panel.at + panel.size].reshape(panel.panels, panel.rows, panel.blocks, panel.units)
@@ -203,11 +215,18 @@ class Layout:
             if self.cell == "gru":
                 bias = np.stack([b_x[2], bias[0], bias[1], b_h[2]])
             self._put(flat, self.biases[layer], bias[:, :, None], range(len(bias)))
+            if self.layer_norm:
+                gain = arrays[f"rnn.norm_gain_l{layer}"].reshape(self._gain_count, H, 1)
+                self._put(flat, self.gains[layer], gain, self._gain_order())
         out = arrays["embedding.weight" if self.tied else "output.weight"]
         self._put(flat, self.out, out[None], (0,))
         self._put(flat, self.out_bias, arrays["output.bias"][None, :, None], (0,))
         if self.embedding_at >= 0:
             self._embedding(flat)[:, :self.embedding_size] = arrays["embedding.weight"]
+
+    def _gain_order(self):
+        """Return which of the gains, in their order on disk, stand in the blocks of a panel."""
+        return GRU_GAINS if self.cell == "gru" else range(self._gain_count)
 
     def _embedding(self, flat):
         return flat[self.embedding_at:self.embedding_at + self.vocab_size * self.embedding_stride].reshape(
@@ -233,6 +252,8 @@ class Layout:
             return self._take(flat, self.weights_x[layer], x_gates, count, H).reshape(count * H, -1)
         if kind == "weight_hh":
             return self._take(flat, self.weights_h[layer], h_gates, count, H).reshape(count * H, H)
+        if kind == "norm_gain":
+            return self._take(flat, self.gains[layer], self._gain_order(), self._gain_count, H).reshape(-1)
         blocks = 4 if self.cell == "gru" else count
         bias, b_h = self._take(flat, self.biases[layer], range(blocks), blocks, H)[:, :, 0], np.zeros((count, H), flat.dtype)
         if self.cell == "gru":
@@ -241,10 +262,10 @@ class Layout:
         return (bias if kind == "bias_ih" else b_h).reshape(-1)
 
     def num_parameters(self):
-        """Count the numbers that are trained: one bias a gate (gru: four, since n has two)."""
+        """Count the numbers that are trained: one bias a gate (gru: four, since n has two), and as many gains."""
         H, V, E = self.hidden_size, self.vocab_size, self.embedding_size
         count, gates = 0, CELLS[self.cell][0]
         for layer in range(self.num_layers):
             D = H if layer else E or V
-            count += gates * H * (D + H) + (4 if self.cell == "gru" else gates) * H
+            count += gates * H * (D + H) + self._gain_count * (1 + self.layer_norm) * H
         return count + V * E + (0 if self.tied else V * H) + V
