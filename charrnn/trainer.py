@@ -323,13 +323,13 @@ def config_like(checkpoint, asked):
     options = {"cell": model["cell"], "hidden_size": model["hidden_size"], "num_layers": model["num_layers"],
                "embedding_size": model["embedding_size"], "tie_weights": model["tied"],
                **{name: model[name] for name in optional}}
+    free = {"dtype": model["dtype"], "vocab": checkpoint.vocabulary.mode, "zoneout": options.pop("zoneout")}  # the weights are the same
     for name, value in options.items():
         if name in asked and asked[name] != value:
             flag = "--" + name.replace("_", "-")
             raise ConfigError(
                 f"the weights to start from have {flag} {shown(value)}, {shown(asked[name])} was asked for: leave {flag} out"
             )
-    free = {"dtype": model["dtype"], "vocab": checkpoint.vocabulary.mode, "zoneout": model.get("zoneout", 0.0)}
     return TrainingConfig(**{**free, **asked, **options})
 
 
