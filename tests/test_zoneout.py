@@ -20,10 +20,10 @@ B, T, H, V = 2, 3, 5, 7
 DROPOUTS = {"expectation": None, "masks": Dropout(0.0, False, 11), "masks and dropout": Dropout(0.4, False, 11, 0.3)}
 
 
-def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zoneout=0.3):
+def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zoneout=0.3, layer_norm=False):
     """A model with zoneout and random parameters, and those parameters."""
-    parameters = oracle.random_parameters(cell, V, H, L, E, tied, dtype, seed)
-    model = Model(ModelConfig(cell, V, H, L, E, tied, dtype, zoneout))
+    parameters = oracle.random_parameters(cell, V, H, L, E, tied, dtype, seed, layer_norm)
+    model = Model(ModelConfig(cell, V, H, L, E, tied, dtype, zoneout, layer_norm))
     model.set_parameters(parameters)
     return model, parameters
 
@@ -55,6 +55,24 @@ def test_forward_and_backward_equal_the_oracle(cell, size, dropout, dtype):
         reader = new_workspace(model, b, t, carry, training=False)
         of_reader = oracle.forward(as_float64(parameters), cell, x, as_float64(carry), zoneout=zoneout)
         assert_all_close({"logits": reader.logits(x)} | reader.get_carry(), {"logits": of_reader.logits} | of_reader.carry, PARITY[dtype])
+
+
+@pytest.mark.parametrize("dropout", DROPOUTS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_with_layer_normalisation_all_equals_the_oracle_too(cell, dropout):
+    dropout, b, h = DROPOUTS[dropout], 5, 21
+    model, parameters = make_model(cell, H=h, layer_norm=True)
+    x, y = oracle.random_chunk(V, T, b, seed=2)
+    carry = oracle.random_carry(cell, 2, b, h, seed=3)
+    expected = oracle.loss_and_grads(parameters, cell, x, y, carry, dropout, 7, 0.3)
+    workspace = new_workspace(model, b, T, carry)
+    assert abs(workspace.loss_and_grads(x, y, dropout, 7) - expected.loss) < 1e-10
+    assert_all_close(model.unpack(workspace.grads), oracle.one_bias(expected.grads, cell), 1e-10)
+    assert_all_close(workspace.carry_grads(), expected.carry_grads, 1e-10)
+    generation = Generation(model, b)
+    generation.set_carry(carry)
+    generation.read(x)
+    assert_all_close(generation.get_carry(), oracle.forward(parameters, cell, x, carry, zoneout=0.3).carry, 1e-10)
 
 
 @pytest.mark.parametrize("dropout", DROPOUTS)
