@@ -10,11 +10,13 @@ import pytest
 from charrnn import model as model_module
 from charrnn.errors import ConfigError
 from charrnn.generation import Generation
-from charrnn.kernels import num_threads, set_num_threads
+from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import Clamp, Dropout, Model, ModelConfig
 from test_model import (CELLS, DTYPES, INPUTS, PARITY, SIZES, as_float64, assert_all_close, assert_same_bits, central_difference, everything,
-                        new_workspace)
+                        new_workspace, restore_threads)
+
+__all__ = ["restore_threads"]  # the fixture
 
 B, T, H, V = 2, 3, 5, 7
 DROPOUTS = {"expectation": None, "masks": Dropout(0.0, False, 11), "masks and dropout": Dropout(0.4, False, 11, 0.3)}
@@ -240,13 +242,6 @@ def test_three_carried_chunks_and_single_steps_equal_one_long_chunk(cell, dtype)
     whole.set_carry(carry)
     assert whole.loss_and_grads(x, y) == pytest.approx(losses.mean(), rel=1e-12)
     assert_same_bits(whole.last_losses(), losses)
-
-
-@pytest.fixture
-def restore_threads():
-    before = num_threads()
-    yield
-    set_num_threads(before)
 
 
 @pytest.mark.tile
