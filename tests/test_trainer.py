@@ -281,7 +281,8 @@ def test_a_resumption_by_minutes_that_trains_nothing_says_so(session, monkeypatc
         monkeypatch.setattr(trainer, "_is_finished", lambda: True)
         records = list(trainer.run())
     assert not of(records, Step)
-    assert "no step was trained" in of(records, Notice)[0].text and "a longer --minutes" in of(records, Notice)[0].text
+    # On a busy machine others may stand before it: of the validation, or of the schedule.
+    assert [notice.text for notice in of(records, Notice) if "no step was trained" in notice.text and "a longer --minutes" in notice.text]
 
 
 def test_a_run_that_dies_before_its_first_checkpoint_leaves_a_folder_to_begin_in(session, monkeypatch):
