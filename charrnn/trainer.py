@@ -37,7 +37,7 @@ from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
 from charrnn.options import (
-    BATCH_SIZE, FREE_OPTIONS, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
+    BATCH_SIZE, FREE_OPTIONS, LARGEST, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
     shown,
 )
 from charrnn.sampler import Sampler, Settings
@@ -452,9 +452,15 @@ def available_memory():
 
 
 def _total_steps(config, steps_per_epoch):
+    """Return the steps of a run, None where the clock says. Raises ConfigError where --epochs are too many."""
     if config.minutes is not None:
         return None
-    return config.steps if config.epochs is None else max(1, round(config.epochs * steps_per_epoch))
+    if config.epochs is None:
+        return config.steps
+    steps, most = config.epochs * steps_per_epoch, LARGEST["steps"]
+    if steps > most:
+        raise ConfigError(f"--epochs must be at most {most / steps_per_epoch:,.0f} with this text, {most:,} steps in all, got {config.epochs:g}")
+    return max(1, round(steps))
 
 
 def _shorten_split(config, split, total_steps):

@@ -272,7 +272,7 @@ def test_a_missing_or_undecodable_config_file_is_refused(folder, capsys):
     ["--threads", "100000"], ["--dtype", "float16"], ["--eval-every", "-1"], ["--log-every", "0"], ["--sample-every", "-1"],
     ["--sample-length", "0"], ["--checkpoint-every", "-1"], ["--cell", "transformer"], ["--init-from", "nowhere"],
     ["--batch-size", "1000", "--seq-length", "1000"], ["--hidden-size", "99999999999999999999"],
-    ["--steps", "99999999999999999999"],
+    ["--steps", "99999999999999999999"], ["--steps", "1000000000000000001"], ["--epochs", "1e18"], ["--epochs", "1e300"],
 ], ids=" ".join)
 def test_a_nonsense_value_is_refused_before_anything_is_written(folder, capsys, arguments):
     error = fails(capsys, "text.txt", *arguments)
