@@ -69,6 +69,16 @@ GAINS = {"rnn": 1, "gru": 4, "lstm": 4}  # with layer_norm, by cell; of gru n's 
 _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 
 
+def is_count(value, least=0, most=2**53):
+    """Say whether a value of a record that was read is a whole number in least .. most."""
+    return type(value) is int and least <= value <= most
+
+
+def is_figure(value):
+    """Say whether a value of a record that was read is a finite number."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """Everything in a checkpoint file.

@@ -584,7 +584,7 @@ def _text_encoding(name):
             raise LookupError
         info.incrementaldecoder("strict").decode(b"", final=True)
     except (LookupError, TypeError, ValueError, OSError):
-        raise CorpusError(f"{name!r} is not an encoding known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis, or "
+        raise CorpusError(f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis, or "
                           "--vocab bytes, which needs none") from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
 

@@ -42,15 +42,15 @@ class Settings:
 
     def __post_init__(self):
         if self.rule not in RULES:
-            raise ConfigError(f"the rule of dynamic evaluation must be one of {', '.join(RULES)}, got {self.rule!r}")
+            raise ConfigError(f"--dynamic-rule must be one of {', '.join(RULES)}, got {self.rule!r}")
         if self.rate is None:
             object.__setattr__(self, "rate", RATES[self.rule])
         if not 0 <= self.rate < math.inf:
-            raise ConfigError(f"the rate of dynamic evaluation must be 0 or more, got {self.rate:g}")
+            raise ConfigError(f"--dynamic-rate must be 0 or more, got {self.rate:g}")
         if not 0 <= self.decay <= 1:
-            raise ConfigError(f"the decay of dynamic evaluation must be between 0 and 1, got {self.decay:g}")
+            raise ConfigError(f"--dynamic-decay must be between 0 and 1, got {self.decay:g}")
         if self.segment < 1:
-            raise ConfigError(f"a segment of dynamic evaluation must have at least 1 character, got {self.segment}")
+            raise ConfigError(f"--dynamic-segment must be at least 1 character, got {self.segment}")
 
 
 def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None):
@@ -74,7 +74,7 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
         here = first + at
         loss = workspace.loss_and_grads(_chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment))
         if not math.isfinite(loss):
-            raise DivergenceError(f"dynamic evaluation diverged after {counted(at, 'character')}: lower its rate, which is {settings.rate:g}")
+            raise DivergenceError(f"dynamic evaluation diverged after {counted(at, 'character')}: lower --dynamic-rate, which is {settings.rate:g}")
         losses[at:end] = workspace.last_losses()[:, 0]
         np.subtract(model.flat, learner.flat, out=home)
         home *= pull
@@ -92,7 +92,7 @@ def _pace(model, training_ids, settings):
     if settings.rule == "sgd":
         return dtype(settings.rate), dtype(settings.decay)
     if training_ids is None:
-        raise ConfigError("the rule rms of dynamic evaluation needs the text the run was trained on: take sgd")
+        raise ConfigError("--dynamic-rule rms needs the text the run was trained on: take sgd")
     rms = gradient_rms(model, training_ids, settings.segment)
     mean = rms[rms > 0].mean() if rms.any() else 1.0
     return ((settings.rate / (rms + EPS)).astype(model.flat.dtype),

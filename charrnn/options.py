@@ -32,7 +32,7 @@ WARMUPS = {"cosine": 0.02}
 BATCH_SIZE, SEQ_LENGTH = 16, 64
 
 # Sizes beyond this are mistakes: they overflow before any memory is asked for.
-LARGEST = {"hidden_size": 10**7, "embedding_size": 10**7, "num_layers": 1000, "batch_size": 10**7, "seq_length": 10**7}
+LARGEST = {"hidden_size": 10**7, "embedding_size": 10**7, "num_layers": 1000, "batch_size": 10**7, "seq_length": 10**7, "steps": 10**15}
 
 LENGTHS = ("epochs", "steps", "minutes")
 

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import charrnn
-from charrnn.checkpoint import LAST, load_checkpoint, read_metadata
+from charrnn.checkpoint import LAST, is_count, is_figure, load_checkpoint, read_metadata
 from charrnn.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, DivergenceError, RunError
 from charrnn.model import Model
@@ -357,19 +357,11 @@ def _stored_results(folder):
             result = Result(**row)
             figures = (result.val_loss_nats, result.test_loss_nats)
             counts = (result.step, result.returns, result.best_step, result.parameters, result.memory_bytes)
-            if (all(value is None or _is_figure(value) for value in figures) and all(value is None or _is_count(value) for value in counts)
-                    and _is_figure(result.elapsed_s) and isinstance(result.options, dict) and isinstance(result.state, str)
+            if (all(value is None or is_figure(value) for value in figures) and all(value is None or is_count(value) for value in counts)
+                    and is_figure(result.elapsed_s) and isinstance(result.options, dict) and isinstance(result.state, str)
                     and (result.error is None or isinstance(result.error, str))):
                 stored[row["run"]] = result
     return stored
-
-
-def _is_count(value):
-    return type(value) is int and value >= 0
-
-
-def _is_figure(value):
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 # ------------------------------------------------------------------------------------------------------------- folders
@@ -413,8 +405,8 @@ def _standing(training):
         return value if is_sound(value) else otherwise
 
     best = training.get("best")
-    return {"step": within(training, "step", _is_count, 0), "elapsed_s": within(training, "elapsed_s", _is_figure, 0.0),
-            "val_loss_nats": within(best, "val_loss_nats", _is_figure, None), "best_step": within(best, "step", _is_count, None),
+    return {"step": within(training, "step", is_count, 0), "elapsed_s": within(training, "elapsed_s", is_figure, 0.0),
+            "val_loss_nats": within(best, "val_loss_nats", is_figure, None), "best_step": within(best, "step", is_count, None),
             "returns": len(within(training.get("divergence"), "returns", lambda value: isinstance(value, list), []))}
 
 

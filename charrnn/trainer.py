@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import charrnn
-from charrnn.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, load_checkpoint
+from charrnn.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
 from charrnn.corpus import strange_sources_exist
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
@@ -37,7 +37,7 @@ from charrnn.kernels import num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
 from charrnn.options import (
-    BATCH_SIZE, FREE_OPTIONS, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
+    BATCH_SIZE, FREE_OPTIONS, LARGEST, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
     shown,
 )
 from charrnn.reading import WARM_UP
@@ -286,28 +286,22 @@ def _check_agreement(config, checkpoint):
 
 def _check_record(training, characters):
     """Raise ValueError or KeyError where a value of a run's record is not what a run writes there."""
-    def whole(value, least=0, most=2**53):
-        return type(value) is int and least <= value <= most
-
-    def finite(value):
-        return type(value) in (int, float) and math.isfinite(value)
-
     def record(value, figures, absent=()):
-        return isinstance(value, dict) and whole(value.get("step")) and all(
-            finite(value.get(name)) or name in absent and value.get(name) is None for name in figures)
+        return isinstance(value, dict) and is_count(value.get("step")) and all(
+            is_figure(value.get(name)) or name in absent and value.get(name) is None for name in figures)
 
-    rules = {name: whole for name in ("step", "optimizer_steps", "logged_step", "evaluated_step")}
-    rules["history_stride"] = lambda value: whole(value, 1)
-    rules["elapsed_s"] = lambda value: finite(value) and value >= 0
-    rules["smoothing"] = lambda value: isinstance(value, list) and len(value) == 2 and finite(value[0]) and whole(value[1])
+    rules = {name: is_count for name in ("step", "optimizer_steps", "logged_step", "evaluated_step")}
+    rules["history_stride"] = lambda value: is_count(value, 1)
+    rules["elapsed_s"] = lambda value: is_figure(value) and value >= 0
+    rules["smoothing"] = lambda value: isinstance(value, list) and len(value) == 2 and is_figure(value[0]) and is_count(value[1])
     rules["best"] = lambda value: value is None or record(value, ["val_loss_nats"])
     rules["last"] = lambda value: value is None or record(
         value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"],
         ["train_loss_nats", "smoothed_loss_nats", "grad_norm"] if isinstance(value, dict) and value.get("skipped") is True else [])
     rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
     if "clipped" in training:  # runs of before charrnn logged it have none
-        rules["clipped"] = lambda value: isinstance(value, list) and len(value) == 2 and whole(value[1]) and whole(value[0], 0, value[1])
-    rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and whole(value[0]) and whole(value[1], value[0], characters))
+        rules["clipped"] = lambda value: isinstance(value, list) and len(value) == 2 and is_count(value[1]) and is_count(value[0], 0, value[1])
+    rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and is_count(value[0]) and is_count(value[1], value[0], characters))
     for name, rule in rules.items():
         if not rule(training[name]):
             raise ValueError(f"{name} is {short(training[name])}")
@@ -466,9 +460,15 @@ def available_memory():
 
 
 def _total_steps(config, steps_per_epoch):
+    """Return the steps of a run, None where the clock says. Raises ConfigError where --epochs are too many."""
     if config.minutes is not None:
         return None
-    return config.steps if config.epochs is None else max(1, round(config.epochs * steps_per_epoch))
+    if config.epochs is None:
+        return config.steps
+    steps, most = config.epochs * steps_per_epoch, LARGEST["steps"]
+    if steps > most:
+        raise ConfigError(f"--epochs must be at most {most / steps_per_epoch:,.0f} with this text, {most:,} steps in all, got {config.epochs:g}")
+    return max(1, round(steps))
 
 
 def _shorten_split(config, split, total_steps):

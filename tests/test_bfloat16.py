@@ -193,7 +193,7 @@ def test_training_follows_float32(tmp_path):
 def test_what_cannot_be_is_refused_with_the_reason(monkeypatch):
     with pytest.raises(ConfigError, match="precision must be one of float32, bfloat16, got 'half'"):
         check_precision("half")
-    with pytest.raises(ConfigError, match="needs a model of dtype float32, got float64"):
+    with pytest.raises(ConfigError, match="needs --dtype float32, got float64"):
         check_precision("bfloat16", "float64")
     monkeypatch.setattr("charrnn.model.has_bfloat16", lambda: False)
     with pytest.raises(ConfigError, match="needs a CPU with AVX512-BF16, which this one has not: use --precision float32"):

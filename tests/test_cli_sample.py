@@ -285,12 +285,12 @@ def refusal(*args, **kwargs):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--temperature", "-0.5"], ["temperature", "-0.5"]),
-        (["--temperature", "nan"], ["temperature", "nan"]),
-        (["--top-k", "0"], ["top-k", "0"]),
-        (["--top-p", "0"], ["top-p", "0"]),
-        (["--top-p", "1.5"], ["top-p", "1.5"]),
-        (["--min-p", "2"], ["min-p", "2"]),
+        (["--temperature", "-0.5"], ["--temperature must", "-0.5"]),
+        (["--temperature", "nan"], ["--temperature must", "nan"]),
+        (["--top-k", "0"], ["--top-k must", "0"]),
+        (["--top-p", "0"], ["--top-p must", "0"]),
+        (["--top-p", "1.5"], ["--top-p must", "1.5"]),
+        (["--min-p", "2"], ["--min-p must", "2"]),
         (["--length", "0"], ["--length", "0"]),
         (["--num-samples", "0"], ["--num-samples", "0"]),
         (["--num-samples", "9" * 30], ["--num-samples", "100,000", "9" * 30]),

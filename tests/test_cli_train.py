@@ -8,12 +8,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 from charrnn.options import LEARNING_RATES
 from charrnn.checkpoint import load_checkpoint, read_metadata
-from charrnn.cli import display, main
+from charrnn.cli import display, main, train as train_module
 from charrnn.evaluation import Evaluation
 from charrnn.options import NAMES
 from charrnn.runs import read_log
@@ -255,6 +256,23 @@ def test_a_missing_or_undecodable_config_file_is_refused(folder, capsys):
     assert "is not TOML" in fails(capsys, "text.txt", "--config", "c.toml")
 
 
+# --------------------------------------------------------------------------------------------------------------- help
+
+
+def test_every_option_stands_once_in_the_help_under_a_heading_of_its_own():
+    command = train_module.command
+    with click.Context(command, info_name="train", help_option_names=["-h", "--help"]) as context:
+        shown = command.get_help(context)
+    listed = [name for names in train_module.SECTIONS.values() for name in names]
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    assert sorted(listed) == sorted(one.name for one in options), "give each option of charrnn train its place in SECTIONS"
+    shown = shown[shown.index("Model:"):]
+    headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [*train_module.SECTIONS, train_module.UNSORTED]
+    flags = [line.split()[0].rstrip(",") for line in shown.splitlines() if line.startswith("  -")]
+    assert flags == [*(one.opts[0] for name in listed for one in options if one.name == name), "-h"]
+
+
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -272,10 +290,13 @@ def test_a_missing_or_undecodable_config_file_is_refused(folder, capsys):
     ["--threads", "100000"], ["--dtype", "float16"], ["--eval-every", "-1"], ["--log-every", "0"], ["--sample-every", "-1"],
     ["--sample-length", "0"], ["--checkpoint-every", "-1"], ["--cell", "transformer"], ["--init-from", "nowhere"],
     ["--batch-size", "1000", "--seq-length", "1000"], ["--hidden-size", "99999999999999999999"],
-    ["--steps", "99999999999999999999"],
+    ["--steps", "99999999999999999999"], ["--steps", "1000000000000000001"], ["--epochs", "1e18"], ["--epochs", "1e300"],
 ], ids=" ".join)
 def test_a_nonsense_value_is_refused_before_anything_is_written(folder, capsys, arguments):
-    assert len(fails(capsys, "text.txt", *arguments)) > 20
+    error = fails(capsys, "text.txt", *arguments)
+    assert len(error) > 20
+    if arguments != ["--init-from", "nowhere"]:  # a file is named by its path
+        assert arguments[0] in error
     assert sorted(path.name for path in folder.iterdir()) == ["text.txt"]
 
 

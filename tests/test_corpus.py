@@ -428,7 +428,7 @@ def test_escape_sequences_and_form_feeds_are_text(write):
 
 @pytest.mark.parametrize("name", ["klingon", "rot13", "zip", "undefined", "", "utf\0-8", "x" * 99])
 def test_an_encoding_that_is_none_is_refused(write, name):
-    assert "is not an encoding known here" in refused([write("a.txt", "ab")], encoding=name)
+    assert "is not known here" in refused([write("a.txt", "ab")], encoding=name)
 
 
 @pytest.mark.parametrize("suffix, compress", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])

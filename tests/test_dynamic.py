@@ -108,5 +108,5 @@ def test_what_breaks_a_rule_is_refused_and_divergence_is_said():
     model, ids = make_model(dtype="float32"), ids_of(0, 200)
     with pytest.raises(ConfigError, match="needs the text the run was trained on"):
         read_losses_dynamic(model, ids, 0, 200, Settings("rms"))
-    with pytest.raises(DivergenceError, match="lower its rate"):
+    with pytest.raises(DivergenceError, match="lower --dynamic-rate"):
         read_losses_dynamic(model, ids, 0, 200, Settings("sgd", 1e38))

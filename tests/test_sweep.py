@@ -173,6 +173,18 @@ def test_a_dry_run_lists_parameters_and_memory_and_makes_nothing(folder, capsys)
     assert listed["lstm-4x1"]["memory_bytes"] > 0 and "memory" in listed["lstm-10000000x1"]["error"]
     assert run(spec, "--dry-run") == 0
     assert "6 runs" in capsys.readouterr().out and sorted(os.listdir()) == ["grid.toml", "text.txt"]
+    assert run(TINY + "[grid]\ncell = ['lstm']", "--dry-run") == 0
+    assert capsys.readouterr().out.endswith("1 run\n")
+
+
+def test_the_table_tells_short_runs_and_long_ones_apart(capsys):
+    from charrnn.cli.sweep import _show_results
+
+    row = {"options": {}, "parameters": 5, "step": 1, "val_loss_nats": 1.0, "test_loss_nats": 1.0, "best_step": 1, "state": "finished",
+           "returns": 0, "error": None}
+    _show_results({"columns": [], "runs": [{**row, "run": f"run-{s}", "elapsed_s": s} for s in (0.26, 12.0, 59.99, 75.0, 7260.0)]})
+    out = capsys.readouterr().out
+    assert all(told in out for told in (" 0.3 s ", " 12.0 s ", " 60.0 s ", " 1 min 15 s ", " 2 h 01 min "))
 
 
 def test_a_sweep_its_failures_and_what_is_added_to_it(folder, capsys, monkeypatch):

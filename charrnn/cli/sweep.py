@@ -197,11 +197,11 @@ def _show_drafts(drafts, columns, as_json, as_csv):
 def _show_results(record):
     """Print the table, and where seeds differ, the means over them."""
     console, columns = _console(), record["columns"]
-    table = _table(["run", *columns], ["parameters", "steps", "minutes", "validation\nnats", "test\nnats", "best\nstep"], ["state"])
+    table = _table(["run", *columns], ["parameters", "steps", "time", "validation\nnats", "test\nnats", "best\nstep"], ["state"])
     for row in record["runs"]:
         state = row["state"] + (f" after {counted(row['returns'], 'return')}" if row["returns"] else "")
         table.add_row(*_cells([row["run"], *(row["options"].get(name) for name in columns)]),
-                      *_cells([row["parameters"], row["step"], f"{row['elapsed_s'] / 60:.2f}", _nats(row["val_loss_nats"]),
+                      *_cells([row["parameters"], row["step"], _time(row["elapsed_s"]), _nats(row["val_loss_nats"]),
                                _nats(row["test_loss_nats"]), row["best_step"], state]))
     console.print(table)
     if record.get("over_seeds"):
@@ -252,6 +252,10 @@ def _cell(value):
 
 def _megabytes(size_bytes):
     return f"{size_bytes / 1e6:,.{1 if size_bytes < 1e7 else 0}f} MB"
+
+
+def _time(seconds):
+    return duration(seconds) if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def _nats(loss, spread=None):

@@ -36,6 +36,34 @@ from charrnn.schedules import SCHEDULES
 LONGEST_CONFIG = 1 << 18  # bytes of a --config
 NEWEST = ""  # the value of --resume without a RUN
 
+# The headings of --help, and the options under each; tests/test_cli_train.py sees that every option has one. --help itself comes last.
+SECTIONS = {
+    "Model": ("cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "layer_norm"),
+    "Length and batch": ("minutes", "epochs", "steps", "batch_size", "seq_length"),
+    "Optimiser": ("optimizer", "learning_rate", "schedule", "warmup", "min_learning_rate", "decay", "decay_after", "momentum", "clip_norm",
+                  "clip_value", "on_divergence"),
+    "Regularisation": ("dropout", "variational_dropout", "weight_dropout", "zoneout", "weight_decay", "ema"),
+    "Text": ("vocab", "encoding", "val_fraction", "test_fraction"),
+    "Computing": ("seed", "threads", "dtype", "precision"),
+    "Watching and saving": ("eval_every", "sample_every", "sample_length", "no_sample", "log_every", "checkpoint_every", "quiet"),
+    "The run": ("output", "resume", "init_from", "config"),
+}
+UNSORTED = "Help"
+
+
+class SectionedCommand(click.Command):
+    """A command whose help has its options under the headings of SECTIONS, what is in none of them, such as --help, under a last one."""
+
+    def format_options(self, ctx, formatter):
+        section_of = {name: heading for heading, names in SECTIONS.items() for name in names}
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        for heading in (*SECTIONS, UNSORTED):
+            names = SECTIONS.get(heading, ())
+            here = [one for one in options if section_of.get(one.name, UNSORTED) == heading]
+            if here:
+                with formatter.section(heading):
+                    formatter.write_dl([one.get_help_record(ctx) for one in sorted(here, key=lambda one: names.index(one.name) if names else 0)])
+
 
 def setting(name, help, kind=None, default=None, metavar=None, flag=False):
     """Make the click option of a TrainingConfig field; `default` is shown where the field's own is None."""
@@ -128,7 +156,7 @@ class OutputPath(click.Path):
         return Path(super().convert(value, param, ctx))
 
 
-@click.command(name="train")
+@click.command(name="train", cls=SectionedCommand)
 @click.argument("text", nargs=-1)
 @setting("cell", "Recurrent cell.", click.Choice(CELLS))
 @setting("hidden_size", "Units a layer.", int, metavar="N")

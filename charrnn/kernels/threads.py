@@ -38,6 +38,6 @@ def max_threads():
 def set_num_threads(threads):
     """Let the kernels use this many threads. Raises ConfigError."""
     if not 1 <= threads <= max_threads():
-        raise ConfigError(f"threads must be between 1 and {max_threads()} on this machine, got {threads}")
+        raise ConfigError(f"--threads must be between 1 and {max_threads()} on this machine, got {threads}")
     num_threads()  # starts them
     numba.set_num_threads(threads)
