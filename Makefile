@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 	  "charrnn train your-own-text.txt"
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet torch==2.13.0

@@ -1,7 +1,8 @@
 """What every test shares: a cache folder of its own, room for two threads, and the `tile` marker.
 
 The suite must leave the user's cache of texts alone, but compiled kernels are worth keeping between runs: so the cache
-folder is a temporary one, in which `kernels` leads to the user's. Processes that tests start inherit it.
+folder is a temporary one, in which `kernels` leads to the user's. Processes that tests start inherit it; pytest-xdist's
+have one each.
 """
 
 import os
@@ -14,22 +15,28 @@ if os.cpu_count() == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
 _TEMPORARY_CACHE = None
+LONGEST = ("test_haswell.py", "test_zoneout.py")  # of several processes none is left alone with one of these at the end
 
 
 def pytest_configure(config):
     global _TEMPORARY_CACHE
     config.addinivalue_line("markers", "tile: the selection that test_haswell.py repeats with the AVX2 tile shape")
-    if "CHARRNN_CACHE_DIR" in os.environ:
+    given = os.environ.get("CHARRNN_CACHE_DIR")
+    if given and not hasattr(config, "workerinput"):
         return
     _TEMPORARY_CACHE = tempfile.mkdtemp(prefix="charrnn-tests-")
     os.environ["CHARRNN_CACHE_DIR"] = _TEMPORARY_CACHE
     try:
-        user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        kernels = user_cache / "charrnn" / "kernels"
+        cache = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
+        kernels = (cache / "kernels").resolve()
         kernels.mkdir(parents=True, exist_ok=True, mode=0o700)
         (Path(_TEMPORARY_CACHE) / "kernels").symlink_to(kernels, target_is_directory=True)
     except (OSError, RuntimeError):    # no home, read-only, no symlinks: the kernels are compiled anew in each run
         pass
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_unconfigure(config):

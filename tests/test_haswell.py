@@ -29,9 +29,9 @@ def has_avx2():
 
 @pytest.mark.skipif(not has_avx2(), reason="this machine cannot run AVX2 code")
 def test_the_tile_selection_passes_with_avx2_tiles():
-    """All cells in float32, the LSTM in float64 as well: what is compiled here is what this test costs."""
+    """All cells in float32, the RNN in float64 as well: what is compiled here is what this test costs."""
     shape = run_as_haswell("-c", "from charrnn.kernels.host import isa; print(isa())")
     assert shape.stdout.strip() == "avx2", shape.stderr
-    done = run_as_haswell("-m", "pytest", "-m", "tile", "-k", "float32 or lstm", "-p", "no:cacheprovider",
+    done = run_as_haswell("-m", "pytest", "-m", "tile", "-k", "float32 or rnn", "-p", "no:cacheprovider",
                           str(TESTS / "test_model.py"), str(TESTS / "test_generation.py"), str(TESTS / "test_zoneout.py"))
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
