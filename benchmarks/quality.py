@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from charrnn.checkpoint import load_checkpoint
 from charrnn.corpus import read_corpus
 from charrnn.evaluation import read_losses, standard_error, sum_up
-from charrnn.model import Model, ModelConfig
+from charrnn.model import Model
 from charrnn.options import TrainingConfig
 from charrnn.render.figure import Curve, Figure, Panel, write_svg
 
@@ -32,8 +32,7 @@ def judge(folder):
     checkpoint = load_checkpoint(Path(folder) / "best.safetensors")
     training, vocabulary = checkpoint.training, checkpoint.vocabulary
     config, text = TrainingConfig.from_dict(training["config"]), training["corpus"]
-    model = Model(ModelConfig(vocab_size=vocabulary.size, **checkpoint.model))
-    model.set_parameters(checkpoint.parameters)
+    model = Model.from_checkpoint(checkpoint)
     corpus = read_corpus(text["sources"], mode=vocabulary.mode, encoding=config.encoding, vocabulary=vocabulary)
     log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
     row = {"run": Path(folder).name, "text": Path(text["sources"][0]).name, "options": training["config"],

@@ -185,6 +185,13 @@ class Model:
         model.set_parameters(arrays)
         return model
 
+    @classmethod
+    def from_checkpoint(cls, checkpoint):
+        """Return the model of a Checkpoint (checkpoint.py)."""
+        model = cls(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
+        model.set_parameters(checkpoint.parameters)
+        return model
+
     @property
     def num_parameters(self):
         """How many numbers are trained; a gate's bias counts once, as it is kept."""

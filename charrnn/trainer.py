@@ -1203,8 +1203,7 @@ def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=Non
         return None
     if model is None:
         checkpoint = load_checkpoint(folder.best if folder.best.exists() else folder.last)
-        model = Model(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
-        model.set_parameters(checkpoint.parameters)
+        model = Model.from_checkpoint(checkpoint)
     if tuple(validated) != tuple(splits.val):
         stop = min(stop, start + validated[1] - validated[0])
     return evaluate_split(model, corpus.ids, start, stop, interrupted=interrupted)

@@ -30,7 +30,7 @@ from charrnn.cli.train import _asked, command as train_command
 from charrnn.cli.words import neutralise, printable
 from charrnn.corpus import read_corpus
 from charrnn.errors import CharRNNError
-from charrnn.model import Model, ModelConfig
+from charrnn.model import Model
 from charrnn.options import DEFAULTS, TrainingConfig
 from charrnn.render.page import FoundUnit, PageData, page_pieces
 from charrnn.render.picture import Passage, write_svg
@@ -122,8 +122,7 @@ class CheckpointFile(Target):
         metadata = read_metadata(path)
         assert metadata["training"] == loaded.training and metadata["model"] == loaded.model
         assert sum(array.nbytes for part in (loaded.parameters, loaded.optimizer, loaded.carry) for array in part.values()) <= len(case)
-        model = Model(ModelConfig(vocab_size=loaded.vocabulary.size, **loaded.model))
-        model.set_parameters(loaded.parameters)
+        Model.from_checkpoint(loaded)
         save_checkpoint(path, loaded)
         again = load_checkpoint(path)
         assert again.training == loaded.training and again.parameters.keys() == loaded.parameters.keys()

@@ -328,7 +328,7 @@ def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
 @pytest.mark.parametrize("run", ["planted", "gru"])
 def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, tmp_path, monkeypatch):
     from charrnn.cells.record import read_losses
-    from charrnn.model import Model, ModelConfig
+    from charrnn.model import Model
     from charrnn.render import page
 
     pages = []
@@ -338,8 +338,7 @@ def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, 
     at = TEXT.index(shown)
     assert TEXT[at - 1] == "\n" and 0 < at - TEXT.rindex("\n", 0, at - 1) < 400 and "from the first whole line on" in data.model_line
     checkpoint = load_checkpoint(f"checkpoints/{run}/best.safetensors")
-    model = Model(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
-    model.set_parameters(checkpoint.parameters)
+    model = Model.from_checkpoint(checkpoint)
     ids = np.array(checkpoint.vocabulary.encode(TEXT))
     losses = read_losses(model, ids, at - 1, at + 5_000, [], None)
     assert np.allclose(data.surprisal_bits[:5_000], losses[:5_000] / np.log(2), atol=1e-2)

@@ -9,7 +9,7 @@ from charrnn.checkpoint import load_checkpoint
 from charrnn.cli import main
 from charrnn.corpus import read_corpus
 from charrnn.evaluation import evaluate_stream
-from charrnn.model import Model, ModelConfig
+from charrnn.model import Model
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
 
@@ -39,8 +39,7 @@ def evaluate(capsys, *arguments, code=0):
 
 def expected(folder, start, stop):
     checkpoint = load_checkpoint(folder / "checkpoints/chars/best.safetensors")
-    model = Model(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
-    model.set_parameters(checkpoint.parameters)
+    model = Model.from_checkpoint(checkpoint)
     with read_corpus([folder / "text.txt"], vocabulary=checkpoint.vocabulary) as corpus:
         return evaluate_stream(model, corpus.ids, start, stop)
 

@@ -430,7 +430,7 @@ def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invok
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
     from charrnn.checkpoint import load_checkpoint
-    from charrnn.model import Model, ModelConfig, Workspace
+    from charrnn.model import Model, Workspace
 
     result = invoke("--json", "--length", 80, "--seed", 1, "--num-samples", 2, "--temperature", 0.7, "--prime", "ab")
     plain = invoke("--length", 80, "--seed", 1, "--temperature", 0.7, "--prime", "ab", "--hide-prime")
@@ -439,8 +439,7 @@ def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
     assert records[0]["text"] == plain.stdout and records[0]["checkpoint"] == "checkpoints/new/best.safetensors"
 
     checkpoint = load_checkpoint(folder / "checkpoints" / "new" / "best.safetensors")
-    model = Model(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
-    model.set_parameters(checkpoint.parameters)
+    model = Model.from_checkpoint(checkpoint)
     for record in records:
         ids = checkpoint.vocabulary.encode("ab" + record["text"]).astype(np.int32)[:, None]
         workspace = Workspace(model, 1, len(ids), training=False)

@@ -76,7 +76,7 @@ def command(ctx, checkpoint, text, **options):
     loaded = load_checkpoint(path)
     ctx.call_on_close(announce_compilation(note))
     from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model import Model, ModelConfig
+    from charrnn.model import Model
 
     if options["threads"] is not None:
         before = num_threads()
@@ -84,8 +84,7 @@ def command(ctx, checkpoint, text, **options):
         set_num_threads(options["threads"])
     if loaded.training.get("step") == 0:
         note("this model is untrained (step 0): what its units follow, any random network follows")
-    model = Model(ModelConfig(vocab_size=loaded.vocabulary.size, **loaded.model))
-    model.set_parameters(loaded.parameters)
+    model = Model.from_checkpoint(loaded)
     with open_text(loaded, path, text, options["encoding"]) as (corpus, named, splits):
         stretch = _stretch(corpus, splits, named, text, options)
         Search(model, loaded.vocabulary, corpus.ids, stretch, path, _validation_loss(loaded.training), options).run()

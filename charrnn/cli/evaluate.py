@@ -75,14 +75,13 @@ def command(ctx, checkpoint, text, **options):
     ctx.call_on_close(announce_compilation(note))
     from charrnn.errors import ConfigError
     from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model import Model, ModelConfig
+    from charrnn.model import Model
 
     if options["threads"] is not None:
         before = num_threads()
         ctx.call_on_close(lambda: set_num_threads(before))
         set_num_threads(options["threads"])
-    model = Model(ModelConfig(vocab_size=loaded.vocabulary.size, **loaded.model))
-    model.set_parameters(loaded.parameters)
+    model = Model.from_checkpoint(loaded)
     with contextlib.ExitStack() as stack:
         corpus, named, splits = stack.enter_context(open_text(loaded, path, text, options["encoding"], options["unknown"] or "error"))
         start, stop, where, split = 0, corpus.characters, text, None

@@ -195,15 +195,14 @@ def _fresh_text(text, options):
 def run_view(checkpoint, text, options, progress):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
     from charrnn.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
-    from charrnn.model import Model, ModelConfig
+    from charrnn.model import Model
 
     path = find_checkpoint(checkpoint)
     if path != checkpoint:
         note(f"checkpoint {path}")
     loaded = load_checkpoint(path)
-    config = ModelConfig(vocab_size=loaded.vocabulary.size, **loaded.model)
-    model = Model(config)
-    model.set_parameters(loaded.parameters)
+    model = Model.from_checkpoint(loaded)
+    config = model.config
     size = f"{config.num_layers} x {config.hidden_size}"
     with open_text(loaded, path, text, options["encoding"]) as (corpus, named, splits):
         start, stop, where = 0, corpus.characters, text

@@ -141,10 +141,10 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
     from charrnn.cli.display import announce_compilation
 
     click.get_current_context().call_on_close(announce_compilation(_note))
-    from charrnn.model import Model, ModelConfig
+    from charrnn.model import Model
     from charrnn.sampler import Sampler
 
-    model = Model(ModelConfig(vocab_size=vocabulary.size, **checkpoint.model))
+    model = Model.from_checkpoint(checkpoint)
     held = _parse_clamps(clamps, model)
 
     step, best = checkpoint.training.get("step"), checkpoint.training.get("best")
@@ -162,7 +162,6 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
         seed = secrets.randbits(32)
         _note(f"seed {seed} (--seed {seed} gives this text again)")
     _use_threads(threads)
-    model.set_parameters(checkpoint.parameters)
     sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
     return Samples(sampler, vocabulary, prime_ids, length, stop_ids, seed, str(path))
