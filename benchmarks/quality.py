@@ -20,11 +20,12 @@ HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.pa
 KEPT = HERE / "quality" / "results.json"
 NANOGPT = 1.4697  # its README: the best validation loss on tinyshakespeare, 10.65 M parameters, 3 minutes of an A100
 WATCHING = ("eval_every", "log_every", "sample_every", "sample_length", "checkpoint_every")  # no result depends on them
-# arXiv 1506.02078, table 1, LSTM, RNN, GRU of 1 and 2 layers: from memory, see the page.
+# arXiv 1506.02078, table 1, for 1, 2 and 3 layers: from memory, see the page.
 BUDGET = {64: 44_567, 128: 121_815, 256: 374_615}  # parameters of the one-layer LSTM of that size, 87 bytes, one-hot
-PAPER = {64: {"lstm": (1.449, 1.442), "rnn": (1.446, 1.401), "gru": (1.398, 1.373)},
-         128: {"lstm": (1.277, 1.227), "rnn": (1.417, 1.286), "gru": (1.230, 1.226)},
-         256: {"lstm": (1.189, 1.137), "rnn": (1.342, 1.256), "gru": (1.198, 1.164)}}
+PAPER = {64: {"lstm": (1.449, 1.442, 1.540), "rnn": (1.446, 1.401, 1.396), "gru": (1.398, 1.373, 1.472)},
+         128: {"lstm": (1.277, 1.227, 1.279), "rnn": (1.417, 1.286, 1.277), "gru": (1.230, 1.226, 1.253)},
+         256: {"lstm": (1.189, 1.137, 1.141), "rnn": (1.342, 1.256, 1.239), "gru": (1.198, 1.164, 1.138)}}
+NONE = "none"  # the run without a regulariser, which the others are held against
 
 
 def judge(folder):
@@ -68,13 +69,17 @@ def loss(row, name):
     return f"{row[name]:.4f} ± {row[name + '_error']:.4f}" if name in row else "-"
 
 
+def paper_size(row):
+    """Return the smallest of the paper's sizes that has room for a row's parameters."""
+    return next(size for size in PAPER if row["parameters"] <= BUDGET[size])
+
+
 def paper_table(rows):
-    """Return the lines of War and Peace beside the paper: a row goes with the smallest of its sizes that has room for it."""
+    """Return the lines of War and Peace beside the paper."""
     yield "| paper's size | cell | layers | units | parameters | epochs | minutes | seed | validation | test | paper | below it |"
     yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
-    for row in rows:
+    for size, row in sorted(((paper_size(row), row) for row in rows), key=lambda pair: (pair[0], pair[1]["run"])):
         options = row["options"]
-        size = next(size for size in PAPER if row["parameters"] <= BUDGET[size])
         paper = PAPER[size][options["cell"]][options["num_layers"] - 1]
         yield (f"| {size} | {options['cell']} | {options['num_layers']} | {options['hidden_size']} | {row['parameters']:,} | {row['epochs']:g} | "
                f"{row['minutes']:.1f} | {options['seed']} | {loss(row, 'val')} | {loss(row, 'test')} | {paper:.3f} | "
@@ -89,6 +94,19 @@ def plain_table(rows):
                f"{loss(row, 'val')} |")
 
 
+def worth_table(rows):
+    """Return the lines of what each regulariser is worth beside the run without one: the best first."""
+    base = next((row for row in rows if row["run"] == NONE), None)
+    if base is None:
+        return
+    yield "| with | parameters | minutes | seed | best at epoch | validation | below none |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    for row in sorted(rows, key=lambda row: row["val"]):
+        best = min(row["curve"], key=lambda point: point[2])[1]
+        yield (f"| {row['run']} | {row['parameters']:,} | {row['minutes']:.1f} | {row['options']['seed']} | {best:.1f} | {loss(row, 'val')} | "
+               f"{base['val'] - row['val']:.4f} |")
+
+
 def commands(rows):
     """Return the rows' commands as a block."""
     return ["", *(f"    {command(row)}" for row in rows), ""]
@@ -96,11 +114,11 @@ def commands(rows):
 
 def write_page(kept):
     """Write docs/QUALITY.md and its figure from the rows that are kept."""
-    war, shakespeare, worth = (sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
-                               for name in ("warpeace", "tinyshakespeare", "input"))
+    war, shakespeare, entry, worth = (sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
+                                      for name in ("warpeace", "tinyshakespeare", "input", "regularisers"))
     lines = (HERE / "quality" / "page.md").read_text(encoding="utf-8").split("\n")
     parts = {"{warpeace}": [*paper_table(war), *commands(war)], "{tinyshakespeare}": [*plain_table(shakespeare), *commands(shakespeare)],
-             "{input}": [*plain_table(worth), *commands(worth)]}
+             "{input}": [*plain_table(entry), *commands(entry)], "{regularisers}": [*worth_table(worth), *commands(worth)]}
     page = "\n".join(out for line in lines for out in parts.get(line, [line]))
     (DOCS / "QUALITY.md").write_text(page, encoding="utf-8")
     curves = [Curve(row["run"], [epoch * row["minutes"] / row["epochs"] for _, epoch, _ in row["curve"]], [y for *_, y in row["curve"]])
