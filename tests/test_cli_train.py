@@ -128,6 +128,15 @@ def test_resume_alone_takes_the_newest_run_and_finds_its_text_again(folder, caps
     assert read_metadata(folder / "checkpoints/old/last.safetensors")["training"]["step"] == 6
 
 
+def test_resume_of_a_best_checkpoint_says_that_the_run_goes_on_from_its_last(folder, capsys):
+    assert train("text.txt", *TINY, "--steps", 4, "--eval-every", 2, "-o", "runs/a", "-q") == 0
+    capsys.readouterr()
+    assert train("--resume", "runs/a/last.safetensors", "--steps", 6) == 0
+    assert "--init-from" not in capsys.readouterr().err
+    assert train("--resume", "runs/a/best.safetensors", "--steps", 8) == 0
+    assert "from runs/a/last.safetensors; to train on from runs/a/best.safetensors: --init-from" in " ".join(capsys.readouterr().err.split())
+
+
 def test_resume_takes_a_run_also_from_another_folder(folder, monkeypatch, capsys):
     assert train("text.txt", *TINY, "--steps", 4, "-o", "runs/a", "-q") == 0
     (folder / "elsewhere").mkdir()

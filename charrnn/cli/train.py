@@ -308,6 +308,8 @@ def _resume(run, output, text, asked, no_sample, display):
     with RunFolder.open(None if run == NEWEST else run) as folder:
         if run == NEWEST:
             display.note(f"resuming {folder.path}")
+        elif Path(run).is_file() and Path(run).name != folder.last.name:
+            display.note(f"a run goes on where it stopped, from {folder.last}; to train on from {run}: --init-from {run}")
         checkpoint = load_checkpoint(folder.last)
         config = stored_config(checkpoint.training)
         resume_config(config, asked)  # what contradicts is said before the text is read
