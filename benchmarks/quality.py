@@ -55,13 +55,14 @@ def minutes(log, config):
 
 def command(row):
     """Return the command that makes the row's run, with every option that is not the default."""
-    options = {name: value for name, value in row["options"].items() if name not in WATCHING}
+    options = TrainingConfig.from_dict(row["options"]).to_dict()
+    options = {name: value for name, value in options.items() if name not in WATCHING}
     words = [f"charrnn train {row['text']}"]
     for name, value in sorted(options.items()):
         others = {other: value for other, value in options.items() if other != name}
-        if value is not None and value != getattr(TrainingConfig.from_dict(others).resolved(), name):
+        if value is not None and value != getattr(TrainingConfig(**others).resolved(), name):
             flag = "--" + name.replace("_", "-")
-            words.append(flag if value is True else f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}")
+            words.append(flag if value is True else flag.replace("--", "--no-") if value is False else f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}")
     return " ".join(words)
 
 

@@ -204,7 +204,7 @@ def memory(bench):
         H, L, B, T = size
         name, _ = worker.make({"kind": "command", "arguments": [
             "train", str(text), "--hidden-size", str(H), "--num-layers", str(L), "--batch-size", str(B), "--seq-length", str(T),
-            "--steps", "3", "--dropout", "0", "--val-fraction", "0.01", "--test-fraction", "0.01", "--no-sample", "-q"]})
+            "--embedding-size", "0", "--no-layer-norm", "--steps", "3", "--dropout", "0", "--val-fraction", "0.01", "--test-fraction", "0.01", "--no-sample", "-q"]})
         imports = worker.memory()["now"]
         worker.time(name, 1)
         row["bytes"]["charrnn train"] = {"imports": imports, "peak": worker.memory()["peak"]}

@@ -44,29 +44,32 @@ class Shape:
     batch_size: int
     seq_length: int
     vocab_size: int = VOCAB_SIZE
+    embedding_size: int = 0
+    layer_norm: bool = False
 
     def model_config(self):
-        return ModelConfig(self.cell, self.vocab_size, self.hidden_size, self.num_layers)
+        return ModelConfig(self.cell, self.vocab_size, self.hidden_size, self.num_layers, self.embedding_size, layer_norm=self.layer_norm)
 
 
 # H x L, B, T of the published comparison, and of a run with nothing asked for but the cell.
 SHAPES = ((128, 2, 50, 50), (256, 2, 64, 64), (512, 2, 50, 50), (512, 3, 100, 100))
 MIN_CHAR_RNN = (100, 1, 1, 25)
 DEFAULT_SHAPE = (DEFAULTS.hidden_size, DEFAULTS.num_layers, BATCH_SIZE, SEQ_LENGTH)
+DEFAULT_MODEL = {"embedding_size": DEFAULTS.embedding_size, "layer_norm": DEFAULTS.layer_norm}  # what the published comparison has not
 
 
 def step_flops(shape):
     """Count the floating-point operations of a training step's matrix products: two a multiply-add.
 
         forward    a row reads H through G H x H recurrent weights in every layer, through as many input weights in
-                   every layer but the first, and through V x H output weights
+                   every layer but the first, there with an embedding of D through G H x D, and through V x H output weights
         backward   as many again for the gradient of what was read, and as many again for that of the weights
 
     The first layer looks a one-hot character up: no product, neither forward nor back. Gates, softmax, clipping and the
     update are not counted, though they are timed: a share of the peak is a share for the products alone.
     """
     H, G = shape.hidden_size, GATES[shape.cell]
-    products = G * H * H * (2 * shape.num_layers - 1) + H * shape.vocab_size
+    products = G * H * (H * (2 * shape.num_layers - 1) + shape.embedding_size) + H * shape.vocab_size
     return 3 * 2 * products * shape.batch_size * shape.seq_length
 
 

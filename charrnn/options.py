@@ -40,6 +40,7 @@ LENGTHS = ("epochs", "steps", "minutes")
 # it stopped can go on. The lengths have a rule of their own: the same kind, and not shorter.
 FREE_OPTIONS = ("sample_every", "sample_length", "checkpoint_every", "log_every", "on_divergence")
 
+BEFORE = {"layer_norm": False}  # of a run from before the option was there
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -55,9 +56,9 @@ class TrainingConfig:
     cell: str = "lstm"
     hidden_size: int = 256
     num_layers: int = 2
-    embedding_size: int = 0
+    embedding_size: int = 64
     tie_weights: bool = False
-    layer_norm: bool = False
+    layer_norm: bool = True
     dtype: str = "float32"
     precision: str = "float32"
     # the text
@@ -184,12 +185,15 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, options):
-        """Make a config from `to_dict`'s dict, as a checkpoint holds it; ConfigError for a name that is no option."""
+        """Make a config from `to_dict`'s dict, as a checkpoint holds it; ConfigError for a name that is no option.
+
+        An option that came later, and is not its default in a run of before, is what it was then (BEFORE).
+        """
         names = {field.name for field in dataclasses.fields(cls)}
         for name in options:
             if name not in names:
                 raise ConfigError(f"{short(repr(name))} is no training option that this charrnn knows: use the charrnn that wrote it")
-        return cls(**options)
+        return cls(**{**BEFORE, **options})
 
 
 def option(name):

@@ -44,8 +44,9 @@ PHASES = ("start-up", "reading the text", "loading kernels", "training", "valida
 SIGNALS = (signal.SIGKILL,) * 9 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CELLS, SCHEDULES = ("lstm", "gru", "rnn"), ("cosine", "step", "constant")
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adamw")
-EXTRAS = ((), ("--dropout", 0.3, "--layer-norm"), ("--dropout", 0.3, "--variational-dropout"), ("--embedding-size", 7, "--zoneout", 0.2),
-          ("--dtype", "float64"), ("--embedding-size", 12, "--tie-weights"), ("--decay-after", 1, "--warmup", 30),
+EXTRAS = ((), ("--dropout", 0.3, "--embedding-size", 0, "--no-layer-norm"), ("--dropout", 0.3, "--variational-dropout"),
+          ("--embedding-size", 7, "--zoneout", 0.2), ("--dtype", "float64", "--embedding-size", 0),
+          ("--embedding-size", 12, "--tie-weights", "--no-layer-norm"), ("--decay-after", 1, "--warmup", 30),
           ("--clip-norm", 0, "--clip-value", 0.01))
 
 

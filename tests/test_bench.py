@@ -26,6 +26,7 @@ def test_flops_equal_a_count_by_hand():
     assert step_flops(Shape("gru", 4, 1, 3, 2, vocab_size=9)) == 84 * 3 * 2 * 6
     # rnn, three layers, H 2, V 3: 5*2*2 + 3*2 = 26
     assert step_flops(Shape("rnn", 2, 3, 1, 1, vocab_size=3)) == 26 * 3 * 2
+    assert step_flops(Shape("rnn", 2, 3, 1, 1, vocab_size=3, embedding_size=5)) == 36 * 3 * 2  # 2 x 5 weights more
 
 
 def test_a_measured_step_is_a_whole_training_step():
@@ -174,12 +175,14 @@ def test_without_a_shape_all_are_measured_and_the_default_first(capsys, monkeypa
     measured = []
 
     def measure_shape(shape, repeats, dropout):
-        measured.append((shape.hidden_size, shape.batch_size, dropout))
+        measured.append((shape.hidden_size, shape.batch_size, shape.embedding_size, shape.layer_norm, dropout))
         return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats)
     monkeypatch.setattr(bench, "measure_shape", measure_shape)
     monkeypatch.setattr(bench, "measure_peaks", lambda repeats: {1: 50.0, 2: 100.0})
     assert main(["bench"]) == 0
-    assert measured == [(256, 16, 0.2), (128, 50, 0), (256, 64, 0), (512, 50, 0), (512, 100, 0), (100, 1, 0)]
+    assert measured == [
+        (256, 16, 64, True, 0.2),
+        *((size, batch, 0, False, 0) for size, batch in ((128, 50), (256, 64), (512, 50), (512, 100), (100, 1)))]
     shown = capsys.readouterr()
     assert "12 passes over 1 MB" in " ".join(shown.out.split())
     assert all(len(line) <= 80 for line in shown.out.splitlines() if not line.startswith("machine"))

@@ -150,7 +150,7 @@ def test_a_malformed_record_of_the_text_is_refused(tmp_path, loaded, capfd, reco
 
 @pytest.mark.parametrize("name, value, words", [
     ("hidden_size", 9, "--hidden-size 9, its model has 8"), ("cell", "gru", "--cell gru, its model has lstm"),
-    ("num_layers", 2, "--num-layers 2, its model has 1"), ("embedding_size", 3, "--embedding-size 3, its model has 0"),
+    ("num_layers", 2, "--num-layers 2, its model has 1"), ("embedding_size", 3, "--embedding-size 3, its model has 64"), ("layer_norm", False, "--layer-norm off, its model has on"),
     ("dtype", "float64", "--dtype float64, its model has float32"), ("vocab", "bytes", "--vocab bytes, its model has chars")])
 def test_options_that_contradict_the_model_are_not_believed(folder, loaded, name, value, words):
     training = {**loaded.training, "config": {**loaded.training["config"], name: value}}

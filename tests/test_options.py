@@ -15,7 +15,7 @@ OTHERS = {
     "seq_length": 8, "epochs": 2.0, "steps": 60, "minutes": 1.0, "optimizer": "adam", "learning_rate": 0.1, "schedule": "step",
     "warmup": 3.0, "min_learning_rate": 0.5, "decay": 0.5, "decay_after": 1, "momentum": 0.5, "weight_decay": 0.1, "clip_norm": 1.0,
     "clip_value": 0.5, "dropout": 0.3, "variational_dropout": True, "seed": 2, "eval_every": 9, "log_every": 2, "checkpoint_every": 3,
-    "sample_every": 4, "sample_length": 11, "ema": 0.5, "weight_dropout": 0.25, "zoneout": 0.125, "layer_norm": True, "on_divergence": "stop",
+    "sample_every": 4, "sample_length": 11, "ema": 0.5, "weight_dropout": 0.25, "zoneout": 0.125, "layer_norm": False, "on_divergence": "stop",
 }
 
 

@@ -169,7 +169,8 @@ def test_a_dry_run_lists_parameters_and_memory_and_makes_nothing(folder, capsys)
     listed = {row["run"]: row for row in json.loads(capsys.readouterr().out)["runs"]}
     assert list(listed) == [f"{cell}-{size}x1" for size in (3, 4, 10000000) for cell in ("lstm", "rnn")]
     symbols = len(set(TEXT))
-    assert listed["rnn-3x1"]["parameters"] == 3 * symbols + 3 * 3 + 3 + symbols * 3 + symbols
+    embedding, output = symbols * 64, symbols * 3 + symbols
+    assert listed["rnn-3x1"]["parameters"] == embedding + 3 * 64 + 3 * 3 + 3 + 3 + output  # bias and gains
     assert listed["lstm-4x1"]["memory_bytes"] > 0 and "memory" in listed["lstm-10000000x1"]["error"]
     assert run(spec, "--dry-run") == 0
     assert "6 runs" in capsys.readouterr().out and sorted(os.listdir()) == ["grid.toml", "text.txt"]

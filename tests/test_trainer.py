@@ -410,7 +410,7 @@ def test_the_log_tells_clipped_steps_norms_by_layer_and_singular_values(session,
     free = of(session.run("free", steps=20, clip_norm=0.0, eval_every=10, log_every=4), Step)
     for record, steps in zip(session.log("free"), ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9])):
         assert record["clipped_share"] == 0
-        assert list(record["grad_norms"]) == ["layer 0", "layer 1", "output"]
+        assert list(record["grad_norms"]) == ["embedding", "layer 0", "layer 1", "output"]
         total = math.sqrt(sum(norm**2 for norm in record["grad_norms"].values()))
         assert total == pytest.approx(record["grad_norm"], rel=1e-4) and record["grad_norm"] == free[steps[-1]].grad_norm
     values = [record["singular_values"] for record in session.log("free") if "val_loss_nats" in record]
@@ -611,7 +611,7 @@ def test_a_non_finite_gradient_stops_the_run(session, monkeypatch):
 
 
 def test_old_weights_are_mapped_by_character(session, tmp_path):
-    session.run("old", steps=6, dtype="float64")
+    session.run("old", steps=6, dtype="float64", embedding_size=0)
     old = session.best("old")
     path = tmp_path / "other.txt"
     path.write_text("".join(sorted(TEXT, reverse=True)).replace("s", "ß").replace("l", "Ω"))
@@ -665,7 +665,7 @@ def test_old_weights_of_the_same_text_start_where_they_ended(session):
 
 
 def test_a_model_of_another_shape_is_refused(session):
-    session.run("old", steps=1)
+    session.run("old", steps=1, layer_norm=False)
     with pytest.raises(ConfigError, match="--hidden-size 9, 12 was asked for"):
         config_like(session.last("old"), {"hidden_size": 12})
     with pytest.raises(ConfigError, match="--layer-norm off, on was asked for: leave --layer-norm out"):
@@ -686,12 +686,19 @@ def test_old_weights_with_layer_normalisation_keep_it_and_cannot_lose_it(session
 
 def test_options_that_deny_the_models_layer_normalisation_are_not_resumed(session):
     session.run("old", stop_at=2, layer_norm=True)
-    session.run("plain", stop_at=2)
+    session.run("plain", stop_at=2, layer_norm=False)
     for run, said in (("old", False), ("plain", True)):
         checkpoint = session.last(run)
         checkpoint.training["config"]["layer_norm"] = said
         with pytest.raises(CheckpointError, match="options say --layer-norm o.*, its model has o"):
             plan_resume(checkpoint, session.corpus)
+
+
+def test_a_run_from_before_layer_normalisation_goes_on_without_it(session):
+    session.run("plain", stop_at=2, layer_norm=False)
+    checkpoint = session.last("plain")
+    del checkpoint.training["config"]["layer_norm"]
+    assert not plan_resume(checkpoint, session.corpus).config.layer_norm
 
 
 # ----------------------------------------------------------------------------------- an average of weights, and dropped ones
@@ -722,7 +729,7 @@ def test_the_average_is_what_is_validated_saved_and_sampled_and_does_not_bear_on
 
 def test_the_memory_of_an_average_is_told_and_asked_for(session):
     plain, averaged = (of(session.run(f"run{ema}", steps=1, ema=ema), Preflight)[0].memory_bytes for ema in (0.0, 0.9))
-    model = ModelConfig("lstm", session.corpus.vocabulary.size, 9, 2)
+    model = ModelConfig("lstm", session.corpus.vocabulary.size, 9, 2, 64, layer_norm=True)
     needed = [trainer_module.memory_needed(model, 3, 7, averaging=averaging) for averaging in (False, True)]
     assert needed[1] - needed[0] == Model(model).flat.nbytes
     # Beside the weights the average has the tables of a model of its own.

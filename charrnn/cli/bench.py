@@ -30,7 +30,8 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     Example: charrnn bench --cell gru
 
     Whole training steps (vocabulary of 65, Adam) in characters a second and as a share of the CPU's multiply-add peak,
-    and sampling of one stream. Takes about a minute; leave the machine alone meanwhile.
+    and sampling of one stream. First the model of charrnn train's own settings; the others have no embedding, layer
+    normalisation or dropout. Takes about a minute; leave the machine alone meanwhile.
     """
     if repeats < 1:
         raise ConfigError(f"--repeats must be at least 1, got {repeats}")
@@ -51,7 +52,7 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     before = num_threads()
     ctx.call_on_close(lambda: set_num_threads(before))
     set_num_threads(threads or max_threads())
-    default = bench.Shape(cell, *bench.DEFAULT_SHAPE)
+    default = bench.Shape(cell, *bench.DEFAULT_SHAPE, **bench.DEFAULT_MODEL)
     if own:
         shapes = [bench.Shape(cell, **{**dict(zip(OWN, bench.DEFAULT_SHAPE)), **own})]
     else:
@@ -64,7 +65,7 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     results = []
     for shape in shapes:
         note(f"measuring {shape.cell} {_size(shape)}, {_batch(shape)}")
-        # As `charrnn train` runs it: with its dropout.
+        # As `charrnn train` runs it: with its dropout too.
         results.append(bench.measure_shape(shape, repeats, dropout=0.0 if own or shape != default else DEFAULTS.dropout))
     sentence = None if own else bench.expectation(cell, results[0].training_chars_per_s)
     if bench.was_busy(peaks, results):

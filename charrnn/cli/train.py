@@ -70,7 +70,7 @@ def setting(name, help, kind=None, default=None, metavar=None, flag=False):
     value = getattr(DEFAULTS, name)
     flags = "--" + name.replace("_", "-")
     if flag:
-        return click.option(f"{flags}/--no-{flags[2:]}", name, default=value, help=help)
+        return click.option(f"{flags}/--no-{flags[2:]}", name, default=value, show_default=value, help=help)
     return click.option(flags, name, type=kind, default=value, metavar=metavar, help=help,
                         show_default=default if value is None and default else value is not None)
 
