@@ -78,11 +78,11 @@ def test_parallel_streams_agree_with_one_to_a_thousandth_of_a_nat(model, start, 
     assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
 
 
-def latch(cell):
+def latch(cell, scale=3.0):
     """Return a model of one unit that holds what it was last set to by 1 or by 2, and expects 3 or 4 by it."""
     model = Model(ModelConfig(cell, vocab_size=5, hidden_size=1, num_layers=1, dtype="float64"))
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
-    arrays["output.weight"][:, 0] = [0, 0, 0, 3, -3]
+    arrays["output.weight"][:, 0] = [0, 0, 0, scale, -scale]
     inputs = np.zeros(5)
     inputs[1:3] = 30, -30
     if cell == "rnn":
@@ -110,6 +110,61 @@ def test_streams_that_began_in_a_wrong_state_are_read_again(cell, monkeypatch):
     assert abs(evaluate_split(model, ids, 10, 39000).loss_nats - one.loss_nats) > 0.1
 
 
+@pytest.mark.parametrize("scale", [0.02, 0.15])
+def test_a_state_that_mends_one_stream_a_reading_is_followed_to_the_end(scale):
+    ids = np.tile(np.array([3, 0, 0], np.uint8), 24000)
+    ids[5] = 1
+    model = latch("lstm", scale)
+    one, several = evaluate_stream(model, ids, 10, 70000), evaluate_split(model, ids, 10, 70000)
+    assert count_streams(69990) == 64
+    assert several.loss_nats == pytest.approx(one.loss_nats, abs=1.5e-4)
+
+
+def quiet_latch():
+    """Return an LSTM of two units: one holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only; the other is nothing, always."""
+    model = Model(ModelConfig("lstm", vocab_size=5, hidden_size=2, num_layers=1, dtype="float64"))
+    arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
+    arrays["output.weight"][:, 0] = [0, 0, 0, 9, -9]
+    set_by, shown_by = np.array([0, 30, 30, 0, 0]), np.array([0, 0, 0, 30, 0])
+    for row, (weight, bias) in {0: (set_by, -15), 2: (-set_by, 15), 4: (np.arctanh([0, 0.25, -0.25, 0, 0]), 0), 6: (shown_by, -15)}.items():
+        arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
+    model.set_parameters(arrays)
+    return model
+
+
+def test_a_cell_state_that_does_not_show_where_streams_meet_is_read_again_too():
+    ids = np.zeros(40000, np.uint8)
+    ids[::3] = 3
+    for at, by in ((1, 1), (9001, 2), (31000, 1)):
+        ids[at] = by
+    model = quiet_latch()
+    one, several = evaluate_stream(model, ids, 10, 39000), evaluate_split(model, ids, 10, 39000)
+    assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-6)
+
+
+def test_the_first_stream_begins_with_nothing_where_the_text_does():
+    model = Model(ModelConfig("lstm", vocab_size=5, hidden_size=1, num_layers=1, dtype="float64"))
+    arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
+    arrays["output.weight"][:, 0] = [5, -5, 0, 0, 0]
+    for row, (weight, bias) in enumerate((([-15, 15, 0, 0, 0], 0), ([0] * 5, 15), ([0, 0.1, 0, 0, 0], 0), ([0] * 5, 15))):  # counts the 1s
+        arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
+    model.set_parameters(arrays)
+    ids = np.zeros(9000, np.uint8)
+    ids[0] = 1  # what the other streams are warmed up beside is this character, again and again
+    assert evaluate_split(model, ids, 3, 9000).loss_nats == pytest.approx(evaluate_stream(model, ids, 3, 9000).loss_nats, abs=1e-6)
+
+
+def test_what_is_not_a_number_is_read_once(model):
+    arrays = model.get_parameters()
+    arrays["rnn.bias_ih_l0"][0] = math.nan
+    model = Model(model.config)
+    model.set_parameters(arrays)
+    chunks = []
+    result = evaluate_split(model, make_ids(9000), 100, 9000, interrupted=lambda: len(chunks) > 1000 or bool(chunks.append(1)))
+    assert result is not None and math.isnan(result.loss_nats)
+    assert len(chunks) <= 8900 // count_streams(8900) // evaluation.SPLIT_CHUNK + 1
+
+
 def test_streams_are_not_read_again_for_nothing(model, monkeypatch):
     # Two that do not meet, in a model that never settles; but the loss does not move by it.
     readings = []
@@ -128,7 +183,7 @@ def test_every_character_counts_once_whatever_the_number_of_streams(model, monke
             assert count_streams(stop - start) == 16
             first, seen = max(start, 1), np.zeros(len(ids), int)
             workspace = split_workspace(model, stop - start)
-            for _, _, places in reading.read(workspace, ids, first - 1, stop - 1, enough=lambda: True):
+            for _, _, places in reading.read(workspace, ids, first - 1, stop - 1, enough=lambda left: True):
                 for _, at, count in places:
                     seen[first + at:first + at + count] += 1
             assert seen.tolist() == [first <= at < stop for at in range(len(ids))]

@@ -19,8 +19,8 @@ def test_a_falling_curve_begins_high_on_the_left_and_ends_low_on_the_right():
 
 def test_a_straight_line_is_a_known_picture():
     assert plot([[(0, 0), (1, 1)]], width=24, height=4) == [
-        "0.8 │         ⢀⣀⣀⠤⠤⠤⠒⠒⠊⠉",
-        "0.2 │⣀⡠⠤⠤⠒⠒⠒⠉⠉⠁",
+        "1.0 │         ⢀⣀⣀⠤⠤⠤⠒⠒⠊⠉",
+        "0.0 │⣀⡠⠤⠤⠒⠒⠒⠉⠉⠁",
         "    └───────────────────",
         "     0                 1",
     ]
@@ -39,7 +39,22 @@ def test_the_axes_name_the_ends():
     lines = plot([[(0, 4.1), (12000, 1.2)]], width=80, height=12)
     assert lines[-1].split() == ["0", "12,000"]
     labels = [float(line.split("│")[0]) for line in lines[:10] if line.split("│")[0].strip()]
-    assert labels == sorted(labels, reverse=True) and 1.2 < labels[-1] < labels[0] < 4.1
+    assert labels == [4, 3, 2]
+
+
+def test_a_label_is_a_round_number_in_the_row_that_holds_it():
+    for low, high in ((0, 1.02), (1.4277, 3.2), (-7.3, 12.9), (0.51, 0.5123), (1200, 987654)):
+        lines = plot([[(0, low), (1, high)]], 60, 14)
+        for row, line in enumerate(lines[:12]):
+            label = line.split("│")[0].strip()
+            if label:
+                top, bottom = high - row * (high - low) / 12, high - (row + 1) * (high - low) / 12
+                assert bottom - 1e-9 <= float(label) <= top + 1e-9
+    lines = plot([[(0, 0.0), (1, 1.02)]], 60, 18)
+    assert [line.split("│")[0].strip() for line in lines[:16]] == ["1.0"] + [""] * 7 + ["0.5"] + [""] * 6 + ["0.0"]
+    assert sum(bool(line.split("│")[0].strip()) for line in plot([[(0, 2e-3), (1, 9e-3)]], 60, 14)[:12]) >= 2
+    log = ["".join(text for text, _ in line).split("│")[0].strip() for line in plot_spans([[(0, 0.2), (1, 0.93)]], 60, 14, log=True)[:12]]
+    assert [label for label in log if label] == ["5e-1", "2e-1"]
 
 
 def test_spans_say_which_curve_a_text_belongs_to():
@@ -88,7 +103,7 @@ def test_a_log_axis_makes_equal_factors_equal_steps():
             for column in sorted({line.index("●") for line in lines[:8] if "●" in line})]
     assert rows == list(range(8)) and sum(line.count("●") for line in lines) == 8
     labels = [line.split("│")[0].strip() for line in lines[:8]]
-    assert labels[0] == "4e-1" and [text for text in labels if text] == sorted(filter(None, labels), key=float, reverse=True)
+    assert [text for text in labels if text] == ["1e0", "1e-2", "1e-4", "1e-6"]
 
 
 def test_bands_are_shaded_where_no_curve_runs():

@@ -13,6 +13,7 @@ from charrnn.errors import ConfigError
 from charrnn.render.colours import DARK, LIGHT, parsed
 from charrnn.render.picture import OTHER_FILES, PNG_SCALE, SANS, TITLE_FILES, first_font, load_pillow, short_number
 from charrnn.render.terminal import visible
+from charrnn.render.ticks import round_powers, round_values
 from charrnn.storage import atomic_write
 
 WIDTH, PLOT_HEIGHT = 960.0, 300.0
@@ -195,13 +196,8 @@ class _Scale:
     def ticks(self, about=9):
         """Return [(value, text)] at round numbers."""
         if self.log:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            every = next(step for step in (1, 2, 5, 10, 20, 50, 100) if (last - first) / step <= about)
-            return [(10.0**power, power_text(power)) for power in range(first, last + 1) if power % every == 0]
-        step = 10.0 ** math.floor(math.log10((self.high - self.low) / about))
-        step *= next(times for times in (1, 2, 5, 10) if (self.high - self.low) / (step * times) <= about)
-        first = math.ceil(self.low / step - 1e-9)
-        return [(n * step, f"{n * step:.6g}") for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
+            return [(10.0**power, power_text(power)) for power in round_powers(math.log10(self.low), math.log10(self.high), about)]
+        return [(value, f"{value:.6g}") for value in round_values(self.low, self.high, about)[0]]
 
 
 # SVG

@@ -6,6 +6,8 @@ curves come apart without colour. Without Unicode, both are marks.
 
 import math
 
+from charrnn.render.ticks import round_powers, round_values
+
 _MARKS = ("", "●", "◆", "▲", "■", "○")
 _ASCII_MARKS = (".", "o", "+", "x", "#", "*")
 _BAND, _ASCII_BAND = "░", ":"
@@ -51,8 +53,8 @@ def plot_spans(series, width=80, height=12, unicode=True, bands=(), log=False, l
     y_low, y_high = _widened(*(y_range or (min(y for _, y in points), max(y for _, y in points))))
 
     rows = height - 2
-    labels = (_power_labels if log else _labels)(y_low, y_high, rows)
-    margin = max(map(len, labels)) + 2
+    ticks = (_power_labels if log else _labels)(y_low, y_high, max(4, rows // 3))
+    margin = max((len(text) for _, text in ticks), default=0) + 2
     columns = width - margin
 
     def column_of(x, dots):
@@ -61,6 +63,9 @@ def plot_spans(series, width=80, height=12, unicode=True, bands=(), log=False, l
     def row_of(y, dots):
         return min(int((y_high - y) / (y_high - y_low) * dots), dots - 1)
 
+    labels = [""] * rows  # each in the row that its value falls into
+    for value, text in reversed(ticks):
+        labels[row_of(min(value, y_high), rows)] = text
     cells = [[(" ", None)] * columns for _ in range(rows)]
     for index, band in enumerate(bands):
         for x, low, high in band:
@@ -115,29 +120,22 @@ def _draw_line(cells, points, column_of, row_of):
         cells[row][column] = (chr(0x2800 + dots), 0)
 
 
-def _labels(low, high, rows):
-    """Label every third row or so with the value at its middle, all with the same number of decimals."""
-    step = (high - low) / rows
-    decimals = min(max(0, math.ceil(-math.log10(step))), 12)
-    every = max(1, round(rows / 4))
-    values = [high - (row + 0.5) * step for row in range(rows)]
+def _labels(low, high, about):
+    """Return [(value, text)] of round numbers, all with the same number of decimals."""
+    values, step = round_values(low, high, about)
+    decimals = min(max(0, -math.floor(math.log10(step) + 1e-9)), 12)
     if max(abs(low), abs(high)) < 1e6:
-        texts = [f"{value:.{decimals}f}" for value in values]
-    else:
-        texts = [f"{value:.3g}" for value in values]
-    return [text if row % every == 0 else "" for row, text in enumerate(texts)]
+        return [(value, f"{value:.{decimals}f}") for value in values]
+    return [(value, f"{value:.6g}") for value in values]
 
 
-def _power_labels(low, high, rows):
-    """Label every third row or so of a logarithmic axis with one digit and the power of ten."""
-    every, step = max(1, round(rows / 5)), (high - low) / rows
-    texts = []
-    for row in range(rows):
-        power = math.floor(value := high - (row + 0.5) * step)
-        digit = round(10 ** (value - power))
-        digit, power = (1, power + 1) if digit == 10 else (digit, power)
-        texts.append(f"{digit}e{power}" if row % every == 0 else "")
-    return texts
+def _power_labels(low, high, about):
+    """Return [(exponent, text)] of powers of ten, and where there are not two of them, of 2 and 5 times such as well."""
+    powers = round_powers(low, high, about)
+    if len(powers) > 1:
+        return [(power, f"1e{power}") for power in powers]
+    finer = [(power + math.log10(digit), f"{digit}e{power}") for power in range(math.floor(low), math.ceil(high) + 1) for digit in (1, 2, 5)]
+    return [(value, text) for value, text in finer if low <= value <= high]
 
 
 def _exponent(value):
