@@ -1,11 +1,13 @@
 """charrnn eval: one stream over a text, or over a split of the run's own text found again."""
 
+import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
-from charrnn.checkpoint import load_checkpoint
+from charrnn.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.corpus import read_corpus
 from charrnn.evaluation import evaluate_stream
@@ -24,6 +26,10 @@ def folder(tmp_path_factory):
             assert main(["train", "text.txt", "--vocab", mode, "--hidden-size", "8", "--steps", "8", "--batch-size", "3",
                          "--seq-length", "7", "--val-fraction", "0.1", "--test-fraction", "0.2", "-q",
                          "-o", f"checkpoints/{mode}"]) == 0
+    healthy = load_checkpoint(folder / "checkpoints/chars/best.safetensors")  # finite numbers that go beyond float32 together:
+    far = {**healthy.parameters, "output.weight": np.full_like(healthy.parameters["output.weight"], 3e38)}
+    (folder / "damaged/far").mkdir(parents=True)
+    save_checkpoint(folder / "damaged/far/best.safetensors", dataclasses.replace(healthy, parameters=far))
     return folder
 
 
@@ -92,6 +98,8 @@ def test_a_model_of_bytes_reads_any_file(folder, capsys):
     (["checkpoints/chars", "--threads", "0"], "--threads must be at least 1"),
     (["checkpoints/chars", "--encoding", "latin-1"], "none is named"),
     (["checkpoints/chars", "unknown.txt"], "'ß'"),
+    (["checkpoints/chars", "unknown.txt"], "; --unknown skip leaves such characters out"),
+    (["damaged/far", "text.txt"], "loss on this text is not a finite number"),
     (["checkpoints/chars", "one.txt"], "needs a character to predict"),
     (["checkpoints/chars", "--unknown", "skip"], "none is named"),
     (["checkpoints/chars", "--dynamic-rate", "1"], "add --dynamic"),
@@ -224,6 +232,16 @@ def test_surprisal_in_the_terminal_shows_the_text_and_the_guesses(folder, capsys
     assert f"the first 1,200 of {2 * len(TEXT) - 1:,} characters" in captured.err
 
 
+def test_a_text_that_stands_in_the_training_text_is_told_from_a_new_one(folder, capsys):
+    (folder / "known.txt").write_text(TEXT[100:700])
+    (folder / "new.txt").write_text(TEXT[700:100:-1])
+    assert "stands in the training text, word for word" in " ".join(evaluate(capsys, "checkpoints/chars", "known.txt").out.split())
+    for arguments in (["new.txt"], ["--split", "train"]):
+        assert "word for word" not in evaluate(capsys, "checkpoints/chars", *arguments).out
+    shown = evaluate(capsys, "checkpoints/chars", "known.txt", "--memorised", "--length", "300").out
+    assert "held" not in shown.split("Of all substrings")[1]
+
+
 def test_mistakes_and_copies_are_said_and_counted(capsys):
     result = result_of(capsys, "checkpoints/chars", "text.txt", "--errors", "--memorised", "--length", "300", "--seed", "5")
     kinds = result["mistakes"]["kinds"]
@@ -236,7 +254,7 @@ def test_mistakes_and_copies_are_said_and_counted(capsys):
     assert copies["sample"]["passage"] in TEXT and len(copies["sample"]["passage"]) == copies["sample"]["longest"]
     assert result_of(capsys, "checkpoints/chars", "--memorised", "--length", "300", "--seed", "5")["memorised"]["sample"] == copies["sample"]
     shown = evaluate(capsys, "checkpoints/chars", "--errors", "--memorised", "--length", "300").out
-    assert "got less than 0.5" in shown and "word start" in shown and "stands in the training text" in shown
+    assert "got a probability below 0.5" in " ".join(shown.split()) and "word start" in shown and "stands in the training text" in shown
 
 
 def test_the_page_has_the_text_the_readers_and_the_tables(folder, capsys):

@@ -13,6 +13,7 @@ from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable
 from charrnn.errors import counted
 
 SPLITS = ("val", "test", "train")
+KNOWN = 0.25  # of what xz writes of a text alone: a text that it writes in less after the training text stands in that
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
 CONTEXT = 2_000  # characters before the judged ones that mistakes, brackets and n-grams may look at
 SHOWN = 1_200  # characters in the terminal
@@ -73,7 +74,7 @@ def command(ctx, checkpoint, text, **options):
         note(f"checkpoint {path}")
     loaded = load_checkpoint(path)
     ctx.call_on_close(announce_compilation(note))
-    from charrnn.errors import ConfigError
+    from charrnn.errors import ConfigError, VocabularyError
     from charrnn.kernels.threads import num_threads, set_num_threads
     from charrnn.model import Model
 
@@ -83,7 +84,10 @@ def command(ctx, checkpoint, text, **options):
         set_num_threads(options["threads"])
     model = Model.from_checkpoint(loaded)
     with contextlib.ExitStack() as stack:
-        corpus, named, splits = stack.enter_context(open_text(loaded, path, text, options["encoding"], options["unknown"] or "error"))
+        try:
+            corpus, named, splits = stack.enter_context(open_text(loaded, path, text, options["encoding"], options["unknown"] or "error"))
+        except VocabularyError as error:
+            raise VocabularyError(f"{error}; --unknown skip leaves such characters out" if text is not None else str(error)) from None
         start, stop, where, split = 0, corpus.characters, text, None
         if splits is not None:
             split = options["split"] or SPLITS[0]
@@ -192,12 +196,16 @@ class Judge:
 
     def run(self):
         from charrnn.cli.display import progress_bar
+        from charrnn.errors import DivergenceError
         from charrnn.evaluation import read_losses, standard_error, sum_up
 
         self.settings = self._dynamic_settings()
         with progress_bar() as progress:
             self.losses = read_losses(self.model, self.ids, self.start, self.stop, progress("reading the text"))
             self.evaluation = sum_up(self.losses)
+            if not math.isfinite(self.evaluation.loss_nats):
+                raise DivergenceError("the model's loss on this text is not a finite number: its parameters are damaged or have diverged; use an "
+                                      "earlier checkpoint")
             self.error, self.blocks, self.block_length = standard_error(self.losses)
             if self._wants_baselines() or self.options["errors"]:
                 self._measure_baselines(progress)
@@ -438,7 +446,7 @@ class Judge:
             line = f"{name:{longest}}  {nats:6.4f}  {nats / math.log(2):6.4f}  {math.exp(nats):10,.2f}  {detail}".rstrip()
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := self._verdict():
-            click.echo(f"\n{verdict}")
+            click.echo("\n" + click.wrap_text(verdict, self._width()))
 
     def _verdict(self):
         """Say how the model stands to the n-gram, by the standard error of their difference, or return None."""
@@ -450,11 +458,20 @@ class Judge:
         difference = self.evaluation.loss_nats - loss
         error = standard_error(self.losses - self.judged.loss_nats)[0]
         share = abs(difference) / max(loss, self.evaluation.loss_nats)
+        if self._is_known():
+            return "Most of this text stands in the training text, word for word: these figures tell nothing of a text that is new to the model."
         if not abs(difference) > 2 * error:  # also where the error is not known
             return f"It is level with the {name}: what it knows beyond {counted(self.judged.order, 'character')} does not show yet."
+        if difference > 0 and self.split is None:
+            return f"The {name} needs {share:.1%} fewer bits for this text, knowing the same training text."
         if difference > 0:
             return f"The {name} needs {share:.1%} fewer bits: a longer training, or a larger model, has something to learn here."
         return f"It needs {share:.1%} fewer bits than the {name}, which knows all that {counted(self.judged.order, 'character')} can tell."
+
+    def _is_known(self):
+        """Tell whether a TEXT stands in the training text: whether xz, which has read that, hardly has to write it."""
+        sizes = {baseline.name: baseline.loss_nats for baseline in self.baselines}
+        return self.split is None and sizes.get("xz -9e", math.inf) < KNOWN * sizes.get("xz -9e alone", 0)
 
     def _print_dynamic(self):
         from charrnn.evaluation import standard_error
@@ -469,23 +486,35 @@ class Judge:
 
     def _mistakes_line(self):
         mistakes = self.mistakes
-        return (f"{mistakes.count:,} of {mistakes.characters:,} characters ({mistakes.count / mistakes.characters:.1%}) got less than 0.5; "
-                f"they make {mistakes.loss_share:.1%} of the loss. Each is counted once, under the first kind that has it.")
+        return (f"{mistakes.count:,} of {mistakes.characters:,} characters ({mistakes.count / mistakes.characters:.1%}) got a probability below "
+                f"0.5; they make {mistakes.loss_share:.1%} of the loss. Each is counted once, under the first kind that has it.")
 
     def _print_mistakes(self):
-        click.echo(f"\n{self._mistakes_line()}\n")
-        kind, count = "", max(1, self.mistakes.count)
-        click.echo(f"{'':48}{'count':>8} {'share':>6} {'of loss':>7}")
-        for one in self.mistakes.kinds:
-            label = f"{one.kind if one.kind != kind else '':12} {one.detail}"
-            bar = ("█" if self.unicode else "#") * round(40 * one.count / count)
-            click.echo(f"{label:48}{one.count:8,} {one.count / count:6.1%} {one.loss_share:7.1%} {bar}".rstrip())
-            kind = one.kind
+        width, count = self._width(), max(1, self.mistakes.count)
+        click.echo(f"\n{click.wrap_text(self._mistakes_line(), width)}\n")
+        rows = self._mistake_rows()
+        label = max(len(name) for name, _, _ in rows)
+        longest = max(0, min(40, width - label - 26))
+        click.echo(f"{'':{label}}{'mistakes':>10}{'of them':>8}{'of loss':>8}")
+        for name, found, share in rows:
+            bar = ("█" if self.unicode else "#") * round(longest * found / count)
+            click.echo(f"{name:{label}}{found:10,}{found / count:8.1%}{share:8.1%} {bar}".rstrip())
         if not any(one.count for one in self.brackets):
+            click.echo("\nNo bracket is closed in it that was opened in it: nothing to say of their distance.")
             return
         click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{f'{self.judged.order}-gram':>9}   bits each")
         for distance, brackets, model, ngram in self._bracket_rows():
             click.echo(f"{distance + ' characters':24}{brackets:>9}{model:>9}{ngram:>9}")
+
+    def _mistake_rows(self):
+        """Return [(name, count, share of the loss)]: each kind, under one of several sorts those."""
+        rows = []
+        for kind, found, share in self.mistakes.by_kind():
+            sorts = [one for one in self.mistakes.kinds if one.kind == kind]
+            if len(sorts) > 1:
+                rows.append((kind, found, share))
+            rows += [(f"  {one.detail}" if len(sorts) > 1 else f"{kind}: {one.detail}", one.count, one.loss_share) for one in sorts]
+        return rows
 
     def _bracket_rows(self):
         def bits(nats):
@@ -502,15 +531,16 @@ class Judge:
         click.echo(f"\nOf all substrings of this length, the share that stands in the training text too ({len(self.sample):,} characters "
                    f"drawn,\n{len(self.held_out):,} of {printable(self.held_out_name, sys.stdout)}):\n")
         click.echo(f"{'length':>8}" + "".join(f"{length:>6}" for length in SHOWN_LENGTHS))
-        for name, overlap in (("sample", sample), ("held out", held_out)):
+        other = "held out" if self.split else "text"
+        for name, overlap in (("sample", sample), (other, held_out)):
             shares = [overlap.shares[length - 1] for length in SHOWN_LENGTHS]
             click.echo(f"{name:>8}" + "".join(f"{share:6.0%}" if math.isfinite(share) else f"{'-':>6}" for share in shares))
         click.echo()
         curves = [list(enumerate(map(float, overlap.shares), 1)) for overlap in (sample, held_out)]
         for line in plot(curves, min(self._width(), 80), 12, self.unicode):
             click.echo(line)
-        click.echo(f"  {mark(0, self.unicode)} sample  {mark(1, self.unicode)} held out  (share, against the length of the substring)")
-        for name, overlap, ids in (("sample", sample, self.sample), ("held-out text", held_out, self.held_out)):
+        click.echo(f"  {mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}  (share, against the length of the substring)")
+        for name, overlap, ids in (("sample", sample, self.sample), ("held-out text" if self.split else "text", held_out, self.held_out)):
             copied = visible(self.vocabulary.decode(ids[overlap.start:overlap.start + min(overlap.longest, 400)]), self.unicode)
             click.echo(f"\nThe longest passage of the {name} that stands in the training text, {counted(overlap.longest, 'character')}, there from "
                        f"{overlap.source:,} on:")
@@ -532,7 +562,7 @@ class Judge:
         if self.options["top_k"] is None:
             return
         guesses, shares = self.guesses
-        click.echo("\nThe dearest of them, and what the model expected instead:\n")
+        click.echo("\nThe most surprising of them, and what the model expected instead:\n")
         for at in sorted((-bits).argsort(kind="stable")[:DEAREST].tolist()):
             before = visible("".join(symbols[max(0, at - 16):at]), self.unicode)
             expected = "  ".join(f"{self._shown(bare_symbol(self.vocabulary.symbols[guess]))} {share:.0%}"

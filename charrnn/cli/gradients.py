@@ -28,6 +28,9 @@ TASK_TITLES = {"copy": "copy a character", "bracket": "close a bracket"}
 NAMES = {"rnn": "vanilla RNN", "gru": "GRU", "lstm": "LSTM"}
 OF_FRESH = ("cell", "hidden_size", "num_layers", "embedding_size", "singular_values", "matrix", "forget_biases")
 OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
+OF_DISTANCE = ("steps", "times", "layer")  # of all but --memory
+OF_CELL = {"singular_values": "rnn", "matrix": "rnn", "forget_biases": "lstm"}
+SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"}
 
 
 @click.command(name="gradients")
@@ -114,22 +117,27 @@ def _check(ctx, checkpoint, text, options):
         for value in options[name]:
             if not least <= value <= 100:
                 raise ConfigError(f"{flag} must lie between {least} and 100, got {value:g}")
-    named = {name for name in (*OF_FRESH, *OF_MEMORY) if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
-    spell = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"}
+    named = {name for name in (*OF_FRESH, *OF_MEMORY, *OF_DISTANCE) if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
     allowed = OF_MEMORY if options["memory"] else OF_FRESH
+    for name in OF_DISTANCE:
+        if name in named and options["memory"]:
+            raise ConfigError(f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory")
+    for name, cell in OF_CELL.items():
+        if name in named and options["cell"] and cell not in options["cell"]:
+            raise ConfigError(f"{_spelt(name)} is of the {NAMES[cell]}, and --cell names none: leave it out, or add --cell {cell}")
     for name in (*OF_FRESH, *OF_MEMORY):
         if name in named and name not in allowed:
-            flag = spell.get(name, f"--{name.replace('_', '-')}")
-            raise ConfigError(f"{flag} is of {'--memory' if name in OF_MEMORY else 'fresh networks'}: leave it out"
+            raise ConfigError(f"{_spelt(name)} is of {'--memory' if name in OF_MEMORY else 'fresh networks'}: leave it out"
                               + (", or leave out --memory" if options["memory"] else ", or add --memory"))
     if options["memory"] and (checkpoint is not None or text is not None or options["fresh"]):
         given = "--fresh" if options["fresh"] else checkpoint if checkpoint is not None else text
         raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}")
     if options["fresh"] and checkpoint is not None:
         raise ConfigError(f"--fresh takes one argument, the TEXT to read, got {checkpoint} and {text}: leave one of them out, or --fresh")
-    if named and not options["memory"] and not options["fresh"]:
+    of_fresh = sorted(named & {*OF_FRESH})
+    if of_fresh and not options["memory"] and not options["fresh"]:
         if checkpoint is not None:
-            raise ConfigError(f"{spell.get(name := sorted(named)[0], '--' + name.replace('_', '-'))} is of fresh networks: add --fresh and name only "
+            raise ConfigError(f"{_spelt(of_fresh[0])} is of fresh networks: add --fresh and name only "
                               "a TEXT, or leave it out: a run is shown beside fresh networks of its own size")
         options["fresh"] = True
     for file in ("png", "svg"):
@@ -140,6 +148,10 @@ def _check(ctx, checkpoint, text, options):
                           "nothing")
     if options["encoding"] is not None and text is None:
         raise ConfigError(f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out")
+
+
+def _spelt(name):
+    return SPELT.get(name, "--" + name.replace("_", "-"))
 
 
 # What is measured
@@ -164,7 +176,7 @@ def fresh_view(text, options, progress):
         networks += [(panel, f"singular value {value:g}", "rnn", {"singular_value": value, "matrix": options["matrix"]}, "h")
                      for value in options["singular_values"] or SINGULAR_VALUES]
     if "lstm" in cells:
-        panel = view.add_panel("LSTM, by its forget bias")
+        panel = view.add_panel("LSTM's c, by its forget bias")
         networks += [(panel, f"forget bias {bias:g}", "lstm", {"forget_bias": bias}, "c")
                      for bias in options["forget_biases"] or FORGET_BIASES]
     view.check_layer(options["num_layers"])
@@ -214,12 +226,22 @@ def run_view(checkpoint, text, options, progress):
         step = loaded.training.get("step")
         trained = view.add_panel(f"this {NAMES[config.cell]}, {size}" + (f", after {counted(step, 'step')}" if isinstance(step, int) else ""))
         view.measure(trained, f"this {NAMES[config.cell]}", model, corpus.ids, start, stop, progress("the run"))
-        fresh = view.add_panel(f"fresh, {size}")
+        fresh = view.add_panel(f"fresh, {size}" + "".join(f", {word}" for word in _extras(config)))
         for cell in ("rnn", "gru", "lstm"):
             fresh_config = dataclasses.replace(config, cell=cell)
             view.measure(fresh, NAMES[cell], Model.initialise(fresh_config, options["seed"]), corpus.ids, start, stop,
                          progress(f"a fresh {NAMES[cell]}"))
     return view
+
+
+def _extras(config):
+    """Name what a model has beside cells and sizes, which its fresh networks have too."""
+    if config.embedding_size:
+        yield f"embedding {config.embedding_size}"
+    if config.layer_norm:
+        yield "layer norm"
+    if config.zoneout:
+        yield f"zoneout {config.zoneout:g}"
 
 
 # What is shown
@@ -258,7 +280,7 @@ class View:
         from rich.text import Text
 
         from charrnn.render.figure import Curve, shared_range
-        from charrnn.render.plot import mark, plot_spans
+        from charrnn.render.plot import band_mark, mark, plot_spans
 
         console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         unicode = (console.encoding or "").lower().startswith("utf")
@@ -275,6 +297,8 @@ class View:
                 console.print(Text.assemble(*((text, STYLES[index] if index is not None else "") for text, index in line)))
             for index, curve in enumerate(curves):
                 console.print(Text.assemble("  ", (f"{mark(index, unicode)} {curve.name}", STYLES[index])))
+            if any(curve.low for curve in panel.curves):
+                console.print(f"  {band_mark(unicode)} from the lower to the upper quartile")
         self._print_table(console, unicode, width)
 
     def _print_table(self, console, unicode, width):
@@ -311,12 +335,16 @@ class ReachView(View):
     def measure(self, panel, name, model, ids, start, stop, progress, states="hc"):
         """Add a network's curves to a panel, those of `states`; all are kept for --json."""
         from charrnn.diagnostics.distance import choose_times, measure_reach
+        from charrnn.errors import DivergenceError
         from charrnn.render.figure import Curve
 
         steps = self.options["steps"]
         times = choose_times(start, stop, steps, self.options["times"])
         self.times = len(times)
         reach = measure_reach(model, ids, times, steps, progress)
+        if not all(math.isfinite(norm) for norms in reach.norms.values() for norm in norms[:, 0].ravel()):
+            raise DivergenceError(f"a gradient of {name} is not a finite number even where it begins: its parameters are damaged or have diverged; "
+                                  "use an earlier checkpoint")
         self.networks.append((panel.title, name, model.config, reach))
         for state in reach.norms:
             if state in states or len(reach.norms) == 1:

@@ -71,7 +71,7 @@ def plot_spans(series, width=80, height=12, unicode=True, bands=(), log=False, l
         for x, low, high in band:
             if x_low <= x <= x_high and high >= y_low and low <= y_high:
                 for row in range(row_of(min(high, y_high), rows), row_of(max(low, y_low), rows) + 1):
-                    cells[row][column_of(x, columns)] = (_BAND if unicode else _ASCII_BAND, index)
+                    cells[row][column_of(x, columns)] = (band_mark(unicode), index)
     for index, one in enumerate(series):
         if index == 0 and unicode:
             _draw_line(cells, one, column_of, row_of)
@@ -94,6 +94,11 @@ def mark(index, unicode=True):
     if unicode:
         return _MARKS[index] or "⠤"
     return _ASCII_MARKS[index]
+
+
+def band_mark(unicode=True):
+    """Return the character that a band is shaded with."""
+    return _BAND if unicode else _ASCII_BAND
 
 
 def _draw_line(cells, points, column_of, row_of):
