@@ -1,6 +1,7 @@
 """charrnn sweep: a specification becomes runs, the runs a table; what is killed, fails or is added later."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -173,9 +174,49 @@ def test_a_dry_run_lists_parameters_and_memory_and_makes_nothing(folder, capsys)
     assert listed["rnn-3x1"]["parameters"] == embedding + 3 * 64 + 3 * 3 + 3 + 3 + output  # bias and gains
     assert listed["lstm-4x1"]["memory_bytes"] > 0 and "memory" in listed["lstm-10000000x1"]["error"]
     assert run(spec, "--dry-run") == 0
-    assert "6 runs" in capsys.readouterr().out and sorted(os.listdir()) == ["grid.toml", "text.txt"]
+    assert "6 runs, 2 of which will fail\n" in capsys.readouterr().out and sorted(os.listdir()) == ["grid.toml", "text.txt"]
     assert run(TINY + "[grid]\ncell = ['lstm']", "--dry-run") == 0
     assert capsys.readouterr().out.endswith("1 run\n")
+
+
+def test_a_dry_run_in_a_sweeps_folder_says_what_is_done_and_refuses_what_the_sweep_would(folder, capsys):
+    assert run(TINY + "[grid]\nseed = [1]", "-o", "S", "-q") == 0
+    before = {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert run(TINY + "[grid]\nseed = [1, 2]", "-o", "S", "--dry-run", "--json") == 0
+    assert [row["state"] for row in json.loads(capsys.readouterr().out)["runs"]] == ["finished", "waiting"]
+    assert run(TINY + "learning_rate = 0.5\n[[run]]\nname = '" + next(iter(rows())) + "'", "-o", "S", "--dry-run") == 2
+    assert "holds a run with --learning-rate" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()} == before
+
+
+def test_a_value_that_stands_twice_in_a_list_is_refused(capsys):
+    assert run(TINY + "[grid]\nseed = [1, 2, 1]") == 2
+    assert "[grid] gives 'seed' the value 1 twice: leave one of them out" in capsys.readouterr().err
+
+
+def test_in_a_terminal_the_table_has_the_options_there_is_room_for(monkeypatch):
+    from rich.console import Console
+
+    from charrnn.cli.sweep import _print_fitted, _table
+
+    columns = ["hidden_size", "learning_rate", "weight_dropout"]
+
+    def table(shown):
+        made = _table(["run", *shown], ["parameters"])
+        made.add_row("one", *("0.25" for _ in shown), "5")
+        return made
+    for width, expected in ((80, 3), (40, 2), (20, 0)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for terminal in (True, False):
+            console = Console(file=io.StringIO(), force_terminal=terminal, color_system=None, soft_wrap=True, width=10_000)
+            _print_fitted(console, table, columns)
+            shown = console.file.getvalue()
+            there = expected if terminal else 3
+            assert shown.count("0.25") == there
+            assert ("no room for " + ", ".join(name.replace("_", " ") for name in columns[there:]) in shown) == (there < 3)
+            if terminal and there:
+                assert max(map(len, shown.splitlines()[:3])) <= width
 
 
 def test_the_table_tells_short_runs_and_long_ones_apart(capsys):

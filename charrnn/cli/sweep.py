@@ -66,7 +66,10 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
     points = sweep.make_points(read)
     drafts = sweep.draft(points, read.texts)
     if dry_run:
-        _show_drafts(drafts, sweep.differing(points), as_json, as_csv)
+        there = output is not None and (output / sweep.SPEC).is_file()
+        made = sweep.Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts
+        states = {one.point.name: found.state for one, found in zip(drafts, made)}
+        _show_drafts(drafts, sweep.differing(points), states, as_json, as_csv)
         return 0
     with sweep.open_sweep(output, read.name) as (folder, lock):
         made = sweep.Sweep(read, drafts, folder, lock, jobs or 1)
@@ -92,6 +95,9 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         else:
             _show_results(record)
         states = [one.state for one in made.results.values()]
+        best = sweep.sort_results(made.results.values())[0]
+        if best.val_loss_nats is not None and best.state == sweep.FINISHED:
+            display.note(f"next: charrnn sample {quoted(folder / best.run)} --temperature 0.8\n      charrnn eval {quoted(folder / best.run)}")
         if any(state in (sweep.WAITING, sweep.STOPPED) for state in states):
             display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {quoted(folder)}", important=True)
             return 128 + received[0] if received else 1
@@ -124,7 +130,9 @@ def _read_spec(path, resume):
             raise ConfigError(f"{where} [grid] must give {key!r} a list of values, got {listed!r}")
         for value in listed:
             for option, typed in typed_options(_one_option(key, value, where), f"{where} [grid]").items():
-                values.setdefault(option, []).append(typed)
+                if typed in values.setdefault(option, []):
+                    raise ConfigError(f"{where} [grid] gives {key!r} the value {value!r} twice: leave one of them out")
+                values[option].append(typed)
     picked = []
     for number, one in enumerate(runs, 1):
         own = one.pop("name", None)
@@ -161,49 +169,58 @@ def _texts_of(folder, texts):
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
-def _show_drafts(drafts, columns, as_json, as_csv):
-    """List what a sweep would train."""
+def _show_drafts(drafts, columns, states, as_json, as_csv):
+    """List what a sweep would train. states : {run: its state} of a sweep that is there, or nothing."""
     from charrnn.trainer import available_memory
 
     if as_json or as_csv:
         rows = [{"run": one.point.name, "options": one.point.options, "parameters": one.parameters,
-                 "memory_bytes": one.memory_bytes, "error": one.error} for one in drafts]
+                 "memory_bytes": one.memory_bytes, "error": one.error, "state": states.get(one.point.name)} for one in drafts]
         if as_json:
             click.echo(json.dumps({"columns": columns, "runs": rows}))
             return
         import csv
 
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["run", *columns, "parameters", "memory_bytes", "error"])
+        writer.writerow(["run", *columns, "parameters", "memory_bytes", "error", "state"])
         for row in rows:
             writer.writerow([row["run"], *(row["options"][name] for name in columns), row["parameters"], row["memory_bytes"],
-                             row["error"]])
+                             row["error"], row["state"]])
         return
     console, free = _console(), available_memory()
-    table = _table(["run", *columns], ["parameters", "memory"])
-    for one in drafts:
-        memory = None if one.memory_bytes is None else _megabytes(one.memory_bytes)
-        if memory and free is not None and one.memory_bytes > free:
-            memory += f", {_megabytes(free)} are free"
-        table.add_row(*_cells([one.point.name, *(one.point.options[name] for name in columns)]),
-                      *_cells([one.parameters, memory]))
-    console.print(table)
+
+    def make_table(columns):
+        table = _table(["run", *columns], ["parameters", "memory"], ["state"] if states else [])
+        for one in drafts:
+            memory = None if one.memory_bytes is None else _megabytes(one.memory_bytes)
+            if memory and free is not None and one.memory_bytes > free:
+                memory += f", {_megabytes(free)} are free"
+            table.add_row(*_cells([one.point.name, *(one.point.options[name] for name in columns), one.parameters, memory]),
+                          *(_cells([states.get(one.point.name)]) if states else []))
+        return table
+
+    _print_fitted(console, make_table, columns)
     for one in drafts:
         if one.error:
-            console.print(f"{one.point.name}: {printable(one.error, sys.stdout)}")
-    console.print(counted(len(drafts), "run"))
+            console.print(f"{one.point.name} will fail: {printable(one.error, sys.stdout)}")
+    failing = sum(one.error is not None for one in drafts)
+    console.print(counted(len(drafts), "run") + (f", {failing} of which will fail" if failing else ""))
 
 
 def _show_results(record):
     """Print the table, and where seeds differ, the means over them."""
     console, columns = _console(), record["columns"]
-    table = _table(["run", *columns], ["parameters", "steps", "time", "validation\nnats", "test\nnats", "best\nstep"], ["state"])
-    for row in record["runs"]:
-        state = row["state"] + (f" after {counted(row['returns'], 'return')}" if row["returns"] else "")
-        table.add_row(*_cells([row["run"], *(row["options"].get(name) for name in columns)]),
-                      *_cells([row["parameters"], row["step"], _time(row["elapsed_s"]), _nats(row["val_loss_nats"]),
-                               _nats(row["test_loss_nats"]), row["best_step"], state]))
-    console.print(table)
+
+    def make_table(columns):
+        table = _table(["run", *columns], ["parameters", "at\nstep", "time", "validation\nnats", "test\nnats", "best\nstep"], ["state"])
+        for row in record["runs"]:
+            state = row["state"] + (f", went back {counted(row['returns'], 'time')}" if row["returns"] else "")
+            table.add_row(*_cells([row["run"], *(row["options"].get(name) for name in columns)]),
+                          *_cells([row["parameters"], row["step"], _time(row["elapsed_s"]), _nats(row["val_loss_nats"]),
+                                   _nats(row["test_loss_nats"]), row["best_step"], state]))
+        return table
+
+    _print_fitted(console, make_table, columns)
     if record.get("over_seeds"):
         columns = [name for name in columns if name != "seed"]
         table = _table(columns, ["seeds\nfinished", "validation\nnats", "test\nnats"])
@@ -223,6 +240,21 @@ def _console():
     # Rich decides on colour: none with NO_COLOR, none into a pipe.
     # A table is as wide as it is: figures cut off are worth nothing.
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, width=10_000)
+
+
+def _print_fitted(console, make_table, columns):
+    """Print the table of as many of the options as a terminal has room for, and the names of those it has not: the runs' own names tell."""
+    from shutil import get_terminal_size
+
+    from rich.measure import Measurement
+
+    shown, room = list(columns), get_terminal_size().columns if console.is_terminal else None
+    while room and shown and Measurement.get(console, console.options, make_table(shown)).maximum > room:
+        shown.pop()
+    console.print(make_table(shown))
+    if len(shown) < len(columns):
+        console.print(f"no room for {', '.join(name.replace('_', ' ') for name in columns[len(shown):])}: --json and --csv have all, "
+                      "and a wider terminal")
 
 
 def _table(left, right, after=()):
