@@ -42,27 +42,42 @@ def overlaps(training_ids, texts, vocab_size, progress=None):
         if longest < depth or depth >= DEEPEST:
             break
         depth *= 4
-    return [_overlap(training_ids, one, of_one) for one, of_one in zip(texts, of_texts)]
+    return [_overlap(training_ids, one, of_one, depth) for one, of_one in zip(texts, of_texts)]
 
 
-def _overlap(training_ids, ids, matches):
+def _overlap(training_ids, ids, matches, depth):
     n = len(ids)
     shares = np.full(LENGTHS, np.nan)
     for length in range(1, min(n, LENGTHS) + 1):
         shares[length - 1] = (matches[:n - length + 1] >= length).mean()
     start = int(np.argmax(matches)) if n else 0
-    longest = int(matches[start]) if n else 0
-    source = _find(training_ids, ids[start:start + longest])
-    while start + longest < n and source + longest < len(training_ids) and ids[start + longest] == training_ids[source + longest]:
-        longest += 1
-    return Overlap(shares, longest, start, source)
+    longest, start = _read_on(training_ids, ids, matches >= depth, depth, int(matches[start]) if n else 0, start)
+    return Overlap(shares, longest, start, _find(training_ids, ids[start:start + longest]))
+
+
+def _read_on(training_ids, ids, is_deep, depth, longest, start):
+    """Return (length, place) of the longest copy, of which it is known so far that it is `longest` at `start`, or lies where `is_deep`.
+
+    is_deep    ndarray (n,) bool: the next `depth` characters stand in the training text, and how many more is not known
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_deep, [False]]).astype(np.int8)))
+    runs = sorted(zip(edges[::2].tolist(), edges[1::2].tolist()), key=lambda run: run[0] - run[1])
+    for begin, end in runs:  # one holds no copy beyond the `depth` of its last place
+        for at in range(begin, end):
+            if end - 1 + depth - at <= longest:
+                break
+            while (source := _find(training_ids, ids[at:at + longest + 1])) >= 0 and at + longest < len(ids):
+                longest, start = longest + 1, at
+                while at + longest < len(ids) and source + longest < len(training_ids) and ids[at + longest] == training_ids[source + longest]:
+                    longest += 1
+    return longest, start
 
 
 def _find(ids, part):
-    """Return the first place of `part` in ids; 0 for an empty one."""
+    """Return the first place of `part` in ids, 0 for an empty one, -1 where it is not."""
     ids, part = np.ascontiguousarray(ids), np.ascontiguousarray(part, ids.dtype)
     width, data, wanted = ids.itemsize, ids.tobytes(), part.tobytes()
     at = data.find(wanted)
-    while at % width:  # found across the numbers' edges
+    while at > 0 and at % width:  # found across the numbers' edges
         at = data.find(wanted, at + 1)
-    return at // width
+    return at // width if at >= 0 else -1

@@ -29,6 +29,23 @@ def test_a_copy_longer_than_any_depth_is_measured_whole(monkeypatch):
     assert found.longest >= 2000 and found.start <= 3 and found.shares[-1] > 0.9
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_longest_of_several_copies_beyond_any_depth_is_found(monkeypatch, dtype):
+    monkeypatch.setattr("charrnn.memorised.LENGTHS", 2)  # a depth of 4, then of 16
+    monkeypatch.setattr("charrnn.memorised.DEEPEST", 16)
+    rng = np.random.default_rng(2)
+    for _ in range(12):
+        training = rng.integers(0, 2, 700).astype(dtype)
+        # Copies end to end, so that one deep place follows another though they go on elsewhere; some at both texts' ends.
+        parts = [training[at:at + rng.integers(5, 90)] for at in rng.integers(0, 700, 6)]
+        text = np.concatenate([*parts, rng.integers(0, 2, 3).astype(dtype), training[-40:]])
+        (found,) = overlaps(training, [text], 2)
+        known, word = ("".join(map(str, array.tolist())) for array in (training, text))
+        longest = max(end - at for at in range(len(word)) for end in range(at + 1, min(len(word), at + 150) + 1) if word[at:end] in known)
+        assert found.longest == longest < 150
+        assert (training[found.source:found.source + found.longest] == text[found.start:found.start + found.longest]).all()
+
+
 def test_a_copy_at_the_training_texts_end_does_not_reach_into_what_is_judged():
     training, text = np.array([0, 1, 2]), np.array([1, 2, 1, 2])
     (found,) = overlaps(training, [text], 3)
