@@ -394,7 +394,9 @@ def _check_model(model, version):
     # A key that is not known could change what the numbers mean, so it is not passed over.
     optional = [name for name in OPTIONAL_MODEL_KEYS if name in model]
     if sorted(model) != sorted([*_MODEL_KEYS, *optional]):
-        raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, got {_short(sorted(model))}")
+        missing, unknown = sorted(set(_MODEL_KEYS) - set(model)), sorted(set(model) - {*_MODEL_KEYS, *OPTIONAL_MODEL_KEYS})
+        raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, and may have {' and '.join(OPTIONAL_MODEL_KEYS)}: "
+                       + _short("; ".join(f"{what} {', '.join(keys)}" for what, keys in (("not there:", missing), ("not known:", unknown)) if keys)))
     for name in optional:
         if version < 2:
             raise _Refusal(f"its model has the key {name}, which format {version} has not")

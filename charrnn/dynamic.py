@@ -46,9 +46,9 @@ class Settings:
         if self.rate is None:
             object.__setattr__(self, "rate", RATES[self.rule])
         if not 0 <= self.rate < math.inf:
-            raise ConfigError(f"--dynamic-rate must be 0 or more, got {self.rate:g}")
+            raise ConfigError(f"--dynamic-rate must be a finite number of 0 or more, got {self.rate:g}: leave it out for {RATES[self.rule]:g}")
         if not 0 <= self.decay <= 1:
-            raise ConfigError(f"--dynamic-decay must be between 0 and 1, got {self.decay:g}")
+            raise ConfigError(f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for {Settings.decay:g}")
         if self.segment < 1:
             raise ConfigError(f"--dynamic-segment must be at least 1 character, got {self.segment}")
 

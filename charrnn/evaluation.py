@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 from charrnn.model import Workspace
 from charrnn.reading import WARM_UP, read
 from charrnn.streams import Pages
@@ -149,7 +149,8 @@ def first_predicted(start, stop):
     """
     first = max(start, 1)
     if stop - first < 1:
-        raise CorpusError(f"an evaluation needs a character to predict and one before it, got {max(0, stop - start)} characters")
+        raise CorpusError(f"an evaluation needs a character to predict and one before it, got {counted(max(0, stop - start), 'character')}: name a "
+                          "longer text")
     return first, min(WARM_UP, first - 1)
 
 

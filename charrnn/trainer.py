@@ -15,6 +15,7 @@ diverges (divergence.py) goes back to its last anchor: step 0, or a validation s
 interval). There `last` is saved, then becomes `good` as well; killed in between, the resumed run sees that `last` is the anchor.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -602,7 +603,8 @@ class Trainer:
             if finished or stopped:
                 return finished
             if self._sample_is_due():
-                yield self._sample()
+                with contextlib.suppress(DivergenceError):  # what cannot be drawn from is dealt with where the loss is looked at
+                    yield self._sample()
             yield self._train_step()
 
     # ------------------------------------------------------------------------------------------------ start and end
@@ -754,7 +756,8 @@ class Trainer:
             per_stream = self._val_characters / self._val_workspace.batch_size + WARM_UP
             self._evaluation_s = chunk_s * per_stream / self._val_workspace.seq_length
         if self._samples:
-            self._make_sample(1)
+            with contextlib.suppress(DivergenceError):
+                self._make_sample(1)
         if config.minutes is not None and self.plan.resume is None:
             yield from self._shorten_validation()
         self._budget_s = None if config.minutes is None else config.minutes * 60

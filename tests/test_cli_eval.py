@@ -103,7 +103,7 @@ def test_a_model_of_bytes_reads_any_file(folder, capsys):
     (["checkpoints/chars", "one.txt"], "needs a character to predict"),
     (["checkpoints/chars", "--unknown", "skip"], "none is named"),
     (["checkpoints/chars", "--dynamic-rate", "1"], "add --dynamic"),
-    (["checkpoints/chars", "--dynamic", "--dynamic-rate", "-1"], "--dynamic-rate must be 0 or more"),
+    (["checkpoints/chars", "--dynamic", "--dynamic-rate", "-1"], "--dynamic-rate must be a finite number of 0 or more, got -1: leave it out for 0.0005"),
     (["checkpoints/chars", "--seed", "1"], "add --memorised"),
     (["checkpoints/chars", "--memorised", "--length", "0"], "--length must be at least 1"),
     (["checkpoints/chars", "--top-k", "3"], "add --surprisal"),

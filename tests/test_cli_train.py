@@ -1,6 +1,7 @@
 """charrnn train: what is asked on the command line or in a file, what is shown, how it ends."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from charrnn.options import LEARNING_RATES
-from charrnn.checkpoint import load_checkpoint, read_metadata
+from charrnn.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.cli import display, main, train as train_module
 from charrnn.evaluation import Evaluation
 from charrnn.options import NAMES
@@ -126,6 +127,19 @@ def test_resume_alone_takes_the_newest_run_and_finds_its_text_again(folder, caps
     assert "resuming checkpoints/new" in capsys.readouterr().err
     assert read_metadata(folder / "checkpoints/new/last.safetensors")["training"]["step"] == 9
     assert read_metadata(folder / "checkpoints/old/last.safetensors")["training"]["step"] == 6
+
+
+def test_weights_beyond_drawing_from_end_as_a_divergence_does(folder, capsys):
+    """The loss tells, and not the first sample, which is drawn before."""
+    assert train("text.txt", *TINY, "--steps", 2, "--val-fraction", 0.3, "-o", "runs/a", "-q") == 0
+    checkpoint = load_checkpoint("runs/a/last.safetensors")
+    far = {**checkpoint.parameters, "output.weight": np.full_like(checkpoint.parameters["output.weight"], 3e38)}
+    save_checkpoint("runs/a/last.safetensors", dataclasses.replace(checkpoint, parameters=far))
+    said = fails(capsys, "text.txt", "--init-from", "runs/a/last.safetensors", "--steps", 3, "--eval-every", 1, "--sample-every", 1, "-o", "runs/b")
+    assert "training stopped" in said and "start again with" in said
+    said = fails(capsys, "text.txt", *TINY, "--learning-rate", 1e38, "--clip-norm", 0, "--warmup", 0, "--optimizer", "sgd", "--steps", 30,
+                 "--eval-every", 0, "--sample-every", 1, "-o", "runs/c")
+    assert "training stopped" in said and "start again with" in said
 
 
 def test_resume_of_a_best_checkpoint_says_that_the_run_goes_on_from_its_last(folder, capsys):
