@@ -1,23 +1,31 @@
 """How good models get: `python benchmarks/quality.py TABLE RUN...` judges runs and keeps their rows, then writes docs/QUALITY.md.
 
 A run is a folder that `charrnn train` or `charrnn sweep` made; TABLE names the table it belongs to. Its best checkpoint reads the split
-as one stream. Rows are kept in quality/results.json; without arguments the page is written from them.
+as one stream. Rows are kept in quality/results.json; without arguments the page is written from them. What a run takes on an idle
+machine is measured by itself: `python benchmarks/quality.py --time FOLDER` with the texts in FOLDER, for every row that has no minutes yet.
 """
+
+import dataclasses
 import json
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from charrnn.checkpoint import load_checkpoint
 from charrnn.corpus import read_corpus
-from charrnn.evaluation import read_losses, standard_error, sum_up
+from charrnn.evaluation import evaluate_split, read_losses, standard_error, sum_up
 from charrnn.model import Model
-from charrnn.options import TrainingConfig
+from charrnn.options import DEFAULTS, TrainingConfig
 from charrnn.render.figure import Curve, Figure, Panel, write_svg
+from charrnn.runs import RunFolder
+from charrnn.trainer import Step, Trainer, plan_run
 
 HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.parent / "docs"
 KEPT = HERE / "quality" / "results.json"
+TIMED_S = 4.0
 NANOGPT = 1.4697  # its README: the best validation loss on tinyshakespeare, 10.65 M parameters, 3 minutes of an A100
 WATCHING = ("eval_every", "log_every", "sample_every", "sample_length", "checkpoint_every")  # no result depends on them
 # arXiv 1506.02078, table 1, for 1, 2 and 3 layers: from memory, see the page.
@@ -37,7 +45,7 @@ def judge(folder):
     corpus = read_corpus(text["sources"], mode=vocabulary.mode, encoding=config.encoding, vocabulary=vocabulary)
     log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
     row = {"run": Path(folder).name, "text": Path(text["sources"][0]).name, "options": training["config"],
-           "parameters": model.num_parameters, "epochs": log[-1]["epoch"], "minutes": minutes(log, config)}
+           "parameters": model.num_parameters, "epochs": log[-1]["epoch"], "minutes": None}
     for name in ("val", "test"):
         start, stop = text["splits"][name]
         if stop > start:
@@ -47,10 +55,26 @@ def judge(folder):
     return row
 
 
-def minutes(log, config):
-    """Return what the run takes where nothing else runs: its characters at the speed of its fastest tenth."""
-    speeds = sorted(record["chars_per_s"] for record in log)
-    return log[-1]["step"] * config.batch_size * config.seq_length / speeds[len(speeds) * 9 // 10] / 60
+def minutes(row, folder):
+    """Return what the run of a row takes here, on all cores: its steps and validations at the speed of some seconds of each."""
+    config = dataclasses.replace(TrainingConfig.from_dict(row["options"]), epochs=None, minutes=None, steps=10**9, schedule="constant",
+                                 warmup=0.0, eval_every=0, sample_every=0, log_every=10**9, checkpoint_every=10**9)
+    corpus = read_corpus([Path(folder) / row["text"]], mode=config.vocab, encoding=config.encoding)
+    with tempfile.TemporaryDirectory() as scratch, RunFolder.create(Path(scratch) / "run") as run:
+        trainer = Trainer(plan_run(config, corpus), corpus, run, [row["text"]], samples=False)
+        steps = (record for record in trainer.run() if isinstance(record, Step))
+        for _ in range(20):
+            next(steps)
+        count, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < TIMED_S:
+            next(steps)
+            count += 1
+        step_s = (time.perf_counter() - begun) / count
+        start, stop = corpus.split(config.val_fraction, config.test_fraction).val
+        begun = time.perf_counter()
+        evaluate_split(trainer.model, corpus.ids, start, stop)
+        validation_s = time.perf_counter() - begun
+    return (row["curve"][-1][0] * step_s + len(row["curve"]) * validation_s) / 60
 
 
 def command(row):
@@ -58,16 +82,21 @@ def command(row):
     options = TrainingConfig.from_dict(row["options"]).to_dict()
     options = {name: value for name, value in options.items() if name not in WATCHING}
     words = [f"charrnn train {row['text']}"]
+    own = TrainingConfig(optimizer=options["optimizer"], schedule=options["schedule"]).resolved()  # the rate's default is the optimiser's
     for name, value in sorted(options.items()):
-        others = {other: value for other, value in options.items() if other != name}
-        if value is not None and value != getattr(TrainingConfig(**others).resolved(), name):
+        if value is not None and value != getattr(DEFAULTS if name in ("optimizer", "schedule") else own, name):
             flag = "--" + name.replace("_", "-")
-            words.append(flag if value is True else flag.replace("--", "--no-") if value is False else f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}")
+            words.append(flag if value is True else flag.replace("--", "--no-") if value is False else f"{flag} {value:g}" if
+                         isinstance(value, float) else f"{flag} {value}")
     return " ".join(words)
 
 
 def loss(row, name):
     return f"{row[name]:.4f} ± {row[name + '_error']:.4f}" if name in row else "-"
+
+
+def taken(row):
+    return "-" if row["minutes"] is None else f"{row['minutes']:.1f}"
 
 
 def paper_size(row):
@@ -79,20 +108,21 @@ def paper_table(rows):
     """Return the lines of War and Peace beside the paper."""
     yield "| paper's size | cell | layers | units | parameters | epochs | minutes | seed | validation | test | paper | below it |"
     yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
-    for size, row in sorted(((paper_size(row), row) for row in rows), key=lambda pair: (pair[0], pair[1]["run"])):
-        options = row["options"]
+    for row in rows:
+        options, size = row["options"], paper_size(row)
         paper = PAPER[size][options["cell"]][options["num_layers"] - 1]
         yield (f"| {size} | {options['cell']} | {options['num_layers']} | {options['hidden_size']} | {row['parameters']:,} | {row['epochs']:g} | "
-               f"{row['minutes']:.1f} | {options['seed']} | {loss(row, 'val')} | {loss(row, 'test')} | {paper:.3f} | "
+               f"{taken(row)} | {options['seed']} | {loss(row, 'val')} | {loss(row, 'test')} | {paper:.3f} | "
                f"{'yes' if row['test'] < paper else '**no**'} |")
 
 
 def plain_table(rows):
-    yield "| run | parameters | epochs | minutes | seed | validation |"
-    yield "|---|--:|--:|--:|--:|--:|"
+    has_test = any("test" in row for row in rows)
+    yield "| run | parameters | epochs | minutes | seed | validation |" + " test |" * has_test
+    yield "|---|--:|--:|--:|--:|--:|" + "--:|" * has_test
     for row in rows:
-        yield (f"| {row['run']} | {row['parameters']:,} | {row['epochs']:g} | {row['minutes']:.1f} | {row['options']['seed']} | "
-               f"{loss(row, 'val')} |")
+        yield (f"| {row['run']} | {row['parameters']:,} | {row['epochs']:g} | {taken(row)} | {row['options']['seed']} | "
+               f"{loss(row, 'val')} |" + f" {loss(row, 'test')} |" * has_test)
 
 
 def worth_table(rows):
@@ -104,7 +134,7 @@ def worth_table(rows):
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for row in sorted(rows, key=lambda row: row["val"]):
         best = min(row["curve"], key=lambda point: point[2])[1]
-        yield (f"| {row['run']} | {row['parameters']:,} | {row['minutes']:.1f} | {row['options']['seed']} | {best:.1f} | {loss(row, 'val')} | "
+        yield (f"| {row['run']} | {row['parameters']:,} | {taken(row)} | {row['options']['seed']} | {best:.1f} | {loss(row, 'val')} | "
                f"{base['val'] - row['val']:.4f} |")
 
 
@@ -115,15 +145,17 @@ def commands(rows):
 
 def write_page(kept):
     """Write docs/QUALITY.md and its figure from the rows that are kept."""
-    war, shakespeare, entry, worth = (sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
-                                      for name in ("warpeace", "tinyshakespeare", "input", "regularisers"))
+    war, parts_of_war, shakespeare, entry, worth = (sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
+                                      for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers"))
+    war.sort(key=lambda row: (paper_size(row), row["run"]))
     lines = (HERE / "quality" / "page.md").read_text(encoding="utf-8").split("\n")
-    parts = {"{warpeace}": [*paper_table(war), *commands(war)], "{tinyshakespeare}": [*plain_table(shakespeare), *commands(shakespeare)],
+    parts = {"{warpeace}": [*paper_table(war), *commands(war)], "{parts}": [*plain_table(parts_of_war), *commands(parts_of_war)],
+             "{tinyshakespeare}": [*plain_table(shakespeare), *commands(shakespeare)],
              "{input}": [*plain_table(entry), *commands(entry)], "{regularisers}": [*worth_table(worth), *commands(worth)]}
     page = "\n".join(out for line in lines for out in parts.get(line, [line]))
     (DOCS / "QUALITY.md").write_text(page, encoding="utf-8")
     curves = [Curve(row["run"], [epoch * row["minutes"] / row["epochs"] for _, epoch, _ in row["curve"]], [y for *_, y in row["curve"]])
-              for row in shakespeare]
+              for row in shakespeare if row["minutes"] is not None]
     if curves:
         write_svg(DOCS / "quality-tinyshakespeare.svg",
                   Figure("tinyshakespeare, last 10 %", "minutes", "validation loss, nats", [Panel("", curves, [(NANOGPT, "nanoGPT")])], log=False))
@@ -131,12 +163,17 @@ def write_page(kept):
 
 def main(arguments):
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    if arguments:
+    if arguments[:1] == ["--time"]:
+        for row in (row for rows in kept.values() for row in rows.values() if row["minutes"] is None):
+            row["minutes"] = minutes(row, arguments[1])
+            print(row["run"], f"{row['minutes']:.1f} min", flush=True)
+        KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    elif arguments:
         table, *folders = arguments
         for folder in folders:
             row = judge(folder)
             kept.setdefault(table, {})[row["run"]] = row
-            print(row["run"], loss(row, "val"), loss(row, "test"), f"{row['minutes']:.1f} min")
+            print(row["run"], loss(row, "val"), loss(row, "test"))
         KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     write_page(kept)
 
