@@ -16,11 +16,11 @@ from charrnn.kernels.layout import PLAN_SIZE
 from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
 from charrnn.model import aligned_zeros
+from charrnn.pace import Pace
 
 GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
 WORKER_PRODUCTS = 16384  # multiplications of a phase, a microsecond, that are worth one worker more to be met
 SHORT_PRODUCTS = 1 << 25  # a step of fewer multiplications, some 2 ms, is shared only where that is found to be faster
-REST = 8, 512  # blocks that one worker does alone after a team was slower: at first, and at most
 
 
 @lru_cache(maxsize=1)
@@ -30,33 +30,6 @@ def _give_way_address():
         return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
     except (OSError, TypeError, AttributeError):
         return 0
-
-
-class Pace:
-    """Decides, block by block, whether a team or one worker does it, by what both took.
-
-    Where another process holds a core, the worker on that core comes late or is stopped in the middle of a unit, for
-    milliseconds; the others then wait for as long as a hundred characters take. So a team's block that took longer a character
-    than one worker's last is followed by blocks done alone, twice as many each time in a row.
-    """
-
-    def __init__(self):
-        self._blocks, self._alone_s, self._resting, self._rest = 0, 0.0, 0, REST[0]
-
-    def count_workers(self, most):
-        """Return how many of `most` workers to take for the next block."""
-        alone = self._blocks == 1 or self._resting > 0  # the second block shows what one worker takes
-        return 1 if alone else most
-
-    def record(self, workers, step_s):
-        """Take in what a step of the block took."""
-        self._blocks += 1
-        if workers == 1:
-            self._alone_s, self._resting = step_s, max(0, self._resting - 1)
-        elif self._blocks > 2 and step_s > self._alone_s:
-            self._resting, self._rest = self._rest, min(2 * self._rest, REST[1])
-        else:
-            self._rest = REST[0]
 
 
 class Generation:

@@ -469,7 +469,8 @@ class Workspace:
         start = time.perf_counter()
         run_items(run.address(dtype), table, shards, workers, self._counter)
         if training:
-            self._pace.note((time.perf_counter() - start) / T)
+            if workers > 1:
+                self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
                 run_items(chunk.pair_gradients.address(dtype), table, chunk.count_pair_items(self.layout), workers, self._counter)
             run_items(chunk.WEIGHT_GRADIENTS[self._pack].address(dtype), table, chunk.count_gradient_items(model.layout), workers,

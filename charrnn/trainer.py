@@ -34,13 +34,14 @@ from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_laye
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError, counted
 from charrnn.evaluation import Evaluation, count_streams, evaluate_split, split_workspace
-from charrnn.kernels import num_threads
+from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
 from charrnn.options import (
     BATCH_SIZE, FREE_OPTIONS, LARGEST, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
     shown,
 )
+from charrnn.pace import StepPace
 from charrnn.reading import WARM_UP
 from charrnn.sampler import Sampler, Settings
 from charrnn.streams import Streams, fit_streams
@@ -544,6 +545,7 @@ class Trainer:
         self._clock = clock
         self._samples = samples
         self._stop = False
+        self._step_pace = StepPace()
 
     def stop(self):
         """Ask the run to end: the step at hand is finished, `last` is saved, Finished says it can be resumed."""
@@ -814,6 +816,16 @@ class Trainer:
 
     def _train_step(self):
         """Make a step; return its Step, or the Notice that it was left out."""
+        threads = num_threads()
+        set_num_threads(self._step_pace.count_workers(threads))
+        begun = time.perf_counter()
+        try:
+            return self._make_step()
+        finally:
+            self._step_pace.record(time.perf_counter() - begun)
+            set_num_threads(threads)
+
+    def _make_step(self):
         config, step = self.config, self.step
         begun = self._clock()
         epoch = self._streams.epoch

@@ -11,7 +11,7 @@ import pytest
 
 from charrnn import generation
 from charrnn.errors import ConfigError, DivergenceError
-from charrnn.generation import REST, Generation, Pace
+from charrnn.generation import Generation
 from charrnn.model import Model, ModelConfig, Workspace
 from charrnn.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
 
@@ -244,25 +244,6 @@ def test_a_small_step_is_one_workers_and_a_large_one_is_shared():
     assert workers(128, 1, 1) == 1
     assert workers(128, 1, 2) == 2
     assert workers(16, 500, 2) == 2
-
-
-def test_a_team_that_is_slower_than_one_worker_rests_longer_and_longer():
-    pace, alone = Pace(), []
-    for _ in range(1000):
-        workers = pace.count_workers(4)
-        alone.append(workers == 1)
-        pace.record(workers, 1.0 if workers == 1 else 5.0)
-    tries = [i for i in range(2, 1000) if not alone[i]]
-    assert [b - a for a, b in zip(tries, tries[1:])][:4] == [REST[0] * 2**i + 1 for i in range(4)]
-
-
-def test_a_team_that_is_faster_goes_on_and_one_bad_block_costs_few():
-    pace, alone = Pace(), []
-    for i in range(300):
-        workers = pace.count_workers(4)
-        alone.append(workers == 1)
-        pace.record(workers, 1.0 if workers == 1 else 5.0 if i == 100 else 0.6)
-    assert [i for i in range(300) if alone[i]] == [1, *range(101, 101 + REST[0])]
 
 
 @pytest.mark.parametrize("ids", [[[2**32 + 3]], [[-(2**32) + 1]], [[-1]], [[5]]])
