@@ -33,7 +33,8 @@ def folder(tmp_path_factory):
         patch.chdir(folder)
         common = ["train", "text.txt", "--steps", "1", "--batch-size", "3", "--seq-length", "7", "-q"]
         held_out = ["--val-fraction", "0.1", "--test-fraction", "0.1"]
-        assert main([*common, *held_out, "--hidden-size", "24", "--num-layers", "1", "-o", "checkpoints/planted"]) == 0
+        plain = ["--hidden-size", "24", "--num-layers", "1", "--embedding-size", "0", "--no-layer-norm"]
+        assert main([*common, *held_out, *plain, "-o", "checkpoints/planted"]) == 0
         assert main([*common, *held_out, "--cell", "gru", "--vocab", "bytes", "--hidden-size", "8", "-o", "checkpoints/gru"]) == 0
         assert main([*common, *held_out, "--cell", "rnn", "--hidden-size", "8", "--num-layers", "1", "-o", "checkpoints/rnn"]) == 0
         assert main([*common, "--val-fraction", "0", "--test-fraction", "0", "--hidden-size", "8", "-o", "checkpoints/all"]) == 0
