@@ -198,8 +198,8 @@ def result(path):
     """Return {part: value} of a run's end, without what the clock and the place decide; equal means the same bits."""
     from charrnn.checkpoint import load_checkpoint
     from charrnn.runs import read_log
-    # A kill between the last save and the removal of `good` leaves that behind, to no effect.
-    end = {"set of files": sorted(name for name in os.listdir(path) if name != "good.safetensors")}
+    # A kill after the last save leaves `good`, and the lock that nobody holds, behind, to no effect.
+    end = {"set of files": sorted(name for name in os.listdir(path) if name not in ("good.safetensors", "lock"))}
     for name in ("last", "best"):
         checkpoint = load_checkpoint(path / f"{name}.safetensors")
         for part in ("parameters", "optimizer", "carry"):
