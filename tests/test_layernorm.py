@@ -8,8 +8,8 @@ import oracle
 import pytest
 from test_generation import draw, make_generation
 from test_model import (
-    B, CELLS, DROPOUTS, DTYPES, H, INPUTS, OPTIMIZERS, PARITY, SIZES, T, V, as_float64, assert_all_close, assert_same_bits, central_difference, everything,
-    new_workspace, restore_threads,
+    B, CELLS, DROPOUTS, DTYPES, H, INPUTS, OPTIMIZERS, PARITY, SIZES, T, V, as_float64, assert_all_close, assert_same_bits, central_difference,
+    everything, movable_loss, new_workspace, restore_threads,
 )
 
 from charrnn import model as model_module, optim
@@ -113,15 +113,7 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
     (The loss bends more: 1e-3 would leave an error of the differences of 1e-9. Its rounding over 2e-4 is 1e-12.)
     """
     model, parameters = make_model(cell, H=5, **INPUTS[inputs])
-    x, y = oracle.random_chunk(V, T, B, seed=2)
-    carry = oracle.random_carry(cell, 2, B, H, seed=3)
-    workspace = new_workspace(model, carry=carry)
-
-    def loss():
-        model.set_parameters(parameters)
-        workspace.set_carry(carry)
-        return workspace.loss_and_grads(x, y, dropout=DROPOUTS[dropout], step=7)
-
+    loss, workspace, carry = movable_loss(model, parameters, DROPOUTS[dropout])
     loss()
     grads = {name: value.copy() for name, value in (model.unpack(workspace.grads) | workspace.carry_grads()).items()}
     rng = np.random.default_rng(4)

@@ -68,6 +68,19 @@ def as_float64(arrays):
     return {name: np.asarray(value, np.float64) for name, value in arrays.items()}
 
 
+def movable_loss(model, parameters, dropout):
+    """Return (a function: the loss of a chunk by `parameters` and `carry` as they stand when it is called, its workspace, carry)."""
+    x, y = oracle.random_chunk(V, T, B, seed=2)
+    carry = oracle.random_carry(model.config.cell, model.config.num_layers, B, H, seed=3)
+    workspace = new_workspace(model, carry=carry)
+
+    def loss():
+        model.set_parameters(parameters)
+        workspace.set_carry(carry)
+        return workspace.loss_and_grads(x, y, dropout=dropout, step=7)
+    return loss, workspace, carry
+
+
 def new_workspace(model, batch_size=B, seq_length=T, carry=None, **options):
     workspace = Workspace(model, batch_size, seq_length, **options)
     if carry is not None:
@@ -346,15 +359,7 @@ def test_gradients_equal_central_differences(cell, layers, inputs, dropout):
     FLOOR = 1e-12
     dropout = DROPOUTS[dropout]
     model, parameters = make_model(cell, L=layers, **INPUTS[inputs])
-    x, y = oracle.random_chunk(V, T, B, seed=2)
-    carry = oracle.random_carry(cell, layers, B, H, seed=3)
-    workspace = new_workspace(model, carry=carry)
-
-    def loss():
-        model.set_parameters(parameters)
-        workspace.set_carry(carry)
-        return workspace.loss_and_grads(x, y, dropout=dropout, step=7)
-
+    loss, workspace, carry = movable_loss(model, parameters, dropout)
     loss()
     grads = {name: value.copy() for name, value in model.unpack(workspace.grads).items()}
     carry_grads = {part: value.copy() for part, value in workspace.carry_grads().items()}

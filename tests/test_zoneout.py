@@ -14,7 +14,7 @@ from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import Clamp, Dropout, Model, ModelConfig
 from test_model import (CELLS, DTYPES, INPUTS, PARITY, SIZES, as_float64, assert_all_close, assert_same_bits, central_difference, everything,
-                        new_workspace, restore_threads)
+                        movable_loss, new_workspace, restore_threads)
 
 __all__ = ["restore_threads"]  # the fixture
 
@@ -84,15 +84,7 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
     """With the masks of one step held fixed, and in expectation: the bounds and their reasons are test_model.py's."""
     dropout = DROPOUTS[dropout]
     model, parameters = make_model(cell, **INPUTS[inputs])
-    x, y = oracle.random_chunk(V, T, B, seed=2)
-    carry = oracle.random_carry(cell, 2, B, H, seed=3)
-    workspace = new_workspace(model, carry=carry)
-
-    def loss():
-        model.set_parameters(parameters)
-        workspace.set_carry(carry)
-        return workspace.loss_and_grads(x, y, dropout=dropout, step=7)
-
+    loss, workspace, carry = movable_loss(model, parameters, dropout)
     loss()
     grads, carry_grads = model.unpack(workspace.grads), workspace.carry_grads()
     rng = np.random.default_rng(4)
