@@ -4,6 +4,8 @@ Every message says the rule, the value and the remedy in one sentence. Library c
 turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may count by `counted`.
 """
 
+DAMAGED = "its parameters are damaged or have diverged; use an earlier checkpoint"  # of a model that computes what is no number
+
 
 def counted(number, noun):
     """Say how many of a regular noun: 1 step, 2,000 steps, 0.5 minutes."""

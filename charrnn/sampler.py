@@ -24,13 +24,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError, DivergenceError, VocabularyError
+from charrnn.errors import DAMAGED, ConfigError, DivergenceError, VocabularyError
 
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
 PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory and what Ctrl-C waits for; no effect on the ids
 
-NOT_FINITE = ("the model's output is not a finite number, so no character can be drawn: its parameters are damaged or have "
-              "diverged; use an earlier checkpoint")
+NOT_FINITE = f"the model's output is not a finite number, so no character can be drawn: {DAMAGED}"
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

@@ -9,7 +9,7 @@ import pytest
 from test_generation import draw, make_generation
 from test_model import (
     B, CELLS, DROPOUTS, DTYPES, H, INPUTS, OPTIMIZERS, PARITY, SIZES, T, V, as_float64, assert_all_close, assert_same_bits, central_difference,
-    everything, movable_loss, new_workspace, restore_threads,
+    everything, movable_loss, new_workspace, read_whole_and_in_parts, restore_threads,
 )
 
 from charrnn import model as model_module, optim
@@ -184,12 +184,7 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
     model, _ = make_model(cell, 17, 17, 2, 4, dtype="float32")
     x, y = oracle.random_chunk(17, 9, 7)
     carry = oracle.random_carry(cell, 2, 7, 17, "float32")
-    whole = new_workspace(model, 7, 9, carry)
-    logits = whole.logits(x)
-    for steps, training in ((3, True), (1, False)):
-        parts = new_workspace(model, 7, steps, carry, training=training)
-        assert_same_bits(np.concatenate([parts.logits(x[t:t + steps]) for t in range(0, 9, steps)]), logits)
-        assert_same_bits(parts.get_carry(), whole.get_carry())
+    whole, logits = read_whole_and_in_parts(model, x, carry)
     one = new_workspace(model, 1, 9, {part: value[:, 3:4] for part, value in carry.items()})
     assert_same_bits(one.logits(x[:, 3:4].copy()), logits[:, 3:4])
     trained = new_workspace(model, 7, 9, carry)

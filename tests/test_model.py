@@ -88,6 +88,17 @@ def new_workspace(model, batch_size=B, seq_length=T, carry=None, **options):
     return workspace
 
 
+def read_whole_and_in_parts(model, x, carry):
+    """Read 9 steps of 7 streams at once, in three chunks and step by step, to the same bits; return (the workspace of the first, its logits)."""
+    whole = new_workspace(model, 7, 9, carry)
+    logits = whole.logits(x)
+    for steps, training in ((3, True), (1, False)):
+        parts = new_workspace(model, 7, steps, carry, training=training)
+        assert_same_bits(np.concatenate([parts.logits(x[t:t + steps]) for t in range(0, 9, steps)]), logits)
+        assert_same_bits(parts.get_carry(), whole.get_carry())
+    return whole, logits
+
+
 def assert_all_close(actual, expected, tolerance):
     """Within `tolerance` absolutely, and relative to the largest entry where that is above one."""
     assert set(actual) == set(expected)

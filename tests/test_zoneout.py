@@ -14,7 +14,7 @@ from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import Clamp, Dropout, Model, ModelConfig
 from test_model import (CELLS, DTYPES, INPUTS, PARITY, SIZES, as_float64, assert_all_close, assert_same_bits, central_difference, everything,
-                        movable_loss, new_workspace, restore_threads)
+                        movable_loss, new_workspace, read_whole_and_in_parts, restore_threads)
 
 __all__ = ["restore_threads"]  # the fixture
 
@@ -223,12 +223,7 @@ def test_three_carried_chunks_and_single_steps_equal_one_long_chunk(cell, dtype)
     model, _ = make_model(cell, 17, 17, 2, 4, dtype=dtype)
     x, y = oracle.random_chunk(17, 9, 7)
     carry = oracle.random_carry(cell, 2, 7, 17, dtype)
-    whole = new_workspace(model, 7, 9, carry)
-    logits = whole.logits(x)
-    for steps, training in ((3, True), (1, False)):
-        parts = new_workspace(model, 7, steps, carry, training=training)
-        assert_same_bits(np.concatenate([parts.logits(x[t:t + steps]) for t in range(0, 9, steps)]), logits)
-        assert_same_bits(parts.get_carry(), whole.get_carry())
+    whole, _ = read_whole_and_in_parts(model, x, carry)
     whole.set_carry(carry)
     losses = whole.losses(x, y)
     whole.set_carry(carry)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.cells.signals import GRADED, Signal
-from charrnn.errors import ConfigError, DivergenceError
+from charrnn.errors import DAMAGED, ConfigError, DivergenceError
 
 BLOCK = 2_500  # characters dealt to a half at a time; of each, half of MARGIN_SHARE is left out at either end
 MARGIN_SHARE = 0.04
@@ -337,5 +337,4 @@ def _certainty(finding):
 
 def _check_finite(recording):
     if not np.isfinite(recording.values).all():
-        raise DivergenceError("the model's units are not finite numbers: its parameters are damaged or have diverged; "
-                              "use an earlier checkpoint")
+        raise DivergenceError(f"the model's units are not finite numbers: {DAMAGED}")

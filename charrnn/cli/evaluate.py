@@ -196,7 +196,7 @@ class Judge:
 
     def run(self):
         from charrnn.cli.display import progress_bar
-        from charrnn.errors import DivergenceError
+        from charrnn.errors import DAMAGED, DivergenceError
         from charrnn.evaluation import read_losses, standard_error, sum_up
 
         self.settings = self._dynamic_settings()
@@ -204,8 +204,7 @@ class Judge:
             self.losses = read_losses(self.model, self.ids, self.start, self.stop, progress("reading the text"))
             self.evaluation = sum_up(self.losses)
             if not math.isfinite(self.evaluation.loss_nats):
-                raise DivergenceError("the model's loss on this text is not a finite number: its parameters are damaged or have diverged; use an "
-                                      "earlier checkpoint")
+                raise DivergenceError(f"the model's loss on this text is not a finite number: {DAMAGED}")
             self.error, self.blocks, self.block_length = standard_error(self.losses)
             if self._wants_baselines() or self.options["errors"]:
                 self._measure_baselines(progress)

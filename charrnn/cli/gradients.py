@@ -113,10 +113,10 @@ def _check(ctx, checkpoint, text, options):
         value = options[name]
         if value is not None and (value < least or most is not None and value > most):
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {least:,}{f' and at most {most:,}' if most else ''}, got {value:,}")
-    for name, flag, least in (("singular_values", "--singular-value", 0), ("forget_biases", "--forget-bias", -100)):
+    for name, least in (("singular_values", 0), ("forget_biases", -100)):
         for value in options[name]:
             if not least <= value <= 100:
-                raise ConfigError(f"{flag} must lie between {least} and 100, got {value:g}")
+                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}")
     named = {name for name in (*OF_FRESH, *OF_MEMORY, *OF_DISTANCE) if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
     allowed = OF_MEMORY if options["memory"] else OF_FRESH
     for name in OF_DISTANCE:
@@ -335,7 +335,7 @@ class ReachView(View):
     def measure(self, panel, name, model, ids, start, stop, progress, states="hc"):
         """Add a network's curves to a panel, those of `states`; all are kept for --json."""
         from charrnn.diagnostics.distance import choose_times, measure_reach
-        from charrnn.errors import DivergenceError
+        from charrnn.errors import DAMAGED, DivergenceError
         from charrnn.render.figure import Curve
 
         steps = self.options["steps"]
@@ -343,8 +343,7 @@ class ReachView(View):
         self.times = len(times)
         reach = measure_reach(model, ids, times, steps, progress)
         if not all(math.isfinite(norm) for norms in reach.norms.values() for norm in norms[:, 0].ravel()):
-            raise DivergenceError(f"a gradient of {name} is not a finite number even where it begins: its parameters are damaged or have diverged; "
-                                  "use an earlier checkpoint")
+            raise DivergenceError(f"a gradient of {name} is not a finite number even where it begins: {DAMAGED}")
         self.networks.append((panel.title, name, model.config, reach))
         for state in reach.norms:
             if state in states or len(reach.norms) == 1:

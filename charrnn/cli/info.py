@@ -156,7 +156,7 @@ def _model_rows(model):
         ("embedding", embedding + (", shared with the output" if model["tied"] else "")),
         ("normalisation", "of each gate's sums over its layer" if model.get("layer_norm") else None),
         ("numbers", model["dtype"]),
-        *([("zoneout", f"{model['zoneout']:g}, in expectation when the model is used")] if "zoneout" in model else []),
+        ("zoneout", f"{model['zoneout']:g}, in expectation when the model is used" if "zoneout" in model else None),
     ]
 
 
