@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import CheckpointError, VocabularyError, counted
-from charrnn.storage import atomic_write
+from charrnn.files.storage import atomic_write
 from charrnn.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2  # the newest; a file is written in the oldest that has room for it

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import ConfigError, CorpusError, StorageError, counted
-from charrnn.storage import write_all
+from charrnn.files.storage import write_all
 from charrnn.vocabulary import CODE_POINTS, MODES, Vocabulary, smallest_dtype
 
 BLOCK_BYTES = 1 << 17  # read, decoded and written at a time: small enough to stay in the cache of a core

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from charrnn.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
 from charrnn.errors import ConfigError, RunError
-from charrnn.storage import (
+from charrnn.files.storage import (
     atomic_write,
     fsync_folder,
     give_second_name,

@@ -42,7 +42,7 @@ from charrnn.errors import CharRNNError, CheckpointError, ConfigError, Divergenc
 from charrnn.model import Model
 from charrnn.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown
 from charrnn.runs import LOCK, RunFolder, lock_folder, make_numbered_folder
-from charrnn.storage import atomic_write, make_folder, remove_stale_temporaries
+from charrnn.files.storage import atomic_write, make_folder, remove_stale_temporaries
 from charrnn.trainer import (
     Evaluated,
     Notice,

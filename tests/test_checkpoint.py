@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import storage
+from charrnn.files import storage
 from charrnn.checkpoint import (
     OPTIONAL_MODEL_KEYS,
     Checkpoint,

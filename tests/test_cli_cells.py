@@ -312,7 +312,7 @@ def test_a_clamp_that_cannot_be_is_refused_before_anything_else_is_said(capsys):
 def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
     script = textwrap.dedent(f"""
         import os, sys
-        from charrnn import storage
+        from charrnn.files import storage
         from charrnn.cli import main
         real = storage.write_all
         def write_all(descriptor, piece):

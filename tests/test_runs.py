@@ -10,7 +10,8 @@ import tomllib
 import numpy as np
 import pytest
 
-from charrnn import runs, storage
+from charrnn import runs
+from charrnn.files import storage
 from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes
 from charrnn.errors import ConfigError, RunError, StorageError
 from charrnn.runs import RunFolder, read_log, to_toml

@@ -6,9 +6,9 @@ import textwrap
 
 import pytest
 
-from charrnn import storage
+from charrnn.files import storage
 from charrnn.errors import StorageError
-from charrnn.storage import atomic_write, make_folder, remove_stale_temporaries
+from charrnn.files.storage import atomic_write, make_folder, remove_stale_temporaries
 
 
 def test_text_bytes_and_pieces_are_written_as_they_are(tmp_path):
@@ -86,7 +86,7 @@ def test_a_real_limit_on_the_file_size_leaves_the_old_file_and_no_temporary(tmp_
     script = """
         import resource, sys
         from charrnn.errors import StorageError
-        from charrnn.storage import atomic_write
+        from charrnn.files.storage import atomic_write
         atomic_write(sys.argv[1], "old")
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:

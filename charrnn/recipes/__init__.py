@@ -12,7 +12,7 @@ from pathlib import Path
 
 from charrnn.errors import RecipeError
 from charrnn.recipes import latex, linux, shakespeare, stdlib
-from charrnn.storage import atomic_write, make_folder
+from charrnn.files.storage import atomic_write, make_folder
 
 FOLDER = Path("corpora")
 

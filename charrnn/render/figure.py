@@ -14,7 +14,7 @@ from charrnn.render.colours import DARK, LIGHT, parsed
 from charrnn.render.picture import OTHER_FILES, PNG_SCALE, SANS, TITLE_FILES, first_font, load_pillow, short_number
 from charrnn.render.terminal import visible
 from charrnn.render.ticks import round_powers, round_values
-from charrnn.storage import atomic_write
+from charrnn.files.storage import atomic_write
 
 WIDTH, PLOT_HEIGHT = 960.0, 300.0
 LEFT, RIGHT, TOP, GAP = 78.0, 22.0, 22.0, 24.0

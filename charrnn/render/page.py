@@ -27,7 +27,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, RED_BLUE, SCALES, STEPS, css_colour, step_colour
-from charrnn.storage import atomic_write
+from charrnn.files.storage import atomic_write
 
 GUESSES = 5
 LEVELS = (201, 101, 41, 21, 11, 9)  # steps of 0.01, 0.02, 0.05, 0.1, 0.2, 0.25 between two levels

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from charrnn.errors import ConfigError
 from charrnn.render.colours import LIGHT, RED_BLUE, SCALES, STEPS, css_colour, parsed, step_colour, step_of
 from charrnn.render.terminal import visible, wrapped_lines
-from charrnn.storage import atomic_write
+from charrnn.files.storage import atomic_write
 
 MOST_CHARACTERS = 20_000
 COLUMNS = 80
