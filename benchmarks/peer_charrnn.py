@@ -59,7 +59,7 @@ class Run:
     """
 
     def __init__(self, threads, path, cell, size):
-        from charrnn.corpus import read_corpus
+        from charrnn.text.corpus import read_corpus
         from charrnn.kernels import set_num_threads
         from charrnn.options import TrainingConfig
         from charrnn.runs import RunFolder

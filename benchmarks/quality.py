@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from charrnn.checkpoint import load_checkpoint
-from charrnn.corpus import read_corpus
+from charrnn.text.corpus import read_corpus
 from charrnn.evaluation import evaluate_split, read_losses, standard_error, sum_up
 from charrnn.model import Model
 from charrnn.options import DEFAULTS, TrainingConfig

@@ -23,7 +23,7 @@ from charrnn.model import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 from charrnn.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
 from charrnn.sampler import Sampler, Settings
-from charrnn.streams import Streams
+from charrnn.text.streams import Streams
 from charrnn.trainer import available_memory
 
 VOCAB_SIZE = 65  # of tinyshakespeare

@@ -25,7 +25,7 @@ import numpy as np
 
 from charrnn.errors import CheckpointError, VocabularyError, counted
 from charrnn.files.storage import atomic_write
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2  # the newest; a file is written in the oldest that has room for it
 LAST, BEST = "last.safetensors", "best.safetensors"

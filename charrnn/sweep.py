@@ -37,7 +37,7 @@ from pathlib import Path
 
 import charrnn
 from charrnn.checkpoint import LAST, is_count, is_figure, load_checkpoint, read_metadata
-from charrnn.corpus import read_corpus
+from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, DivergenceError, RunError
 from charrnn.model import Model
 from charrnn.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown

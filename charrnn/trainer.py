@@ -29,7 +29,7 @@ import numpy as np
 
 import charrnn
 from charrnn.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
-from charrnn.corpus import strange_sources_exist
+from charrnn.text.corpus import strange_sources_exist
 from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError, counted
@@ -44,7 +44,7 @@ from charrnn.options import (
 from charrnn.pace import StepPace
 from charrnn.reading import WARM_UP
 from charrnn.sampler import Sampler, Settings
-from charrnn.streams import Streams, fit_streams
+from charrnn.text.streams import Streams, fit_streams
 
 SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
 MOST_EVALUATIONS = 25

@@ -96,7 +96,7 @@ class Desk:
     """
 
     def __init__(self, folder, text, options):
-        from charrnn.corpus import read_corpus
+        from charrnn.text.corpus import read_corpus
         from charrnn.options import TrainingConfig
         self.folder, self.config = folder, TrainingConfig(**options)
         self._fsync, os.fsync = os.fsync, lambda descriptor: None

@@ -6,7 +6,7 @@ import random
 import shutil
 
 from charrnn.checkpoint import load_checkpoint
-from charrnn.corpus import read_corpus
+from charrnn.text.corpus import read_corpus
 from charrnn.divergence import SOUND_NATS
 from charrnn.errors import DivergenceError
 from charrnn.options import CELLS, OPTIMIZERS, TrainingConfig

@@ -28,7 +28,7 @@ from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, re
 from charrnn.cli import main
 from charrnn.cli.train import _asked, command as train_command
 from charrnn.cli.words import neutralise, printable
-from charrnn.corpus import read_corpus
+from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError
 from charrnn.model import Model
 from charrnn.options import DEFAULTS, TrainingConfig
@@ -37,7 +37,7 @@ from charrnn.render.picture import Passage, write_svg
 from charrnn.render.terminal import highlight
 from charrnn.runs import RunFolder, read_log
 from charrnn.trainer import Trainer, plan_resume, plan_run, stored_config
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 # A loaded checkpoint may take this much for the bytes of its file, and this much whatever its length.
 MEMORY_A_BYTE, MEMORY = 64, 1 << 20

@@ -209,7 +209,8 @@ def main(phases, *arguments):
                 shown[0] = before if back is None else PHASES.index(back)
         return told
 
-    from charrnn import cli, corpus, runs, trainer
+    from charrnn import cli, runs, trainer
+    from charrnn.text import corpus
     corpus.read_corpus = at("reading the text", corpus.read_corpus)
     runs.RunFolder.save = at("saving", runs.RunFolder.save)
     kinds = trainer.Trainer

@@ -8,7 +8,7 @@ import pytest
 
 from charrnn import baselines
 from charrnn.ngram import Stretch
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 TRAINING = b"the quick brown fox jumps over the lazy dog. " * 40
 

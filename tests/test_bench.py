@@ -13,7 +13,7 @@ from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.peak import numbers_per_item
 from charrnn.model import Model, Workspace
 from charrnn.optim import Optimizer
-from charrnn.streams import Streams
+from charrnn.text.streams import Streams
 
 TINY = Shape("lstm", 5, 2, 2, 3, vocab_size=7)
 

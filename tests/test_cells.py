@@ -15,7 +15,7 @@ from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation import evaluate_stream
 from charrnn.model import Model, ModelConfig, Workspace
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 SYMBOLS = "\n \"abcdefghijklmnopqrstuvwxyz.,"
 

@@ -22,7 +22,7 @@ from charrnn.checkpoint import (
     save_checkpoint,
 )
 from charrnn.errors import CheckpointError, StorageError
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 V, H, L, B, E = 7, 5, 2, 3, 4
 

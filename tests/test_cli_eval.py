@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
-from charrnn.corpus import read_corpus
+from charrnn.text.corpus import read_corpus
 from charrnn.evaluation import evaluate_stream
 from charrnn.model import Model
 

@@ -12,7 +12,7 @@ from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, re
 from charrnn.cli.info import command, num_trained
 from charrnn.cli.words import duration, loss_text, printable
 from charrnn.errors import CheckpointError
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 HISTORY = [
     {"step": step, "epoch": step / 500, "train_loss_nats": 1.5 + 2.5 * math.exp(-step / 200), "learning_rate": 0.002}

@@ -23,7 +23,7 @@ from charrnn.cli.sample import Output, Samples, _settings, command, start_ids
 from charrnn.cli.words import neutralise
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
 from charrnn.sampler import Sampler, Settings
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 BYTES = Vocabulary("bytes", tuple(range(256)))
 

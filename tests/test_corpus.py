@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn import corpus as module
-from charrnn.corpus import read_corpus
+from charrnn.text import corpus as module
+from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent
 AWKWARD = "\ufeffa\r\nb\rc\n\té€😀\U0010ffff\x85\u2028'"
@@ -253,7 +253,7 @@ def test_stdin_is_read(stdin, block_bytes):
 
 
 def test_a_pipe_is_read_to_its_end():
-    code = "from charrnn.corpus import read_corpus; c = read_corpus(['-']); " \
+    code = "from charrnn.text.corpus import read_corpus; c = read_corpus(['-']); " \
            "print(c.characters, c.vocabulary.size)"
     done = subprocess.run([sys.executable, "-c", code], input=b"ab\r\n" * 100_000, stdout=subprocess.PIPE, cwd=ROOT,
                           check=True)

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from chromium import Chromium, find_chromium
 
-import charrnn.corpus as corpus_module
+import charrnn.text.corpus as corpus_module
 from charrnn.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
-from charrnn.corpus import read_corpus
+from charrnn.text.corpus import read_corpus
 from charrnn.errors import CheckpointError, CorpusError, RunError
 from charrnn.runs import RunFolder
 from charrnn.trainer import find_texts, plan_resume

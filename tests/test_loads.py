@@ -13,19 +13,19 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn import streams as streams_module
+from charrnn.text import streams as streams_module
 from charrnn import trainer as trainer_module
 from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli.sample import Output, Samples
-from charrnn.corpus import Corpus, read_corpus
+from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.evaluation import evaluate_split
 from charrnn.model import Model, ModelConfig, Workspace
 from charrnn.options import TrainingConfig
 from charrnn.runs import RunFolder
 from charrnn.sampler import Sampler, Settings
-from charrnn.streams import Streams
+from charrnn.text.streams import Streams
 from charrnn.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent
 PAST_31_BITS = 2**31 + 10_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.mistakes import DISTANCES, bracket_losses, count_words, find_mistakes, readable
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 
 def kinds_of(text, wrong, first=0, sure=(), words=None, p=0.05):

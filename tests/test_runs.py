@@ -15,7 +15,7 @@ from charrnn.files import storage
 from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes
 from charrnn.errors import ConfigError, RunError, StorageError
 from charrnn.runs import RunFolder, read_log, to_toml
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 
 def make(step):

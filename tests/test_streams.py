@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn import streams as module
+from charrnn.text import streams as module
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.streams import Streams, fit_streams
+from charrnn.text.streams import Streams, fit_streams
 
 
 def naive_chunks(ids, start, stop, B, T):

@@ -10,7 +10,7 @@ import pytest
 
 from charrnn import optim, trainer as trainer_module
 from charrnn.checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from charrnn.corpus import read_corpus
+from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
@@ -18,12 +18,12 @@ from charrnn.model import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
 from charrnn.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.runs import RunFolder, read_log
 from charrnn.schedules import SCHEDULES
-from charrnn.streams import Streams
+from charrnn.text.streams import Streams
 from charrnn.trainer import (
     Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step, Trainer, config_like, find_texts, map_parameters,
     plan_resume, plan_run,
 )
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 TINY = {"hidden_size": 9, "num_layers": 2, "batch_size": 3, "seq_length": 7, "val_fraction": 0.1, "test_fraction": 0.1,
         "sample_every": 0}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn import vocabulary as module
+from charrnn.text import vocabulary as module
 from charrnn.errors import VocabularyError
-from charrnn.vocabulary import Vocabulary, smallest_dtype
+from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 

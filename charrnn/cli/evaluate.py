@@ -107,7 +107,7 @@ def open_text(loaded, path, text, encoding, unknown="error"):
 
     Yields (corpus, the texts' names, the run's Splits or None for a TEXT). Says on stderr what a user should know.
     """
-    from charrnn.corpus import read_corpus
+    from charrnn.text.corpus import read_corpus
     from charrnn.errors import ConfigError
     from charrnn.trainer import check_corpus, find_texts, stored_config, stored_encoding
 

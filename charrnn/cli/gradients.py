@@ -196,7 +196,7 @@ def _fresh_text(text, options):
         count = max(FRESH_CHARACTERS, options["steps"] + options["times"] + 2)
         rng = np.random.default_rng(options["seed"])
         return rng.integers(0, FRESH_SYMBOLS, count).astype(np.int32), FRESH_SYMBOLS, f"random characters, {FRESH_SYMBOLS} different"
-    from charrnn.corpus import read_corpus
+    from charrnn.text.corpus import read_corpus
 
     with contextlib.closing(read_corpus([text], encoding=options["encoding"] or "utf-8")) as corpus:
         for said in corpus.notes:

@@ -321,7 +321,7 @@ def _resume(run, output, text, asked, no_sample, display):
 
 def _read(text, config, display):
     """Read the corpus; say so when that takes a while."""
-    from charrnn.corpus import read_corpus
+    from charrnn.text.corpus import read_corpus
 
     begun, said = time.monotonic(), []
 

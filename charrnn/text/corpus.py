@@ -26,7 +26,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError, CorpusError, StorageError, counted
 from charrnn.files.storage import write_all
-from charrnn.vocabulary import CODE_POINTS, MODES, Vocabulary, smallest_dtype
+from charrnn.text.vocabulary import CODE_POINTS, MODES, Vocabulary, smallest_dtype
 
 BLOCK_BYTES = 1 << 17  # read, decoded and written at a time: small enough to stay in the cache of a core
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not

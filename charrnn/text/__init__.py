@@ -1,0 +1,1 @@
+"""From texts to ids, and from ids to streams: vocabulary, corpus, streams."""
