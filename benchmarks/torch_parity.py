@@ -46,7 +46,7 @@ def make_chunks(ids, batch_size, seq_length, steps):
 def train_both(cell, steps=200, hidden_size=128, num_layers=2, batch_size=16, seq_length=50, dtype="float32",
                learning_rate=1e-3, clip_norm=0.25, seed=0):
     """Return losses and gradient norms before clipping of both: (steps,) each, ours, theirs, ours, theirs."""
-    from charrnn.model import Model, ModelConfig, Workspace
+    from charrnn.model.workspace import Model, ModelConfig, Workspace
     from charrnn.optim import Optimizer
 
     text = make_text(batch_size * steps * seq_length + 1, seed)

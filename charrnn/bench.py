@@ -19,7 +19,7 @@ from charrnn import trainer
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
-from charrnn.model import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 from charrnn.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
 from charrnn.sampler import Sampler, Settings

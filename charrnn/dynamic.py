@@ -17,7 +17,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError, DivergenceError, counted
 from charrnn.evaluation import STREAM_CHUNK, first_predicted
-from charrnn.model import Model, Workspace
+from charrnn.model.workspace import Model, Workspace
 
 RULES = ("rms", "sgd")
 RATES = {"rms": 5e-4, "sgd": 0.1}

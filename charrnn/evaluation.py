@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import CorpusError, counted
-from charrnn.model import Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.reading import WARM_UP, read
 from charrnn.text.streams import Pages
 

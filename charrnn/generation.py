@@ -15,8 +15,8 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.layout import PLAN_SIZE
 from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
-from charrnn.model import aligned_zeros
-from charrnn.pace import Pace
+from charrnn.model.workspace import aligned_zeros
+from charrnn.model.pace import Pace
 
 GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
 WORKER_PRODUCTS = 16384  # multiplications of a phase, a microsecond, that are worth one worker more to be met

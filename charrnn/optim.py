@@ -12,7 +12,7 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import updates
 from charrnn.kernels.items import run_items
 from charrnn.kernels.threads import num_threads
-from charrnn.model import Model, aligned_zeros
+from charrnn.model.workspace import Model, aligned_zeros
 
 RULES = {"sgd": updates.SGD, "adagrad": updates.ADAGRAD, "rmsprop": updates.RMSPROP, "adam": updates.ADAM,
          "adamw": updates.ADAMW}

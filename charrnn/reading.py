@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.model import Workspace
+from charrnn.model.workspace import Workspace
 
 WARM_UP = 256
 TOLERANCE = 0.02  # of h and of tanh(c), each from -1 to 1, where two streams meet

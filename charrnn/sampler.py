@@ -94,7 +94,7 @@ class Sampler:
     Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
     seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`: a
     fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry, logits.
-    `clamps` (charrnn.model.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
+    `clamps` (charrnn.model.workspace.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
     """
 
     def __init__(
@@ -286,7 +286,7 @@ class Sampler:
 
 def _clamped_workspace(clamps, model, batch_size, seq_length, training):
     """Make a Workspace whose units are held."""
-    from charrnn.model import Workspace
+    from charrnn.model.workspace import Workspace
 
     workspace = Workspace(model, batch_size, seq_length, training)
     workspace.set_clamps(clamps)

@@ -30,7 +30,7 @@ from charrnn.cli.train import _asked, command as train_command
 from charrnn.cli.words import neutralise, printable
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError
-from charrnn.model import Model
+from charrnn.model.workspace import Model
 from charrnn.options import DEFAULTS, TrainingConfig
 from charrnn.render.page import FoundUnit, PageData, page_pieces
 from charrnn.render.picture import Passage, write_svg

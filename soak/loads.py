@@ -147,7 +147,7 @@ def _cache(scene):
 def large_vocabularies(scene):
     """vocabularies of 20,000 and 70,000 characters"""
     import numpy as np
-    from charrnn.model import ModelConfig
+    from charrnn.model.workspace import ModelConfig
 
     worst = parity(ModelConfig("lstm", 20_000, 16, 1, 0, False, "float32"), T=3, B=3)
     rows = []
@@ -189,7 +189,7 @@ def parity(config, T, B):
     """Return by how much a chunk's gradients differ from the oracle's at most, as a share of each one's largest."""
     import numpy as np
     import oracle
-    from charrnn.model import Model, Workspace
+    from charrnn.model.workspace import Model, Workspace
 
     parameters = oracle.random_parameters(config.cell, config.vocab_size, config.hidden_size, config.num_layers, dtype=config.dtype, seed=1)
     x, y = oracle.random_chunk(config.vocab_size, T, B, seed=1)
@@ -208,7 +208,7 @@ def parity(config, T, B):
 
 def large_shapes(scene):
     """2,048 units, 2,000 steps, 1,000 streams, 12 layers"""
-    from charrnn.model import ModelConfig
+    from charrnn.model.workspace import ModelConfig
 
     H, T, B = (256, 100, 100) if scene.quick else (2048, 2000, 1000)
     rows = []

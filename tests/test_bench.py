@@ -11,7 +11,7 @@ from charrnn.cli import main
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.peak import numbers_per_item
-from charrnn.model import Model, Workspace
+from charrnn.model.workspace import Model, Workspace
 from charrnn.optim import Optimizer
 from charrnn.text.streams import Streams
 

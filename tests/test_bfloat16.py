@@ -9,7 +9,7 @@ from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.host import TILES, has_bfloat16
 from charrnn.kernels.simd import load, narrow_pairs, narrow_row, store
 from charrnn.kernels.tile import fill_tiles
-from charrnn.model import Dropout, Model, ModelConfig, Workspace, check_precision
+from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace, check_precision
 from charrnn.optim import Optimizer
 from test_tile import run, run_t
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_is_refused_with_the_reason(monkeypatch):
         check_precision("half")
     with pytest.raises(ConfigError, match="needs --dtype float32, got float64"):
         check_precision("bfloat16", "float64")
-    monkeypatch.setattr("charrnn.model.has_bfloat16", lambda: False)
+    monkeypatch.setattr("charrnn.model.workspace.has_bfloat16", lambda: False)
     with pytest.raises(ConfigError, match="needs a CPU with AVX512-BF16, which this one has not: use --precision float32"):
         check_precision("bfloat16")
     assert check_precision("float32", "float64") == "float64"

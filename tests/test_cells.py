@@ -14,7 +14,7 @@ from charrnn.cells.search import (exact_midranks, halves, midranks, score_unit, 
 from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation import evaluate_stream
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.text.vocabulary import Vocabulary
 
 SYMBOLS = "\n \"abcdefghijklmnopqrstuvwxyz.,"

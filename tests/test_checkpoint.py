@@ -176,7 +176,7 @@ def test_a_file_of_the_newer_format_without_an_optional_key_is_read(tmp_path):
 
 
 def test_the_models_optional_fields_are_the_formats():
-    model = pytest.importorskip("charrnn.model")
+    model = pytest.importorskip("charrnn.model.workspace")
     assert set(model.OPTIONAL_FIELDS) == set(OPTIONAL_MODEL_KEYS)
     assert all(getattr(model.ModelConfig, name) == key.default for name, key in OPTIONAL_MODEL_KEYS.items())
     assert set(model.ModelConfig("lstm", V, H, L).to_dict()) == set(make().model)
@@ -244,7 +244,7 @@ def test_charrnn_reads_what_the_safetensors_library_wrote(tmp_path):
 
 
 def test_the_table_of_parameters_is_the_models():
-    model = pytest.importorskip("charrnn.model")
+    model = pytest.importorskip("charrnn.model.workspace")
     for cell in ("rnn", "gru", "lstm"):
         for embedding_size, tied, optional in ((0, False, {}), (E, False, {}), (H, True, {}), (E, False, {"layer_norm": True})):
             settings = make(cell, embedding_size=embedding_size, tied=tied, **optional).model
@@ -633,7 +633,7 @@ def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
-    from charrnn.model import Model, ModelConfig, Workspace
+    from charrnn.model.workspace import Model, ModelConfig, Workspace
 
     namespace = {}
     exec(programs()[1], namespace)

@@ -11,7 +11,7 @@ from charrnn.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.text.corpus import read_corpus
 from charrnn.evaluation import evaluate_stream
-from charrnn.model import Model
+from charrnn.model.workspace import Model
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
 

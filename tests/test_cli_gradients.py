@@ -10,7 +10,7 @@ from charrnn.cli import main
 from charrnn.diagnostics import memory
 from charrnn.diagnostics.distance import choose_times, measure_reach
 from charrnn.diagnostics.fresh import fresh_model
-from charrnn.model import ModelConfig
+from charrnn.model.workspace import ModelConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 40
 TINY = ("--steps", "5", "--times", "4")

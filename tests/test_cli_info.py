@@ -180,7 +180,7 @@ def test_a_checkpoint_with_no_history_has_no_plot(tmp_path):
 
 
 def test_the_total_is_the_models():
-    model = pytest.importorskip("charrnn.model")
+    model = pytest.importorskip("charrnn.model.workspace")
     for cell in ("rnn", "gru", "lstm"):
         for embedding_size, tied in ((0, False), (4, False), (5, True)):
             settings = {

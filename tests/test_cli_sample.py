@@ -342,7 +342,7 @@ TEXT = "\x1b\n abcdefghijklmnopqrstuvwxyzé"
 def folder(tmp_path_factory):
     """Return a folder with two runs under checkpoints/: old, of bytes, and new, of characters."""
     from charrnn.checkpoint import Checkpoint, save_checkpoint
-    from charrnn.model import Model, ModelConfig
+    from charrnn.model.workspace import Model, ModelConfig
 
     folder = tmp_path_factory.mktemp("sample")
     for name, vocabulary in (("old", BYTES), ("new", chars(TEXT))):
@@ -430,7 +430,7 @@ def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invok
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
     from charrnn.checkpoint import load_checkpoint
-    from charrnn.model import Model, Workspace
+    from charrnn.model.workspace import Model, Workspace
 
     result = invoke("--json", "--length", 80, "--seed", 1, "--num-samples", 2, "--temperature", 0.7, "--prime", "ab")
     plain = invoke("--length", 80, "--seed", 1, "--temperature", 0.7, "--prime", "ab", "--hide-prime")

@@ -13,7 +13,7 @@ from charrnn.kernels import compiled
 SCRIPT = """
 import numpy as np
 from charrnn.kernels import compiled
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 built = []
 compiled.COMPILE_LISTENERS.append(built.append)
 model = Model(ModelConfig("rnn", 3, 2, 1, dtype="float64"))

@@ -7,7 +7,7 @@ import pytest
 from charrnn.diagnostics import distance
 from charrnn.diagnostics.distance import choose_times, measure_reach
 from charrnn.errors import ConfigError
-from charrnn.model import Model, ModelConfig
+from charrnn.model.workspace import Model, ModelConfig
 
 H, V, STEPS = 5, 7, 6
 TIMES = np.array([9, 14, 23])

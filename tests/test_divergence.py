@@ -15,7 +15,7 @@ from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.divergence import Diverged, Recovery
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
-from charrnn.model import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.options import TrainingConfig
 from charrnn.runs import RunFolder
 from charrnn.trainer import Evaluated, Notice, Step, Trainer, plan_resume, plan_run

@@ -8,7 +8,7 @@ from charrnn import dynamic
 from charrnn.dynamic import EPS, Settings, gradient_rms, read_losses_dynamic
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation import read_losses
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 
 V = 7

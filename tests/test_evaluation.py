@@ -20,7 +20,7 @@ from charrnn.evaluation import (
     sum_up,
 )
 from charrnn.kernels import num_threads, set_num_threads
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 
 V = 7

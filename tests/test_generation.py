@@ -12,7 +12,7 @@ import pytest
 from charrnn import generation
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.generation import Generation
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
 
 CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")

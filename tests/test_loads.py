@@ -19,7 +19,7 @@ from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli.sample import Output, Samples
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.evaluation import evaluate_split
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.options import TrainingConfig
 from charrnn.runs import RunFolder
 from charrnn.sampler import Sampler, Settings
@@ -249,7 +249,7 @@ def test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints(tmp_path
 
 THREADED = """
 import hashlib, numpy as np
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 from charrnn.sampler import Sampler, Settings
 import numba

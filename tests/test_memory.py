@@ -5,7 +5,7 @@ import pytest
 
 from charrnn.diagnostics import memory
 from charrnn.diagnostics.memory import CLOSING, OPENING, SYMBOLS, TASKS, measure, train, write_episodes
-from charrnn.model import Model, ModelConfig
+from charrnn.model.workspace import Model, ModelConfig
 
 
 def episodes(task, distance, count=50, seed=0):

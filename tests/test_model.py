@@ -15,10 +15,11 @@ import oracle
 import pytest
 from safetensors.numpy import load_file
 
-from charrnn import model as model_module, optim
+from charrnn import optim
+from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model import Dropout, Model, ModelConfig, ShardPace, Workspace
+from charrnn.model.workspace import Dropout, Model, ModelConfig, ShardPace, Workspace
 from charrnn.optim import Optimizer
 
 CELLS = ("rnn", "gru", "lstm")
@@ -488,7 +489,7 @@ def test_walking_a_chunk_in_blocks_of_steps_changes_no_bit(cell, dropout, steps_
     for small in (False, True):
         if small:
             state_bytes = model.layout.stride * model.flat.itemsize * 7
-            monkeypatch.setattr("charrnn.model.BLOCK_BYTES", steps_a_block * state_bytes)
+            monkeypatch.setattr("charrnn.model.workspace.BLOCK_BYTES", steps_a_block * state_bytes)
         workspace = new_workspace(model, 7, 9, carry)
         found.append(everything(workspace, x, y, DROPOUTS[dropout], 3))
         workspace.set_carry(carry)

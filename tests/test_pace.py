@@ -1,6 +1,6 @@
 """How many threads share a piece of work: rules over made-up times."""
 
-from charrnn.pace import BLOCK_S, REST, STEP_REST, Pace, StepPace
+from charrnn.model.pace import BLOCK_S, REST, STEP_REST, Pace, StepPace
 
 
 def test_a_team_that_is_slower_than_one_worker_rests_longer_and_longer():

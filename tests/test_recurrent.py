@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.diagnostics.recurrent import largest_singular_values, norms_by_layer
-from charrnn.model import Model, ModelConfig, aligned_zeros
+from charrnn.model.matrices import largest_singular_values, norms_by_layer
+from charrnn.model.workspace import Model, ModelConfig, aligned_zeros
 
 
 @pytest.mark.parametrize("H", [1, 5, 70])

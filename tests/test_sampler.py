@@ -502,7 +502,7 @@ def test_memory_does_not_grow_with_the_length():
 
 @pytest.fixture(scope="module")
 def model():
-    from charrnn.model import Model, ModelConfig
+    from charrnn.model.workspace import Model, ModelConfig
 
     return Model.initialise(ModelConfig("lstm", vocab_size=V, hidden_size=5, num_layers=2), seed=3)
 
@@ -534,7 +534,7 @@ def test_a_real_models_text_does_not_depend_on_the_number_of_threads(model):
 
 @pytest.mark.parametrize("length", [2, 128, 129, 300])
 def test_a_real_models_primed_generation_equals_the_continuation_from_the_same_carry(model, length):
-    from charrnn.model import Workspace
+    from charrnn.model.workspace import Workspace
 
     prime = np.random.default_rng(length).integers(0, V, size=length)
     workspace = Workspace(model, 1, length, training=False)
@@ -546,7 +546,7 @@ def test_a_real_models_primed_generation_equals_the_continuation_from_the_same_c
 
 
 def test_a_real_models_losses_are_those_of_its_evaluation(model):
-    from charrnn.model import Workspace
+    from charrnn.model.workspace import Workspace
 
     sampler = Sampler(model, Settings(0.5), seed=9)
     sampler.prime([4])

@@ -14,7 +14,7 @@ from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
+from charrnn.model.workspace import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
 from charrnn.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.runs import RunFolder, read_log
 from charrnn.schedules import SCHEDULES

@@ -5,7 +5,7 @@ import oracle
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.model import STATES, Clamp, Model, ModelConfig, Workspace
+from charrnn.model.workspace import STATES, Clamp, Model, ModelConfig, Workspace
 
 PARITY = {"float32": 1e-5, "float64": 2e-14}
 TAPE = {"lstm": {"i": 3, "f": 4, "g": 5, "o": 6}, "gru": {"r": 2, "z": 3, "n": 4}, "rnn": {}}

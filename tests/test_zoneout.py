@@ -7,12 +7,12 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn import model as model_module
+from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
 from charrnn.generation import Generation
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
-from charrnn.model import Clamp, Dropout, Model, ModelConfig
+from charrnn.model.workspace import Clamp, Dropout, Model, ModelConfig
 from test_model import (CELLS, DTYPES, INPUTS, PARITY, SIZES, as_float64, assert_all_close, assert_same_bits, central_difference, everything,
                         movable_loss, new_workspace, read_whole_and_in_parts, restore_threads)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.evaluation import likeliest
-from charrnn.model import STATES, Clamp, Workspace, check_unit
+from charrnn.model.workspace import STATES, Clamp, Workspace, check_unit
 from charrnn.reading import read
 
 STREAMS = 32

@@ -76,7 +76,7 @@ def command(ctx, checkpoint, text, **options):
     loaded = load_checkpoint(path)
     ctx.call_on_close(announce_compilation(note))
     from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model import Model
+    from charrnn.model.workspace import Model
 
     if options["threads"] is not None:
         before = num_threads()
@@ -244,7 +244,7 @@ class Search:
     def _check_clamp_and_memory(self):
         from charrnn.cells.record import clamp_at
         from charrnn.errors import ConfigError
-        from charrnn.model import Workspace
+        from charrnn.model.workspace import Workspace
         from charrnn.trainer import available_memory
 
         if self.options["ablate"] and not isinstance(self.options["clamp"], str):
@@ -278,7 +278,7 @@ class Search:
     def _search(self, progress):
         from charrnn.cells.record import record
         from charrnn.cells.search import search
-        from charrnn.model import Model
+        from charrnn.model.workspace import Model
 
         self.recording = record(self.model, self.ids, self.start, self.stop, self.quantity, progress("reading the text"))
         fresh = Model.initialise(self.config, UNTRAINED_SEED)

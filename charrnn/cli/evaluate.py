@@ -76,7 +76,7 @@ def command(ctx, checkpoint, text, **options):
     ctx.call_on_close(announce_compilation(note))
     from charrnn.errors import ConfigError, VocabularyError
     from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model import Model
+    from charrnn.model.workspace import Model
 
     if options["threads"] is not None:
         before = num_threads()

@@ -160,7 +160,7 @@ def _spelt(name):
 def fresh_view(text, options, progress):
     """Return the ReachView of fresh networks: the cells, the vanilla RNN by its matrix, the LSTM by its forget bias."""
     from charrnn.diagnostics.fresh import fresh_model
-    from charrnn.model import ModelConfig
+    from charrnn.model.workspace import ModelConfig
 
     cells = tuple(cell for cell in ("rnn", "gru", "lstm") if not options["cell"] or cell in options["cell"])
     ids, vocab_size, where = _fresh_text(text, options)
@@ -207,7 +207,7 @@ def _fresh_text(text, options):
 def run_view(checkpoint, text, options, progress):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
     from charrnn.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
-    from charrnn.model import Model
+    from charrnn.model.workspace import Model
 
     path = find_checkpoint(checkpoint)
     if path != checkpoint:

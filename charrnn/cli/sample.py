@@ -141,7 +141,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
     from charrnn.cli.display import announce_compilation
 
     click.get_current_context().call_on_close(announce_compilation(_note))
-    from charrnn.model import Model
+    from charrnn.model.workspace import Model
     from charrnn.sampler import Sampler
 
     model = Model.from_checkpoint(checkpoint)
@@ -173,7 +173,7 @@ def _parse_clamps(texts, model):
         return []
     from charrnn.cells.record import clamp_at, parse_unit
     from charrnn.errors import ConfigError
-    from charrnn.model import Workspace
+    from charrnn.model.workspace import Workspace
 
     clamps, config = [], model.config
     for text in texts:

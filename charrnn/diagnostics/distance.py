@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError, counted
 from charrnn.kernels.layernorm import EPSILON
-from charrnn.model import STATES, Workspace
+from charrnn.model.workspace import STATES, Workspace
 
 WARM_UP = 256  # characters read before each stretch, where the text has them
 STREAMS = 16   # places side by side

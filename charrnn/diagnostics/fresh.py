@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from charrnn.model import Model
+from charrnn.model.workspace import Model
 
 MATRICES = ("orthogonal", "uniform")
 

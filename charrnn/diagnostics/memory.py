@@ -9,7 +9,7 @@ can only be learned from a gradient that has come back over k - 1 steps: no shor
 
 import numpy as np
 
-from charrnn.model import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 from charrnn.schedules import Schedule
 
