@@ -62,7 +62,7 @@ class Run:
         from charrnn.text.corpus import read_corpus
         from charrnn.kernels import set_num_threads
         from charrnn.options import TrainingConfig
-        from charrnn.runs import RunFolder
+        from charrnn.runs.folder import RunFolder
         from charrnn.trainer import Trainer, plan_run
 
         set_num_threads(threads)

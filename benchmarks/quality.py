@@ -14,13 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from charrnn.checkpoint import load_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.text.corpus import read_corpus
 from charrnn.evaluation import evaluate_split, read_losses, standard_error, sum_up
 from charrnn.model.workspace import Model
 from charrnn.options import DEFAULTS, TrainingConfig
 from charrnn.render.figure import Curve, Figure, Panel, write_svg
-from charrnn.runs import RunFolder
+from charrnn.runs.folder import RunFolder
 from charrnn.trainer import Step, Trainer, plan_run
 
 HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.parent / "docs"

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 import charrnn
-from charrnn.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
+from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
 from charrnn.text.corpus import strange_sources_exist
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery

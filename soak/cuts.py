@@ -111,14 +111,14 @@ class Desk:
         self.corpus.close()
 
     def start(self, path, stop_at=None):
-        from charrnn.runs import RunFolder
+        from charrnn.runs.folder import RunFolder
         from charrnn.trainer import Trainer, plan_run
         with RunFolder.create(path) as run:
             return _go(Trainer(plan_run(self.config, self.corpus), self.corpus, run, samples=False), stop_at)
 
     def resume(self, path, stop_at=None):
-        from charrnn.checkpoint import load_checkpoint
-        from charrnn.runs import RunFolder
+        from charrnn.runs.checkpoint import load_checkpoint
+        from charrnn.runs.folder import RunFolder
         from charrnn.trainer import Trainer, plan_resume
         with RunFolder.open(path) as run:
             checkpoint = load_checkpoint(run.last)
@@ -196,8 +196,8 @@ def _go(trainer, stop_at):
 
 def result(path):
     """Return {part: value} of a run's end, without what the clock and the place decide; equal means the same bits."""
-    from charrnn.checkpoint import load_checkpoint
-    from charrnn.runs import read_log
+    from charrnn.runs.checkpoint import load_checkpoint
+    from charrnn.runs.folder import read_log
     # A kill after the last save leaves `good`, and the lock that nobody holds, behind, to no effect.
     end = {"set of files": sorted(name for name in os.listdir(path) if name not in ("good.safetensors", "lock"))}
     for name in ("last", "best"):

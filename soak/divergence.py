@@ -5,12 +5,12 @@ import math
 import random
 import shutil
 
-from charrnn.checkpoint import load_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.text.corpus import read_corpus
 from charrnn.divergence import SOUND_NATS
 from charrnn.errors import DivergenceError
 from charrnn.options import CELLS, OPTIMIZERS, TrainingConfig
-from charrnn.runs import RunFolder, read_log
+from charrnn.runs.folder import RunFolder, read_log
 from charrnn.trainer import Preflight, Trainer, plan_resume, plan_run
 from dying import killed_at
 from scene import Broken

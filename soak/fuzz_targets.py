@@ -24,7 +24,7 @@ import click
 import numpy as np
 
 from charrnn.cells.signals import LANGUAGES, built_in_signals, scan
-from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
 from charrnn.cli import main
 from charrnn.cli.train import _asked, command as train_command
 from charrnn.cli.words import neutralise, printable
@@ -35,7 +35,7 @@ from charrnn.options import DEFAULTS, TrainingConfig
 from charrnn.render.page import FoundUnit, PageData, page_pieces
 from charrnn.render.picture import Passage, write_svg
 from charrnn.render.terminal import highlight
-from charrnn.runs import RunFolder, read_log
+from charrnn.runs.folder import RunFolder, read_log
 from charrnn.trainer import Trainer, plan_resume, plan_run, stored_config
 from charrnn.text.vocabulary import Vocabulary
 

@@ -135,7 +135,7 @@ def broken_run(scene, rng, text, number, tally, most):
 
 def where(last):
     """Return the step of a `last` checkpoint and whether its run is finished."""
-    from charrnn.checkpoint import read_metadata
+    from charrnn.runs.checkpoint import read_metadata
     if not last.exists():
         return 0, False
     training = read_metadata(last)["training"]
@@ -209,7 +209,8 @@ def main(phases, *arguments):
                 shown[0] = before if back is None else PHASES.index(back)
         return told
 
-    from charrnn import cli, runs, trainer
+    from charrnn import cli, trainer
+    from charrnn.runs import folder as runs
     from charrnn.text import corpus
     corpus.read_corpus = at("reading the text", corpus.read_corpus)
     runs.RunFolder.save = at("saving", runs.RunFolder.save)

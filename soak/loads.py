@@ -290,7 +290,7 @@ def long_samples(scene):
 
 def _trained_and_sampled(scene, name, **environment):
     """Train and sample as told; return a digest of every bit that came out."""
-    from charrnn.checkpoint import load_checkpoint
+    from charrnn.runs.checkpoint import load_checkpoint
 
     text = scene.text("threads.txt")
     Ran(scene, "train", text, "--hidden-size", 64, "--num-layers", 2, "--steps", 40, "-q", "--no-sample", "-o", name, environment=environment)

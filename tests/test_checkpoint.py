@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from charrnn.files import storage
-from charrnn.checkpoint import (
+from charrnn.runs.checkpoint import (
     OPTIONAL_MODEL_KEYS,
     Checkpoint,
     find_checkpoint,
@@ -267,7 +267,7 @@ def test_a_file_written_by_hand_is_read(tmp_path):
 def test_reading_metadata_reads_no_tensor_and_imports_no_numba(tmp_path):
     save_checkpoint(tmp_path / "a.safetensors", make(training={"step": 12}))
     script = (
-        "import sys; from charrnn.checkpoint import read_metadata; "
+        "import sys; from charrnn.runs.checkpoint import read_metadata; "
         "print(read_metadata(sys.argv[1])['training']['step'], 'numba' in sys.modules)"
     )
     done = subprocess.run(

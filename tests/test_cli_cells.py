@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from test_cells import make_text, plant
 
-from charrnn.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.render.colours import LIGHT, step_colour
 from charrnn.render.picture import CELL, COLUMNS, MARGIN, PNG_SCALE

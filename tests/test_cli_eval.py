@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.text.corpus import read_corpus
 from charrnn.evaluation import evaluate_stream

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
 from charrnn.cli.info import command, num_trained
 from charrnn.cli.words import duration, loss_text, printable
 from charrnn.errors import CheckpointError

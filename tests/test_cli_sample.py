@@ -341,7 +341,7 @@ TEXT = "\x1b\n abcdefghijklmnopqrstuvwxyzé"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a folder with two runs under checkpoints/: old, of bytes, and new, of characters."""
-    from charrnn.checkpoint import Checkpoint, save_checkpoint
+    from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
     from charrnn.model.workspace import Model, ModelConfig
 
     folder = tmp_path_factory.mktemp("sample")
@@ -429,7 +429,7 @@ def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invok
 
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
-    from charrnn.checkpoint import load_checkpoint
+    from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.model.workspace import Model, Workspace
 
     result = invoke("--json", "--length", 80, "--seed", 1, "--num-samples", 2, "--temperature", 0.7, "--prime", "ab")

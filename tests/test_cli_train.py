@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from charrnn.options import LEARNING_RATES
-from charrnn.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.cli import display, main, train as train_module
 from charrnn.evaluation import Evaluation
 from charrnn.options import NAMES
-from charrnn.runs import read_log
+from charrnn.runs.folder import read_log
 from charrnn.trainer import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent

@@ -17,11 +17,11 @@ import pytest
 from chromium import Chromium, find_chromium
 
 import charrnn.text.corpus as corpus_module
-from charrnn.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CheckpointError, CorpusError, RunError
-from charrnn.runs import RunFolder
+from charrnn.runs.folder import RunFolder
 from charrnn.trainer import find_texts, plan_resume
 
 ROOT = Path(__file__).parent.parent
@@ -234,7 +234,7 @@ def test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own(tmp_pat
 _BOMBS = r"""
 import json, resource, sys
 from pathlib import Path
-from charrnn.checkpoint import load_checkpoint, read_metadata
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.errors import CheckpointError
 
 path, metadata = Path(sys.argv[1]), json.loads(sys.argv[2])

@@ -15,13 +15,13 @@ import pytest
 
 from charrnn.text import streams as streams_module
 from charrnn import trainer as trainer_module
-from charrnn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli.sample import Output, Samples
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.evaluation import evaluate_split
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.options import TrainingConfig
-from charrnn.runs import RunFolder
+from charrnn.runs.folder import RunFolder
 from charrnn.sampler import Sampler, Settings
 from charrnn.text.streams import Streams
 from charrnn.trainer import Notice, Preflight, Trainer, plan_resume, plan_run

@@ -10,11 +10,11 @@ import tomllib
 import numpy as np
 import pytest
 
-from charrnn import runs
+from charrnn.runs import folder as runs
 from charrnn.files import storage
-from charrnn.checkpoint import Checkpoint, load_checkpoint, parameter_shapes
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes
 from charrnn.errors import ConfigError, RunError, StorageError
-from charrnn.runs import RunFolder, read_log, to_toml
+from charrnn.runs.folder import RunFolder, read_log, to_toml
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -311,7 +311,7 @@ def test_a_full_disk_leaves_no_half_record(tmp_path, monkeypatch):
 
 HOLD = """
 import sys
-from charrnn.runs import RunFolder
+from charrnn.runs.folder import RunFolder
 run = RunFolder.create(sys.argv[1])
 print("held", flush=True)
 sys.stdin.readline()

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from charrnn import sweep
-from charrnn.checkpoint import load_checkpoint, read_metadata
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.cli import main
 from charrnn.errors import ConfigError
-from charrnn.runs import lock_folder
+from charrnn.runs.folder import lock_folder
 from charrnn.sweep import Result, Spec, differing, make_points, over_seeds, to_csv
 
 ROOT = Path(__file__).parent.parent

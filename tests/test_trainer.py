@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from charrnn import optim, trainer as trainer_module
-from charrnn.checkpoint import load_checkpoint, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model.workspace import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
 from charrnn.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
-from charrnn.runs import RunFolder, read_log
+from charrnn.runs.folder import RunFolder, read_log
 from charrnn.schedules import SCHEDULES
 from charrnn.text.streams import Streams
 from charrnn.trainer import (

@@ -67,7 +67,7 @@ def command(ctx, checkpoint, text, **options):
     signals, `untrained` in a network that has learned nothing, `probe` a linear readout of all units of a layer.
     """
     _check(options, text)
-    from charrnn.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.cli.display import announce_compilation
 
     path = find_checkpoint(checkpoint)

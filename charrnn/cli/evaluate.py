@@ -66,7 +66,7 @@ def command(ctx, checkpoint, text, **options):
     neighbouring characters are hard together. docs/EVAL.md says how to read every figure.
     """
     _check(text, options)
-    from charrnn.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.cli.display import announce_compilation
 
     path = find_checkpoint(checkpoint)

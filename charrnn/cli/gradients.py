@@ -76,7 +76,7 @@ def command(ctx, checkpoint, text, **options):
     """
     # The way back is many small products of NumPy: its threads would wait for one another longer than they compute. It asks once, when imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.checkpoint import newest_run
+    from charrnn.runs.checkpoint import newest_run
 
     if options["fresh"] and text is None:
         checkpoint, text = None, os.fspath(checkpoint) if checkpoint is not None else None
@@ -206,7 +206,7 @@ def _fresh_text(text, options):
 
 def run_view(checkpoint, text, options, progress):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
-    from charrnn.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
+    from charrnn.runs.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
     from charrnn.model.workspace import Model
 
     path = find_checkpoint(checkpoint)

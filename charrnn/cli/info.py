@@ -32,7 +32,7 @@ def command(checkpoint, as_json):
 
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
     """
-    from charrnn.checkpoint import find_checkpoint, parameter_shapes, read_metadata
+    from charrnn.runs.checkpoint import find_checkpoint, parameter_shapes, read_metadata
 
     path = find_checkpoint(checkpoint)
     if checkpoint is None:
@@ -101,7 +101,7 @@ def _print_text(path, metadata, shapes):
 
 def _whole_history(path, training):
     """Return the history to plot: for a run's `best` checkpoint that of the whole run, which `last` beside it has."""
-    from charrnn.checkpoint import BEST, LAST, read_metadata
+    from charrnn.runs.checkpoint import BEST, LAST, read_metadata
     from charrnn.errors import CharRNNError
 
     if path.name == BEST and path.with_name(LAST).is_file():

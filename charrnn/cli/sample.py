@@ -130,7 +130,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
     if prime_file is not None:
         prime = _read_prime(prime_file)
 
-    from charrnn.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 
     path = find_checkpoint(where)
     checkpoint = load_checkpoint(path)

@@ -269,8 +269,8 @@ def _asked(ctx):
 
 
 def _start(text, asked, output, init_from, no_sample, display):
-    from charrnn.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.runs import RunFolder
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.runs.folder import RunFolder
     from charrnn.trainer import Trainer, config_like, plan_run
 
     initial = None
@@ -296,9 +296,9 @@ def _start(text, asked, output, init_from, no_sample, display):
 
 
 def _resume(run, output, text, asked, no_sample, display):
-    from charrnn.checkpoint import load_checkpoint
+    from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.options import resume_config
-    from charrnn.runs import RunFolder
+    from charrnn.runs.folder import RunFolder
     from charrnn.trainer import Trainer, find_texts, plan_resume, stored_config
 
     if output is not None:
@@ -335,7 +335,7 @@ def _read(text, config, display):
 
 def _train(trainer, folder, display):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
-    from charrnn.checkpoint import read_metadata
+    from charrnn.runs.checkpoint import read_metadata
     from charrnn.trainer import Finished
 
     finished, announced = None, False

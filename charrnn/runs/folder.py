@@ -18,7 +18,7 @@ import re
 import stat
 from pathlib import Path
 
-from charrnn.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
+from charrnn.runs.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
 from charrnn.errors import ConfigError, RunError
 from charrnn.files.storage import (
     atomic_write,
