@@ -22,7 +22,7 @@ from charrnn.kernels.peak import multiply_adds, numbers_per_item
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 from charrnn.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
-from charrnn.sampler import Sampler, Settings
+from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams
 from charrnn.trainer import available_memory
 

@@ -43,7 +43,7 @@ from charrnn.options import (
 )
 from charrnn.model.pace import StepPace
 from charrnn.reading import WARM_UP
-from charrnn.sampler import Sampler, Settings
+from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams, fit_streams
 
 SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps

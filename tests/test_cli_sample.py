@@ -22,7 +22,7 @@ import charrnn
 from charrnn.cli.sample import Output, Samples, _settings, command, start_ids
 from charrnn.cli.words import neutralise
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
-from charrnn.sampler import Sampler, Settings
+from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.vocabulary import Vocabulary
 
 BYTES = Vocabulary("bytes", tuple(range(256)))

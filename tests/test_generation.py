@@ -9,11 +9,11 @@ Workspace's; the tolerances are those of test_model.py.
 import numpy as np
 import pytest
 
-from charrnn import generation
+from charrnn.sampling import generation
 from charrnn.errors import ConfigError, DivergenceError
-from charrnn.generation import Generation
+from charrnn.sampling.generation import Generation
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
+from charrnn.sampling.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
 
 CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 2e-14}

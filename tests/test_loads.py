@@ -22,7 +22,7 @@ from charrnn.evaluation import evaluate_split
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.options import TrainingConfig
 from charrnn.runs.folder import RunFolder
-from charrnn.sampler import Sampler, Settings
+from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams
 from charrnn.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
 from charrnn.text.vocabulary import Vocabulary
@@ -251,7 +251,7 @@ THREADED = """
 import hashlib, numpy as np
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
-from charrnn.sampler import Sampler, Settings
+from charrnn.sampling.sampler import Sampler, Settings
 import numba
 model = Model.initialise(ModelConfig("lstm", 30, 64, 2, 0, False, "float32"), 1)
 workspace, optimizer = Workspace(model, 16, 16), Optimizer("adam", model)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from charrnn.errors import CharRNNError, ConfigError, DivergenceError, VocabularyError
-from charrnn.sampler import Sampler, Settings, StopMatcher, choose, splitmix64, surprisal, uniforms
+from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, splitmix64, surprisal, uniforms
 
 V, H, L = 7, 5, 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
-from charrnn.generation import Generation
+from charrnn.sampling.generation import Generation
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model.workspace import Clamp, Dropout, Model, ModelConfig

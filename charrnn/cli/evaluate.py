@@ -310,7 +310,7 @@ class Judge:
 
         from charrnn.cli.sample import start_ids
         from charrnn.memorised import overlaps
-        from charrnn.sampler import Sampler, Settings
+        from charrnn.sampling.sampler import Sampler, Settings
 
         length, seed = self.options["length"] or SAMPLE_LENGTH, self.options["seed"] or 0
         held_out, self.held_out_name = self._held_out()

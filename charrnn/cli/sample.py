@@ -93,7 +93,7 @@ def _settings(temperature, top_k, top_p, min_p, greedy, given):
     given  names of the parameters that the user gave, such as {"top_k"}
     """
     from charrnn.errors import ConfigError
-    from charrnn.sampler import Settings
+    from charrnn.sampling.sampler import Settings
 
     values = {"top_k": top_k, "top_p": top_p, "min_p": min_p}
     if greedy and temperature != 0:
@@ -142,7 +142,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
 
     click.get_current_context().call_on_close(announce_compilation(_note))
     from charrnn.model.workspace import Model
-    from charrnn.sampler import Sampler
+    from charrnn.sampling.sampler import Sampler
 
     model = Model.from_checkpoint(checkpoint)
     held = _parse_clamps(clamps, model)

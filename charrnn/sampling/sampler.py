@@ -147,7 +147,7 @@ class Sampler:
         self._position = 0
 
     def _prime_compiled(self, before: np.ndarray, carry: dict | None):
-        from charrnn.generation import Generation
+        from charrnn.sampling.generation import Generation
 
         if len(before):
             single = Generation(self.model, 1)
