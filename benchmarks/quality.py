@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.text.corpus import read_corpus
-from charrnn.evaluation import evaluate_split, read_losses, standard_error, sum_up
+from charrnn.evaluation.loss import evaluate_split, read_losses, standard_error, sum_up
 from charrnn.model.workspace import Model
 from charrnn.options import DEFAULTS, TrainingConfig
 from charrnn.render.figure import Curve, Figure, Panel, write_svg

@@ -33,7 +33,7 @@ from charrnn.text.corpus import strange_sources_exist
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
 from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError, counted
-from charrnn.evaluation import Evaluation, count_streams, evaluate_split, split_workspace
+from charrnn.evaluation.loss import Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.optim import SLOTS, Optimizer
@@ -42,7 +42,7 @@ from charrnn.options import (
     shown,
 )
 from charrnn.model.pace import StepPace
-from charrnn.reading import WARM_UP
+from charrnn.evaluation.reading import WARM_UP
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams, fit_streams
 

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from charrnn import baselines
-from charrnn.ngram import Stretch
+from charrnn.evaluation import baselines
+from charrnn.evaluation.ngram import Stretch
 from charrnn.text.vocabulary import Vocabulary
 
 TRAINING = b"the quick brown fox jumps over the lazy dog. " * 40

@@ -13,7 +13,7 @@ from charrnn.cells.record import clamp_at, parse_unit, quantities, read_guesses,
 from charrnn.cells.search import (exact_midranks, halves, midranks, score_unit, search, shift_offsets, standardised)
 from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
 from charrnn.errors import ConfigError, DivergenceError
-from charrnn.evaluation import evaluate_stream
+from charrnn.evaluation.loss import evaluate_stream
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.text.vocabulary import Vocabulary
 

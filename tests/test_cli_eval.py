@@ -10,7 +10,7 @@ import pytest
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.text.corpus import read_corpus
-from charrnn.evaluation import evaluate_stream
+from charrnn.evaluation.loss import evaluate_stream
 from charrnn.model.workspace import Model
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
@@ -282,5 +282,5 @@ def test_an_interrupt_ends_it_with_the_shells_code(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("charrnn.evaluation.sum_up", interrupted)
+    monkeypatch.setattr("charrnn.evaluation.loss.sum_up", interrupted)
     assert evaluate(capsys, "checkpoints/chars", code=130).out == ""

@@ -16,7 +16,7 @@ import pytest
 from charrnn.options import LEARNING_RATES
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.cli import display, main, train as train_module
-from charrnn.evaluation import Evaluation
+from charrnn.evaluation.loss import Evaluation
 from charrnn.options import NAMES
 from charrnn.runs.folder import read_log
 from charrnn.trainer import Evaluated, Preflight, Sampled, Step

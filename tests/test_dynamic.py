@@ -4,10 +4,10 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn import dynamic
-from charrnn.dynamic import EPS, Settings, gradient_rms, read_losses_dynamic
+from charrnn.evaluation import dynamic
+from charrnn.evaluation.dynamic import EPS, Settings, gradient_rms, read_losses_dynamic
 from charrnn.errors import ConfigError, DivergenceError
-from charrnn.evaluation import read_losses
+from charrnn.evaluation.loss import read_losses
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.optim import Optimizer
 

@@ -6,9 +6,10 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn import evaluation, reading
+from charrnn.evaluation import reading
+from charrnn.evaluation import loss as evaluation
 from charrnn.errors import CorpusError
-from charrnn.evaluation import (
+from charrnn.evaluation.loss import (
     Evaluation,
     count_streams,
     evaluate_split,

@@ -18,7 +18,7 @@ from charrnn import trainer as trainer_module
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli.sample import Output, Samples
 from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.evaluation import evaluate_split
+from charrnn.evaluation.loss import evaluate_split
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.options import TrainingConfig
 from charrnn.runs.folder import RunFolder

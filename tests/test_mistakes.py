@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.mistakes import DISTANCES, bracket_losses, count_words, find_mistakes, readable
+from charrnn.evaluation.mistakes import DISTANCES, bracket_losses, count_words, find_mistakes, readable
 from charrnn.text.vocabulary import Vocabulary
 
 

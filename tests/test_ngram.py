@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracle import kneser_ney
 
-from charrnn.ngram import Stretch, judge, judge_text
+from charrnn.evaluation.ngram import Stretch, judge, judge_text
 
 V = 4
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charrnn.suffixes import sort_suffixes
+from charrnn.evaluation.suffixes import sort_suffixes
 
 
 @pytest.mark.parametrize("depth", [1, 3, 20, 70])

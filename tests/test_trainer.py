@@ -12,7 +12,7 @@ from charrnn import optim, trainer as trainer_module
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
-from charrnn.evaluation import evaluate_stream
+from charrnn.evaluation.loss import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model.workspace import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
 from charrnn.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config

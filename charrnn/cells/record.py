@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.evaluation import likeliest
+from charrnn.evaluation.loss import likeliest
 from charrnn.model.workspace import STATES, Clamp, Workspace, check_unit
-from charrnn.reading import read
+from charrnn.evaluation.reading import read
 
 STREAMS = 32
 CHUNK = 32

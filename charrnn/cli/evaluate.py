@@ -197,7 +197,7 @@ class Judge:
     def run(self):
         from charrnn.cli.display import progress_bar
         from charrnn.errors import DAMAGED, DivergenceError
-        from charrnn.evaluation import read_losses, standard_error, sum_up
+        from charrnn.evaluation.loss import read_losses, standard_error, sum_up
 
         self.settings = self._dynamic_settings()
         with progress_bar() as progress:
@@ -238,7 +238,7 @@ class Judge:
         return characters <= AT_ONCE
 
     def _dynamic_settings(self):
-        from charrnn.dynamic import Settings
+        from charrnn.evaluation.dynamic import Settings
 
         given = {name: self.options[f"dynamic_{name}"] for name in ("rule", "rate", "decay", "segment")}
         given = {name: value for name, value in given.items() if value is not None}
@@ -249,7 +249,7 @@ class Judge:
 
     def _training_ids(self):
         """Return the training split's ids, the last ones of a very long one, or None."""
-        from charrnn.baselines import MOST_TRAINING
+        from charrnn.evaluation.baselines import MOST_TRAINING
 
         if self.training_corpus is None:
             return None
@@ -257,9 +257,9 @@ class Judge:
         return self.training_corpus.ids[max(start, stop - MOST_TRAINING):stop]
 
     def _measure_baselines(self, progress):
-        from charrnn import baselines
+        from charrnn.evaluation import baselines
         from charrnn.errors import ConfigError
-        from charrnn.ngram import BYTES_A_CHARACTER
+        from charrnn.evaluation.ngram import BYTES_A_CHARACTER
         from charrnn.trainer import available_memory
 
         V, ids, training = self.model.config.vocab_size, self.ids[self.first:self.stop], self._training_ids()
@@ -284,19 +284,19 @@ class Judge:
             self.baselines = sorted(found, key=lambda baseline: -baseline.loss_nats)
 
     def _stretch(self, ids, first, stop):
-        from charrnn.ngram import MOST_ORDERS, Stretch
+        from charrnn.evaluation.ngram import MOST_ORDERS, Stretch
 
         before = min(MOST_ORDERS, first)
         return Stretch(ids[first - before:stop], before)
 
     def _read_dynamically(self, progress):
-        from charrnn.dynamic import read_losses_dynamic
+        from charrnn.evaluation.dynamic import read_losses_dynamic
 
         self.dynamic_losses = read_losses_dynamic(self.model, self.ids, self.start, self.stop, self.settings, self._training_ids(),
                                                   progress("reading and learning"))
 
     def _find_mistakes(self, progress):
-        from charrnn.mistakes import bracket_losses, count_words, find_mistakes, readable
+        from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
 
         progress("sorting the mistakes")(0, 1)
         before = min(CONTEXT, self.first)
@@ -309,7 +309,7 @@ class Judge:
         import numpy as np
 
         from charrnn.cli.sample import start_ids
-        from charrnn.memorised import overlaps
+        from charrnn.evaluation.memorised import overlaps
         from charrnn.sampling.sampler import Sampler, Settings
 
         length, seed = self.options["length"] or SAMPLE_LENGTH, self.options["seed"] or 0
@@ -337,7 +337,7 @@ class Judge:
 
     def _read_guesses(self, progress):
         """Return (guesses (n, K), probabilities) of as many characters as are shown, or None."""
-        from charrnn.evaluation import read_guesses
+        from charrnn.evaluation.loss import read_guesses
 
         options, wanted, stop = self.options, [], self.stop
         if options["html"]:
@@ -449,7 +449,7 @@ class Judge:
 
     def _verdict(self):
         """Say how the model stands to the n-gram, by the standard error of their difference, or return None."""
-        from charrnn.evaluation import standard_error
+        from charrnn.evaluation.loss import standard_error
 
         if self.judged is None:
             return None
@@ -473,7 +473,7 @@ class Judge:
         return self.split is None and sizes.get("xz -9e", math.inf) < KNOWN * sizes.get("xz -9e alone", 0)
 
     def _print_dynamic(self):
-        from charrnn.evaluation import standard_error
+        from charrnn.evaluation.loss import standard_error
 
         gain = self.losses - self.dynamic_losses
         error = standard_error(gain)[0]

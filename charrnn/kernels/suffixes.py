@@ -1,7 +1,7 @@
 """Walks along the suffixes of a text in their order: how much neighbours share, how often an n-gram occurs, and what follows it.
 
 A text is codes (N,) int32: several stretches side by side, separators between them that are no character. `order` (N,) int32
-lists where its suffixes begin, sorted by their first so many codes (charrnn/suffixes.py makes it). Suffixes that begin with the
+lists where its suffixes begin, sorted by their first so many codes (charrnn/evaluation/suffixes.py makes it). Suffixes that begin with the
 same k codes then stand together, so that one walk meets every k-gram once: `shared[i]` says how many codes suffix i has in common
 with the one before it. Plain serial code; the counts are whole numbers, and no result depends on how ties were sorted.
 """
@@ -54,7 +54,7 @@ def count_grams(order, shared, left, k, stop, seen, counts, lefts, counts_of_cou
 
 @kernel
 def interpolate(order, shared, k, stop, counts, lefts, discounts, slots, low, top):
-    """Take the probabilities of order k - 1 to order k (charrnn/ngram.py has the formula).
+    """Take the probabilities of order k - 1 to order k (charrnn/evaluation/ngram.py has the formula).
 
     A context that reaches over a separator occurs nowhere in codes[:stop], and is left alone like any other such.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError, DivergenceError, counted
-from charrnn.evaluation import STREAM_CHUNK, first_predicted
+from charrnn.evaluation.loss import STREAM_CHUNK, first_predicted
 from charrnn.model.workspace import Model, Workspace
 
 RULES = ("rms", "sgd")

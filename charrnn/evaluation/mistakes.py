@@ -11,7 +11,7 @@ gave a probability below 0.5. Mistakes are peeled off in this order, each counte
     punctuation   the character is neither of a word nor blank
     the rest      by the probability it did get: what a model a little better would get right
 
-Departures: n-grams are Kneser-Ney (charrnn/ngram.py); a word is a run of letters, digits, underscores and inner apostrophes, so
+Departures: n-grams are Kneser-Ney (charrnn/evaluation/ngram.py); a word is a run of letters, digits, underscores and inner apostrophes, so
 that names in source code are words; of a vocabulary of bytes every byte above 127 counts as a letter (`readable`).
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from charrnn.errors import CorpusError, counted
 from charrnn.model.workspace import Workspace
-from charrnn.reading import WARM_UP, read
+from charrnn.evaluation.reading import WARM_UP, read
 from charrnn.text.streams import Pages
 
 SHORTEST_STREAM = 1024  # a few times the warm-up, which would cost more than the streams gain

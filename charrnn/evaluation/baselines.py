@@ -2,7 +2,7 @@
 
     uniform     every character of the vocabulary alike
     unigram     characters by how often they come in the training text, each counted once more than it does
-    n-gram      interpolated modified Kneser-Ney of the order that suits the validation text best (charrnn/ngram.py)
+    n-gram      interpolated modified Kneser-Ney of the order that suits the validation text best (charrnn/evaluation/ngram.py)
     xz          what `xz -9e` writes more for the training text with the text after it than for the training text alone; and
                 beside it, what it takes for the text alone
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.ngram import judge_text
+from charrnn.evaluation.ngram import judge_text
 
 MOST_TRAINING = 20_000_000  # characters of the training text that are read, its last ones
 WINDOW_BYTES = 1 << 26  # how far back xz -9 looks

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.kernels.suffixes import count_grams, interpolate
-from charrnn.suffixes import sort_suffixes
+from charrnn.evaluation.suffixes import sort_suffixes
 
 MOST_ORDERS = 20
 FALLBACK = (0.0, 0.5, 1.0, 1.5, 0.0)

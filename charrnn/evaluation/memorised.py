@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.kernels.suffixes import longest_matches
-from charrnn.suffixes import sort_suffixes
+from charrnn.evaluation.suffixes import sort_suffixes
 
 LENGTHS = 50
 DEEPEST = 1600  # characters; a longer copy is measured by reading on
