@@ -61,9 +61,9 @@ class Run:
     def __init__(self, threads, path, cell, size):
         from charrnn.text.corpus import read_corpus
         from charrnn.kernels import set_num_threads
-        from charrnn.options import TrainingConfig
+        from charrnn.training.options import TrainingConfig
         from charrnn.runs.folder import RunFolder
-        from charrnn.trainer import Trainer, plan_run
+        from charrnn.training.trainer import Trainer, plan_run
 
         set_num_threads(threads)
         H, L, B, T = size

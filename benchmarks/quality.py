@@ -18,10 +18,10 @@ from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.text.corpus import read_corpus
 from charrnn.evaluation.loss import evaluate_split, read_losses, standard_error, sum_up
 from charrnn.model.workspace import Model
-from charrnn.options import DEFAULTS, TrainingConfig
+from charrnn.training.options import DEFAULTS, TrainingConfig
 from charrnn.render.figure import Curve, Figure, Panel, write_svg
 from charrnn.runs.folder import RunFolder
-from charrnn.trainer import Step, Trainer, plan_run
+from charrnn.training.trainer import Step, Trainer, plan_run
 
 HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.parent / "docs"
 KEPT = HERE / "quality" / "results.json"

@@ -47,7 +47,7 @@ def train_both(cell, steps=200, hidden_size=128, num_layers=2, batch_size=16, se
                learning_rate=1e-3, clip_norm=0.25, seed=0):
     """Return losses and gradient norms before clipping of both: (steps,) each, ours, theirs, ours, theirs."""
     from charrnn.model.workspace import Model, ModelConfig, Workspace
-    from charrnn.optim import Optimizer
+    from charrnn.training.optimisers import Optimizer
 
     text = make_text(batch_size * steps * seq_length + 1, seed)
     symbols = sorted(set(text))

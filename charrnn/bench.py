@@ -15,16 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn import trainer
+from charrnn.training import trainer
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
-from charrnn.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
+from charrnn.training.optimisers import Optimizer
+from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams
-from charrnn.trainer import available_memory
+from charrnn.training.trainer import available_memory
 
 VOCAB_SIZE = 65  # of tinyshakespeare
 TEMPERATURE = 0.8

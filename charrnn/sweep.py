@@ -40,10 +40,10 @@ from charrnn.runs.checkpoint import LAST, is_count, is_figure, load_checkpoint, 
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, DivergenceError, RunError
 from charrnn.model.workspace import Model
-from charrnn.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown
 from charrnn.runs.folder import LOCK, RunFolder, lock_folder, make_numbered_folder
 from charrnn.files.storage import atomic_write, make_folder, remove_stale_temporaries
-from charrnn.trainer import (
+from charrnn.training.trainer import (
     Evaluated,
     Notice,
     Step,

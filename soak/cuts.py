@@ -97,7 +97,7 @@ class Desk:
 
     def __init__(self, folder, text, options):
         from charrnn.text.corpus import read_corpus
-        from charrnn.options import TrainingConfig
+        from charrnn.training.options import TrainingConfig
         self.folder, self.config = folder, TrainingConfig(**options)
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         folder.mkdir()
@@ -112,14 +112,14 @@ class Desk:
 
     def start(self, path, stop_at=None):
         from charrnn.runs.folder import RunFolder
-        from charrnn.trainer import Trainer, plan_run
+        from charrnn.training.trainer import Trainer, plan_run
         with RunFolder.create(path) as run:
             return _go(Trainer(plan_run(self.config, self.corpus), self.corpus, run, samples=False), stop_at)
 
     def resume(self, path, stop_at=None):
         from charrnn.runs.checkpoint import load_checkpoint
         from charrnn.runs.folder import RunFolder
-        from charrnn.trainer import Trainer, plan_resume
+        from charrnn.training.trainer import Trainer, plan_resume
         with RunFolder.open(path) as run:
             checkpoint = load_checkpoint(run.last)
             if checkpoint.training["finished"]:
@@ -187,7 +187,7 @@ class Desk:
 
 
 def _go(trainer, stop_at):
-    from charrnn.trainer import Step
+    from charrnn.training.trainer import Step
     for record in trainer.run():
         if isinstance(record, Step) and record.step == stop_at:
             return trainer

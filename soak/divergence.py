@@ -7,11 +7,11 @@ import shutil
 
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.text.corpus import read_corpus
-from charrnn.divergence import SOUND_NATS
+from charrnn.training.recovery import SOUND_NATS
 from charrnn.errors import DivergenceError
-from charrnn.options import CELLS, OPTIMIZERS, TrainingConfig
+from charrnn.training.options import CELLS, OPTIMIZERS, TrainingConfig
 from charrnn.runs.folder import RunFolder, read_log
-from charrnn.trainer import Preflight, Trainer, plan_resume, plan_run
+from charrnn.training.trainer import Preflight, Trainer, plan_resume, plan_run
 from dying import killed_at
 from scene import Broken
 

@@ -31,12 +31,12 @@ from charrnn.cli.words import neutralise, printable
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError
 from charrnn.model.workspace import Model
-from charrnn.options import DEFAULTS, TrainingConfig
+from charrnn.training.options import DEFAULTS, TrainingConfig
 from charrnn.render.page import FoundUnit, PageData, page_pieces
 from charrnn.render.picture import Passage, write_svg
 from charrnn.render.terminal import highlight
 from charrnn.runs.folder import RunFolder, read_log
-from charrnn.trainer import Trainer, plan_resume, plan_run, stored_config
+from charrnn.training.trainer import Trainer, plan_resume, plan_run, stored_config
 from charrnn.text.vocabulary import Vocabulary
 
 # A loaded checkpoint may take this much for the bytes of its file, and this much whatever its length.

@@ -209,7 +209,8 @@ def main(phases, *arguments):
                 shown[0] = before if back is None else PHASES.index(back)
         return told
 
-    from charrnn import cli, trainer
+    from charrnn import cli
+    from charrnn.training import trainer
     from charrnn.runs import folder as runs
     from charrnn.text import corpus
     corpus.read_corpus = at("reading the text", corpus.read_corpus)

@@ -12,7 +12,7 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.peak import numbers_per_item
 from charrnn.model.workspace import Model, Workspace
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 from charrnn.text.streams import Streams
 
 TINY = Shape("lstm", 5, 2, 2, 3, vocab_size=7)

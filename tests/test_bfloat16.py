@@ -10,7 +10,7 @@ from charrnn.kernels.host import TILES, has_bfloat16
 from charrnn.kernels.simd import load, narrow_pairs, narrow_row, store
 from charrnn.kernels.tile import fill_tiles
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace, check_precision
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 from test_tile import run, run_t
 
 here = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")

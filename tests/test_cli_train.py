@@ -13,13 +13,13 @@ import click
 import numpy as np
 import pytest
 
-from charrnn.options import LEARNING_RATES
+from charrnn.training.options import LEARNING_RATES
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.cli import display, main, train as train_module
 from charrnn.evaluation.loss import Evaluation
-from charrnn.options import NAMES
+from charrnn.training.options import NAMES
 from charrnn.runs.folder import read_log
-from charrnn.trainer import Evaluated, Preflight, Sampled, Step
+from charrnn.training.trainer import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import trainer as trainer_module
+from charrnn.training import trainer as trainer_module
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli import main
-from charrnn.divergence import Diverged, Recovery
+from charrnn.training.recovery import Diverged, Recovery
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.options import TrainingConfig
+from charrnn.training.options import TrainingConfig
 from charrnn.runs.folder import RunFolder
-from charrnn.trainer import Evaluated, Notice, Step, Trainer, plan_resume, plan_run
+from charrnn.training.trainer import Evaluated, Notice, Step, Trainer, plan_resume, plan_run
 from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  # noqa: F401  two of them are fixtures
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))

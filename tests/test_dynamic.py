@@ -9,7 +9,7 @@ from charrnn.evaluation.dynamic import EPS, Settings, gradient_rms, read_losses_
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation.loss import read_losses
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 
 V = 7
 

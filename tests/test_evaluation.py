@@ -22,7 +22,7 @@ from charrnn.evaluation.loss import (
 )
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 
 V = 7
 

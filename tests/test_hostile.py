@@ -22,7 +22,7 @@ from charrnn.cli import main
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CheckpointError, CorpusError, RunError
 from charrnn.runs.folder import RunFolder
-from charrnn.trainer import find_texts, plan_resume
+from charrnn.training.trainer import find_texts, plan_resume
 
 ROOT = Path(__file__).parent.parent
 # Sequences that none of our own are: a clipboard, a link, a reset, a printer, C1's CSI, an override, and a bell.

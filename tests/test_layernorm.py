@@ -12,13 +12,13 @@ from test_model import (
     everything, movable_loss, new_workspace, read_whole_and_in_parts, restore_threads,
 )
 
-from charrnn import optim
+from charrnn.training import optimisers as optim
 from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 
 AMPLIFIED = 10
 __all__ = ["restore_threads"]  # the fixture

@@ -14,17 +14,17 @@ import oracle
 import pytest
 
 from charrnn.text import streams as streams_module
-from charrnn import trainer as trainer_module
+from charrnn.training import trainer as trainer_module
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli.sample import Output, Samples
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.evaluation.loss import evaluate_split
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.options import TrainingConfig
+from charrnn.training.options import TrainingConfig
 from charrnn.runs.folder import RunFolder
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams
-from charrnn.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
+from charrnn.training.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
 from charrnn.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent
@@ -250,7 +250,7 @@ def test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints(tmp_path
 THREADED = """
 import hashlib, numpy as np
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 from charrnn.sampling.sampler import Sampler, Settings
 import numba
 model = Model.initialise(ModelConfig("lstm", 30, 64, 2, 0, False, "float32"), 1)

@@ -15,12 +15,12 @@ import oracle
 import pytest
 from safetensors.numpy import load_file
 
-from charrnn import optim
+from charrnn.training import optimisers as optim
 from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model.workspace import Dropout, Model, ModelConfig, ShardPace, Workspace
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 
 CELLS = ("rnn", "gru", "lstm")
 DTYPES = ("float32", "float64")

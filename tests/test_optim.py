@@ -11,7 +11,7 @@ import pytest
 from charrnn.errors import CharRNNError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
+from charrnn.training.optimisers import Optimizer
 
 B, T, E, H, V = 2, 3, 4, 5, 7
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13}

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.options import FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, resume_config, shown
+from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, resume_config, shown
 
 # Another value for each option, that agrees with the rest of OLD.
 OLD = TrainingConfig(steps=50, batch_size=3, seq_length=7, optimizer="sgd", embedding_size=256).resolved()

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.schedules import SCHEDULES, Schedule
+from charrnn.training.schedules import SCHEDULES, Schedule
 
 
 def rate(schedule, progress=0.5, step=100, epoch=0):

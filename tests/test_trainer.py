@@ -8,18 +8,19 @@ import math
 import numpy as np
 import pytest
 
-from charrnn import optim, trainer as trainer_module
+from charrnn.training import optimisers as optim
+from charrnn.training import trainer as trainer_module
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model.workspace import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
-from charrnn.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
+from charrnn.training.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.runs.folder import RunFolder, read_log
-from charrnn.schedules import SCHEDULES
+from charrnn.training.schedules import SCHEDULES
 from charrnn.text.streams import Streams
-from charrnn.trainer import (
+from charrnn.training.trainer import (
     Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step, Trainer, config_like, find_texts, map_parameters,
     plan_resume, plan_run,
 )

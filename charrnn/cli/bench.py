@@ -6,7 +6,7 @@ import sys
 import click
 
 from charrnn.errors import ConfigError, counted
-from charrnn.options import BATCH_SIZE, CELLS, DEFAULTS, SEQ_LENGTH, TrainingConfig
+from charrnn.training.options import BATCH_SIZE, CELLS, DEFAULTS, SEQ_LENGTH, TrainingConfig
 
 OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them asks for one shape of the user's own
 

@@ -109,7 +109,7 @@ def open_text(loaded, path, text, encoding, unknown="error"):
     """
     from charrnn.text.corpus import read_corpus
     from charrnn.errors import ConfigError
-    from charrnn.trainer import check_corpus, find_texts, stored_config, stored_encoding
+    from charrnn.training.trainer import check_corpus, find_texts, stored_config, stored_encoding
 
     if text is None:
         if encoding is not None:
@@ -260,7 +260,7 @@ class Judge:
         from charrnn.evaluation import baselines
         from charrnn.errors import ConfigError
         from charrnn.evaluation.ngram import BYTES_A_CHARACTER
-        from charrnn.trainer import available_memory
+        from charrnn.training.trainer import available_memory
 
         V, ids, training = self.model.config.vocab_size, self.ids[self.first:self.stop], self._training_ids()
         found = [baselines.uniform(V)]

@@ -13,7 +13,7 @@ import click
 from charrnn.cli.evaluate import open_text
 from charrnn.cli.words import duration, note, printable
 from charrnn.errors import counted
-from charrnn.options import CELLS
+from charrnn.training.options import CELLS
 
 FRESH_SYMBOLS = 65      # a fresh network reads so many different characters, at random, where no TEXT is named
 FRESH_CHARACTERS = 20_000
@@ -105,7 +105,7 @@ def command(ctx, checkpoint, text, **options):
 def _check(ctx, checkpoint, text, options):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     from charrnn.errors import ConfigError
-    from charrnn.options import LARGEST
+    from charrnn.training.options import LARGEST
 
     for name, least, most in (("steps", 1, MOST_STEPS), ("times", 1, MOST_TIMES), ("layer", 0, None), ("hidden_size", 1, LARGEST["hidden_size"]),
                               ("num_layers", 1, LARGEST["num_layers"]), ("embedding_size", 0, LARGEST["embedding_size"]),

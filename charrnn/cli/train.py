@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from charrnn.cli.words import duration, loss_text, printable, quoted
 from charrnn.errors import ConfigError, StorageError, counted
-from charrnn.options import (
+from charrnn.training.options import (
     BATCH_SIZE,
     CELLS,
     DEFAULT_MINUTES,
@@ -31,7 +31,7 @@ from charrnn.options import (
     TrainingConfig,
     short,
 )
-from charrnn.schedules import SCHEDULES
+from charrnn.training.schedules import SCHEDULES
 
 LONGEST_CONFIG = 1 << 18  # bytes of a --config
 NEWEST = ""  # the value of --resume without a RUN
@@ -271,7 +271,7 @@ def _asked(ctx):
 def _start(text, asked, output, init_from, no_sample, display):
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.runs.folder import RunFolder
-    from charrnn.trainer import Trainer, config_like, plan_run
+    from charrnn.training.trainer import Trainer, config_like, plan_run
 
     initial = None
     if init_from is None:
@@ -297,9 +297,9 @@ def _start(text, asked, output, init_from, no_sample, display):
 
 def _resume(run, output, text, asked, no_sample, display):
     from charrnn.runs.checkpoint import load_checkpoint
-    from charrnn.options import resume_config
+    from charrnn.training.options import resume_config
     from charrnn.runs.folder import RunFolder
-    from charrnn.trainer import Trainer, find_texts, plan_resume, stored_config
+    from charrnn.training.trainer import Trainer, find_texts, plan_resume, stored_config
 
     if output is not None:
         if run != NEWEST and Path(run).resolve() != output.resolve():
@@ -336,7 +336,7 @@ def _read(text, config, display):
 def _train(trainer, folder, display):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
     from charrnn.runs.checkpoint import read_metadata
-    from charrnn.trainer import Finished
+    from charrnn.training.trainer import Finished
 
     finished, announced = None, False
     try:

@@ -10,8 +10,8 @@ can only be learned from a gradient that has come back over k - 1 steps: no shor
 import numpy as np
 
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.optim import Optimizer
-from charrnn.schedules import Schedule
+from charrnn.training.optimisers import Optimizer
+from charrnn.training.schedules import Schedule
 
 LETTERS, CAPITALS, OPENING, CLOSING = "abcd", "ABCDEFGH", "([{<", ")]}>"
 SYMBOLS = LETTERS + CAPITALS + OPENING + CLOSING + "?."

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
-from charrnn.schedules import SCHEDULES, Schedule
+from charrnn.training.schedules import SCHEDULES, Schedule
 
 CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")

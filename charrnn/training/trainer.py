@@ -31,13 +31,13 @@ import charrnn
 from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
 from charrnn.text.corpus import strange_sources_exist
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
-from charrnn.divergence import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
+from charrnn.training.recovery import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError, counted
 from charrnn.evaluation.loss import Evaluation, count_streams, evaluate_split, split_workspace
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.optim import SLOTS, Optimizer
-from charrnn.options import (
+from charrnn.training.optimisers import SLOTS, Optimizer
+from charrnn.training.options import (
     BATCH_SIZE, FREE_OPTIONS, LARGEST, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
     shown,
 )

@@ -1,0 +1,1 @@
+"""Training: options, schedules, optimisers, recovery, and the trainer."""
