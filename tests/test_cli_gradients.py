@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from charrnn.cli import main
-from charrnn.diagnostics import memory
-from charrnn.diagnostics.distance import choose_times, measure_reach
-from charrnn.diagnostics.fresh import fresh_model
+from charrnn.gradients import memory
+from charrnn.gradients.distance import choose_times, measure_reach
+from charrnn.gradients.fresh import fresh_model
 from charrnn.model.workspace import ModelConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 40

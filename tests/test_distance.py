@@ -4,8 +4,8 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn.diagnostics import distance
-from charrnn.diagnostics.distance import choose_times, measure_reach
+from charrnn.gradients import distance
+from charrnn.gradients.distance import choose_times, measure_reach
 from charrnn.errors import ConfigError
 from charrnn.model.workspace import Model, ModelConfig
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from charrnn.diagnostics import memory
-from charrnn.diagnostics.memory import CLOSING, OPENING, SYMBOLS, TASKS, measure, train, write_episodes
+from charrnn.gradients import memory
+from charrnn.gradients.memory import CLOSING, OPENING, SYMBOLS, TASKS, measure, train, write_episodes
 from charrnn.model.workspace import Model, ModelConfig
 
 

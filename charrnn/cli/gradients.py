@@ -159,7 +159,7 @@ def _spelt(name):
 
 def fresh_view(text, options, progress):
     """Return the ReachView of fresh networks: the cells, the vanilla RNN by its matrix, the LSTM by its forget bias."""
-    from charrnn.diagnostics.fresh import fresh_model
+    from charrnn.gradients.fresh import fresh_model
     from charrnn.model.workspace import ModelConfig
 
     cells = tuple(cell for cell in ("rnn", "gru", "lstm") if not options["cell"] or cell in options["cell"])
@@ -334,7 +334,7 @@ class ReachView(View):
 
     def measure(self, panel, name, model, ids, start, stop, progress, states="hc"):
         """Add a network's curves to a panel, those of `states`; all are kept for --json."""
-        from charrnn.diagnostics.distance import choose_times, measure_reach
+        from charrnn.gradients.distance import choose_times, measure_reach
         from charrnn.errors import DAMAGED, DivergenceError
         from charrnn.render.figure import Curve
 
@@ -395,7 +395,7 @@ class MemoryView(View):
         super().__init__("How far back a cell remembers", options)
         import time
 
-        from charrnn.diagnostics import memory
+        from charrnn.gradients import memory
         from charrnn.render.figure import Curve
 
         begun = time.perf_counter()
