@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import sweep
+from charrnn.sweep import sweep
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.cli import main
 from charrnn.errors import ConfigError
 from charrnn.runs.folder import lock_folder
-from charrnn.sweep import Result, Spec, differing, make_points, over_seeds, to_csv
+from charrnn.sweep.sweep import Result, Spec, differing, make_points, over_seeds, to_csv
 
 ROOT = Path(__file__).parent.parent
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))

@@ -61,7 +61,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
             raise ConfigError(f"{resume} holds no sweep to go on with: name the folder that 'charrnn sweep' wrote")
     read = _read_spec(spec, resume)
 
-    from charrnn import sweep
+    from charrnn.sweep import sweep
 
     points = sweep.make_points(read)
     drafts = sweep.draft(points, read.texts)
@@ -109,7 +109,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
 
 def _read_spec(path, resume):
     """Read SPEC.toml, its options checked by the code that checks those of a --config; ConfigError for what is wrong in it."""
-    from charrnn.sweep import Spec
+    from charrnn.sweep.sweep import Spec
 
     options, where = read_toml(path, str(path)), str(path)
     name = options.pop("name", None if resume is None else "sweep") or path.stem
@@ -156,7 +156,7 @@ def _one_option(key, value, where):
 
 def _texts_of(folder, texts):
     """Return the texts of a sweep, found again as they were named or from where its folder stands."""
-    from charrnn.sweep import read_results
+    from charrnn.sweep.sweep import read_results
     from charrnn.training.trainer import find_texts
 
     known = read_results(folder).get("text")

@@ -66,7 +66,7 @@ BY_VALUE = ("cell", "optimizer", "schedule")
 SHORT_NAMES = {"learning_rate": "lr", "embedding_size": "embedding", "batch_size": "batch", "seq_length": "seq"}
 
 # What a child is started with: the parent's search path, so that it imports the same charrnn.
-CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charrnn.sweep import serve; serve(int(sys.argv[2]))"
+CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from charrnn.sweep.sweep import serve; serve(int(sys.argv[2]))"
 
 
 # ---------------------------------------------------------------------------------------------------------- records

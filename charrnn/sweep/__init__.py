@@ -1,0 +1,1 @@
+"""A grid of runs: its specification, its child processes, its table."""
