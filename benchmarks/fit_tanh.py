@@ -6,6 +6,7 @@ sharpened where the error is largest until it is nearly equal everywhere (Lawson
 
 Run: python benchmarks/fit_tanh.py
 """
+
 import numpy as np
 
 LIMIT, P_DEGREE, Q_DEGREE = 9.0, 4, 4
@@ -21,7 +22,7 @@ def fit():
         columns = [x * s**i / t for i in range(P_DEGREE + 1)] + [-(s**i) for i in range(1, Q_DEGREE + 1)]
         w = np.sqrt(weight) / denominator
         solution = np.linalg.lstsq(np.stack(columns, 1) * w[:, None], w, rcond=None)[0]
-        p, q = solution[:P_DEGREE + 1], np.concatenate([[1], solution[P_DEGREE + 1:]])
+        p, q = solution[: P_DEGREE + 1], np.concatenate([[1], solution[P_DEGREE + 1 :]])
         denominator = np.polyval(q[::-1], s)
         error = np.abs(x * np.polyval(p[::-1], s) / denominator / t - 1)
         if best is None or error.max() < best[0]:
@@ -51,5 +52,7 @@ if __name__ == "__main__":
     x = np.linspace(-12, 12, 2_000_001).astype(np.float32)
     exact = np.tanh(x.astype(np.float64))
     got = evaluate(p, q, x).astype(np.float64)
-    print(f"in float32: absolute error {np.abs(got - exact).max():.2e}, largest value {np.abs(got).max():.9f}, "
-          f"relative error {np.nanmax(np.abs(got / np.where(exact == 0, np.nan, exact) - 1)):.2e}")
+    print(
+        f"in float32: absolute error {np.abs(got - exact).max():.2e}, largest value {np.abs(got).max():.9f}, "
+        f"relative error {np.nanmax(np.abs(got / np.where(exact == 0, np.nan, exact) - 1)):.2e}"
+    )

@@ -14,9 +14,15 @@ def versions():
     import numba
     import numpy
 
-    return {"python": platform.python_version(), "charrnn": charrnn.__version__, "numpy": numpy.__version__,
-            "numba": numba.__version__, "llvmlite": llvmlite.__version__, "machine": bench.machine(),
-            "precisions": list(bench.supported_precisions())}
+    return {
+        "python": platform.python_version(),
+        "charrnn": charrnn.__version__,
+        "numpy": numpy.__version__,
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "machine": bench.machine(),
+        "precisions": list(bench.supported_precisions()),
+    }
 
 
 def make(task):
@@ -39,7 +45,9 @@ def _shape(cell, size):
     return bench.Shape(cell, *size)
 
 
-def make_training(threads, cell, size, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32"):
+def make_training(
+    threads, cell, size, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32"
+):
     training = bench.Training(_shape(cell, size), optimizer, clip_norm, clip_value, dropout, precision, threads)
     return _Made(training, flops=training.flops, parameters=training.model.num_parameters)
 
@@ -59,22 +67,37 @@ class Run:
     """
 
     def __init__(self, threads, path, cell, size):
-        from charrnn.text.corpus import read_corpus
         from charrnn.kernels import set_num_threads
-        from charrnn.training.options import TrainingConfig
         from charrnn.runs.folder import RunFolder
+        from charrnn.text.corpus import read_corpus
+        from charrnn.training.options import TrainingConfig
         from charrnn.training.trainer import Trainer, plan_run
 
         set_num_threads(threads)
         H, L, B, T = size
         begun = time.perf_counter()
         self._corpus = read_corpus([path])
-        self.info = {"characters": self._corpus.characters, "read_s": time.perf_counter() - begun,
-                     "vocab_size": self._corpus.vocabulary.size}
+        self.info = {
+            "characters": self._corpus.characters,
+            "read_s": time.perf_counter() - begun,
+            "vocab_size": self._corpus.vocabulary.size,
+        }
         self.work = B * T
-        config = TrainingConfig(cell=cell, hidden_size=H, num_layers=L, batch_size=B, seq_length=T, steps=10**9,
-                                learning_rate=1e-5, schedule="constant", val_fraction=0.0, test_fraction=0.0, eval_every=0,
-                                sample_every=0, log_every=10**9)
+        config = TrainingConfig(
+            cell=cell,
+            hidden_size=H,
+            num_layers=L,
+            batch_size=B,
+            seq_length=T,
+            steps=10**9,
+            learning_rate=1e-5,
+            schedule="constant",
+            val_fraction=0.0,
+            test_fraction=0.0,
+            eval_every=0,
+            sample_every=0,
+            log_every=10**9,
+        )
         self._scratch = tempfile.TemporaryDirectory()
         self._folder = RunFolder.create(Path(self._scratch.name) / "run")
         self._records = Trainer(plan_run(config, self._corpus), self._corpus, self._folder, [path], samples=False).run()

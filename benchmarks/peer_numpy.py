@@ -34,8 +34,11 @@ class Training:
         self.work, self._vocab_size = self._steps, vocab_size
         self._ids = rng.integers(0, vocab_size, STREAM_CHUNKS * self._steps + 1).tolist()
         self._parameters = {
-            "Wxh": rng.standard_normal((H, vocab_size)) * 0.01, "Whh": rng.standard_normal((H, H)) * 0.01,
-            "Why": rng.standard_normal((vocab_size, H)) * 0.01, "bh": np.zeros((H, 1)), "by": np.zeros((vocab_size, 1)),
+            "Wxh": rng.standard_normal((H, vocab_size)) * 0.01,
+            "Whh": rng.standard_normal((H, H)) * 0.01,
+            "Why": rng.standard_normal((vocab_size, H)) * 0.01,
+            "bh": np.zeros((H, 1)),
+            "by": np.zeros((vocab_size, 1)),
         }
         self._memory = {name: np.zeros_like(value) for name, value in self._parameters.items()}
         self._h, self._chunk = np.zeros((H, 1)), 0
@@ -76,7 +79,7 @@ class Training:
                 self._h = np.zeros_like(self._h)
             at = self._chunk * self._steps
             self._chunk = (self._chunk + 1) % STREAM_CHUNKS
-            inputs, targets = self._ids[at:at + self._steps], self._ids[at + 1:at + self._steps + 1]
+            inputs, targets = self._ids[at : at + self._steps], self._ids[at + 1 : at + self._steps + 1]
             loss, grads, self._h = self.gradients(inputs, targets, self._h)
             for name, grad in grads.items():
                 np.clip(grad, -CLIP, CLIP, out=grad)

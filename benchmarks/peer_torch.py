@@ -50,8 +50,19 @@ class Network(nn.Module):
 class Training:
     """Whole training steps. A run is a step; `work` its characters."""
 
-    def __init__(self, threads, cell, size, input, optimizer="adam", clip_norm=5.0, clip_value=0.0, precision="float32",
-                 update=None, vocab_size=65):
+    def __init__(
+        self,
+        threads,
+        cell,
+        size,
+        input,
+        optimizer="adam",
+        clip_norm=5.0,
+        clip_value=0.0,
+        precision="float32",
+        update=None,
+        vocab_size=65,
+    ):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         _, _, B, T = size
@@ -95,7 +106,7 @@ class Training:
                 self._state = None
             at = self._chunk * self._steps
             self._chunk = (self._chunk + 1) % STREAM_CHUNKS
-            x, y = self._ids[at:at + self._steps], self._ids[at + 1:at + self._steps + 1]
+            x, y = self._ids[at : at + self._steps], self._ids[at + 1 : at + self._steps + 1]
             self._optimizer.zero_grad(set_to_none=True)
             if self._bfloat16:
                 with torch.autocast("cpu", torch.bfloat16):

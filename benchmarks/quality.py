@@ -14,13 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from charrnn.runs.checkpoint import load_checkpoint
-from charrnn.text.corpus import read_corpus
 from charrnn.evaluation.loss import evaluate_split, read_losses, standard_error, sum_up
 from charrnn.model.workspace import Model
-from charrnn.training.options import DEFAULTS, TrainingConfig
 from charrnn.render.figure import Curve, Figure, Panel, write_svg
+from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.text.corpus import read_corpus
+from charrnn.training.options import DEFAULTS, TrainingConfig
 from charrnn.training.trainer import Step, Trainer, plan_run
 
 HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.parent / "docs"
@@ -30,9 +30,11 @@ NANOGPT = 1.4697  # its README: the best validation loss on tinyshakespeare, 10.
 WATCHING = ("eval_every", "log_every", "sample_every", "sample_length", "checkpoint_every")  # no result depends on them
 # arXiv 1506.02078, table 1, for 1, 2 and 3 layers: from memory, see the page.
 BUDGET = {64: 44_567, 128: 121_815, 256: 374_615}  # parameters of the one-layer LSTM of that size, 87 bytes, one-hot
-PAPER = {64: {"lstm": (1.449, 1.442, 1.540), "rnn": (1.446, 1.401, 1.396), "gru": (1.398, 1.373, 1.472)},
-         128: {"lstm": (1.277, 1.227, 1.279), "rnn": (1.417, 1.286, 1.277), "gru": (1.230, 1.226, 1.253)},
-         256: {"lstm": (1.189, 1.137, 1.141), "rnn": (1.342, 1.256, 1.239), "gru": (1.198, 1.164, 1.138)}}
+PAPER = {
+    64: {"lstm": (1.449, 1.442, 1.540), "rnn": (1.446, 1.401, 1.396), "gru": (1.398, 1.373, 1.472)},
+    128: {"lstm": (1.277, 1.227, 1.279), "rnn": (1.417, 1.286, 1.277), "gru": (1.230, 1.226, 1.253)},
+    256: {"lstm": (1.189, 1.137, 1.141), "rnn": (1.342, 1.256, 1.239), "gru": (1.198, 1.164, 1.138)},
+}
 NONE = "none"  # the run without a regulariser, which the others are held against
 
 
@@ -44,21 +46,39 @@ def judge(folder):
     model = Model.from_checkpoint(checkpoint)
     corpus = read_corpus(text["sources"], mode=vocabulary.mode, encoding=config.encoding, vocabulary=vocabulary)
     log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
-    row = {"run": Path(folder).name, "text": Path(text["sources"][0]).name, "options": training["config"],
-           "parameters": model.num_parameters, "epochs": log[-1]["epoch"], "minutes": None}
+    row = {
+        "run": Path(folder).name,
+        "text": Path(text["sources"][0]).name,
+        "options": training["config"],
+        "parameters": model.num_parameters,
+        "epochs": log[-1]["epoch"],
+        "minutes": None,
+    }
     for name in ("val", "test"):
         start, stop = text["splits"][name]
         if stop > start:
             losses = read_losses(model, corpus.ids, start, stop)
             row[name], row[f"{name}_error"] = sum_up(losses).loss_nats, standard_error(losses)[0]
-    row["curve"] = [[record["step"], record["epoch"], record["val_loss_nats"]] for record in log if "val_loss_nats" in record]
+    row["curve"] = [
+        [record["step"], record["epoch"], record["val_loss_nats"]] for record in log if "val_loss_nats" in record
+    ]
     return row
 
 
 def minutes(row, folder):
     """Return what the run of a row takes here, on all cores: its steps and validations at the speed of some seconds of each."""
-    config = dataclasses.replace(TrainingConfig.from_dict(row["options"]), epochs=None, minutes=None, steps=10**9, schedule="constant",
-                                 warmup=0.0, eval_every=0, sample_every=0, log_every=10**9, checkpoint_every=10**9)
+    config = dataclasses.replace(
+        TrainingConfig.from_dict(row["options"]),
+        epochs=None,
+        minutes=None,
+        steps=10**9,
+        schedule="constant",
+        warmup=0.0,
+        eval_every=0,
+        sample_every=0,
+        log_every=10**9,
+        checkpoint_every=10**9,
+    )
     corpus = read_corpus([Path(folder) / row["text"]], mode=config.vocab, encoding=config.encoding)
     with tempfile.TemporaryDirectory() as scratch, RunFolder.create(Path(scratch) / "run") as run:
         trainer = Trainer(plan_run(config, corpus), corpus, run, [row["text"]], samples=False)
@@ -82,12 +102,21 @@ def command(row):
     options = TrainingConfig.from_dict(row["options"]).to_dict()
     options = {name: value for name, value in options.items() if name not in WATCHING}
     words = [f"charrnn train {row['text']}"]
-    own = TrainingConfig(optimizer=options["optimizer"], schedule=options["schedule"]).resolved()  # the rate's default is the optimiser's
+    own = TrainingConfig(
+        optimizer=options["optimizer"], schedule=options["schedule"]
+    ).resolved()  # the rate's default is the optimiser's
     for name, value in sorted(options.items()):
         if value is not None and value != getattr(DEFAULTS if name in ("optimizer", "schedule") else own, name):
             flag = "--" + name.replace("_", "-")
-            words.append(flag if value is True else flag.replace("--", "--no-") if value is False else f"{flag} {value:g}" if
-                         isinstance(value, float) else f"{flag} {value}")
+            words.append(
+                flag
+                if value is True
+                else flag.replace("--", "--no-")
+                if value is False
+                else f"{flag} {value:g}"
+                if isinstance(value, float)
+                else f"{flag} {value}"
+            )
     return " ".join(words)
 
 
@@ -111,9 +140,11 @@ def paper_table(rows):
     for row in rows:
         options, size = row["options"], paper_size(row)
         paper = PAPER[size][options["cell"]][options["num_layers"] - 1]
-        yield (f"| {size} | {options['cell']} | {options['num_layers']} | {options['hidden_size']} | {row['parameters']:,} | {row['epochs']:g} | "
-               f"{taken(row)} | {options['seed']} | {loss(row, 'val')} | {loss(row, 'test')} | {paper:.3f} | "
-               f"{'yes' if row['test'] < paper else '**no**'} |")
+        yield (
+            f"| {size} | {options['cell']} | {options['num_layers']} | {options['hidden_size']} | {row['parameters']:,} | {row['epochs']:g} | "
+            f"{taken(row)} | {options['seed']} | {loss(row, 'val')} | {loss(row, 'test')} | {paper:.3f} | "
+            f"{'yes' if row['test'] < paper else '**no**'} |"
+        )
 
 
 def plain_table(rows):
@@ -121,8 +152,10 @@ def plain_table(rows):
     yield "| run | parameters | epochs | minutes | seed | validation |" + " test |" * has_test
     yield "|---|--:|--:|--:|--:|--:|" + "--:|" * has_test
     for row in rows:
-        yield (f"| {row['run']} | {row['parameters']:,} | {row['epochs']:g} | {taken(row)} | {row['options']['seed']} | "
-               f"{loss(row, 'val')} |" + f" {loss(row, 'test')} |" * has_test)
+        yield (
+            f"| {row['run']} | {row['parameters']:,} | {row['epochs']:g} | {taken(row)} | {row['options']['seed']} | "
+            f"{loss(row, 'val')} |" + f" {loss(row, 'test')} |" * has_test
+        )
 
 
 def worth_table(rows):
@@ -134,8 +167,10 @@ def worth_table(rows):
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for row in sorted(rows, key=lambda row: row["val"]):
         best = min(row["curve"], key=lambda point: point[2])[1]
-        yield (f"| {row['run']} | {row['parameters']:,} | {taken(row)} | {row['options']['seed']} | {best:.1f} | {loss(row, 'val')} | "
-               f"{base['val'] - row['val']:.4f} |")
+        yield (
+            f"| {row['run']} | {row['parameters']:,} | {taken(row)} | {row['options']['seed']} | {best:.1f} | {loss(row, 'val')} | "
+            f"{base['val'] - row['val']:.4f} |"
+        )
 
 
 def commands(rows):
@@ -145,20 +180,41 @@ def commands(rows):
 
 def write_page(kept):
     """Write docs/QUALITY.md and its figure from the rows that are kept."""
-    war, parts_of_war, shakespeare, entry, worth = (sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
-                                      for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers"))
+    war, parts_of_war, shakespeare, entry, worth = (
+        sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
+        for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers")
+    )
     war.sort(key=lambda row: (paper_size(row), row["run"]))
     lines = (HERE / "quality" / "page.md").read_text(encoding="utf-8").split("\n")
-    parts = {"{warpeace}": [*paper_table(war), *commands(war)], "{parts}": [*plain_table(parts_of_war), *commands(parts_of_war)],
-             "{tinyshakespeare}": [*plain_table(shakespeare), *commands(shakespeare)],
-             "{input}": [*plain_table(entry), *commands(entry)], "{regularisers}": [*worth_table(worth), *commands(worth)]}
+    parts = {
+        "{warpeace}": [*paper_table(war), *commands(war)],
+        "{parts}": [*plain_table(parts_of_war), *commands(parts_of_war)],
+        "{tinyshakespeare}": [*plain_table(shakespeare), *commands(shakespeare)],
+        "{input}": [*plain_table(entry), *commands(entry)],
+        "{regularisers}": [*worth_table(worth), *commands(worth)],
+    }
     page = "\n".join(out for line in lines for out in parts.get(line, [line]))
     (DOCS / "QUALITY.md").write_text(page, encoding="utf-8")
-    curves = [Curve(row["run"], [epoch * row["minutes"] / row["epochs"] for _, epoch, _ in row["curve"]], [y for *_, y in row["curve"]])
-              for row in shakespeare if row["minutes"] is not None]
+    curves = [
+        Curve(
+            row["run"],
+            [epoch * row["minutes"] / row["epochs"] for _, epoch, _ in row["curve"]],
+            [y for *_, y in row["curve"]],
+        )
+        for row in shakespeare
+        if row["minutes"] is not None
+    ]
     if curves:
-        write_svg(DOCS / "quality-tinyshakespeare.svg",
-                  Figure("tinyshakespeare, last 10 %", "minutes", "validation loss, nats", [Panel("", curves, [(NANOGPT, "nanoGPT")])], log=False))
+        write_svg(
+            DOCS / "quality-tinyshakespeare.svg",
+            Figure(
+                "tinyshakespeare, last 10 %",
+                "minutes",
+                "validation loss, nats",
+                [Panel("", curves, [(NANOGPT, "nanoGPT")])],
+                log=False,
+            ),
+        )
 
 
 def main(arguments):

@@ -23,7 +23,9 @@ class Results:
         if self.path is not None and self.path.exists():
             content = json.loads(self.path.read_text(encoding="utf-8"))
             if content.get("format") != FORMAT:
-                raise ValueError(f"{self.path} has format {content.get('format')}, this program knows {FORMAT}: move it away")
+                raise ValueError(
+                    f"{self.path} has format {content.get('format')}, this program knows {FORMAT}: move it away"
+                )
             self.runs, self.rows = content["runs"], content["rows"]
 
     def put(self, run, section, key, row):
@@ -37,9 +39,11 @@ class Results:
 
     def section(self, name):
         """Return {key: row}, in the order of cells and sizes however they came to be measured."""
+
         def place(item):
             row = item[1]
             return CELLS.index(row["cell"]) if "cell" in row else 0, row.get("size", [])
+
         return dict(sorted(self.rows.get(name, {}).items(), key=place))
 
     def save(self):
@@ -55,7 +59,9 @@ def rate(row, label):
 
 def best(row, prefix):
     """Return the label of the fastest side whose label begins with `prefix`, or None where there is none."""
-    return max((label for label in row["sides"] if label.startswith(prefix)), key=lambda label: rate(row, label), default=None)
+    return max(
+        (label for label in row["sides"] if label.startswith(prefix)), key=lambda label: rate(row, label), default=None
+    )
 
 
 def ratio(row, label, other):

@@ -49,8 +49,11 @@ class Bench:
         self.machine, self.precisions = versions.pop("machine"), versions.pop("precisions")
         self.run = {
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "command": "python benchmarks/run.py" + "".join(f" {shlex.quote(a)}" for a in what_is_measured(options.arguments)),
-            "machine": {**self.machine, "threads": self.threads}, "versions": versions, "quick": self.quick,
+            "command": "python benchmarks/run.py"
+            + "".join(f" {shlex.quote(a)}" for a in what_is_measured(options.arguments)),
+            "machine": {**self.machine, "threads": self.threads},
+            "versions": versions,
+            "quick": self.quick,
         }
 
     def close(self):
@@ -74,9 +77,14 @@ class Bench:
         finally:
             for side in sides:
                 side.drop()
-        row = {"repeats": self.repeats, **more, "sides": {
-            side.label: {"rates": [float(f"{rate:.6g}") for rate in timing.rates], "work": side.work, **side.info}
-            for side, timing in zip(sides, timings)}}
+        row = {
+            "repeats": self.repeats,
+            **more,
+            "sides": {
+                side.label: {"rates": [float(f"{rate:.6g}") for rate in timing.rates], "work": side.work, **side.info}
+                for side, timing in zip(sides, timings)
+            },
+        }
         self.keep(section, key, row)
         return row
 
@@ -101,9 +109,17 @@ def training(bench):
     for cell in bench.cells:
         for name, size in bench.shapes().items():
             task = {"kind": "training", "cell": cell, "size": size}
-            bench.race("training", f"{cell} {name}", {
-                "charrnn": (bench.charrnn, task), "peak": (bench.charrnn, {"kind": "peak"}), **bench.torch_sides(task)},
-                cell=cell, size=size)
+            bench.race(
+                "training",
+                f"{cell} {name}",
+                {
+                    "charrnn": (bench.charrnn, task),
+                    "peak": (bench.charrnn, {"kind": "peak"}),
+                    **bench.torch_sides(task),
+                },
+                cell=cell,
+                size=size,
+            )
 
 
 def minchar(bench):
@@ -113,19 +129,34 @@ def minchar(bench):
     adagrad = {"optimizer": "adagrad", "clip_norm": 0.0, "clip_value": 5.0}
     for cell in bench.cells:
         task = {"kind": "training", "cell": cell, "size": size}
-        bench.race("minchar", f"{cell}, Adam", {**_on_threads(bench, task, threads), **bench.torch_sides(task, threads)},
-                   cell=cell, size=size)
+        bench.race(
+            "minchar",
+            f"{cell}, Adam",
+            {**_on_threads(bench, task, threads), **bench.torch_sides(task, threads)},
+            cell=cell,
+            size=size,
+        )
     if "rnn" in bench.cells:
         task = {"kind": "training", "cell": "rnn", "size": size, **adagrad}
         with Worker("numpy", bench.threads) as numpy:
-            bench.race("minchar", "rnn, Adagrad", {
-                **_on_threads(bench, task, threads), **bench.torch_sides(task, threads),
-                "numpy": (numpy, {"kind": "training", "size": size})}, cell="rnn", size=size)
+            bench.race(
+                "minchar",
+                "rnn, Adagrad",
+                {
+                    **_on_threads(bench, task, threads),
+                    **bench.torch_sides(task, threads),
+                    "numpy": (numpy, {"kind": "training", "size": size}),
+                },
+                cell="rnn",
+                size=size,
+            )
 
 
 def _on_threads(bench, task, threads):
-    return {"charrnn" if count == bench.threads else f"charrnn, {count} thread": (bench.charrnn, {**task, "threads": count})
-            for count in threads}
+    return {
+        "charrnn" if count == bench.threads else f"charrnn, {count} thread": (bench.charrnn, {**task, "threads": count})
+        for count in threads
+    }
 
 
 def sampling(bench):
@@ -135,24 +166,38 @@ def sampling(bench):
             for streams in STREAMS:
                 task = {"kind": "sampling", "cell": cell, "size": size, "streams": streams}
                 threads = sorted({1, bench.threads}, reverse=True) if streams == 1 else None
-                without = {f"no oneDNN, {label}": (worker, {**kind, "onednn": False})
-                           for label, (worker, kind) in bench.torch_sides(task, threads).items()}
-                bench.race("sampling", f"{cell} {name.split(',')[0]}, {streams}", {
-                    "charrnn": (bench.charrnn, task), **bench.torch_sides(task, threads), **without},
-                    cell=cell, size=size, streams=streams)
+                without = {
+                    f"no oneDNN, {label}": (worker, {**kind, "onednn": False})
+                    for label, (worker, kind) in bench.torch_sides(task, threads).items()
+                }
+                bench.race(
+                    "sampling",
+                    f"{cell} {name.split(',')[0]}, {streams}",
+                    {"charrnn": (bench.charrnn, task), **bench.torch_sides(task, threads), **without},
+                    cell=cell,
+                    size=size,
+                    streams=streams,
+                )
 
 
 def startup(bench):
     """Starting: the help, a first character from a warm cache and from an empty one."""
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
-        (scratch / "text.txt").write_text("All happy families are alike; each unhappy family is unhappy in its own way.\n" * 60)
+        (scratch / "text.txt").write_text(
+            "All happy families are alike; each unhappy family is unhappy in its own way.\n" * 60
+        )
         environment = _environment(bench, scratch / "warm")
         charrnn = [sys.executable, "-m", "charrnn"]
         run = scratch / "run"
         bench.say("startup", "making a checkpoint")
-        subprocess.run([*charrnn, "train", "text.txt", "--steps", "1", "--no-sample", "-q", "-o", run], cwd=scratch,
-                       env=environment, check=True, capture_output=True)
+        subprocess.run(
+            [*charrnn, "train", "text.txt", "--steps", "1", "--no-sample", "-q", "-o", run],
+            cwd=scratch,
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
         sample = [*charrnn, "sample", run, "--length", "1", "--seed", "1"]
         subprocess.run(sample, cwd=scratch, env=environment, check=True, capture_output=True)
 
@@ -161,9 +206,11 @@ def startup(bench):
             done = subprocess.run(arguments, cwd=scratch, env=environment, check=True, capture_output=True, text=True)
             return time.perf_counter() - begun, "compiling" in done.stderr
 
-        for key, arguments, cache in (("charrnn --help", [*charrnn, "--help"], "warm"),
-                                      ("charrnn sample --length 1", sample, "warm"),
-                                      ("charrnn sample --length 1, empty cache", sample, "empty")):
+        for key, arguments, cache in (
+            ("charrnn --help", [*charrnn, "--help"], "warm"),
+            ("charrnn sample --length 1", sample, "warm"),
+            ("charrnn sample --length 1, empty cache", sample, "empty"),
+        ):
             bench.say("startup", key)
             seconds, said = [], []
             for _ in range(bench.repeats if cache == "warm" or not bench.quick else 1):
@@ -177,7 +224,12 @@ def startup(bench):
 
 
 def _environment(bench, cache):
-    return {**os.environ, "PYTHONPATH": str(ROOT), "CHARRNN_CACHE_DIR": str(cache), "NUMBA_NUM_THREADS": str(bench.threads)}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "CHARRNN_CACHE_DIR": str(cache),
+        "NUMBA_NUM_THREADS": str(bench.threads),
+    }
 
 
 def memory(bench):
@@ -189,7 +241,9 @@ def memory(bench):
         warm.make({"kind": "training", "cell": cell, "size": [8, 1, 2, 3]})
     row = {"repeats": 1, "cell": cell, "size": size, "bytes": {}}
     tasks = {"charrnn": ("charrnn", {"kind": "training"})}
-    tasks.update({f"torch {name}": ("torch", {"kind": "training", "input": name, "update": "fused"}) for name in INPUTS})
+    tasks.update(
+        {f"torch {name}": ("torch", {"kind": "training", "input": name, "update": "fused"}) for name in INPUTS}
+    )
     for label, (peer, task) in tasks.items():
         bench.say("memory", label)
         with Worker(peer, bench.threads) as worker:
@@ -202,9 +256,36 @@ def memory(bench):
         text = Path(scratch) / "text.txt"
         write_text(text, 2 << 20)
         H, L, B, T = size
-        name, _ = worker.make({"kind": "command", "arguments": [
-            "train", str(text), "--hidden-size", str(H), "--num-layers", str(L), "--batch-size", str(B), "--seq-length", str(T),
-            "--embedding-size", "0", "--no-layer-norm", "--steps", "3", "--dropout", "0", "--val-fraction", "0.01", "--test-fraction", "0.01", "--no-sample", "-q"]})
+        name, _ = worker.make(
+            {
+                "kind": "command",
+                "arguments": [
+                    "train",
+                    str(text),
+                    "--hidden-size",
+                    str(H),
+                    "--num-layers",
+                    str(L),
+                    "--batch-size",
+                    str(B),
+                    "--seq-length",
+                    str(T),
+                    "--embedding-size",
+                    "0",
+                    "--no-layer-norm",
+                    "--steps",
+                    "3",
+                    "--dropout",
+                    "0",
+                    "--val-fraction",
+                    "0.01",
+                    "--test-fraction",
+                    "0.01",
+                    "--no-sample",
+                    "-q",
+                ],
+            }
+        )
         imports = worker.memory()["now"]
         worker.time(name, 1)
         row["bytes"]["charrnn train"] = {"imports": imports, "peak": worker.memory()["peak"]}
@@ -239,8 +320,14 @@ def busy(bench):
             for state in ("idle", "busy"):
                 spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if state == "busy" else None
                 try:
-                    bench.race("busy", f"{cell} {name}, {state}", {"charrnn": (bench.charrnn, task), **bench.torch_sides(task)},
-                               cell=cell, size=size, state=state)
+                    bench.race(
+                        "busy",
+                        f"{cell} {name}, {state}",
+                        {"charrnn": (bench.charrnn, task), **bench.torch_sides(task)},
+                        cell=cell,
+                        size=size,
+                        state=state,
+                    )
                 finally:
                     if spinner is not None:
                         spinner.kill()
@@ -250,15 +337,26 @@ def busy(bench):
 def scaling(bench):
     """How cost grows with T, B, H: charrnn's default model with one size changed."""
     H, L, B, T = 256, 2, 64, 64
-    series = {"T": [(H, L, B, t) for t in (16, 32, 64, 128, 256)], "B": [(H, L, b, T) for b in (1, 4, 16, 64, 256)],
-              "H": [(h, L, B, T) for h in (64, 128, 256, 512, 1024)]}
+    series = {
+        "T": [(H, L, B, t) for t in (16, 32, 64, 128, 256)],
+        "B": [(H, L, b, T) for b in (1, 4, 16, 64, 256)],
+        "H": [(h, L, B, T) for h in (64, 128, 256, 512, 1024)],
+    }
     for cell in bench.cells[:1]:
         for letter, sizes in series.items():
             sizes = sizes[:3] if bench.quick else sizes
             place = "HLBT".index(letter)
-            makers = {str(size[place]): (bench.charrnn, {"kind": "training", "cell": cell, "size": size}) for size in sizes}
-            bench.race("scaling", f"{cell} {letter}", {**makers, "peak": (bench.charrnn, {"kind": "peak"})},
-                       cell=cell, letter=letter, base=(H, L, B, T))
+            makers = {
+                str(size[place]): (bench.charrnn, {"kind": "training", "cell": cell, "size": size}) for size in sizes
+            }
+            bench.race(
+                "scaling",
+                f"{cell} {letter}",
+                {**makers, "peak": (bench.charrnn, {"kind": "peak"})},
+                cell=cell,
+                letter=letter,
+                base=(H, L, B, T),
+            )
 
 
 def corpus(bench):
@@ -272,7 +370,10 @@ def corpus(bench):
             path = Path(scratch) / f"{size}.txt"
             bench.say("corpus", f"writing {size} MB")
             write_text(path, size * 10**6)
-            makers[f"{size} MB"] = bench.charrnn, {"kind": "run", "path": str(path), "cell": "lstm", "size": DEFAULT_SHAPE}
+            makers[f"{size} MB"] = (
+                bench.charrnn,
+                {"kind": "run", "path": str(path), "cell": "lstm", "size": DEFAULT_SHAPE},
+            )
         bench.race("corpus", "lstm", makers, cell="lstm", size=DEFAULT_SHAPE)
 
 
@@ -291,8 +392,10 @@ def bfloat16(bench):
         bench.race("bfloat16", f"lstm {name}", makers, cell="lstm", size=size)
 
 
-SECTIONS = {section.__name__: section for section in (
-    training, minchar, sampling, startup, memory, threads, busy, scaling, corpus, bfloat16)}
+SECTIONS = {
+    section.__name__: section
+    for section in (training, minchar, sampling, startup, memory, threads, busy, scaling, corpus, bfloat16)
+}
 
 
 def write_text(path, size):
@@ -305,7 +408,10 @@ def write_text(path, size):
 
     def block():
         text = " ".join(rng.choices(words, k=170_000))
-        return re.sub("(.{40,70}?) ", lambda m: m[1] + rng.choice(",;:!?.-'") + "\n", text)[:1_000_000 - len(symbols)] + symbols
+        return (
+            re.sub("(.{40,70}?) ", lambda m: m[1] + rng.choice(",;:!?.-'") + "\n", text)[: 1_000_000 - len(symbols)]
+            + symbols
+        )
 
     blocks = [block() for _ in range(min(8, -(-size // 1_000_000)))]
     with open(path, "w", encoding="ascii", newline="\n") as file:
@@ -324,11 +430,13 @@ def parse(arguments):
                 if value not in allowed:
                     raise argparse.ArgumentTypeError(f"must be of {', '.join(allowed)}, got {value!r}")
             return values
+
         return convert
 
     shapes = tuple(f"{H}x{L}" for H, L, _, _ in SHAPES)
-    parser.add_argument("--only", type=listed(tuple(SECTIONS)), default=list(SECTIONS), metavar="SECTION,...",
-                        help=", ".join(SECTIONS))
+    parser.add_argument(
+        "--only", type=listed(tuple(SECTIONS)), default=list(SECTIONS), metavar="SECTION,...", help=", ".join(SECTIONS)
+    )
     parser.add_argument("--cells", type=listed(CELLS), default=list(CELLS), metavar="CELL,...")
     parser.add_argument("--shapes", type=listed(shapes), default=[], metavar="HxL,...", help=", ".join(shapes))
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N")
@@ -361,7 +469,10 @@ def what_is_measured(arguments):
 def main(arguments=None):
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed, and it is what charrnn is compared with: pip install torch==2.13.0", file=sys.stderr)
+        print(
+            "PyTorch is not installed, and it is what charrnn is compared with: pip install torch==2.13.0",
+            file=sys.stderr,
+        )
         return 2
     results = Results(options.results)
     bench = Bench(options, results)

@@ -43,8 +43,18 @@ def make_chunks(ids, batch_size, seq_length, steps):
         yield rows[:-1].copy(), rows[1:].copy()
 
 
-def train_both(cell, steps=200, hidden_size=128, num_layers=2, batch_size=16, seq_length=50, dtype="float32",
-               learning_rate=1e-3, clip_norm=0.25, seed=0):
+def train_both(
+    cell,
+    steps=200,
+    hidden_size=128,
+    num_layers=2,
+    batch_size=16,
+    seq_length=50,
+    dtype="float32",
+    learning_rate=1e-3,
+    clip_norm=0.25,
+    seed=0,
+):
     """Return losses and gradient norms before clipping of both: (steps,) each, ours, theirs, ours, theirs."""
     from charrnn.model.workspace import Model, ModelConfig, Workspace
     from charrnn.training.optimisers import Optimizer
@@ -72,7 +82,7 @@ class TorchPeer:
     def __init__(self, cell, parameters, num_layers):
         import torch
 
-        torch.set_num_threads(1)    # two pools that spin on the same cores make both slower by far
+        torch.set_num_threads(1)  # two pools that spin on the same cores make both slower by far
         self.torch = torch
         tensors = {name: torch.from_numpy(value.copy()) for name, value in parameters.items()}
         self.num_symbols, hidden_size = tensors["output.weight"].shape
@@ -81,11 +91,13 @@ class TorchPeer:
         self.rnn = kind(self.num_symbols, hidden_size, num_layers, dtype=dtype)
         self.output = torch.nn.Linear(hidden_size, self.num_symbols, dtype=dtype)
         self.rnn.load_state_dict({n.removeprefix("rnn."): v for n, v in tensors.items() if n.startswith("rnn.")})
-        self.output.load_state_dict({n.removeprefix("output."): v for n, v in tensors.items() if n.startswith("output.")})
+        self.output.load_state_dict(
+            {n.removeprefix("output."): v for n, v in tensors.items() if n.startswith("output.")}
+        )
         self.parameters = [*self.rnn.parameters(), *self.output.parameters()]
         frozen = (2 if cell == "gru" else {"rnn": 1, "lstm": 4}[cell]) * hidden_size
         for name, p in self.rnn.named_parameters():
-            if name.startswith("bias_hh"):    # a gradient of zero leaves Adam, and the norm, as if it were not there
+            if name.startswith("bias_hh"):  # a gradient of zero leaves Adam, and the norm, as if it were not there
                 p.register_hook(lambda grad: torch.cat([torch.zeros_like(grad[:frozen]), grad[frozen:]]))
         self.adam = torch.optim.Adam(self.parameters)
         self.state = None
@@ -118,8 +130,10 @@ def main():
         difference = np.abs(ours - theirs).max()
         worst = max(worst, difference)
         share = np.abs(norms / their_norms - 1).max()
-        print(f"{cell:4}  {options.dtype}  {options.steps} steps  loss {ours[0]:.4f} -> {ours[-1]:.4f} nats  "
-              f"largest difference: loss {difference:.1e} nats, gradient norm {share:.1e} of itself")
+        print(
+            f"{cell:4}  {options.dtype}  {options.steps} steps  loss {ours[0]:.4f} -> {ours[-1]:.4f} nats  "
+            f"largest difference: loss {difference:.1e} nats, gradient norm {share:.1e} of itself"
+        )
     return int(not worst < 1e-4)
 
 

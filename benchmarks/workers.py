@@ -32,10 +32,19 @@ class Worker:
 
     def __init__(self, peer, threads, environment=None):
         paths = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **{name: str(threads) for name in POOLS},
-                       **(environment or {})}
-        self._process = subprocess.Popen([sys.executable, str(HERE / "workers.py"), peer], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, text=True, env=environment)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            **{name: str(threads) for name in POOLS},
+            **(environment or {}),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "workers.py"), peer],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         self._names = itertools.count()
         self.threads = threads
         self.versions = self._ask("versions")

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.training import trainer
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.training.optimisers import Optimizer
-from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams
+from charrnn.training import trainer
+from charrnn.training.optimisers import Optimizer
+from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
 from charrnn.training.trainer import available_memory
 
 VOCAB_SIZE = 65  # of tinyshakespeare
@@ -48,14 +48,24 @@ class Shape:
     layer_norm: bool = False
 
     def model_config(self):
-        return ModelConfig(self.cell, self.vocab_size, self.hidden_size, self.num_layers, self.embedding_size, layer_norm=self.layer_norm)
+        return ModelConfig(
+            self.cell,
+            self.vocab_size,
+            self.hidden_size,
+            self.num_layers,
+            self.embedding_size,
+            layer_norm=self.layer_norm,
+        )
 
 
 # H x L, B, T of the published comparison, and of a run with nothing asked for but the cell.
 SHAPES = ((128, 2, 50, 50), (256, 2, 64, 64), (512, 2, 50, 50), (512, 3, 100, 100))
 MIN_CHAR_RNN = (100, 1, 1, 25)
 DEFAULT_SHAPE = (DEFAULTS.hidden_size, DEFAULTS.num_layers, BATCH_SIZE, SEQ_LENGTH)
-DEFAULT_MODEL = {"embedding_size": DEFAULTS.embedding_size, "layer_norm": DEFAULTS.layer_norm}  # what the published comparison has not
+DEFAULT_MODEL = {
+    "embedding_size": DEFAULTS.embedding_size,
+    "layer_norm": DEFAULTS.layer_norm,
+}  # what the published comparison has not
 
 
 def step_flops(shape):
@@ -97,10 +107,14 @@ class Training:
     flops      of a run
     """
 
-    def __init__(self, shape, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32", threads=None):
+    def __init__(
+        self, shape, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32", threads=None
+    ):
         rng = np.random.default_rng(0)
         B, T = shape.batch_size, shape.seq_length
-        text = rng.integers(0, shape.vocab_size, B * T * STREAM_CHUNKS + 1).astype(np.uint8 if shape.vocab_size <= 256 else np.uint32)
+        text = rng.integers(0, shape.vocab_size, B * T * STREAM_CHUNKS + 1).astype(
+            np.uint8 if shape.vocab_size <= 256 else np.uint32
+        )
         self.work, self.flops, self.threads = B * T, step_flops(shape), threads or num_threads()
         self._streams = Streams(text, 0, len(text), B, T)
         # Small steps: the loss stays where an untrained model's is, however long it is timed.
@@ -138,8 +152,9 @@ class Sampling:
 
     def __init__(self, shape, streams=1, threads=1, model=None):
         self.work, self.threads = streams, threads
-        self._sampler = Sampler(model or Model.initialise(shape.model_config(), 0), Settings(temperature=TEMPERATURE),
-                                num_samples=streams)
+        self._sampler = Sampler(
+            model or Model.initialise(shape.model_config(), 0), Settings(temperature=TEMPERATURE), num_samples=streams
+        )
         self._sampler.prime(np.zeros(1, np.int32))
         self.run(8)
 
@@ -218,7 +233,9 @@ def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITIO
 
 def check_memory(shape):
     """Raise ConfigError where a shape does not fit into the memory that is free."""
-    trainer.check_memory(trainer.memory_needed(shape.model_config(), shape.batch_size, shape.seq_length), available_memory())
+    trainer.check_memory(
+        trainer.memory_needed(shape.model_config(), shape.batch_size, shape.seq_length), available_memory()
+    )
 
 
 @dataclass(frozen=True)
@@ -239,10 +256,11 @@ def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.
     check_memory(shape)
     training = Training(shape, dropout=dropout, threads=threads)
     trained, peak = measure([training, Peak(threads=training.threads)], repeats, budget_s)
-    sampled, = measure([Sampling(shape, model=training.model)], repeats, budget_s / 4, target_s=0.1)
+    (sampled,) = measure([Sampling(shape, model=training.model)], repeats, budget_s / 4, target_s=0.1)
     share = statistics.median(t / p for t, p in zip(trained.rates, peak.rates)) * training.flops / training.work
-    return ShapeResult(shape, training.model.num_parameters, trained.rate, share, peak.rate / 1e9, sampled.rate,
-                       len(trained.rates))
+    return ShapeResult(
+        shape, training.model.num_parameters, trained.rate, share, peak.rate / 1e9, sampled.rate, len(trained.rates)
+    )
 
 
 def measure_peaks(repeats=REPEATS):
@@ -263,9 +281,11 @@ def expectation(cell, chars_per_s):
     read = chars_per_s * DEFAULT_MINUTES * 60
     H, L, B, T = DEFAULT_SHAPE
     option = "" if cell == DEFAULTS.cell else f" --cell {cell}"
-    return (f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about {rounded(chars_per_s):,} "
-            f"characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is {_passes(read / 1e6)} over 1 MB of text "
-            f"and {_passes(read / 1e7)} over 10 MB.")
+    return (
+        f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about {rounded(chars_per_s):,} "
+        f"characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is {_passes(read / 1e6)} over 1 MB of text "
+        f"and {_passes(read / 1e7)} over 10 MB."
+    )
 
 
 def rounded(value):
@@ -283,8 +303,14 @@ def _passes(number):
 
 def machine():
     """Return what a figure is worth nothing without: {"cpu", "isa", "cores", "threads", "memory_gb", "system"}."""
-    return {"cpu": cpu_name(), "isa": isa(), "cores": os.cpu_count(), "threads": max_threads(),
-            "memory_gb": round(_memory_bytes() / 1e9, 1), "system": f"{platform.system()} {platform.release()}"}
+    return {
+        "cpu": cpu_name(),
+        "isa": isa(),
+        "cores": os.cpu_count(),
+        "threads": max_threads(),
+        "memory_gb": round(_memory_bytes() / 1e9, 1),
+        "system": f"{platform.system()} {platform.release()}",
+    }
 
 
 def cpu_name():

@@ -29,27 +29,58 @@ from scene import Broken
 
 TITLE = "Power cuts, stopped writes, full disks"
 PROMISES = [
-    ("A run goes on to the same bits after a power cut at any moment", "tests/test_cuts.py::test_a_power_cut_at_any_moment_costs_nothing"),
-    ("... and the simulation finds what is not synced", "tests/test_cuts.py::test_the_simulation_sees_what_was_not_synced"),
-    ("A process that dies after any byte written leaves a run that goes on to the same bits",
-     "tests/test_cuts.py::test_a_death_after_any_byte_costs_nothing"),
-    ("A disk that is full at any operation: one sentence, no temporary left, and the run goes on to the same bits when there is room",
-     "tests/test_cuts.py::test_a_full_disk_at_any_operation_costs_nothing"),
-    ("... the same from the command line, with exit code 2 and what to do next",
-     "tests/test_cuts.py::test_a_file_size_limit_stops_a_run_with_what_to_do_next"),
-    ("A checkpoint is the old one whole or the new one whole",
-     "tests/test_storage.py::test_a_disk_that_fills_up_halfway_leaves_the_old_file_and_no_temporary"),
+    (
+        "A run goes on to the same bits after a power cut at any moment",
+        "tests/test_cuts.py::test_a_power_cut_at_any_moment_costs_nothing",
+    ),
+    (
+        "... and the simulation finds what is not synced",
+        "tests/test_cuts.py::test_the_simulation_sees_what_was_not_synced",
+    ),
+    (
+        "A process that dies after any byte written leaves a run that goes on to the same bits",
+        "tests/test_cuts.py::test_a_death_after_any_byte_costs_nothing",
+    ),
+    (
+        "A disk that is full at any operation: one sentence, no temporary left, and the run goes on to the same bits when there is room",
+        "tests/test_cuts.py::test_a_full_disk_at_any_operation_costs_nothing",
+    ),
+    (
+        "... the same from the command line, with exit code 2 and what to do next",
+        "tests/test_cuts.py::test_a_file_size_limit_stops_a_run_with_what_to_do_next",
+    ),
+    (
+        "A checkpoint is the old one whole or the new one whole",
+        "tests/test_storage.py::test_a_disk_that_fills_up_halfway_leaves_the_old_file_and_no_temporary",
+    ),
     ("A log cut at any byte is mended on resume", "tests/test_runs.py::test_a_log_cut_at_any_byte_is_mended"),
 ]
 CLOCK = ("elapsed_s", "chars_per_s")
-OPTIONS = {"hidden_size": 5, "num_layers": 1, "batch_size": 3, "seq_length": 7, "steps": 7, "eval_every": 3, "log_every": 1,
-           "checkpoint_every": 2, "val_fraction": 0.1, "test_fraction": 0.1}
+OPTIONS = {
+    "hidden_size": 5,
+    "num_layers": 1,
+    "batch_size": 3,
+    "seq_length": 7,
+    "steps": 7,
+    "eval_every": 3,
+    "log_every": 1,
+    "checkpoint_every": 2,
+    "val_fraction": 0.1,
+    "test_fraction": 0.1,
+}
 
 
 def run(scene):
     figures = {"records": []}
-    variants = [{}] if scene.quick else [{}, {"cell": "gru", "optimizer": "sgd", "schedule": "constant", "dropout": 0.0},
-                                         {"cell": "rnn", "optimizer": "adagrad", "dtype": "float64", "eval_every": 1}]
+    variants = (
+        [{}]
+        if scene.quick
+        else [
+            {},
+            {"cell": "gru", "optimizer": "sgd", "schedule": "constant", "dropout": 0.0},
+            {"cell": "rnn", "optimizer": "adagrad", "dtype": "float64", "eval_every": 1},
+        ]
+    )
     for number, options in enumerate(variants):
         desk = Desk(scene.folder / str(number), scene.text(characters=1200), {**OPTIONS, **options})
         journal = desk.recorded_run()
@@ -58,9 +89,13 @@ def run(scene):
         kills = byte_cuts(journal, extra=20 if scene.quick else 400)
         desk.check_all(kills if not scene.quick else thinned(kills, 60))
         operations = desk.full_disks(every=1 if not scene.quick else 9)
-        for name, count in (("operations recorded", len(journal.operations)), ("folders after power cuts", len(states)),
-                            ("of them before there was a checkpoint, begun anew", began_anew), ("bytes cut", len(kills)),
-                            ("operations refused by a full disk", operations)):
+        for name, count in (
+            ("operations recorded", len(journal.operations)),
+            ("folders after power cuts", len(states)),
+            ("of them before there was a checkpoint, begun anew", began_anew),
+            ("bytes cut", len(kills)),
+            ("operations refused by a full disk", operations),
+        ):
             figures[name] = figures.get(name, 0) + count
         figures["records"].append(" ".join(map(str, options.values())) or "the defaults")
         desk.close()
@@ -81,9 +116,18 @@ def tell(figures):
         f"yet; there the same command begins anew). {figures['bytes cut']:,} bytes were made the last one written, "
         f"{figures['operations refused by a full disk']:,} operations were refused by a full disk, and {figures['file size limits']:,} runs "
         "of the command line met a limit on file sizes: one sentence, exit code 2, no temporary, and the same end once resumed. "
-        + (f"On a tmpfs that was really full the same, {disk:,} times." if disk else "A file system to fill for real could not be mounted.")
-        + (f" On such a disk were also {', '.join(others)}." if (others := figures.get("others on a full disk")) else "")
-        + " Compared without the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path.")
+        + (
+            f"On a tmpfs that was really full the same, {disk:,} times."
+            if disk
+            else "A file system to fill for real could not be mounted."
+        )
+        + (
+            f" On such a disk were also {', '.join(others)}."
+            if (others := figures.get("others on a full disk"))
+            else ""
+        )
+        + " Compared without the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path."
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ runs to break
@@ -98,6 +142,7 @@ class Desk:
     def __init__(self, folder, text, options):
         from charrnn.text.corpus import read_corpus
         from charrnn.training.options import TrainingConfig
+
         self.folder, self.config = folder, TrainingConfig(**options)
         self._fsync, os.fsync = os.fsync, lambda descriptor: None
         folder.mkdir()
@@ -113,6 +158,7 @@ class Desk:
     def start(self, path, stop_at=None):
         from charrnn.runs.folder import RunFolder
         from charrnn.training.trainer import Trainer, plan_run
+
         with RunFolder.create(path) as run:
             return _go(Trainer(plan_run(self.config, self.corpus), self.corpus, run, samples=False), stop_at)
 
@@ -120,6 +166,7 @@ class Desk:
         from charrnn.runs.checkpoint import load_checkpoint
         from charrnn.runs.folder import RunFolder
         from charrnn.training.trainer import Trainer, plan_resume
+
         with RunFolder.open(path) as run:
             checkpoint = load_checkpoint(run.last)
             if checkpoint.training["finished"]:
@@ -165,6 +212,7 @@ class Desk:
     def full_disks(self, every=1):
         """Let the disk be full from each operation on, then free it and resume; return how many operations it was."""
         from charrnn.errors import StorageError
+
         path, refused = self.folder / "full", 0
         for number in itertools.count(0, every):
             shutil.rmtree(path, ignore_errors=True)
@@ -188,6 +236,7 @@ class Desk:
 
 def _go(trainer, stop_at):
     from charrnn.training.trainer import Step
+
     for record in trainer.run():
         if isinstance(record, Step) and record.step == stop_at:
             return trainer
@@ -198,6 +247,7 @@ def result(path):
     """Return {part: value} of a run's end, without what the clock and the place decide; equal means the same bits."""
     from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.runs.folder import read_log
+
     # A kill after the last save leaves `good`, and the lock that nobody holds, behind, to no effect.
     end = {"set of files": sorted(name for name in os.listdir(path) if name not in ("good.safetensors", "lock"))}
     for name in ("last", "best"):
@@ -211,7 +261,9 @@ def result(path):
         training["last"] = {key: value for key, value in (training["last"] or {}).items() if key not in CLOCK}
         end[f"record of {name}"] = training
         end[f"text of {name}"] = checkpoint.training["corpus"]["fingerprint"]
-    end["log"] = [{key: value for key, value in record.items() if key not in CLOCK} for record in read_log(path / "log.jsonl")]
+    end["log"] = [
+        {key: value for key, value in record.items() if key not in CLOCK} for record in read_log(path / "log.jsonl")
+    ]
     return end
 
 
@@ -384,12 +436,21 @@ def power_cuts(journal):
         for kept in _subsets(len(changes)):
             found = _renamed(names, [change for change, is_kept in zip(changes, kept) if is_kept])
             # What is on the way to be a file, or tells who has the lock, is removed by whoever comes next: one form of it will do.
-            choices = [(_forms if name in ("log.jsonl", "config.toml") or name.endswith("safetensors") else _one_form)(
-                contents[inode], pending[inode]) for name, inode in found.items()]
+            choices = [
+                (_forms if name in ("log.jsonl", "config.toml") or name.endswith("safetensors") else _one_form)(
+                    contents[inode], pending[inode]
+                )
+                for name, inode in found.items()
+            ]
             for chosen in itertools.product(*choices):
                 files = dict(zip(found, chosen))
-                key = tuple(sorted((name, hashlib.sha256(content).digest()) for name, content in files.items()
-                                   if not name.endswith(".tmp")))
+                key = tuple(
+                    sorted(
+                        (name, hashlib.sha256(content).digest())
+                        for name, content in files.items()
+                        if not name.endswith(".tmp")
+                    )
+                )
                 states.setdefault((key, began), State(files, began, f"power cut after operation {number} ({what})"))
     return list(states.values())
 
@@ -419,7 +480,10 @@ def byte_cuts(journal, extra, seed=1):
         what, *rest = operation
         if what == "write":
             for cut in sorted(cut for cut in borders if at <= cut < at + len(rest[1])):
-                found = {name: files[inode] + (rest[1][:cut - at] if inode == rest[0] else b"") for name, inode in names.items()}
+                found = {
+                    name: files[inode] + (rest[1][: cut - at] if inode == rest[0] else b"")
+                    for name, inode in names.items()
+                }
                 states.append(State(found, began, f"death after byte {cut} of {total}"))
             at += len(rest[1])
         if what in ("write", "truncate"):
@@ -454,20 +518,26 @@ def _renamed(names, changes):
 def _forms(content, pending):
     """Yield what a file may hold after a power cut, by rule 1."""
     whole = _written(content, pending)
-    new = whole[len(content):]
-    forms = {content, whole, content + new[:len(new) // 2], content + new[:-1], content + bytes(len(new)),
-             content + bytes(len(new) // 2) + new[len(new) // 2:]}
+    new = whole[len(content) :]
+    forms = {
+        content,
+        whole,
+        content + new[: len(new) // 2],
+        content + new[:-1],
+        content + bytes(len(new)),
+        content + bytes(len(new) // 2) + new[len(new) // 2 :],
+    }
     return sorted(forms)
 
 
 def _one_form(content, pending):
     whole = _written(content, pending)
-    return [whole[:len(whole) // 2]]
+    return [whole[: len(whole) // 2]]
 
 
 def thinned(states, most):
     """Return about so many of the states, spread over all of them."""
-    return states[::max(1, len(states) // most)]
+    return states[:: max(1, len(states) // most)]
 
 
 # -------------------------------------------------------------------------------------- the command line on full disks
@@ -475,8 +545,27 @@ def thinned(states, most):
 
 def command(text):
     """Return the arguments of a run whose checkpoint and log grow as it goes."""
-    return [text, "--hidden-size", 6, "--num-layers", 1, "--batch-size", 3, "--seq-length", 7, "--steps", 60, "--eval-every", 20,
-            "--log-every", 1, "--checkpoint-every", 10, "--no-sample", "-q"]
+    return [
+        text,
+        "--hidden-size",
+        6,
+        "--num-layers",
+        1,
+        "--batch-size",
+        3,
+        "--seq-length",
+        7,
+        "--steps",
+        60,
+        "--eval-every",
+        20,
+        "--log-every",
+        1,
+        "--checkpoint-every",
+        10,
+        "--no-sample",
+        "-q",
+    ]
 
 
 def stopped_by_the_disk(scene, path, folder, done):
@@ -502,8 +591,14 @@ def file_size_limits(scene, count):
         # The first checkpoint takes four fifths of the last: most limits are to be met on the way.
         limit = 1 + int(most * (number / count if number % 3 == 0 else 0.7 + 0.3 * number / count))
         name = f"limit-{number}"
-        done = scene.charrnn("train", *command(text), "-o", name, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-                             environment={"CHARRNN_CACHE_DIR": os.environ.get("CHARRNN_CACHE_DIR", "")})
+        done = scene.charrnn(
+            "train",
+            *command(text),
+            "-o",
+            name,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            environment={"CHARRNN_CACHE_DIR": os.environ.get("CHARRNN_CACHE_DIR", "")},
+        )
         if stopped_by_the_disk(scene, scene.folder / name, name, done):
             _expect(0, scene.charrnn("train", "--resume", name, "-q", "--no-sample"))
         else:
@@ -532,7 +627,17 @@ def full_tmpfs(scene, count):
                 met += 1
                 begun = stopped_by_the_disk(scene, disk / "run", "disk/run", done)
                 (disk / "ballast").unlink()
-                _expect(0, scene.charrnn("train", *(("--resume", "disk/run", "-q", "--no-sample") if begun else (*command(text), "-o", "disk/run"))))
+                _expect(
+                    0,
+                    scene.charrnn(
+                        "train",
+                        *(
+                            ("--resume", "disk/run", "-q", "--no-sample")
+                            if begun
+                            else (*command(text), "-o", "disk/run")
+                        ),
+                    ),
+                )
             _compare(result(disk / "run"), wanted, f"a disk with {room} bytes left")
             shutil.rmtree(disk / "run")
             (disk / "ballast").unlink(missing_ok=True)
@@ -545,25 +650,47 @@ def others_on_a_full_disk(scene):
         if disk is None:
             return []
         text, page = scene.text("others.txt", 6000), os.sysconf("SC_PAGE_SIZE")
-        options = ["--hidden-size", 6, "--num-layers", 1, "--batch-size", 3, "--seq-length", 7, "--steps", 5, "--no-sample", "-q"]
+        options = [
+            "--hidden-size",
+            6,
+            "--num-layers",
+            1,
+            "--batch-size",
+            3,
+            "--seq-length",
+            7,
+            "--steps",
+            5,
+            "--no-sample",
+            "-q",
+        ]
         _expect(0, scene.charrnn("train", text, *options, "-o", "model"))
         on_disk = {"CHARRNN_CACHE_DIR": str(disk / "cache")}
         # Room for the ids of the text and not for machine code: compiled in memory, and on it goes.
         _fill(disk / "ballast", 6 * page)
         _expect(0, scene.charrnn("train", text, *options, "-o", "uncached", environment=on_disk))
-        _compare(result(scene.folder / "uncached"), result(scene.folder / "model"), "a full disk under the kernel cache")
+        _compare(
+            result(scene.folder / "uncached"), result(scene.folder / "model"), "a full disk under the kernel cache"
+        )
         left = [path.name for path in disk.rglob("*.tmp")]
         shutil.rmtree(disk / "cache")
         (disk / "ballast").unlink()
         (disk / "cache").mkdir()
         _fill(disk / "ballast", 0)
-        refused = {"the ids of a text": (["train", text, *options, "-o", "none"], on_disk),
-                   "`charrnn cells --html`": (["cells", "model", text, "--html", disk / "page.html"], {}),
-                   "`charrnn corpus build`": (["corpus", "build", "python", "-o", disk / "python.txt"], {})}
+        refused = {
+            "the ids of a text": (["train", text, *options, "-o", "none"], on_disk),
+            "`charrnn cells --html`": (["cells", "model", text, "--html", disk / "page.html"], {}),
+            "`charrnn corpus build`": (["corpus", "build", "python", "-o", disk / "python.txt"], {}),
+        }
         for told, (arguments, environment) in refused.items():
             done = scene.charrnn(*arguments, environment=environment)
             errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-            if done.returncode != 2 or len(errors) != 1 or "free some space" not in errors[0] or "Traceback" in done.stderr:
+            if (
+                done.returncode != 2
+                or len(errors) != 1
+                or "free some space" not in errors[0]
+                or "Traceback" in done.stderr
+            ):
                 raise Broken(f"{told} on a full disk: exit code {done.returncode}, {done.stderr!r}")
         left += [path.name for path in disk.rglob("*") if path.is_file() and path.name != "ballast"]
         if left or (scene.folder / "none").exists():
@@ -576,7 +703,12 @@ def _tmpfs(scene):
     """Mount a file system of 512 kB and give its folder, or None where that is not permitted."""
     disk = scene.folder / "disk"
     disk.mkdir(exist_ok=True)
-    mounted = sys.platform == "linux" and not subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], capture_output=True).returncode
+    mounted = (
+        sys.platform == "linux"
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], capture_output=True
+        ).returncode
+    )
     try:
         yield disk if mounted else None
     finally:

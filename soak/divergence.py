@@ -5,31 +5,44 @@ import math
 import random
 import shutil
 
-from charrnn.runs.checkpoint import load_checkpoint
-from charrnn.text.corpus import read_corpus
-from charrnn.training.recovery import SOUND_NATS
-from charrnn.errors import DivergenceError
-from charrnn.training.options import CELLS, OPTIMIZERS, TrainingConfig
-from charrnn.runs.folder import RunFolder, read_log
-from charrnn.training.trainer import Preflight, Trainer, plan_resume, plan_run
 from dying import killed_at
 from scene import Broken
+
+from charrnn.errors import DivergenceError
+from charrnn.runs.checkpoint import load_checkpoint
+from charrnn.runs.folder import RunFolder, read_log
+from charrnn.text.corpus import read_corpus
+from charrnn.training.options import CELLS, OPTIMIZERS, TrainingConfig
+from charrnn.training.recovery import SOUND_NATS
+from charrnn.training.trainer import Preflight, Trainer, plan_resume, plan_run
 
 TITLE = "Divergence"
 
 PROMISES = [
-    ("A step whose loss or gradient is not finite changes neither parameters nor optimiser",
-     "tests/test_divergence.py::test_a_step_whose_loss_is_not_finite_is_not_applied_and_the_run_goes_on"),
-    ("Three in a row, and the run goes back to the last good state at half the learning rate, says so and logs it",
-     "tests/test_divergence.py::test_three_bad_steps_in_a_row_go_back_to_the_last_validation_at_half_the_rate"),
-    ("After five returns that bring it no further it ends with advice",
-     "tests/test_divergence.py::test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed"),
-    ("A run that goes back, killed at any operation on a file and resumed, ends in the same parameters, log and best",
-     "tests/test_divergence.py::test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits"),
-    ("A state with a number that is not finite is never saved",
-     "tests/test_divergence.py::test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anchor"),
-    ("`--on-divergence stop` ends at the first bad step, and the run can be resumed to recover",
-     "tests/test_divergence.py::test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover"),
+    (
+        "A step whose loss or gradient is not finite changes neither parameters nor optimiser",
+        "tests/test_divergence.py::test_a_step_whose_loss_is_not_finite_is_not_applied_and_the_run_goes_on",
+    ),
+    (
+        "Three in a row, and the run goes back to the last good state at half the learning rate, says so and logs it",
+        "tests/test_divergence.py::test_three_bad_steps_in_a_row_go_back_to_the_last_validation_at_half_the_rate",
+    ),
+    (
+        "After five returns that bring it no further it ends with advice",
+        "tests/test_divergence.py::test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed",
+    ),
+    (
+        "A run that goes back, killed at any operation on a file and resumed, ends in the same parameters, log and best",
+        "tests/test_divergence.py::test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits",
+    ),
+    (
+        "A state with a number that is not finite is never saved",
+        "tests/test_divergence.py::test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anchor",
+    ),
+    (
+        "`--on-divergence stop` ends at the first bad step, and the run can be resumed to recover",
+        "tests/test_divergence.py::test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover",
+    ),
 ]
 
 RATES = (1e-2, 1.0, 10.0, 100.0, 1e4, 1e8, 1e20, 1e37)
@@ -40,16 +53,35 @@ CLOCK = ("chars_per_s", "elapsed_s")
 
 
 def run(scene):
-    figures = {"runs": 0, "plain": 0, "recovered": 0, "stopped": 0, "returns": 0, "kills": 0, "worst_nats_above_guessing": -math.inf}
+    figures = {
+        "runs": 0,
+        "plain": 0,
+        "recovered": 0,
+        "stopped": 0,
+        "returns": 0,
+        "kills": 0,
+        "worst_nats_above_guessing": -math.inf,
+    }
     rng = random.Random(1)
     every = list(itertools.product(CELLS, OPTIMIZERS, RATES, CLIPS, SCHEDULES, VALIDATIONS))
     cases = rng.sample(every, 12) if scene.quick else every
     with read_corpus([scene.text(characters=4_000)]) as corpus:
         guessing = math.log(corpus.vocabulary.size)
         for cell, optimizer, rate, clip_norm, schedule, val_fraction in cases:
-            config = TrainingConfig(cell=cell, optimizer=optimizer, learning_rate=rate, clip_norm=clip_norm, schedule=schedule,
-                                    val_fraction=val_fraction, test_fraction=0.0, hidden_size=9, batch_size=3, seq_length=7, steps=60,
-                                    eval_every=12)
+            config = TrainingConfig(
+                cell=cell,
+                optimizer=optimizer,
+                learning_rate=rate,
+                clip_norm=clip_norm,
+                schedule=schedule,
+                val_fraction=val_fraction,
+                test_fraction=0.0,
+                hidden_size=9,
+                batch_size=3,
+                seq_length=7,
+                steps=60,
+                eval_every=12,
+            )
             whole, log, finished = train(scene.folder / "whole", config, corpus)
             record = whole.training["divergence"]
             figures["runs"] += 1
@@ -84,7 +116,11 @@ def train(path, config, corpus):
 def kill(path, config, corpus, rng, whole, log):
     """Train again, killed every now and then, and resumed; Broken unless it comes to the same. Return the number of kills."""
     with RunFolder.create(path) as folder:  # until it can be resumed
-        next(record for record in Trainer(plan_run(config, corpus), corpus, folder, samples=False).run() if isinstance(record, Preflight))
+        next(
+            record
+            for record in Trainer(plan_run(config, corpus), corpus, folder, samples=False).run()
+            if isinstance(record, Preflight)
+        )
     kills = 0
     while True:
         with RunFolder.open(path) as folder:

@@ -24,6 +24,7 @@ def killed_at(operation):
             if operation is not None and count[0] >= operation:
                 raise Killed
             return function(*arguments, **keywords)
+
         return call
 
     for name, function in real.items():

@@ -22,45 +22,93 @@ from scene import Broken  # noqa: E402
 
 TITLE = "Files are hostile until shown otherwise"
 PROMISES = [
-    ("A checkpoint, a config file, a text or a log of any content is read, or refused in one sentence", "tests/test_fuzz.py::test_a_short_fuzz_finds_nothing"),
+    (
+        "A checkpoint, a config file, a text or a log of any content is read, or refused in one sentence",
+        "tests/test_fuzz.py::test_a_short_fuzz_finds_nothing",
+    ),
     ("What was found once stays mended", "tests/test_fuzz.py::test_kept_cases_end_in_success_or_refusal"),
     ("No pickle, no evaluation, no shell", "tests/test_hostile.py::test_no_module_can_run_what_a_file_holds"),
-    ("A checkpoint takes no more memory for its numbers than its file is long, and a bounded amount for its header",
-     "tests/test_hostile.py::test_bombs_for_checkpoints_go_off_in_no_memory"),
-    ("A compressed text is streamed, and does not choose how much memory that takes",
-     "tests/test_hostile.py::test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own"),
-    ("A path in a checkpoint finds the run's own text again and nothing else: what is not the run's text is not shown",
-     "tests/test_hostile.py::test_a_path_in_a_checkpoint_is_no_way_to_another_file"),
-    ("Pipes and devices that a checkpoint names are not opened", "tests/test_hostile.py::test_pipes_and_devices_that_a_checkpoint_names_are_not_opened"),
-    ("Folders and patterns that a checkpoint names do not make the reader wander", "tests/test_hostile.py::test_a_checkpoint_does_not_make_the_reader_wander"),
-    ("A run folder's links are not written through", "tests/test_hostile.py::test_a_run_folder_with_links_in_it_is_not_written_through"),
-    ("A checkpoint that contradicts itself is not gone on with", "tests/test_hostile.py::test_options_that_contradict_the_model_are_not_believed"),
-    ("A script in a text does not run in the page of `charrnn cells`", "tests/test_hostile.py::test_the_page_of_a_hostile_text_runs_nothing_of_it"),
-    ("No text, name or record sends a terminal a control sequence, by any command",
-     "tests/test_hostile.py::test_no_command_sends_a_strangers_sequence_to_a_terminal"),
+    (
+        "A checkpoint takes no more memory for its numbers than its file is long, and a bounded amount for its header",
+        "tests/test_hostile.py::test_bombs_for_checkpoints_go_off_in_no_memory",
+    ),
+    (
+        "A compressed text is streamed, and does not choose how much memory that takes",
+        "tests/test_hostile.py::test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own",
+    ),
+    (
+        "A path in a checkpoint finds the run's own text again and nothing else: what is not the run's text is not shown",
+        "tests/test_hostile.py::test_a_path_in_a_checkpoint_is_no_way_to_another_file",
+    ),
+    (
+        "Pipes and devices that a checkpoint names are not opened",
+        "tests/test_hostile.py::test_pipes_and_devices_that_a_checkpoint_names_are_not_opened",
+    ),
+    (
+        "Folders and patterns that a checkpoint names do not make the reader wander",
+        "tests/test_hostile.py::test_a_checkpoint_does_not_make_the_reader_wander",
+    ),
+    (
+        "A run folder's links are not written through",
+        "tests/test_hostile.py::test_a_run_folder_with_links_in_it_is_not_written_through",
+    ),
+    (
+        "A checkpoint that contradicts itself is not gone on with",
+        "tests/test_hostile.py::test_options_that_contradict_the_model_are_not_believed",
+    ),
+    (
+        "A script in a text does not run in the page of `charrnn cells`",
+        "tests/test_hostile.py::test_the_page_of_a_hostile_text_runs_nothing_of_it",
+    ),
+    (
+        "No text, name or record sends a terminal a control sequence, by any command",
+        "tests/test_hostile.py::test_no_command_sends_a_strangers_sequence_to_a_terminal",
+    ),
     ("A sample goes into a pipe exactly as it is", "tests/test_hostile.py::test_a_sample_goes_into_a_pipe_as_it_is"),
 ]
 
 SEED = 20
-CASES = {"checkpointfile": 75_000, "checkpoints": 5_000, "config": 40_000, "corpus": 40_000, "log": 20_000, "render": 10_000, "signals": 12_000}
+CASES = {
+    "checkpointfile": 75_000,
+    "checkpoints": 5_000,
+    "config": 40_000,
+    "corpus": 40_000,
+    "log": 20_000,
+    "render": 10_000,
+    "signals": 12_000,
+}
 READS = {
-    "checkpointfile": "the checkpoint reader", "checkpoints": "`info`, `sample`, `eval` and `--resume` of a checkpoint that loads", "config": "`--config`",
-    "corpus": "the text reader, 12 encodings, .gz .bz2 .xz", "log": "the log reader and trimmer", "render": "terminal, page and drawing",
-    "signals": "the scanners of `cells`"}
+    "checkpointfile": "the checkpoint reader",
+    "checkpoints": "`info`, `sample`, `eval` and `--resume` of a checkpoint that loads",
+    "config": "`--config`",
+    "corpus": "the text reader, 12 encodings, .gz .bz2 .xz",
+    "log": "the log reader and trimmer",
+    "render": "terminal, page and drawing",
+    "signals": "the scanners of `cells`",
+}
 KEPT, KEPT_BYTES = 10, 3_500  # cases of a target that are kept for the tests, and how long each may be
 TEMPORARY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # where fsync costs nothing
 
 
 def run(scene):
     results = fuzz_all({name: max(20, cases // 200) if scene.quick else cases for name, cases in CASES.items()}, SEED)
-    return {"seed": SEED, "total": sum(result.cases for result in results.values()), "cpu_s": round(sum(result.cpu_s for result in results.values())),
-            "targets": [[name, result.cases, result.accepted, result.places] for name, result in results.items()]}
+    return {
+        "seed": SEED,
+        "total": sum(result.cases for result in results.values()),
+        "cpu_s": round(sum(result.cpu_s for result in results.values())),
+        "targets": [[name, result.cases, result.accepted, result.places] for name, result in results.items()],
+    }
 
 
 def tell(figures):
-    rows = "".join(f"| {READS[name]} | {cases:,} | {accepted:,} | {places:,} |\n" for name, cases, accepted, places in figures["targets"])
-    return (f"{figures['total']:,} cases were run, {figures['cpu_s']:,} s of CPU time, from seed {figures['seed']}; each ended in success or in a sentence "
-            f"of charrnn's.\n\n| what reads | cases | of them accepted | lines of charrnn reached |\n|---|---|---|---|\n{rows}")
+    rows = "".join(
+        f"| {READS[name]} | {cases:,} | {accepted:,} | {places:,} |\n"
+        for name, cases, accepted, places in figures["targets"]
+    )
+    return (
+        f"{figures['total']:,} cases were run, {figures['cpu_s']:,} s of CPU time, from seed {figures['seed']}; each ended in success or in a sentence "
+        f"of charrnn's.\n\n| what reads | cases | of them accepted | lines of charrnn reached |\n|---|---|---|---|\n{rows}"
+    )
 
 
 def fuzz_all(cases, seed):
@@ -71,10 +119,15 @@ def fuzz_all(cases, seed):
         for name, count in cases.items():
             target = targets[name]
             result = results[name] = fuzzing.fuzz(target, count, seed, target.tokens)
-            print(f"  {name}: {result.cases:,} cases, {result.accepted:,} accepted, {result.places:,} lines, {result.cpu_s:.0f} s of CPU, seed {seed}",
-                  file=sys.stderr, flush=True)
+            print(
+                f"  {name}: {result.cases:,} cases, {result.accepted:,} accepted, {result.places:,} lines, {result.cpu_s:.0f} s of CPU, seed {seed}",
+                file=sys.stderr,
+                flush=True,
+            )
             for finding in result.findings[:10]:
-                short = fuzzing.shrink(target, finding.case, lambda case, kind=finding.kind: _raises(target, case) == kind, 200)
+                short = fuzzing.shrink(
+                    target, finding.case, lambda case, kind=finding.kind: _raises(target, case) == kind, 200
+                )
                 found.append(f"{name}, seed {seed}, case {finding.number}: {finding.what}\n    {short.hex()}")
     if found:
         raise Broken("\n".join(found))
@@ -88,7 +141,11 @@ def keep(folder, cases, seed):
             if name not in cases:
                 continue
             result = fuzzing.fuzz(target, cases[name], seed, target.tokens)
-            reached = {case: _places(target, case) for case in result.parents if len(case) <= KEPT_BYTES or name == "checkpoints"}
+            reached = {
+                case: _places(target, case)
+                for case in result.parents
+                if len(case) <= KEPT_BYTES or name == "checkpoints"
+            }
             (folder / name).mkdir(parents=True, exist_ok=True)
             seen = set()
             for _ in range(KEPT):
@@ -119,12 +176,14 @@ def _raises(target, case):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", metavar="TARGETS", default=",".join(CASES), help=f"some of {', '.join(CASES)}, with commas between")
+    parser.add_argument(
+        "--only", metavar="TARGETS", default=",".join(CASES), help=f"some of {', '.join(CASES)}, with commas between"
+    )
     parser.add_argument("--cases", type=int, default=2_000, help="cases of each (default: 2000)")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write what is worth keeping to FOLDER/TARGET")
     options = parser.parse_args()
-    cases = {name: options.cases for name in options.only.split(",")}
+    cases = dict.fromkeys(options.only.split(","), options.cases)
     try:
         (keep(options.keep, cases, options.seed) if options.keep else fuzz_all(cases, options.seed))
     except Broken as error:

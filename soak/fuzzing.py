@@ -16,12 +16,91 @@ PACKAGE = str(Path(__file__).resolve().parent.parent / "charrnn")
 PATIENCE_S = 20
 
 # Numbers, and pieces of files, at the edge of something.
-INTEGERS = (0, 1, -1, 2, 7, 8, 63, 64, 127, 128, 255, 256, 1000, 2**15, 2**16, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64,
-            10**30, 10**63, -2**63)
-VALUES = (None, True, False, "", "a", "\x1b[31m", "\u202e", "\x00", "-", "*", "/", "..", 0.5, -0.5, 1e-320, 1e308, -1e308, [], {}, [[]],
-          {"a": 1}, [None], "chars", "bytes", "lstm", "float64", "utf-16", "x" * 300)
-BYTES = (b"\0", b"\xff", b"\n", b"\r\n", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b",", b":", b"NaN", b"Infinity", b"1e400", b"-0",
-         b"\\ud800", b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x80\xa8", b"\x1b[2J", b"null", b"true")
+INTEGERS = (
+    0,
+    1,
+    -1,
+    2,
+    7,
+    8,
+    63,
+    64,
+    127,
+    128,
+    255,
+    256,
+    1000,
+    2**15,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**53,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    10**63,
+    -(2**63),
+)
+VALUES = (
+    None,
+    True,
+    False,
+    "",
+    "a",
+    "\x1b[31m",
+    "\u202e",
+    "\x00",
+    "-",
+    "*",
+    "/",
+    "..",
+    0.5,
+    -0.5,
+    1e-320,
+    1e308,
+    -1e308,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    [None],
+    "chars",
+    "bytes",
+    "lstm",
+    "float64",
+    "utf-16",
+    "x" * 300,
+)
+BYTES = (
+    b"\0",
+    b"\xff",
+    b"\n",
+    b"\r\n",
+    b'"',
+    b"'",
+    b"\\",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"NaN",
+    b"Infinity",
+    b"1e400",
+    b"-0",
+    b"\\ud800",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"\xe2\x80\xa8",
+    b"\x1b[2J",
+    b"null",
+    b"true",
+)
 
 
 class TookTooLong(Exception):
@@ -42,8 +121,8 @@ class Finding:
 class Result:
     cases: int = 0
     cpu_s: float = 0.0
-    places: int = 0             # lines of charrnn that were reached
-    accepted: int = 0           # cases that ended in success; the others were refused
+    places: int = 0  # lines of charrnn that were reached
+    accepted: int = 0  # cases that ended in success; the others were refused
     parents: list = field(default_factory=list)
     findings: list = field(default_factory=list)
 
@@ -68,7 +147,14 @@ def fuzz(target, cases, seed, tokens=()):
         new = coverage.take_new()
         if failed is not None and kind_of(failed) not in known:
             known.add(kind_of(failed))
-            result.findings.append(Finding(kind_of(failed), f"{kind_of(failed)[0]} at {kind_of(failed)[1]}: {str(failed)[:200]}", case, result.cases))
+            result.findings.append(
+                Finding(
+                    kind_of(failed),
+                    f"{kind_of(failed)[0]} at {kind_of(failed)[1]}: {str(failed)[:200]}",
+                    case,
+                    result.cases,
+                )
+            )
         if new:
             parents.append(case)
             if accepted:
@@ -86,15 +172,16 @@ def fuzz(target, cases, seed, tokens=()):
         while result.cases < cases:
             # What was refused breeds mostly what is refused at the same place; the younger half reaches what is less explored.
             some = healthy if healthy and mutator.rng.random() < 0.6 else parents
-            some = some if mutator.rng.random() < 0.5 else some[len(some) // 2:]
+            some = some if mutator.rng.random() < 0.5 else some[len(some) // 2 :]
             case = target.mutate(mutator, mutator.rng.choice(some))
-            attempt(case[:target.longest])
+            attempt(case[: target.longest])
     result.places, result.cpu_s = len(coverage.places), time.process_time() - begun
     return result
 
 
 def run_case(target, case):
     """Run one case; return whether it was accepted, raise what is a finding."""
+
     def give_up(_number, _frame):
         raise TookTooLong(f"not ended after {PATIENCE_S} s")
 
@@ -103,7 +190,9 @@ def run_case(target, case):
         signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)  # a warning is a line on the user's terminal that nobody wrote
+            warnings.simplefilter(
+                "error", RuntimeWarning
+            )  # a warning is a line on the user's terminal that nobody wrote
             return target.run(case)
     except target.refusals:
         return False
@@ -133,7 +222,7 @@ def shrink(target, case, keeps, tries=600):
     while size and tries:
         at = 0
         while at < len(case) and tries:
-            shorter = case[:at] + case[at + size:]
+            shorter = case[:at] + case[at + size :]
             tries -= 1
             if keeps(shorter):
                 case = shorter
@@ -266,20 +355,22 @@ class Mutator:
         elif kind == 2:
             data[at:at] = rng.choice(self.tokens) * rng.choice((1, 1, 1, 2, 20))
         elif kind == 3:
-            del data[at:at + rng.choice((1, 1, 2, 8, 64, 1000))]
+            del data[at : at + rng.choice((1, 1, 2, 8, 64, 1000))]
         elif kind == 4:  # splice: a piece comes again elsewhere
-            piece = data[at:at + rng.choice((1, 4, 16, 64))]
+            piece = data[at : at + rng.choice((1, 4, 16, 64))]
             to = rng.randrange(len(data) + 1)
             data[to:to] = piece * rng.choice((1, 1, 2, 8))
         elif kind == 5:
-            data[at:at + rng.choice((0, 1, 4))] = rng.choice(self.tokens)
+            data[at : at + rng.choice((0, 1, 4))] = rng.choice(self.tokens)
         elif kind == 6:  # a length field
             width = rng.choice((1, 2, 4, 8))
-            data[at:at + width] = (rng.choice(INTEGERS) % (1 << 8 * width)).to_bytes(width, rng.choice(("little", "big")))
+            data[at : at + width] = (rng.choice(INTEGERS) % (1 << 8 * width)).to_bytes(
+                width, rng.choice(("little", "big"))
+            )
         elif kind == 7:
             data[at:at] = str(rng.choice(INTEGERS)).encode()
         else:
-            data[at:at + 1] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 4)))
+            data[at : at + 1] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 4)))
 
     def value(self, like=None):
         """Return a JSON value; often of the kind of `like`."""
@@ -293,7 +384,7 @@ class Mutator:
                 return rng.choice((like * 10, -like, int(like), 1e308))
             if isinstance(like, str):
                 at = rng.randrange(len(like) + 1)
-                return like[:at] + rng.choice(VALUES[3:12]) + like[at + rng.choice((0, 1)):]
+                return like[:at] + rng.choice(VALUES[3:12]) + like[at + rng.choice((0, 1)) :]
             if isinstance(like, list):
                 return like[:-1] if rng.random() < 0.5 else like + [self.value(like[0] if like else None)]
         return rng.choice(INTEGERS if rng.random() < 0.4 else VALUES)

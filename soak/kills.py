@@ -22,19 +22,34 @@ from scene import ROOT, Broken
 
 TITLE = "Kills"
 PROMISES = [
-    ("A run killed at random moments, each time resumed with another number of threads, ends in the same bits",
-     "tests/test_kills.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits"),
-    ("Every cell with every optimiser and schedule resumes exactly, with 1 and 2 threads in turns",
-     "tests/test_trainer.py::test_every_cell_optimizer_and_schedule_resumes_exactly"),
-    ("So does every option that bears on the result",
-     "tests/test_trainer.py::test_resume_is_exact_for_every_option_that_bears_on_the_result"),
-    ("An option that contradicts the run is refused with both values; one that does not changes no bit",
-     "tests/test_options.py::test_every_option_is_refused_on_resume_or_free"),
-    ("A changed text is refused, with what it was and what it is",
-     "tests/test_trainer.py::test_a_changed_text_is_refused_with_the_difference"),
-    ("Ctrl-C, SIGTERM and SIGHUP save and say how to go on",
-     "tests/test_cli_train.py::test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same"),
-    ("Two processes cannot train into one folder", "tests/test_runs.py::test_of_many_that_begin_at_once_one_gets_the_folder"),
+    (
+        "A run killed at random moments, each time resumed with another number of threads, ends in the same bits",
+        "tests/test_kills.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits",
+    ),
+    (
+        "Every cell with every optimiser and schedule resumes exactly, with 1 and 2 threads in turns",
+        "tests/test_trainer.py::test_every_cell_optimizer_and_schedule_resumes_exactly",
+    ),
+    (
+        "So does every option that bears on the result",
+        "tests/test_trainer.py::test_resume_is_exact_for_every_option_that_bears_on_the_result",
+    ),
+    (
+        "An option that contradicts the run is refused with both values; one that does not changes no bit",
+        "tests/test_options.py::test_every_option_is_refused_on_resume_or_free",
+    ),
+    (
+        "A changed text is refused, with what it was and what it is",
+        "tests/test_trainer.py::test_a_changed_text_is_refused_with_the_difference",
+    ),
+    (
+        "Ctrl-C, SIGTERM and SIGHUP save and say how to go on",
+        "tests/test_cli_train.py::test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same",
+    ),
+    (
+        "Two processes cannot train into one folder",
+        "tests/test_runs.py::test_of_many_that_begin_at_once_one_gets_the_folder",
+    ),
     ("The lock does not outlive a killed process", "tests/test_runs.py::test_the_lock_of_a_killed_process_is_free"),
 ]
 KILLS, QUICK_KILLS = 500, 10
@@ -44,10 +59,16 @@ PHASES = ("start-up", "reading the text", "loading kernels", "training", "valida
 SIGNALS = (signal.SIGKILL,) * 9 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CELLS, SCHEDULES = ("lstm", "gru", "rnn"), ("cosine", "step", "constant")
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adamw")
-EXTRAS = ((), ("--dropout", 0.3, "--embedding-size", 0, "--no-layer-norm"), ("--dropout", 0.3, "--variational-dropout"),
-          ("--embedding-size", 7, "--zoneout", 0.2), ("--dtype", "float64", "--embedding-size", 0),
-          ("--embedding-size", 12, "--tie-weights", "--no-layer-norm"), ("--decay-after", 1, "--warmup", 30),
-          ("--clip-norm", 0, "--clip-value", 0.01))
+EXTRAS = (
+    (),
+    ("--dropout", 0.3, "--embedding-size", 0, "--no-layer-norm"),
+    ("--dropout", 0.3, "--variational-dropout"),
+    ("--embedding-size", 7, "--zoneout", 0.2),
+    ("--dtype", "float64", "--embedding-size", 0),
+    ("--embedding-size", 12, "--tie-weights", "--no-layer-norm"),
+    ("--decay-after", 1, "--warmup", 30),
+    ("--clip-norm", 0, "--clip-value", 0.01),
+)
 
 
 def run(scene):
@@ -58,21 +79,33 @@ def run(scene):
         broken_run(scene, rng, text, number, tally, wanted - tally.kills)
         number += 1
         print(f"  {tally.kills} kills in {number} runs", file=sys.stderr, flush=True)
-    figures = {"kills": tally.kills, "runs": number, "combinations": min(number, 45), "phases": tally.phases, "signals": tally.signals,
-               "most kills of one run": tally.most, "steps a run": tally.steps}
+    figures = {
+        "kills": tally.kills,
+        "runs": number,
+        "combinations": min(number, 45),
+        "phases": tally.phases,
+        "signals": tally.signals,
+        "most kills of one run": tally.most,
+        "steps a run": tally.steps,
+    }
     return figures
 
 
 def tell(figures):
-    phases = ", ".join(f"{count} while {phase}" if phase.endswith("ing") or " " in phase else f"{count} at {phase}"
-                       for phase, count in figures["phases"].items() if count)
+    phases = ", ".join(
+        f"{count} while {phase}" if phase.endswith("ing") or " " in phase else f"{count} at {phase}"
+        for phase, count in figures["phases"].items()
+        if count
+    )
     signals = ", ".join(f"{count} {name}" for name, count in figures["signals"].items())
-    return (f"{figures['kills']} kills ({signals}) at random moments of {figures['runs']} runs of `charrnn train`: {phases}. Each was "
-            f"followed by `--resume` with 1 and 2 threads in turns. The runs go through {figures['combinations']} of the 45 combinations of cell, "
-            "optimiser and schedule, with dropout, variational dropout, embedding, tied weights, float64, clipping by value and one in four by "
-            f"`--epochs`; each was killed up to {figures['most kills of one run']} times. Every run ended in the parameters, optimiser, carry, cursor, "
-            "history, best checkpoint and log, line for line, of the same command left alone with one thread; compared was everything but "
-            "the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path.")
+    return (
+        f"{figures['kills']} kills ({signals}) at random moments of {figures['runs']} runs of `charrnn train`: {phases}. Each was "
+        f"followed by `--resume` with 1 and 2 threads in turns. The runs go through {figures['combinations']} of the 45 combinations of cell, "
+        "optimiser and schedule, with dropout, variational dropout, embedding, tied weights, float64, clipping by value and one in four by "
+        f"`--epochs`; each was killed up to {figures['most kills of one run']} times. Every run ended in the parameters, optimiser, carry, cursor, "
+        "history, best checkpoint and log, line for line, of the same command left alone with one thread; compared was everything but "
+        "the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path."
+    )
 
 
 class Tally:
@@ -91,9 +124,31 @@ class Tally:
 def broken_run(scene, rng, text, number, tally, most):
     """Make one run without a break and one with up to `most` kills; compare their ends."""
     steps = 300 if scene.quick else 5000
-    options = ["--cell", CELLS[number % 3], "--optimizer", OPTIMIZERS[number % 5], "--schedule", SCHEDULES[number // 3 % 3],
-               "--hidden-size", 12, "--num-layers", 1 + number % 2, "--batch-size", 4, "--seq-length", 16, "--seed", number + 1,
-               "--eval-every", 60 if scene.quick else 250, "--log-every", 7, "--checkpoint-every", 50, *EXTRAS[number % len(EXTRAS)]]
+    options = [
+        "--cell",
+        CELLS[number % 3],
+        "--optimizer",
+        OPTIMIZERS[number % 5],
+        "--schedule",
+        SCHEDULES[number // 3 % 3],
+        "--hidden-size",
+        12,
+        "--num-layers",
+        1 + number % 2,
+        "--batch-size",
+        4,
+        "--seq-length",
+        16,
+        "--seed",
+        number + 1,
+        "--eval-every",
+        60 if scene.quick else 250,
+        "--log-every",
+        7,
+        "--checkpoint-every",
+        50,
+        *EXTRAS[number % len(EXTRAS)],
+    ]
     # 18,000 characters of training in chunks of 4 x 16: 281 steps an epoch.
     options += ["--epochs", round(steps / 281, 3)] if number % 4 == 3 else ["--steps", steps]
     whole, broken = scene.folder / f"whole-{number}", scene.folder / f"broken-{number}"
@@ -128,7 +183,9 @@ def broken_run(scene, rng, text, number, tally, most):
     ends = [result(path) for path in (broken, whole)]
     for part, value in ends[1].items():
         if ends[0][part] != value:
-            raise Broken(f"run {number} ({' '.join(map(str, options))}), killed {kills} times: another {part} at the end")
+            raise Broken(
+                f"run {number} ({' '.join(map(str, options))}), killed {kills} times: another {part} at the end"
+            )
     for path in (whole, broken):
         shutil.rmtree(path)
 
@@ -136,6 +193,7 @@ def broken_run(scene, rng, text, number, tally, most):
 def where(last):
     """Return the step of a `last` checkpoint and whether its run is finished."""
     from charrnn.runs.checkpoint import read_metadata
+
     if not last.exists():
         return 0, False
     training = read_metadata(last)["training"]
@@ -150,8 +208,13 @@ class Life:
         self.phases.write_bytes(bytes(5))
         self.said = open(scene.folder / "said", "w+", errors="replace")
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(self.phases), *map(str, arguments), "-q", "--no-sample"], cwd=scene.folder, stdin=subprocess.DEVNULL,
-            stdout=self.said, stderr=self.said, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})})
+            [sys.executable, __file__, str(self.phases), *map(str, arguments), "-q", "--no-sample"],
+            cwd=scene.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self.said,
+            stderr=self.said,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        )
 
     @property
     def phase(self):
@@ -207,12 +270,14 @@ def main(phases, *arguments):
                 return function(*positional, **keywords)
             finally:
                 shown[0] = before if back is None else PHASES.index(back)
+
         return told
 
     from charrnn import cli
-    from charrnn.training import trainer
     from charrnn.runs import folder as runs
     from charrnn.text import corpus
+    from charrnn.training import trainer
+
     corpus.read_corpus = at("reading the text", corpus.read_corpus)
     runs.RunFolder.save = at("saving", runs.RunFolder.save)
     kinds = trainer.Trainer

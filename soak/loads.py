@@ -16,29 +16,53 @@ sys.path.append(str(ROOT / "tests"))
 
 TITLE = "Loads held"
 PROMISES = [
-    ("ids beyond 2^31 characters are read, split, sought and evaluated at their places",
-     "tests/test_loads.py::test_ids_beyond_two_to_the_31_are_read_at_their_places"),
-    ("validation takes a bounded share of a run also where the text is huge, and says so",
-     "tests/test_loads.py::test_validation_on_a_huge_split_is_shortened_by_steps_too_and_that_is_said"),
-    ("a pass over a mapped text gives its pages back", "tests/test_loads.py::test_evaluating_a_mapped_text_gives_its_pages_back"),
-    ("a vocabulary of 20,000 characters trains as the plain mathematics says, is saved and comes back",
-     "tests/test_loads.py::test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back"),
-    ("many units, steps, streams or layers give what the plain mathematics gives",
-     "tests/test_loads.py::test_large_shapes_agree_with_the_oracle"),
-    ("the memory told before the first step is what a run takes",
-     "tests/test_loads.py::test_the_memory_told_before_the_first_step_is_what_a_run_takes"),
-    ("a resumed run takes no more than the same run from its beginning",
-     "tests/test_loads.py::test_a_resumed_run_lets_go_of_the_checkpoint_that_it_was_read_from"),
+    (
+        "ids beyond 2^31 characters are read, split, sought and evaluated at their places",
+        "tests/test_loads.py::test_ids_beyond_two_to_the_31_are_read_at_their_places",
+    ),
+    (
+        "validation takes a bounded share of a run also where the text is huge, and says so",
+        "tests/test_loads.py::test_validation_on_a_huge_split_is_shortened_by_steps_too_and_that_is_said",
+    ),
+    (
+        "a pass over a mapped text gives its pages back",
+        "tests/test_loads.py::test_evaluating_a_mapped_text_gives_its_pages_back",
+    ),
+    (
+        "a vocabulary of 20,000 characters trains as the plain mathematics says, is saved and comes back",
+        "tests/test_loads.py::test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back",
+    ),
+    (
+        "many units, steps, streams or layers give what the plain mathematics gives",
+        "tests/test_loads.py::test_large_shapes_agree_with_the_oracle",
+    ),
+    (
+        "the memory told before the first step is what a run takes",
+        "tests/test_loads.py::test_the_memory_told_before_the_first_step_is_what_a_run_takes",
+    ),
+    (
+        "a resumed run takes no more than the same run from its beginning",
+        "tests/test_loads.py::test_a_resumed_run_lets_go_of_the_checkpoint_that_it_was_read_from",
+    ),
     ("a sample of any length takes the same memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
-    ("Numba's threading layers give the same bits", "tests/test_loads.py::test_every_threading_layer_gives_the_same_bits"),
-    ("a closed stdin, stdout or stderr ends in success or a sentence",
-     "tests/test_loads.py::test_closed_streams_end_in_success_or_a_sentence"),
-    ("a threading layer that is not there is refused in a sentence, before a folder is made",
-     "tests/test_loads.py::test_a_threading_layer_that_is_not_there_is_refused_in_a_sentence"),
+    (
+        "Numba's threading layers give the same bits",
+        "tests/test_loads.py::test_every_threading_layer_gives_the_same_bits",
+    ),
+    (
+        "a closed stdin, stdout or stderr ends in success or a sentence",
+        "tests/test_loads.py::test_closed_streams_end_in_success_or_a_sentence",
+    ),
+    (
+        "a threading layer that is not there is refused in a sentence, before a folder is made",
+        "tests/test_loads.py::test_a_threading_layer_that_is_not_there_is_refused_in_a_sentence",
+    ),
 ]
 
-WORDS = ("the of and to in a that it is was he for on with as his at by had not but from or have an they which one you were all her she there would "
-         "their we him been has when who will no more if out so said what up its about into than them can only other time new some could these").split()
+WORDS = (
+    "the of and to in a that it is was he for on with as his at by had not but from or have an they which one you were all her she there would "
+    "their we him been has when who will no more if out so said what up its about into than them can only other time new some could these"
+).split()
 SMALL = ["--hidden-size", 32, "--num-layers", 1]
 MOST_MEMORY_APART = 0.15  # of what the preflight says and what is measured
 MEMORY_SLACK_MB = 8.0  # two runs of the same kind differ by so much: the interpreter, the page cache's rounding
@@ -46,8 +70,16 @@ MEMORY_SLACK_MB = 8.0  # two runs of the same kind differ by so much: the interp
 
 def run(scene):
     rows = []
-    for load in (huge_text, large_vocabularies, large_shapes, preflight_memory, long_samples, threading_layers, numbers_of_threads,
-                 odd_environments):
+    for load in (
+        huge_text,
+        large_vocabularies,
+        large_shapes,
+        preflight_memory,
+        long_samples,
+        threading_layers,
+        numbers_of_threads,
+        odd_environments,
+    ):
         print(f"  {load.__doc__.splitlines()[0]}", file=sys.stderr, flush=True)
         begun = time.monotonic()
         found = load(scene)
@@ -58,8 +90,10 @@ def run(scene):
 
 
 def tell(figures):
-    text = ("Seconds are of a machine that had other work to do at the same time: they are upper bounds. Memory is the highest "
-            "that the process had for itself, without files that are mapped.\n\n| load | held | s | MB |\n|---|---|--:|--:|\n")
+    text = (
+        "Seconds are of a machine that had other work to do at the same time: they are upper bounds. Memory is the highest "
+        "that the process had for itself, without files that are mapped.\n\n| load | held | s | MB |\n|---|---|--:|--:|\n"
+    )
     for row in figures["rows"]:
         memory = f"{row['memory_mb']:,.0f}" if "memory_mb" in row else ""
         text += f"| {row['load']} | {row['held']} | {row['took_s']:,} | {memory} |\n"
@@ -77,7 +111,9 @@ class Ran:
         watch.join()
         self.took_s, self.memory_mb, self.code = time.monotonic() - begun, watch.anonymous_mb, process.returncode
         if self.code != expect:
-            raise Broken(f"charrnn {' '.join(map(str, arguments))[:300]} ended with {self.code}, not {expect}: {(self.err or '')[-600:]}")
+            raise Broken(
+                f"charrnn {' '.join(map(str, arguments))[:300]} ended with {self.code}, not {expect}: {(self.err or '')[-600:]}"
+            )
 
 
 # ---- a huge text
@@ -95,7 +131,9 @@ def write_text(path, size_bytes):
         chapter = written = 0
         while written < size_bytes:
             chapter += 1
-            written += file.write(b"\nChapter %d\n" % chapter + block[block.index(b"\n", rng.randrange(len(block) // 2)):])
+            written += file.write(
+                b"\nChapter %d\n" % chapter + block[block.index(b"\n", rng.randrange(len(block) // 2)) :]
+            )
 
 
 def huge_text(scene):
@@ -103,12 +141,16 @@ def huge_text(scene):
     size = 40_000_000 if scene.quick else 2_250_000_000
     free = os.statvfs(scene.folder)
     if free.f_bavail * free.f_frsize < 4 * size:
-        raise Broken(f"a text of {size / 1e9:.1f} GB and its ids need {4 * size / 1e9:.0f} GB free under {scene.folder}")
+        raise Broken(
+            f"a text of {size / 1e9:.1f} GB and its ids need {4 * size / 1e9:.0f} GB free under {scene.folder}"
+        )
     took = {}
     for name, size_bytes in (("middling", 20_000_000), ("huge", size)):
         write_text(scene.folder / f"{name}.txt", size_bytes)
         options = [*SMALL, "--no-sample", "--steps", 200]
-        took[name] = Ran(scene, "train", f"{name}.txt", *options, "-o", name, environment={"CHARRNN_CACHE_DIR": _cache(scene)})
+        took[name] = Ran(
+            scene, "train", f"{name}.txt", *options, "-o", name, environment={"CHARRNN_CACHE_DIR": _cache(scene)}
+        )
     characters = int(re.search(r"text +([\d,]+) characters", took["huge"].err)[1].replace(",", ""))
     if not scene.quick and characters <= 2**31:
         raise Broken(f"the text has {characters:,} characters, not more than 2^31")
@@ -127,10 +169,13 @@ def huge_text(scene):
     evaluated = Ran(scene, "eval", "huge", "tail.txt", "--json")
     if json.loads(evaluated.out)["characters"] < 150_000 or json.loads(cells.out)["characters"] != 5000:
         raise Broken("a part of the text was not read whole")
-    row = {"load": f"a text of {size / 1e9:.2g} GB, {characters:,} characters",
-           "held": f"200 steps, validated on a bounded part; {growth:+.0f} MB beside a text of 20 MB; read at about {mb_per_s:,.0f} MB/s; resumed "
-                   f"to step 220 ({resumed.took_s:.0f} s); `cells` on 5,000 characters of its held-out part ({cells.took_s:.0f} s); `eval` of its tail",
-           "took_s": round(took["huge"].took_s, 1), "memory_mb": took["huge"].memory_mb}
+    row = {
+        "load": f"a text of {size / 1e9:.2g} GB, {characters:,} characters",
+        "held": f"200 steps, validated on a bounded part; {growth:+.0f} MB beside a text of 20 MB; read at about {mb_per_s:,.0f} MB/s; resumed "
+        f"to step 220 ({resumed.took_s:.0f} s); `cells` on 5,000 characters of its held-out part ({cells.took_s:.0f} s); `eval` of its tail",
+        "took_s": round(took["huge"].took_s, 1),
+        "memory_mb": took["huge"].memory_mb,
+    }
     for name in ("middling.txt", "huge.txt", "tail.txt"):
         os.unlink(scene.folder / name)
     return [row]
@@ -147,12 +192,17 @@ def _cache(scene):
 def large_vocabularies(scene):
     """vocabularies of 20,000 and 70,000 characters"""
     import numpy as np
+
     from charrnn.model.workspace import ModelConfig
 
     worst = parity(ModelConfig("lstm", 20_000, 16, 1, 0, False, "float32"), T=3, B=3)
     rows = []
     for count in (2_000,) if scene.quick else (20_000, 70_000):
-        codes = [code for code in range(0x21, 0x21 + count + 0x900) if not 0xD800 <= code < 0xE000 and code not in (0x85, 0x2028, 0x2029)][:count]
+        codes = [
+            code
+            for code in range(0x21, 0x21 + count + 0x900)
+            if not 0xD800 <= code < 0xE000 and code not in (0x85, 0x2028, 0x2029)
+        ][:count]
         drawn = np.random.default_rng(1).zipf(1.2, 30 * count) % count
         text = "".join(map(chr, codes)) + "".join(chr(codes[i]) for i in drawn)
         (scene.folder / "wide.txt").write_text(text, encoding="utf-8")
@@ -171,10 +221,15 @@ def large_vocabularies(scene):
         if size != len(set(text)):
             raise Broken(f"info tells of {size:,} characters, the text has {len(set(text)):,}")
         Ran(scene, "cells", run, "wide.txt", "--characters", 5000, "--json")
-        rows.append({"load": f"a vocabulary of {size:,}",
-                     "held": f"trained, resumed, sampled, shown, searched; {1000 * step_s:,.0f} ms a step of 16 x 64; "
-                             f"{length / max(0.01, more.took_s - one.took_s):,.0f} characters a second drawn; a header of {header:,} bytes; softmax and gradients within {worst:.0e} of the oracle's (V 20,000)",
-                     "took_s": round(trained.took_s, 1), "memory_mb": trained.memory_mb})
+        rows.append(
+            {
+                "load": f"a vocabulary of {size:,}",
+                "held": f"trained, resumed, sampled, shown, searched; {1000 * step_s:,.0f} ms a step of 16 x 64; "
+                f"{length / max(0.01, more.took_s - one.took_s):,.0f} characters a second drawn; a header of {header:,} bytes; softmax and gradients within {worst:.0e} of the oracle's (V 20,000)",
+                "took_s": round(trained.took_s, 1),
+                "memory_mb": trained.memory_mb,
+            }
+        )
     return rows
 
 
@@ -189,20 +244,31 @@ def parity(config, T, B):
     """Return by how much a chunk's gradients differ from the oracle's at most, as a share of each one's largest."""
     import numpy as np
     import oracle
+
     from charrnn.model.workspace import Model, Workspace
 
-    parameters = oracle.random_parameters(config.cell, config.vocab_size, config.hidden_size, config.num_layers, dtype=config.dtype, seed=1)
+    parameters = oracle.random_parameters(
+        config.cell, config.vocab_size, config.hidden_size, config.num_layers, dtype=config.dtype, seed=1
+    )
     x, y = oracle.random_chunk(config.vocab_size, T, B, seed=1)
-    expected = oracle.loss_and_grads({name: value.astype(np.float64) for name, value in parameters.items()}, config.cell, x, y)
+    expected = oracle.loss_and_grads(
+        {name: value.astype(np.float64) for name, value in parameters.items()}, config.cell, x, y
+    )
     model = Model(config)
     model.set_parameters(parameters)
     workspace = Workspace(model, B, T)
     loss = workspace.loss_and_grads(x, y)
     found, wanted = model.unpack(workspace.grads), oracle.one_bias(expected.grads, config.cell)
-    worst = max([abs(loss / expected.loss - 1), *(float(np.abs(found[name] - wanted[name]).max() / (np.abs(wanted[name]).max() or 1))
-                                                  for name in wanted)])
+    worst = max(
+        [
+            abs(loss / expected.loss - 1),
+            *(float(np.abs(found[name] - wanted[name]).max() / (np.abs(wanted[name]).max() or 1)) for name in wanted),
+        ]
+    )
     if not worst < 1e-4:
-        raise Broken(f"{config} over {T} steps of {B} streams differs from the oracle by {worst:.1e} of the largest gradient")
+        raise Broken(
+            f"{config} over {T} steps of {B} streams differs from the oracle by {worst:.1e} of the largest gradient"
+        )
     return worst
 
 
@@ -221,8 +287,14 @@ def large_shapes(scene):
     for name, config, steps, streams in rows:
         begun = time.monotonic()
         worst = parity(config, steps, streams)
-        found.append({"load": name, "held": f"float32 loss and gradients of {steps:,} x {streams:,} within {worst:.0e} of the float64 oracle's largest "
-                                            "(allowed: 1e-4)", "took_s": round(time.monotonic() - begun, 1)})
+        found.append(
+            {
+                "load": name,
+                "held": f"float32 loss and gradients of {steps:,} x {streams:,} within {worst:.0e} of the float64 oracle's largest "
+                "(allowed: 1e-4)",
+                "took_s": round(time.monotonic() - begun, 1),
+            }
+        )
     return found
 
 
@@ -231,14 +303,36 @@ def preflight_memory(scene):
     text = scene.text(characters=400_000)
     H, T, B = (512, 200, 100) if scene.quick else (2048, 2000, 1000)
     common = ["--no-sample", "--val-fraction", 0.01, "--test-fraction", 0, "--steps", 2, "--threads", 1]
-    shapes = [(f"lstm, {H:,} units", "lstm", H, 1, 8, 16), (f"gru, {H:,} units", "gru", H, 1, 8, 16), (f"rnn, {H:,} units", "rnn", H, 1, 8, 16),
-              (f"chunks of {T:,} steps, lstm of 128", "lstm", 128, 1, 16, T), (f"{B:,} streams, lstm of 128", "lstm", 128, 1, B, 32),
-              ("12 layers, lstm of 256", "lstm", 256, 12, 16, 32)]
+    shapes = [
+        (f"lstm, {H:,} units", "lstm", H, 1, 8, 16),
+        (f"gru, {H:,} units", "gru", H, 1, 8, 16),
+        (f"rnn, {H:,} units", "rnn", H, 1, 8, 16),
+        (f"chunks of {T:,} steps, lstm of 128", "lstm", 128, 1, 16, T),
+        (f"{B:,} streams, lstm of 128", "lstm", 128, 1, B, 32),
+        ("12 layers, lstm of 256", "lstm", 256, 12, 16, 32),
+    ]
     found = []
     for number, (name, cell, units, layers, streams, steps) in enumerate(shapes):
+
         def trained(H, B, T, L, folder):
-            ran = Ran(scene, "train", text, "--cell", cell, "--hidden-size", H, "--num-layers", L, "--batch-size", B, "--seq-length", T, *common,
-                      "-o", folder)
+            ran = Ran(
+                scene,
+                "train",
+                text,
+                "--cell",
+                cell,
+                "--hidden-size",
+                H,
+                "--num-layers",
+                L,
+                "--batch-size",
+                B,
+                "--seq-length",
+                T,
+                *common,
+                "-o",
+                folder,
+            )
             return ran, float(re.search(r"parameters, ([\d,]+) MB", ran.err)[1].replace(",", ""))
 
         bare, _ = trained(4, 1, 1, 1, f"bare-{number}")
@@ -246,8 +340,14 @@ def preflight_memory(scene):
         measured_mb = full.memory_mb - bare.memory_mb
         if abs(measured_mb / told_mb - 1) > MOST_MEMORY_APART and abs(measured_mb - told_mb) > MEMORY_SLACK_MB:
             raise Broken(f"{name}: the preflight says {told_mb:.0f} MB, {measured_mb:.0f} were taken")
-        found.append({"load": f"{name}: memory", "held": f"told {told_mb:,.0f} MB before the first step, taken {measured_mb:,.0f} more than by a model of 4 units",
-                      "took_s": round(full.took_s, 1), "memory_mb": full.memory_mb})
+        found.append(
+            {
+                "load": f"{name}: memory",
+                "held": f"told {told_mb:,.0f} MB before the first step, taken {measured_mb:,.0f} more than by a model of 4 units",
+                "took_s": round(full.took_s, 1),
+                "memory_mb": full.memory_mb,
+            }
+        )
     return found
 
 
@@ -259,9 +359,18 @@ def long_samples(scene):
     Ran(scene, "train", scene.text(), *SMALL, "--steps", 100, "-q", "--no-sample", "-o", "sampled")
     short, long = (20_000, 100_000) if scene.quick else (100_000, 1_000_000)
     found = []
-    for name, options, count in (("", [], 1), (", with --stop", ["--stop", "no ... no ... no ... no"], 1),
-                                 (", with --json", ["--json"], 1), (", eight at once", ["--num-samples", 8], 8)):
-        some, many = (Ran(scene, "sample", "sampled", "--length", n // count, "--seed", 1, *options, stdout=open(os.devnull, "wb")) for n in (short, long))
+    for name, options, count in (
+        ("", [], 1),
+        (", with --stop", ["--stop", "no ... no ... no ... no"], 1),
+        (", with --json", ["--json"], 1),
+        (", eight at once", ["--num-samples", 8], 8),
+    ):
+        some, many = (
+            Ran(
+                scene, "sample", "sampled", "--length", n // count, "--seed", 1, *options, stdout=open(os.devnull, "wb")
+            )
+            for n in (short, long)
+        )
         growth = many.memory_mb - some.memory_mb
         held = f"{growth:+.1f} MB beside {short:,}"
         if name in ("", ", with --stop"):
@@ -271,17 +380,36 @@ def long_samples(scene):
             held += ": kept until its turn to be written"
             if growth > 100 * (long - short) / 1e6:
                 raise Broken(f"a sample of {long:,} characters{name} takes {growth:.0f} MB more than one of {short:,}")
-        found.append({"load": f"a sample of {long:,} characters{name}", "held": held, "took_s": round(many.took_s, 1), "memory_mb": many.memory_mb})
+        found.append(
+            {
+                "load": f"a sample of {long:,} characters{name}",
+                "held": held,
+                "took_s": round(many.took_s, 1),
+                "memory_mb": many.memory_mb,
+            }
+        )
     command = f"'{sys.executable}' -m charrnn sample sampled --length 10000000 --seed 1"
     for reader in ("| head -c 100", "--json | head -c 0", "--num-samples 8 | head -c 100"):
         begun = time.monotonic()
         if "json" in reader:
             reader = f"--length 1000 {reader}"
-        done = subprocess.run(f"{command} {reader}", shell=True, cwd=scene.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            f"{command} {reader}",
+            shell=True,
+            cwd=scene.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
         if "Traceback" in done.stderr or "Error" in done.stderr:
             raise Broken(f"{reader}: {done.stderr[-500:]}")
-    found.append({"load": "a reader that has enough (`head -c 100`)", "held": "ends quietly", "took_s": round(time.monotonic() - begun, 1)})
+    found.append(
+        {
+            "load": "a reader that has enough (`head -c 100`)",
+            "held": "ends quietly",
+            "took_s": round(time.monotonic() - begun, 1),
+        }
+    )
     return found
 
 
@@ -293,7 +421,22 @@ def _trained_and_sampled(scene, name, **environment):
     from charrnn.runs.checkpoint import load_checkpoint
 
     text = scene.text("threads.txt")
-    Ran(scene, "train", text, "--hidden-size", 64, "--num-layers", 2, "--steps", 40, "-q", "--no-sample", "-o", name, environment=environment)
+    Ran(
+        scene,
+        "train",
+        text,
+        "--hidden-size",
+        64,
+        "--num-layers",
+        2,
+        "--steps",
+        40,
+        "-q",
+        "--no-sample",
+        "-o",
+        name,
+        environment=environment,
+    )
     drawn = Ran(scene, "sample", name, "--length", 2000, "--seed", 1, environment=environment).out
     digest, last = hashlib.sha256(drawn.encode()), load_checkpoint(scene.folder / name / "last.safetensors")
     for arrays in (last.parameters, last.optimizer, last.carry):
@@ -308,19 +451,29 @@ def threading_layers(scene):
     for layer in ("workqueue", "omp", "tbb"):
         environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
         probe = "import numba; numba.set_num_threads(1)"
-        if subprocess.run([sys.executable, "-c", probe], env={**os.environ, **environment}, capture_output=True).returncode:
+        if subprocess.run(
+            [sys.executable, "-c", probe], env={**os.environ, **environment}, capture_output=True
+        ).returncode:
             missing.append(layer)
             continue
         digests[layer] = _trained_and_sampled(scene, f"layer-{layer}", **environment)
     if len(set(digests.values())) != 1:
         raise Broken(f"the threading layers give different bits: {digests}")
-    return [{"load": f"the threading layers {', '.join(digests)}", "held": "the same parameters, optimiser state and sample, bit for bit"
-             + (f" (not on this machine: {', '.join(missing)})" if missing else "")}]
+    return [
+        {
+            "load": f"the threading layers {', '.join(digests)}",
+            "held": "the same parameters, optimiser state and sample, bit for bit"
+            + (f" (not on this machine: {', '.join(missing)})" if missing else ""),
+        }
+    ]
 
 
 def numbers_of_threads(scene):
     """numbers of threads"""
-    digests = {f"NUMBA_NUM_THREADS={n}": _trained_and_sampled(scene, f"threads-{n}", NUMBA_NUM_THREADS=str(n)) for n in (1, 2, 16)}
+    digests = {
+        f"NUMBA_NUM_THREADS={n}": _trained_and_sampled(scene, f"threads-{n}", NUMBA_NUM_THREADS=str(n))
+        for n in (1, 2, 16)
+    }
     if len(set(digests.values())) != 1:
         raise Broken(f"numbers of threads give different bits: {digests}")
     before = os.sched_getaffinity(0)
@@ -332,7 +485,12 @@ def numbers_of_threads(scene):
         os.sched_setaffinity(0, before)
     if alone not in digests.values() or "threads must be between 1 and 1" not in refused.err:
         raise Broken("one core gives other bits, or two threads on it are not refused")
-    return [{"load": "1, 2 and 16 threads; one core of several (taskset)", "held": "the same bits; more --threads than cores refused in a sentence"}]
+    return [
+        {
+            "load": "1, 2 and 16 threads; one core of several (taskset)",
+            "held": "the same bits; more --threads than cores refused in a sentence",
+        }
+    ]
 
 
 # ---- environments
@@ -345,44 +503,91 @@ def odd_environments(scene):
     odd = b"a b\nc\xff.txt"
     os.link(os.fsencode(text), os.fsencode(scene.folder) + b"/" + odd)
     readonly = "/proc"  # where nobody can write, root neither
-    ascii_only = {"LC_ALL": "C", "LANG": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ascii_only = {
+        "LC_ALL": "C",
+        "LANG": "C",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
     Ran(scene, *train.split(), "-o", "run")
     # An address space too small for the libraries themselves is not among them: LLVM, OpenBLAS and the threading layers abort.
     cases = {  # name: (shell command, environment, wanted exit code)
         "no HOME": ("unset HOME; charrnn sample run --length 9", {}, 0),
         "HOME and caches that cannot be written": (
-            "charrnn eval run odd.txt", {"HOME": readonly, "XDG_CACHE_HOME": readonly + "/x", "CHARRNN_CACHE_DIR": ""}, 0),
+            "charrnn eval run odd.txt",
+            {"HOME": readonly, "XDG_CACHE_HOME": readonly + "/x", "CHARRNN_CACHE_DIR": ""},
+            0,
+        ),
         "a folder that cannot be written": (f"charrnn {train} -o {readonly}/run", {}, 2),
         "ASCII only": ("charrnn info run && charrnn sample run --length 9", ascii_only, 0),
-        "TERM=dumb, 20 columns": ("charrnn info run && charrnn cells run odd.txt --highlight --width 40", {"TERM": "dumb", "COLUMNS": "20"}, 0),
-        "stdout closed": (f"charrnn {train} -o shut >&- && charrnn sample shut --length 9 >&- && charrnn info shut >&-", {}, 0),
+        "TERM=dumb, 20 columns": (
+            "charrnn info run && charrnn cells run odd.txt --highlight --width 40",
+            {"TERM": "dumb", "COLUMNS": "20"},
+            0,
+        ),
+        "stdout closed": (
+            f"charrnn {train} -o shut >&- && charrnn sample shut --length 9 >&- && charrnn info shut >&-",
+            {},
+            0,
+        ),
         "all streams closed": ("charrnn eval run >&- 2>&- <&-", {}, 0),
         "stdout on a full disk": ("charrnn eval run > /dev/full", {}, 2),
         "a name with spaces, a newline and a byte that is no UTF-8": (
-            "n=$(printf 'a b\\nc\\377'); charrnn " + train.replace("odd.txt", '"$n.txt"') + ' -o "$n" && charrnn train --resume "$n" --steps 6 -q '
-            '&& charrnn sample "$n" --length 9 --json && charrnn eval "$n" && charrnn info "$n"', {}, 0),
-        "umask 077": (f"umask 077; charrnn {train} -o masked && test $(stat -c %a masked/last.safetensors) = 600", {}, 0),
+            "n=$(printf 'a b\\nc\\377'); charrnn "
+            + train.replace("odd.txt", '"$n.txt"')
+            + ' -o "$n" && charrnn train --resume "$n" --steps 6 -q '
+            '&& charrnn sample "$n" --length 9 --json && charrnn eval "$n" && charrnn info "$n"',
+            {},
+            0,
+        ),
+        "umask 077": (
+            f"umask 077; charrnn {train} -o masked && test $(stat -c %a masked/last.safetensors) = 600",
+            {},
+            0,
+        ),
         "another time zone": ("charrnn info run", {"TZ": "Pacific/Kiritimati"}, 0),
-        "no memory for the model": (f"ulimit -v 1500000; charrnn {train} --hidden-size 8000 -o big; e=$?; test ! -e big && exit $e", {}, 2),
+        "no memory for the model": (
+            f"ulimit -v 1500000; charrnn {train} --hidden-size 8000 -o big; e=$?; test ! -e big && exit $e",
+            {},
+            2,
+        ),
     }
     command = f"charrnn() {{ '{sys.executable}' -m charrnn \"$@\"; }}\n"
     for name, (shell, environment, code) in cases.items():
-        done = subprocess.run(["sh", "-c", command + shell], cwd=scene.folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-                              capture_output=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            ["sh", "-c", command + shell],
+            cwd=scene.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )
         errors = done.stderr.decode("utf-8", "replace")
         if done.returncode != code or "Traceback" in errors or code == 2 and errors.count("Error: ") != 1:
             raise Broken(f"{name}: `{shell}` ended with {done.returncode}, not {code}: {errors[-600:]}")
     _clock_jumps(scene)
-    return [{"load": "odd environments", "held": f"success or one sentence: {', '.join([*cases, 'a clock that jumps back'])}"}]
+    return [
+        {
+            "load": "odd environments",
+            "held": f"success or one sentence: {', '.join([*cases, 'a clock that jumps back'])}",
+        }
+    ]
 
 
 def _clock_jumps(scene):
     """Train by the clock while the time of day jumps back an hour at every look."""
-    program = ("import sys, time\nreal, looks = time.time, [0]\n"
-               "def back():\n    looks[0] += 1\n    return real() - 3600 * looks[0]\n"
-               "time.time = back\nfrom charrnn.cli import main\nsys.exit(main(sys.argv[1:]))")
+    program = (
+        "import sys, time\nreal, looks = time.time, [0]\n"
+        "def back():\n    looks[0] += 1\n    return real() - 3600 * looks[0]\n"
+        "time.time = back\nfrom charrnn.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
     arguments = ["train", "odd.txt", *map(str, SMALL), "--minutes", "0.03", "-q", "--no-sample", "-o", "jumped"]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=scene.folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=scene.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     if done.returncode != 0 or _log(scene.folder / "jumped")[-1]["elapsed_s"] > 30:
         raise Broken(f"a clock that jumps back: {done.returncode} {done.stderr[-500:]}")

@@ -10,8 +10,10 @@ from watch import Watch, slope
 
 TITLE = "Memory stays flat"
 PROMISES = [
-    ("a run's memory, open files, threads and run folder do not grow with its steps, checkpoints, validations and samples",
-     "tests/test_loads.py::test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints"),
+    (
+        "a run's memory, open files, threads and run folder do not grow with its steps, checkpoints, validations and samples",
+        "tests/test_loads.py::test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints",
+    )
 ]
 
 MINUTES, QUICK_SECONDS = 30, 20
@@ -23,10 +25,21 @@ SHOWN = 30
 def run(scene):
     minutes = QUICK_SECONDS / 60 if scene.quick else MINUTES
     save_every = 10 if scene.quick else 40
-    options = ["--checkpoint-every", save_every, "--eval-every", 5 * save_every, "--sample-every", 5 * save_every, "--sample-length", 200]
+    options = [
+        "--checkpoint-every",
+        save_every,
+        "--eval-every",
+        5 * save_every,
+        "--sample-every",
+        5 * save_every,
+        "--sample-length",
+        200,
+    ]
     if scene.quick:
         options += ["--hidden-size", 64]
-    process = scene.start("train", scene.text(characters=1_000_000), "--minutes", minutes, "--threads", 1, *options, "-o", "run")
+    process = scene.start(
+        "train", scene.text(characters=1_000_000), "--minutes", minutes, "--threads", 1, *options, "-o", "run"
+    )
     watch, files, training_s = Watch(process, minutes / 10, details=True), [], 0
     while process.poll() is None:
         time.sleep(minutes / 10)
@@ -38,8 +51,16 @@ def run(scene):
     if process.returncode != 0:
         raise Broken(f"training ended with {process.returncode}: {err[-500:]}")
     steps = int(re.search(r"trained +([\d,]+) steps", out)[1].replace(",", ""))
-    return judge([one for one in watch.samples if one["s"] >= training_s], files, {"minutes": minutes, "steps": steps, "checkpoints": steps // save_every,
-                                        "validations_and_samples": 2 * (steps // (5 * save_every))})
+    return judge(
+        [one for one in watch.samples if one["s"] >= training_s],
+        files,
+        {
+            "minutes": minutes,
+            "steps": steps,
+            "checkpoints": steps // save_every,
+            "validations_and_samples": 2 * (steps // (5 * save_every)),
+        },
+    )
 
 
 def judge(samples, files, figures):
@@ -51,21 +72,36 @@ def judge(samples, files, figures):
     begins, ends = samples[0]["s"], samples[-1]["s"]
     warm_up_s = WARM_UP * (ends - begins)
     judged = [one for one in samples if one["s"] - begins >= warm_up_s]
-    figures |= {"warm_up_s": round(warm_up_s), "looks": len(samples), "series_s": [round(one["s"] - begins) for one in thinned(samples)]}
+    figures |= {
+        "warm_up_s": round(warm_up_s),
+        "looks": len(samples),
+        "series_s": [round(one["s"] - begins) for one in thinned(samples)],
+    }
     for name in ("rss_mb", "pss_mb"):
         values = [one[name] for one in judged]
         tenth = max(1, len(values) // 10)
         growth = statistics.median(values[-tenth:]) - statistics.median(values[:tenth])
-        figures[name] = {"series": [round(one[name], 1) for one in thinned(samples)], "first": round(values[0], 1), "last": round(values[-1], 1),
-                         "highest": round(max(values), 1), "growth": round(growth, 2),
-                         "slope_mb_per_hour": round(3600 * slope([one["s"] for one in judged], values), 2)}
+        figures[name] = {
+            "series": [round(one[name], 1) for one in thinned(samples)],
+            "first": round(values[0], 1),
+            "last": round(values[-1], 1),
+            "highest": round(max(values), 1),
+            "growth": round(growth, 2),
+            "slope_mb_per_hour": round(3600 * slope([one["s"] for one in judged], values), 2),
+        }
         if growth > MOST_GROWTH_MB:
-            raise Broken(f"{name} grew by {growth:.1f} MB in {ends - begins:.0f} s, at most {MOST_GROWTH_MB:g} are allowed: {figures[name]['series']}")
-    counts = {"descriptors": [one["descriptors"] for one in judged], "threads": [one["threads"] for one in judged], "files": files}
+            raise Broken(
+                f"{name} grew by {growth:.1f} MB in {ends - begins:.0f} s, at most {MOST_GROWTH_MB:g} are allowed: {figures[name]['series']}"
+            )
+    counts = {
+        "descriptors": [one["descriptors"] for one in judged],
+        "threads": [one["threads"] for one in judged],
+        "files": files,
+    }
     for name, values in counts.items():
         figures[name] = [min(values), max(values)]
         # One more while a file is being written.
-        if statistics.median(values[-len(values) // 4:]) > statistics.median(values[:len(values) // 4 or 1]) + 1:
+        if statistics.median(values[-len(values) // 4 :]) > statistics.median(values[: len(values) // 4 or 1]) + 1:
             raise Broken(f"{name} grew from {values[:10]} to {values[-10:]}")
     return figures
 
@@ -78,17 +114,27 @@ def thinned(samples):
 
 def tell(figures):
     rss, pss = figures["rss_mb"], figures["pss_mb"]
-    text = (f"{figures['minutes']:g} minutes of training on one thread, {figures['steps']:,} steps with {figures['checkpoints']:,} checkpoints and "
-            f"{figures['validations_and_samples']:,} validations and samples in between. Broken where the median of the last tenth is more than "
-            f"{MOST_GROWTH_MB:g} MB above that of the first tenth after a warm-up of {figures['warm_up_s']:,} s; looked at {figures['looks']:,} times.\n\n"
-            "| MB | first | last | highest | growth | slope, MB an hour |\n|---|--:|--:|--:|--:|--:|\n")
+    text = (
+        f"{figures['minutes']:g} minutes of training on one thread, {figures['steps']:,} steps with {figures['checkpoints']:,} checkpoints and "
+        f"{figures['validations_and_samples']:,} validations and samples in between. Broken where the median of the last tenth is more than "
+        f"{MOST_GROWTH_MB:g} MB above that of the first tenth after a warm-up of {figures['warm_up_s']:,} s; looked at {figures['looks']:,} times.\n\n"
+        "| MB | first | last | highest | growth | slope, MB an hour |\n|---|--:|--:|--:|--:|--:|\n"
+    )
     for name, one in (("resident (RSS)", rss), ("its share (PSS)", pss)):
-        text += (f"| {name} | {one['first']:.1f} | {one['last']:.1f} | {one['highest']:.1f} | {one['growth']:+.2f} | "
-                 f"{one['slope_mb_per_hour']:+.2f} |\n")
+        text += (
+            f"| {name} | {one['first']:.1f} | {one['last']:.1f} | {one['highest']:.1f} | {one['growth']:+.2f} | "
+            f"{one['slope_mb_per_hour']:+.2f} |\n"
+        )
     text += "\nPSS counts a library that other processes use too in part, so it moves with them. At its end the run loads its best checkpoint.\n"
     text += f"\nRSS in MB, {len(rss['series'])} of the looks, evenly: `{sparkline(rss['series'])}`\n{', '.join(f'{one:g}' for one in rss['series'])}.\n"
-    spans = [f"{name} {low} to {high}" if low != high else f"{name} {low}" for name, (low, high) in
-             (("open files", figures["descriptors"]), ("threads", figures["threads"]), ("files in the run folder", figures["files"]))]
+    spans = [
+        f"{name} {low} to {high}" if low != high else f"{name} {low}"
+        for name, (low, high) in (
+            ("open files", figures["descriptors"]),
+            ("threads", figures["threads"]),
+            ("files in the run folder", figures["files"]),
+        )
+    ]
     return text + f"\nThroughout: {', '.join(spans)}.\n"
 
 

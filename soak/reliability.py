@@ -38,8 +38,10 @@ def page(sections, results):
             text += "\nNot yet broken at length.\n"
             continue
         machine = record["machine"]
-        text += (f"\n{section.tell(record['figures']).strip()}\n\n<sub>{record['date']}, `{record['command']}`, {record['took_s']:,} s, "
-                 f"Python {machine['python']}, {machine['cores']} cores of {machine['cpu']}</sub>\n")
+        text += (
+            f"\n{section.tell(record['figures']).strip()}\n\n<sub>{record['date']}, `{record['command']}`, {record['took_s']:,} s, "
+            f"Python {machine['python']}, {machine['cores']} cores of {machine['cpu']}</sub>\n"
+        )
     return text
 
 

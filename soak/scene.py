@@ -33,10 +33,17 @@ class Scene:
 
     def start(self, *arguments, environment=None, **options):
         """Start `charrnn ARGUMENTS` and return the Popen; what it says is piped as text unless `options` say otherwise."""
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+        streams = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "errors": "replace",
+        }
         env = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-        return subprocess.Popen([sys.executable, "-m", "charrnn", *map(str, arguments)], cwd=self.folder, env=env,
-                                **{**streams, **options})
+        return subprocess.Popen(
+            [sys.executable, "-m", "charrnn", *map(str, arguments)], cwd=self.folder, env=env, **{**streams, **options}
+        )
 
     def charrnn(self, *arguments, **options):
         """Run `charrnn ARGUMENTS` to its end; return the CompletedProcess."""

@@ -43,7 +43,9 @@ def main(arguments=None):
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
         parser.error(f"there is no section {unknown[0]!r}: {', '.join(SECTIONS)}")
-    command = "python soak/soak.py" + "".join(f" {shlex.quote(one)}" for one in (arguments if arguments is not None else sys.argv[1:]))
+    command = "python soak/soak.py" + "".join(
+        f" {shlex.quote(one)}" for one in (arguments if arguments is not None else sys.argv[1:])
+    )
     broken = 0
     for name in names:
         section = importlib.import_module(name)
@@ -59,8 +61,16 @@ def main(arguments=None):
         took_s = time.monotonic() - begun
         print(section.tell(figures), flush=True)
         if not options.quick:
-            reliability.keep(name, {"date": datetime.date.today().isoformat(), "command": command, "took_s": round(took_s),
-                               "machine": machine(), "figures": figures})
+            reliability.keep(
+                name,
+                {
+                    "date": datetime.date.today().isoformat(),
+                    "command": command,
+                    "took_s": round(took_s),
+                    "machine": machine(),
+                    "figures": figures,
+                },
+            )
     if not options.quick:
         reliability.write([importlib.import_module(name) for name in SECTIONS])
     return 1 if broken else 0

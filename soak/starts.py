@@ -5,13 +5,22 @@ from scene import Broken
 
 TITLE = "The caches"
 PROMISES = [
-    ("First starts at once do not mix the compiled kernels up",
-     "tests/test_compiled.py::test_processes_that_save_at_once_do_not_mix_their_entries_up"),
-    ("Compiled kernels that are damaged, or in each other's place, are made anew",
-     "tests/test_compiled.py::test_every_damaged_file_counts_as_missing"),
-    ("Compiled kernels are read only where nobody else can have written",
-     "tests/test_compiled.py::test_a_folder_in_which_others_may_have_written_is_not_trusted"),
-    ("No file in the cache folder is taken for the ids of a text", "tests/test_corpus.py::test_what_lies_in_the_cache_folder_is_never_read"),
+    (
+        "First starts at once do not mix the compiled kernels up",
+        "tests/test_compiled.py::test_processes_that_save_at_once_do_not_mix_their_entries_up",
+    ),
+    (
+        "Compiled kernels that are damaged, or in each other's place, are made anew",
+        "tests/test_compiled.py::test_every_damaged_file_counts_as_missing",
+    ),
+    (
+        "Compiled kernels are read only where nobody else can have written",
+        "tests/test_compiled.py::test_a_folder_in_which_others_may_have_written_is_not_trusted",
+    ),
+    (
+        "No file in the cache folder is taken for the ids of a text",
+        "tests/test_corpus.py::test_what_lies_in_the_cache_folder_is_never_read",
+    ),
 ]
 OPTIONS = ("--num-layers", 1, "--batch-size", 3, "--seq-length", 7, "--steps", 20, "--no-sample", "-q")
 
@@ -23,8 +32,18 @@ def run(scene):
 
     def begin(number):
         # Two dtypes: two entries of each kernel.
-        return scene.start("train", text, *OPTIONS, "--hidden-size", 8, "--dtype", ("float32", "float64")[number % 2],
-                           "-o", f"run-{rounds}-{number}", environment={"CHARRNN_CACHE_DIR": str(cache)})
+        return scene.start(
+            "train",
+            text,
+            *OPTIONS,
+            "--hidden-size",
+            8,
+            "--dtype",
+            ("float32", "float64")[number % 2],
+            "-o",
+            f"run-{rounds}-{number}",
+            environment={"CHARRNN_CACHE_DIR": str(cache)},
+        )
 
     def start(count):
         nonlocal rounds
@@ -42,8 +61,12 @@ def run(scene):
     left = [path.name for path in (cache / "kernels").glob("*/*") if path not in files]
     if not files or left:
         raise Broken(f"the kernel cache holds {len(files)} files of code and {left}")
-    damages = [lambda content, other: other, lambda content, other: content[:len(content) // 2], lambda content, other: bytes(len(content)),
-               lambda content, other: content[:-900] + bytes([content[-900] ^ 4]) + content[-899:]]
+    damages = [
+        lambda content, other: other,
+        lambda content, other: content[: len(content) // 2],
+        lambda content, other: bytes(len(content)),
+        lambda content, other: content[:-900] + bytes([content[-900] ^ 4]) + content[-899:],
+    ]
     for damage in damages[:1] if scene.quick else damages:
         contents = [file.read_bytes() for file in files]
         for number, file in enumerate(files):
@@ -54,6 +77,8 @@ def run(scene):
 
 
 def tell(figures):
-    return (f"{figures['processes']} processes that began at once with an empty kernel cache, half of them in float64, trained to the same bits and "
-            f"left {figures['files']} files of code, no temporary. Then all files were damaged, {figures['damages']} times (put in the place of another, "
-            "cut in half, zeroed, one bit flipped in the machine code): two processes at once compiled them anew, two more found them.")
+    return (
+        f"{figures['processes']} processes that began at once with an empty kernel cache, half of them in float64, trained to the same bits and "
+        f"left {figures['files']} files of code, no temporary. Then all files were damaged, {figures['damages']} times (put in the place of another, "
+        "cut in half, zeroed, one bit flipped in the machine code): two processes at once compiled them anew, two more found them."
+    )

@@ -45,9 +45,16 @@ class Watch:
         self.anonymous_mb = max(self.anonymous_mb, status["RssAnon"] / 1024)
         if self._details:
             rollup = _kilobytes(self._folder / "smaps_rollup")
-            self.samples.append({"s": self.elapsed_s(), "rss_mb": status["VmRSS"] / 1024, "pss_mb": rollup["Pss"] / 1024,
-                                 "anonymous_mb": status["RssAnon"] / 1024, "threads": status["Threads"],
-                                 "descriptors": len(os.listdir(self._folder / "fd"))})
+            self.samples.append(
+                {
+                    "s": self.elapsed_s(),
+                    "rss_mb": status["VmRSS"] / 1024,
+                    "pss_mb": rollup["Pss"] / 1024,
+                    "anonymous_mb": status["RssAnon"] / 1024,
+                    "threads": status["Threads"],
+                    "descriptors": len(os.listdir(self._folder / "fd")),
+                }
+            )
 
 
 def _kilobytes(path):

@@ -16,9 +16,21 @@ import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-extensions", "--hide-scrollbars", "--mute-audio",
-         "--disable-dev-shm-usage", "--remote-debugging-pipe")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+)
 PATIENCE_S = 60
 
 # Descriptors 3 and 4 must be the pipes in the browser, whatever they are here.
@@ -43,9 +55,22 @@ class Chromium:
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, str(to_read), str(to_write), find_chromium(), *FLAGS,
-             f"--user-data-dir={self._profile}", "about:blank"],
-            pass_fds=(to_read, to_write), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                sys.executable,
+                "-c",
+                _LAUNCHER,
+                str(to_read),
+                str(to_write),
+                find_chromium(),
+                *FLAGS,
+                f"--user-data-dir={self._profile}",
+                "about:blank",
+            ],
+            pass_fds=(to_read, to_write),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_read)
         os.close(to_write)
         self._rest, self._id, self.events = b"", 0, []
@@ -70,7 +95,10 @@ class Chromium:
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
         page.resize(width, height, mobile)
-        page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        page.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         page.call("Page.navigate", url=Path(path).resolve().as_uri())
         page.wait("document.readyState === 'complete'")
         return page
@@ -83,7 +111,7 @@ class Chromium:
             message["sessionId"] = session
         data = json.dumps(message).encode() + b"\0"
         while data:
-            data = data[os.write(self._write, data):]
+            data = data[os.write(self._write, data) :]
         wanted, until = self._id, time.monotonic() + PATIENCE_S
         while True:
             answer = self._next(until)
@@ -113,8 +141,13 @@ class Page:
         return self._browser.call(method, self._session, **parameters)
 
     def resize(self, width, height, mobile=False):
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if mobile else 1,
-                  mobile=mobile)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2 if mobile else 1,
+            mobile=mobile,
+        )
         self.call("Emulation.setTouchEmulationEnabled", enabled=mobile)
 
     def run(self, expression):
@@ -132,8 +165,10 @@ class Page:
 
     def place(self, element):
         """Return the middle of an element, given as a JavaScript expression; scroll it into view first."""
-        return self.run(f"(() => {{ const one = {element}; one.scrollIntoViewIfNeeded(); const box = one.getBoundingClientRect();"
-                        "return [box.left + box.width / 2, box.top + box.height / 2]; })()")
+        return self.run(
+            f"(() => {{ const one = {element}; one.scrollIntoViewIfNeeded(); const box = one.getBoundingClientRect();"
+            "return [box.left + box.width / 2, box.top + box.height / 2]; })()"
+        )
 
     def move(self, element):
         self._mouse("mouseMoved", element)
@@ -157,8 +192,12 @@ class Page:
     def press(self, key, shift=False):
         """Press a key by its DOM name, such as "ArrowLeft" or "n"."""
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        common = {"key": key, "code": key if len(key) > 1 else "", "modifiers": 8 if shift else 0,
-                  "windowsVirtualKeyCode": 13 if key == "Enter" else 0}
+        common = {
+            "key": key,
+            "code": key if len(key) > 1 else "",
+            "modifiers": 8 if shift else 0,
+            "windowsVirtualKeyCode": 13 if key == "Enter" else 0,
+        }
         self.call("Input.dispatchKeyEvent", type="keyDown", **common, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
@@ -183,6 +222,8 @@ class Page:
                 found.append(str(parameters["args"]))
             elif method == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
                 found.append(parameters["entry"]["text"])
-            elif method == "Network.requestWillBeSent" and not parameters["request"]["url"].startswith(("file:", "data:", "about:", "blob:")):
+            elif method == "Network.requestWillBeSent" and not parameters["request"]["url"].startswith(
+                ("file:", "data:", "about:", "blob:")
+            ):
                 found.append("request: " + parameters["request"]["url"])
         return found

@@ -31,7 +31,7 @@ def pytest_configure(config):
         kernels = (cache / "kernels").resolve()
         kernels.mkdir(parents=True, exist_ok=True, mode=0o700)
         (Path(_TEMPORARY_CACHE) / "kernels").symlink_to(kernels, target_is_directory=True)
-    except (OSError, RuntimeError):    # no home, read-only, no symlinks: the kernels are compiled anew in each run
+    except (OSError, RuntimeError):  # no home, read-only, no symlinks: the kernels are compiled anew in each run
         pass
 
 
@@ -42,4 +42,4 @@ def pytest_collection_modifyitems(items):
 def pytest_unconfigure(config):
     if _TEMPORARY_CACHE is not None:
         os.environ.pop("CHARRNN_CACHE_DIR", None)
-        shutil.rmtree(_TEMPORARY_CACHE, ignore_errors=True)    # removes the link, never what it leads to
+        shutil.rmtree(_TEMPORARY_CACHE, ignore_errors=True)  # removes the link, never what it leads to

@@ -40,7 +40,7 @@ def zone_of(zones, t, count):
 
 
 def sigmoid(a):
-    return (1 + np.tanh(a / 2)) / 2    # 1 / (1 + exp(-a)) without its overflow
+    return (1 + np.tanh(a / 2)) / 2  # 1 / (1 + exp(-a)) without its overflow
 
 
 def normalise(s, gain, count):
@@ -49,7 +49,9 @@ def normalise(s, gain, count):
         return s, None
     parts = np.split(s, count, axis=1)
     deviations = [np.sqrt(part.var(axis=1, keepdims=True) + 1e-5) for part in parts]
-    xhat = np.concatenate([(part - part.mean(axis=1, keepdims=True)) / deviation for part, deviation in zip(parts, deviations)], axis=1)
+    xhat = np.concatenate(
+        [(part - part.mean(axis=1, keepdims=True)) / deviation for part, deviation in zip(parts, deviations)], axis=1
+    )
     return xhat * gain, (xhat, deviations)
 
 
@@ -148,12 +150,12 @@ def gru_forward(w, x, carry, zones=None):
     for t in range(len(x)):
         h_prev = h
         up, on = x[t] @ w.Wx.T, h_prev @ w.Wh.T
-        s = np.concatenate([up[:, :2 * H] + on[:, :2 * H], up[:, 2 * H:], on[:, 2 * H:]], axis=1)
+        s = np.concatenate([up[:, : 2 * H] + on[:, : 2 * H], up[:, 2 * H :], on[:, 2 * H :]], axis=1)
         a, norm = normalise(s, w.gain, 4)
         a_r, a_z, up_n, on_n = np.split(a, 4, axis=1)
-        r, z = sigmoid(a_r + w.bx[:H] + w.bh[:H]), sigmoid(a_z + w.bx[H:2 * H] + w.bh[H:2 * H])
-        on_n = on_n + w.bh[2 * H:]
-        n = np.tanh(up_n + w.bx[2 * H:] + r * on_n)
+        r, z = sigmoid(a_r + w.bx[:H] + w.bh[:H]), sigmoid(a_z + w.bx[H : 2 * H] + w.bh[H : 2 * H])
+        on_n = on_n + w.bh[2 * H :]
+        n = np.tanh(up_n + w.bx[2 * H :] + r * on_n)
         (k,) = zone_of(zones, t, 1)
         h = k * h_prev + (1 - k) * ((1 - z) * n + z * h_prev)
         hs.append(h)
@@ -177,8 +179,9 @@ def gru_backward(w, tape, dhs, dcarry):
         biases_backward(dw, np.concatenate([da_r, da_z, da_n], axis=1), np.concatenate([da_r, da_z, da_n * r], axis=1))
         ds = normalise_backward(np.concatenate([da_r, da_z, da_n, da_n * r], axis=1), norm, w.gain, dw.gain)
         ds_r, ds_z, d_up, d_on = np.split(ds, 4, axis=1)
-        dx, dh_below = affine_backward(w, dw, x, h_prev, np.concatenate([ds_r, ds_z, d_up], axis=1),
-                                       np.concatenate([ds_r, ds_z, d_on], axis=1))
+        dx, dh_below = affine_backward(
+            w, dw, x, h_prev, np.concatenate([ds_r, ds_z, d_up], axis=1), np.concatenate([ds_r, ds_z, d_on], axis=1)
+        )
         dh = k * dh + dh_made * z + dh_below
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh,)
@@ -219,9 +222,14 @@ def forward(parameters, cell, x, carry=None, dropout=None, step=0, zoneout=0.0):
     up = input_table(parameters)[x]
     layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CARRIED[cell]}
     for l in range(L):
-        zones = None if zoneout == 0 else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CARRIED[cell]]
-        h, state, tape = LAYERS[cell][0](layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CARRIED[cell]],
-                                         zones)
+        zones = (
+            None
+            if zoneout == 0
+            else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CARRIED[cell]]
+        )
+        h, state, tape = LAYERS[cell][0](
+            layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CARRIED[cell]], zones
+        )
         for part, value in zip(CARRIED[cell], state):
             carry_out[part][l] = value
         mask = dropout_mask(dropout, step, l, T, B, H).astype(dtype)
@@ -261,7 +269,7 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zon
     carry_grads = {part: np.zeros_like(value) for part, value in carry_out.items()}
     for l in reversed(range(len(layers))):
         tape, mask = layers[l]
-        nothing = [np.zeros_like(carry_out[part][l]) for part in CARRIED[cell]]    # truncated: no gradient from later
+        nothing = [np.zeros_like(carry_out[part][l]) for part in CARRIED[cell]]  # truncated: no gradient from later
         dup, dw, dcarry = LAYERS[cell][1](layer_weights(parameters, l, dropout, step), tape, dup * mask, nothing)
         dw = dw._replace(Wh=dw.Wh * weight_mask(dropout, step, l, dw.Wh.shape))
         for part, value in zip(CARRIED[cell], dcarry):
@@ -346,7 +354,9 @@ def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, l
     """
     rng = np.random.default_rng(seed)
     scale = 1.5 / np.sqrt(H)
-    named = {name: rng.uniform(-scale, scale, shape) for name, shape in shapes(cell, V, H, L, E, tied, layer_norm).items()}
+    named = {
+        name: rng.uniform(-scale, scale, shape) for name, shape in shapes(cell, V, H, L, E, tied, layer_norm).items()
+    }
     named = {name: 0.4 + 0.2 * value / scale if "norm_gain" in name else value for name, value in named.items()}
     return {name: value.astype(dtype) for name, value in one_bias(named, cell).items()}
 
@@ -421,7 +431,9 @@ def zone_shares(zoneout, dropout, step, layer, part, T, B, H):
     for t in range(T):
         for b in range(B):
             for unit in range(H):
-                shares[t, b, unit] = not dropout_bit(zoneout, dropout.seed, step, (2 if part == "h" else 3) * 2**20 + layer, t * B + b, unit)
+                shares[t, b, unit] = not dropout_bit(
+                    zoneout, dropout.seed, step, (2 if part == "h" else 3) * 2**20 + layer, t * B + b, unit
+                )
     return shares
 
 
@@ -451,8 +463,8 @@ def rmsprop(p, g, s, k, learning_rate, alpha=0.95, eps=1e-8):
 def adam(p, g, s, k, learning_rate, betas=(0.9, 0.999), eps=1e-8):
     s["exp_avg"] = betas[0] * s.get("exp_avg", 0) + (1 - betas[0]) * g
     s["exp_avg_sq"] = betas[1] * s.get("exp_avg_sq", 0) + (1 - betas[1]) * g**2
-    m_hat = s["exp_avg"] / (1 - betas[0]**k)
-    v_hat = s["exp_avg_sq"] / (1 - betas[1]**k)
+    m_hat = s["exp_avg"] / (1 - betas[0] ** k)
+    v_hat = s["exp_avg_sq"] / (1 - betas[1] ** k)
     p -= learning_rate * m_hat / (np.sqrt(v_hat) + eps)
 
 
@@ -510,13 +522,13 @@ def kneser_ney(text, vocab_size, order, context):
     Chen & Goodman 1999, eq. 13 to 17. A count below the highest order is the number of different characters before, the text's
     beginning being one more. A longer context than order - 1 is cut; a shorter one lowers the order, counts and all.
     """
-    text, context = list(text), list(context)[max(0, len(context) - order + 1):]
+    text, context = list(text), list(context)[max(0, len(context) - order + 1) :]
 
     def counts(k, plain):
         befores = {}
         for at in range(len(text) - k + 1):
             before = at if plain else (text[at - 1] if at else "the beginning")
-            befores.setdefault(tuple(text[at:at + k]), set()).add(before)
+            befores.setdefault(tuple(text[at : at + k]), set()).add(before)
         return {gram: len(found) for gram, found in befores.items()}
 
     p = np.full(vocab_size, 1 / vocab_size)
@@ -529,7 +541,7 @@ def kneser_ney(text, vocab_size, order, context):
             mine = [0, 1 - 2 * Y * n[2] / n[1], 2 - 3 * Y * n[3] / n[2], 3 - 4 * Y * n[4] / n[3]]
             if all(0 < mine[r] <= r for r in (1, 2, 3)):
                 D = mine
-        h = tuple(context[len(context) - k + 1:])
+        h = tuple(context[len(context) - k + 1 :])
         follow = [c.get((*h, w), 0) for w in range(vocab_size)]
         if sum(follow):
             free = sum(D[min(count, 3)] for count in follow)
@@ -539,5 +551,8 @@ def kneser_ney(text, vocab_size, order, context):
 
 def longest_match(text, part):
     """Return how long a beginning of `part` occurs in `text`, both lists."""
-    return max(length for length in range(len(part) + 1)
-               if length == 0 or any(text[at:at + length] == part[:length] for at in range(len(text) - length + 1)))
+    return max(
+        length
+        for length in range(len(part) + 1)
+        if length == 0 or any(text[at : at + length] == part[:length] for at in range(len(text) - length + 1))
+    )

@@ -1,4 +1,5 @@
 """tanh, sigmoid and exp against longdouble NumPy, at the bounds charrnn/kernels/activations.py states."""
+
 import numpy as np
 import pytest
 from numba import njit
@@ -23,9 +24,15 @@ def apply(x, y, which):
 
 
 def points(dtype, limit):
-    x = np.concatenate([np.linspace(-limit, limit, 200_000), np.linspace(-12, 12, 200_000),
-                        np.geomspace(1e-20, 1, 50_000), -np.geomspace(1e-20, 1, 50_000)])
-    return x[:len(x) // 64 * 64].astype(dtype)
+    x = np.concatenate(
+        [
+            np.linspace(-limit, limit, 200_000),
+            np.linspace(-12, 12, 200_000),
+            np.geomspace(1e-20, 1, 50_000),
+            -np.geomspace(1e-20, 1, 50_000),
+        ]
+    )
+    return x[: len(x) // 64 * 64].astype(dtype)
 
 
 def errors(dtype, which, limit):

@@ -60,8 +60,12 @@ def imported(path):
 
 def top_level_imports(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {name for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))
-            for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])}
+    return {
+        name
+        for node in tree.body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    }
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -101,7 +105,9 @@ def test_only_the_command_line_knows_click_and_only_what_is_seen_knows_rich():
             assert top not in ("rich", "tqdm") or room in ("cli", "render"), f"{path}:{line} imports {top}"
             # Numba keeps machine code as pickles; compiled.py reads them only from where nobody else can have written.
             allowed = ("pickle",) if path == PACKAGE / "kernels" / "compiled.py" else ()
-            assert top not in {"pickle", "marshal", "shelve", "torch", "scipy"} - {*allowed}, f"{path}:{line} imports {top}"
+            assert top not in {"pickle", "marshal", "shelve", "torch", "scipy"} - {*allowed}, (
+                f"{path}:{line} imports {top}"
+            )
 
 
 def test_only_kernels_know_numba():
@@ -114,9 +120,10 @@ def test_command_modules_import_heavy_rooms_inside_their_functions():
     for path in (PACKAGE / "cli").glob("*.py"):
         for name in top_level_imports(path):
             assert name.split(".")[0] not in ("numpy", "numba", "rich", "tqdm", "safetensors"), f"{path}: {name}"
-            assert not re.match(r"charrnn\.(kernels|model|optim|trainer|sampler|evaluation|corpus|streams|bench|sweep|dynamic|suffixes|ngram|baselines|memorised|mistakes)\b", name), (
-                f"{path} imports {name} before it is called"
-            )
+            assert not re.match(
+                r"charrnn\.(kernels|model|optim|trainer|sampler|evaluation|corpus|streams|bench|sweep|dynamic|suffixes|ngram|baselines|memorised|mistakes)\b",
+                name,
+            ), f"{path} imports {name} before it is called"
 
 
 def test_how_the_commands_speak_depends_on_no_command():

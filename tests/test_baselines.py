@@ -26,8 +26,13 @@ def test_the_n_gram_says_its_order_and_what_chose_it(which):
     text = Stretch(ids[:50], 5)
     validation = {"text": text, "other": Stretch(ids[:40], 5), None: None}[which]
     found, judged = baselines.ngram(ids, validation, text, 32)
-    assert found.name == f"{judged.order}-gram" and found.loss_nats == judged.loss_nats.mean() == judged.by_order[judged.order - 1]
-    assert {"text": "on this text", "other": "validation split", None: "end of the training text"}[which] in found.detail
+    assert (
+        found.name == f"{judged.order}-gram"
+        and found.loss_nats == judged.loss_nats.mean() == judged.by_order[judged.order - 1]
+    )
+    assert {"text": "on this text", "other": "validation split", None: "end of the training text"}[
+        which
+    ] in found.detail
 
 
 def test_xz_counts_what_the_text_adds_and_says_what_it_takes_alone():

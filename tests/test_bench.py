@@ -12,8 +12,8 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.peak import numbers_per_item
 from charrnn.model.workspace import Model, Workspace
-from charrnn.training.optimisers import Optimizer
 from charrnn.text.streams import Streams
+from charrnn.training.optimisers import Optimizer
 
 TINY = Shape("lstm", 5, 2, 2, 3, vocab_size=7)
 
@@ -48,7 +48,9 @@ def test_every_epoch_of_the_measured_text_begins_with_a_fresh_carry():
     training.run(bench.STREAM_CHUNKS - 2 + 1)  # all but the two of the warm-up, and the first again
     seen = training._workspace.get_carry()["h"]
     fresh = Workspace(training.model, 1, 2)
-    fresh.losses(*Streams(np.random.default_rng(0).integers(0, 3, 2 * bench.STREAM_CHUNKS + 1), 0, 101, 1, 2).next_chunk())
+    fresh.losses(
+        *Streams(np.random.default_rng(0).integers(0, 3, 2 * bench.STREAM_CHUNKS + 1), 0, 101, 1, 2).next_chunk()
+    )
     assert np.allclose(seen, fresh.get_carry()["h"], atol=1e-3)  # an update of 3e-5 lies between
 
 
@@ -100,7 +102,7 @@ def test_measurements_take_turns_and_the_rate_is_the_median():
 
 
 def test_the_budget_ends_the_repetitions_but_leaves_three():
-    timing, = measure([Fake("one", 1.0, [])], repeats=50, budget_s=0.0)
+    (timing,) = measure([Fake("one", 1.0, [])], repeats=50, budget_s=0.0)
     assert len(timing.rates) == 3
 
 
@@ -127,6 +129,7 @@ def test_what_does_not_fit_in_memory_is_refused(monkeypatch):
 def test_a_busy_machine_is_noticed_by_its_peak():
     def result(peak_gflops):
         return bench.ShapeResult(TINY, 1, 1.0, 0.5, peak_gflops, 1.0, 7)
+
     assert not bench.was_busy({1: 50.0, 2: 100.0}, [result(95.0), result(99.0)])
     assert bench.was_busy({1: 50.0, 2: 100.0}, [result(95.0), result(60.0)])
     assert bench.was_busy({1: 50.0, 2: 60.0}, [result(100.0)])
@@ -135,7 +138,8 @@ def test_a_busy_machine_is_noticed_by_its_peak():
 def test_the_sentence_says_what_five_minutes_read():
     assert bench.expectation("lstm", 41_234.0) == (
         "charrnn train with its own settings (2 x 256, 16 streams of 64) reads about 41,000 characters/s here: 12,000,000 in "
-        "5 minutes, which is 12 passes over 1 MB of text and 1.2 passes over 10 MB.")
+        "5 minutes, which is 12 passes over 1 MB of text and 1.2 passes over 10 MB."
+    )
     assert bench.expectation("gru", 3_333.0).startswith("charrnn train --cell gru with")
     assert "1.0 pass over 1 MB" in bench.expectation("gru", 3_333.0)
 
@@ -166,7 +170,7 @@ def test_json_is_one_object_and_threads_are_as_asked(capsys):
     assert num_threads() == before
     result = json.loads(capsys.readouterr().out)
     assert result["machine"]["threads"] == 1 and list(result["peak_gflops"]) == ["1"]
-    shape, = result["shapes"]
+    (shape,) = result["shapes"]
     assert (shape["cell"], shape["hidden_size"], shape["seq_length"]) == ("lstm", 5, 3)
     assert 0 < shape["peak_share"] < 1
 
@@ -177,27 +181,32 @@ def test_without_a_shape_all_are_measured_and_the_default_first(capsys, monkeypa
     def measure_shape(shape, repeats, dropout):
         measured.append((shape.hidden_size, shape.batch_size, shape.embedding_size, shape.layer_norm, dropout))
         return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats)
+
     monkeypatch.setattr(bench, "measure_shape", measure_shape)
     monkeypatch.setattr(bench, "measure_peaks", lambda repeats: {1: 50.0, 2: 100.0})
     assert main(["bench"]) == 0
     assert measured == [
         (256, 16, 64, True, 0.2),
-        *((size, batch, 0, False, 0) for size, batch in ((128, 50), (256, 64), (512, 50), (512, 100), (100, 1)))]
+        *((size, batch, 0, False, 0) for size, batch in ((128, 50), (256, 64), (512, 50), (512, 100), (100, 1))),
+    ]
     shown = capsys.readouterr()
     assert "12 passes over 1 MB" in " ".join(shown.out.split())
     assert all(len(line) <= 80 for line in shown.out.splitlines() if not line.startswith("machine"))
     assert "other processes" not in shown.err
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--repeats", "0"], "--repeats must be at least 1, got 0"),
-    (["--threads", "0"], "--threads must be at least 1, got 0"),
-    (["--threads", "99999"], "threads must be between 1 and"),
-    (["--hidden-size", "0"], "--hidden-size must be at least 1, got 0"),
-    (["--seq-length", "-3"], "--seq-length must be at least 1, got -3"),
-    (["--batch-size", "100000000"], "--batch-size must be at most 10,000,000, got 100000000"),
-    (["--hidden-size", "200000", "--num-layers", "4"], "lower --hidden-size"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--repeats", "0"], "--repeats must be at least 1, got 0"),
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--threads", "99999"], "threads must be between 1 and"),
+        (["--hidden-size", "0"], "--hidden-size must be at least 1, got 0"),
+        (["--seq-length", "-3"], "--seq-length must be at least 1, got -3"),
+        (["--batch-size", "100000000"], "--batch-size must be at most 10,000,000, got 100000000"),
+        (["--hidden-size", "200000", "--num-layers", "4"], "lower --hidden-size"),
+    ],
+)
 def test_nonsense_is_refused_in_a_sentence(arguments, sentence, capsys):
     assert main(["bench", *arguments]) == 2
     shown = capsys.readouterr()

@@ -19,8 +19,13 @@ from workers import Side, Worker, WorkerError  # noqa: E402
 
 
 def run_record(date="2026-01-02T03:04:05+00:00", isa="avx512", quick=False):
-    return {"date": date, "command": f"python benchmarks/run.py --only {date[:4]}", "quick": quick, "versions": {"torch": "2.13.0"},
-            "machine": {"cpu": "A CPU", "isa": isa, "cores": 2, "threads": 2, "memory_gb": 8.0, "system": "Linux"}}
+    return {
+        "date": date,
+        "command": f"python benchmarks/run.py --only {date[:4]}",
+        "quick": quick,
+        "versions": {"torch": "2.13.0"},
+        "machine": {"cpu": "A CPU", "isa": isa, "cores": 2, "threads": 2, "memory_gb": 8.0, "system": "Linux"},
+    }
 
 
 def sides(**rates):
@@ -28,11 +33,16 @@ def sides(**rates):
     return {name.replace("_", " "): {"rates": values, "work": 100, "flops": 400} for name, values in rates.items()}
 
 
-ROW = {"repeats": 3, "sides": sides(charrnn=[10.0, 20.0, 40.0], peak=[100.0, 100.0, 160.0], torch_a=[5.0, 5.0, 40.0],
-                                    torch_b=[6.0, 4.0, 2.0])}
+ROW = {
+    "repeats": 3,
+    "sides": sides(
+        charrnn=[10.0, 20.0, 40.0], peak=[100.0, 100.0, 160.0], torch_a=[5.0, 5.0, 40.0], torch_b=[6.0, 4.0, 2.0]
+    ),
+}
 
 
 # Results
+
 
 def test_results_come_back_from_the_file_and_rows_replace_only_their_like(tmp_path):
     path = tmp_path / "results.json"
@@ -73,6 +83,7 @@ def test_a_ratio_is_the_median_of_neighbours_and_the_better_input_counts():
 
 # The page
 
+
 def full_results(isa="avx512"):
     """Return results in which every section has a row."""
     results = Results()
@@ -80,29 +91,104 @@ def full_results(isa="avx512"):
 
     def put(section, key, **row):
         results.put(run_record(isa=isa), section, key, {"repeats": 3, **row})
-    put("training", "lstm 512x2, 50, 50", cell="lstm", size=[512, 2, 50, 50],
-        sides=sides(charrnn=[10.0] * 3, peak=[50.0] * 3, **torch))
-    put("minchar", "rnn, Adagrad", cell="rnn", size=[100, 1, 1, 25], sides=sides(
-        **{"charrnn": [9.0] * 3, "charrnn, 1 thread": [8.0] * 3, "numpy": [1.0] * 3}, **torch))
-    put("sampling", "lstm 128x2, 1", cell="lstm", size=[128, 2, 50, 50], streams=1, sides=sides(charrnn=[80.0] * 3, **torch))
-    put("sampling", "lstm 128x2, 64", cell="lstm", size=[128, 2, 50, 50], streams=64, sides=sides(charrnn=[4.0] * 3, **torch))
-    for key, seconds in (("charrnn --help", 0.1), ("charrnn sample --length 1", 0.9), ("charrnn sample --length 1, empty cache", 9)):
+
+    put(
+        "training",
+        "lstm 512x2, 50, 50",
+        cell="lstm",
+        size=[512, 2, 50, 50],
+        sides=sides(charrnn=[10.0] * 3, peak=[50.0] * 3, **torch),
+    )
+    put(
+        "minchar",
+        "rnn, Adagrad",
+        cell="rnn",
+        size=[100, 1, 1, 25],
+        sides=sides(**{"charrnn": [9.0] * 3, "charrnn, 1 thread": [8.0] * 3, "numpy": [1.0] * 3}, **torch),
+    )
+    put(
+        "sampling",
+        "lstm 128x2, 1",
+        cell="lstm",
+        size=[128, 2, 50, 50],
+        streams=1,
+        sides=sides(charrnn=[80.0] * 3, **torch),
+    )
+    put(
+        "sampling",
+        "lstm 128x2, 64",
+        cell="lstm",
+        size=[128, 2, 50, 50],
+        streams=64,
+        sides=sides(charrnn=[4.0] * 3, **torch),
+    )
+    for key, seconds in (
+        ("charrnn --help", 0.1),
+        ("charrnn sample --length 1", 0.9),
+        ("charrnn sample --length 1, empty cache", 9),
+    ):
         put("startup", key, seconds=[seconds] * 3, says_it_compiles="empty" in key)
-    put("memory", "lstm 512x3, 100, 100", cell="lstm", size=[512, 3, 100, 100], bytes={
-        label: {"imports": 10**8, "peak": peak * 10**6} for label, peak in
-        (("charrnn", 400), ("charrnn train", 500), ("torch one-hot", 1000), ("torch embedding", 1100))})
-    put("threads", "lstm 512x2, 50, 50", cell="lstm", size=[512, 2, 50, 50], sides=sides(**{
-        "charrnn 1": [10.0] * 3, "charrnn 2": [19.0] * 3, "torch 1": [5.0] * 3, "torch 2": [8.0] * 3, "peak 1": [1.0] * 3,
-        "peak 2": [2.0] * 3}))
+    put(
+        "memory",
+        "lstm 512x3, 100, 100",
+        cell="lstm",
+        size=[512, 3, 100, 100],
+        bytes={
+            label: {"imports": 10**8, "peak": peak * 10**6}
+            for label, peak in (
+                ("charrnn", 400),
+                ("charrnn train", 500),
+                ("torch one-hot", 1000),
+                ("torch embedding", 1100),
+            )
+        },
+    )
+    put(
+        "threads",
+        "lstm 512x2, 50, 50",
+        cell="lstm",
+        size=[512, 2, 50, 50],
+        sides=sides(
+            **{
+                "charrnn 1": [10.0] * 3,
+                "charrnn 2": [19.0] * 3,
+                "torch 1": [5.0] * 3,
+                "torch 2": [8.0] * 3,
+                "peak 1": [1.0] * 3,
+                "peak 2": [2.0] * 3,
+            }
+        ),
+    )
     for state in ("idle", "busy"):
-        put("busy", f"lstm 128x2, 50, 50, {state}", cell="lstm", size=[128, 2, 50, 50], state=state,
-            sides=sides(charrnn=[10.0] * 3, **torch))
-    put("scaling", "lstm T", cell="lstm", letter="T", base=[256, 2, 64, 64],
-        sides=sides(**{"16": [9.0] * 3, "32": [10.0] * 3, "peak": [50.0] * 3}))
+        put(
+            "busy",
+            f"lstm 128x2, 50, 50, {state}",
+            cell="lstm",
+            size=[128, 2, 50, 50],
+            state=state,
+            sides=sides(charrnn=[10.0] * 3, **torch),
+        )
+    put(
+        "scaling",
+        "lstm T",
+        cell="lstm",
+        letter="T",
+        base=[256, 2, 64, 64],
+        sides=sides(**{"16": [9.0] * 3, "32": [10.0] * 3, "peak": [50.0] * 3}),
+    )
     corpus = sides(**{"1 MB": [100.0] * 3, "1000 MB": [98.0] * 3})
-    put("corpus", "lstm", cell="lstm", size=[256, 2, 16, 64], sides={k: {**v, "read_s": 1.0} for k, v in corpus.items()})
-    put("bfloat16", "lstm 512x3, 100, 100", cell="lstm", size=[512, 3, 100, 100], sides=sides(**{
-        "charrnn float32": [10.0] * 3, "charrnn bfloat16": [16.0] * 3, "torch one-hot, autocast": [15.0] * 3}))
+    put(
+        "corpus", "lstm", cell="lstm", size=[256, 2, 16, 64], sides={k: {**v, "read_s": 1.0} for k, v in corpus.items()}
+    )
+    put(
+        "bfloat16",
+        "lstm 512x3, 100, 100",
+        cell="lstm",
+        size=[512, 3, 100, 100],
+        sides=sides(
+            **{"charrnn float32": [10.0] * 3, "charrnn bfloat16": [16.0] * 3, "torch one-hot, autocast": [15.0] * 3}
+        ),
+    )
     return results
 
 
@@ -117,13 +203,17 @@ def test_every_section_has_its_table_and_its_command():
     assert "| 32 | 10 | 80% |" in page and "| 1000 MB | 98 | 0.980 | 1.00 s |" in page
     assert "| lstm 512x3, 100, 100 | 16 | 10 | 1.60 | 15 (one-hot) | **1.07** |" in page
     assert "A CPU, 2 cores, avx512, 8 GB, Linux; 2 threads. torch 2.13.0." in page
-    assert page.count("3 repetitions. 2026-01-02 03:04, `python benchmarks/run.py --only 2026`.") == len(report.SECTIONS)
+    assert page.count("3 repetitions. 2026-01-02 03:04, `python benchmarks/run.py --only 2026`.") == len(
+        report.SECTIONS
+    )
     for block in re.findall(r"(?:^\|.*\n)+", page, re.M):
         assert len({line.count("|") for line in block.splitlines()}) == 1  # as many cells in every row
 
 
 def test_targets_are_judged():
-    judged = {target.what: (round(target.value, 2), target.bound, target.reached) for target in report.targets(full_results())}
+    judged = {
+        target.what: (round(target.value, 2), target.bound, target.reached) for target in report.targets(full_results())
+    }
     assert judged == {
         "lstm 512x2 training, times PyTorch": (2.0, 1.5, True),
         "lstm 512x2 whole step, share of the peak": (0.8, 0.75, True),
@@ -149,7 +239,9 @@ def test_targets_are_judged():
 
 def test_without_avx512_pytorch_is_to_be_passed():
     bounds = {target.what: target.bound for target in report.targets(full_results("avx2"))}
-    assert bounds["lstm 512x2 training, times PyTorch"] == bounds["lstm 128x2 sampling one stream, times PyTorch"] == 1.0
+    assert (
+        bounds["lstm 512x2 training, times PyTorch"] == bounds["lstm 128x2 sampling one stream, times PyTorch"] == 1.0
+    )
     assert "lstm 512x2 whole step, share of the peak" not in bounds
 
 
@@ -163,13 +255,22 @@ def test_what_is_not_measured_is_said_and_a_short_form_is_marked():
 
 def test_bfloat16_that_is_not_there_yet_is_said():
     results = Results()
-    results.put(run_record(), "bfloat16", "lstm 512x3, 100, 100", {
-        "repeats": 3, "size": [512, 3, 100, 100], "sides": sides(**{"charrnn float32": [1.0], "torch one-hot, autocast": [2.0]})})
+    results.put(
+        run_record(),
+        "bfloat16",
+        "lstm 512x3, 100, 100",
+        {
+            "repeats": 3,
+            "size": [512, 3, 100, 100],
+            "sides": sides(**{"charrnn float32": [1.0], "torch one-hot, autocast": [2.0]}),
+        },
+    )
     assert "| lstm 512x3, 100, 100 | not there yet | 1 |  | 2 (one-hot) |  |" in report.page(results)
     assert report.targets(results) == []
 
 
 # Workers and peers
+
 
 def test_a_worker_makes_times_and_drops_and_survives_a_task_that_fails():
     with Worker("numpy", 1) as worker:
@@ -199,9 +300,12 @@ def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
     with Worker("charrnn", 2) as worker:
         assert worker.versions["precisions"][0] == "float32"
         shape = {"cell": "rnn", "size": [5, 1, 2, 3]}
-        for task, work in (({"kind": "training", **shape, "optimizer": "adagrad", "clip_norm": 0.0, "clip_value": 5.0}, 6),
-                           ({"kind": "sampling", **shape, "streams": 3}, 3), ({"kind": "peak"}, None),
-                           ({"kind": "run", "path": str(text), **shape}, 6)):
+        for task, work in (
+            ({"kind": "training", **shape, "optimizer": "adagrad", "clip_norm": 0.0, "clip_value": 5.0}, 6),
+            ({"kind": "sampling", **shape, "streams": 3}, 3),
+            ({"kind": "peak"}, None),
+            ({"kind": "run", "path": str(text), **shape}, 6),
+        ):
             side = Side("charrnn", worker, **task)
             assert work in (None, side.work)
             assert side.run(2) > 0
@@ -263,6 +367,7 @@ def test_the_numpy_loops_gradients_are_the_losss():
 
 # The program
 
+
 def test_the_text_of_any_size_has_the_same_characters(tmp_path):
     for size in (1_000_000, 2_500_000):
         benchmark.write_text(tmp_path / "text.txt", size)
@@ -281,11 +386,16 @@ def test_quick_writes_nothing_unless_told_to():
     assert benchmark.parse([]).page == ROOT / "docs" / "BENCHMARKS.md"
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--only", "traning"], "must be of training, minchar"), (["--cells", "lstm,tcn"], "got 'tcn'"),
-    (["--shapes", "3x3"], "got '3x3'"), (["--threads", "0"], "--threads must be between 1 and"),
-    (["--repeats", "0"], "--repeats must be at least 1, got 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--only", "traning"], "must be of training, minchar"),
+        (["--cells", "lstm,tcn"], "got 'tcn'"),
+        (["--shapes", "3x3"], "got '3x3'"),
+        (["--threads", "0"], "--threads must be between 1 and"),
+        (["--repeats", "0"], "--repeats must be at least 1, got 0"),
+    ],
+)
 def test_nonsense_is_refused(arguments, sentence, capsys):
     with pytest.raises(SystemExit) as stop:
         benchmark.parse(arguments)

@@ -1,9 +1,11 @@
 """Training with bfloat16 operands: against the oracle on rounded operands' scale, the same bits for any threads, refusals."""
+
 import numpy as np
+import oracle
 import pytest
 from numba import njit
+from test_tile import run, run_t
 
-import oracle
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.host import TILES, has_bfloat16
@@ -11,7 +13,6 @@ from charrnn.kernels.simd import load, narrow_pairs, narrow_row, store
 from charrnn.kernels.tile import fill_tiles
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace, check_precision
 from charrnn.training.optimisers import Optimizer
-from test_tile import run, run_t
 
 here = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")
 
@@ -54,7 +55,10 @@ def test_nan_stays_nan_even_if_its_upper_half_alone_would_be_infinity():
     a[0], a[1:2].view(np.uint32)[0], a[2:3].view(np.uint32)[0] = np.nan, 0x7F800001, 0xFFFFFFFF
     pairs, row = np.zeros(16, np.float32), np.zeros(16, np.float32)
     narrow(a, b, pairs, row)
-    assert np.isnan(unpacked(pairs)[:, 0]).tolist() == [True] * 3 + [False] * 13 and not np.isnan(unpacked(pairs)[:, 1]).any()
+    assert (
+        np.isnan(unpacked(pairs)[:, 0]).tolist() == [True] * 3 + [False] * 13
+        and not np.isnan(unpacked(pairs)[:, 1]).any()
+    )
 
 
 def words(x, axis):
@@ -77,18 +81,45 @@ def test_products_of_words_equal_matmul_of_rounded_numbers(width):
             start = rng.standard_normal((n, columns)).astype(np.float32)
             want = rounded(A).astype(float) @ rounded(B).astype(float) + accumulate * start
             got = start.copy()
-            run(tiles, width, n, words(A, 1).reshape(-1), K // 2, 0, words(B, 0).reshape(-1), got.reshape(-1), columns, K // 2, 1,
-                accumulate)
+            run(
+                tiles,
+                width,
+                n,
+                words(A, 1).reshape(-1),
+                K // 2,
+                0,
+                words(B, 0).reshape(-1),
+                got.reshape(-1),
+                columns,
+                K // 2,
+                1,
+                accumulate,
+            )
             np.testing.assert_allclose(got, want, atol=3e-5)
             got = start.copy()
-            run_t(tiles, width, n, np.ascontiguousarray(words(A, 1).T).reshape(-1), n, words(B, 0).reshape(-1), columns,
-                  got.reshape(-1), columns, K // 2, accumulate)
+            run_t(
+                tiles,
+                width,
+                n,
+                np.ascontiguousarray(words(A, 1).T).reshape(-1),
+                n,
+                words(B, 0).reshape(-1),
+                columns,
+                got.reshape(-1),
+                columns,
+                K // 2,
+                accumulate,
+            )
             np.testing.assert_allclose(got, want, atol=3e-5)
 
 
 CASES = [  # V, H, L, E, tied, B, T: odd and even everywhere, one panel of logits and several
-    (65, 128, 2, 0, False, 7, 9), (17, 33, 3, 0, False, 5, 3), (200, 48, 2, 20, False, 6, 5), (97, 40, 2, 40, True, 3, 5),
-    (3, 1, 1, 0, False, 1, 1), (30, 100, 2, 7, False, 2, 40),
+    (65, 128, 2, 0, False, 7, 9),
+    (17, 33, 3, 0, False, 5, 3),
+    (200, 48, 2, 20, False, 6, 5),
+    (97, 40, 2, 40, True, 3, 5),
+    (3, 1, 1, 0, False, 1, 1),
+    (30, 100, 2, 7, False, 2, 40),
 ]
 DROPOUTS = {"none": None, "dropout": Dropout(0.3, False, 1), "variational": Dropout(0.3, True, 1)}
 
@@ -132,7 +163,10 @@ def test_dropping_weights_is_training_without_them_to_the_bit(cell, case):
     model, other = (Model.initialise(ModelConfig(cell, V, H, L, E, tied), 1) for _ in range(2))
     dropout = oracle.Dropout(0.0, False, 9, 0.25)
     arrays = other.get_parameters()
-    masks = {f"rnn.weight_hh_l{l}": oracle.weight_mask(dropout, 4, l, (oracle.GATES[cell] * H, H)).astype("float32") for l in range(L)}
+    masks = {
+        f"rnn.weight_hh_l{l}": oracle.weight_mask(dropout, 4, l, (oracle.GATES[cell] * H, H)).astype("float32")
+        for l in range(L)
+    }
     other.set_parameters(arrays | {name: arrays[name] * mask for name, mask in masks.items()})
     x, y = oracle.random_chunk(V, T, B)
     dropped, plain = (Workspace(one, B, T, precision="bfloat16") for one in (model, other))
@@ -196,6 +230,8 @@ def test_what_cannot_be_is_refused_with_the_reason(monkeypatch):
     with pytest.raises(ConfigError, match="needs --dtype float32, got float64"):
         check_precision("bfloat16", "float64")
     monkeypatch.setattr("charrnn.model.workspace.has_bfloat16", lambda: False)
-    with pytest.raises(ConfigError, match="needs a CPU with AVX512-BF16, which this one has not: use --precision float32"):
+    with pytest.raises(
+        ConfigError, match="needs a CPU with AVX512-BF16, which this one has not: use --precision float32"
+    ):
         check_precision("bfloat16")
     assert check_precision("float32", "float64") == "float64"

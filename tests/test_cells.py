@@ -10,14 +10,14 @@ from charrnn.cells.ablate import ablate, regions
 from charrnn.cells.gates import gate_saturation
 from charrnn.cells.passages import choose_passage, first_whole, read_symbols, shown_values
 from charrnn.cells.record import clamp_at, parse_unit, quantities, read_guesses, read_losses, record
-from charrnn.cells.search import (exact_midranks, halves, midranks, score_unit, search, shift_offsets, standardised)
+from charrnn.cells.search import exact_midranks, halves, midranks, score_unit, search, shift_offsets, standardised
 from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.text.vocabulary import Vocabulary
 
-SYMBOLS = "\n \"abcdefghijklmnopqrstuvwxyz.,"
+SYMBOLS = '\n "abcdefghijklmnopqrstuvwxyz.,'
 
 
 def make_text(characters, seed=0):
@@ -144,7 +144,12 @@ def test_the_planted_unit_is_missed_when_the_output_listens_to_it_and_only_there
     rng = np.random.default_rng(1)
     quotes = {signal.name: signal for signal in find_signals(text)}["quotes"]
     letters = np.array(list(text))
-    told = (letters != '"') & (letters != "\n") & np.concatenate([[False], quotes.values[:-1]]) & (rng.random(len(text)) < 0.4)
+    told = (
+        (letters != '"')
+        & (letters != "\n")
+        & np.concatenate([[False], quotes.values[:-1]])
+        & (rng.random(len(text)) < 0.4)
+    )
     letters[told] = "a"
     ids = vocabulary.encode("".join(letters))
     recording = record(model, ids, 0, len(ids), "tanh-c")
@@ -171,8 +176,14 @@ def naive_ranks(values):
 
 def test_midranks_share_ties_whatever_the_sign():
     rng = np.random.default_rng(0)
-    values = np.concatenate([rng.standard_normal((3, 90)).round(1), np.zeros((1, 90)), rng.standard_normal((1, 90)) * 1e-7,
-                             np.full((1, 90), -2.0)]).astype(np.float16)
+    values = np.concatenate(
+        [
+            rng.standard_normal((3, 90)).round(1),
+            np.zeros((1, 90)),
+            rng.standard_normal((1, 90)) * 1e-7,
+            np.full((1, 90), -2.0),
+        ]
+    ).astype(np.float16)
     values[0, :2] = [0.0, -0.0]
     for row, ranks in zip(values, midranks(values)):
         np.testing.assert_allclose(ranks, naive_ranks(row.astype(float)) / 90 - 0.5, atol=1e-6)
@@ -291,7 +302,7 @@ def test_a_recording_in_streams_is_that_of_one_continuous_reading(cell):
         recording = record(model, ids, start, stop, quantity)
         assert recording.values.shape == (2, 6, stop - start) and recording.values.dtype == np.float16
         workspace = Workspace(model, 1, stop, training=False)
-        losses = workspace.losses(ids[:stop, None], ids[1:stop + 1, None])[start:, 0]
+        losses = workspace.losses(ids[:stop, None], ids[1 : stop + 1, None])[start:, 0]
         expected = workspace.states("c" if quantity == "tanh-c" else quantity)[:, start:, 0].transpose(0, 2, 1)
         expected = np.tanh(expected) if quantity == "tanh-c" else expected
         np.testing.assert_allclose(recording.values, expected, rtol=2**-11, atol=1e-4)
@@ -358,7 +369,11 @@ def test_regions_are_disjoint_and_the_switch_begins_with_its_prediction():
     on = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0], bool)
     masks = regions(on, ON_OFF)
     #                                     the 4th character predicts the switch; it and 2 more follow
-    assert ["".join(map(str, mask.astype(int))) for mask in masks] == ["000000011000000", "111000000000011", "000111100111100"]
+    assert ["".join(map(str, mask.astype(int))) for mask in masks] == [
+        "000000011000000",
+        "111000000000011",
+        "000111100111100",
+    ]
     saw = np.tile(np.arange(10, dtype=np.float32), 6)
     high, low, switch = regions(saw, GRADED)
     assert not (high & low | high & switch | low & switch).any()
@@ -388,7 +403,7 @@ def test_bytes_of_one_character_have_what_holds_when_it_is_read():
     assert symbols == ["a", "", "é", "", "", "€", "\ufffd", "\ufffd", "b"]
     assert lengths.tolist() == [1, 2, 3, 1, 1, 1] and len(text) == 6
     chars = Vocabulary("chars", "ab")
-    assert read_symbols(chars, [0, 1, 0]) [1:2] == (["a", "b", "a"],)
+    assert read_symbols(chars, [0, 1, 0])[1:2] == (["a", "b", "a"],)
 
 
 def test_a_passage_begins_with_a_line_shows_the_signal_and_lies_where_it_may():
@@ -405,19 +420,32 @@ def test_a_passage_begins_with_a_line_shows_the_signal_and_lies_where_it_may():
     assert choose_passage(list("ab"), None, np.ones(2, bool), 400) == (0, 2)
 
 
-@pytest.mark.parametrize("text, before, begin", [
-    ("ing on\nA line", "", 0), ("A line\n", "\n", 0), ("ing on\n\n  A line", "d", 8), ("ing on", "d", 4), ("\r\nA line", "d", 2),
-    ("ing " + "on " * 200 + "\nA line", "d", 4), ("endlessly", "d", 0), ("d\n", "d", 0)])
+@pytest.mark.parametrize(
+    "text, before, begin",
+    [
+        ("ing on\nA line", "", 0),
+        ("A line\n", "\n", 0),
+        ("ing on\n\n  A line", "d", 8),
+        ("ing on", "d", 4),
+        ("\r\nA line", "d", 2),
+        ("ing " + "on " * 200 + "\nA line", "d", 4),
+        ("endlessly", "d", 0),
+        ("d\n", "d", 0),
+    ],
+)
 def test_a_page_begins_with_a_whole_line_or_word(text, before, begin):
     assert first_whole(list(text), before) == begin
 
 
-@pytest.mark.parametrize("text, length, expected", [
-    ("ord one\n\n  two three\nfour five six\n\nseven\n" * 3, 30, "  two three\nfour five six\n"),
-    ("ord one two three four five six seven eight nine ten " * 50, 32, "one two three four five six "),
-    ("x" * 500, 30, "x" * 30),
-    ("ord one two", 400, "ord one two"),
-])
+@pytest.mark.parametrize(
+    "text, length, expected",
+    [
+        ("ord one\n\n  two three\nfour five six\n\nseven\n" * 3, 30, "  two three\nfour five six\n"),
+        ("ord one two three four five six seven eight nine ten " * 50, 32, "one two three four five six "),
+        ("x" * 500, 30, "x" * 30),
+        ("ord one two", 400, "ord one two"),
+    ],
+)
 def test_a_passage_is_of_whole_lines_or_of_whole_words(text, length, expected):
     start, stop = choose_passage(list(text), None, np.ones(len(text), bool), length)
     assert text[start:stop] == expected

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charrnn.errors import CheckpointError, StorageError
 from charrnn.files import storage
 from charrnn.runs.checkpoint import (
     OPTIONAL_MODEL_KEYS,
@@ -21,17 +22,32 @@ from charrnn.runs.checkpoint import (
     read_metadata,
     save_checkpoint,
 )
-from charrnn.errors import CheckpointError, StorageError
 from charrnn.text.vocabulary import Vocabulary
 
 V, H, L, B, E = 7, 5, 2, 3, 4
 
 
-def make(cell="lstm", dtype="float32", embedding_size=E, tied=False, slots=("m", "v"), carry=True, training=None, seed=0, **optional):
+def make(
+    cell="lstm",
+    dtype="float32",
+    embedding_size=E,
+    tied=False,
+    slots=("m", "v"),
+    carry=True,
+    training=None,
+    seed=0,
+    **optional,
+):
     """A small checkpoint with every part filled with numbers of its own."""
     rng = np.random.default_rng(seed)
     model = {
-        "cell": cell, "hidden_size": H, "num_layers": L, "embedding_size": embedding_size, "tied": tied, "dtype": dtype, **optional,
+        "cell": cell,
+        "hidden_size": H,
+        "num_layers": L,
+        "embedding_size": embedding_size,
+        "tied": tied,
+        "dtype": dtype,
+        **optional,
     }
     shapes = parameter_shapes(model, V)
 
@@ -78,12 +94,15 @@ MINIMAL_TENSORS = (
     b'"param/output.bias":{"dtype":"F32","shape":[2],"data_offsets":[28,36]}'
 )
 MINIMAL_DATA = (
-    b"\x00\x00\x80\x3f" b"\x00\x00\x00\x40"  # 1, 2
+    b"\x00\x00\x80\x3f"
+    b"\x00\x00\x00\x40"  # 1, 2
     b"\x00\x00\x40\x40"  # 3
     b"\x00\x00\x80\x40"  # 4
     b"\x00\x00\x00\x00"  # 0
-    b"\x00\x00\x80\xbf" b"\x00\x00\x00\xc0"  # -1, -2
-    b"\x00\x00\x00\x3f" b"\x00\x00\x80\x3e"  # 0.5, 0.25
+    b"\x00\x00\x80\xbf"
+    b"\x00\x00\x00\xc0"  # -1, -2
+    b"\x00\x00\x00\x3f"
+    b"\x00\x00\x80\x3e"  # 0.5, 0.25
 )
 
 
@@ -180,7 +199,9 @@ def test_the_models_optional_fields_are_the_formats():
     assert set(model.OPTIONAL_FIELDS) == set(OPTIONAL_MODEL_KEYS)
     assert all(getattr(model.ModelConfig, name) == key.default for name, key in OPTIONAL_MODEL_KEYS.items())
     assert set(model.ModelConfig("lstm", V, H, L).to_dict()) == set(make().model)
-    assert model.ModelConfig("lstm", V, H, L, layer_norm=True).to_dict() == make(embedding_size=0, layer_norm=True).model
+    assert (
+        model.ModelConfig("lstm", V, H, L, layer_norm=True).to_dict() == make(embedding_size=0, layer_norm=True).model
+    )
 
 
 def test_a_checkpoint_without_optimiser_and_carry_is_loaded(tmp_path):
@@ -234,7 +255,10 @@ def test_charrnn_reads_what_the_safetensors_library_wrote(tmp_path):
 
     saved = make()
     metadata = {
-        "format_version": 1, "model": saved.model, "vocabulary": saved.vocabulary.to_json(), "training": saved.training,
+        "format_version": 1,
+        "model": saved.model,
+        "vocabulary": saved.vocabulary.to_json(),
+        "training": saved.training,
     }
     arrays = {f"param/{name}": array for name, array in saved.parameters.items()}
     save_file(arrays, tmp_path / "a.safetensors", {"charrnn": json.dumps(metadata), "format": "np"})
@@ -246,7 +270,12 @@ def test_charrnn_reads_what_the_safetensors_library_wrote(tmp_path):
 def test_the_table_of_parameters_is_the_models():
     model = pytest.importorskip("charrnn.model.workspace")
     for cell in ("rnn", "gru", "lstm"):
-        for embedding_size, tied, optional in ((0, False, {}), (E, False, {}), (H, True, {}), (E, False, {"layer_norm": True})):
+        for embedding_size, tied, optional in (
+            (0, False, {}),
+            (E, False, {}),
+            (H, True, {}),
+            (E, False, {"layer_norm": True}),
+        ):
             settings = make(cell, embedding_size=embedding_size, tied=tied, **optional).model
             shapes = model.Model(model.ModelConfig(vocab_size=V, **settings)).shapes()
             assert {name: tuple(shape) for name, shape in shapes.items()} == parameter_shapes(settings, V)
@@ -258,8 +287,12 @@ def test_a_file_written_by_hand_is_read(tmp_path):
     checkpoint = load_checkpoint(path)
     assert checkpoint.vocabulary.to_json() == {"mode": "chars", "symbols": ["a", "b"]}
     assert {name: array.tolist() for name, array in checkpoint.parameters.items()} == {
-        "rnn.weight_ih_l0": [[1, 2]], "rnn.weight_hh_l0": [[3]], "rnn.bias_ih_l0": [4], "rnn.bias_hh_l0": [0],
-        "output.weight": [[-1], [-2]], "output.bias": [0.5, 0.25],
+        "rnn.weight_ih_l0": [[1, 2]],
+        "rnn.weight_hh_l0": [[3]],
+        "rnn.bias_ih_l0": [4],
+        "rnn.bias_hh_l0": [0],
+        "output.weight": [[-1], [-2]],
+        "output.bias": [0.5, 0.25],
     }
     assert read_metadata(path) == json.loads(MINIMAL_METADATA)
 
@@ -351,7 +384,8 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
         (with_model(hidden_size=1.0), "hidden_size must be a whole number"),
         (with_model(hidden_size=2**40), "hidden_size must be"),
         (with_model(hidden_size=0), "hidden_size must be"),
-        (with_model(num_layers=2**30), "num_layers must be at most 1,000, got 1,073,741,824"), (with_model(num_layers=1000), "too few for 1,000 layers"),
+        (with_model(num_layers=2**30), "num_layers must be at most 1,000, got 1,073,741,824"),
+        (with_model(num_layers=1000), "too few for 1,000 layers"),
         (with_model(num_layers=-1), "num_layers must be"),
         (with_model(embedding_size=2), "lacks the tensor 'param/embedding.weight'"),
         (with_model(tied=1), "tied must be true or false"),
@@ -368,17 +402,29 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
         (with_model(2, zoneout=0.1, elbow=1), "must have the keys"),
         (with_model(peepholes=True), "must have the keys"),
         (with_model(layer_norm=True), "its model has the key layer_norm, which format 1 has not"),
-        *((with_norm(value), f"its layer_norm must be true, or left out, got {value!r}") for value in (False, 1, 0, "x", None, [], 1e300)),
+        *(
+            (with_norm(value), f"its layer_norm must be true, or left out, got {value!r}")
+            for value in (False, 1, 0, "x", None, [], 1e300)
+        ),
         (with_norm(True, MINIMAL_TENSORS), "lacks the tensor 'param/rnn.norm_gain_l0'"),
-        (with_norm(True, MINIMAL_GAIN.replace(b"[1],\"data_offsets\":[36", b"[1,1],\"data_offsets\":[36")), "has shape (1, 1), its model has (1,)"),
-        (minimal(tensors=MINIMAL_GAIN, data=MINIMAL_DATA + bytes(4)), "'param/rnn.norm_gain_l0' that its model has no place for"),
+        (
+            with_norm(True, MINIMAL_GAIN.replace(b'[1],"data_offsets":[36', b'[1,1],"data_offsets":[36')),
+            "has shape (1, 1), its model has (1,)",
+        ),
+        (
+            minimal(tensors=MINIMAL_GAIN, data=MINIMAL_DATA + bytes(4)),
+            "'param/rnn.norm_gain_l0' that its model has no place for",
+        ),
         (minimal("[]"), "no JSON object"),
         (minimal("no JSON"), "no JSON"),
         (minimal("[" * 100_000), "nested"),
         (minimal('{"a":' * 80 + "1" + "}" * 80), "nested"),
         (minimal(MINIMAL_METADATA.replace('"training":{}', '"training":{"a":NaN}')), "NaN"),
         (minimal(MINIMAL_METADATA.replace('"training":{}', '"training":{"a":1e999}')), "not finite"),
-        (minimal(MINIMAL_METADATA.replace('"training":{}', '"training":{"a":' + "9" * 100_000 + "}")), "100,000 digits"),
+        (
+            minimal(MINIMAL_METADATA.replace('"training":{}', '"training":{"a":' + "9" * 100_000 + "}")),
+            "100,000 digits",
+        ),
         (minimal(MINIMAL_METADATA.replace('"training":{}', '"training":{"a":1,"a":2}')), "a key twice"),
         (minimal(tensors=MINIMAL_TENSORS.replace(b"[0,8]", b"[0,9]")), "ends at 9, its shape and dtype make that 8"),
         (minimal(tensors=MINIMAL_TENSORS.replace(b"[8,12]", b"[9,12]")), "begins at 9"),
@@ -392,16 +438,39 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
         (minimal(tensors=MINIMAL_TENSORS.replace(b"F32", b"I32")), "has dtype 'I32', a float32 model has F32"),
         (minimal(tensors=MINIMAL_TENSORS.replace(b'"F32"', b"32")), "is no string"),
         (minimal(tensors=MINIMAL_TENSORS.replace(b"dtype", b"dtyp")), "no tensor"),
-        (minimal(tensors=MINIMAL_TENSORS.replace(b"output.bias", b"output.gain")), "lacks the tensor 'param/output.bias'"),
+        (
+            minimal(tensors=MINIMAL_TENSORS.replace(b"output.bias", b"output.gain")),
+            "lacks the tensor 'param/output.bias'",
+        ),
         (minimal(tensors=MINIMAL_TENSORS.replace(b"output.bias", b"rnn.bias_hh_l0")), "a key twice"),
         (minimal(tensors=MINIMAL_TENSORS + b',"x":{"dtype":"F32","shape":[0],"data_offsets":[36,36]}'), "no place for"),
-        (minimal(tensors=MINIMAL_TENSORS + b',"optim/m":{"dtype":"F32","shape":[0],"data_offsets":[36,36]}'), "1 tensor, not 6"),
-        (minimal(tensors=MINIMAL_TENSORS + b',"optim/":{"dtype":"F32","shape":[0],"data_offsets":[36,36]}'), "optimiser"),
-        (minimal(tensors=MINIMAL_TENSORS + b',"carry/h":{"dtype":"F32","shape":[1,0,1],"data_offsets":[36,36]}'), "B from 1"),
-        (minimal(tensors=MINIMAL_TENSORS + b',"carry/c":{"dtype":"F32","shape":[1,1,1],"data_offsets":[36,40]}',
-                 data=MINIMAL_DATA + bytes(4)), "no place for"),
-        (minimal(data=MINIMAL_DATA[:-4] + b"\x00\x00\xc0\x7f"), "'param/output.bias' holds numbers that are not finite"),
-        (minimal(data=MINIMAL_DATA[:-4] + b"\x00\x00\x80\xff"), "'param/output.bias' holds numbers that are not finite"),
+        (
+            minimal(tensors=MINIMAL_TENSORS + b',"optim/m":{"dtype":"F32","shape":[0],"data_offsets":[36,36]}'),
+            "1 tensor, not 6",
+        ),
+        (
+            minimal(tensors=MINIMAL_TENSORS + b',"optim/":{"dtype":"F32","shape":[0],"data_offsets":[36,36]}'),
+            "optimiser",
+        ),
+        (
+            minimal(tensors=MINIMAL_TENSORS + b',"carry/h":{"dtype":"F32","shape":[1,0,1],"data_offsets":[36,36]}'),
+            "B from 1",
+        ),
+        (
+            minimal(
+                tensors=MINIMAL_TENSORS + b',"carry/c":{"dtype":"F32","shape":[1,1,1],"data_offsets":[36,40]}',
+                data=MINIMAL_DATA + bytes(4),
+            ),
+            "no place for",
+        ),
+        (
+            minimal(data=MINIMAL_DATA[:-4] + b"\x00\x00\xc0\x7f"),
+            "'param/output.bias' holds numbers that are not finite",
+        ),
+        (
+            minimal(data=MINIMAL_DATA[:-4] + b"\x00\x00\x80\xff"),
+            "'param/output.bias' holds numbers that are not finite",
+        ),
         (minimal().replace(b'"charrnn"', b'"torchar"'), "a safetensors file, but not charrnn's"),
         (b"\2\0\0\0\0\0\0\0{}", "a safetensors file, but not charrnn's"),
         (b"\2\0\0\0\0\0\0\0[]", "not a safetensors file"),
@@ -433,7 +502,9 @@ def test_many_slots_and_layers_cost_no_more_than_the_file_is_long(tmp_path):
     entries = b"".join(
         b',"optim/s%d/x":{"dtype":"F32","shape":[0],"data_offsets":[36,36]}' % number for number in range(20_000)
     )
-    assert "20,000 tensors, not 6 for each of 20,000 slots" in refusal(tmp_path, minimal(tensors=MINIMAL_TENSORS + entries))
+    assert "20,000 tensors, not 6 for each of 20,000 slots" in refusal(
+        tmp_path, minimal(tensors=MINIMAL_TENSORS + entries)
+    )
 
 
 def test_no_memory_is_taken_for_tensors_that_are_not_there(tmp_path, monkeypatch):
@@ -445,8 +516,30 @@ def test_no_memory_is_taken_for_tensors_that_are_not_there(tmp_path, monkeypatch
 
 def test_random_damage_to_the_header_never_ends_in_anything_else(tmp_path):
     rng = random.Random(0)
-    tokens = [b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b"null", b"-1", b"1e400", b"NaN", b"\\ud800", b"\xff",
-              b"99999999999999999999", b"F64", b"true", b"param/", b"optim/m/", b"carry/h", b"__metadata__", b"charrnn"]
+    tokens = [
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"\\",
+        b"null",
+        b"-1",
+        b"1e400",
+        b"NaN",
+        b"\\ud800",
+        b"\xff",
+        b"99999999999999999999",
+        b"F64",
+        b"true",
+        b"param/",
+        b"optim/m/",
+        b"carry/h",
+        b"__metadata__",
+        b"charrnn",
+    ]
     path = tmp_path / "a.safetensors"
     header = minimal()[8 : -len(MINIMAL_DATA)]
     for _ in range(1500):
@@ -467,12 +560,20 @@ def test_any_json_in_place_of_any_part_ends_in_success_or_a_refusal(tmp_path):
 
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
     anything = st.recursive(
-        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
         max_leaves=6,
     )
     metadata = json.loads(MINIMAL_METADATA)
     tensors = json.loads(b"{" + MINIMAL_TENSORS + b"}")
-    places = [("format_version",), ("model",), ("vocabulary",), ("training",), ("vocabulary", "mode"), ("vocabulary", "symbols")]
+    places = [
+        ("format_version",),
+        ("model",),
+        ("vocabulary",),
+        ("training",),
+        ("vocabulary", "mode"),
+        ("vocabulary", "symbols"),
+    ]
     places += [("model", key) for key in (*metadata["model"], "zoneout")]
     places += [("tensor", name, key) for name in tensors for key in ("dtype", "shape", "data_offsets", None)]
     path = tmp_path / "a.safetensors"
@@ -521,7 +622,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch, call
 
 
 def changed(checkpoint, **changes):
-    return Checkpoint(**{name: changes.get(name, getattr(checkpoint, name)) for name in checkpoint.__dataclass_fields__})
+    return Checkpoint(
+        **{name: changes.get(name, getattr(checkpoint, name)) for name in checkpoint.__dataclass_fields__}
+    )
 
 
 @pytest.mark.parametrize(
@@ -556,7 +659,9 @@ def test_what_could_not_be_loaded_again_is_not_saved(tmp_path, changes, reason):
 
 def test_places_without_a_checkpoint_are_named(tmp_path):
     for read in (load_checkpoint, read_metadata):
-        with pytest.raises(CheckpointError, match="none.safetensors does not exist: name a checkpoint file or a run folder"):
+        with pytest.raises(
+            CheckpointError, match="none.safetensors does not exist: name a checkpoint file or a run folder"
+        ):
             read(tmp_path / "none.safetensors")
         with pytest.raises(CheckpointError, match="is a folder"):
             read(tmp_path)

@@ -62,7 +62,9 @@ def test_help_imports_no_command_and_no_room_but_errors():
     assert set(done.stdout.splitlines()[-1].split()) == {"charrnn", "charrnn.cli", "charrnn.errors"}
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["train", "--nonsense"], ["info", "--nonsense"], ["sample", "a", "b"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["train", "--nonsense"], ["info", "--nonsense"], ["sample", "a", "b"]]
+)
 def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, capsys):
     assert main(arguments) == 2
     captured = capsys.readouterr()
@@ -70,15 +72,26 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, capsys):
     assert "--help" in captured.err
 
 
-@pytest.mark.parametrize("error, code, said", [
-    (ConfigError("batch_size must be at least 1, got 0"), 2, "Error: batch_size must be at least 1, got 0\n"),
-    (CharRNNError("a name with \x1b[2J and\na newline"), 2, "Error: a name with \\x1b[2J and a newline\n"),
-    (KeyboardInterrupt(), 130, ""),
-    (BrokenPipeError(), 1, ""),
-    (MemoryError(), 2, "Error: this does not fit in memory: lower --hidden-size"),
-    (OSError(errno.ENOSPC, "No space left on device", "some/file"), 2, "Error: the disk is full, writing or reading some/file"),
-    (PermissionError(errno.EACCES, "Permission denied", "some/file"), 2, "Error: permission denied, writing or reading some/file"),
-])
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (ConfigError("batch_size must be at least 1, got 0"), 2, "Error: batch_size must be at least 1, got 0\n"),
+        (CharRNNError("a name with \x1b[2J and\na newline"), 2, "Error: a name with \\x1b[2J and a newline\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (BrokenPipeError(), 1, ""),
+        (MemoryError(), 2, "Error: this does not fit in memory: lower --hidden-size"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "some/file"),
+            2,
+            "Error: the disk is full, writing or reading some/file",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "some/file"),
+            2,
+            "Error: permission denied, writing or reading some/file",
+        ),
+    ],
+)
 def test_errors_become_sentences_and_exit_codes(error, code, said, monkeypatch, capsys):
     @click.command()
     def failing():
@@ -105,6 +118,7 @@ def test_a_defect_of_the_program_is_not_hidden(monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are closed otherwise elsewhere")
 def test_a_reader_that_has_enough_ends_it_quietly():
-    done = subprocess.run(f"'{sys.executable}' -m charrnn train --help | head -n 1", shell=True, cwd=ROOT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        f"'{sys.executable}' -m charrnn train --help | head -n 1", shell=True, cwd=ROOT, capture_output=True, text=True
+    )
     assert done.stdout.startswith("Usage:") and done.stderr == ""

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from test_cells import make_text, plant
 
-from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
 from charrnn.render.colours import LIGHT, step_colour
 from charrnn.render.picture import CELL, COLUMNS, MARGIN, PNG_SCALE
+from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TEXT = make_text(60_000, seed=8)
 
@@ -35,9 +35,35 @@ def folder(tmp_path_factory):
         held_out = ["--val-fraction", "0.1", "--test-fraction", "0.1"]
         plain = ["--hidden-size", "24", "--num-layers", "1", "--embedding-size", "0", "--no-layer-norm"]
         assert main([*common, *held_out, *plain, "-o", "checkpoints/planted"]) == 0
-        assert main([*common, *held_out, "--cell", "gru", "--vocab", "bytes", "--hidden-size", "8", "-o", "checkpoints/gru"]) == 0
-        assert main([*common, *held_out, "--cell", "rnn", "--hidden-size", "8", "--num-layers", "1", "-o", "checkpoints/rnn"]) == 0
-        assert main([*common, "--val-fraction", "0", "--test-fraction", "0", "--hidden-size", "8", "-o", "checkpoints/all"]) == 0
+        assert (
+            main(
+                [*common, *held_out, "--cell", "gru", "--vocab", "bytes", "--hidden-size", "8", "-o", "checkpoints/gru"]
+            )
+            == 0
+        )
+        assert (
+            main(
+                [
+                    *common,
+                    *held_out,
+                    "--cell",
+                    "rnn",
+                    "--hidden-size",
+                    "8",
+                    "--num-layers",
+                    "1",
+                    "-o",
+                    "checkpoints/rnn",
+                ]
+            )
+            == 0
+        )
+        assert (
+            main(
+                [*common, "--val-fraction", "0", "--test-fraction", "0", "--hidden-size", "8", "-o", "checkpoints/all"]
+            )
+            == 0
+        )
         (folder / "code.c").write_text('#include "a.h"\n\tputs("a few words"); /* b */\n\tint x;\n' * 200)
         assert main(["train", "code.c", "--steps", "1", "--hidden-size", "8", "-q", "-o", "checkpoints/code"]) == 0
     path = folder / "checkpoints/planted/best.safetensors"
@@ -48,7 +74,9 @@ def folder(tmp_path_factory):
     arrays = model.get_parameters()
     arrays["rnn.weight_ih_l0"] = arrays["rnn.weight_ih_l0"][:, keep]
     arrays["output.weight"], arrays["output.bias"] = arrays["output.weight"][keep], arrays["output.bias"][keep]
-    save_checkpoint(path, dataclasses.replace(checkpoint, parameters={name: array.copy() for name, array in arrays.items()}))
+    save_checkpoint(
+        path, dataclasses.replace(checkpoint, parameters={name: array.copy() for name, array in arrays.items()})
+    )
     return folder
 
 
@@ -70,7 +98,9 @@ def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
     assert lines[1] == "text   all 12,000 characters held out from text.txt"
     (quotes,) = [line for line in lines if line.split()[1:2] == ["quotes"]]
     (position,) = [line for line in lines if line.split()[1:2] == ["line-position"]]
-    assert "inside double" in quotes and " 0:5  down " in quotes and " 0:11  up " in position and "-0:" not in captured.out
+    assert (
+        "inside double" in quotes and " 0:5  down " in quotes and " 0:11  up " in position and "-0:" not in captured.out
+    )
     assert quotes.lstrip().startswith(("✓", "*"))
     score, rank = position.partition(" r ")[2].split()[:2]
     assert float(score) > 0.99 and float(rank) > 0.9
@@ -80,13 +110,17 @@ def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
 
 
 @pytest.mark.parametrize("columns", [60, 80, 140])
-def test_the_table_has_the_names_for_find_at_any_width_and_the_phrases_where_there_is_room(columns, capsys, monkeypatch):
+def test_the_table_has_the_names_for_find_at_any_width_and_the_phrases_where_there_is_room(
+    columns, capsys, monkeypatch
+):
     monkeypatch.setenv("COLUMNS", str(columns))
     out = cells(capsys, "checkpoints/planted", "--signal", "a" * 40 + "=e").out
-    table = out[:out.index("signals have a unit")].splitlines()
+    table = out[: out.index("signals have a unit")].splitlines()
     for name in ("quotes", "line-position", "word-start", "a" * 13):
         assert any(name in line for line in table)
-    assert any(re.search(r" quotes .* 0:5  down .* [01]\.\d{3}  [01]\.\d{3} ", line) for line in table)  # no figure is cut
+    assert any(
+        re.search(r" quotes .* 0:5  down .* [01]\.\d{3}  [01]\.\d{3} ", line) for line in table
+    )  # no figure is cut
     assert ("inside double quotes" in "".join(table)) is (columns > 100)
     assert max(map(len, table)) <= max(columns, 80)
 
@@ -101,8 +135,14 @@ def test_the_loss_says_what_it_is_of_and_stands_beside_the_runs_own(capsys):
 
 def test_a_split_can_be_chosen(capsys):
     both = json.loads(cells(capsys, "checkpoints/planted", "--json").out)
-    parts = [json.loads(cells(capsys, "checkpoints/planted", "--split", split, "--json").out) for split in ("val", "test")]
-    assert [(part["split"], part["characters"]) for part in (both, *parts)] == [("held-out", 12_000), ("val", 6_000), ("test", 6_000)]
+    parts = [
+        json.loads(cells(capsys, "checkpoints/planted", "--split", split, "--json").out) for split in ("val", "test")
+    ]
+    assert [(part["split"], part["characters"]) for part in (both, *parts)] == [
+        ("held-out", 12_000),
+        ("val", 6_000),
+        ("test", 6_000),
+    ]
     assert parts[0]["start"] == both["start"] and parts[1]["start"] == both["start"] + 6_000
     assert parts[0]["loss_nats"] != parts[1]["loss_nats"]
     out = cells(capsys, "checkpoints/planted", "--split", "test").out
@@ -113,7 +153,9 @@ def test_paths_are_short(capsys, folder):
     (folder / "other.txt").write_text(make_text(5_000, seed=4))
     captured = cells(capsys, str(folder / "checkpoints/planted"), str(folder / "other.txt"))
     assert "checkpoint checkpoints/planted/best.safetensors\n" in captured.err
-    assert "text   all 5,000 characters of other.txt\n" in captured.out and str(folder) not in captured.out + captured.err
+    assert (
+        "text   all 5,000 characters of other.txt\n" in captured.out and str(folder) not in captured.out + captured.err
+    )
 
 
 def test_quotes_in_code_are_shown_as_strings(capsys):
@@ -131,14 +173,31 @@ def test_the_scale_is_that_of_terminal_page_and_drawing(capsys, tmp_path, monkey
     shown = {}
     for scale in ("red-blue", "orange-blue"):
         page, drawing = tmp_path / f"{scale}.html", tmp_path / f"{scale}.svg"
-        shown[scale] = cells(capsys, "checkpoints/planted", "--find", "quotes", "--scale", scale, "--html", str(page), "--svg", str(drawing)).out
+        shown[scale] = cells(
+            capsys,
+            "checkpoints/planted",
+            "--find",
+            "quotes",
+            "--scale",
+            scale,
+            "--html",
+            str(page),
+            "--svg",
+            str(drawing),
+        ).out
         assert (b'"first_scale":1' in page.read_bytes()) is (scale == "orange-blue")
         assert (scale.partition("-")[0] + " +1") in drawing.read_text()
-    assert " +1 red" in shown["red-blue"] and " +1 orange" in shown["orange-blue"] and "blue where it is on" in shown["orange-blue"]
+    assert (
+        " +1 red" in shown["red-blue"]
+        and " +1 orange" in shown["orange-blue"]
+        and "blue where it is on" in shown["orange-blue"]
+    )
 
 
 def test_without_pillow_a_png_is_refused_before_anything_is_read(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, real=importlib.util.find_spec: None if name == "PIL" else real(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, real=importlib.util.find_spec: None if name == "PIL" else real(name)
+    )
     captured = cells(capsys, "checkpoints/planted", "--png", str(tmp_path / "a.png"), code=2)
     assert captured.err.splitlines() == [captured.err.strip()] and "pip install pillow" in captured.err
 
@@ -172,7 +231,7 @@ def test_a_text_of_your_own_and_fewer_characters(capsys, folder):
 
 
 def test_a_signal_of_your_own(capsys):
-    captured = cells(capsys, "checkpoints/planted", "--signal", "said=\"[a-z]+", "--signal", "e=e", "--json")
+    captured = cells(capsys, "checkpoints/planted", "--signal", 'said="[a-z]+', "--signal", "e=e", "--json")
     found = {finding["signal"]: finding for finding in json.loads(captured.out)["signals"]}
     assert found["said"]["kind"] == "on/off" and 0 < found["said"]["on"] < 0.2 and "e" in found
 
@@ -186,7 +245,10 @@ def test_highlight_find_and_unit_show_passages(capsys):
     found = cells(capsys, "checkpoints/planted", "--find", "vowel").out
     assert "a vowel: unit 0:" in found and "line-position" not in found and " rank " not in found
     for look in ((), ("--highlight",)):
-        assert "No unit is named for vowel: this one comes nearest" in cells(capsys, "checkpoints/planted", "--find", "vowel", *look).out
+        assert (
+            "No unit is named for vowel: this one comes nearest"
+            in cells(capsys, "checkpoints/planted", "--find", "vowel", *look).out
+        )
         assert "No unit is named" not in cells(capsys, "checkpoints/planted", "--find", "quotes", *look).out
     unit = cells(capsys, "checkpoints/planted", "--unit", "0:5").out
     assert "unit 0:5 follows" in unit and unit.index("inside double quotes") < unit.index("a vowel")
@@ -202,7 +264,9 @@ def test_the_passage_shows_the_quotes(capsys):
 
 
 def test_ablation_and_gates(capsys):
-    captured = cells(capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--clamp", "off", "--gates", "--json")
+    captured = cells(
+        capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--clamp", "off", "--gates", "--json"
+    )
     result = json.loads(captured.out)
     (ablation,) = result["ablation"]
     assert (ablation["signal"], ablation["unit"], ablation["held"]) == ("quotes", 5, "off") and ablation["value"] > 0.7
@@ -223,7 +287,9 @@ def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     assert "What comes nearest:" in highlighted and highlighted.count("--find ") == 2
 
 
-@pytest.mark.parametrize("kind, score, said", [("onoff", 0.45, True), ("graded", -0.1, True), ("onoff", 0.55, False), ("graded", 0.1, False)])
+@pytest.mark.parametrize(
+    "kind, score, said", [("onoff", 0.45, True), ("graded", -0.1, True), ("onoff", 0.55, False), ("graded", 0.1, False)]
+)
 def test_a_score_on_the_wrong_side_of_nothing_is_explained(kind, score, said, capsys, monkeypatch):
     from charrnn.cells import search
 
@@ -240,35 +306,40 @@ def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
     assert "checkpoints/planted/best.safetensors" in cells(capsys, "--highlight").err
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["checkpoints/rnn", "--gates"], "--gates needs a cell with gates"),
-    (["checkpoints/gru", "--quantity", "tanh-c"], "has h, r, z, n, got --quantity tanh-c"),
-    (["checkpoints/all"], "held out 0 characters"),
-    (["checkpoints/all", "--split", "test"], "the run has no test split"),
-    (["checkpoints/planted", "short.txt", "--split", "val"], "--split val is of the run's own text"),
-    (["checkpoints/planted", "--characters", "300"], "at least 4,000 characters, one half to choose a unit and one to score it, got 300: "
-                                                     "raise --characters"),
-    (["checkpoints/planted", "short.txt"], "got 1,000: name a longer TEXT"),
-    (["checkpoints/planted", "--characters", "0"], "--characters must be at least 1"),
-    (["checkpoints/planted", "--unit", "0:24"], "0:0 to 0:23"),
-    (["checkpoints/planted", "--unit", "x"], "LAYER:UNIT"),
-    (["checkpoints/planted", "--find", "nonsense"], "there is no such signal; in this text there are quotes"),
-    (["checkpoints/planted", "--find", "comment"], "does not occur here"),
-    (["checkpoints/planted", "--signal", "x"], "NAME=REGEX"),
-    (["checkpoints/planted", "--signal", "x=("], "no regular expression"),
-    (["checkpoints/planted", "--signal", "x=ZZZ"], "0 places"),
-    (["checkpoints/planted", "--json", "--csv"], "--json and --csv"),
-    (["checkpoints/planted", "--find", "quotes", "--unit", "0:1"], "--find and --unit"),
-    (["checkpoints/planted", "--clamp", "0"], "add --ablate"),
-    (["checkpoints/planted", "--ablate", "--clamp", "much"], "mean, off, zero or a number"),
-    (["checkpoints/planted", "--ablate", "--clamp", "2"], "-1..1, got 2"),
-    (["checkpoints/planted", "--html", "nowhere/a.html"], "no folder nowhere"),
-    (["checkpoints/planted", "--highlight", "--json"], "--highlight is for reading"),
-    (["checkpoints/planted", "--width", "5"], "--width must be at least 40"),
-    (["checkpoints/planted", "--threads", "0"], "--threads must be at least 1"),
-    (["checkpoints/nowhere"], "does not exist"),
-    (["checkpoints/planted", "nowhere.txt"], "nowhere.txt"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["checkpoints/rnn", "--gates"], "--gates needs a cell with gates"),
+        (["checkpoints/gru", "--quantity", "tanh-c"], "has h, r, z, n, got --quantity tanh-c"),
+        (["checkpoints/all"], "held out 0 characters"),
+        (["checkpoints/all", "--split", "test"], "the run has no test split"),
+        (["checkpoints/planted", "short.txt", "--split", "val"], "--split val is of the run's own text"),
+        (
+            ["checkpoints/planted", "--characters", "300"],
+            "at least 4,000 characters, one half to choose a unit and one to score it, got 300: raise --characters",
+        ),
+        (["checkpoints/planted", "short.txt"], "got 1,000: name a longer TEXT"),
+        (["checkpoints/planted", "--characters", "0"], "--characters must be at least 1"),
+        (["checkpoints/planted", "--unit", "0:24"], "0:0 to 0:23"),
+        (["checkpoints/planted", "--unit", "x"], "LAYER:UNIT"),
+        (["checkpoints/planted", "--find", "nonsense"], "there is no such signal; in this text there are quotes"),
+        (["checkpoints/planted", "--find", "comment"], "does not occur here"),
+        (["checkpoints/planted", "--signal", "x"], "NAME=REGEX"),
+        (["checkpoints/planted", "--signal", "x=("], "no regular expression"),
+        (["checkpoints/planted", "--signal", "x=ZZZ"], "0 places"),
+        (["checkpoints/planted", "--json", "--csv"], "--json and --csv"),
+        (["checkpoints/planted", "--find", "quotes", "--unit", "0:1"], "--find and --unit"),
+        (["checkpoints/planted", "--clamp", "0"], "add --ablate"),
+        (["checkpoints/planted", "--ablate", "--clamp", "much"], "mean, off, zero or a number"),
+        (["checkpoints/planted", "--ablate", "--clamp", "2"], "-1..1, got 2"),
+        (["checkpoints/planted", "--html", "nowhere/a.html"], "no folder nowhere"),
+        (["checkpoints/planted", "--highlight", "--json"], "--highlight is for reading"),
+        (["checkpoints/planted", "--width", "5"], "--width must be at least 40"),
+        (["checkpoints/planted", "--threads", "0"], "--threads must be at least 1"),
+        (["checkpoints/nowhere"], "does not exist"),
+        (["checkpoints/planted", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
 def test_what_cannot_be_is_refused_in_a_sentence(arguments, words, capsys):
     captured = cells(capsys, *arguments, code=2)
     error = captured.err.splitlines()[-1]
@@ -278,8 +349,12 @@ def test_what_cannot_be_is_refused_in_a_sentence(arguments, words, capsys):
 
 def test_a_text_that_is_gone_or_has_changed_is_said(capsys, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
-    subprocess.run([sys.executable, "-m", "charrnn", "train", "text.txt", "--steps", "1", "--hidden-size", "8", "-q", "-o", "run"],
-                   cwd=tmp_path, check=True, env=None)
+    subprocess.run(
+        [sys.executable, "-m", "charrnn", "train", "text.txt", "--steps", "1", "--hidden-size", "8", "-q", "-o", "run"],
+        cwd=tmp_path,
+        check=True,
+        env=None,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         (tmp_path / "text.txt").write_text(TEXT[:-1] + "!")
@@ -296,7 +371,12 @@ def test_a_held_unit_is_heard_in_a_sample(capsys):
     free, held = sample().out, sample("--clamp", "0:3=1", "--clamp", "0:5=-1").out
     assert len(held) == len(free) and held != free
     assert sample("--clamp", "0:3=1", "--clamp", "0:5=-1").out == held
-    for wrong, words in (("0:3", "LAYER:UNIT=VALUE"), ("0:3=x", "LAYER:UNIT=VALUE"), ("9:0=1", "0:0 to 0:23"), ("0:0=3", "-1..1")):
+    for wrong, words in (
+        ("0:3", "LAYER:UNIT=VALUE"),
+        ("0:3=x", "LAYER:UNIT=VALUE"),
+        ("9:0=1", "0:0 to 0:23"),
+        ("0:0=3", "-1..1"),
+    ):
         assert words in sample("--clamp", wrong, code=2).err
 
 
@@ -337,7 +417,11 @@ def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, 
     cells(capsys, f"checkpoints/{run}", "--html", str(tmp_path / "a.html"))
     (data,), shown = pages, "".join(pages[0].text)
     at = TEXT.index(shown)
-    assert TEXT[at - 1] == "\n" and 0 < at - TEXT.rindex("\n", 0, at - 1) < 400 and "from the first whole line on" in data.model_line
+    assert (
+        TEXT[at - 1] == "\n"
+        and 0 < at - TEXT.rindex("\n", 0, at - 1) < 400
+        and "from the first whole line on" in data.model_line
+    )
     checkpoint = load_checkpoint(f"checkpoints/{run}/best.safetensors")
     model = Model.from_checkpoint(checkpoint)
     ids = np.array(checkpoint.vocabulary.encode(TEXT))
@@ -346,11 +430,17 @@ def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, 
 
 
 def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_named(capsys, tmp_path):
-    captured = cells(capsys, "checkpoints/planted", "--html", str(tmp_path / "a.html"), "--svg", str(tmp_path / "a.svg"))
+    captured = cells(
+        capsys, "checkpoints/planted", "--html", str(tmp_path / "a.html"), "--svg", str(tmp_path / "a.svg")
+    )
     assert "inside double quotes" in captured.out and captured.err.count("wrote ") == 2
     page = (tmp_path / "a.html").read_text()
     assert page.startswith("<!DOCTYPE html>") or page.lower().startswith("<!doctype html>")
     assert "inside double quotes" in page and (tmp_path / "a.svg").read_text().lstrip().startswith("<")
-    captured = cells(capsys, "checkpoints/gru", "--svg", str(tmp_path / "b.svg"), "--html", str(tmp_path / "b.html"), code=2)
-    assert "nothing to draw" in captured.err and "No unit stands out" in captured.out and not (tmp_path / "b.svg").exists()
+    captured = cells(
+        capsys, "checkpoints/gru", "--svg", str(tmp_path / "b.svg"), "--html", str(tmp_path / "b.html"), code=2
+    )
+    assert (
+        "nothing to draw" in captured.err and "No unit stands out" in captured.out and not (tmp_path / "b.svg").exists()
+    )
     assert (tmp_path / "b.html").exists()

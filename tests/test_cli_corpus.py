@@ -82,6 +82,8 @@ def test_help_begins_with_a_short_sentence_and_an_example(arguments):
 
 
 def test_listing_imports_no_numpy():
-    code = "import sys; from charrnn.cli.corpus import command; command(['list'], standalone_mode=False); " \
-           "assert not {'numpy', 'numba'} & set(sys.modules), 'heavy'"
+    code = (
+        "import sys; from charrnn.cli.corpus import command; command(['list'], standalone_mode=False); "
+        "assert not {'numpy', 'numba'} & set(sys.modules), 'heavy'"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

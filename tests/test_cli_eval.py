@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
-from charrnn.text.corpus import read_corpus
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.model.workspace import Model
+from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.text.corpus import read_corpus
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
 
@@ -23,10 +23,35 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for mode in ("chars", "bytes"):
-            assert main(["train", "text.txt", "--vocab", mode, "--hidden-size", "8", "--steps", "8", "--batch-size", "3",
-                         "--seq-length", "7", "--val-fraction", "0.1", "--test-fraction", "0.2", "-q",
-                         "-o", f"checkpoints/{mode}"]) == 0
-    healthy = load_checkpoint(folder / "checkpoints/chars/best.safetensors")  # finite numbers that go beyond float32 together:
+            assert (
+                main(
+                    [
+                        "train",
+                        "text.txt",
+                        "--vocab",
+                        mode,
+                        "--hidden-size",
+                        "8",
+                        "--steps",
+                        "8",
+                        "--batch-size",
+                        "3",
+                        "--seq-length",
+                        "7",
+                        "--val-fraction",
+                        "0.1",
+                        "--test-fraction",
+                        "0.2",
+                        "-q",
+                        "-o",
+                        f"checkpoints/{mode}",
+                    ]
+                )
+                == 0
+            )
+    healthy = load_checkpoint(
+        folder / "checkpoints/chars/best.safetensors"
+    )  # finite numbers that go beyond float32 together:
     far = {**healthy.parameters, "output.weight": np.full_like(healthy.parameters["output.weight"], 3e38)}
     (folder / "damaged/far").mkdir(parents=True)
     save_checkpoint(folder / "damaged/far/best.safetensors", dataclasses.replace(healthy, parameters=far))
@@ -53,7 +78,8 @@ def expected(folder, start, stop):
 def test_a_text_is_one_stream_from_end_to_end(folder, capsys):
     result = json.loads(evaluate(capsys, "checkpoints/chars", "text.txt", "--json").out)
     assert {key: result[key] for key in ("loss_nats", "loss_bpc", "perplexity", "characters")} == expected(
-        folder, 0, len(TEXT)).to_dict()
+        folder, 0, len(TEXT)
+    ).to_dict()
     assert result["characters"] == len(TEXT) - 1  # nothing comes before the first
     assert result["loss_bpc"] == pytest.approx(result["loss_nats"] / math.log(2))
     assert result["perplexity"] == pytest.approx(math.exp(result["loss_nats"]))
@@ -89,28 +115,34 @@ def test_a_model_of_bytes_reads_any_file(folder, capsys):
     assert json.loads(evaluate(capsys, "checkpoints/bytes", "other.bin", "--json").out)["characters"] == len(TEXT) - 1
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["nowhere"], "nowhere does not exist"),
-    (["text.txt"], "not a safetensors file"),
-    (["checkpoints/chars", "gone.txt"], "gone.txt"),
-    (["checkpoints/chars", "text.txt", "--split", "val"], "leave it out"),
-    (["checkpoints/chars", "--split", "dev"], "dev"),
-    (["checkpoints/chars", "--threads", "0"], "--threads must be at least 1"),
-    (["checkpoints/chars", "--encoding", "latin-1"], "none is named"),
-    (["checkpoints/chars", "unknown.txt"], "'ß'"),
-    (["checkpoints/chars", "unknown.txt"], "; --unknown skip leaves such characters out"),
-    (["damaged/far", "text.txt"], "loss on this text is not a finite number"),
-    (["checkpoints/chars", "one.txt"], "needs a character to predict"),
-    (["checkpoints/chars", "--unknown", "skip"], "none is named"),
-    (["checkpoints/chars", "--dynamic-rate", "1"], "add --dynamic"),
-    (["checkpoints/chars", "--dynamic", "--dynamic-rate", "-1"], "--dynamic-rate must be a finite number of 0 or more, got -1: leave it out for 0.0005"),
-    (["checkpoints/chars", "--seed", "1"], "add --memorised"),
-    (["checkpoints/chars", "--memorised", "--length", "0"], "--length must be at least 1"),
-    (["checkpoints/chars", "--top-k", "3"], "add --surprisal"),
-    (["checkpoints/chars", "--surprisal", "--top-k", "99"], "at most 20"),
-    (["checkpoints/chars", "--surprisal", "--json", "--errors"], "has no place"),
-    (["checkpoints/chars", "--html", "nowhere/page.html"], "make it first"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["text.txt"], "not a safetensors file"),
+        (["checkpoints/chars", "gone.txt"], "gone.txt"),
+        (["checkpoints/chars", "text.txt", "--split", "val"], "leave it out"),
+        (["checkpoints/chars", "--split", "dev"], "dev"),
+        (["checkpoints/chars", "--threads", "0"], "--threads must be at least 1"),
+        (["checkpoints/chars", "--encoding", "latin-1"], "none is named"),
+        (["checkpoints/chars", "unknown.txt"], "'ß'"),
+        (["checkpoints/chars", "unknown.txt"], "; --unknown skip leaves such characters out"),
+        (["damaged/far", "text.txt"], "loss on this text is not a finite number"),
+        (["checkpoints/chars", "one.txt"], "needs a character to predict"),
+        (["checkpoints/chars", "--unknown", "skip"], "none is named"),
+        (["checkpoints/chars", "--dynamic-rate", "1"], "add --dynamic"),
+        (
+            ["checkpoints/chars", "--dynamic", "--dynamic-rate", "-1"],
+            "--dynamic-rate must be a finite number of 0 or more, got -1: leave it out for 0.0005",
+        ),
+        (["checkpoints/chars", "--seed", "1"], "add --memorised"),
+        (["checkpoints/chars", "--memorised", "--length", "0"], "--length must be at least 1"),
+        (["checkpoints/chars", "--top-k", "3"], "add --surprisal"),
+        (["checkpoints/chars", "--surprisal", "--top-k", "99"], "at most 20"),
+        (["checkpoints/chars", "--surprisal", "--json", "--errors"], "has no place"),
+        (["checkpoints/chars", "--html", "nowhere/page.html"], "make it first"),
+    ],
+)
 def test_what_cannot_be_evaluated_is_refused_in_one_sentence(folder, capsys, arguments, said):
     (folder / "unknown.txt").write_text("ß" * 20)
     (folder / "one.txt").write_text("a")
@@ -149,10 +181,31 @@ def test_the_figures_are_consistent_and_say_what_they_are_of(folder, capsys):
 def test_bits_a_byte_count_the_bytes_of_utf_8(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "umlauts.txt").write_text("äöü aou " * 30, encoding="utf-8")
-    assert main(["train", "umlauts.txt", "--hidden-size", "4", "--steps", "2", "--batch-size", "2", "--seq-length", "5", "-q", "-o", "run"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "umlauts.txt",
+                "--hidden-size",
+                "4",
+                "--steps",
+                "2",
+                "--batch-size",
+                "2",
+                "--seq-length",
+                "5",
+                "-q",
+                "-o",
+                "run",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     result = result_of(capsys, "run", "umlauts.txt")
-    assert result["characters"] == 239 and result["size_bytes"] == 240 + 90 - 2  # the first character, an umlaut, is not judged
+    assert (
+        result["characters"] == 239 and result["size_bytes"] == 240 + 90 - 2
+    )  # the first character, an umlaut, is not judged
     assert result["bits_per_byte"] == pytest.approx(result["loss_bpc"] * 239 / 328)
 
 
@@ -184,7 +237,26 @@ def test_a_run_from_stdin_can_be_judged_on_a_text(folder, capsys, monkeypatch):
     import sys
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
-    assert main(["train", "-", "--hidden-size", "8", "--steps", "4", "--batch-size", "3", "--seq-length", "7", "-q", "-o", "piped"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "-",
+                "--hidden-size",
+                "8",
+                "--steps",
+                "4",
+                "--batch-size",
+                "3",
+                "--seq-length",
+                "7",
+                "-q",
+                "-o",
+                "piped",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
     captured = evaluate(capsys, "piped", "text.txt", "--json", "--dynamic")
     result = json.loads(captured.out)
@@ -200,9 +272,12 @@ def test_dynamic_evaluation_states_its_gain_and_leaves_the_checkpoint_alone(fold
     before = file.read_bytes()
     nothing = result_of(capsys, "checkpoints/chars", "text.txt", "--dynamic", "--dynamic-rate", "0")
     assert nothing["dynamic"]["gain_nats"] == 0
-    result = result_of(capsys, "checkpoints/chars", "text.txt", "--dynamic", "--dynamic-rule", "sgd", "--dynamic-rate", "0.5")
+    result = result_of(
+        capsys, "checkpoints/chars", "text.txt", "--dynamic", "--dynamic-rule", "sgd", "--dynamic-rate", "0.5"
+    )
     assert result["dynamic"]["gain_nats"] == pytest.approx(result["loss_nats"] - result["dynamic"]["loss_nats"]) and (
-        result["dynamic"]["gain_nats"] > 0.1)
+        result["dynamic"]["gain_nats"] > 0.1
+    )
     shown = evaluate(capsys, "checkpoints/chars", "--dynamic")
     assert "Learning as it reads" in shown.out and "rms, rate 0.0005" in shown.err
     assert file.read_bytes() == before
@@ -226,7 +301,9 @@ def test_surprisal_as_json_is_a_record_a_character(capsys, mode):
 
 def test_surprisal_in_the_terminal_shows_the_text_and_the_guesses(folder, capsys):
     (folder / "twice.txt").write_text(TEXT * 2)
-    captured = evaluate(capsys, "checkpoints/chars", "twice.txt", "--surprisal", "--top-k", "2", "--width", "60", "--no-baselines")
+    captured = evaluate(
+        capsys, "checkpoints/chars", "twice.txt", "--surprisal", "--top-k", "2", "--width", "60", "--no-baselines"
+    )
     assert "bits each character cost" in captured.out and "ine 0 says ." in captured.out
     assert "what the model expected instead" in captured.out and captured.out.count(" bits   ") == 12
     assert f"the first 1,200 of {2 * len(TEXT) - 1:,} characters" in captured.err
@@ -235,7 +312,9 @@ def test_surprisal_in_the_terminal_shows_the_text_and_the_guesses(folder, capsys
 def test_a_text_that_stands_in_the_training_text_is_told_from_a_new_one(folder, capsys):
     (folder / "known.txt").write_text(TEXT[100:700])
     (folder / "new.txt").write_text(TEXT[700:100:-1])
-    assert "stands in the training text, word for word" in " ".join(evaluate(capsys, "checkpoints/chars", "known.txt").out.split())
+    assert "stands in the training text, word for word" in " ".join(
+        evaluate(capsys, "checkpoints/chars", "known.txt").out.split()
+    )
     for arguments in (["new.txt"], ["--split", "train"]):
         assert "word for word" not in evaluate(capsys, "checkpoints/chars", *arguments).out
     shown = evaluate(capsys, "checkpoints/chars", "known.txt", "--memorised", "--length", "300").out
@@ -243,18 +322,29 @@ def test_a_text_that_stands_in_the_training_text_is_told_from_a_new_one(folder, 
 
 
 def test_mistakes_and_copies_are_said_and_counted(capsys):
-    result = result_of(capsys, "checkpoints/chars", "text.txt", "--errors", "--memorised", "--length", "300", "--seed", "5")
+    result = result_of(
+        capsys, "checkpoints/chars", "text.txt", "--errors", "--memorised", "--length", "300", "--seed", "5"
+    )
     kinds = result["mistakes"]["kinds"]
     assert sum(one["count"] for one in kinds) == result["mistakes"]["count"] <= result["characters"]
     assert [one["detail"] for one in kinds if one["kind"] == "n-gram"] == [f"order {order}" for order in range(1, 10)]
     assert len(result["brackets"]) == 9 and {one["count"] for one in result["brackets"]} == {0}
     copies = result["memorised"]
     assert copies["sample"]["characters"] == copies["held_out"]["characters"] == 300
-    assert copies["held_out"]["shares"] == [1.0] * 50 and copies["held_out"]["longest"] == 300  # TEXT begins as the training text does
+    assert (
+        copies["held_out"]["shares"] == [1.0] * 50 and copies["held_out"]["longest"] == 300
+    )  # TEXT begins as the training text does
     assert copies["sample"]["passage"] in TEXT and len(copies["sample"]["passage"]) == copies["sample"]["longest"]
-    assert result_of(capsys, "checkpoints/chars", "--memorised", "--length", "300", "--seed", "5")["memorised"]["sample"] == copies["sample"]
+    assert (
+        result_of(capsys, "checkpoints/chars", "--memorised", "--length", "300", "--seed", "5")["memorised"]["sample"]
+        == copies["sample"]
+    )
     shown = evaluate(capsys, "checkpoints/chars", "--errors", "--memorised", "--length", "300").out
-    assert "got a probability below 0.5" in " ".join(shown.split()) and "word start" in shown and "stands in the training text" in shown
+    assert (
+        "got a probability below 0.5" in " ".join(shown.split())
+        and "word start" in shown
+        and "stands in the training text" in shown
+    )
 
 
 def test_the_page_has_the_text_the_readers_and_the_tables(folder, capsys):
@@ -267,8 +357,12 @@ def test_the_page_has_the_text_the_readers_and_the_tables(folder, capsys):
 def test_the_page_shows_after_each_character_what_was_expected_next(folder, capsys, monkeypatch):
     pages = []
     monkeypatch.setattr("charrnn.render.page.write_page", lambda path, data: pages.append(data))
-    records = [json.loads(line) for line in
-               evaluate(capsys, "checkpoints/chars", "text.txt", "--surprisal", "--json", "--top-k", "5", "--html", "page.html").out.splitlines()]
+    records = [
+        json.loads(line)
+        for line in evaluate(
+            capsys, "checkpoints/chars", "text.txt", "--surprisal", "--json", "--top-k", "5", "--html", "page.html"
+        ).out.splitlines()
+    ]
     (data,) = pages
     assert data.text == list(TEXT) and math.isnan(data.surprisal_bits[0])
     for at, record in enumerate(records):

@@ -23,8 +23,30 @@ def folder(tmp_path_factory):
     (folder / "text.txt").write_text(TEXT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["train", "text.txt", "--steps", "2", "--batch-size", "3", "--seq-length", "7", "-q", "--hidden-size", "6", "--num-layers",
-                     "2", "--val-fraction", "0.1", "-o", "runs/tiny"]) == 0
+        assert (
+            main(
+                [
+                    "train",
+                    "text.txt",
+                    "--steps",
+                    "2",
+                    "--batch-size",
+                    "3",
+                    "--seq-length",
+                    "7",
+                    "-q",
+                    "--hidden-size",
+                    "6",
+                    "--num-layers",
+                    "2",
+                    "--val-fraction",
+                    "0.1",
+                    "-o",
+                    "runs/tiny",
+                ]
+            )
+            == 0
+        )
     (folder / "elsewhere").mkdir()
     return folder
 
@@ -44,24 +66,41 @@ def gradients(capsys, *arguments, code=0):
 def test_without_a_run_fresh_networks_are_shown(capsys, folder):
     captured = gradients(capsys, *TINY)
     assert "no run under ./checkpoints" in captured.err
-    for word in ("vanilla RNN", "GRU", "LSTM, h", "LSTM, c", "singular value 0.8", "singular value 1.5", "forget bias 2", "times a step",
-                 "times a step: by what the median is multiplied"):
+    for word in (
+        "vanilla RNN",
+        "GRU",
+        "LSTM, h",
+        "LSTM, c",
+        "singular value 0.8",
+        "singular value 1.5",
+        "forget bias 2",
+        "times a step",
+        "times a step: by what the median is multiplied",
+    ):
         assert word in captured.out
     assert max(map(len, captured.out.splitlines())) <= 90
 
 
 def test_json_holds_the_quartiles_of_every_layer_and_state(capsys):
-    result = json.loads(gradients(capsys, *FRESH, "--num-layers", 2, "--cell", "lstm", "--forget-bias", 3, "--json").out)
+    result = json.loads(
+        gradients(capsys, *FRESH, "--num-layers", 2, "--cell", "lstm", "--forget-bias", 3, "--json").out
+    )
     assert result["steps"] == 5 and result["times"] == 4
     plain, biased = result["networks"]
     assert plain["name"] == "LSTM" and biased["name"] == "forget bias 3" and plain["num_layers"] == 2
-    assert [(curve["state"], curve["layer"]) for curve in plain["curves"]] == [(s, layer) for s in "hc" for layer in ("all", 0, 1)]
+    assert [(curve["state"], curve["layer"]) for curve in plain["curves"]] == [
+        (s, layer) for s in "hc" for layer in ("all", 0, 1)
+    ]
 
     model = fresh_model(ModelConfig("lstm", 65, 6, 2), 1, forget_bias=3)
     ids = np.random.default_rng(1).integers(0, 65, 20_000).astype(np.int32)
     low, median, high = measure_reach(model, ids, choose_times(0, len(ids), 5, 4), 5).curve("c", 1)
     curve = biased["curves"][-1]
-    assert (curve["lower_quartile"], curve["median"], curve["upper_quartile"]) == (low.tolist(), median.tolist(), high.tolist())
+    assert (curve["lower_quartile"], curve["median"], curve["upper_quartile"]) == (
+        low.tolist(),
+        median.tolist(),
+        high.tolist(),
+    )
 
 
 def test_the_changed_networks_are_what_they_are_called():
@@ -70,7 +109,9 @@ def test_the_changed_networks_are_what_they_are_called():
         model = fresh_model(config, 1, singular_value=1.5, matrix=matrix)
         for layer in range(2):
             values = np.linalg.svd(model.get_parameters()[f"rnn.weight_hh_l{layer}"])[1]
-            assert values[0] == pytest.approx(1.5, rel=1e-5) and (values[-1] == pytest.approx(1.5, rel=1e-5)) == (matrix == "orthogonal")
+            assert values[0] == pytest.approx(1.5, rel=1e-5) and (values[-1] == pytest.approx(1.5, rel=1e-5)) == (
+                matrix == "orthogonal"
+            )
     bias = fresh_model(ModelConfig("lstm", 7, 9, 2), 1, forget_bias=2.0).get_parameters()["rnn.bias_ih_l1"]
     assert (bias[9:18] == 2).all() and (bias[:9] != 2).all()
 
@@ -97,38 +138,50 @@ def test_figures_are_written(capsys, folder):
 
 def test_memory_shows_accuracy_by_distance(capsys, monkeypatch):
     monkeypatch.setattr(memory, "DISTANCES", (2, 5))
-    result = json.loads(gradients(capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--json").out)
-    assert [row["task"] for row in result["accuracy"]] == ["copy", "bracket"] and set(result["accuracy"][0]["by_distance"]) == {"2", "5"}
+    result = json.loads(
+        gradients(capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--json").out
+    )
+    assert [row["task"] for row in result["accuracy"]] == ["copy", "bracket"] and set(
+        result["accuracy"][0]["by_distance"]
+    ) == {"2", "5"}
     assert result["chance"] == {"copy": 1 / 8, "bracket": 1 / 4}
-    captured = gradients(capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--svg", "memory.svg")
+    captured = gradients(
+        capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--svg", "memory.svg"
+    )
     assert "chance, 12.5%" in captured.out and "bracket, GRU" in captured.out
     assert "chance, 25.0%" in open("memory.svg", encoding="utf-8").read()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--steps", 0), "--steps must be at least 1 and at most 100,000, got 0"),
-    (("--times", -1), "--times must be at least 1"),
-    (("--seed", -1), "--seed must be at least 0"),
-    (("--width", 3), "--width must be at least 40"),
-    (("--fresh", "--layer", 1), "--layer must be at most 0, the last of 1 counted from 0, got 1"),
-    (("runs/tiny", "--layer", 2, *TINY), "--layer must be at most 1, the last of 2"),
-    (("--fresh", "--singular-value", "nan"), "--singular-value must lie between 0 and 100, got nan"),
-    (("--fresh", "--forget-bias", 1e9), "--forget-bias must lie between -100 and 100"),
-    (("--fresh", "a", "b"), "--fresh takes one argument, the TEXT to read, got a and b"),
-    (("--memory", "runs/tiny"), "--memory trains networks of its own on texts of its own: leave out runs/tiny"),
-    (("--memory", "--forget-bias", 1), "--forget-bias is of fresh networks: leave it out, or leave out --memory"),
-    (("--memory", "--steps", 9), "--steps is of gradients, and --memory measures answers: leave it out"),
-    (("--memory", "--layer", 0), "--layer is of gradients"),
-    (("--cell", "rnn", "--forget-bias", 1), "--forget-bias is of the LSTM, and --cell names none: leave it out, or add --cell lstm"),
-    (("--cell", "lstm", "--matrix", "uniform"), "--matrix is of the vanilla RNN, and --cell names none"),
-    (("--train-steps", 5), "--train-steps is of --memory: leave it out, or add --memory"),
-    (("runs/tiny", "--cell", "rnn"), "--cell is of fresh networks: add --fresh and name only a TEXT"),
-    (("--svg", "nowhere/a.svg"), "there is no folder nowhere; make it first"),
-    (("--encoding", "latin-1"), "--encoding latin-1 is of a TEXT, and none is named"),
-    (("runs/tiny", "--steps", 5000), "a gradient 5,000 steps back needs 5,002 characters of text, got 264"),
-    (("--fresh", "missing.txt"), "missing.txt"),
-    (("missing",), "missing does not exist"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--steps", 0), "--steps must be at least 1 and at most 100,000, got 0"),
+        (("--times", -1), "--times must be at least 1"),
+        (("--seed", -1), "--seed must be at least 0"),
+        (("--width", 3), "--width must be at least 40"),
+        (("--fresh", "--layer", 1), "--layer must be at most 0, the last of 1 counted from 0, got 1"),
+        (("runs/tiny", "--layer", 2, *TINY), "--layer must be at most 1, the last of 2"),
+        (("--fresh", "--singular-value", "nan"), "--singular-value must lie between 0 and 100, got nan"),
+        (("--fresh", "--forget-bias", 1e9), "--forget-bias must lie between -100 and 100"),
+        (("--fresh", "a", "b"), "--fresh takes one argument, the TEXT to read, got a and b"),
+        (("--memory", "runs/tiny"), "--memory trains networks of its own on texts of its own: leave out runs/tiny"),
+        (("--memory", "--forget-bias", 1), "--forget-bias is of fresh networks: leave it out, or leave out --memory"),
+        (("--memory", "--steps", 9), "--steps is of gradients, and --memory measures answers: leave it out"),
+        (("--memory", "--layer", 0), "--layer is of gradients"),
+        (
+            ("--cell", "rnn", "--forget-bias", 1),
+            "--forget-bias is of the LSTM, and --cell names none: leave it out, or add --cell lstm",
+        ),
+        (("--cell", "lstm", "--matrix", "uniform"), "--matrix is of the vanilla RNN, and --cell names none"),
+        (("--train-steps", 5), "--train-steps is of --memory: leave it out, or add --memory"),
+        (("runs/tiny", "--cell", "rnn"), "--cell is of fresh networks: add --fresh and name only a TEXT"),
+        (("--svg", "nowhere/a.svg"), "there is no folder nowhere; make it first"),
+        (("--encoding", "latin-1"), "--encoding latin-1 is of a TEXT, and none is named"),
+        (("runs/tiny", "--steps", 5000), "a gradient 5,000 steps back needs 5,002 characters of text, got 264"),
+        (("--fresh", "missing.txt"), "missing.txt"),
+        (("missing",), "missing does not exist"),
+    ],
+)
 def test_bad_input_is_one_sentence(capsys, arguments, message):
     captured = gradients(capsys, *arguments, code=2)
     *notes, error = captured.err.splitlines()

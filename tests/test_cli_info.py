@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
 from charrnn.cli.info import command, num_trained
 from charrnn.cli.words import duration, loss_text, printable
 from charrnn.errors import CheckpointError
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
 from charrnn.text.vocabulary import Vocabulary
 
 HISTORY = [
@@ -20,27 +20,54 @@ HISTORY = [
     for step in range(10, 1001, 10)
 ]
 TRAINING = {
-    "config": {"learning_rate": 0.003, "dropout": 0.1, "seed": 17, "batch_size": 32, "schedule": "cosine", "steps": None},
+    "config": {
+        "learning_rate": 0.003,
+        "dropout": 0.1,
+        "seed": 17,
+        "batch_size": 32,
+        "schedule": "cosine",
+        "steps": None,
+    },
     "step": 1000,
     "epoch": 2.0,
     "best": {"step": 1000, "val_loss_nats": 1.6168},
     "history": HISTORY,
     "corpus": {"fingerprint": "ab12", "sources": ["texts/shakespeare.txt"], "characters": 1115394},
     "elapsed_s": 125.2,
-    "last": {"step": 1000, "grad_norms": {"layer 0": 0.25, "output": 0.125}, "clipped_share": 0.5, "singular_values": [1.75, 2.5]},
+    "last": {
+        "step": 1000,
+        "grad_norms": {"layer 0": 0.25, "output": 0.125},
+        "clipped_share": 0.5,
+        "singular_values": [1.75, 2.5],
+    },
     "charrnn_version": "0.1.0",
 }
 
 
-def save(path, training=TRAINING, vocabulary=Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600")), **optional):
-    model = {"cell": "gru", "hidden_size": 5, "num_layers": 2, "embedding_size": 5, "tied": True, "dtype": "float32", **optional}
+def save(
+    path,
+    training=TRAINING,
+    vocabulary=Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600")),
+    **optional,
+):
+    model = {
+        "cell": "gru",
+        "hidden_size": 5,
+        "num_layers": 2,
+        "embedding_size": 5,
+        "tied": True,
+        "dtype": "float32",
+        **optional,
+    }
     parameters = {name: np.ones(shape, "f4") for name, shape in parameter_shapes(model, vocabulary.size).items()}
     save_checkpoint(path, Checkpoint(model, vocabulary, parameters, {}, {}, training))
     return path
 
 
 def info(*arguments, env=None, **options):
-    result = CliRunner(env={"COLUMNS": "80"} | (env or {}), **options).invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = CliRunner(env={"COLUMNS": "80"} | (env or {}), **options).invoke(
+        command, [str(argument) for argument in arguments], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     return result
 
@@ -66,7 +93,7 @@ def test_a_checkpoint_is_told_in_full(tmp_path):
         "  corpus                texts/shakespeare.txt",
         "  characters            1,115,394",
         "  batch_size  32",
-        '  ⠤ training  ● validation',
+        "  ⠤ training  ● validation",
     ):
         assert line in output.splitlines(), line
     assert "\x1b" not in output
@@ -134,7 +161,9 @@ def test_bytes_are_shown_as_characters_or_codes(tmp_path):
 
 def test_the_last_records_gradient_and_singular_values_are_shown(tmp_path):
     output = info(save(tmp_path / "a.safetensors")).stdout
-    assert "layer 0 0.25, output 0.125" in output and "50.000% lately" in output and "layer 0 1.75, layer 1 2.5" in output
+    assert (
+        "layer 0 0.25, output 0.125" in output and "50.000% lately" in output and "layer 0 1.75, layer 1 2.5" in output
+    )
     odd = {"grad_norms": {"\x1b": 1.0, "output": "x"}, "clipped_share": [], "singular_values": [None, 3.0]}
     output = info(save(tmp_path / "a.safetensors", TRAINING | {"last": odd})).stdout
     assert "\\x1b 1" in output and "layer 1 3" in output and "lately" not in output
@@ -149,7 +178,9 @@ def test_a_large_vocabulary_is_cut_short(tmp_path):
 def test_escape_sequences_in_a_checkpoint_do_not_reach_the_terminal(tmp_path):
     evil = "\x1b]0;owned\x07\x9b31m\u202e\ud800[red]"
     training = TRAINING | {
-        "config": {evil: evil, "seed": evil, "list": [evil]}, "charrnn_version": evil, "epoch": {evil: evil},
+        "config": {evil: evil, "seed": evil, "list": [evil]},
+        "charrnn_version": evil,
+        "epoch": {evil: evil},
         "corpus": {"sources": [evil], "fingerprint": evil},
     }
     output = info(save(tmp_path / "a.safetensors", training, Vocabulary("chars", ("\x1b", "\x9b", "\u202e")))).stdout
@@ -158,10 +189,12 @@ def test_escape_sequences_in_a_checkpoint_do_not_reach_the_terminal(tmp_path):
     assert printable("a\tb", sys.stdout) == "a\\tb"
 
 
-@pytest.mark.parametrize("odd", [None, 5, -1e300, 10**60, "text", True, [], [5], [[]], [None], {}, {"step": []}, [{"step": {}}]])
+@pytest.mark.parametrize(
+    "odd", [None, 5, -1e300, 10**60, "text", True, [], [5], [[]], [None], {}, {"step": []}, [{"step": {}}]]
+)
 @pytest.mark.parametrize("key", [*TRAINING, None])
 def test_odd_or_missing_entries_are_no_reason_to_fail(tmp_path, key, odd):
-    training = {name: odd for name in TRAINING} if key is None else TRAINING | {key: odd}
+    training = dict.fromkeys(TRAINING, odd) if key is None else TRAINING | {key: odd}
     if isinstance(odd, dict) and key == "config":
         training["config"] = dict.fromkeys(TRAINING["config"], odd)
     path = save(tmp_path / "a.safetensors", training)
@@ -171,7 +204,9 @@ def test_odd_or_missing_entries_are_no_reason_to_fail(tmp_path, key, odd):
 
 def test_odd_numbers_in_the_history_are_left_out(tmp_path):
     history = [{"step": 10**60, "train_loss_nats": 1.0}, {"step": 1, "train_loss_nats": 1e308}, {"step": "1"}]
-    assert "total" in info(save(tmp_path / "a.safetensors", {"history": history, "best": {"val_loss_nats": 1e308}})).stdout
+    assert (
+        "total" in info(save(tmp_path / "a.safetensors", {"history": history, "best": {"val_loss_nats": 1e308}})).stdout
+    )
 
 
 def test_a_checkpoint_with_no_history_has_no_plot(tmp_path):
@@ -184,7 +219,11 @@ def test_the_total_is_the_models():
     for cell in ("rnn", "gru", "lstm"):
         for embedding_size, tied in ((0, False), (4, False), (5, True)):
             settings = {
-                "cell": cell, "hidden_size": 5, "num_layers": 2, "embedding_size": embedding_size, "tied": tied,
+                "cell": cell,
+                "hidden_size": 5,
+                "num_layers": 2,
+                "embedding_size": embedding_size,
+                "tied": tied,
                 "dtype": "float32",
             }
             whole = model.Model(model.ModelConfig(vocab_size=7, **settings))
@@ -195,7 +234,11 @@ def test_units_of_loss_and_time():
     assert loss_text(math.log(2)) == "0.6931 nats = 1.0000 bits a character, perplexity 2.000"
     assert "beyond counting" in loss_text(1e4)
     assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 7260, 90000)] == [
-        "0 s", "1 min 00 s", "59 min 59 s", "2 h 01 min", "1 d 1 h",
+        "0 s",
+        "1 min 00 s",
+        "59 min 59 s",
+        "2 h 01 min",
+        "1 d 1 h",
     ]
 
 
@@ -206,7 +249,11 @@ def test_info_imports_no_numba(tmp_path):
         "command([sys.argv[1]], standalone_mode=False); print(before, 'numba' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, path], capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8"}, encoding="utf-8",
+        [sys.executable, "-c", script, path],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
     )
     assert done.stdout.splitlines()[-1] == "False False"

@@ -166,7 +166,11 @@ def test_samples_that_stop_early_or_late_keep_their_order_and_their_text():
     encode = vocabulary.encode
     texts = [encode("a" * 150 + "|"), encode("b|" * 100), encode("c" * 70 + "|")]
     output = written(samples_of(vocabulary, texts, length=200, stop=[encode("|")]))
-    assert re.findall(r"==> sample (\d) of 3 <==\n([abc]*)\n", output) == [("1", "a" * 150), ("2", "b"), ("3", "c" * 70)]
+    assert re.findall(r"==> sample (\d) of 3 <==\n([abc]*)\n", output) == [
+        ("1", "a" * 150),
+        ("2", "b"),
+        ("3", "c" * 70),
+    ]
 
 
 # ---- bytes ------------------------------------------------------------------------------------------------------
@@ -341,8 +345,8 @@ TEXT = "\x1b\n abcdefghijklmnopqrstuvwxyzé"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a folder with two runs under checkpoints/: old, of bytes, and new, of characters."""
-    from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
     from charrnn.model.workspace import Model, ModelConfig
+    from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
 
     folder = tmp_path_factory.mktemp("sample")
     for name, vocabulary in (("old", BYTES), ("new", chars(TEXT))):
@@ -429,8 +433,8 @@ def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invok
 
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
-    from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.model.workspace import Model, Workspace
+    from charrnn.runs.checkpoint import load_checkpoint
 
     result = invoke("--json", "--length", 80, "--seed", 1, "--num-samples", 2, "--temperature", 0.7, "--prime", "ab")
     plain = invoke("--length", 80, "--seed", 1, "--temperature", 0.7, "--prime", "ab", "--hide-prime")

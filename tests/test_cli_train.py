@@ -13,12 +13,12 @@ import click
 import numpy as np
 import pytest
 
-from charrnn.training.options import LEARNING_RATES
-from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from charrnn.cli import display, main, train as train_module
+from charrnn.cli import display, main
+from charrnn.cli import train as train_module
 from charrnn.evaluation.loss import Evaluation
-from charrnn.training.options import NAMES
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import read_log
+from charrnn.training.options import LEARNING_RATES, NAMES
 from charrnn.training.trainer import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent
@@ -40,8 +40,13 @@ def train(*arguments):
 def start(*arguments):
     """Start a run in another process, to be sent a signal."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", "charrnn", "train", *map(str, arguments)], stderr=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-m", "charrnn", "train", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
 
 
 def fails(capsys, *arguments):
@@ -60,13 +65,26 @@ def test_a_run_leaves_its_four_files_and_says_its_result(folder, capsys):
     assert train("text.txt", *TINY, "--steps", 12, "--eval-every", 4, "--sample-every", 6, "--sample-length", 20) == 0
     captured = capsys.readouterr()
     run = folder / "checkpoints" / "text-1"
-    assert sorted(path.name for path in run.iterdir()) == ["best.safetensors", "config.toml", "last.safetensors", "log.jsonl"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.safetensors",
+        "config.toml",
+        "last.safetensors",
+        "log.jsonl",
+    ]
     metadata = read_metadata(run / "best.safetensors")
     best = metadata["training"]["best"]["val_loss_nats"]
     assert f"validation  {best:.4f} nats" in captured.out and "test " in captured.out
     assert "checkpoints/text-1/best.safetensors" in captured.out
-    for said in ("different", "parameters", "threads" if "threads" in captured.err else "thread", "12 steps", "chars/s",
-                 "sample at step 6", "validation", "charrnn sample checkpoints/text-1"):
+    for said in (
+        "different",
+        "parameters",
+        "threads" if "threads" in captured.err else "thread",
+        "12 steps",
+        "chars/s",
+        "sample at step 6",
+        "validation",
+        "charrnn sample checkpoints/text-1",
+    ):
         assert said in captured.err
     assert "\x1b" not in captured.err and "\r" not in captured.err  # plain lines: stderr is no terminal
     assert len(list(read_log(run / "log.jsonl"))) == 12
@@ -76,7 +94,11 @@ def test_a_run_leaves_its_four_files_and_says_its_result(folder, capsys):
 def test_a_run_of_one_step_is_not_told_in_plurals(capsys):
     assert train("text.txt", *TINY, "--steps", 1, "--threads", 1) == 0
     captured = capsys.readouterr()
-    assert "trained     1 step, " in captured.out and "length  1 step of 3 x 7" in captured.err and "1 thread\n" in captured.err
+    assert (
+        "trained     1 step, " in captured.out
+        and "length  1 step of 3 x 7" in captured.err
+        and "1 thread\n" in captured.err
+    )
 
 
 def test_a_quiet_run_shows_the_result_only(capsys):
@@ -110,8 +132,13 @@ def test_bytes_mode_shows_samples_that_are_text(folder, capsys):
 
 def test_stdin_is_a_text(folder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "charrnn", "train", "-", *TINY, "--steps", "3", "-q"], input=TEXT, text=True,
-                          capture_output=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "charrnn", "train", "-", *TINY, "--steps", "3", "-q"],
+        input=TEXT,
+        text=True,
+        capture_output=True,
+        env=environment,
+    )
     assert done.returncode == 0, done.stderr
     assert (folder / "checkpoints" / "stdin-1" / "best.safetensors").exists()
 
@@ -135,10 +162,42 @@ def test_weights_beyond_drawing_from_end_as_a_divergence_does(folder, capsys):
     checkpoint = load_checkpoint("runs/a/last.safetensors")
     far = {**checkpoint.parameters, "output.weight": np.full_like(checkpoint.parameters["output.weight"], 3e38)}
     save_checkpoint("runs/a/last.safetensors", dataclasses.replace(checkpoint, parameters=far))
-    said = fails(capsys, "text.txt", "--init-from", "runs/a/last.safetensors", "--steps", 3, "--eval-every", 1, "--sample-every", 1, "-o", "runs/b")
+    said = fails(
+        capsys,
+        "text.txt",
+        "--init-from",
+        "runs/a/last.safetensors",
+        "--steps",
+        3,
+        "--eval-every",
+        1,
+        "--sample-every",
+        1,
+        "-o",
+        "runs/b",
+    )
     assert "training stopped" in said and "start again with" in said
-    said = fails(capsys, "text.txt", *TINY, "--learning-rate", 1e38, "--clip-norm", 0, "--warmup", 0, "--optimizer", "sgd", "--steps", 30,
-                 "--eval-every", 0, "--sample-every", 1, "-o", "runs/c")
+    said = fails(
+        capsys,
+        "text.txt",
+        *TINY,
+        "--learning-rate",
+        1e38,
+        "--clip-norm",
+        0,
+        "--warmup",
+        0,
+        "--optimizer",
+        "sgd",
+        "--steps",
+        30,
+        "--eval-every",
+        0,
+        "--sample-every",
+        1,
+        "-o",
+        "runs/c",
+    )
     assert "training stopped" in said and "start again with" in said
 
 
@@ -148,7 +207,9 @@ def test_resume_of_a_best_checkpoint_says_that_the_run_goes_on_from_its_last(fol
     assert train("--resume", "runs/a/last.safetensors", "--steps", 6) == 0
     assert "--init-from" not in capsys.readouterr().err
     assert train("--resume", "runs/a/best.safetensors", "--steps", 8) == 0
-    assert "from runs/a/last.safetensors; to train on from runs/a/best.safetensors: --init-from" in " ".join(capsys.readouterr().err.split())
+    assert "from runs/a/last.safetensors; to train on from runs/a/best.safetensors: --init-from" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_resume_takes_a_run_also_from_another_folder(folder, monkeypatch, capsys):
@@ -198,7 +259,12 @@ def test_a_full_disk_is_told_with_how_to_go_on(folder, capsys, monkeypatch):
     said = fails(capsys, *options, "-o", "run")
     assert "no space left on device; free some space" in said
     assert "the checkpoint of step 3 stands, go on from it with: charrnn train --resume run" in said
-    assert sorted(path.name for path in (folder / "run").iterdir()) == ["config.toml", "good.safetensors", "last.safetensors", "log.jsonl"]
+    assert sorted(path.name for path in (folder / "run").iterdir()) == [
+        "config.toml",
+        "good.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+    ]
     room[0] = 100
     assert train("--resume", "run", "-q") == 0
     one, two = (load_checkpoint(folder / run / "last.safetensors").parameters for run in ("run", "whole"))
@@ -212,7 +278,9 @@ def test_what_resume_refuses(folder, capsys):
     assert "no run under ./checkpoints" in fails(capsys, "--resume")
     assert "is not a run folder" in fails(capsys, "--resume", "nowhere")
     assert train("text.txt", *TINY, "--steps", 4, "-o", "run", "-q") == 0
-    assert f"--learning-rate {LEARNING_RATES['adam']:g}" in fails(capsys, "--resume", "run", "--steps", 9, "--learning-rate", 0.1)
+    assert f"--learning-rate {LEARNING_RATES['adam']:g}" in fails(
+        capsys, "--resume", "run", "--steps", 9, "--learning-rate", 0.1
+    )
     assert "finished" in fails(capsys, "--resume", "run")
     assert "not shorter" in fails(capsys, "--resume", "run", "--steps", 2)
     assert "leave one of them out" in fails(capsys, "--resume", "run", "--init-from", "run")
@@ -232,7 +300,9 @@ def test_init_from_maps_the_vocabulary_and_says_so(folder, capsys):
     assert train("text.txt", *TINY, "--steps", 4, "-o", "old", "-q") == 0
     (folder / "other.txt").write_text(TEXT.replace("s", "ß"))
     capsys.readouterr()
-    assert train("other.txt", "--init-from", "old", "--batch-size", 3, "--seq-length", 7, "--steps", 3, "-o", "new") == 0
+    assert (
+        train("other.txt", "--init-from", "old", "--batch-size", 3, "--seq-length", 7, "--steps", 3, "-o", "new") == 0
+    )
     err = capsys.readouterr().err
     assert "1 character: 'ß'" in err and "dropped, 1 character: 's'" in err
     assert read_metadata(folder / "new/last.safetensors")["model"]["hidden_size"] == 8
@@ -244,27 +314,32 @@ def test_init_from_maps_the_vocabulary_and_says_so(folder, capsys):
 
 
 def test_the_command_line_wins_over_the_config_file(folder, capsys):
-    (folder / "c.toml").write_text('text = "text.txt"\nhidden-size = 5\nnum_layers = 1\nepochs = 2\nbatch-size = 3\n'
-                                   'seq-length = 7\nvariational-dropout = true\nlearning-rate = 0.01\nquiet = true\n')
+    (folder / "c.toml").write_text(
+        'text = "text.txt"\nhidden-size = 5\nnum_layers = 1\nepochs = 2\nbatch-size = 3\n'
+        "seq-length = 7\nvariational-dropout = true\nlearning-rate = 0.01\nquiet = true\n"
+    )
     assert train("--config", "c.toml", "--hidden-size", 6, "--steps", 3, "-o", "run") == 0
     config = read_metadata(folder / "run" / "last.safetensors")["training"]["config"]
     assert (config["hidden_size"], config["num_layers"], config["steps"], config["epochs"]) == (6, 1, 3, None)
     assert config["variational_dropout"] is True and config["learning_rate"] == 0.01
 
 
-@pytest.mark.parametrize("content, said", [
-    ("hidden_sise = 3", "'hidden_sise'.*did you mean 'hidden-size'"),
-    ("xyzzy = 3", "'xyzzy', which there is not"),
-    ("hidden-size = 1.5", "'1.5' is not a valid integer"),
-    ("hidden-size = true", "'True' is not a valid integer"),
-    ("hidden-size = [3]", "'hidden-size' a value that it cannot have"),
-    ("cell = 'cnn'", "'cnn' is not one of"),
-    ("tie-weights = 'perhaps'", "'perhaps' is not a valid boolean"),
-    ("hidden-size = ", "is not TOML"),
-    ("[model]\nhidden-size = 3", "'model'"),
-    ("dropout = nan", "--dropout must be"),
-    ("dropout = 3", "--dropout must be"),
-])
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("hidden_sise = 3", "'hidden_sise'.*did you mean 'hidden-size'"),
+        ("xyzzy = 3", "'xyzzy', which there is not"),
+        ("hidden-size = 1.5", "'1.5' is not a valid integer"),
+        ("hidden-size = true", "'True' is not a valid integer"),
+        ("hidden-size = [3]", "'hidden-size' a value that it cannot have"),
+        ("cell = 'cnn'", "'cnn' is not one of"),
+        ("tie-weights = 'perhaps'", "'perhaps' is not a valid boolean"),
+        ("hidden-size = ", "is not TOML"),
+        ("[model]\nhidden-size = 3", "'model'"),
+        ("dropout = nan", "--dropout must be"),
+        ("dropout = 3", "--dropout must be"),
+    ],
+)
 def test_a_wrong_config_file_is_refused(folder, capsys, content, said):
     import re
 
@@ -288,8 +363,10 @@ def test_every_option_stands_once_in_the_help_under_a_heading_of_its_own():
         shown = command.get_help(context)
     listed = [name for names in train_module.SECTIONS.values() for name in names]
     options = [one for one in command.params if isinstance(one, click.Option)]
-    assert sorted(listed) == sorted(one.name for one in options), "give each option of charrnn train its place in SECTIONS"
-    shown = shown[shown.index("Model:"):]
+    assert sorted(listed) == sorted(one.name for one in options), (
+        "give each option of charrnn train its place in SECTIONS"
+    )
+    shown = shown[shown.index("Model:") :]
     headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert headings == [*train_module.SECTIONS, train_module.UNSORTED]
     flags = [line.split()[0].rstrip(",") for line in shown.splitlines() if line.startswith("  -")]
@@ -299,22 +376,70 @@ def test_every_option_stands_once_in_the_help_under_a_heading_of_its_own():
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("arguments", [
-    ["--hidden-size", "0"], ["--hidden-size", "-3"], ["--hidden-size", "many"], ["--num-layers", "0"],
-    ["--embedding-size", "-1"], ["--tie-weights"], ["--batch-size", "0"], ["--seq-length", "0"], ["--seq-length", "2.5"],
-    ["--epochs", "0"], ["--epochs", "nan"], ["--steps", "0"], ["--steps", "-1"], ["--minutes", "0"], ["--minutes", "inf"],
-    ["--epochs", "1", "--steps", "1"], ["--minutes", "1", "--steps", "1"], ["--optimizer", "lion"],
-    ["--learning-rate", "0"], ["--learning-rate", "-1"], ["--learning-rate", "nan"], ["--schedule", "linear"],
-    ["--warmup", "-1"], ["--min-learning-rate", "2"], ["--decay", "0"], ["--decay-after", "-1"], ["--momentum", "0.9"],
-    ["--momentum", "1", "--optimizer", "sgd"], ["--weight-decay", "0.1"], ["--weight-decay", "-1", "--optimizer", "adamw"],
-    ["--clip-norm", "-1"], ["--clip-norm", "inf"], ["--clip-value", "-1"], ["--dropout", "1"], ["--dropout", "-0.1"],
-    ["--vocab", "words"], ["--encoding", "klingon"], ["--val-fraction", "1"], ["--val-fraction", "-0.1"],
-    ["--val-fraction", "0.5", "--test-fraction", "0.5"], ["--seed", "-1"], ["--seed", "x"], ["--threads", "0"],
-    ["--threads", "100000"], ["--dtype", "float16"], ["--eval-every", "-1"], ["--log-every", "0"], ["--sample-every", "-1"],
-    ["--sample-length", "0"], ["--checkpoint-every", "-1"], ["--cell", "transformer"], ["--init-from", "nowhere"],
-    ["--batch-size", "1000", "--seq-length", "1000"], ["--hidden-size", "99999999999999999999"],
-    ["--steps", "99999999999999999999"], ["--steps", "1000000000000000001"], ["--epochs", "1e18"], ["--epochs", "1e300"],
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--hidden-size", "0"],
+        ["--hidden-size", "-3"],
+        ["--hidden-size", "many"],
+        ["--num-layers", "0"],
+        ["--embedding-size", "-1"],
+        ["--tie-weights"],
+        ["--batch-size", "0"],
+        ["--seq-length", "0"],
+        ["--seq-length", "2.5"],
+        ["--epochs", "0"],
+        ["--epochs", "nan"],
+        ["--steps", "0"],
+        ["--steps", "-1"],
+        ["--minutes", "0"],
+        ["--minutes", "inf"],
+        ["--epochs", "1", "--steps", "1"],
+        ["--minutes", "1", "--steps", "1"],
+        ["--optimizer", "lion"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "-1"],
+        ["--learning-rate", "nan"],
+        ["--schedule", "linear"],
+        ["--warmup", "-1"],
+        ["--min-learning-rate", "2"],
+        ["--decay", "0"],
+        ["--decay-after", "-1"],
+        ["--momentum", "0.9"],
+        ["--momentum", "1", "--optimizer", "sgd"],
+        ["--weight-decay", "0.1"],
+        ["--weight-decay", "-1", "--optimizer", "adamw"],
+        ["--clip-norm", "-1"],
+        ["--clip-norm", "inf"],
+        ["--clip-value", "-1"],
+        ["--dropout", "1"],
+        ["--dropout", "-0.1"],
+        ["--vocab", "words"],
+        ["--encoding", "klingon"],
+        ["--val-fraction", "1"],
+        ["--val-fraction", "-0.1"],
+        ["--val-fraction", "0.5", "--test-fraction", "0.5"],
+        ["--seed", "-1"],
+        ["--seed", "x"],
+        ["--threads", "0"],
+        ["--threads", "100000"],
+        ["--dtype", "float16"],
+        ["--eval-every", "-1"],
+        ["--log-every", "0"],
+        ["--sample-every", "-1"],
+        ["--sample-length", "0"],
+        ["--checkpoint-every", "-1"],
+        ["--cell", "transformer"],
+        ["--init-from", "nowhere"],
+        ["--batch-size", "1000", "--seq-length", "1000"],
+        ["--hidden-size", "99999999999999999999"],
+        ["--steps", "99999999999999999999"],
+        ["--steps", "1000000000000000001"],
+        ["--epochs", "1e18"],
+        ["--epochs", "1e300"],
+    ],
+    ids=" ".join,
+)
 def test_a_nonsense_value_is_refused_before_anything_is_written(folder, capsys, arguments):
     error = fails(capsys, "text.txt", *arguments)
     assert len(error) > 20
@@ -329,7 +454,9 @@ def test_a_model_that_fits_in_no_memory_is_refused_and_leaves_nothing(folder, ca
     assert not list(folder.glob("checkpoints/*"))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"aaaaaaaaaaaaaaaaaaaaaaaa", b"ab", b"caf\xe9 " * 50, b"\0\1\2\3" * 100])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"aaaaaaaaaaaaaaaaaaaaaaaa", b"ab", b"caf\xe9 " * 50, b"\0\1\2\3" * 100]
+)
 def test_a_text_that_cannot_be_trained_on_is_refused(folder, capsys, content):
     if content is not None:
         (folder / "bad.txt").write_bytes(content)
@@ -364,8 +491,26 @@ def test_a_short_text_shrinks_the_defaults_and_that_is_said(folder, capsys):
 
 
 def show_all(shown):
-    shown.show(Preflight(1115394, 65, 1003854, 55770, 55770, 871745, 59_000_000, 2, 32, 64, 490, 0, 11760, 0.02, 250.0,
-                         Path("checkpoints/tinyshakespeare-1")))
+    shown.show(
+        Preflight(
+            1115394,
+            65,
+            1003854,
+            55770,
+            55770,
+            871745,
+            59_000_000,
+            2,
+            32,
+            64,
+            490,
+            0,
+            11760,
+            0.02,
+            250.0,
+            Path("checkpoints/tinyshakespeare-1"),
+        )
+    )
     shown.show(Sampled(50, "ROMEO\x1b[2J\x07\r\nthe\ttext"))
     shown.show(Evaluated(98, 0.2, Evaluation(1.5, 55770), True, 0.5))
     shown.show(Step(99, 11760, 0.2, 1.61, 1.6, 0.45, 2.9e-3, 89123.4, 3.2, 0.0084, 270.0))
@@ -376,7 +521,10 @@ def show_all(shown):
 def read_terminal(reader):
     """Read all that was written to a terminal that is closed now; it comes in as many pieces as the system likes."""
     pieces = []
-    with os.fdopen(reader, "rb", buffering=0) as file, contextlib.suppress(OSError):  # a closed terminal ends in an error
+    with (
+        os.fdopen(reader, "rb", buffering=0) as file,
+        contextlib.suppress(OSError),
+    ):  # a closed terminal ends in an error
         while piece := file.read(1 << 16):
             pieces.append(piece)
     return b"".join(pieces).decode()
@@ -425,16 +573,28 @@ def test_no_color_is_honoured(monkeypatch):
 def test_a_terminal_that_goes_away_does_not_end_the_run(monkeypatch):
     class Gone:
         encoding = "utf-8"
-        def isatty(self): return False
-        def write(self, text): raise OSError(5, "Input/output error")
-        def flush(self): pass
+
+        def isatty(self):
+            return False
+
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
+        def flush(self):
+            pass
 
     monkeypatch.setattr(sys, "stderr", Gone())
     show_all(display.make_display(False))
 
 
 def test_durations_are_written_as_on_a_clock():
-    assert [display.clock_text(s) for s in (0, 59.6, 61, 3600, 90061)] == ["0:00", "1:00", "1:01", "1:00:00", "25:01:01"]
+    assert [display.clock_text(s) for s in (0, 59.6, 61, 3600, 90061)] == [
+        "0:00",
+        "1:00",
+        "1:01",
+        "1:00:00",
+        "25:01:01",
+    ]
 
 
 def test_the_log_is_json_a_line(folder, capsys):
@@ -445,9 +605,15 @@ def test_the_log_is_json_a_line(folder, capsys):
 
 def test_a_warm_start_compiles_nothing(folder):
     assert train("text.txt", *TINY, "--steps", 2, "-o", "a", "-q") == 0
-    code = ("import sys; from charrnn.cli import main; from charrnn.kernels.compiled import COMPILE_LISTENERS; compiled = [];"
-            "COMPILE_LISTENERS.append(compiled.append); code = main(sys.argv[1:]); print(f'compiled: {compiled}'); sys.exit(code)")
-    done = subprocess.run([sys.executable, "-c", code, "train", "text.txt", *TINY, "--steps", "2", "-o", "b", "-q"], capture_output=True,
-                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    code = (
+        "import sys; from charrnn.cli import main; from charrnn.kernels.compiled import COMPILE_LISTENERS; compiled = [];"
+        "COMPILE_LISTENERS.append(compiled.append); code = main(sys.argv[1:]); print(f'compiled: {compiled}'); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "text.txt", *TINY, "--steps", "2", "-o", "b", "-q"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "compiled: []"

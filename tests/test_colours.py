@@ -2,8 +2,23 @@ import io
 
 import pytest
 
-from charrnn.render.colours import (BACKGROUNDS, CONTRAST, DARK, LIGHT, SCALES, STEPS, background_of, colour_mode, contrast,
-                                    ink_palette, palette_colour, parsed, step_colour, step_of, step_palette)
+from charrnn.render.colours import (
+    BACKGROUNDS,
+    CONTRAST,
+    DARK,
+    LIGHT,
+    SCALES,
+    STEPS,
+    background_of,
+    colour_mode,
+    contrast,
+    ink_palette,
+    palette_colour,
+    parsed,
+    step_colour,
+    step_of,
+    step_palette,
+)
 
 EVERY = [(scale, background) for scale in SCALES for background in BACKGROUNDS]
 # How eyes that lack one kind of cone see linear RGB (Machado, Oliveira & Fernandes 2009, severity 1.0).
@@ -25,10 +40,13 @@ def linear(colour):
 
 def seen_apart(one, other, matrix):
     """Return how far apart two colours look: the distance in CIELAB (D65), 2.3 being just noticeable."""
+
     def lab(colour):
         rgb = [sum(a * b for a, b in zip(row, linear(colour))) for row in matrix]
-        xyz = [sum(a * b for a, b in zip(row, rgb)) for row in ((0.4339, 0.3763, 0.1897), (0.2126, 0.7152, 0.0722),
-                                                                (0.0178, 0.1095, 0.8727))]
+        xyz = [
+            sum(a * b for a, b in zip(row, rgb))
+            for row in ((0.4339, 0.3763, 0.1897), (0.2126, 0.7152, 0.0722), (0.0178, 0.1095, 0.8727))
+        ]
         x, y, z = (max(c, 1e-9) ** (1 / 3) if c > 0.008856 else 7.787 * c + 16 / 116 for c in xyz)
         return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
@@ -83,13 +101,28 @@ def test_the_palette_has_the_colours_of_the_scale_in_fewer_steps(scale, backgrou
         for step in range(3, STEPS + 1):
             red, _, blue = palette_colour(step_palette(sign * step, scale, background))
             assert sign * (red - blue) > 0
-        ramp = [contrast(palette_colour(step_palette(sign * step, scale, background)), parsed(background.paper))
-                for step in range(3, STEPS + 1)]
+        ramp = [
+            contrast(palette_colour(step_palette(sign * step, scale, background)), parsed(background.paper))
+            for step in range(3, STEPS + 1)
+        ]
         assert ramp == sorted(ramp) and len(set(ramp)) >= 3
 
 
-@pytest.mark.parametrize("value, step", [(0, 0), (1, 20), (-1, -20), (0.5, 10), (7, 20), (-7, -20), (float("nan"), 0),
-                                         (float("inf"), 20), (0.02, 0), (-0.03, -1)])
+@pytest.mark.parametrize(
+    "value, step",
+    [
+        (0, 0),
+        (1, 20),
+        (-1, -20),
+        (0.5, 10),
+        (7, 20),
+        (-7, -20),
+        (float("nan"), 0),
+        (float("inf"), 20),
+        (0.02, 0),
+        (-0.03, -1),
+    ],
+)
 def test_steps_are_even_and_clipped(value, step):
     assert step_of(value) == step
 

@@ -1,4 +1,5 @@
 """The machine-code cache: found again by a second process, made anew when damaged or when a source changes."""
+
 import errno
 import functools
 import os
@@ -23,8 +24,13 @@ print(Workspace(model, 1, 1, training=False).logits([[2]]).sum(), len(built), co
 
 
 def run(cache, script=SCRIPT):
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "CHARRNN_CACHE_DIR": str(cache), "XDG_CACHE_HOME": str(cache / "second")})
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "CHARRNN_CACHE_DIR": str(cache), "XDG_CACHE_HOME": str(cache / "second")},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -55,7 +61,7 @@ def test_every_damaged_file_counts_as_missing(tmp_path):
     whole = path.read_bytes()
     damaged = [whole[:n] for n in range(len(whole))] + [bytes(len(whole)), whole + b"\0", b"not a pickle"]
     damaged += [one.read_bytes() for one in others]
-    damaged += [whole[:n] + bytes([whole[n] ^ 16]) + whole[n + 1:] for n in range(len(whole))]
+    damaged += [whole[:n] + bytes([whole[n] ^ 16]) + whole[n + 1 :] for n in range(len(whole))]
     for content in damaged:
         path.write_bytes(content)
         assert files.load(("float32",)) is None
@@ -207,10 +213,16 @@ def test_twins_that_were_compiled_in_two_processes_are_told_apart_in_a_third(tmp
     script.write_text(TWINS)
 
     def results(names):
-        done = subprocess.run([sys.executable, str(script), names], capture_output=True, text=True, timeout=120,
-                              env={**os.environ, "CHARRNN_CACHE_DIR": str(tmp_path)})
+        done = subprocess.run(
+            [sys.executable, str(script), names],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "CHARRNN_CACHE_DIR": str(tmp_path)},
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
+
     plus, minus = results("plus"), results("minus")
     assert plus != minus
     assert results("plus,minus") == plus + minus

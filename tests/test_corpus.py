@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
 from charrnn.text import corpus as module
 from charrnn.text.corpus import read_corpus
-from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
 from charrnn.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +35,7 @@ def write(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
+
     return write
 
 
@@ -42,6 +43,7 @@ def write(tmp_path):
 def stdin(monkeypatch):
     def feed(data):
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(data)))
+
     return feed
 
 
@@ -97,11 +99,14 @@ def test_the_byte_order_mark_of_each_file_is_left_out_and_noted(write, block_byt
     paths = [write("a.txt", "\ufeffab"), write("b.txt", "c\ufeff"), write("c.txt", "\ufeffd")]
     corpus = read_corpus(paths)
     assert whole(corpus) == "abc\ufeffd"
-    assert corpus.notes == tuple(f"left out the byte-order mark at the start of {path}" for path in (paths[0], paths[2]))
+    assert corpus.notes == tuple(
+        f"left out the byte-order mark at the start of {path}" for path in (paths[0], paths[2])
+    )
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig",
-                                      "UTF8", "utf-7"])
+@pytest.mark.parametrize(
+    "encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig", "UTF8", "utf-7"]
+)
 def test_other_encodings_are_decoded(write, encoding, block_bytes):
     text = "na\u00efve\r\n\u00e9t\u00e9 " * 20
     assert whole(read_corpus([write("a.txt", text.encode(encoding))], encoding=encoding)) == text
@@ -199,9 +204,19 @@ def test_a_file_read_twice_is_noted(write):
 
 
 def test_a_folder_is_read_in_the_order_of_its_paths_without_hidden_and_binary_files(write, tmp_path):
-    for name, content in (("b.txt", "B"), ("a/z.txt", "Z"), ("a/b/c.md", "C"), ("a-b.txt", "-"), (".hidden", "h"),
-                          (".git/config", "g"), ("x.pyc", b"\0\1\2"), ("noise", bytes(range(1, 32)) * 9), ("e", ""),
-                          ("t.txt.gz", gzip.compress(b"T")), ("n.gz", gzip.compress(b"\0\0"))):
+    for name, content in (
+        ("b.txt", "B"),
+        ("a/z.txt", "Z"),
+        ("a/b/c.md", "C"),
+        ("a-b.txt", "-"),
+        (".hidden", "h"),
+        (".git/config", "g"),
+        ("x.pyc", b"\0\1\2"),
+        ("noise", bytes(range(1, 32)) * 9),
+        ("e", ""),
+        ("t.txt.gz", gzip.compress(b"T")),
+        ("n.gz", gzip.compress(b"\0\0")),
+    ):
         write(f"texts/{name}", content)
     corpus = read_corpus([tmp_path / "texts"])
     assert whole(corpus) == "CZ-BT"
@@ -235,8 +250,9 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(write):
     assert whole(read_corpus([write("a[1].txt", "ab")])) == "ab"
 
 
-@pytest.mark.parametrize("suffix, compress", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress),
-                                              (".GZ", gzip.compress)])
+@pytest.mark.parametrize(
+    "suffix, compress", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".GZ", gzip.compress)]
+)
 @pytest.mark.parametrize("mode", ["chars", "bytes"])
 def test_compressed_texts_are_read_as_text(write, block_bytes, suffix, compress, mode):
     text = "h\u00e9llo\r\n" * 9
@@ -253,10 +269,10 @@ def test_stdin_is_read(stdin, block_bytes):
 
 
 def test_a_pipe_is_read_to_its_end():
-    code = "from charrnn.text.corpus import read_corpus; c = read_corpus(['-']); " \
-           "print(c.characters, c.vocabulary.size)"
-    done = subprocess.run([sys.executable, "-c", code], input=b"ab\r\n" * 100_000, stdout=subprocess.PIPE, cwd=ROOT,
-                          check=True)
+    code = "from charrnn.text.corpus import read_corpus; c = read_corpus(['-']); print(c.characters, c.vocabulary.size)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=b"ab\r\n" * 100_000, stdout=subprocess.PIPE, cwd=ROOT, check=True
+    )
     assert done.stdout.split() == [b"400000", b"4"]
 
 
@@ -306,8 +322,9 @@ def test_unknown_characters_are_skipped_when_asked_and_counted(write, block_byte
 
 
 def test_a_text_of_unknown_characters_only_is_refused(write):
-    assert "no symbol of the vocabulary" in refused([write("a.txt", "xy")], vocabulary=Vocabulary("chars", "ab"),
-                                                    unknown="skip")
+    assert "no symbol of the vocabulary" in refused(
+        [write("a.txt", "xy")], vocabulary=Vocabulary("chars", "ab"), unknown="skip"
+    )
 
 
 def test_every_byte_value_with_a_full_vocabulary(write):
@@ -331,13 +348,16 @@ def test_a_vocabulary_of_the_other_mode_is_refused(write):
 # ---- splits ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("val, test, expected", [
-    (0.05, 0.05, ((0, 90), (90, 95), (95, 100))),
-    (0.1, 0, ((0, 90), (90, 100), (100, 100))),
-    (0, 0, ((0, 100), (100, 100), (100, 100))),
-    (0, 0.1, ((0, 90), (90, 90), (90, 100))),
-    (0.005, 0.005, ((0, 99), (99, 99), (99, 100))),
-])
+@pytest.mark.parametrize(
+    "val, test, expected",
+    [
+        (0.05, 0.05, ((0, 90), (90, 95), (95, 100))),
+        (0.1, 0, ((0, 90), (90, 100), (100, 100))),
+        (0, 0, ((0, 100), (100, 100), (100, 100))),
+        (0, 0.1, ((0, 90), (90, 90), (90, 100))),
+        (0.005, 0.005, ((0, 99), (99, 99), (99, 100))),
+    ],
+)
 def test_splits_are_contiguous_from_the_end(write, val, test, expected):
     splits = read_corpus([write("a.txt", "ab" * 50)]).split(val, test)
     assert (splits.train, splits.val, splits.test) == expected
@@ -359,7 +379,9 @@ def test_fractions_that_leave_nothing_are_refused(write, val, test):
 
 def test_what_is_not_there_is_refused(tmp_path):
     assert refused([tmp_path / "gone.txt"]) == f"{tmp_path}/gone.txt does not exist: check the path"
-    assert refused([tmp_path / "*.txt"]) == f"the pattern {tmp_path}/*.txt matches nothing: check the path and the pattern"
+    assert (
+        refused([tmp_path / "*.txt"]) == f"the pattern {tmp_path}/*.txt matches nothing: check the path and the pattern"
+    )
     assert "at least one text, got none" in refused([])
     assert "cannot be read" in refused(["a\0b"])
     (tmp_path / "folder").mkdir()
@@ -382,15 +404,19 @@ def test_an_empty_text_is_refused(write, stdin):
 @pytest.mark.parametrize("content", ["a", "aaaaaaaa"])
 def test_a_text_of_one_symbol_is_refused(write, content):
     path = write("a.txt", content)
-    assert refused([path]) == f"a text needs at least 2 distinct symbols to train on, {path} holds only the character " \
-                              "'a': name a longer text"
+    assert (
+        refused([path]) == f"a text needs at least 2 distinct symbols to train on, {path} holds only the character "
+        "'a': name a longer text"
+    )
     assert "only the byte 0x61" in refused([path], mode="bytes")
 
 
 def test_what_is_not_utf8_is_refused_with_file_offset_and_both_ways_out(write, block_bytes):
     path = write("a.txt", "abcd\u00e9".encode() + "\u00e9t\u00e9".encode("latin-1"))
-    assert refused([path]) == f"{path} is not valid UTF-8 at byte 6: name its encoding with --encoding NAME, such as " \
-                              "latin-1, or take the bytes as they are with --vocab bytes"
+    assert (
+        refused([path]) == f"{path} is not valid UTF-8 at byte 6: name its encoding with --encoding NAME, such as "
+        "latin-1, or take the bytes as they are with --vocab bytes"
+    )
 
 
 def test_utf8_cut_in_the_middle_of_a_character_is_refused(write, block_bytes):
@@ -398,8 +424,15 @@ def test_utf8_cut_in_the_middle_of_a_character_is_refused(write, block_bytes):
     assert "at byte 2 of the decompressed text" in refused([write("a.gz", gzip.compress("ab\u20ac".encode()[:-1]))])
 
 
-@pytest.mark.parametrize("encoding, data, offset", [("ascii", b"abc\xe9", 3), ("cp1252", b"ab\x81", 2),
-                                                    ("utf-16-le", b"a\0b\0\0\xd8a\0", 4), ("shift_jis", b"ab\xfd", 2)])
+@pytest.mark.parametrize(
+    "encoding, data, offset",
+    [
+        ("ascii", b"abc\xe9", 3),
+        ("cp1252", b"ab\x81", 2),
+        ("utf-16-le", b"a\0b\0\0\xd8a\0", 4),
+        ("shift_jis", b"ab\xfd", 2),
+    ],
+)
 def test_what_is_not_in_the_encoding_named_is_refused(write, block_bytes, encoding, data, offset):
     message = refused([write("a.txt", data)], encoding=encoding)
     assert f"at byte {offset}" in message and "another one with --encoding" in message
@@ -480,8 +513,10 @@ def test_a_full_disk_is_told_with_the_folder_and_the_remedy(write, tmp_path, mon
 
     monkeypatch.setattr(module, "write_all", full)
     message = refused([write("a.txt", "ab")], error=StorageError)
-    assert message == f"the text's ids cannot be written to {tmp_path}/cache (no space left on device): free some " \
-                      "space there, or set CHARRNN_CACHE_DIR to a folder with room"
+    assert (
+        message == f"the text's ids cannot be written to {tmp_path}/cache (no space left on device): free some "
+        "space there, or set CHARRNN_CACHE_DIR to a folder with room"
+    )
 
 
 def test_what_lies_in_the_cache_folder_is_never_read(write, tmp_path, monkeypatch):
@@ -492,12 +527,19 @@ def test_what_lies_in_the_cache_folder_is_never_read(write, tmp_path, monkeypatc
     with read_corpus([path]) as corpus:
         wanted, fingerprint = corpus.ids.copy(), corpus.fingerprint
         assert os.listdir(cache) == []  # no name that a file could be planted under
-    planted = [cache / name for name in (fingerprint, fingerprint + ".ids", "text.txt", "text.txt.ids", "charrnn-ids-", "ids", "x.npy")]
+    planted = [
+        cache / name
+        for name in (fingerprint, fingerprint + ".ids", "text.txt", "text.txt.ids", "charrnn-ids-", "ids", "x.npy")
+    ]
     for each in planted:
         each.write_bytes(b"\2" * 300)
     opened, real_open, real_os_open = [], builtins.open, os.open
-    monkeypatch.setattr(builtins, "open", lambda file, *rest, **more: (opened.append(file), real_open(file, *rest, **more))[1])
-    monkeypatch.setattr(os, "open", lambda file, *rest, **more: (opened.append(file), real_os_open(file, *rest, **more))[1])
+    monkeypatch.setattr(
+        builtins, "open", lambda file, *rest, **more: (opened.append(file), real_open(file, *rest, **more))[1]
+    )
+    monkeypatch.setattr(
+        os, "open", lambda file, *rest, **more: (opened.append(file), real_os_open(file, *rest, **more))[1]
+    )
     with read_corpus([path]) as corpus:
         assert np.array_equal(corpus.ids, wanted) and corpus.vocabulary.symbols == tuple("abc")
     monkeypatch.undo()
@@ -520,12 +562,15 @@ def test_no_usable_folder_at_all_is_an_error(write, monkeypatch):
     assert "find no place" in refused([write("a.txt", "ab")], error=StorageError)
 
 
-@pytest.mark.parametrize("environment, expected", [
-    ({"CHARRNN_CACHE_DIR": "/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/c"),
-    ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/charrnn"),
-    ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/charrnn"),
-    ({"HOME": "/h"}, "/h/.cache/charrnn"),
-])
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({"CHARRNN_CACHE_DIR": "/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/c"),
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/charrnn"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/charrnn"),
+        ({"HOME": "/h"}, "/h/.cache/charrnn"),
+    ],
+)
 def test_the_cache_folder_is_where_the_environment_says(monkeypatch, environment, expected):
     for name in ("CHARRNN_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -557,8 +602,11 @@ def test_a_refused_text_leaves_no_open_file(write, monkeypatch):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(), st.sampled_from(["a.txt", "a.gz", "a.bz2", "a.xz"]),
-       st.sampled_from(["utf-8", "utf-16", "latin-1", "shift_jis", "utf-7", "cp037"]))
+@given(
+    st.binary(),
+    st.sampled_from(["a.txt", "a.gz", "a.bz2", "a.xz"]),
+    st.sampled_from(["utf-8", "utf-16", "latin-1", "shift_jis", "utf-7", "cp037"]),
+)
 def test_any_file_is_read_or_refused_in_a_sentence(write, data, name, encoding):
     try:
         with read_corpus([write(name, data)], encoding=encoding) as corpus:

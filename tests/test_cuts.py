@@ -56,6 +56,12 @@ def test_a_file_may_hold_after_a_cut_what_was_synced_and_any_part_of_the_rest():
 
 def test_names_change_each_for_itself():
     journal = cuts.Journal("/nowhere")
-    journal.operations = [("create", "a", 0), ("syncdir",), ("create", "b", 1), ("rename", "a", "c", 0), ("unlink", "b", 1)]
+    journal.operations = [
+        ("create", "a", 0),
+        ("syncdir",),
+        ("create", "b", 1),
+        ("rename", "a", "c", 0),
+        ("unlink", "b", 1),
+    ]
     found = {frozenset(state.files) for state in cuts.power_cuts(journal)}
     assert found == {frozenset(names.split()) for names in ("", "a", "a b", "c", "b c")}

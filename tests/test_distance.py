@@ -4,16 +4,22 @@ import numpy as np
 import oracle
 import pytest
 
+from charrnn.errors import ConfigError
 from charrnn.gradients import distance
 from charrnn.gradients.distance import choose_times, measure_reach
-from charrnn.errors import ConfigError
 from charrnn.model.workspace import Model, ModelConfig
 
 H, V, STEPS = 5, 7, 6
 TIMES = np.array([9, 14, 23])
 LEAD = TIMES.min() - STEPS  # what is read before each stretch
-SHAPES = {"one layer": (1, 0, False), "two layers": (2, 0, False), "embedding": (2, 4, False), "tied": (1, H, True),
-          "layer norm": (2, 0, False, True), "embedding, layer norm": (2, 4, False, True)}
+SHAPES = {
+    "one layer": (1, 0, False),
+    "two layers": (2, 0, False),
+    "embedding": (2, 4, False),
+    "tied": (1, H, True),
+    "layer norm": (2, 0, False, True),
+    "embedding, layer norm": (2, 4, False, True),
+}
 
 
 def make(cell, L=1, E=0, tied=False, layer_norm=False, dtype="float64", zoneout=0.0):
@@ -30,7 +36,7 @@ def shares(cell, zoneout):
 
 def read(parameters, cell, ids, t, change=lambda *place: 0.0, zoneout=0.0):
     """Read up to t a step at a time; return the logits and each layer's tape. `change(layer, k, state)` is added to a state as it arises."""
-    x = ids[t - STEPS - LEAD:t + 1]
+    x = ids[t - STEPS - LEAD : t + 1]
     L = oracle.num_layers(parameters)
     carry = [[np.zeros((1, H)) for _ in oracle.CARRIED[cell]] for _ in range(L)]
     tapes = [[] for _ in range(L)]
@@ -38,7 +44,9 @@ def read(parameters, cell, ids, t, change=lambda *place: 0.0, zoneout=0.0):
         k = len(x) - 1 - at
         up = oracle.input_table(parameters)[symbol][None, None]
         for l in range(L):
-            _, state, tape = oracle.LAYERS[cell][0](oracle.layer_weights(parameters, l), up, carry[l], shares(cell, zoneout))
+            _, state, tape = oracle.LAYERS[cell][0](
+                oracle.layer_weights(parameters, l), up, carry[l], shares(cell, zoneout)
+            )
             tapes[l] += tape
             h = state[0]
             if cell == "lstm":
@@ -67,7 +75,9 @@ def naive_norms(parameters, cell, ids, t, zoneout=0.0):
             dh = above[k] + dcarry[0]
             norms["h"][l, k] = np.linalg.norm(dh)
             if cell == "lstm":
-                norms["c"][l, k] = np.linalg.norm((1 - zoneout) * (dcarry[1] + dh * tape[6] * (1 - np.tanh(tape[7]) ** 2)))
+                norms["c"][l, k] = np.linalg.norm(
+                    (1 - zoneout) * (dcarry[1] + dh * tape[6] * (1 - np.tanh(tape[7]) ** 2))
+                )
             dx, _, dcarry = oracle.LAYERS[cell][1](oracle.layer_weights(parameters, l), [tape], above[k][None], dcarry)
             below.append(dx[0])
         above = below
@@ -99,6 +109,7 @@ def test_norms_agree_with_central_differences(cell, zoneout):
     def loss(*place):
         def change(*at):
             return place[1] * np.eye(H)[place[2]] if at == place[0] else 0.0
+
         logits, _ = read(parameters, cell, ids, t, change, zoneout)
         return oracle.losses_nats(logits[None], ids[t + 1].reshape(1, 1))[0, 0]
 

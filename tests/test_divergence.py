@@ -9,22 +9,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  # noqa: F401  two of them are fixtures
 
-from charrnn.training import trainer as trainer_module
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli import main
-from charrnn.training.recovery import Diverged, Recovery
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.training.options import TrainingConfig
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.training import trainer as trainer_module
+from charrnn.training.options import TrainingConfig
+from charrnn.training.recovery import Diverged, Recovery
 from charrnn.training.trainer import Evaluated, Notice, Step, Trainer, plan_resume, plan_run
-from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  # noqa: F401  two of them are fixtures
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))
 from dying import Killed, killed_at  # noqa: E402
 
-SMALL = {"cell": "gru", "hidden_size": 5, "num_layers": 1, "schedule": "constant", "learning_rate": 0.02, "log_every": 1}
+SMALL = {
+    "cell": "gru",
+    "hidden_size": 5,
+    "num_layers": 1,
+    "schedule": "constant",
+    "learning_rate": 0.02,
+    "log_every": 1,
+}
 
 
 @pytest.fixture
@@ -114,7 +121,9 @@ def test_a_workspace_forgets_a_chunk_of_nan(cell, dtype):
     model.flat[:] = kept
     spoiled.reset_carry()
     for step in (1, 2):
-        assert spoiled.loss_and_grads(*chunks[step], dropout, step) == fresh.loss_and_grads(*chunks[step], dropout, step)
+        assert spoiled.loss_and_grads(*chunks[step], dropout, step) == fresh.loss_and_grads(
+            *chunks[step], dropout, step
+        )
         assert np.array_equal(spoiled.grads, fresh.grads)
 
 
@@ -126,16 +135,36 @@ def test_three_bad_steps_in_a_row_go_back_to_the_last_validation_at_half_the_rat
     records = session.run("run", **SMALL, steps=16, eval_every=4)
     assert [step.step for step in of(records, Step)] == [*range(1, 9), *range(9, 17)]
     (notice,) = [record for record in of(records, Notice) if record.important]
-    assert notice.text == ("the training loss became nan at step 11: gone back to step 8 at half the learning rate, 0.01 at most")
+    assert notice.text == (
+        "the training loss became nan at step 11: gone back to step 8 at half the learning rate, 0.01 at most"
+    )
     log = session.log("run")
     assert [record["step"] for record in log] == [1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16]
-    assert log[8] == {"step": 8, "returned_from": 11, "because": "the training loss became nan at step 11",
-                      "learning_rate_factor": 0.5, "returns": 1}
+    assert log[8] == {
+        "step": 8,
+        "returned_from": 11,
+        "because": "the training loss became nan at step 11",
+        "learning_rate_factor": 0.5,
+        "returns": 1,
+    }
     assert [record["learning_rate"] for record in log if "learning_rate" in record] == [0.02] * 8 + [0.01] * 8
     assert "skipped" not in str(log)
     kept = session.last("run").training["divergence"]
-    assert kept == {"anchor_step": 16, "factor": 0.5, "returns": [log[8]], "futile": 0, "failed_step": 11, "in_a_row": 0, "skipped": 0}
-    assert sorted(os.listdir(session.tmp_path / "run")) == ["best.safetensors", "config.toml", "last.safetensors", "log.jsonl"]
+    assert kept == {
+        "anchor_step": 16,
+        "factor": 0.5,
+        "returns": [log[8]],
+        "futile": 0,
+        "failed_step": 11,
+        "in_a_row": 0,
+        "skipped": 0,
+    }
+    assert sorted(os.listdir(session.tmp_path / "run")) == [
+        "best.safetensors",
+        "config.toml",
+        "last.safetensors",
+        "log.jsonl",
+    ]
 
 
 def test_after_the_return_the_run_is_one_that_goes_on_from_the_anchor_at_half_the_rate(session, nan_at):
@@ -222,10 +251,15 @@ def test_a_bad_validation_goes_back_to_the_one_before(session, monkeypatch, valu
     assert [record.step for record in of(records, Evaluated)] == [4, 8, 12]
 
 
-def test_a_validation_far_worse_than_guessing_is_divergence_only_where_the_training_text_is_as_bad(session, monkeypatch):
+def test_a_validation_far_worse_than_guessing_is_divergence_only_where_the_training_text_is_as_bad(
+    session, monkeypatch
+):
     real = trainer_module.evaluate_split
-    monkeypatch.setattr(trainer_module, "evaluate_split", lambda *arguments, **keywords: trainer_module.Evaluation(
-        50.0, real(*arguments, **keywords).characters))
+    monkeypatch.setattr(
+        trainer_module,
+        "evaluate_split",
+        lambda *arguments, **keywords: trainer_module.Evaluation(50.0, real(*arguments, **keywords).characters),
+    )
     records = session.run("unlike", **SMALL, steps=8, eval_every=4)
     assert returns(session, "unlike") == [] and len(of(records, Evaluated)) == 2
     monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 20.0 if trainer._recovery.factor == 1 else 2.0)
@@ -282,9 +316,11 @@ def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
 
 def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(session, nan_at):
     nan_at(lambda step, factor: 6 <= step <= 8)
-    said = (r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates tried are "
-            r"0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below 0\.000625 or "
-            r"--clip-norm below 5; the checkpoint of step 4 stands")
+    said = (
+        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates tried are "
+        r"0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below 0\.000625 or "
+        r"--clip-norm below 5; the checkpoint of step 4 stands"
+    )
     with pytest.raises(DivergenceError, match=said):
         session.run("run", **SMALL, steps=12, eval_every=4)
     assert returns(session, "run") == [(4, 8)] * 5
@@ -297,7 +333,9 @@ def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(se
 def test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover(session, nan_at):
     options = {**SMALL, "steps": 16, "eval_every": 4}
     nan_at(lambda step, factor: 9 <= step <= 11 and factor == 1)
-    with pytest.raises(DivergenceError, match="nan at step 9, and training stopped: .*--on-divergence recover.*step 8 stands"):
+    with pytest.raises(
+        DivergenceError, match="nan at step 9, and training stopped: .*--on-divergence recover.*step 8 stands"
+    ):
         session.run("run", on_divergence="stop", **options)
     session.resume("run", on_divergence="recover")
     session.run("whole", **options)
@@ -368,8 +406,11 @@ def go(session, name, operation, **options):
     elif session.last(name).training["finished"]:
         return 0
     with RunFolder.open(path) if resumed else RunFolder.create(path) as folder, killed_at(operation) as count:
-        plan = (plan_resume(load_checkpoint(folder.last), session.corpus) if resumed
-                else plan_run(TrainingConfig(**{**TINY, **options}), session.corpus))
+        plan = (
+            plan_resume(load_checkpoint(folder.last), session.corpus)
+            if resumed
+            else plan_run(TrainingConfig(**{**TINY, **options}), session.corpus)
+        )
         for _ in Trainer(plan, session.corpus, folder, samples=False).run():
             pass
     return count[0]
@@ -383,9 +424,12 @@ def fails_twice(step, factor):
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("where, count", [("keep_last_as_good", 1), ("save", 1), ("save", 2), ("trim_log", 1), ("trim_log", 2)])
+@pytest.mark.parametrize(
+    "where, count", [("keep_last_as_good", 1), ("save", 1), ("save", 2), ("trim_log", 1), ("trim_log", 2)]
+)
 def test_killed_between_any_two_writes_of_an_anchor_or_a_return_it_ends_in_the_same_bits(
-        session, nan_at, monkeypatch, where, count, after):
+    session, nan_at, monkeypatch, where, count, after
+):
     nan_at(fails_twice)
     options = {**KILL_OPTIONS, "checkpoint_every": 0}
     session.run("whole", **options)
@@ -439,7 +483,9 @@ def assert_ends_the_same(session, name):
     assert session.log("whole") == session.log(name), name
 
 
-def test_a_full_disk_in_the_midst_of_a_return_stops_with_a_sentence_and_resumes_to_the_same(session, nan_at, monkeypatch):
+def test_a_full_disk_in_the_midst_of_a_return_stops_with_a_sentence_and_resumes_to_the_same(
+    session, nan_at, monkeypatch
+):
     nan_at(fails_twice)
     session.run("whole", **KILL_OPTIONS)
     real = RunFolder.save
@@ -479,8 +525,20 @@ def test_where_good_is_lost_a_resumed_run_goes_back_to_where_it_was_resumed(sess
     assert returns(session, "run") == [(6, 9)]
 
 
-@pytest.mark.parametrize("key, value", [("factor", 0), ("factor", 3.0), ("factor", math.pi), ("futile", "5"), ("anchor_step", -1),
-                                        ("returns", 7), ("returns", [3]), ("skipped", None), ("in_a_row", True)])
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("factor", 0),
+        ("factor", 3.0),
+        ("factor", math.pi),
+        ("futile", "5"),
+        ("anchor_step", -1),
+        ("returns", 7),
+        ("returns", [3]),
+        ("skipped", None),
+        ("in_a_row", True),
+    ],
+)
 def test_a_nonsense_record_of_divergence_is_refused(session, key, value):
     session.run("run", stop_at=2, **SMALL, steps=4)
     path = session.tmp_path / "run" / "last.safetensors"
@@ -507,8 +565,27 @@ def test_where_there_are_no_links_good_is_a_copy(session, nan_at, monkeypatch):
 
 
 def train_in(folder, *arguments):
-    return main(["train", str(folder / "text.txt"), "--hidden-size", "9", "--batch-size", "3", "--seq-length", "7",
-                 "--schedule", "constant", "--steps", "60", "--eval-every", "10", "-o", str(folder / "run"), *map(str, arguments)])
+    return main(
+        [
+            "train",
+            str(folder / "text.txt"),
+            "--hidden-size",
+            "9",
+            "--batch-size",
+            "3",
+            "--seq-length",
+            "7",
+            "--schedule",
+            "constant",
+            "--steps",
+            "60",
+            "--eval-every",
+            "10",
+            "-o",
+            str(folder / "run"),
+            *map(str, arguments),
+        ]
+    )
 
 
 @pytest.fixture
@@ -521,7 +598,10 @@ def test_a_rate_that_is_too_high_by_far_ends_with_advice(folder, capsys):
     assert train_in(folder, "--optimizer", "sgd", "--learning-rate", "1e6") == 2
     lines = capsys.readouterr().err.splitlines()
     assert sum("gone back to step 0 at half the learning rate" in line for line in lines) == 5
-    assert lines[-1].startswith("Error: ") and "the learning rates tried are 1e+06, 5e+05, 2.5e+05, 1.25e+05, 6.25e+04, 3.12e+04" in lines[-1]
+    assert (
+        lines[-1].startswith("Error: ")
+        and "the learning rates tried are 1e+06, 5e+05, 2.5e+05, 1.25e+05, 6.25e+04, 3.12e+04" in lines[-1]
+    )
     assert "Traceback" not in "\n".join(lines)
 
 
@@ -532,7 +612,10 @@ def test_a_rate_that_is_too_high_is_halved_until_it_learns_and_info_says_so(fold
     kept = load_checkpoint(folder / "run" / "last.safetensors").training
     count = len(kept["divergence"]["returns"])
     assert count >= 1 and kept["divergence"]["factor"] == 0.5**count
-    assert kept["best"]["val_loss_nats"] < math.log(load_checkpoint(folder / "run" / "last.safetensors").vocabulary.size) + 3
+    assert (
+        kept["best"]["val_loss_nats"]
+        < math.log(load_checkpoint(folder / "run" / "last.safetensors").vocabulary.size) + 3
+    )
     assert main(["info", str(folder / "run" / "last.safetensors")]) == 0
     shown = capsys.readouterr().out
     assert count > 1 and f"  diverged              went back {count} times, lately from step 10 to 0; " in shown

@@ -1,4 +1,5 @@
 """What the documents quote of the program is what the program says."""
+
 import re
 from pathlib import Path
 
@@ -11,7 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_help_in_the_readme_is_the_programs():
-    quoted = re.search(r"```\n\$ charrnn --help\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S).group(1)
+    quoted = re.search(
+        r"```\n\$ charrnn --help\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    ).group(1)
     shown = CliRunner().invoke(group, ["--help"], prog_name="charrnn").output
     # click before 8.5 writes COMMAND also where none is needed.
     assert quoted.replace("[COMMAND]", "COMMAND").split() == shown.replace("[COMMAND]", "COMMAND").split()

@@ -4,9 +4,9 @@ import numpy as np
 import oracle
 import pytest
 
+from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation import dynamic
 from charrnn.evaluation.dynamic import EPS, Settings, gradient_rms, read_losses_dynamic
-from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation.loss import read_losses
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.training.optimisers import Optimizer
@@ -26,11 +26,11 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
     """Krause et al. 2018, eq. 1 to 7, by name and without haste."""
     home, theta, losses, carry = parameters, {name: value.copy() for name, value in parameters.items()}, [], None
     if first > 1:
-        carry = oracle.forward(theta, cell, ids[:first - 1, None].astype(int)).carry
+        carry = oracle.forward(theta, cell, ids[: first - 1, None].astype(int)).carry
     mean = np.concatenate([value[value > 0] for value in rms.values()]).mean() if rms else None
     for at in range(first, len(ids), segment):
-        y = ids[at:at + segment, None].astype(int)
-        result = oracle.loss_and_grads(theta, cell, ids[at - 1:at - 1 + len(y), None].astype(int), y, carry)
+        y = ids[at : at + segment, None].astype(int)
+        result = oracle.loss_and_grads(theta, cell, ids[at - 1 : at - 1 + len(y), None].astype(int), y, carry)
         losses.extend(result.losses[:, 0])
         carry = result.carry
         for name, grad in result.grads.items():
@@ -40,8 +40,11 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
             if rule == "sgd":
                 theta[name] = here - rate * grad + decay * (home[name] - here)
             else:
-                theta[name] = (here - rate * grad / (rms[name] + EPS)
-                               + np.minimum(1, decay * rms[name] / mean) * (home[name] - here))
+                theta[name] = (
+                    here
+                    - rate * grad / (rms[name] + EPS)
+                    + np.minimum(1, decay * rms[name] / mean) * (home[name] - here)
+                )
     return np.array(losses)
 
 
@@ -50,7 +53,11 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
 def test_every_loss_is_that_of_a_naive_learner(cell, rule, rate, decay, monkeypatch):
     monkeypatch.setattr(dynamic, "PLACES", 2)
     model, ids, training = make_model(cell), ids_of(0, 60), ids_of(1, 4 * dynamic.SEGMENTS_A_PLACE)
-    rms = {name: value for name, value in model.unpack(gradient_rms(model, training, 4)).items()} if rule == "rms" else None
+    rms = (
+        {name: value for name, value in model.unpack(gradient_rms(model, training, 4)).items()}
+        if rule == "rms"
+        else None
+    )
     found = read_losses_dynamic(model, ids, 11, 60, Settings(rule, rate, decay, 4), training)
     expected = naive_losses(cell, model.get_parameters(), ids, 11, 4, rule, rate, decay, rms)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
@@ -63,14 +70,16 @@ def test_the_gradients_root_mean_square_is_the_oracles(monkeypatch):
     training = ids_of(1, 1 + segment * dynamic.SEGMENTS_A_PLACE)
     parameters, carry, squares = model.get_parameters(), None, []
     for at in range(0, len(training) - 1, segment):
-        x, y = (training[at + k:at + k + segment, None].astype(int) for k in (0, 1))
+        x, y = (training[at + k : at + k + segment, None].astype(int) for k in (0, 1))
         result = oracle.loss_and_grads(parameters, "lstm", x, y, carry)
         carry = result.carry
         squares.append({name: grad**2 for name, grad in result.grads.items()})
     found = model.unpack(gradient_rms(model, training, segment))
     for name in squares[0]:
         if not name.startswith("rnn.bias_hh"):
-            np.testing.assert_allclose(found[name], np.sqrt(np.mean([one[name] for one in squares], axis=0)), rtol=1e-9, atol=1e-15)
+            np.testing.assert_allclose(
+                found[name], np.sqrt(np.mean([one[name] for one in squares], axis=0)), rtol=1e-9, atol=1e-15
+            )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -79,7 +88,9 @@ def test_at_rate_0_it_is_the_static_model(dtype, segment):
     model, ids = make_model(dtype=dtype), ids_of(0, 700)
     static = read_losses(model, ids, 30, 700)
     for rule in ("rms", "sgd"):
-        np.testing.assert_array_equal(read_losses_dynamic(model, ids, 30, 700, Settings(rule, 0.0, segment=segment), ids), static)
+        np.testing.assert_array_equal(
+            read_losses_dynamic(model, ids, 30, 700, Settings(rule, 0.0, segment=segment), ids), static
+        )
 
 
 def test_it_gains_on_a_text_unlike_the_training_text_and_leaves_the_model_as_it_was():
@@ -89,7 +100,7 @@ def test_it_gains_on_a_text_unlike_the_training_text_and_leaves_the_model_as_it_
     workspace, optimizer = Workspace(model, 1, 16), Optimizer("adam", model)
     for _ in range(60):
         at = int(rng.integers(0, 1000))
-        workspace.loss_and_grads(alike[at:at + 16, None], alike[at + 1:at + 17, None])
+        workspace.loss_and_grads(alike[at : at + 16, None], alike[at + 1 : at + 17, None])
         optimizer.step(workspace, 0.01)
     before = model.flat.copy()
     static = read_losses(model, unlike).mean()

@@ -6,9 +6,9 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn.evaluation import reading
-from charrnn.evaluation import loss as evaluation
 from charrnn.errors import CorpusError
+from charrnn.evaluation import loss as evaluation
+from charrnn.evaluation import reading
 from charrnn.evaluation.loss import (
     Evaluation,
     count_streams,
@@ -44,7 +44,7 @@ def model():
     workspace, optimizer = Workspace(model, 8, 32), Optimizer("adam", model)
     ids = make_ids(8 * 33 * 40, seed=9).astype(np.int32)
     for step in range(40):
-        chunk = ids[step * 8 * 33:(step + 1) * 8 * 33].reshape(8, 33).T
+        chunk = ids[step * 8 * 33 : (step + 1) * 8 * 33].reshape(8, 33).T
         workspace.reset_carry()
         workspace.loss_and_grads(chunk[:-1], chunk[1:])
         optimizer.step(workspace, 0.02, 5.0)
@@ -57,7 +57,7 @@ def plain(model, ids, start, stop):
     first = max(start, 1)
     losses = []
     for t in range(max(0, first - 1 - evaluation.WARM_UP), stop - 1):
-        loss = workspace.losses(ids[t:t + 1, None].astype(np.int32), ids[t + 1:t + 2, None].astype(np.int32))
+        loss = workspace.losses(ids[t : t + 1, None].astype(np.int32), ids[t + 1 : t + 2, None].astype(np.int32))
         if t >= first - 1:
             losses.append(float(loss[0, 0]))
     return Evaluation(math.fsum(losses) / len(losses), len(losses))
@@ -89,8 +89,10 @@ def latch(cell, scale=3.0):
     if cell == "rnn":
         arrays["rnn.weight_ih_l0"][0], arrays["rnn.weight_hh_l0"][0] = inputs, 3
     else:  # open to what comes with 1 and 2, and keeping it otherwise
-        gates = {"lstm": {"i": (np.abs(inputs), -15), "f": (-np.abs(inputs), 15), "g": (inputs, 0), "o": (0 * inputs, 15)},
-                 "gru": {"r": (0 * inputs, 0), "z": (-np.abs(inputs), 15), "n": (inputs, 0)}}[cell]
+        gates = {
+            "lstm": {"i": (np.abs(inputs), -15), "f": (-np.abs(inputs), 15), "g": (inputs, 0), "o": (0 * inputs, 15)},
+            "gru": {"r": (0 * inputs, 0), "z": (-np.abs(inputs), 15), "n": (inputs, 0)},
+        }[cell]
         for row, (weight, bias) in enumerate(gates.values()):
             arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
     model.set_parameters(arrays)
@@ -127,7 +129,12 @@ def quiet_latch():
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
     arrays["output.weight"][:, 0] = [0, 0, 0, 9, -9]
     set_by, shown_by = np.array([0, 30, 30, 0, 0]), np.array([0, 0, 0, 30, 0])
-    for row, (weight, bias) in {0: (set_by, -15), 2: (-set_by, 15), 4: (np.arctanh([0, 0.25, -0.25, 0, 0]), 0), 6: (shown_by, -15)}.items():
+    for row, (weight, bias) in {
+        0: (set_by, -15),
+        2: (-set_by, 15),
+        4: (np.arctanh([0, 0.25, -0.25, 0, 0]), 0),
+        6: (shown_by, -15),
+    }.items():
         arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
     model.set_parameters(arrays)
     return model
@@ -147,12 +154,16 @@ def test_the_first_stream_begins_with_nothing_where_the_text_does():
     model = Model(ModelConfig("lstm", vocab_size=5, hidden_size=1, num_layers=1, dtype="float64"))
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
     arrays["output.weight"][:, 0] = [5, -5, 0, 0, 0]
-    for row, (weight, bias) in enumerate((([-15, 15, 0, 0, 0], 0), ([0] * 5, 15), ([0, 0.1, 0, 0, 0], 0), ([0] * 5, 15))):  # counts the 1s
+    for row, (weight, bias) in enumerate(
+        (([-15, 15, 0, 0, 0], 0), ([0] * 5, 15), ([0, 0.1, 0, 0, 0], 0), ([0] * 5, 15))
+    ):  # counts the 1s
         arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
     model.set_parameters(arrays)
     ids = np.zeros(9000, np.uint8)
     ids[0] = 1  # what the other streams are warmed up beside is this character, again and again
-    assert evaluate_split(model, ids, 3, 9000).loss_nats == pytest.approx(evaluate_stream(model, ids, 3, 9000).loss_nats, abs=1e-6)
+    assert evaluate_split(model, ids, 3, 9000).loss_nats == pytest.approx(
+        evaluate_stream(model, ids, 3, 9000).loss_nats, abs=1e-6
+    )
 
 
 def test_what_is_not_a_number_is_read_once(model):
@@ -161,7 +172,9 @@ def test_what_is_not_a_number_is_read_once(model):
     model = Model(model.config)
     model.set_parameters(arrays)
     chunks = []
-    result = evaluate_split(model, make_ids(9000), 100, 9000, interrupted=lambda: len(chunks) > 1000 or bool(chunks.append(1)))
+    result = evaluate_split(
+        model, make_ids(9000), 100, 9000, interrupted=lambda: len(chunks) > 1000 or bool(chunks.append(1))
+    )
     assert result is not None and math.isnan(result.loss_nats)
     assert len(chunks) <= 8900 // count_streams(8900) // evaluation.SPLIT_CHUNK + 1
 
@@ -172,8 +185,11 @@ def test_streams_are_not_read_again_for_nothing(model, monkeypatch):
     real = reading._fits
     monkeypatch.setattr(reading, "_fits", lambda out, into: real(out, into) and bool(readings.append(1)))
     assert evaluate_split(model, make_ids(9000), 100, 9000).loss_nats == pytest.approx(
-        evaluate_stream(model, make_ids(9000), 100, 9000).loss_nats, abs=1e-3)
-    assert len(readings) == 2 * (count_streams(8900) - 1)  # after the first reading, and after the one that changed nothing
+        evaluate_stream(model, make_ids(9000), 100, 9000).loss_nats, abs=1e-3
+    )
+    assert len(readings) == 2 * (
+        count_streams(8900) - 1
+    )  # after the first reading, and after the one that changed nothing
 
 
 def test_every_character_counts_once_whatever_the_number_of_streams(model, monkeypatch):
@@ -186,7 +202,7 @@ def test_every_character_counts_once_whatever_the_number_of_streams(model, monke
             workspace = split_workspace(model, stop - start)
             for _, _, places in reading.read(workspace, ids, first - 1, stop - 1, enough=lambda left: True):
                 for _, at, count in places:
-                    seen[first + at:first + at + count] += 1
+                    seen[first + at : first + at + count] += 1
             assert seen.tolist() == [first <= at < stop for at in range(len(ids))]
             assert evaluate_split(model, ids, start, stop).characters == stop - first
 
@@ -248,7 +264,7 @@ def test_it_agrees_with_an_independent_computation_in_float64(cell, start):
     first = max(start, 1)
     begin = max(0, first - 1 - evaluation.WARM_UP)
     logits = oracle.forward(model.get_parameters(), cell, ids[begin:-1, None].astype(int)).logits
-    expected = oracle.losses_nats(logits, ids[begin + 1:, None])[first - 1 - begin:, 0]
+    expected = oracle.losses_nats(logits, ids[begin + 1 :, None])[first - 1 - begin :, 0]
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-9)
     summed = sum_up(losses)
     assert summed.characters == 1300 - first and abs(summed.loss_nats - expected.mean()) < 1e-9
@@ -257,7 +273,7 @@ def test_it_agrees_with_an_independent_computation_in_float64(cell, start):
     assert math.log(summed.perplexity) == pytest.approx(summed.loss_nats, rel=1e-14)
 
     guesses, shares = read_guesses(model, ids, start, 1300, 3)
-    p = np.exp(logits[first - 1 - begin:, 0] - logits[first - 1 - begin:, 0].max(axis=1, keepdims=True))
+    p = np.exp(logits[first - 1 - begin :, 0] - logits[first - 1 - begin :, 0].max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     np.testing.assert_array_equal(guesses, np.argsort(-p, axis=1)[:, :3])
     np.testing.assert_allclose(shares, -np.sort(-p, axis=1)[:, :3], atol=1e-9)

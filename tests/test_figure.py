@@ -9,7 +9,20 @@ import pytest
 from charrnn.errors import ConfigError
 from charrnn.render import figure as drawing
 from charrnn.render.colours import DARK, LIGHT, contrast, parsed
-from charrnn.render.figure import COLOURS, DASHES, LEFT, MOST_CURVES, PLOT_HEIGHT, Curve, Figure, Panel, power_text, shared_range, write_png, write_svg
+from charrnn.render.figure import (
+    COLOURS,
+    DASHES,
+    LEFT,
+    MOST_CURVES,
+    PLOT_HEIGHT,
+    Curve,
+    Figure,
+    Panel,
+    power_text,
+    shared_range,
+    write_png,
+    write_svg,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 FALLING = Curve("falling", [0, 1, 2], [1, 1e-5, 1e-10], [0.5, 1e-6, 0.0], [2, 1e-4, 1e-9])
@@ -25,8 +38,11 @@ def make(*panels, **how):
 
 
 def lines(root, name):
-    return [[tuple(map(float, point.split(","))) for point in line.get("points").split()]
-            for line in root.iter(f"{SVG}polyline") if line.get("class") == name]
+    return [
+        [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+        for line in root.iter(f"{SVG}polyline")
+        if line.get("class") == name
+    ]
 
 
 def words(root):
@@ -38,12 +54,17 @@ def test_equal_factors_are_equal_steps_on_a_log_axis(tmp_path):
     (a, b, c), sample = lines(root, "c0")
     assert b[1] - a[1] == pytest.approx(c[1] - b[1], abs=0.02) and b[1] > a[1]
     assert b[0] - a[0] == pytest.approx(c[0] - b[0], abs=0.02) and a[0] == LEFT
-    assert a[1] - (c[1] - PLOT_HEIGHT) == pytest.approx(PLOT_HEIGHT * math.log(2) / math.log(2e10), abs=0.02)  # below the band's upper end
+    assert a[1] - (c[1] - PLOT_HEIGHT) == pytest.approx(
+        PLOT_HEIGHT * math.log(2) / math.log(2e10), abs=0.02
+    )  # below the band's upper end
     assert len({y for _, y in sample}) == 1  # the legend's
 
 
 def test_words_axes_and_bands_are_there(tmp_path):
-    root = drawn(tmp_path, make(Panel("one", [FALLING]), Panel("two", [FALLING, Curve("flat <&>", [0, 2], [1, 1])], [(0.1, "chance")])))
+    root = drawn(
+        tmp_path,
+        make(Panel("one", [FALLING]), Panel("two", [FALLING, Curve("flat <&>", [0, 2], [1, 1])], [(0.1, "chance")])),
+    )
     found = words(root)
     assert {"a title", "k", "a norm", "one", "two", "falling", "flat <&>", "chance", "10⁰", "10⁻⁶"} <= set(found)
     assert found.count("10⁻⁶") == 1  # one y axis for all panels
@@ -55,7 +76,9 @@ def test_everything_lies_inside_and_panels_apart(tmp_path):
     width, height = float(root.get("width")), float(root.get("height"))
     points = [point for shape in root.iter() if shape.get("points") for point in shape.get("points").split()]
     assert all(0 <= float(x) <= width and 0 <= float(y) <= height for x, y in (point.split(",") for point in points))
-    assert all(0 <= float(text.get("x")) <= width and 0 <= float(text.get("y")) <= height for text in root.iter(f"{SVG}text"))
+    assert all(
+        0 <= float(text.get("x")) <= width and 0 <= float(text.get("y")) <= height for text in root.iter(f"{SVG}text")
+    )
     starts = {line[0][0] for line in lines(root, "c5")}
     assert len(starts) == 3
 
@@ -80,7 +103,9 @@ def test_curves_are_told_apart_without_colour_and_on_either_paper(tmp_path):
 
 def test_ticks_are_round_numbers_inside_the_axis():
     assert [text for _, text in drawing._Scale(0, 1, False).ticks()] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
-    assert [text for _, text in drawing._Scale(3e-41, 2, True).ticks()] == [power_text(power) for power in range(-40, 1, 5)]
+    assert [text for _, text in drawing._Scale(3e-41, 2, True).ticks()] == [
+        power_text(power) for power in range(-40, 1, 5)
+    ]
     assert [value for value, _ in drawing._Scale(0, 200, False).ticks(5)] == [0, 50, 100, 150, 200]
 
 
@@ -101,7 +126,9 @@ def test_nothing_to_draw_is_refused(tmp_path, log):
 
 def test_a_png_shows_the_curves(tmp_path):
     Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install pillow)")
-    write_png(tmp_path / "figure.png", make(Panel("one", [FALLING, Curve("flat", [0, 2], [0.1, 0.1])], [(1e-3, "chance")])))
+    write_png(
+        tmp_path / "figure.png", make(Panel("one", [FALLING, Curve("flat", [0, 2], [0.1, 0.1])], [(1e-3, "chance")]))
+    )
     with Image.open(tmp_path / "figure.png") as image:
         assert image.width == 2 * drawing.WIDTH
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
@@ -115,7 +142,10 @@ def test_dashes_leave_their_share_of_a_line():
 
 
 def test_no_control_character_reaches_a_file(tmp_path):
-    write_svg(tmp_path / "figure.svg", Figure("\x1b[31m</text>", "\ud800", "\x00", [Panel("\x9b", [Curve("\x07", [0, 1], [0, 1])])]))
+    write_svg(
+        tmp_path / "figure.svg",
+        Figure("\x1b[31m</text>", "\ud800", "\x00", [Panel("\x9b", [Curve("\x07", [0, 1], [0, 1])])]),
+    )
     text = (tmp_path / "figure.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)

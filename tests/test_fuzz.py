@@ -13,7 +13,15 @@ import fuzz  # noqa: E402
 import fuzz_targets  # noqa: E402
 import fuzzing  # noqa: E402
 
-SHORT = {"checkpointfile": 250, "checkpoints": 15, "config": 120, "corpus": 150, "log": 100, "render": 40, "signals": 100}
+SHORT = {
+    "checkpointfile": 250,
+    "checkpoints": 15,
+    "config": 120,
+    "corpus": 150,
+    "log": 100,
+    "render": 40,
+    "signals": 100,
+}
 
 
 @pytest.fixture
@@ -52,7 +60,7 @@ class Weak:
         if not case:
             raise LookupError
         at = case.find(b"7")
-        if at >= 0 and case[at + 1:at + 2].isalpha():
+        if at >= 0 and case[at + 1 : at + 2].isalpha():
             raise ValueError("found")
         return True
 

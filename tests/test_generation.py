@@ -5,14 +5,13 @@ some 1e-15 of a boundary, so on millions of seeded draws the ids must be the sam
 Workspace's; the tolerances are those of test_model.py.
 """
 
-
 import numpy as np
 import pytest
 
-from charrnn.sampling import generation
 from charrnn.errors import ConfigError, DivergenceError
-from charrnn.sampling.generation import Generation
 from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.sampling import generation
+from charrnn.sampling.generation import Generation
 from charrnn.sampling.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
 
 CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")
@@ -95,8 +94,12 @@ def test_a_million_choices_are_those_of_the_plain_form(vocab_size, blocks):
 
 def test_equal_logits_are_ranked_by_id():
     model = make_model(scale=0)
-    for settings, possible in ((Settings(0), {0}), (Settings(top_k=3), {0, 1, 2}), (Settings(top_p=2.5 / V), {0, 1, 2}),
-                               (Settings(min_p=1.0), set(range(V)))):
+    for settings, possible in (
+        (Settings(0), {0}),
+        (Settings(top_k=3), {0, 1, 2}),
+        (Settings(top_p=2.5 / V), {0, 1, 2}),
+        (Settings(min_p=1.0), set(range(V))),
+    ):
         ids, _, logits, _ = draw(make_generation(model, 200), 2, settings)
         assert set(ids.reshape(-1).tolist()) == possible
         assert_follow_the_rule(ids, logits, settings)
@@ -194,10 +197,17 @@ def test_the_compiled_sampler_draws_what_the_plain_one_does(cell):
     """In float64, where the two orders of sums differ by too little to turn any of these draws."""
     texts = []
     for make_workspace in (None, Workspace):
-        sampler = Sampler(make_model(cell, dtype="float64"), Settings(0.9, top_p=0.95), seed=3, num_samples=3,
-                          make_workspace=make_workspace)
+        sampler = Sampler(
+            make_model(cell, dtype="float64"),
+            Settings(0.9, top_p=0.95),
+            seed=3,
+            num_samples=3,
+            make_workspace=make_workspace,
+        )
         sampler.prime([4, 1, 5])
-        texts.append([np.concatenate(pieces) for pieces in zip(*(block.ids for block in sampler.generate(200, block_size=30)))])
+        texts.append(
+            [np.concatenate(pieces) for pieces in zip(*(block.ids for block in sampler.generate(200, block_size=30)))]
+        )
     assert_same(*texts)
 
 

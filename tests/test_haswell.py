@@ -32,6 +32,17 @@ def test_the_tile_selection_passes_with_avx2_tiles():
     """All cells in float32, the RNN in float64 as well: what is compiled here is what this test costs."""
     shape = run_as_haswell("-c", "from charrnn.kernels.host import isa; print(isa())")
     assert shape.stdout.strip() == "avx2", shape.stderr
-    done = run_as_haswell("-m", "pytest", "-m", "tile", "-k", "float32 or rnn", "-p", "no:cacheprovider",
-                          str(TESTS / "test_model.py"), str(TESTS / "test_generation.py"), str(TESTS / "test_zoneout.py"))
+    done = run_as_haswell(
+        "-m",
+        "pytest",
+        "-m",
+        "tile",
+        "-k",
+        "float32 or rnn",
+        "-p",
+        "no:cacheprovider",
+        str(TESTS / "test_model.py"),
+        str(TESTS / "test_generation.py"),
+        str(TESTS / "test_zoneout.py"),
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

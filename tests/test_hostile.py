@@ -17,11 +17,11 @@ import pytest
 from chromium import Chromium, find_chromium
 
 import charrnn.text.corpus as corpus_module
-from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.cli import main
-from charrnn.text.corpus import read_corpus
 from charrnn.errors import CheckpointError, CorpusError, RunError
+from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.text.corpus import read_corpus
 from charrnn.training.trainer import find_texts, plan_resume
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +35,9 @@ SECRET = "the secret of another file\n" * 40
 def folder(tmp_path_factory):
     """A folder with a text and a run whose names and content are as hostile as they can be."""
     folder = tmp_path_factory.mktemp("hostile")
-    words = "".join(f'{"if" if n % 3 else "IF"} ({n}) say "{EVIL if n % 9 == 0 else "well"} {n * n % 89}"\n' for n in range(600))
+    words = "".join(
+        f'{"if" if n % 3 else "IF"} ({n}) say "{EVIL if n % 9 == 0 else "well"} {n * n % 89}"\n' for n in range(600)
+    )
     (folder / f"text{EVIL.replace('/', '')}.txt").write_text(words, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -43,7 +45,20 @@ def folder(tmp_path_factory):
     return folder
 
 
-TINY = ("--hidden-size", "8", "--num-layers", "1", "--batch-size", "3", "--seq-length", "7", "--val-fraction", "0.1", "--test-fraction", "0.1")
+TINY = (
+    "--hidden-size",
+    "8",
+    "--num-layers",
+    "1",
+    "--batch-size",
+    "3",
+    "--seq-length",
+    "7",
+    "--val-fraction",
+    "0.1",
+    "--test-fraction",
+    "0.1",
+)
 
 
 def run_name():
@@ -71,7 +86,11 @@ def changed(loaded, path, **training):
 
 def refused(tmp_path, loaded, *sources, capfd):
     """Return what eval and --resume say of a checkpoint that names these sources as its text."""
-    run = changed(loaded, tmp_path / "run", corpus={**loaded.training["corpus"], "sources": [str(one) for one in sources], "sources_from_run": []})
+    run = changed(
+        loaded,
+        tmp_path / "run",
+        corpus={**loaded.training["corpus"], "sources": [str(one) for one in sources], "sources_from_run": []},
+    )
     said = []
     for command in (["eval", str(run)], ["cells", str(run)], ["train", "--resume", str(run)]):
         assert main(command) == 2
@@ -87,7 +106,9 @@ def test_a_path_in_a_checkpoint_is_no_way_to_another_file(tmp_path, loaded, capf
         assert "is not the text the run was started on" in said and "secret" not in said.replace("secret.txt", "")
 
 
-def test_a_note_on_a_file_that_a_checkpoint_names_is_not_told_before_it_is_known_to_be_the_runs(tmp_path, loaded, capfd):
+def test_a_note_on_a_file_that_a_checkpoint_names_is_not_told_before_it_is_known_to_be_the_runs(
+    tmp_path, loaded, capfd
+):
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "one.txt").write_text(SECRET)
@@ -110,7 +131,11 @@ def test_a_checkpoint_does_not_make_the_reader_wander(tmp_path, loaded, capfd, m
     (tree / "a").mkdir(parents=True)
     (tree / "a" / "x.txt").write_text("x")
     (tree / "circle").symlink_to(tree, target_is_directory=True)
-    cases = {"**/*": "holds a link to a folder", "*/../*/*.txt": "goes up again", "**/**/*.txt": "down everywhere twice"}
+    cases = {
+        "**/*": "holds a link to a folder",
+        "*/../*/*.txt": "goes up again",
+        "**/**/*.txt": "down everywhere twice",
+    }
     for pattern, reason in cases.items():
         assert all(reason in said for said in refused(tmp_path, loaded, tree / pattern, capfd=capfd))
     monkeypatch.setattr(corpus_module, "MOST_ENTRIES", 2)
@@ -135,8 +160,18 @@ def test_folders_and_patterns_of_a_checkpoint_are_found_again(tmp_path, monkeypa
     assert find_texts({"corpus": {"sources": ["texts"], "sources_from_run": ["../gone/*.txt"]}}, "run") == ["texts"]
 
 
-@pytest.mark.parametrize("record", [5, [], "x", {"sources": 5}, {"sources": [5, None]}, {"sources": ["text"], "characters": "many", "fingerprint": 1},
-                                    {"sources": {"a": 1}, "sources_from_run": "x"}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        5,
+        [],
+        "x",
+        {"sources": 5},
+        {"sources": [5, None]},
+        {"sources": ["text"], "characters": "many", "fingerprint": 1},
+        {"sources": {"a": 1}, "sources_from_run": "x"},
+    ],
+)
 def test_a_malformed_record_of_the_text_is_refused(tmp_path, loaded, capfd, record):
     run = changed(loaded, tmp_path / "run", corpus=record)
     (tmp_path / "text").write_text(SECRET)
@@ -148,28 +183,66 @@ def test_a_malformed_record_of_the_text_is_refused(tmp_path, loaded, capfd, reco
 # ------------------------------------------------------------------------------------------------- what a run's record says
 
 
-@pytest.mark.parametrize("name, value, words", [
-    ("hidden_size", 9, "--hidden-size 9, its model has 8"), ("cell", "gru", "--cell gru, its model has lstm"),
-    ("num_layers", 2, "--num-layers 2, its model has 1"), ("embedding_size", 3, "--embedding-size 3, its model has 64"), ("layer_norm", False, "--layer-norm off, its model has on"),
-    ("dtype", "float64", "--dtype float64, its model has float32"), ("vocab", "bytes", "--vocab bytes, its model has chars")])
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("hidden_size", 9, "--hidden-size 9, its model has 8"),
+        ("cell", "gru", "--cell gru, its model has lstm"),
+        ("num_layers", 2, "--num-layers 2, its model has 1"),
+        ("embedding_size", 3, "--embedding-size 3, its model has 64"),
+        ("layer_norm", False, "--layer-norm off, its model has on"),
+        ("dtype", "float64", "--dtype float64, its model has float32"),
+        ("vocab", "bytes", "--vocab bytes, its model has chars"),
+    ],
+)
 def test_options_that_contradict_the_model_are_not_believed(folder, loaded, name, value, words):
     training = {**loaded.training, "config": {**loaded.training["config"], name: value}}
     with read_corpus([folder / text_of(folder)]) as corpus, pytest.raises(CheckpointError, match=re.escape(words)):
         plan_resume(dataclasses.replace(loaded, training=training), corpus)
 
 
-@pytest.mark.parametrize("name, value", [
-    ("step", "3"), ("step", -1), ("step", True), ("step", 2**60), ("optimizer_steps", 1.5), ("history_stride", 0), ("elapsed_s", -1.0), ("smoothing", [1.0]),
-    ("smoothing", "ab"), ("clipped", [2, 1]), ("clipped", "ab"), ("best", {"step": 1}), ("best", {"val_loss_nats": "low", "step": 1}), ("last", {"step": 1}), ("history", [1]),
-    ("history", [{"step": []}]), ("validated", [5, 2]), ("validated", [0, 10**9]), ("logged_step", None), ("best", [])])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("step", "3"),
+        ("step", -1),
+        ("step", True),
+        ("step", 2**60),
+        ("optimizer_steps", 1.5),
+        ("history_stride", 0),
+        ("elapsed_s", -1.0),
+        ("smoothing", [1.0]),
+        ("smoothing", "ab"),
+        ("clipped", [2, 1]),
+        ("clipped", "ab"),
+        ("best", {"step": 1}),
+        ("best", {"val_loss_nats": "low", "step": 1}),
+        ("last", {"step": 1}),
+        ("history", [1]),
+        ("history", [{"step": []}]),
+        ("validated", [5, 2]),
+        ("validated", [0, 10**9]),
+        ("logged_step", None),
+        ("best", []),
+    ],
+)
 def test_a_record_of_a_run_that_no_run_writes_is_refused(folder, loaded, name, value):
     with read_corpus([folder / text_of(folder)]) as corpus:
-        plan_resume(dataclasses.replace(loaded, training={**loaded.training, "finished": False, "evaluated_step": 0}), corpus)
+        plan_resume(
+            dataclasses.replace(loaded, training={**loaded.training, "finished": False, "evaluated_step": 0}), corpus
+        )
         with pytest.raises(CheckpointError, match="record of its training is incomplete or damaged .*" + name):
-            plan_resume(dataclasses.replace(loaded, training={**loaded.training, "finished": False, "evaluated_step": 0, name: value}), corpus)
+            plan_resume(
+                dataclasses.replace(
+                    loaded, training={**loaded.training, "finished": False, "evaluated_step": 0, name: value}
+                ),
+                corpus,
+            )
 
 
-@pytest.mark.parametrize("best, step", [({"step": 2}, 2), ("x", 2), (None, "x"), ({"step": "x", "val_loss_nats": "y"}, "x")])
+@pytest.mark.parametrize(
+    "best, step", [({"step": 2}, 2), ("x", 2), (None, "x"), ({"step": "x", "val_loss_nats": "y"}, "x")]
+)
 def test_a_sample_is_written_whatever_the_record_says(tmp_path, loaded, capfd, best, step):
     run = changed(loaded, tmp_path / "run", best=best, step=step)
     assert main(["sample", str(run), "--length", "3", "--seed", "1"]) == 0
@@ -195,10 +268,18 @@ def test_a_run_folder_with_links_in_it_is_not_written_through(tmp_path, loaded):
 # ----------------------------------------------------------------------------------------------------------------- bombs
 
 
-@pytest.mark.parametrize("content, words", [
-    ("x = " + "[" * 50_000, "nested too deep"), ("seed = 0x" + "f" * 5_000, "a value that it cannot have"), ("seed = " + "9" * 5_000, "is not TOML"),
-    ("text = [" + "1," * 30_000 + "]", "a value that it cannot have"), ("a" * 200_000 + " = 1", "which there is not"),
-    ("#" * 300_000, "at most 262,144 bytes"), ("seed = '" + "9" * 20_000 + "'", "not a valid integer")])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("x = " + "[" * 50_000, "nested too deep"),
+        ("seed = 0x" + "f" * 5_000, "a value that it cannot have"),
+        ("seed = " + "9" * 5_000, "is not TOML"),
+        ("text = [" + "1," * 30_000 + "]", "a value that it cannot have"),
+        ("a" * 200_000 + " = 1", "which there is not"),
+        ("#" * 300_000, "at most 262,144 bytes"),
+        ("seed = '" + "9" * 20_000 + "'", "not a valid integer"),
+    ],
+)
 def test_a_config_that_is_a_bomb_is_refused_in_a_sentence(tmp_path, capfd, content, words):
     (tmp_path / "c.toml").write_text(content)
     assert main(["train", "--config", str(tmp_path / "c.toml"), "text.txt"]) == 2
@@ -271,10 +352,25 @@ print(len(bombs))
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
 def test_bombs_for_checkpoints_go_off_in_no_memory(tmp_path):
-    metadata = {"format_version": 1, "model": {"cell": "rnn", "hidden_size": 1, "num_layers": 1, "embedding_size": 0, "tied": False, "dtype": "float32"},
-                "vocabulary": {"mode": "chars", "symbols": ["a", "b"]}, "training": {}}
-    done = subprocess.run([sys.executable, "-c", _BOMBS, str(tmp_path / "bomb.safetensors"), json.dumps(metadata)], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    metadata = {
+        "format_version": 1,
+        "model": {
+            "cell": "rnn",
+            "hidden_size": 1,
+            "num_layers": 1,
+            "embedding_size": 0,
+            "tied": False,
+            "dtype": "float32",
+        },
+        "vocabulary": {"mode": "chars", "symbols": ["a", "b"]},
+        "training": {},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _BOMBS, str(tmp_path / "bomb.safetensors"), json.dumps(metadata)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert (done.stdout, done.stderr) == ("16\n", "")
 
 
@@ -300,21 +396,72 @@ def commands(folder):
     (folder / "short.txt").write_text(EVIL * 2 + "\u4e00")
     signal = ("--signal", f"{EVIL}=say")
     return [
-        (["train", text, *TINY, "--steps", "4", "--sample-every", "2", "-o", "checkpoints/again" + EVIL.replace("/", "")], 0),
-        (["train", text, *TINY, "--steps", "4", "-o", run], 2), (["train", "gone" + EVIL], 2), (["train", text, "--" + EVIL], 2), ([EVIL], 2),
-        (["train", text, "--cell", EVIL], 2), (["train", "--config", "evil.toml"], 2), (["train", "--config", EVIL, text], 2), (["train", "--resume", run], 2),
+        (
+            [
+                "train",
+                text,
+                *TINY,
+                "--steps",
+                "4",
+                "--sample-every",
+                "2",
+                "-o",
+                "checkpoints/again" + EVIL.replace("/", ""),
+            ],
+            0,
+        ),
+        (["train", text, *TINY, "--steps", "4", "-o", run], 2),
+        (["train", "gone" + EVIL], 2),
+        (["train", text, "--" + EVIL], 2),
+        ([EVIL], 2),
+        (["train", text, "--cell", EVIL], 2),
+        (["train", "--config", "evil.toml"], 2),
+        (["train", "--config", EVIL, text], 2),
+        (["train", "--resume", run], 2),
         (["train", text, "--encoding", EVIL], 2),
-        (["sample", run, "--prime", EVIL, "--length", "200", "--seed", "1"], 0), (["sample", run, "--prime", "\x1b\x9c"], 2),
-        (["sample", run, "--json", "--prime", EVIL, "--length", "20"], 0), (["sample", run, "--stop", "\x9c", "--length", "20"], 2), (["sample"], 0),
-        (["sample", run, "--clamp", EVIL], 2), (["sample", run, "--prime-file", EVIL], 2), (["sample", EVIL], 2),
-        (["eval", run], 0), (["eval", run, text], 0), (["eval", run, text, "--json"], 0), (["eval", run, "short.txt"], 2), (["eval", "--split", EVIL], 2),
-        (["info", run], 0), (["info", run, "--json"], 0), (["info"], 0), (["info", text], 2),
+        (["sample", run, "--prime", EVIL, "--length", "200", "--seed", "1"], 0),
+        (["sample", run, "--prime", "\x1b\x9c"], 2),
+        (["sample", run, "--json", "--prime", EVIL, "--length", "20"], 0),
+        (["sample", run, "--stop", "\x9c", "--length", "20"], 2),
+        (["sample"], 0),
+        (["sample", run, "--clamp", EVIL], 2),
+        (["sample", run, "--prime-file", EVIL], 2),
+        (["sample", EVIL], 2),
+        (["eval", run], 0),
+        (["eval", run, text], 0),
+        (["eval", run, text, "--json"], 0),
+        (["eval", run, "short.txt"], 2),
+        (["eval", "--split", EVIL], 2),
+        (["info", run], 0),
+        (["info", run, "--json"], 0),
+        (["info"], 0),
+        (["info", text], 2),
         (["cells", run, *signal, "--highlight", "--find", EVIL, "--characters", "4000"], 2),
-        (["cells", run, text, *signal, "--unit", "0:1", "--characters", "6000", "--gates", "--svg", f"a{EVIL.replace('/', '')}.svg"], 0),
+        (
+            [
+                "cells",
+                run,
+                text,
+                *signal,
+                "--unit",
+                "0:1",
+                "--characters",
+                "6000",
+                "--gates",
+                "--svg",
+                f"a{EVIL.replace('/', '')}.svg",
+            ],
+            0,
+        ),
         (["cells", run, text, *signal, "--csv", "--characters", "6000", "--html", f"a{EVIL.replace('/', '')}.html"], 0),
         (["cells", run, text, *signal, "--json", "--characters", "6000"], 0),
-        (["cells", run, text, "--signal", f"a=({EVIL}"], 2), (["cells", run, text, "--html", f"{EVIL}/x.html"], 2),
-        (["corpus", "list"], 0), (["corpus", "build", EVIL], 2), (["corpus", "build", "stdlib", "--from", EVIL], 2), (["bench", EVIL], 2)]
+        (["cells", run, text, "--signal", f"a=({EVIL}"], 2),
+        (["cells", run, text, "--html", f"{EVIL}/x.html"], 2),
+        (["corpus", "list"], 0),
+        (["corpus", "build", EVIL], 2),
+        (["corpus", "build", "stdlib", "--from", EVIL], 2),
+        (["bench", EVIL], 2),
+    ]
 
 
 def test_no_command_sends_a_strangers_sequence_to_a_terminal(folder, monkeypatch):
@@ -328,8 +475,12 @@ def test_no_command_sends_a_strangers_sequence_to_a_terminal(folder, monkeypatch
         monkeypatch.setattr(sys, "stderr", err)
         ended = main(arguments)
         for stream in (out, err):
-            odd = {symbol for symbol in stream.seen() if symbol not in "\n\t" and (ord(symbol) < 32 or 0x7F <= ord(symbol) < 0xA0
-                                                                             or symbol in "\u202e\u2066\u2028")}
+            odd = {
+                symbol
+                for symbol in stream.seen()
+                if symbol not in "\n\t"
+                and (ord(symbol) < 32 or 0x7F <= ord(symbol) < 0xA0 or symbol in "\u202e\u2066\u2028")
+            }
             assert not odd, (arguments, odd, stream.seen()[:500])
         assert ended == code, (arguments, ended, err.seen()[-500:])
         told += "52;c;aGk" in out.seen() + err.seen()
@@ -338,7 +489,9 @@ def test_no_command_sends_a_strangers_sequence_to_a_terminal(folder, monkeypatch
 
 def test_a_sample_goes_into_a_pipe_as_it_is(folder, capfdbinary, monkeypatch):
     monkeypatch.chdir(folder)
-    assert main(["sample", os.path.join("checkpoints", run_name()), "--prime", EVIL, "--length", "5", "--seed", "1"]) == 0
+    assert (
+        main(["sample", os.path.join("checkpoints", run_name()), "--prime", EVIL, "--length", "5", "--seed", "1"]) == 0
+    )
     captured = capfdbinary.readouterr()
     assert captured.out.startswith(EVIL.encode()) and b"\x1b" not in captured.err
 
@@ -356,17 +509,40 @@ def test_the_page_of_a_hostile_text_runs_nothing_of_it(tmp_path, monkeypatch):
             (tmp_path / text).write_bytes(content + more)
             run = f"<b onclick=alert(1)>{vocab}"
             assert main(["train", text, *TINY, "--vocab", vocab, "--steps", "1", "-q", "-o", run]) == 0
-            assert main(["cells", run, text, "--signal", "<img/onerror/alert(1)>=script", "--html", "page.html", "--unit", "0:0", "--svg", "page.svg",
-                         "--characters", "4000"]) == 0
+            assert (
+                main(
+                    [
+                        "cells",
+                        run,
+                        text,
+                        "--signal",
+                        "<img/onerror/alert(1)>=script",
+                        "--html",
+                        "page.html",
+                        "--unit",
+                        "0:0",
+                        "--svg",
+                        "page.svg",
+                        "--characters",
+                        "4000",
+                    ]
+                )
+                == 0
+            )
             page = browser.open(tmp_path / "page.html")
             page.wait("document.documentElement.dataset.ready === 'yes'")
             assert page.run("document.title").startswith("Cells of <b onclick")
             assert page.run("document.querySelectorAll('img, b[onclick]').length") == 0
-            assert page.run("document.querySelector('#text').textContent").startswith("</script><script>document.title='run'")
+            assert page.run("document.querySelector('#text').textContent").startswith(
+                "</script><script>document.title='run'"
+            )
             assert page.troubles() == []
             drawing = browser.open(tmp_path / "page.svg")
             assert drawing.run("document.documentElement.tagName") == "svg"
-            assert drawing.run("document.querySelectorAll('script, img, parsererror').length") == 0 and drawing.troubles() == []
+            assert (
+                drawing.run("document.querySelectorAll('script, img, parsererror').length") == 0
+                and drawing.troubles() == []
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------------- code
@@ -378,8 +554,16 @@ def test_no_module_can_run_what_a_file_holds():
     for path in sorted((ROOT / "charrnn").rglob("*.py")):
         where = path.relative_to(ROOT / "charrnn").as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            known = {"pickle"} if where == "kernels/compiled.py" else set()  # the code that it wrote, sealed and the user's own
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            known = (
+                {"pickle"} if where == "kernels/compiled.py" else set()
+            )  # the code that it wrote, sealed and the user's own
             assert not {name.partition(".")[0] for name in names} & (forbidden - known), where
             if not isinstance(node, ast.Call):
                 continue
@@ -389,4 +573,7 @@ def test_no_module_can_run_what_a_file_holds():
             elif isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
                 named = f"{function.value.id}.{function.attr}"
                 assert named not in {"np.load", "np.fromfile", "os.system", "os.popen"}, (where, node.lineno)
-                assert not any(one.arg == "allow_pickle" or one.arg == "shell" for one in node.keywords), (where, node.lineno)
+                assert not any(one.arg == "allow_pickle" or one.arg == "shell" for one in node.keywords), (
+                    where,
+                    node.lineno,
+                )

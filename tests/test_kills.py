@@ -37,7 +37,20 @@ def test_a_run_that_is_not_resumed_as_it_was_is_noticed(tmp_path, monkeypatch):
 
 def test_a_signal_counts_in_the_phase_it_fell_in(tmp_path):
     scene = Scene(tmp_path, quick=True)
-    options = ["--hidden-size", 12, "--num-layers", 1, "--batch-size", 4, "--seq-length", 16, "--steps", 10**6, "--eval-every", 0]
+    options = [
+        "--hidden-size",
+        12,
+        "--num-layers",
+        1,
+        "--batch-size",
+        4,
+        "--seq-length",
+        16,
+        "--steps",
+        10**6,
+        "--eval-every",
+        0,
+    ]
     life = kills.Life(scene, "train", scene.text(), *options, "-o", "run")
     life.until_it_trains()
     assert kills.PHASES[life.kill(signal.SIGKILL)] in ("training", "saving")

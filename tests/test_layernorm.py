@@ -8,16 +8,34 @@ import oracle
 import pytest
 from test_generation import draw, make_generation
 from test_model import (
-    B, CELLS, DROPOUTS, DTYPES, H, INPUTS, OPTIMIZERS, PARITY, SIZES, T, V, as_float64, assert_all_close, assert_same_bits, central_difference,
-    everything, movable_loss, new_workspace, read_whole_and_in_parts, restore_threads,
+    CELLS,
+    DROPOUTS,
+    DTYPES,
+    INPUTS,
+    OPTIMIZERS,
+    PARITY,
+    SIZES,
+    B,
+    H,
+    T,
+    V,
+    as_float64,
+    assert_all_close,
+    assert_same_bits,
+    central_difference,
+    everything,
+    movable_loss,
+    new_workspace,
+    read_whole_and_in_parts,
+    restore_threads,
 )
 
-from charrnn.training import optimisers as optim
-from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
+from charrnn.model import workspace as model_module
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 
 AMPLIFIED = 10
@@ -35,7 +53,12 @@ def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1):
 def make_sized(cell, size, dtype):
     b, t, h, v, layers, e = size
     model, parameters = make_model(cell, v, h, layers, h if e < 0 else e, e < 0, dtype)
-    return model, as_float64(parameters), *oracle.random_chunk(v, t, b, seed=2), oracle.random_carry(cell, layers, b, h, dtype, seed=3)
+    return (
+        model,
+        as_float64(parameters),
+        *oracle.random_chunk(v, t, b, seed=2),
+        oracle.random_carry(cell, layers, b, h, dtype, seed=3),
+    )
 
 
 # ---- the parameters ----------------------------------------------------------------------------------------------
@@ -54,9 +77,13 @@ def test_the_table_of_parameters_has_the_gains_and_they_survive_packing(cell, in
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gains_begin_at_one_and_change_no_other_draw(cell):
-    with_it, without = (Model.initialise(ModelConfig(cell, V, H, 2, layer_norm=on), 1).get_parameters() for on in (True, False))
+    with_it, without = (
+        Model.initialise(ModelConfig(cell, V, H, 2, layer_norm=on), 1).get_parameters() for on in (True, False)
+    )
     gains = {name: value for name, value in with_it.items() if name not in without}
-    assert set(gains) == {"rnn.norm_gain_l0", "rnn.norm_gain_l1"} and all((value == 1).all() for value in gains.values())
+    assert set(gains) == {"rnn.norm_gain_l0", "rnn.norm_gain_l1"} and all(
+        (value == 1).all() for value in gains.values()
+    )
     assert_same_bits({name: with_it[name] for name in without}, without)
 
 
@@ -81,7 +108,11 @@ def test_forward_and_backward_equal_the_oracle(cell, size, dtype):
         tolerance = AMPLIFIED * PARITY[dtype] * (1 if dropout is None else 2)
         if dropout is None:
             workspace.set_carry(carry)
-            assert_all_close({"logits": workspace.logits(x)} | workspace.get_carry(), {"logits": expected.logits} | expected.carry, tolerance)
+            assert_all_close(
+                {"logits": workspace.logits(x)} | workspace.get_carry(),
+                {"logits": expected.logits} | expected.carry,
+                tolerance,
+            )
         workspace.set_carry(carry)
         loss = workspace.loss_and_grads(x, y, dropout, 5)
         assert abs(loss - expected.loss) < tolerance * max(1, expected.loss)
@@ -138,14 +169,19 @@ def test_pytorchs_layer_norm_and_autograd_agree(cell, dtype):
     carry = oracle.random_carry(cell, 2, 6, H, dtype)
     workspace = new_workspace(model, 6, 9, carry)
     loss = workspace.loss_and_grads(x, y)
-    p = {name: torch.tensor(value, dtype=torch.float64).requires_grad_() for name, value in model.get_parameters().items()}
+    p = {
+        name: torch.tensor(value, dtype=torch.float64).requires_grad_()
+        for name, value in model.get_parameters().items()
+    }
     starts = {part: torch.tensor(value, dtype=torch.float64).requires_grad_() for part, value in carry.items()}
     up = torch.nn.functional.one_hot(torch.tensor(x, dtype=torch.long), 17).to(torch.float64)
     for l in range(2):
-        Wx, Wh, bx, bh, gain = (p[f"rnn.{kind}_l{l}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "norm_gain"))
+        Wx, Wh, bx, bh, gain = (
+            p[f"rnn.{kind}_l{l}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "norm_gain")
+        )
 
         def norm(s, k):
-            return torch.nn.functional.layer_norm(s, (H,), gain[k * H:(k + 1) * H], eps=1e-5)
+            return torch.nn.functional.layer_norm(s, (H,), gain[k * H : (k + 1) * H], eps=1e-5)
 
         h, hs = starts["h"][l], []
         c = starts["c"][l] if cell == "lstm" else None
@@ -156,7 +192,7 @@ def test_pytorchs_layer_norm_and_autograd_agree(cell, dtype):
                 m_r, m_z, m_n = m.split(H, 1)
                 b_r, b_z, b_n = bx.split(H)
                 r, z = torch.sigmoid(norm(a_r + m_r, 0) + b_r), torch.sigmoid(norm(a_z + m_z, 1) + b_z)
-                n = torch.tanh(norm(a_n, 2) + b_n + r * (norm(m_n, 3) + bh[2 * H:]))
+                n = torch.tanh(norm(a_n, 2) + b_n + r * (norm(m_n, 3) + bh[2 * H :]))
                 h = (1 - z) * n + z * h
             elif cell == "rnn":
                 h = torch.tanh(norm(a + m, 0) + bx)
@@ -194,8 +230,13 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
 
 
 @pytest.mark.tile
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(
-    not has_bfloat16(), reason="this CPU has no AVX512-BF16"))])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "float32",
+        pytest.param("bfloat16", marks=pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")),
+    ],
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_threads_shards_and_blocks_change_no_bit(cell, precision, restore_threads, monkeypatch):
     """The gradient's parts are summed by stream, whoever walks it, and the parameters after three steps are the same."""
@@ -211,14 +252,19 @@ def test_threads_shards_and_blocks_change_no_bit(cell, precision, restore_thread
         workspace.shards = shards
         found = {}
         for step, (x, y) in enumerate(chunks):
-            result = everything(workspace, x[:9 - step], y[:9 - step], Dropout(0.3, False, 5, 0.2), step)
+            result = everything(workspace, x[: 9 - step], y[: 9 - step], Dropout(0.3, False, 5, 0.2), step)
             result["norm"] = np.float64(optimizer.step(workspace, 0.01, clip_norm=0.5))
             found |= {f"{step} {name}": value for name, value in result.items()}
         return found | {"parameters": model.flat.copy()}
 
     whole = 1 << 30
     alone = run(1, 1, whole)
-    for threads, shards, block_bytes in ((1, 5, whole), (1, 13, 1), (min(2, max_threads()), 3, 4000), (min(2, max_threads()), None, whole)):
+    for threads, shards, block_bytes in (
+        (1, 5, whole),
+        (1, 13, 1),
+        (min(2, max_threads()), 3, 4000),
+        (min(2, max_threads()), None, whole),
+    ):
         assert_same_bits(run(threads, shards, block_bytes), alone)
 
 
@@ -289,8 +335,14 @@ def test_bfloat16_is_float32_but_for_rounding(cell):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_drawing_equals_reading_what_was_drawn_and_no_stream_or_worker_changes_a_bit(cell, dtype, inputs):
-    model, _ = make_model(cell, 17, 19, 2, dtype=dtype, **{**INPUTS[inputs], "E": min(INPUTS[inputs]["E"], 4) or 0}
-                          if inputs != "tied" else {"E": 19, "tied": True})
+    model, _ = make_model(
+        cell,
+        17,
+        19,
+        2,
+        dtype=dtype,
+        **{**INPUTS[inputs], "E": min(INPUTS[inputs]["E"], 4) or 0} if inputs != "tied" else {"E": 19, "tied": True},
+    )
     whole, count = None, 6
     for streams, workers in ((67, None), (67, 5), (1, 1), (1, 5), (9, 2)):
         made = make_generation(model, streams, workers=workers)

@@ -13,19 +13,19 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn.text import streams as streams_module
-from charrnn.training import trainer as trainer_module
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.cli.sample import Output, Samples
-from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.evaluation.loss import evaluate_split
 from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.training.options import TrainingConfig
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.text import streams as streams_module
+from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.streams import Streams
-from charrnn.training.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training import trainer as trainer_module
+from charrnn.training.options import TrainingConfig
+from charrnn.training.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
 
 ROOT = Path(__file__).parent.parent
 PAST_31_BITS = 2**31 + 10_000
@@ -35,7 +35,12 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def started(*arguments, shell="", **environment):
     """Run `charrnn ARGUMENTS` as a process; `shell` is what a shell is to do with its streams."""
     command = " ".join(["exec", f"'{sys.executable}'", "-m", "charrnn", *map(str, arguments), shell])
-    return subprocess.run(["sh", "-c", command], env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True)
+    return subprocess.run(
+        ["sh", "-c", command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -59,8 +64,18 @@ def huge_ids(tmp_path):
 
 def test_ids_beyond_two_to_the_31_are_read_at_their_places(huge_ids, model):
     tail = np.array(huge_ids[-5000:])
-    corpus = Corpus(ids=huge_ids, vocabulary=Vocabulary("chars", "abcde"), sources=(), encoding="utf-8", notes=(), skipped=(), size_bytes=0,
-                    fingerprint="", files=(), _file=contextlib.nullcontext())
+    corpus = Corpus(
+        ids=huge_ids,
+        vocabulary=Vocabulary("chars", "abcde"),
+        sources=(),
+        encoding="utf-8",
+        notes=(),
+        skipped=(),
+        size_bytes=0,
+        fingerprint="",
+        files=(),
+        _file=contextlib.nullcontext(),
+    )
     assert corpus.split(0.05, 0.05).test == (PAST_31_BITS - -(-PAST_31_BITS // 20), PAST_31_BITS)
     assert corpus.text(PAST_31_BITS - 5, PAST_31_BITS) == "abcde"
     streams = Streams(huge_ids, 0, PAST_31_BITS, 2, 100)
@@ -79,7 +94,10 @@ def test_validation_on_a_huge_split_is_shortened_by_steps_too_and_that_is_said(t
     options = {"hidden_size": 4, "num_layers": 1, "batch_size": 2, "seq_length": 5, "val_fraction": 0.5}
     with read_corpus([tmp_path / "text.txt"]) as corpus:
         assert plan_run(TrainingConfig(**options, steps=3), corpus).validated == (10_800, 11_100)
-        assert plan_run(TrainingConfig(**options, steps=100), corpus).validated == (10_800, 11_400)  # 0.6 of 1,000 characters
+        assert plan_run(TrainingConfig(**options, steps=100), corpus).validated == (
+            10_800,
+            11_400,
+        )  # 0.6 of 1,000 characters
         assert plan_run(TrainingConfig(**options, steps=100, eval_every=60), corpus).validated == (10_800, 11_160)
         assert plan_run(TrainingConfig(**options, steps=100_000), corpus).validated == (10_800, 22_800)
         plan = plan_run(TrainingConfig(**options, steps=3), corpus)
@@ -111,11 +129,14 @@ def test_evaluating_a_mapped_text_gives_its_pages_back(tmp_path, model, monkeypa
 
 def parity(config, T, B, tolerance, seed=1):
     """Assert that a chunk's loss and gradients are the oracle's, with a carry, to `tolerance` of the largest gradient."""
-    parameters = oracle.random_parameters(config.cell, config.vocab_size, config.hidden_size, config.num_layers,
-                                          dtype=config.dtype, seed=seed)
+    parameters = oracle.random_parameters(
+        config.cell, config.vocab_size, config.hidden_size, config.num_layers, dtype=config.dtype, seed=seed
+    )
     x, y = oracle.random_chunk(config.vocab_size, T, B, seed=seed)
     carry = oracle.random_carry(config.cell, config.num_layers, B, config.hidden_size, dtype=config.dtype, seed=seed)
-    expected = oracle.loss_and_grads({name: value.astype(np.float64) for name, value in parameters.items()}, config.cell, x, y, carry)
+    expected = oracle.loss_and_grads(
+        {name: value.astype(np.float64) for name, value in parameters.items()}, config.cell, x, y, carry
+    )
     model = Model(config)
     model.set_parameters(parameters)
     workspace = Workspace(model, B, T)
@@ -130,8 +151,12 @@ def parity(config, T, B, tolerance, seed=1):
 def test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back(tmp_path):
     parity(ModelConfig("gru", 20_000, 6, 1, 0, False, "float32"), T=2, B=2, tolerance=1e-5)
     symbols = [chr(code) for code in range(0x3400, 0x3400 + 20_000)]
-    (tmp_path / "text.txt").write_text("".join(symbols[n * n % 20_011 % 20_000] for n in range(30_000)) + "".join(symbols), encoding="utf-8")
-    options = TrainingConfig(hidden_size=4, num_layers=1, batch_size=2, seq_length=3, steps=2, val_fraction=0.001, test_fraction=0.0)
+    (tmp_path / "text.txt").write_text(
+        "".join(symbols[n * n % 20_011 % 20_000] for n in range(30_000)) + "".join(symbols), encoding="utf-8"
+    )
+    options = TrainingConfig(
+        hidden_size=4, num_layers=1, batch_size=2, seq_length=3, steps=2, val_fraction=0.001, test_fraction=0.0
+    )
     with read_corpus([tmp_path / "text.txt"]) as corpus:
         assert corpus.ids.dtype == np.uint16 and corpus.text(30_000, 50_000) == "".join(symbols)
         with RunFolder.create(tmp_path / "run") as folder:
@@ -145,12 +170,15 @@ def test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back(tmp_path
     assert load_checkpoint(tmp_path / "many").vocabulary == many and many.dtype == np.uint32
 
 
-@pytest.mark.parametrize("cell, V, H, L, T, B, tolerance", [
-    ("rnn", 5, 2048, 1, 1, 1, 1e-5),
-    ("lstm", 5, 3, 1, 2000, 1, 1e-4),
-    ("gru", 5, 3, 1, 2, 1000, 1e-5),
-    ("lstm", 5, 3, 12, 2, 2, 1e-5),
-])
+@pytest.mark.parametrize(
+    "cell, V, H, L, T, B, tolerance",
+    [
+        ("rnn", 5, 2048, 1, 1, 1, 1e-5),
+        ("lstm", 5, 3, 1, 2000, 1, 1e-4),
+        ("gru", 5, 3, 1, 2, 1000, 1e-5),
+        ("lstm", 5, 3, 12, 2, 2, 1e-5),
+    ],
+)
 def test_large_shapes_agree_with_the_oracle(cell, V, H, L, T, B, tolerance):
     parity(ModelConfig(cell, V, H, L, 0, False, "float32"), T, B, tolerance)
 
@@ -165,7 +193,9 @@ def test_the_memory_told_before_the_first_step_is_what_a_run_takes(tmp_path):
             tracemalloc.start()
             try:
                 records = list(Trainer(plan, corpus, folder, samples=False).run())
-                return tracemalloc.get_traced_memory()[1], next(one.memory_bytes for one in records if isinstance(one, Preflight))
+                return tracemalloc.get_traced_memory()[1], next(
+                    one.memory_bytes for one in records if isinstance(one, Preflight)
+                )
             finally:
                 tracemalloc.stop()
 
@@ -230,7 +260,16 @@ def test_a_longer_sample_takes_no_more_memory(model, stops):
 @linux
 def test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints(tmp_path):
     (tmp_path / "text.txt").write_text("abcde fghij\n" * 2000)
-    options = TrainingConfig(hidden_size=64, num_layers=1, batch_size=2, seq_length=5, steps=200, checkpoint_every=1, eval_every=25, sample_every=25)
+    options = TrainingConfig(
+        hidden_size=64,
+        num_layers=1,
+        batch_size=2,
+        seq_length=5,
+        steps=200,
+        checkpoint_every=1,
+        eval_every=25,
+        sample_every=25,
+    )
 
     def anonymous_kb():
         status = Path("/proc/self/status").read_text()
@@ -282,21 +321,30 @@ def test_every_threading_layer_gives_the_same_bits():
 def test_a_threading_layer_that_is_not_there_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "text.txt").write_text("abc" * 100)
     run = tmp_path / "run"
-    for environment, said in (({"NUMBA_THREADING_LAYER": "nonsense"}, "NUMBA_THREADING_LAYER=nonsense"),
-                              ({"NUMBA_NUM_THREADS": "0"}, "NUMBA_NUM_THREADS=0")):
+    for environment, said in (
+        ({"NUMBA_THREADING_LAYER": "nonsense"}, "NUMBA_THREADING_LAYER=nonsense"),
+        ({"NUMBA_NUM_THREADS": "0"}, "NUMBA_NUM_THREADS=0"),
+    ):
         done = started("train", tmp_path / "text.txt", "--steps", 1, "-o", run, **environment)
-        assert done.returncode == 2 and done.stderr.startswith("Error: Numba cannot start its threads") and said in done.stderr
+        assert (
+            done.returncode == 2
+            and done.stderr.startswith("Error: Numba cannot start its threads")
+            and said in done.stderr
+        )
         assert done.stderr.count("\n") == 1 and not run.exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes them")
-@pytest.mark.parametrize("arguments, shell, code", [
-    (["--help"], ">&-", 0),
-    (["info", "nothere"], ">&- 2>&-", 2),
-    (["sample", "nothere"], "<&- >&-", 2),
-    (["train", "-", "-o", "never"], "<&-", 2),
-    (["sample", "nothere", "--prime-file", "-"], "<&-", 2),
-])
+@pytest.mark.parametrize(
+    "arguments, shell, code",
+    [
+        (["--help"], ">&-", 0),
+        (["info", "nothere"], ">&- 2>&-", 2),
+        (["sample", "nothere"], "<&- >&-", 2),
+        (["train", "-", "-o", "never"], "<&-", 2),
+        (["sample", "nothere", "--prime-file", "-"], "<&-", 2),
+    ],
+)
 def test_closed_streams_end_in_success_or_a_sentence(tmp_path, monkeypatch, arguments, shell, code):
     monkeypatch.chdir(tmp_path)
     done = started(*arguments, shell=shell)

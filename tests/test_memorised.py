@@ -15,10 +15,14 @@ def test_shares_and_the_longest_copy_are_those_of_a_search_for_every_substring(d
     drawn = rng.integers(0, 3, 60).astype(dtype)
     for text, found in zip((copied, drawn), overlaps(training, [copied, drawn], 3)):
         matches = [longest_match(training.tolist(), text[at:].tolist()) for at in range(len(text))]
-        shares = [np.mean([matches[at] >= length for at in range(len(text) - length + 1)]) for length in range(1, LENGTHS + 1)]
+        shares = [
+            np.mean([matches[at] >= length for at in range(len(text) - length + 1)]) for length in range(1, LENGTHS + 1)
+        ]
         np.testing.assert_allclose(found.shares, shares)
         assert found.longest == max(matches) and matches[found.start] == found.longest
-        assert (training[found.source:found.source + found.longest] == text[found.start:found.start + found.longest]).all()
+        assert (
+            training[found.source : found.source + found.longest] == text[found.start : found.start + found.longest]
+        ).all()
     assert found.longest < 20
 
 
@@ -37,13 +41,20 @@ def test_the_longest_of_several_copies_beyond_any_depth_is_found(monkeypatch, dt
     for _ in range(12):
         training = rng.integers(0, 2, 700).astype(dtype)
         # Copies end to end, so that one deep place follows another though they go on elsewhere; some at both texts' ends.
-        parts = [training[at:at + rng.integers(5, 90)] for at in rng.integers(0, 700, 6)]
+        parts = [training[at : at + rng.integers(5, 90)] for at in rng.integers(0, 700, 6)]
         text = np.concatenate([*parts, rng.integers(0, 2, 3).astype(dtype), training[-40:]])
         (found,) = overlaps(training, [text], 2)
         known, word = ("".join(map(str, array.tolist())) for array in (training, text))
-        longest = max(end - at for at in range(len(word)) for end in range(at + 1, min(len(word), at + 150) + 1) if word[at:end] in known)
+        longest = max(
+            end - at
+            for at in range(len(word))
+            for end in range(at + 1, min(len(word), at + 150) + 1)
+            if word[at:end] in known
+        )
         assert found.longest == longest < 150
-        assert (training[found.source:found.source + found.longest] == text[found.start:found.start + found.longest]).all()
+        assert (
+            training[found.source : found.source + found.longest] == text[found.start : found.start + found.longest]
+        ).all()
 
 
 def test_a_copy_at_the_training_texts_end_does_not_reach_into_what_is_judged():
@@ -55,7 +66,9 @@ def test_a_copy_at_the_training_texts_end_does_not_reach_into_what_is_judged():
 
 
 def test_a_copy_is_looked_for_by_numbers_not_by_bytes():
-    (found,) = overlaps(np.array([256, 0, 1], np.uint16), [np.array([1], np.uint16)], 300)  # 256, 0 holds the bytes of a 1
+    (found,) = overlaps(
+        np.array([256, 0, 1], np.uint16), [np.array([1], np.uint16)], 300
+    )  # 256, 0 holds the bytes of a 1
     assert (found.longest, found.source) == (1, 2)
 
 

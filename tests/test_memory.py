@@ -45,6 +45,7 @@ def test_the_bracket_that_was_opened_k_before_is_to_be_closed_and_pairs_between_
 @pytest.mark.parametrize("task", TASKS)
 def test_accuracy_is_counted_among_the_possible_answers(task, monkeypatch):
     """A network that never says anything but a full stop, and knows the rest or not."""
+
     class Knows:
         def __init__(self, knows):
             self.knows = knows

@@ -18,7 +18,9 @@ def kinds_of(text, wrong, first=0, sure=(), words=None, p=0.05):
         first_sure = np.zeros(len(losses), np.uint8)
         for place, order in sure:
             first_sure[place - first] = order
-        mistakes = find_mistakes(text, first, losses, first_sure, count_words(words if words is not None else f"{text} " * 9))
+        mistakes = find_mistakes(
+            text, first, losses, first_sure, count_words(words if words is not None else f"{text} " * 9)
+        )
         assert mistakes.count == 1 and sum(one.count for one in mistakes.kinds) == 1
         assert mistakes.loss_share == pytest.approx(losses[at - first] / losses.sum())
         (one,) = [one for one in mistakes.kinds if one.count]
@@ -42,7 +44,10 @@ def test_the_order_of_peeling_decides():
     text = "Zebra Zebra"
     assert kinds_of(text, [7], sure=[(7, 4)])[7] == ("n-gram", "order 4")
     assert kinds_of(text, [7], words="")[7] == ("memory", "within 100 characters")
-    assert kinds_of(text, [6, 1], words="") == {6: ("rare word", "never in the training text"), 1: ("rare word", "never in the training text")}
+    assert kinds_of(text, [6, 1], words="") == {
+        6: ("rare word", "never in the training text"),
+        1: ("rare word", "never in the training text"),
+    }
     assert kinds_of(text, [6], words="Zebra " * 5)[6] == ("rare word", "1 to 5 times in it")
     assert kinds_of(text, [6], words="Zebra " * 6)[6][0] == "word start"
 
@@ -61,7 +66,9 @@ def test_context_counts_for_memory_but_is_not_judged():
     assert kinds_of(text, [8], first=6) == {8: ("memory", "within 100 characters")}
 
 
-@pytest.mark.parametrize("p, detail", [(0.45, "p 0.4 to 0.5"), (0.35, "p 0.3 to 0.4"), (0.15, "p 0.1 to 0.2"), (1e-9, "p 0 to 0.1")])
+@pytest.mark.parametrize(
+    "p, detail", [(0.45, "p 0.4 to 0.5"), (0.35, "p 0.3 to 0.4"), (0.15, "p 0.1 to 0.2"), (1e-9, "p 0 to 0.1")]
+)
 def test_the_rest_is_told_by_its_probability(p, detail):
     assert kinds_of("abcdef", [3], p=p)[3] == ("the rest", detail)
 
@@ -72,7 +79,14 @@ def test_nothing_wrong_is_no_mistake_and_counts_add_up():
     mistakes = find_mistakes(text, 0, losses, np.zeros(len(text)), count_words(text))
     assert mistakes.count == (np.exp(-losses) < 0.5).sum() == sum(one.count for one in mistakes.kinds)
     assert mistakes.loss_share == pytest.approx(sum(one.loss_share for one in mistakes.kinds))
-    assert [kind for kind, _, _ in mistakes.by_kind()] == ["n-gram", "memory", "rare word", "word start", "punctuation", "the rest"]
+    assert [kind for kind, _, _ in mistakes.by_kind()] == [
+        "n-gram",
+        "memory",
+        "rare word",
+        "word start",
+        "punctuation",
+        "the rest",
+    ]
     assert find_mistakes(text, 0, np.zeros(len(text)), np.zeros(len(text)), count_words(text)).count == 0
 
 

@@ -15,11 +15,11 @@ import oracle
 import pytest
 from safetensors.numpy import load_file
 
-from charrnn.training import optimisers as optim
-from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
+from charrnn.model import workspace as model_module
 from charrnn.model.workspace import Dropout, Model, ModelConfig, ShardPace, Workspace
+from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 
 CELLS = ("rnn", "gru", "lstm")
@@ -27,12 +27,16 @@ DTYPES = ("float32", "float64")
 PARITY = {"float32": 1e-5, "float64": 2e-14}
 B, T, E, H, V = 2, 3, 4, 5, 7
 INPUTS = {"onehot": {"E": 0}, "embedding": {"E": E}, "tied": {"E": H, "tied": True}}
-DROPOUTS = {"off": None, "on": Dropout(0.4, False, 11), "variational": Dropout(0.4, True, 11),
-            "weights": Dropout(0.1, False, 11, 0.4)}
+DROPOUTS = {
+    "off": None,
+    "on": Dropout(0.4, False, 11),
+    "variational": Dropout(0.4, True, 11),
+    "weights": Dropout(0.1, False, 11, 0.4),
+}
 OPTIMIZERS = ("sgd", "adagrad", "rmsprop", "adam", "adamw")
 
 # Off every tile: a lane or a row more, less, or none of it, for tiles of 4, 8 and 16 lanes and of 4 to 13 rows.
-SIZES = [    # B, T, H, V, L, E (-1: tied)
+SIZES = [  # B, T, H, V, L, E (-1: tied)
     (2, 3, 5, 7, 2, 4),
     (1, 1, 1, 2, 1, 0),
     (1, 9, 33, 17, 1, 33),
@@ -44,7 +48,7 @@ SIZES = [    # B, T, H, V, L, E (-1: tied)
     (14, 9, 16, 65, 2, 0),
     (27, 2, 33, 49, 3, 15),
     (27, 9, 17, 16, 1, -1),
-    (29, 11, 16, 17, 2, 4),    # more rows than a weight gradient takes at once
+    (29, 11, 16, 17, 2, 4),  # more rows than a weight gradient takes at once
 ]
 
 
@@ -79,6 +83,7 @@ def movable_loss(model, parameters, dropout):
         model.set_parameters(parameters)
         workspace.set_carry(carry)
         return workspace.loss_and_grads(x, y, dropout=dropout, step=7)
+
     return loss, workspace, carry
 
 
@@ -95,7 +100,7 @@ def read_whole_and_in_parts(model, x, carry):
     logits = whole.logits(x)
     for steps, training in ((3, True), (1, False)):
         parts = new_workspace(model, 7, steps, carry, training=training)
-        assert_same_bits(np.concatenate([parts.logits(x[t:t + steps]) for t in range(0, 9, steps)]), logits)
+        assert_same_bits(np.concatenate([parts.logits(x[t : t + steps]) for t in range(0, 9, steps)]), logits)
         assert_same_bits(parts.get_carry(), whole.get_carry())
     return whole, logits
 
@@ -160,7 +165,7 @@ def test_setting_parameters_sums_the_two_biases_of_a_gate(cell):
     ours = model.get_parameters()
     for layer in range(2):
         summed = theirs[f"rnn.bias_ih_l{layer}"] + theirs[f"rnn.bias_hh_l{layer}"]
-        split = 2 * H if cell == "gru" else None    # the n gate of a GRU keeps its two
+        split = 2 * H if cell == "gru" else None  # the n gate of a GRU keeps its two
         np.testing.assert_array_equal(ours[f"rnn.bias_ih_l{layer}"][:split], summed[:split])
         np.testing.assert_array_equal(ours[f"rnn.bias_hh_l{layer}"][:split], 0)
         if cell == "gru":
@@ -238,10 +243,14 @@ def test_forward_and_backward_equal_the_oracle(cell, size, dtype):
     workspace = new_workspace(model, x.shape[1], x.shape[0], carry)
     logits = workspace.logits(x)
     assert logits.dtype == dtype
-    assert_all_close({"logits": logits} | workspace.get_carry(), {"logits": expected.logits} | expected.carry, tolerance)
+    assert_all_close(
+        {"logits": logits} | workspace.get_carry(), {"logits": expected.logits} | expected.carry, tolerance
+    )
     workspace.set_carry(carry)
     losses = workspace.losses(x, y)
-    assert_all_close({"losses": losses} | workspace.get_carry(), {"losses": expected.losses} | expected.carry, tolerance)
+    assert_all_close(
+        {"losses": losses} | workspace.get_carry(), {"losses": expected.losses} | expected.carry, tolerance
+    )
     workspace.set_carry(carry)
     loss = workspace.loss_and_grads(x, y)
     assert abs(loss - expected.loss) < tolerance * max(1, expected.loss)
@@ -265,7 +274,7 @@ def test_dropout_equals_the_oracle(cell, size, variational, dtype):
         expected = oracle.loss_and_grads(parameters, cell, x, y, as_float64(carry), dropout, step)
         workspace.set_carry(carry)
         loss = workspace.loss_and_grads(x, y, dropout=dropout, step=step)
-        tolerance = PARITY[dtype] / (1 - rate)    # what is kept is scaled by that, and its error with it
+        tolerance = PARITY[dtype] / (1 - rate)  # what is kept is scaled by that, and its error with it
         assert abs(loss - expected.loss) < tolerance * max(1, expected.loss)
         assert_all_close(model.unpack(workspace.grads), oracle.one_bias(expected.grads, cell), tolerance)
         assert_all_close(workspace.carry_grads(), expected.carry_grads, tolerance)
@@ -307,9 +316,12 @@ def test_the_share_of_dropped_weights_is_the_rate_and_no_two_masks_are_alike():
         assert abs(mask.mean() - 0.3) < 0.015
         for other in masks[:n]:
             assert abs((mask == other).mean() - 0.58) < 0.02
-        assert abs((mask[:64] == mask[64:128]).mean() - 0.58) < 0.04 and abs((mask[:64] == mask[:64].T).mean() - 0.58) < 0.04
+        assert (
+            abs((mask[:64] == mask[64:128]).mean() - 0.58) < 0.04
+            and abs((mask[:64] == mask[:64].T).mean() - 0.58) < 0.04
+        )
     units = np.array([[oracle.dropout_bit(0.3, 1, 0, 0, k, unit) for k in range(64)] for unit in range(64)])
-    assert abs((masks[0][:64] != units).mean() - 0.58) < 0.04    # and not those of the units that --dropout drops
+    assert abs((masks[0][:64] != units).mean() - 0.58) < 0.04  # and not those of the units that --dropout drops
 
 
 def test_a_chunk_that_is_refused_leaves_the_weights_as_they_were():
@@ -378,7 +390,7 @@ def test_gradients_equal_central_differences(cell, layers, inputs, dropout):
     rng = np.random.default_rng(4)
     for tensors, analytic in ((parameters, grads), (carry, carry_grads)):
         for name, value in tensors.items():
-            free = oracle.one_bias({name: np.ones_like(value)}, cell)[name]    # not the bias that charrnn has not
+            free = oracle.one_bias({name: np.ones_like(value)}, cell)[name]  # not the bias that charrnn has not
             assert not analytic[name][free == 0].any(), name
             if not free.any():
                 continue
@@ -429,7 +441,7 @@ def test_three_carried_chunks_equal_one_long_chunk(cell, seq_length, dtype):
     parts.set_carry(carry)
     means = [parts.loss_and_grads(x[t : t + 3], y[t : t + 3]) for t in (0, 3, 6)]
     assert_same_bits(parts.get_carry(), whole.get_carry())
-    assert abs(np.mean(means) - losses.mean(dtype=np.float64)) < PARITY[dtype]    # another order of summing
+    assert abs(np.mean(means) - losses.mean(dtype=np.float64)) < PARITY[dtype]  # another order of summing
 
 
 @pytest.mark.tile
@@ -484,7 +496,7 @@ def test_walking_a_chunk_in_blocks_of_steps_changes_no_bit(cell, dropout, steps_
     model, _ = make_model(cell, 17, 17, 3, 17, tied=True, dtype="float32")
     x, y = oracle.random_chunk(17, 9, 7)
     carry = oracle.random_carry(cell, 3, 7, 17, "float32")
-    set_num_threads(1)    # one shard: its rows are all B
+    set_num_threads(1)  # one shard: its rows are all B
     found = []
     for small in (False, True):
         if small:
@@ -697,7 +709,7 @@ def test_nan_in_any_parameter_is_seen_in_the_loss(cell, inputs, dtype):
                 broken[name].flat[where] = np.nan
             model.set_parameters(broken)
             workspace.reset_carry()
-            if name == "rnn.weight_hh_l0":    # zero times NaN is NaN, but let no shortcut for a zero carry decide
+            if name == "rnn.weight_hh_l0":  # zero times NaN is NaN, but let no shortcut for a zero carry decide
                 workspace.logits(x)
             assert np.isnan(workspace.losses(x, y)).any(), name
             workspace.reset_carry()
@@ -816,8 +828,10 @@ def test_twenty_training_steps_follow_pytorch(cell):
     spec = importlib.util.spec_from_file_location("torch_parity", path)
     torch_parity = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(torch_parity)
-    ours, theirs, norms, torch_norms = torch_parity.train_both(cell, steps=20, hidden_size=17, batch_size=7, seq_length=9)
-    assert theirs[0] - theirs[-1] > 0.05    # something was learned
+    ours, theirs, norms, torch_norms = torch_parity.train_both(
+        cell, steps=20, hidden_size=17, batch_size=7, seq_length=9
+    )
+    assert theirs[0] - theirs[-1] > 0.05  # something was learned
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     np.testing.assert_allclose(norms, torch_norms, rtol=1e-4)
 

@@ -29,8 +29,10 @@ def test_every_probability_of_every_order_is_the_oracles(name):
     stretches = [Stretch(judged, 3), Stretch(rng.integers(0, V, 12))]
     for result in judge(training, stretches, V, orders=7):
         for stretch, probabilities in zip(stretches, result.probabilities):
-            expected = [kneser_ney(training, V, result.order, stretch.ids[:at])[stretch.ids[at]]
-                        for at in range(stretch.first, len(stretch.ids))]
+            expected = [
+                kneser_ney(training, V, result.order, stretch.ids[:at])[stretch.ids[at]]
+                for at in range(stretch.first, len(stretch.ids))
+            ]
             np.testing.assert_allclose(probabilities, expected, rtol=1e-12)  # a few dozen operations a number
 
 
@@ -75,7 +77,7 @@ def test_without_validation_text_the_order_is_chosen_on_the_end_of_the_training_
     training = np.array([0, 0, 1, 1, 2, 2, 3, 3] * 30)
     text = Stretch(np.random.default_rng(0).permutation(training[:40]))
     judged = judge_text(training, None, text, V, orders=6)
-    held_out = Stretch(training[216 - 6:], 6)
+    held_out = Stretch(training[216 - 6 :], 6)
     losses = [-np.log(result.probabilities[0]).mean() for result in judge(training[:216], [held_out], V, 6)]
     assert judged.order == 1 + int(np.argmin(losses)) != 1 + int(np.argmin(judged.by_order))
     assert judged.loss_nats.mean() == judged.by_order[judged.order - 1] and len(judged.loss_nats) == 40

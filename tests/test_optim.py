@@ -27,7 +27,7 @@ CASES = [
     ("adamw", {}),
     ("adamw", {"betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.2}),
 ]
-SLOTS = {    # torch.optim's names
+SLOTS = {  # torch.optim's names
     "sgd": {"momentum_buffer"},
     "adagrad": {"sum"},
     "rmsprop": {"square_avg"},
@@ -61,7 +61,9 @@ def assert_parameters_close(model, parameters, tolerance):
         np.testing.assert_allclose(value, parameters[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("clipping", [{}, {"clip_norm": 0.7}, {"clip_value": 0.05}, {"clip_norm": 0.2, "clip_value": 0.05}])
+@pytest.mark.parametrize(
+    "clipping", [{}, {"clip_norm": 0.7}, {"clip_value": 0.05}, {"clip_norm": 0.2, "clip_value": 0.05}]
+)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name, hyperparameters", CASES)
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -150,7 +152,7 @@ def test_norm_clipping_leaves_a_small_gradient_alone_and_shortens_a_large_one():
         norm = Optimizer("sgd", model).step(workspace, 1.0, clip_norm=clip_norm)
         moved = {name: value - model.get_parameters()[name] for name, value in parameters.items()}
         assert (norm > clip_norm) == (scale == 100.0)
-        assert abs(oracle.global_norm(moved) - min(norm, clip_norm)) < 2e-6    # torch's 1e-6 in the denominator
+        assert abs(oracle.global_norm(moved) - min(norm, clip_norm)) < 2e-6  # torch's 1e-6 in the denominator
     assert abs(norm - oracle.global_norm(grads)) < 1e-12 * norm
 
 
@@ -168,7 +170,9 @@ def test_zero_gradients_move_nothing_but_the_weight_decay(name):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("clipping", [{}, {"clip_norm": 1.0}, {"clip_value": 1.0}, {"clip_norm": 1.0, "clip_value": 1.0}])
+@pytest.mark.parametrize(
+    "clipping", [{}, {"clip_norm": 1.0}, {"clip_value": 1.0}, {"clip_norm": 1.0, "clip_value": 1.0}]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_non_finite_norm_is_returned_and_changes_nothing(name, clipping, bad):
     model, parameters, workspace = make()
@@ -248,12 +252,14 @@ def test_the_average_equals_its_formula_and_the_updates_know_nothing_of_it(name,
     ours, theirs, average = Optimizer(name, model, ema=0.6), Optimizer(name, plain), None
     assert_same = np.testing.assert_array_equal
     assert_same(ours.average.flat, model.flat)
-    for k in range(1, 31):    # 10 / (k + 9) reaches 0.4 at 16
+    for k in range(1, 31):  # 10 / (k + 9) reaches 0.4 at 16
         workspace.grads[...] = model.pack(random_grads(parameters, "gru", k))
         ours.step(workspace, 0.01, clip_norm=0.5)
         theirs.step(workspace, 0.01, clip_norm=0.5)
         assert_same(model.flat, plain.flat)
-        average = oracle.average(average, {key: value.astype(np.float64) for key, value in model.get_parameters().items()}, k, 0.6)
+        average = oracle.average(
+            average, {key: value.astype(np.float64) for key, value in model.get_parameters().items()}, k, 0.6
+        )
     assert_parameters_close(ours.average, average, TOLERANCE[dtype])
     before = ours.average.flat.copy()
     workspace.grads[...] = np.nan

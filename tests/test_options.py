@@ -10,12 +10,46 @@ from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES, TrainingConfi
 # Another value for each option, that agrees with the rest of OLD.
 OLD = TrainingConfig(steps=50, batch_size=3, seq_length=7, optimizer="sgd", embedding_size=256).resolved()
 OTHERS = {
-    "cell": "gru", "hidden_size": 9, "num_layers": 1, "embedding_size": 12, "tie_weights": True, "dtype": "float64",
-    "precision": "bfloat16", "vocab": "bytes", "encoding": "latin-1", "val_fraction": 0.1, "test_fraction": 0.1, "batch_size": 4,
-    "seq_length": 8, "epochs": 2.0, "steps": 60, "minutes": 1.0, "optimizer": "adam", "learning_rate": 0.1, "schedule": "step",
-    "warmup": 3.0, "min_learning_rate": 0.5, "decay": 0.5, "decay_after": 1, "momentum": 0.5, "weight_decay": 0.1, "clip_norm": 1.0,
-    "clip_value": 0.5, "dropout": 0.3, "variational_dropout": True, "seed": 2, "eval_every": 9, "log_every": 2, "checkpoint_every": 3,
-    "sample_every": 4, "sample_length": 11, "ema": 0.5, "weight_dropout": 0.25, "zoneout": 0.125, "layer_norm": False, "on_divergence": "stop",
+    "cell": "gru",
+    "hidden_size": 9,
+    "num_layers": 1,
+    "embedding_size": 12,
+    "tie_weights": True,
+    "dtype": "float64",
+    "precision": "bfloat16",
+    "vocab": "bytes",
+    "encoding": "latin-1",
+    "val_fraction": 0.1,
+    "test_fraction": 0.1,
+    "batch_size": 4,
+    "seq_length": 8,
+    "epochs": 2.0,
+    "steps": 60,
+    "minutes": 1.0,
+    "optimizer": "adam",
+    "learning_rate": 0.1,
+    "schedule": "step",
+    "warmup": 3.0,
+    "min_learning_rate": 0.5,
+    "decay": 0.5,
+    "decay_after": 1,
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "clip_norm": 1.0,
+    "clip_value": 0.5,
+    "dropout": 0.3,
+    "variational_dropout": True,
+    "seed": 2,
+    "eval_every": 9,
+    "log_every": 2,
+    "checkpoint_every": 3,
+    "sample_every": 4,
+    "sample_length": 11,
+    "ema": 0.5,
+    "weight_dropout": 0.25,
+    "zoneout": 0.125,
+    "layer_norm": False,
+    "on_divergence": "stop",
 }
 
 
@@ -26,7 +60,9 @@ def test_every_option_is_refused_on_resume_or_free(name):
     assert new != old
     assert resume_config(OLD, {name: old}) == OLD
     # tests/test_trainer.py shows of each of these that it changes no bit.
-    assert (name in FREE_OPTIONS) == (name in ("log_every", "checkpoint_every", "sample_every", "sample_length", "on_divergence"))
+    assert (name in FREE_OPTIONS) == (
+        name in ("log_every", "checkpoint_every", "sample_every", "sample_length", "on_divergence")
+    )
     if name in FREE_OPTIONS or name == "steps":
         assert resume_config(OLD, {name: new}) == dataclasses.replace(OLD, **{name: new})
         return

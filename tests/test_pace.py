@@ -46,7 +46,7 @@ def test_what_is_shared_again_is_shared_within_the_longest_rest():
     busy = 5000
     taken = threads_taken(lambda step, threads: 0.01 if threads == 1 else 0.08 if step < busy else 0.004, 20_000)
     rest = STEP_REST[1] * BLOCK_S / 0.01
-    assert all(threads == 4 for threads in taken[busy + int(rest) + 20:])
+    assert all(threads == 4 for threads in taken[busy + int(rest) + 20 :])
 
 
 def test_no_more_threads_are_taken_than_there_are_now():

@@ -23,11 +23,20 @@ def page_data(text="ab\n<c>\t&", layers=2, units=3, rng=None, **changes):
     N = len(text)
     vocabulary = sorted(set(text))
     fields = dict(
-        text=list(text), vocabulary=vocabulary, layers=layers, units=units, quantity="tanh(c)",
-        values=rng.uniform(-1, 1, (layers * units, N)), guesses_ids=rng.integers(0, len(vocabulary), (N, 5)),
-        guesses_p=np.sort(rng.dirichlet(np.ones(5), N))[:, ::-1], surprisal_bits=np.r_[math.nan, rng.exponential(2, N - 1)],
-        gates={"forget": rng.dirichlet(np.ones(3), (layers, units))[..., :2]}, title="A text", model_line="LSTM, 2 x 3",
-        found=[FoundUnit("quotes", "inside quotation marks", 1, 2, 0.9, 0.1, 0.95, "AUC", -1)])
+        text=list(text),
+        vocabulary=vocabulary,
+        layers=layers,
+        units=units,
+        quantity="tanh(c)",
+        values=rng.uniform(-1, 1, (layers * units, N)),
+        guesses_ids=rng.integers(0, len(vocabulary), (N, 5)),
+        guesses_p=np.sort(rng.dirichlet(np.ones(5), N))[:, ::-1],
+        surprisal_bits=np.r_[math.nan, rng.exponential(2, N - 1)],
+        gates={"forget": rng.dirichlet(np.ones(3), (layers, units))[..., :2]},
+        title="A text",
+        model_line="LSTM, 2 x 3",
+        found=[FoundUnit("quotes", "inside quotation marks", 1, 2, 0.9, 0.1, 0.95, "AUC", -1)],
+    )
     return PageData(**{**fields, **changes})
 
 
@@ -72,15 +81,28 @@ def test_every_number_comes_back_from_the_page(tmp_path):
     surprisal = np.frombuffer(decoded(streams[0]), "<f4")
     np.testing.assert_array_equal(surprisal, data.surprisal_bits.astype(np.float32))
     np.testing.assert_array_equal(np.frombuffer(decoded(streams[1]), "<u4").reshape(N, 5), data.guesses_ids)
-    np.testing.assert_allclose(np.frombuffer(decoded(streams[2]), "<u2").reshape(N, 5) / 65535, data.guesses_p, atol=1e-5)
+    np.testing.assert_allclose(
+        np.frombuffer(decoded(streams[2]), "<u2").reshape(N, 5) / 65535, data.guesses_p, atol=1e-5
+    )
     levels = np.stack([np.frombuffer(decoded(line), np.uint8) for line in streams[3:]])
     assert levels.shape == (U, N) and small["levels"] == LEVELS[0] and small["step"] == pytest.approx(0.01)
     np.testing.assert_allclose(levels / 100 - 1, data.values, atol=0.005 + 1e-12)
     assert small["text"] == data.text and small["vocabulary"] == data.vocabulary
     assert (small["layers"], small["units"], small["quantity"]) == (2, 3, "tanh(c)")
     np.testing.assert_allclose(small["gates"]["forget"], data.gates["forget"], atol=1e-4)
-    assert small["found"] == [{"signal": "quotes", "description": "inside quotation marks", "layer": 1, "unit": 2, "score": 0.9,
-                               "null": 0.1, "probe": 0.95, "kind": "AUC", "sign": -1}]
+    assert small["found"] == [
+        {
+            "signal": "quotes",
+            "description": "inside quotation marks",
+            "layer": 1,
+            "unit": 2,
+            "score": 0.9,
+            "null": 0.1,
+            "probe": 0.95,
+            "kind": "AUC",
+            "sign": -1,
+        }
+    ]
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 1000, 1001])
@@ -105,14 +127,27 @@ def test_the_scale_asked_for_comes_first(tmp_path):
 def test_scores_that_are_not_known_are_null(tmp_path):
     found = [FoundUnit("s", "d", 0, 0, math.nan), FoundUnit("s", "d", 0, 1, np.float32(0.5), None, math.inf)]
     small = json.loads(Parsed(written(tmp_path, page_data(found=found))).texts["data"])
-    assert [(one["score"], one["null"], one["probe"]) for one in small["found"]] == [(None, None, None), (0.5, None, None)]
+    assert [(one["score"], one["null"], one["probe"]) for one in small["found"]] == [
+        (None, None, None),
+        (0.5, None, None),
+    ]
 
 
 def test_a_hostile_text_adds_no_tag(tmp_path):
     tame = Parsed(written(tmp_path, page_data()))
-    page = written(tmp_path, page_data(
-        text=ATTACK, vocabulary=[ATTACK, "a"], guesses_ids=np.zeros((len(ATTACK), 5), int), quantity=ATTACK, title=ATTACK,
-        model_line=ATTACK, gates={ATTACK: np.zeros((2, 3, 2))}, found=[FoundUnit(ATTACK, ATTACK, 0, 0, 0.5, kind=ATTACK)]))
+    page = written(
+        tmp_path,
+        page_data(
+            text=ATTACK,
+            vocabulary=[ATTACK, "a"],
+            guesses_ids=np.zeros((len(ATTACK), 5), int),
+            quantity=ATTACK,
+            title=ATTACK,
+            model_line=ATTACK,
+            gates={ATTACK: np.zeros((2, 3, 2))},
+            found=[FoundUnit(ATTACK, ATTACK, 0, 0, 0.5, kind=ATTACK)],
+        ),
+    )
     hostile = Parsed(page)
     assert [tag for tag, _ in hostile.tags] == [tag for tag, _ in tame.tags]
     assert "".join(json.loads(hostile.texts["data"])["text"]) == ATTACK
@@ -122,8 +157,11 @@ def test_a_hostile_text_adds_no_tag(tmp_path):
 
 def test_the_policy_allows_this_script_and_style_and_nothing_else(tmp_path):
     parsed = Parsed(written(tmp_path, page_data()))
-    policy = next(attributes["content"] for tag, attributes in parsed.tags
-                  if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        attributes["content"]
+        for tag, attributes in parsed.tags
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    )
     directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert directives["default-src"] == "'none'"
     for kind in ("script", "style"):
@@ -135,7 +173,10 @@ def test_the_policy_allows_this_script_and_style_and_nothing_else(tmp_path):
 def test_the_page_refers_to_nothing_outside_itself(tmp_path):
     page = written(tmp_path, page_data())
     assert not re.search(r"(src|href)=\"(?!data:,)", page)
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|\bimport\(|innerHTML|insertAdjacentHTML|document\.write|\beval\b", page)
+    assert not re.search(
+        r"@import|url\(|fetch\(|XMLHttpRequest|WebSocket|\bimport\(|innerHTML|insertAdjacentHTML|document\.write|\beval\b",
+        page,
+    )
     assert not re.search(r"\son\w+=\"", page)
     addresses = set(re.findall(r"https?://[^\s\"']+", page))
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not a place
@@ -178,23 +219,32 @@ def test_fewer_levels_are_the_nearest_ones(tmp_path, monkeypatch):
     data = page_data()
     parsed = Parsed(written(tmp_path, data))
     assert json.loads(parsed.texts["data"])["levels"] == 9
-    levels = np.stack([np.frombuffer(decoded(line), np.uint8) for line in parsed.texts["streams"].strip().split("\n")[3:]])
+    levels = np.stack(
+        [np.frombuffer(decoded(line), np.uint8) for line in parsed.texts["streams"].strip().split("\n")[3:]]
+    )
     np.testing.assert_allclose(levels / 4 - 1, data.values, atol=0.125)
 
 
-@pytest.mark.parametrize("changes, words", [
-    (dict(values=np.zeros((6, 7))), "values of a page must have shape (6, 8), got (6, 7)"),
-    (dict(guesses_ids=np.zeros((8, 4))), "guesses_ids of a page must have shape (8, 5)"),
-    (dict(guesses_p=np.zeros((5, 8))), "guesses_p of a page must have shape (8, 5)"),
-    (dict(surprisal_bits=np.zeros(7)), "surprisal_bits of a page must have shape (8,)"),
-    (dict(gates={"forget": np.zeros((3, 2, 2))}), "gate 'forget' of a page must have shape (2, 3, 2)"),
-    (dict(found=[FoundUnit("s", "d", 2, 0, 0.5)]), "a unit found must be in 0:0..1:2, got 2:0"),
-    (dict(text=[]), "a page needs a text"),
-])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(values=np.zeros((6, 7))), "values of a page must have shape (6, 8), got (6, 7)"),
+        (dict(guesses_ids=np.zeros((8, 4))), "guesses_ids of a page must have shape (8, 5)"),
+        (dict(guesses_p=np.zeros((5, 8))), "guesses_p of a page must have shape (8, 5)"),
+        (dict(surprisal_bits=np.zeros(7)), "surprisal_bits of a page must have shape (8,)"),
+        (dict(gates={"forget": np.zeros((3, 2, 2))}), "gate 'forget' of a page must have shape (2, 3, 2)"),
+        (dict(found=[FoundUnit("s", "d", 2, 0, 0.5)]), "a unit found must be in 0:0..1:2, got 2:0"),
+        (dict(text=[]), "a page needs a text"),
+    ],
+)
 def test_what_does_not_fit_together_is_refused(tmp_path, changes, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
-        write_page(tmp_path / "page.html", page_data(**{"text": "ab\n<c>\t&", **changes}) if "text" not in changes
-                   else PageData(**{**page_data().__dict__, **changes}))
+        write_page(
+            tmp_path / "page.html",
+            page_data(**{"text": "ab\n<c>\t&", **changes})
+            if "text" not in changes
+            else PageData(**{**page_data().__dict__, **changes}),
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -216,5 +266,7 @@ def test_a_page_of_surprisals_carries_its_tables_escaped(tmp_path):
     page = written(tmp_path, page_data(most_bits=8, sheets=[Sheet(ATTACK, "note", ["", "n"], [[ATTACK, "1"]], [0.5])]))
     data = json.loads(Parsed(page).texts["data"])
     assert data["most_bits"] == 8
-    assert data["sheets"] == [{"title": ATTACK, "note": "note", "columns": ["", "n"], "rows": [[ATTACK, "1"]], "bars": [0.5]}]
+    assert data["sheets"] == [
+        {"title": ATTACK, "note": "note", "columns": ["", "n"], "rows": [[ATTACK, "1"]], "bars": [0.5]}
+    ]
     assert ATTACK not in page

@@ -36,8 +36,10 @@ def reader_data():
     values = rng.uniform(-0.4, 0.4, (LAYERS * UNITS, len(TEXT)))
     values[QUOTED] = np.where(is_quoted(TEXT), 0.9, -0.8)
     values[OPPOSITE] = -values[QUOTED]
-    found = [FoundUnit("quotes", "inside quotation marks", 1, 7, 0.97, 0.2, 0.99, "AUC"),
-             FoundUnit("newline", "a line is about to end", 0, 5, 0.61, 0.2, 0.8, "AUC", -1)]
+    found = [
+        FoundUnit("quotes", "inside quotation marks", 1, 7, 0.97, 0.2, 0.99, "AUC"),
+        FoundUnit("newline", "a line is about to end", 0, 5, 0.61, 0.2, 0.8, "AUC", -1),
+    ]
     return page_data(TEXT, LAYERS, UNITS, rng, values=values, found=found, title="Reader's text")
 
 
@@ -96,7 +98,9 @@ def test_a_unit_is_picked_from_the_keyboard_by_its_place_and_by_its_name(page):
     page.wait("document.querySelector('#pick').value === '0:4'")
     page.press("/")
     page.press("Escape")
-    assert page.run("document.activeElement.id") == "text" and page.run("document.querySelector('#pick').value") == "0:4"
+    assert (
+        page.run("document.activeElement.id") == "text" and page.run("document.querySelector('#pick').value") == "0:4"
+    )
 
 
 def test_the_first_unit_follows_the_last(page):
@@ -127,7 +131,9 @@ def test_hovering_shows_value_guesses_and_surprisal(page):
     page.wait(words("char-name") + " === '\u201cq\u201d'")
     assert page.run(words("value")) == "+0.90"
     assert page.run(words("surprisal")) == f"{data.surprisal_bits[at]:.2f} bits"
-    rows = page.run("[...document.querySelectorAll('#guesses li:not([hidden])')].map((row) => [row.querySelector('code').title, row.querySelector('b').textContent])")
+    rows = page.run(
+        "[...document.querySelectorAll('#guesses li:not([hidden])')].map((row) => [row.querySelector('code').title, row.querySelector('b').textContent])"
+    )
     assert len(rows) == 5
     for (title, share), symbol, p in zip(rows, data.guesses_ids[at], data.guesses_p[at]):
         name = {"\n": "newline", "\t": "tab", " ": "space"}.get(data.vocabulary[symbol], data.vocabulary[symbol])
@@ -218,10 +224,18 @@ def test_a_dot_of_the_gates_plot_picks_its_unit(page):
     apart = ((shares[:, None] - shares) ** 2).sum(-1) + 9 * np.eye(len(shares))
     alone = int(apart.min(1).argmax())
     page.run("document.querySelector('#gate-plots').scrollIntoView({block: 'center'})")
-    x, y = page.run(f"""(() => {{ const svg = document.querySelector('#gate-plots svg'), frame = svg.querySelector('.frame').getBoundingClientRect();
+    x, y = (
+        page.run(f"""(() => {{ const svg = document.querySelector('#gate-plots svg'), frame = svg.querySelector('.frame').getBoundingClientRect();
         return [frame.left + {shares[alone, 0]} * frame.width, frame.bottom - {shares[alone, 1]} * frame.height]; }})()""")
+    )
     for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-        page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **({} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}))
+        page.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=x,
+            y=y,
+            **({} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}),
+        )
     page.wait(f"document.querySelector('#pick').value === '{alone // UNITS}:{alone % UNITS}'")
     page.run("document.querySelector('#gate-size').click()")
     assert page.run("document.querySelector('#wide').open && document.querySelector('#wide #gate-plots') !== null")
@@ -248,7 +262,10 @@ def test_light_dark_and_the_other_scale(browser, path):
 
 def test_a_unit_that_is_low_where_its_signal_is_on_has_an_arrow_not_a_minus(browser, path):
     page = opened(browser, path)
-    assert page.run("[...document.querySelectorAll('.find code')].map((one) => one.textContent)") == ["1:7", "0:5 \u2193"]
+    assert page.run("[...document.querySelectorAll('.find code')].map((one) => one.textContent)") == [
+        "1:7",
+        "0:5 \u2193",
+    ]
     page.call("Page.close")
 
 
@@ -269,7 +286,9 @@ def test_a_phone_scrolls_one_way_only_and_a_tap_shows_a_character(browser, path)
     page.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
     page.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     page.wait(words("char-name") + " === '\u201cn\u201d'")
-    box = page.run("(({top, bottom}) => [top, bottom, innerHeight])(document.querySelector('#now').getBoundingClientRect())")
+    box = page.run(
+        "(({top, bottom}) => [top, bottom, innerHeight])(document.querySelector('#now').getBoundingClientRect())"
+    )
     assert 0 < box[0] < box[1] <= box[2]
     page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert page.run("document.documentElement.scrollWidth") == 375
@@ -278,9 +297,19 @@ def test_a_phone_scrolls_one_way_only_and_a_tap_shows_a_character(browser, path)
 
 def test_a_hostile_text_does_not_run(browser, tmp_path):
     hostile = [FoundUnit(ATTACK, ATTACK, 0, 0, 0.5, kind=ATTACK)]
-    write_page(tmp_path / "page.html", page_data(
-        ATTACK, vocabulary=[ATTACK, "<script>document.title='run'</script>"], guesses_ids=np.arange(len(ATTACK) * 5).reshape(-1, 5) % 2,
-        quantity=ATTACK, title=ATTACK, model_line=ATTACK, gates={ATTACK: np.zeros((2, 3, 2))}, found=hostile))
+    write_page(
+        tmp_path / "page.html",
+        page_data(
+            ATTACK,
+            vocabulary=[ATTACK, "<script>document.title='run'</script>"],
+            guesses_ids=np.arange(len(ATTACK) * 5).reshape(-1, 5) % 2,
+            quantity=ATTACK,
+            title=ATTACK,
+            model_line=ATTACK,
+            gates={ATTACK: np.zeros((2, 3, 2))},
+            found=hostile,
+        ),
+    )
     page = opened(browser, tmp_path / "page.html")
     page.move(span(3))
     page.drag(span(2), span(20))
@@ -308,7 +337,9 @@ def test_one_character_and_no_find_is_a_page_too(browser, tmp_path):
     write_page(tmp_path / "page.html", page_data("x", found=[], gates={}, guesses_ids=np.zeros((1, 5), int)))
     page = opened(browser, tmp_path / "page.html")
     assert page.run(words("unit-name")) == "Unit 0:0"
-    assert page.run("!document.querySelector('#found').checkVisibility() && !document.querySelector('#gates').checkVisibility()")
+    assert page.run(
+        "!document.querySelector('#found').checkVisibility() && !document.querySelector('#gates').checkVisibility()"
+    )
     page.run("document.querySelector('#text').focus()")
     for key in ("ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "Home", "End"):
         page.press(key)
@@ -324,8 +355,22 @@ def test_other_scripts_and_odd_characters_are_shown(browser, tmp_path):
     write_page(tmp_path / "page.html", data)
     page = opened(browser, tmp_path / "page.html")
     shown = page.run("[...document.querySelectorAll('#text .block span')].map((one) => one.textContent)")
-    assert shown == ["e", "\u0301", "\u6f22", "\U0001f600", "\u05d0", "\u05d1", "\u241b", "U+202E", "U+200B", "U+D800", "\u2190",
-                     "\u2421", "\xa0", "\\xc3"]
+    assert shown == [
+        "e",
+        "\u0301",
+        "\u6f22",
+        "\U0001f600",
+        "\u05d0",
+        "\u05d1",
+        "\u241b",
+        "U+202E",
+        "U+200B",
+        "U+D800",
+        "\u2190",
+        "\u2421",
+        "\xa0",
+        "\\xc3",
+    ]
     assert page.troubles() == []
 
 
@@ -335,8 +380,20 @@ def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path
     values[0, 1::4], values[1, 2::4] = 1.0, 0.5
     readers = [FoundUnit(name, name, 0, k, float("nan")) for k, name in enumerate(("the model", "a 7-gram"))]
     sheet = Sheet("Mistakes", "of what kind", ["", "characters"], [["word start", "17"], ["the rest", "4"]], [1, 0.25])
-    write_page(tmp_path / "bits.html", page_data(text, 1, 2, values=values, found=readers, gates={}, most_bits=8, sheets=[sheet],
-                                                 quantity="bits each character cost"))
+    write_page(
+        tmp_path / "bits.html",
+        page_data(
+            text,
+            1,
+            2,
+            values=values,
+            found=readers,
+            gates={},
+            most_bits=8,
+            sheets=[sheet],
+            quantity="bits each character cost",
+        ),
+    )
     page = opened(browser, tmp_path / "bits.html")
     assert page.run(words("unit-name")) == "the model" and page.run(words("legend-plus")) == "8 bits and more"
     assert "p20" in page.run(f"{span(1)}.className") and page.run(f"{span(2)}.className") == ""
@@ -347,4 +404,8 @@ def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path
     assert "p10" in page.run(f"{span(2)}.className")
     assert page.run("document.querySelector('.sheet tbody').textContent") == "word start17the rest4"
     hidden = "getComputedStyle(document.querySelector('{}')).display === 'none'"
-    assert page.run(hidden.format(".choice")) and page.run(hidden.format("#selection")) and not page.run(hidden.format("#found"))
+    assert (
+        page.run(hidden.format(".choice"))
+        and page.run(hidden.format("#selection"))
+        and not page.run(hidden.format("#found"))
+    )

@@ -53,7 +53,10 @@ def test_a_label_is_a_round_number_in_the_row_that_holds_it():
     lines = plot([[(0, 0.0), (1, 1.02)]], 60, 18)
     assert [line.split("│")[0].strip() for line in lines[:16]] == ["1.0"] + [""] * 7 + ["0.5"] + [""] * 6 + ["0.0"]
     assert sum(bool(line.split("│")[0].strip()) for line in plot([[(0, 2e-3), (1, 9e-3)]], 60, 14)[:12]) >= 2
-    log = ["".join(text for text, _ in line).split("│")[0].strip() for line in plot_spans([[(0, 0.2), (1, 0.93)]], 60, 14, log=True)[:12]]
+    log = [
+        "".join(text for text, _ in line).split("│")[0].strip()
+        for line in plot_spans([[(0, 0.2), (1, 0.93)]], 60, 14, log=True)[:12]
+    ]
     assert [label for label in log if label] == ["5e-1", "2e-1"]
 
 
@@ -91,16 +94,23 @@ def test_nothing_to_plot_gives_no_lines():
 def test_random_curves_fit_the_box():
     rng = random.Random(0)
     for _ in range(200):
-        points = [(rng.uniform(-1, 1) * 10 ** rng.randint(-9, 9), rng.gauss(0, 1) * 10 ** rng.randint(-9, 9))
-                  for _ in range(rng.randint(1, 50))]
+        points = [
+            (rng.uniform(-1, 1) * 10 ** rng.randint(-9, 9), rng.gauss(0, 1) * 10 ** rng.randint(-9, 9))
+            for _ in range(rng.randint(1, 50))
+        ]
         lines = plot([points, points[::3]], 40, 8)
         assert len(lines) == 8 and max(map(len, lines)) <= 40
 
 
 def test_a_log_axis_makes_equal_factors_equal_steps():
-    lines = ["".join(text for text, _ in line) for line in plot_spans([[], [(k, 10.0**-k) for k in range(8)] + [(8, 0.0)]], 60, 10, log=True)]
-    rows = [next((at for at, line in enumerate(lines[:8]) if "●" in line and line.index("●") == column), None)
-            for column in sorted({line.index("●") for line in lines[:8] if "●" in line})]
+    lines = [
+        "".join(text for text, _ in line)
+        for line in plot_spans([[], [(k, 10.0**-k) for k in range(8)] + [(8, 0.0)]], 60, 10, log=True)
+    ]
+    rows = [
+        next((at for at, line in enumerate(lines[:8]) if "●" in line and line.index("●") == column), None)
+        for column in sorted({line.index("●") for line in lines[:8] if "●" in line})
+    ]
     assert rows == list(range(8)) and sum(line.count("●") for line in lines) == 8
     labels = [line.split("│")[0].strip() for line in lines[:8]]
     assert [text for text in labels if text] == ["1e0", "1e-2", "1e-4", "1e-6"]
@@ -111,9 +121,15 @@ def test_bands_are_shaded_where_no_curve_runs():
     spans = plot_spans([curve], 60, 12, bands=[band], y_range=(0, 2))
     shaded = [at for at, line in enumerate(spans) if any("░" in text and index == 0 for text, index in line)]
     assert len(shaded) >= 7 and 0 not in shaded and 9 not in shaded
-    assert any("⠤" in text or "⠒" in text or "⣀" in text or "⠉" in text for line in spans for text, index in line if index == 0)
-    assert any(":" in text for line in plot_spans([curve], 60, 12, False, bands=[band], y_range=(0, 2)) for text, _ in line)
-    lowest = plot_spans([[(0, 1.0), (9, 1e-3)]], 60, 12, bands=[[(0, 0.0, 1.0), (5, 1e-9, 1e9), (9, math.nan, 1.0)]], log=True)
+    assert any(
+        "⠤" in text or "⠒" in text or "⣀" in text or "⠉" in text for line in spans for text, index in line if index == 0
+    )
+    assert any(
+        ":" in text for line in plot_spans([curve], 60, 12, False, bands=[band], y_range=(0, 2)) for text, _ in line
+    )
+    lowest = plot_spans(
+        [[(0, 1.0), (9, 1e-3)]], 60, 12, bands=[[(0, 0.0, 1.0), (5, 1e-9, 1e9), (9, math.nan, 1.0)]], log=True
+    )
     assert len(lowest) == 12
 
 

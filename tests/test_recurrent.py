@@ -41,7 +41,9 @@ def test_norms_by_layer_are_those_of_the_named_arrays(cell, E, tied, layer_norm)
     norms = norms_by_layer(model, model.flat)
     assert list(norms) == list(groups)
     for part, names in groups.items():
-        assert norms[part] == pytest.approx(math.sqrt(sum((named[name].astype(float)**2).sum() for name in names)), rel=1e-5)
+        assert norms[part] == pytest.approx(
+            math.sqrt(sum((named[name].astype(float) ** 2).sum() for name in names)), rel=1e-5
+        )
     assert math.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(np.linalg.norm(model.flat), rel=1e-5)
 
 

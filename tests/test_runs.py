@@ -10,10 +10,10 @@ import tomllib
 import numpy as np
 import pytest
 
-from charrnn.runs import folder as runs
-from charrnn.files import storage
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes
 from charrnn.errors import ConfigError, RunError, StorageError
+from charrnn.files import storage
+from charrnn.runs import folder as runs
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes
 from charrnn.runs.folder import RunFolder, read_log, to_toml
 from charrnn.text.vocabulary import Vocabulary
 
@@ -81,7 +81,9 @@ def test_a_folder_name_needs_no_quoting(tmp_path, monkeypatch, name, folder):
 def test_a_folder_that_holds_a_run_is_refused_with_the_ways_out(tmp_path):
     with RunFolder.create(tmp_path / "run") as run:
         run.save(make(1))
-    with pytest.raises(RunError, match=r"already holds a run: go on with it by --resume .*run, or choose another folder"):
+    with pytest.raises(
+        RunError, match=r"already holds a run: go on with it by --resume .*run, or choose another folder"
+    ):
         RunFolder.create(tmp_path / "run")
     assert step_of(run.last) == 1
     assert "lock" not in os.listdir(run.path)
@@ -253,7 +255,9 @@ def test_a_log_cut_at_any_byte_is_mended(tmp_path):
 def test_lines_that_are_no_records_go(tmp_path):
     with RunFolder.create(tmp_path) as run:
         run.save(make(9))
-        run.log_path.write_bytes(b'{"step": 1}\n\0\0\0\0\n[1]\n"step"\n{"step": "2"}\n\xff\n' + b"[" * 5000 + b'\n{"step": 3}\n')
+        run.log_path.write_bytes(
+            b'{"step": 1}\n\0\0\0\0\n[1]\n"step"\n{"step": "2"}\n\xff\n' + b"[" * 5000 + b'\n{"step": 3}\n'
+        )
         run.trim_log(9)
         assert run.log_path.read_bytes() == b'{"step": 1}\n{"step": 3}\n'
 
@@ -380,7 +384,9 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, code):
         run.save(make(1))
     monkeypatch.setattr(runs.fcntl, "flock", none)
     for take, name in ((RunFolder.create, "new"), (RunFolder.open, "old")):
-        with pytest.raises(RunError, match=f"{name} is on a file system that has no locks.*choose a folder on a disk of this machine"):
+        with pytest.raises(
+            RunError, match=f"{name} is on a file system that has no locks.*choose a folder on a disk of this machine"
+        ):
             take(tmp_path / name)
 
 
@@ -426,9 +432,18 @@ def test_a_lock_file_removed_before_it_was_locked_is_not_trusted(tmp_path, monke
 
 def test_options_are_read_back_equal(tmp_path):
     options = {
-        "text": ["a.txt", 'quo"te\\'], "cell": "lstm", "hidden_size": 256, "learning_rate": 1e-05, "big": 1e16,
-        "tied": True, "empty": [], "odd key": "\n\t\x00\x7f é \U0001f600", "negative": -3, "inf": float("inf"),
-        "numpy": np.float64(0.25), "table": {"a": 1, "b.c": [1.5, 2.0]},
+        "text": ["a.txt", 'quo"te\\'],
+        "cell": "lstm",
+        "hidden_size": 256,
+        "learning_rate": 1e-05,
+        "big": 1e16,
+        "tied": True,
+        "empty": [],
+        "odd key": "\n\t\x00\x7f é \U0001f600",
+        "negative": -3,
+        "inf": float("inf"),
+        "numpy": np.float64(0.25),
+        "table": {"a": 1, "b.c": [1.5, 2.0]},
     }
     with RunFolder.create(tmp_path) as run:
         run.write_config(options | {"none": None})
@@ -441,7 +456,9 @@ def test_every_string_and_number_is_read_back_equal():
     from hypothesis import strategies as st
 
     characters = st.characters(exclude_categories=["Cs"])
-    value = st.text(characters, max_size=8) | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.booleans()
+    value = (
+        st.text(characters, max_size=8) | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.booleans()
+    )
     tables = st.dictionaries(st.text(characters, max_size=5), value | st.lists(value, max_size=3), max_size=4)
 
     @hypothesis.settings(max_examples=200, deadline=None, derandomize=True, database=None)

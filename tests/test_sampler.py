@@ -130,7 +130,9 @@ def test_top_k_keeps_k_and_of_equals_the_lowest_ids():
 
 def test_top_k_of_the_vocabulary_or_more_keeps_everything():
     logits = np.random.default_rng(3).normal(size=(1, V))
-    assert possible(logits, Settings(top_k=V)) == possible(logits, Settings(top_k=V + 1)) == possible(logits, Settings())
+    assert (
+        possible(logits, Settings(top_k=V)) == possible(logits, Settings(top_k=V + 1)) == possible(logits, Settings())
+    )
 
 
 @pytest.mark.parametrize(
@@ -370,7 +372,9 @@ def test_two_generations_in_a_row_equal_one_long_one():
     sampler = fake_sampler(num_samples=2)
     sampler.prime([3, 1])
     first, second = run(sampler, 25), run(sampler, 35)
-    assert [a + b for (a, _), (b, _) in zip(first, second)] == [ids for ids, _ in generated(60, prime=[3, 1], num_samples=2)]
+    assert [a + b for (a, _), (b, _) in zip(first, second)] == [
+        ids for ids, _ in generated(60, prime=[3, 1], num_samples=2)
+    ]
 
 
 def test_greedy_generation_is_the_argmax_of_every_step():
@@ -465,7 +469,9 @@ def test_a_nonsense_sampler_is_refused(arguments):
         fake_sampler(**arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"length": 0}, {"length": -1}, {"length": 5, "block_size": 0}, {"length": 5, "stop": [[]]}])
+@pytest.mark.parametrize(
+    "arguments", [{"length": 0}, {"length": -1}, {"length": 5, "block_size": 0}, {"length": 5, "stop": [[]]}]
+)
 def test_a_nonsense_generation_is_refused_before_anything_is_drawn(arguments):
     sampler = fake_sampler()
     with pytest.raises(ConfigError):

@@ -58,10 +58,23 @@ def test_progress_outside_the_run_is_clamped():
     assert rate(schedule, -1) == 1.0
 
 
-@pytest.mark.parametrize("wrong", [
-    {"name": "linear"}, {"peak": 0}, {"peak": -1}, {"peak": math.nan}, {"peak": math.inf}, {"warmup": -1},
-    {"warmup": math.nan}, {"min_ratio": 2}, {"min_ratio": -0.1}, {"decay": 0}, {"decay": 1.5}, {"decay_after": -1},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "linear"},
+        {"peak": 0},
+        {"peak": -1},
+        {"peak": math.nan},
+        {"peak": math.inf},
+        {"warmup": -1},
+        {"warmup": math.nan},
+        {"min_ratio": 2},
+        {"min_ratio": -0.1},
+        {"decay": 0},
+        {"decay": 1.5},
+        {"decay_after": -1},
+    ],
+)
 def test_nonsense_is_refused_with_the_value_in_the_message(wrong):
     with pytest.raises(ConfigError, match=str(list(wrong.values())[0])):
         Schedule(**{"name": "cosine", "peak": 1.0, **wrong})

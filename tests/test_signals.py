@@ -5,7 +5,16 @@ import pytest
 
 from charrnn.cells import signals
 from charrnn.cells.signals import (
-    BUILT_IN, GRADED, ON_OFF, Signal, built_in_signals, custom_signal, find_signals, language, scan, without_twins,
+    BUILT_IN,
+    GRADED,
+    ON_OFF,
+    Signal,
+    built_in_signals,
+    custom_signal,
+    find_signals,
+    language,
+    scan,
+    without_twins,
 )
 from charrnn.errors import ConfigError
 
@@ -44,20 +53,23 @@ def check(find, annotated):
 # ---- prose -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("annotated", [
-    'He said ⟦"no⟧", and ⟦"yes⟧".',
-    '⟦"No,⟧" he said, ⟦"not yet.⟧"',
-    'a 6" nail and a 7" one',
-    'say " alone',
-    "he ⟦“read⟧” it",
-    "a ⟦«b⟧» c ⟦„d⟧“ e",
-    "so `⟦`he said'⟧' it",
-    '--⟦"Well?⟧"--⟦"No.⟧"',
-    '(⟦"x⟧") y',
-    '⟦"one\ntwo⟧" three',
-    '⟦"I speak on⟧\n\n⟦"and on⟧" he',  # unclosed: it ends with its paragraph
-    '⟦"I speak on⟧\r\n\r\nand on',
-])
+@pytest.mark.parametrize(
+    "annotated",
+    [
+        'He said ⟦"no⟧", and ⟦"yes⟧".',
+        '⟦"No,⟧" he said, ⟦"not yet.⟧"',
+        'a 6" nail and a 7" one',
+        'say " alone',
+        "he ⟦“read⟧” it",
+        "a ⟦«b⟧» c ⟦„d⟧“ e",
+        "so `⟦`he said'⟧' it",
+        '--⟦"Well?⟧"--⟦"No.⟧"',
+        '(⟦"x⟧") y',
+        '⟦"one\ntwo⟧" three',
+        '⟦"I speak on⟧\n\n⟦"and on⟧" he',  # unclosed: it ends with its paragraph
+        '⟦"I speak on⟧\r\n\r\nand on',
+    ],
+)
 def test_double_quotes_are_on_from_the_opening_mark_to_before_the_closing(annotated):
     check(lambda text: scan(text, "prose").quotes, annotated)
 
@@ -73,20 +85,23 @@ def test_a_quotation_is_bounded_where_no_paragraph_ends():
     assert not scan('a "' + "b " * 3000, "prose").quotes.any()
 
 
-@pytest.mark.parametrize("annotated", [
-    "he said ⟦'no⟧' to it",
-    "don't, can't, o'clock",
-    "'tis true, 'twas",
-    "the dogs' supper's",
-    "i' the world o' the",
-    "cry ⟦'Havoc!⟧' and don't",
-    "cry ⟦'don't go,⟧' he",
-    "cry ⟦‘it’s⟧’ he",
-    "so ``he'' it",
-    "one 'alone",
-    "cry ⟦'the dogs' food,⟧' he",
-    "cry ⟦'such dogs⟧' he",
-])
+@pytest.mark.parametrize(
+    "annotated",
+    [
+        "he said ⟦'no⟧' to it",
+        "don't, can't, o'clock",
+        "'tis true, 'twas",
+        "the dogs' supper's",
+        "i' the world o' the",
+        "cry ⟦'Havoc!⟧' and don't",
+        "cry ⟦'don't go,⟧' he",
+        "cry ⟦‘it’s⟧’ he",
+        "so ``he'' it",
+        "one 'alone",
+        "cry ⟦'the dogs' food,⟧' he",
+        "cry ⟦'such dogs⟧' he",
+    ],
+)
 def test_single_quotes_are_no_apostrophes(annotated):
     check(lambda text: scan(text, "prose").single_quotes, annotated)
 
@@ -101,32 +116,38 @@ def test_brackets_of_prose_close_with_their_paragraph():
 # ---- C ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("annotated", [
-    "a /⟦* b *⟧/ c",
-    "a /⟦/ b⟧\nc",
-    "a /⟦/ b \\\n c⟧\nd",
-    "a / b; /⟦* it's *⟧/ c",
-    'f("/* no */", 1)',
-    '/⟦* "a" *⟧/ "b"',
-    "a /⟦* b⟧",  # cut at the end of the text
-    "x /⟦*/ y *⟧/ z",
-    "⟦ * of before\n *⟧/\nint a; /⟦* b *⟧/",  # cut at its beginning
-])
+@pytest.mark.parametrize(
+    "annotated",
+    [
+        "a /⟦* b *⟧/ c",
+        "a /⟦/ b⟧\nc",
+        "a /⟦/ b \\\n c⟧\nd",
+        "a / b; /⟦* it's *⟧/ c",
+        'f("/* no */", 1)',
+        '/⟦* "a" *⟧/ "b"',
+        "a /⟦* b⟧",  # cut at the end of the text
+        "x /⟦*/ y *⟧/ z",
+        "⟦ * of before\n *⟧/\nint a; /⟦* b *⟧/",  # cut at its beginning
+    ],
+)
 def test_comments_of_c(annotated):
     check(lambda text: scan(text, "c").comment, annotated)
 
 
-@pytest.mark.parametrize("annotated", [
-    'f(⟦"/* no */⟧", 1)',
-    r'f(⟦"a\"b⟧") + c',
-    "x = ⟦'\"⟧'; y = ⟦\"'⟧\";",
-    r"x = ⟦'\'⟧'; y",
-    r"x = ⟦'\x41⟧'; y",
-    '/* "a" */ ⟦"b⟧"',
-    'a "b\nc" d',
-    '⟦"b\\\nc⟧" d',
-    "/* don't */ x = don't;",
-])
+@pytest.mark.parametrize(
+    "annotated",
+    [
+        'f(⟦"/* no */⟧", 1)',
+        r'f(⟦"a\"b⟧") + c',
+        "x = ⟦'\"⟧'; y = ⟦\"'⟧\";",
+        r"x = ⟦'\'⟧'; y",
+        r"x = ⟦'\x41⟧'; y",
+        '/* "a" */ ⟦"b⟧"',
+        'a "b\nc" d',
+        '⟦"b\\\nc⟧" d',
+        "/* don't */ x = don't;",
+    ],
+)
 def test_strings_of_c(annotated):
     check(lambda text: scan(text, "c").string, annotated)
 
@@ -135,15 +156,18 @@ def test_a_comment_without_an_end_is_bounded():
     assert not scan("a /* b\n" + "int c;\n" * 10_000, "c").comment.any()
 
 
-@pytest.mark.parametrize("annotated", [
-    "if ⟦(a⟧) b;",
-    "if ⟦(f(a) && (b)⟧) c",
-    "elif (a) notif(b)",
-    "if⟦(a == ')'⟧) {",
-    "/* if (a) */ x",
-    "if ⟦(a ⟧{",
-    "} else if ⟦(a⟧) {",
-])
+@pytest.mark.parametrize(
+    "annotated",
+    [
+        "if ⟦(a⟧) b;",
+        "if ⟦(f(a) && (b)⟧) c",
+        "elif (a) notif(b)",
+        "if⟦(a == ')'⟧) {",
+        "/* if (a) */ x",
+        "if ⟦(a ⟧{",
+        "} else if ⟦(a⟧) {",
+    ],
+)
 def test_the_condition_of_an_if_in_c(annotated):
     check(lambda text: scan(text, "c").condition, annotated)
 
@@ -156,7 +180,7 @@ def test_braces_begin_anew_with_a_definition_in_the_first_column():
 
 
 def test_brackets_in_comments_and_strings_are_none():
-    check(lambda text: scan(text, "c").depth > 0, "f⟦(\") (\", /* ( */ 1⟧) x")
+    check(lambda text: scan(text, "c").depth > 0, 'f⟦(") (", /* ( */ 1⟧) x')
 
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
@@ -167,29 +191,23 @@ def test_comments_of_python(annotated):
     check(lambda text: scan(text, "python").comment, annotated)
 
 
-@pytest.mark.parametrize("annotated", [
-    "a = ⟦'b⟧'  # it's",
-    'a = ⟦"#⟧" # b',
-    "⟦'''a\n\"b''⟧'; c",
-    r"a = ⟦'b\'c⟧'; d",
-    "a = 'b\nc = ⟦'d⟧'",
-])
+@pytest.mark.parametrize(
+    "annotated", ["a = ⟦'b⟧'  # it's", 'a = ⟦"#⟧" # b', "⟦'''a\n\"b''⟧'; c", r"a = ⟦'b\'c⟧'; d", "a = 'b\nc = ⟦'d⟧'"]
+)
 def test_strings_of_python(annotated):
     check(lambda text: scan(text, "python").string, annotated)
 
 
 def test_a_text_cut_inside_a_docstring_is_not_turned_inside_out():
-    check(lambda text: scan(text, "python").string,
-          '⟦of before.\n""⟧"\nimport a\ndef f(x):\n    ⟦"""Do.""⟧"\n    return x\n')
+    check(
+        lambda text: scan(text, "python").string,
+        '⟦of before.\n""⟧"\nimport a\ndef f(x):\n    ⟦"""Do.""⟧"\n    return x\n',
+    )
 
 
-@pytest.mark.parametrize("annotated", [
-    "i⟦f a⟧: b",
-    "  eli⟦f f(a[1:2], {b: c})⟧:",
-    "x = a if b else c",
-    "i⟦f a == ':'⟧: b",
-    "iffy: b",
-])
+@pytest.mark.parametrize(
+    "annotated", ["i⟦f a⟧: b", "  eli⟦f f(a[1:2], {b: c})⟧:", "x = a if b else c", "i⟦f a == ':'⟧: b", "iffy: b"]
+)
 def test_the_condition_of_an_if_in_python(annotated):
     check(lambda text: scan(text, "python").condition, annotated)
 
@@ -197,18 +215,21 @@ def test_the_condition_of_an_if_in_python(annotated):
 # ---- LaTeX -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("annotated", [
-    "a ⟦$x+1⟧$ b",
-    "a $⟦$x$⟧$ b",
-    r"a \⟦(x\⟧) b \⟦[y\⟧] c",
-    r"cost \$5 and ⟦$x⟧$",
-    r"\begin{equation⟦}x\end{equation⟧} y",
-    r"\begin{align*⟦}x\end{align*⟧} y",
-    "% $a$\nb ⟦$c⟧$",
-    r"\verb|$a$| b",
-    "a $b\n\nc$ d",
-    "\\begin{verbatim}\n$ a $\n\\end{verbatim} ⟦$b⟧$",
-])
+@pytest.mark.parametrize(
+    "annotated",
+    [
+        "a ⟦$x+1⟧$ b",
+        "a $⟦$x$⟧$ b",
+        r"a \⟦(x\⟧) b \⟦[y\⟧] c",
+        r"cost \$5 and ⟦$x⟧$",
+        r"\begin{equation⟦}x\end{equation⟧} y",
+        r"\begin{align*⟦}x\end{align*⟧} y",
+        "% $a$\nb ⟦$c⟧$",
+        r"\verb|$a$| b",
+        "a $b\n\nc$ d",
+        "\\begin{verbatim}\n$ a $\n\\end{verbatim} ⟦$b⟧$",
+    ],
+)
 def test_latex_mathematics(annotated):
     check(lambda text: scan(text, "latex").math, annotated)
 
@@ -237,12 +258,39 @@ def test_position_in_line_and_to_its_end():
 
 def test_indentation_counts_levels_and_holds_until_a_line_says_another():
     text = "a\n  b c\n\td\n\n \te\n  f\r\n g\nh"
-    assert values(text, "indentation").tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 0]
+    assert values(text, "indentation").tolist() == [
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+        2,
+        1,
+        1,
+        1,
+        1,
+        1,
+        1,
+        0,
+    ]
     #                                    a newline _  _  b _ c newline  tab d ...   (blank line, "e": still)  f         g          h
 
 
 def test_in_code_what_goes_on_keeps_its_indentation():
-    code = """int f(int a,
+    code = (
+        """int f(int a,
       int b)
 {
 \tif (a &&
@@ -257,7 +305,9 @@ again:
 \t}
 \treturn 0;
 }
-""" * 3
+"""
+        * 3
+    )
     levels = values(code, "indentation")
     of_lines, at = [], 0
     for line in code.splitlines(keepends=True):
@@ -266,16 +316,19 @@ again:
     assert of_lines == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 1, 1, 0] * 3
 
 
-@pytest.mark.parametrize("name, annotated", [
-    ("capital", "⟦A⟧n ox, é1 ⟦ROMEO⟧ ⟦KING⟧ ⟦RICHARD⟧ ⟦II⟧: ⟦É⟧ x"),
-    ("all-capitals", "An ox, é1 ⟦ROMEO KING RICHARD II⟧: É x"),
-    ("word-start", "⟦A⟧n ⟦o⟧x, ⟦é⟧1 ⟦R⟧OMEO"),
-    ("vowel", "⟦A⟧n ⟦o⟧x, ⟦é⟧1 R⟦O⟧M⟦EO⟧"),
-    ("digit", "An ⟦1805⟧ é⟦1⟧"),
-    ("before-space", "⟦a⟧ b\nc\r\n"),
-    ("before-newline", "a ⟦b⟧\n⟦c\r⟧\n"),
-    ("url", "see ⟦http://a.b/c?d=1⟧. or (⟦https://x.y⟧), ⟦www.z.org/q⟧!"),
-])
+@pytest.mark.parametrize(
+    "name, annotated",
+    [
+        ("capital", "⟦A⟧n ox, é1 ⟦ROMEO⟧ ⟦KING⟧ ⟦RICHARD⟧ ⟦II⟧: ⟦É⟧ x"),
+        ("all-capitals", "An ox, é1 ⟦ROMEO KING RICHARD II⟧: É x"),
+        ("word-start", "⟦A⟧n ⟦o⟧x, ⟦é⟧1 ⟦R⟧OMEO"),
+        ("vowel", "⟦A⟧n ⟦o⟧x, ⟦é⟧1 R⟦O⟧M⟦EO⟧"),
+        ("digit", "An ⟦1805⟧ é⟦1⟧"),
+        ("before-space", "⟦a⟧ b\nc\r\n"),
+        ("before-newline", "a ⟦b⟧\n⟦c\r⟧\n"),
+        ("url", "see ⟦http://a.b/c?d=1⟧. or (⟦https://x.y⟧), ⟦www.z.org/q⟧!"),
+    ],
+)
 def test_words_and_characters(name, annotated):
     check(lambda text: values(text, name), annotated)
 
@@ -289,9 +342,15 @@ def test_your_own_signal_is_on_inside_each_match():
     check(lambda text: custom_signal(text, "line", "^a").values, "⟦a⟧b\n⟦a⟧b a")
 
 
-@pytest.mark.parametrize("name, expression, words", [
-    ("quotes", "a", "built in"), ("x", "(", "no regular expression"), ("x", "zzz", "0 places"), ("", "a", "name of its own"),
-])
+@pytest.mark.parametrize(
+    "name, expression, words",
+    [
+        ("quotes", "a", "built in"),
+        ("x", "(", "no regular expression"),
+        ("x", "zzz", "0 places"),
+        ("", "a", "name of its own"),
+    ],
+)
 def test_a_signal_that_cannot_be_is_refused(name, expression, words):
     with pytest.raises(ConfigError, match=words):
         find_signals("a b " * 100, [(name, expression)])
@@ -307,25 +366,39 @@ def test_of_signals_that_are_on_together_the_later_stays():
     on = np.arange(400) % 4 == 0
     nearly, hardly = on.copy(), on.copy()
     nearly[0], hardly[:20] = False, False
-    made = [Signal(name, name, kind, values) for name, kind, values in (
-        ("quotes", ON_OFF, on), ("single-quotes", ON_OFF, hardly), ("line-position", GRADED, on.astype(np.float32)), ("string", ON_OFF, nearly),
-        ("own", ON_OFF, on))]
+    made = [
+        Signal(name, name, kind, values)
+        for name, kind, values in (
+            ("quotes", ON_OFF, on),
+            ("single-quotes", ON_OFF, hardly),
+            ("line-position", GRADED, on.astype(np.float32)),
+            ("string", ON_OFF, nearly),
+            ("own", ON_OFF, on),
+        )
+    ]
     kept, twins = without_twins(made)
-    assert [signal.name for signal in kept] == ["single-quotes", "line-position", "string", "own"] and twins == {"quotes": "string"}
+    assert [signal.name for signal in kept] == ["single-quotes", "line-position", "string", "own"] and twins == {
+        "quotes": "string"
+    }
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("It was a dark night;\nthe rain fell.\n\n\"Oh,\" he said.\n" * 5, "prose"),
-    ("#include <a.h>\n/* b */\nint f(void)\n{\n\treturn 0;\n}\n" * 3, "c"),
-    ("import os\n\nclass A:\n    def f(self):\n        return self.x\n" * 3, "python"),
-    ("\\section{A}\nSome words.\n\\begin{itemize}\n\\item one\n\\end{itemize}\n" * 3, "latex"),
-    ("", "prose"),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('It was a dark night;\nthe rain fell.\n\n"Oh," he said.\n' * 5, "prose"),
+        ("#include <a.h>\n/* b */\nint f(void)\n{\n\treturn 0;\n}\n" * 3, "c"),
+        ("import os\n\nclass A:\n    def f(self):\n        return self.x\n" * 3, "python"),
+        ("\\section{A}\nSome words.\n\\begin{itemize}\n\\item one\n\\end{itemize}\n" * 3, "latex"),
+        ("", "prose"),
+    ],
+)
 def test_the_language_is_read_off_the_text(text, expected):
     assert language(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a", "\n", '"', "'", "(", "/*", '"""', "$", "\\begin{", "\\end{document}", "\r\n", "if (", "é‘"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "\n", '"', "'", "(", "/*", '"""', "$", "\\begin{", "\\end{document}", "\r\n", "if (", "é‘"]
+)
 def test_no_text_is_too_short(text):
     for kind in ("prose", "c", "python", "latex"):
         scan(text, kind)
@@ -337,7 +410,7 @@ def test_no_text_is_too_short(text):
 def test_what_never_closes_opens_nothing_however_often():
     far = "x" * (signals.LONGEST + 1)
     code = scan("/* " * 50 + far + "*/ /* yes */", "c")
-    assert not code.comment[:150 + len(far)].any() and code.comment[-8:-1].all() and not code.comment[-1]
+    assert not code.comment[: 150 + len(far)].any() and code.comment[-8:-1].all() and not code.comment[-1]
     assert scan("/* /* to the end", "c").comment[1:].all()
     far = "x" * (signals.LONGEST_FORMULA + 1)
     text = "\\[ \\( " * 9 + far + "\\] \\[a\\] \\(b\n\nc\\) \\(d\\)"

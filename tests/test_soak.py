@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "soak"))
 
 import reliability  # noqa: E402
+
 import soak  # noqa: E402
 
 
@@ -22,8 +23,11 @@ def test_every_promise_names_a_test_that_exists():
     for section in sections():
         for promise, test in section.PROMISES:
             file, _, name = test.partition("::")
-            functions = {node.name for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
-                         if isinstance(node, ast.FunctionDef)}
+            functions = {
+                node.name
+                for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+                if isinstance(node, ast.FunctionDef)
+            }
             assert name in functions, (section.TITLE, promise, test)
 
 

@@ -6,8 +6,8 @@ import textwrap
 
 import pytest
 
-from charrnn.files import storage
 from charrnn.errors import StorageError
+from charrnn.files import storage
 from charrnn.files.storage import atomic_write, make_folder, remove_stale_temporaries
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.text import streams as module
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.text import streams as module
 from charrnn.text.streams import Streams, fit_streams
 
 
@@ -84,9 +84,21 @@ def test_after_a_seek_the_same_chunks_follow():
     assert again.cursor() == streams.cursor()
 
 
-@pytest.mark.parametrize("cursor", [{"epoch": 0, "chunk": 3}, {"epoch": -1, "chunk": 0}, {"epoch": 0, "chunk": -1}, {},
-                                    {"epoch": 0}, {"epoch": 0, "chunk": 1.0}, {"epoch": True, "chunk": 0}, None, [0, 1],
-                                    "no"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        {"epoch": 0, "chunk": 3},
+        {"epoch": -1, "chunk": 0},
+        {"epoch": 0, "chunk": -1},
+        {},
+        {"epoch": 0},
+        {"epoch": 0, "chunk": 1.0},
+        {"epoch": True, "chunk": 0},
+        None,
+        [0, 1],
+        "no",
+    ],
+)
 def test_a_cursor_of_other_streams_is_refused(cursor):
     streams = Streams(np.arange(21), 0, 21, 2, 3)
     streams.next_chunk()
@@ -95,13 +107,16 @@ def test_a_cursor_of_other_streams_is_refused(cursor):
     assert streams.cursor() == {"epoch": 0, "chunk": 1}
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ((0, 10, 0, 1), "batch_size must be at least 1, got 0"),
-    ((0, 10, 1, -2), "seq_length must be at least 1, got -2"),
-    ((0, 11, 1, 1), "0 <= start <= stop <= 10, got 0 and 11"),
-    ((-1, 9, 1, 1), "got -1 and 9"),
-    ((5, 4, 1, 1), "got 5 and 4"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((0, 10, 0, 1), "batch_size must be at least 1, got 0"),
+        ((0, 10, 1, -2), "seq_length must be at least 1, got -2"),
+        ((0, 11, 1, 1), "0 <= start <= stop <= 10, got 0 and 11"),
+        ((-1, 9, 1, 1), "got -1 and 9"),
+        ((5, 4, 1, 1), "got 5 and 4"),
+    ],
+)
 def test_nonsense_is_refused_with_its_rule(arguments, message):
     with pytest.raises(ConfigError, match=message):
         Streams(np.arange(10), *arguments)
@@ -128,14 +143,22 @@ def test_a_shape_that_fits_is_kept():
     assert fit_streams(2501, 50, 50, fixed=False) == (50, 50, [])
 
 
-@pytest.mark.parametrize("characters, batch_size, seq_length, message", [
-    (62, 50, 50, "corpus has 62 characters; 50 streams of 50 need at least 2,501: lower --batch-size to 1 or "
-                 "--seq-length to 1"),
-    (2500, 50, 50, "need at least 2,501: lower --batch-size to 49 or --seq-length to 49"),
-    (40, 1, 50, "1 stream of 50 needs at least 51: lower --seq-length to 39"),
-    (40, 50, 1, "lower --batch-size to 39"),
-    (30, 50, 50, "need at least 2,501: lower --batch-size and --seq-length"),
-])
+@pytest.mark.parametrize(
+    "characters, batch_size, seq_length, message",
+    [
+        (
+            62,
+            50,
+            50,
+            "corpus has 62 characters; 50 streams of 50 need at least 2,501: lower --batch-size to 1 or "
+            "--seq-length to 1",
+        ),
+        (2500, 50, 50, "need at least 2,501: lower --batch-size to 49 or --seq-length to 49"),
+        (40, 1, 50, "1 stream of 50 needs at least 51: lower --seq-length to 39"),
+        (40, 50, 1, "lower --batch-size to 39"),
+        (30, 50, 50, "need at least 2,501: lower --batch-size and --seq-length"),
+    ],
+)
 def test_a_fixed_shape_that_does_not_fit_is_refused_with_what_would(characters, batch_size, seq_length, message):
     with pytest.raises(CorpusError) as caught:
         fit_streams(characters, batch_size, seq_length, fixed=True)
@@ -158,8 +181,11 @@ def test_a_shape_that_is_not_fixed_shrinks_until_it_fits(characters, batch_size,
 
 
 def test_shrinking_lowers_the_batch_before_the_length_and_says_so():
-    assert fit_streams(1001, 50, 50, fixed=False) == (5, 50, [
-        "the text has 1,001 characters to train on, too few for 50 streams of 50: training 5 of 50"])
+    assert fit_streams(1001, 50, 50, fixed=False) == (
+        5,
+        50,
+        ["the text has 1,001 characters to train on, too few for 50 streams of 50: training 5 of 50"],
+    )
     assert fit_streams(41, 50, 50, fixed=False)[:2] == (1, 10)
     assert fit_streams(2, 50, 50, fixed=False)[:2] == (1, 1)
 

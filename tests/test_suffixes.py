@@ -15,7 +15,7 @@ def test_the_order_is_that_of_the_first_codes_and_shared_is_what_neighbours_have
     text = sort_suffixes(stretches, symbols, depth)
     codes = [code for stretch in stretches for code in (*(int(i) + 1 for i in stretch), symbols + 1)]
     assert text.codes.tolist() == codes and text.begins == (0, 51, 172)
-    heads = [tuple(codes[at:at + depth]) for at in text.order]
+    heads = [tuple(codes[at : at + depth]) for at in text.order]
     assert sorted(text.order.tolist()) == list(range(len(codes)))
     assert heads == sorted(heads)
     for i in range(1, len(codes)):

@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.sweep import sweep
-from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.cli import main
 from charrnn.errors import ConfigError
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.runs.folder import lock_folder
+from charrnn.sweep import sweep
 from charrnn.sweep.sweep import Result, Spec, differing, make_points, over_seeds, to_csv
 
 ROOT = Path(__file__).parent.parent
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
-TINY = 'text = ["text.txt"]\nhidden-size = 3\nnum_layers = 1\nbatch-size = 3\nseq-length = 7\nsteps = 6\nlog-every = 2\n'
+TINY = (
+    'text = ["text.txt"]\nhidden-size = 3\nnum_layers = 1\nbatch-size = 3\nseq-length = 7\nsteps = 6\nlog-every = 2\n'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +64,19 @@ def test_a_grid_is_the_product_of_its_lists_and_names_say_what_differs():
 
 
 def test_names_have_sizes_together_short_words_and_switches():
-    made = points({"hidden_size": [64, 128], "tie_weights": [False, True], "learning_rate": [0.001]},
-                  [(None, {"hidden_size": 64, "num_layers": 1}), ("by-hand", {"seed": 7})], embedding_size=64, num_layers=2)
+    made = points(
+        {"hidden_size": [64, 128], "tie_weights": [False, True], "learning_rate": [0.001]},
+        [(None, {"hidden_size": 64, "num_layers": 1}), ("by-hand", {"seed": 7})],
+        embedding_size=64,
+        num_layers=2,
+    )
     assert [one.name for one in made] == [
-        "64x2-no-tie-weights-lr0.001", "64x2-tie-weights-lr0.001", "128x2-no-tie-weights-lr0.001",
-        "128x2-tie-weights-lr0.001", "64x1-no-tie-weights", "by-hand",
+        "64x2-no-tie-weights-lr0.001",
+        "64x2-tie-weights-lr0.001",
+        "128x2-no-tie-weights-lr0.001",
+        "128x2-tie-weights-lr0.001",
+        "64x1-no-tie-weights",
+        "by-hand",
     ]
     assert points(runs=[(None, {})])[0].name == "lstm-256x2"
     assert [one.name for one in points({"encoding": ["utf-8", "latin-1"]})] == ["encoding-utf-8", "encoding-latin-1"]
@@ -104,11 +114,13 @@ def test_a_combination_that_is_refused_is_a_failed_run_and_a_value_that_is_refus
 
 
 def test_over_seeds_has_mean_and_spread_of_the_finished():
-    made = [Result("a", "finished", {"dropout": 0.1, "seed": 1}, val_loss_nats=1.0, test_loss_nats=2.0),
-            Result("b", "finished", {"dropout": 0.1, "seed": 2}, val_loss_nats=2.0),
-            Result("c", "diverged", {"dropout": 0.1, "seed": 3}, val_loss_nats=9.0),
-            Result("d", "finished", {"dropout": 0.2, "seed": 1}, val_loss_nats=0.5),
-            Result("e", "failed", {"dropout": 0.3, "seed": 1})]
+    made = [
+        Result("a", "finished", {"dropout": 0.1, "seed": 1}, val_loss_nats=1.0, test_loss_nats=2.0),
+        Result("b", "finished", {"dropout": 0.1, "seed": 2}, val_loss_nats=2.0),
+        Result("c", "diverged", {"dropout": 0.1, "seed": 3}, val_loss_nats=9.0),
+        Result("d", "finished", {"dropout": 0.2, "seed": 1}, val_loss_nats=0.5),
+        Result("e", "failed", {"dropout": 0.3, "seed": 1}),
+    ]
     best, mean, none = over_seeds(made)
     assert best["options"] == {"dropout": 0.2} and best["val_loss_nats"] == 0.5 and best["val_spread"] is None
     assert (mean["runs"], mean["finished"], mean["val_loss_nats"], mean["test_loss_nats"]) == (3, 2, 1.5, 2.0)
@@ -125,23 +137,26 @@ def test_csv_has_a_column_for_each_option_that_differs():
 # --------------------------------------------------------------------------------------------------------- the command
 
 
-@pytest.mark.parametrize("spec, said", [
-    ("[grid]\nseed = [1]", "names no text"),
-    ('text = ["-"]\n[grid]\nseed = [1]', "stdin"),
-    ('text = ["missing.txt"]\n[grid]\nseed = [1]', "missing.txt"),
-    (TINY, "nothing to sweep over"),
-    (TINY + "[grid]\ndropuot = [1]", "did you mean 'dropout'"),
-    (TINY + "[grid]\nhidden-size = [2, 3.5]", "not a valid integer"),
-    (TINY + "[grid]\nhidden-size = 3", "a list of values"),
-    (TINY + "[grid]\nhidden-size = []", "a list of values"),
-    (TINY + "[grid]\ndropout = [0.1, 1.5]", "below 1, got 1.5"),
-    (TINY + '[grid]\ntext = ["a", "b"]', "different texts"),
-    (TINY + "threads = 2\n[grid]\nseed = [1]", "no option of the training"),
-    (TINY + '[[run]]\nname = "../x"', "letters"),
-    (TINY + "[[run]]\nhidden_size = 0", "at least 1, got 0"),
-    (TINY + "grid = 3", "[grid] table"),
-    ("text = [", "is not TOML"),
-])
+@pytest.mark.parametrize(
+    "spec, said",
+    [
+        ("[grid]\nseed = [1]", "names no text"),
+        ('text = ["-"]\n[grid]\nseed = [1]', "stdin"),
+        ('text = ["missing.txt"]\n[grid]\nseed = [1]', "missing.txt"),
+        (TINY, "nothing to sweep over"),
+        (TINY + "[grid]\ndropuot = [1]", "did you mean 'dropout'"),
+        (TINY + "[grid]\nhidden-size = [2, 3.5]", "not a valid integer"),
+        (TINY + "[grid]\nhidden-size = 3", "a list of values"),
+        (TINY + "[grid]\nhidden-size = []", "a list of values"),
+        (TINY + "[grid]\ndropout = [0.1, 1.5]", "below 1, got 1.5"),
+        (TINY + '[grid]\ntext = ["a", "b"]', "different texts"),
+        (TINY + "threads = 2\n[grid]\nseed = [1]", "no option of the training"),
+        (TINY + '[[run]]\nname = "../x"', "letters"),
+        (TINY + "[[run]]\nhidden_size = 0", "at least 1, got 0"),
+        (TINY + "grid = 3", "[grid] table"),
+        ("text = [", "is not TOML"),
+    ],
+)
 def test_a_bad_spec_is_a_sentence_and_nothing_is_made(spec, said, folder, capsys):
     assert run(spec, "-o", "S") == 2
     err = capsys.readouterr().err
@@ -153,8 +168,13 @@ def test_bad_options_are_a_sentence(folder, capsys):
     spec = TINY + "[grid]\nseed = [1]"
     Path("other").mkdir()
     Path("other/letter.txt").write_text("dear")
-    for arguments, said in [(["--jobs", 0], "--jobs"), (["--json", "--csv"], "leave one"), (["--resume", "S"], "either"),
-                            (["-o", "other"], "letter.txt"), (["-o", "text.txt"], "is a file")]:
+    for arguments, said in [
+        (["--jobs", 0], "--jobs"),
+        (["--json", "--csv"], "leave one"),
+        (["--resume", "S"], "either"),
+        (["-o", "other"], "letter.txt"),
+        (["-o", "text.txt"], "is a file"),
+    ]:
         assert run(spec, *arguments) == 2
         assert said in capsys.readouterr().err
     assert main(["sweep"]) == 2 and main(["sweep", "--resume", "other"]) == 2
@@ -174,7 +194,10 @@ def test_a_dry_run_lists_parameters_and_memory_and_makes_nothing(folder, capsys)
     assert listed["rnn-3x1"]["parameters"] == embedding + 3 * 64 + 3 * 3 + 3 + 3 + output  # bias and gains
     assert listed["lstm-4x1"]["memory_bytes"] > 0 and "memory" in listed["lstm-10000000x1"]["error"]
     assert run(spec, "--dry-run") == 0
-    assert "6 runs, 2 of which will fail\n" in capsys.readouterr().out and sorted(os.listdir()) == ["grid.toml", "text.txt"]
+    assert "6 runs, 2 of which will fail\n" in capsys.readouterr().out and sorted(os.listdir()) == [
+        "grid.toml",
+        "text.txt",
+    ]
     assert run(TINY + "[grid]\ncell = ['lstm']", "--dry-run") == 0
     assert capsys.readouterr().out.endswith("1 run\n")
 
@@ -206,15 +229,20 @@ def test_in_a_terminal_the_table_has_the_options_there_is_room_for(monkeypatch):
         made = _table(["run", *shown], ["parameters"])
         made.add_row("one", *("0.25" for _ in shown), "5")
         return made
+
     for width, expected in ((80, 3), (40, 2), (20, 0)):
         monkeypatch.setenv("COLUMNS", str(width))
         for terminal in (True, False):
-            console = Console(file=io.StringIO(), force_terminal=terminal, color_system=None, soft_wrap=True, width=10_000)
+            console = Console(
+                file=io.StringIO(), force_terminal=terminal, color_system=None, soft_wrap=True, width=10_000
+            )
             _print_fitted(console, table, columns)
             shown = console.file.getvalue()
             there = expected if terminal else 3
             assert shown.count("0.25") == there
-            assert ("no room for " + ", ".join(name.replace("_", " ") for name in columns[there:]) in shown) == (there < 3)
+            assert ("no room for " + ", ".join(name.replace("_", " ") for name in columns[there:]) in shown) == (
+                there < 3
+            )
             if terminal and there:
                 assert max(map(len, shown.splitlines()[:3])) <= width
 
@@ -222,15 +250,28 @@ def test_in_a_terminal_the_table_has_the_options_there_is_room_for(monkeypatch):
 def test_the_table_tells_short_runs_and_long_ones_apart(capsys):
     from charrnn.cli.sweep import _show_results
 
-    row = {"options": {}, "parameters": 5, "step": 1, "val_loss_nats": 1.0, "test_loss_nats": 1.0, "best_step": 1, "state": "finished",
-           "returns": 0, "error": None}
-    _show_results({"columns": [], "runs": [{**row, "run": f"run-{s}", "elapsed_s": s} for s in (0.26, 12.0, 59.99, 75.0, 7260.0)]})
+    row = {
+        "options": {},
+        "parameters": 5,
+        "step": 1,
+        "val_loss_nats": 1.0,
+        "test_loss_nats": 1.0,
+        "best_step": 1,
+        "state": "finished",
+        "returns": 0,
+        "error": None,
+    }
+    _show_results(
+        {"columns": [], "runs": [{**row, "run": f"run-{s}", "elapsed_s": s} for s in (0.26, 12.0, 59.99, 75.0, 7260.0)]}
+    )
     out = capsys.readouterr().out
     assert all(told in out for told in (" 0.3 s ", " 12.0 s ", " 60.0 s ", " 1 min 15 s ", " 2 h 01 min "))
 
 
 def test_a_sweep_its_failures_and_what_is_added_to_it(folder, capsys, monkeypatch):
-    spec = TINY + """on-divergence = "stop"
+    spec = (
+        TINY
+        + """on-divergence = "stop"
 [grid]
 embedding_size = [0, 3]
 tie-weights = [false, true]
@@ -241,12 +282,15 @@ learning_rate = 1e30
 clip_norm = 0
 optimizer = "sgd"
 """
+    )
     assert run(spec, "-o", "S") == 1
     out = capsys.readouterr().out
     made = rows()
     states = {name: row["state"] for name, row in made.items()}
     assert states.pop("too-fast") == "diverged" and "--learning-rate below 1e+30" in made["too-fast"]["error"]
-    assert {name for name, state in states.items() if state == "failed"} == {name for name in states if "embedding0-tie" in name}
+    assert {name for name, state in states.items() if state == "failed"} == {
+        name for name in states if "embedding0-tie" in name
+    }
     finished = [row for row in made.values() if row["state"] == "finished"]
     assert len(finished) == 6
     losses = [row["val_loss_nats"] for row in made.values() if row["val_loss_nats"] is not None]
@@ -256,7 +300,14 @@ optimizer = "sgd"
     assert main(["train", "--config", f"S/{plain['run']}/config.toml", "-o", "plain", "-q"]) == 0
     assert same_parameters("plain", f"S/{plain['run']}")
     assert f"test        {plain['test_loss_nats']:.4f}" in capsys.readouterr().out
-    for said in (plain["run"], "± ", f"{plain['val_loss_nats']:.4f}", "2 of 2", "too-fast diverged: ", "--tie-weights needs"):
+    for said in (
+        plain["run"],
+        "± ",
+        f"{plain['val_loss_nats']:.4f}",
+        "2 of 2",
+        "too-fast diverged: ",
+        "--tie-weights needs",
+    ):
         assert said in out
     table = list(csv.DictReader(Path("S/results.csv").read_text().splitlines()))
     assert [row["run"] for row in table] == list(made) and tomllib.loads(Path("S/spec.toml").read_text())
@@ -280,28 +331,61 @@ optimizer = "sgd"
     # A value more: the names change, the runs that are there are found by their options. Of those that ended unseen, what
     # only results.json had is measured again.
     Path("S/results.json").unlink()
-    added = spec[:spec.index("[[run]]")].replace("seed = [1, 2]", "seed = [1]\ndropout = [0.2, 0.5]").replace("[0, 3]", "[0]")
+    added = (
+        spec[: spec.index("[[run]]")]
+        .replace("seed = [1, 2]", "seed = [1]\ndropout = [0.2, 0.5]")
+        .replace("[0, 3]", "[0]")
+    )
     new = "no-tie-weights-dropout0.5"
     assert run(added.replace("log-every = 2", "log-every = 3"), "-o", "S", "-q") == 1, capsys.readouterr().err
-    again, old = rows(), next(row for row in finished if row["options"]["seed"] == 1 and row["options"]["embedding_size"] == 0)
-    assert again[old["run"]]["test_loss_nats"] == old["test_loss_nats"] and again[old["run"]]["elapsed_s"] == old["elapsed_s"]
+    again, old = (
+        rows(),
+        next(row for row in finished if row["options"]["seed"] == 1 and row["options"]["embedding_size"] == 0),
+    )
+    assert (
+        again[old["run"]]["test_loss_nats"] == old["test_loss_nats"]
+        and again[old["run"]]["elapsed_s"] == old["elapsed_s"]
+    )
     assert again[new]["state"] == "finished" and len([row for row in again.values() if row["state"] == "finished"]) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, monkeypatch, capsys):
-    options = ["--hidden-size", "3", "--num-layers", "1", "--batch-size", "3", "--seq-length", "7", "--log-every", "500"]
-    spec = TINY.replace("steps = 6", "eval-every = 0").replace("log-every = 2", "log-every = 500") + "[grid]\nsteps = [1500, 3]"
+    options = [
+        "--hidden-size",
+        "3",
+        "--num-layers",
+        "1",
+        "--batch-size",
+        "3",
+        "--seq-length",
+        "7",
+        "--log-every",
+        "500",
+    ]
+    spec = (
+        TINY.replace("steps = 6", "eval-every = 0").replace("log-every = 2", "log-every = 500")
+        + "[grid]\nsteps = [1500, 3]"
+    )
     Path("grid.toml").write_text(spec)
-    process = subprocess.Popen([sys.executable, "-m", "charrnn", "sweep", "grid.toml", "--jobs", "1"], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charrnn", "sweep", "grid.toml", "--jobs", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     last = folder / "checkpoints/grid-sweep-1/steps1500/last.safetensors"
     while not last.exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
-    assert process.returncode == 130 and "charrnn sweep --resume checkpoints/grid-sweep-1" in err and "Traceback" not in err
+    assert (
+        process.returncode == 130
+        and "charrnn sweep --resume checkpoints/grid-sweep-1" in err
+        and "Traceback" not in err
+    )
     states = [row["state"] for row in rows("checkpoints/grid-sweep-1").values()]
     assert states == ["stopped", "waiting"] and not (folder / "checkpoints/grid-sweep-1/lock").exists()
     assert read_metadata(last)["training"]["step"] < 1500
@@ -315,8 +399,12 @@ def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, mon
 
 
 def test_a_child_that_is_killed_takes_one_run_with_it_which_is_gone_on_with(folder):
-    spec = Spec("s", ("text.txt",), {"hidden_size": 3, "num_layers": 1, "batch_size": 3, "seq_length": 7},
-                {"steps": [100_000, 5]})
+    spec = Spec(
+        "s",
+        ("text.txt",),
+        {"hidden_size": 3, "num_layers": 1, "batch_size": 3, "seq_length": 7},
+        {"steps": [100_000, 5]},
+    )
 
     def made():
         return sweep.Sweep(spec, sweep.draft(make_points(spec), spec.texts), folder, lock)
@@ -329,4 +417,6 @@ def test_a_child_that_is_killed_takes_one_run_with_it_which_is_gone_on_with(fold
         states = {name: (one.state, one.error) for name, one in first.results.items()}
         assert states["steps5"] == ("finished", None) and states["steps100000"][0] == "failed"
         assert "its process was killed" in states["steps100000"][1]
-        assert first.results["steps5"].step == 5 and made().waiting == 1  # what is killed for want of memory today may go tomorrow
+        assert (
+            first.results["steps5"].step == 5 and made().waiting == 1
+        )  # what is killed for want of memory today may go tomorrow

@@ -25,13 +25,19 @@ def plain(shown):
 
 def test_without_colours_signs_stand_under_the_text():
     values = [0.9, 0.5, 0.49, 0.2, 0.19, 0, -0.19, -0.2, -0.49, -0.5, -1]
-    assert body(highlight(list("abcdefghij\n"), values, width=40, colour="none", title="t")) == ["abcdefghij↵", "++··   ··--"]
+    assert body(highlight(list("abcdefghij\n"), values, width=40, colour="none", title="t")) == [
+        "abcdefghij↵",
+        "++··   ··--",
+    ]
 
 
 def test_the_title_and_a_legend_come_first():
     shown = highlight(["a"], [1], width=80, colour="none", title="unit 1:37, tanh(c)")
     assert shown.split("\n")[:3] == [
-        "unit 1:37, tanh(c)", "+ high (0.5 and more), - low (-0.5 and less), · weak (0.2 and more, either way)", ""]
+        "unit 1:37, tanh(c)",
+        "+ high (0.5 and more), - low (-0.5 and less), · weak (0.2 and more, either way)",
+        "",
+    ]
     assert highlight(["a"], [1], width=20, colour="none", title="t").split("\n")[1] == "+ high, - low, · weak"
     shown = highlight(["a"], [1], width=60, colour="truecolor", title="t").split("\n")[1]
     assert shown == legend(width=60, colour="truecolor")
@@ -83,14 +89,26 @@ def test_no_colour_runs_over_the_end_of_a_line(colour):
 
 def test_newlines_and_tabs_are_visible():
     assert body(highlight(list("a\tb\n\n"), [1, 0.3, 0, -1, 1], width=40, colour="none", title="t")) == [
-        "a→      b↵", "+······· -", "↵", "+"]
+        "a→      b↵",
+        "+······· -",
+        "↵",
+        "+",
+    ]
     assert body(highlight(list("a\tb\n"), [1, 0.3, 0, -1], width=40, colour="none", title="t", unicode=False)) == [
-        "a>      b$", "+....... -"]
+        "a>      b$",
+        "+....... -",
+    ]
 
 
 def test_a_tab_ends_where_the_line_does():
-    assert body(highlight(list("x" * 18 + "\ty"), [0] * 20, width=20, colour="none", title="t"))[::2] == ["x" * 18 + "→ ", "y"]
-    assert body(highlight(list("x" * 20 + "\ty"), [0] * 22, width=20, colour="none", title="t"))[::2] == ["x" * 20, "→       y"]
+    assert body(highlight(list("x" * 18 + "\ty"), [0] * 20, width=20, colour="none", title="t"))[::2] == [
+        "x" * 18 + "→ ",
+        "y",
+    ]
+    assert body(highlight(list("x" * 20 + "\ty"), [0] * 22, width=20, colour="none", title="t"))[::2] == [
+        "x" * 20,
+        "→       y",
+    ]
 
 
 def test_a_carriage_return_is_an_arrow_back_in_every_font():
@@ -111,7 +129,9 @@ def test_lines_break_between_words_where_the_line_stays_half_full():
 
 
 def test_a_title_is_broken_between_words_and_the_legend_can_be_left_out():
-    shown = highlight(["a"], [1], width=20, colour="none", title="inside a comment: unit 0:234\nAUROC", with_legend=False)
+    shown = highlight(
+        ["a"], [1], width=20, colour="none", title="inside a comment: unit 0:234\nAUROC", with_legend=False
+    )
     assert shown.split("\n") == ["inside a comment:", "unit 0:234", "AUROC", "", "a", "+"]
     assert legend(width=20, colour="none") == "+ high, - low, · weak"
 
@@ -124,7 +144,12 @@ def test_lines_wrap_at_the_width_and_wide_characters_count_twice():
 def test_a_combining_character_stays_with_its_base():
     assert body(highlight(list("e\u0301x"), [1, -1, 0.3], width=20, colour="none", title="t")) == ["e\u0301x", "+·"]
     assert body(highlight(list("\u0301x"), [1, -1], width=20, colour="none", title="t")) == ["◌\u0301x", "+-"]
-    assert body(highlight(list("a\n\u0301"), [1, 1, -1], width=20, colour="none", title="t")) == ["a↵", "++", "◌\u0301", "-"]
+    assert body(highlight(list("a\n\u0301"), [1, 1, -1], width=20, colour="none", title="t")) == [
+        "a↵",
+        "++",
+        "◌\u0301",
+        "-",
+    ]
     line = body(highlight(list("e\u0301x"), [1, -1, 1], width=20, colour="truecolor", title="t"))[0]
     assert "e\u0301x" in line
 

@@ -1,4 +1,5 @@
 """The register tiles against NumPy's matmul: every row count, odd K, several panels, reading and writing strided places."""
+
 import numpy as np
 import pytest
 from numba import njit
@@ -40,14 +41,26 @@ def test_products_equal_matmul_and_touch_nothing_else(dtype):
     lanes = lanes_of(np.dtype(dtype).itemsize)
     for width, n, K in cases():
         columns, panels = width * lanes, 3
-        A = rng.standard_normal((panels, n + 2, K + 3)).astype(dtype)     # rows and K read with gaps around them
+        A = rng.standard_normal((panels, n + 2, K + 3)).astype(dtype)  # rows and K read with gaps around them
         B = rng.standard_normal((panels, K, columns)).astype(dtype)
         C = rng.standard_normal((n + 1, columns + 5)).astype(dtype)
         exact = np.einsum("pnk,pkc->nc", A[:, :n, :K].astype(float), B.astype(float))
         for accumulate in (0, 1):
             got = C.copy()
-            run(tiles, width, n, A.reshape(-1), K + 3, (n + 2) * (K + 3), B.reshape(-1), got.reshape(-1), columns + 5, K,
-                panels, accumulate)
+            run(
+                tiles,
+                width,
+                n,
+                A.reshape(-1),
+                K + 3,
+                (n + 2) * (K + 3),
+                B.reshape(-1),
+                got.reshape(-1),
+                columns + 5,
+                K,
+                panels,
+                accumulate,
+            )
             want = exact + accumulate * C[:n, :columns]
             np.testing.assert_allclose(got[:n, :columns], want, atol=TOLERANCE[dtype] * K**0.5 * 3)
             assert np.array_equal(got[n:], C[n:]) and np.array_equal(got[:, columns:], C[:, columns:])
@@ -66,7 +79,19 @@ def test_transposed_products_equal_matmul(dtype):
         exact = A[:, :n].astype(float).T @ B[:, :columns].astype(float)
         for accumulate in (0, 1):
             got = C.copy()
-            run_t(tiles, width, n, A.reshape(-1), n + 3, B.reshape(-1), columns + 7, got.reshape(-1), columns, K, accumulate)
+            run_t(
+                tiles,
+                width,
+                n,
+                A.reshape(-1),
+                n + 3,
+                B.reshape(-1),
+                columns + 7,
+                got.reshape(-1),
+                columns,
+                K,
+                accumulate,
+            )
             np.testing.assert_allclose(got, exact + accumulate * C, atol=TOLERANCE[dtype] * K**0.5 * 2)
 
 

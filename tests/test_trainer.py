@@ -8,27 +8,55 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.training import optimisers as optim
-from charrnn.training import trainer as trainer_module
-from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
-from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model.workspace import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
-from charrnn.training.options import CELLS, DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
-from charrnn.training.schedules import SCHEDULES
+from charrnn.text.corpus import read_corpus
 from charrnn.text.streams import Streams
-from charrnn.training.trainer import (
-    Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step, Trainer, config_like, find_texts, map_parameters,
-    plan_resume, plan_run,
-)
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training import optimisers as optim
+from charrnn.training import trainer as trainer_module
+from charrnn.training.options import (
+    CELLS,
+    DEFAULTS,
+    FREE_OPTIONS,
+    LEARNING_RATES,
+    OPTIMIZERS,
+    TrainingConfig,
+    resume_config,
+)
+from charrnn.training.schedules import SCHEDULES
+from charrnn.training.trainer import (
+    Evaluated,
+    Finished,
+    Notice,
+    Preflight,
+    Sampled,
+    Saved,
+    Step,
+    Trainer,
+    config_like,
+    find_texts,
+    map_parameters,
+    plan_resume,
+    plan_run,
+)
 
-TINY = {"hidden_size": 9, "num_layers": 2, "batch_size": 3, "seq_length": 7, "val_fraction": 0.1, "test_fraction": 0.1,
-        "sample_every": 0}
-TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))  # 1,180 characters, 44 chunks an epoch
+TINY = {
+    "hidden_size": 9,
+    "num_layers": 2,
+    "batch_size": 3,
+    "seq_length": 7,
+    "val_fraction": 0.1,
+    "test_fraction": 0.1,
+    "sample_every": 0,
+}
+TEXT = "".join(
+    f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60)
+)  # 1,180 characters, 44 chunks an epoch
 
 
 @pytest.fixture
@@ -76,8 +104,10 @@ class Session:
 
     def log(self, name):
         """Return the log without what the clock decides."""
-        return [{key: value for key, value in record.items() if key not in ("chars_per_s", "elapsed_s")}
-                for record in read_log(self.tmp_path / name / "log.jsonl")]
+        return [
+            {key: value for key, value in record.items() if key not in ("chars_per_s", "elapsed_s")}
+            for record in read_log(self.tmp_path / name / "log.jsonl")
+        ]
 
 
 @pytest.fixture
@@ -112,8 +142,16 @@ def test_every_cell_optimizer_and_schedule_resumes_exactly(session, cell):
     before = num_threads()
     try:
         for number, (optimizer, schedule) in enumerate(itertools.product(OPTIMIZERS, SCHEDULES)):
-            options = {"cell": cell, "optimizer": optimizer, "schedule": schedule, "decay_after": 1, "decay": 0.5, "steps": 50,
-                       "eval_every": 20, "log_every": 10}
+            options = {
+                "cell": cell,
+                "optimizer": optimizer,
+                "schedule": schedule,
+                "decay_after": 1,
+                "decay": 0.5,
+                "steps": 50,
+                "eval_every": 20,
+                "log_every": 10,
+            }
             set_num_threads(1 + number % 2)
             session.run(f"whole{number}", **options)
             session.run(f"parts{number}", kill_at=33, checkpoint_every=15, **options)
@@ -142,15 +180,31 @@ def test_a_run_that_is_stopped_again_and_again_gives_the_bits_of_an_uninterrupte
     assert session.log("whole") == session.log("parts")
 
 
-@pytest.mark.parametrize("options", [
-    {"dropout": 0.3}, {"dropout": 0.3, "variational_dropout": True}, {"schedule": "step", "decay_after": 1, "decay": 0.5},
-    {"schedule": "constant", "warmup": 9}, {"optimizer": "rmsprop"}, {"optimizer": "adagrad"}, {"optimizer": "adamw"},
-    {"optimizer": "sgd", "momentum": 0.9}, {"embedding_size": 9, "tie_weights": True}, {"dtype": "float64"},
-    {"clip_norm": 0.0, "clip_value": 0.01}, {"ema": 0.9}, {"ema": 0.99, "optimizer": "sgd"},
-    {"layer_norm": True}, {"layer_norm": True, "dropout": 0.3, "ema": 0.9, "cell": "lstm", "optimizer": "adamw"},
-    {"weight_dropout": 0.4}, {"weight_dropout": 0.4, "dropout": 0.0, "ema": 0.9, "optimizer": "adamw", "cell": "lstm"},
-    {"zoneout": 0.2}, {"zoneout": 0.2, "dropout": 0.0, "ema": 0.9, "cell": "lstm"},
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": 0.3},
+        {"dropout": 0.3, "variational_dropout": True},
+        {"schedule": "step", "decay_after": 1, "decay": 0.5},
+        {"schedule": "constant", "warmup": 9},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "adagrad"},
+        {"optimizer": "adamw"},
+        {"optimizer": "sgd", "momentum": 0.9},
+        {"embedding_size": 9, "tie_weights": True},
+        {"dtype": "float64"},
+        {"clip_norm": 0.0, "clip_value": 0.01},
+        {"ema": 0.9},
+        {"ema": 0.99, "optimizer": "sgd"},
+        {"layer_norm": True},
+        {"layer_norm": True, "dropout": 0.3, "ema": 0.9, "cell": "lstm", "optimizer": "adamw"},
+        {"weight_dropout": 0.4},
+        {"weight_dropout": 0.4, "dropout": 0.0, "ema": 0.9, "optimizer": "adamw", "cell": "lstm"},
+        {"zoneout": 0.2},
+        {"zoneout": 0.2, "dropout": 0.0, "ema": 0.9, "cell": "lstm"},
+    ],
+    ids=str,
+)
 def test_resume_is_exact_for_every_option_that_bears_on_the_result(session, options):
     options = {"cell": "gru", "epochs": 1.25, "eval_every": 20, **options}
     session.run("whole", **options)
@@ -249,11 +303,18 @@ def test_a_longer_length_extends_a_finished_run(session):
     assert session.last("run").training["config"]["epochs"] == 1.0
 
 
-@pytest.mark.parametrize("options, said", [
-    ({}, "stretches its cosine schedule: the learning rate goes on at 0.0015, where it had come to 6e-05"),
-    ({"schedule": "step", "warmup": 0.8}, "stretches its step schedule: the learning rate goes on at 0.0019, where it had come to 0.003"),
-    ({"schedule": "step"}, None), ({"schedule": "constant"}, None),
-])
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({}, "stretches its cosine schedule: the learning rate goes on at 0.0015, where it had come to 6e-05"),
+        (
+            {"schedule": "step", "warmup": 0.8},
+            "stretches its step schedule: the learning rate goes on at 0.0019, where it had come to 0.003",
+        ),
+        ({"schedule": "step"}, None),
+        ({"schedule": "constant"}, None),
+    ],
+)
 def test_what_a_longer_run_does_to_the_schedule_is_said(session, options, said):
     session.run("run", steps=30, **options)
     records = session.resume("run", steps=60)
@@ -285,7 +346,9 @@ def test_a_resumption_by_minutes_that_trains_nothing_says_so(session, monkeypatc
         monkeypatch.setattr(trainer, "_is_finished", lambda: True)
         records = list(trainer.run())
     assert not of(records, Step)
-    notices = [notice.text for notice in of(records, Notice)]  # that of the schedule comes first, where the rates differ in what is shown
+    notices = [
+        notice.text for notice in of(records, Notice)
+    ]  # that of the schedule comes first, where the rates differ in what is shown
     assert any("no step was trained" in text and "a longer --minutes" in text for text in notices)
 
 
@@ -318,7 +381,9 @@ def test_what_may_be_changed_on_resume_changes_no_bit(session):
         assert changed.training["config"][name] == value
         for training in (whole.training, changed.training):
             training["config"].update(dict.fromkeys(FREE_OPTIONS))
-            training.update(history=None, history_stride=None, logged_step=None, clipped=None)  # what is logged, is the user's to say
+            training.update(
+                history=None, history_stride=None, logged_step=None, clipped=None
+            )  # what is logged, is the user's to say
             training["last"] = {**training["last"], "clipped_share": None}
         assert_same(whole, changed)
         assert session.best(name).parameters.keys() == whole.parameters.keys()
@@ -326,15 +391,18 @@ def test_what_may_be_changed_on_resume_changes_no_bit(session):
             assert np.array_equal(array, session.best(name).parameters[key])
 
 
-@pytest.mark.parametrize("asked, message", [
-    ({"learning_rate": 0.5}, "--learning-rate 0.003.*0.5"),
-    ({"hidden_size": 10}, "--hidden-size 9.*10"),
-    ({"seed": 2}, "--seed 1.*2"),
-    ({"epochs": 5.0}, "length is --steps 8, it cannot go on by --epochs"),
-    ({"steps": 7}, "longer but not shorter, got 7"),
-    ({"dropout": 0.5}, "--dropout 0.*0.5"),
-    ({"eval_every": 3}, "--eval-every"),
-])
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({"learning_rate": 0.5}, "--learning-rate 0.003.*0.5"),
+        ({"hidden_size": 10}, "--hidden-size 9.*10"),
+        ({"seed": 2}, "--seed 1.*2"),
+        ({"epochs": 5.0}, "length is --steps 8, it cannot go on by --epochs"),
+        ({"steps": 7}, "longer but not shorter, got 7"),
+        ({"dropout": 0.5}, "--dropout 0.*0.5"),
+        ({"eval_every": 3}, "--eval-every"),
+    ],
+)
 def test_options_that_contradict_the_run_are_refused_with_the_difference(session, asked, message):
     session.run("run", stop_at=2, steps=8)
     with pytest.raises(ConfigError, match=message):
@@ -388,8 +456,11 @@ def test_it_learns_and_the_reported_losses_are_those_of_the_saved_parameters(ses
     splits = session.corpus.split(0.1, 0.1)
     for split, loss in ((splits.val, finished.best_loss_nats), (splits.test, finished.test.loss_nats)):
         assert evaluate_stream(model, session.corpus.ids, *split).loss_nats == pytest.approx(loss, abs=1e-3)
-    assert best.training["best"] == {"step": finished.best_step, "val_loss_nats": finished.best_loss_nats,
-                                     "epoch": pytest.approx(finished.best_step / 44, abs=1e-4)}
+    assert best.training["best"] == {
+        "step": finished.best_step,
+        "val_loss_nats": finished.best_loss_nats,
+        "epoch": pytest.approx(finished.best_step / 44, abs=1e-4),
+    }
 
 
 def test_the_log_has_the_promised_keys_at_the_promised_steps(session):
@@ -397,7 +468,16 @@ def test_the_log_has_the_promised_keys_at_the_promised_steps(session):
     log = list(read_log(session.tmp_path / "run" / "log.jsonl"))
     assert [record["step"] for record in log] == [5, 8, 10, 15, 16, 20]
     assert [record["step"] for record in log if "val_loss_nats" in record] == [8, 16, 20]
-    keys = {"step", "epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"}
+    keys = {
+        "step",
+        "epoch",
+        "train_loss_nats",
+        "smoothed_loss_nats",
+        "grad_norm",
+        "learning_rate",
+        "chars_per_s",
+        "elapsed_s",
+    }
     keys |= {"clipped_share", "grad_norms"}
     assert all(set(record) - {"val_loss_nats", "singular_values"} == keys for record in log)
     assert all(("singular_values" in record) == ("val_loss_nats" in record) for record in log)
@@ -407,22 +487,31 @@ def test_the_log_has_the_promised_keys_at_the_promised_steps(session):
 def test_the_log_tells_clipped_steps_norms_by_layer_and_singular_values(session, monkeypatch):
     models = []
     real = trainer_module.largest_singular_values
-    monkeypatch.setattr(trainer_module, "largest_singular_values", lambda model: models.append(model.get_parameters()) or real(model))
+    monkeypatch.setattr(
+        trainer_module, "largest_singular_values", lambda model: models.append(model.get_parameters()) or real(model)
+    )
     free = of(session.run("free", steps=20, clip_norm=0.0, eval_every=10, log_every=4), Step)
     for record, steps in zip(session.log("free"), ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9])):
         assert record["clipped_share"] == 0
         assert list(record["grad_norms"]) == ["embedding", "layer 0", "layer 1", "output"]
         total = math.sqrt(sum(norm**2 for norm in record["grad_norms"].values()))
-        assert total == pytest.approx(record["grad_norm"], rel=1e-4) and record["grad_norm"] == free[steps[-1]].grad_norm
+        assert (
+            total == pytest.approx(record["grad_norm"], rel=1e-4) and record["grad_norm"] == free[steps[-1]].grad_norm
+        )
     values = [record["singular_values"] for record in session.log("free") if "val_loss_nats" in record]
     for measured, parameters in zip(values, models, strict=True):
         expected = [np.linalg.svd(parameters[f"rnn.weight_hh_l{layer}"])[1][0] for layer in range(2)]
         assert measured == pytest.approx(expected, rel=5e-3)
 
     limit = sorted(step.grad_norm for step in free)[10]
-    steps = of(session.run("clipped", steps=20, clip_norm=limit, optimizer="sgd", learning_rate=1e-6, log_every=5), Step)
+    steps = of(
+        session.run("clipped", steps=20, clip_norm=limit, optimizer="sgd", learning_rate=1e-6, log_every=5), Step
+    )
     shares = [record["clipped_share"] for record in session.log("clipped")]
-    assert shares == [sum(step.grad_norm > limit for step in steps[at:at + 5]) / 5 for at in range(0, 20, 5)] and 0 < sum(shares) < 4
+    assert (
+        shares == [sum(step.grad_norm > limit for step in steps[at : at + 5]) / 5 for at in range(0, 20, 5)]
+        and 0 < sum(shares) < 4
+    )
 
 
 @pytest.mark.parametrize("options", [{"ema": 0.9, "eval_every": 5}, {"val_fraction": 0.0}], ids=str)
@@ -562,8 +651,15 @@ def test_default_intervals_do_not_depend_on_the_clock(session):
 
 def test_divergence_stops_the_run_and_leaves_the_last_good_checkpoint(session):
     with pytest.raises(DivergenceError, match=r"at step \d+.*--learning-rate below 1e\+25.*step 0 stands"):
-        session.run("run", steps=50, optimizer="sgd", learning_rate=1e25, clip_norm=0.0, schedule="constant",
-                    on_divergence="stop")
+        session.run(
+            "run",
+            steps=50,
+            optimizer="sgd",
+            learning_rate=1e25,
+            clip_norm=0.0,
+            schedule="constant",
+            on_divergence="stop",
+        )
     last = session.last("run")
     assert last.training["step"] == 0
     fresh = Model.initialise(ModelConfig(vocab_size=last.vocabulary.size, **last.model), 1).get_parameters()
@@ -574,8 +670,14 @@ def test_a_loss_beyond_all_reason_is_divergence_too(session):
     # Saturated gates keep the loss of exploded parameters finite; nothing comes back from there.
     for learning_rate in (1e6, 1e25, 1e38):
         with pytest.raises(DivergenceError, match=r"became \S+ at step"):
-            session.run(f"run{learning_rate}", steps=50, optimizer="sgd", learning_rate=learning_rate, schedule="constant",
-                        on_divergence="stop")
+            session.run(
+                f"run{learning_rate}",
+                steps=50,
+                optimizer="sgd",
+                learning_rate=learning_rate,
+                schedule="constant",
+                on_divergence="stop",
+            )
 
 
 def test_a_non_finite_loss_is_not_applied_and_what_was_saved_before_stands(session, monkeypatch):
@@ -619,7 +721,12 @@ def test_old_weights_are_mapped_by_character(session, tmp_path):
     with read_corpus([path]) as corpus:
         config = config_like(old, {**TINY, "steps": 2, "seed": 5})
         plan = plan_run(config, corpus, old)
-        assert "'Ω'" in plan.notes[0] and "'ß'" in plan.notes[0] and "new to the weights" in plan.notes[0] and "2 characters:" in plan.notes[0]
+        assert (
+            "'Ω'" in plan.notes[0]
+            and "'ß'" in plan.notes[0]
+            and "new to the weights" in plan.notes[0]
+            and "2 characters:" in plan.notes[0]
+        )
         assert "'s'" in plan.notes[1] and "'l'" in plan.notes[1]
         fresh = Model.initialise(plan.model_config, 5).get_parameters()
         mapped = map_parameters(fresh, old, corpus.vocabulary)
@@ -647,11 +754,14 @@ def test_embeddings_and_tied_weights_are_mapped_too():
 
     class Stored:
         parameters = old
+
     Stored.vocabulary = vocabulary
 
     mapped = map_parameters(fresh, Stored, other)
-    assert np.array_equal(mapped["embedding.weight"], [old["embedding.weight"][2], fresh["embedding.weight"][1],
-                                                       old["embedding.weight"][0]])
+    assert np.array_equal(
+        mapped["embedding.weight"],
+        [old["embedding.weight"][2], fresh["embedding.weight"][1], old["embedding.weight"][0]],
+    )
     assert mapped["output.bias"].tolist() == [old["output.bias"][2], fresh["output.bias"][1], old["output.bias"][0]]
     assert np.array_equal(mapped["rnn.weight_ih_l0"], old["rnn.weight_ih_l0"])
 
@@ -659,8 +769,11 @@ def test_embeddings_and_tied_weights_are_mapped_too():
 def test_old_weights_of_the_same_text_start_where_they_ended(session):
     records = session.run("old", epochs=4, hidden_size=16, learning_rate=0.02)
     initial = session.best("old")
-    config = dataclasses.asdict(config_like(initial, {**{k: v for k, v in TINY.items() if k != "hidden_size"}, "steps": 1,
-                                                      "learning_rate": 1e-9}))
+    config = dataclasses.asdict(
+        config_like(
+            initial, {**{k: v for k, v in TINY.items() if k != "hidden_size"}, "steps": 1, "learning_rate": 1e-9}
+        )
+    )
     again = session.run("new", initial=initial, **config)
     assert again[-1].best_loss_nats == pytest.approx(records[-1].best_loss_nats, abs=1e-4)
 
@@ -725,7 +838,9 @@ def test_the_average_is_what_is_validated_saved_and_sampled_and_does_not_bear_on
     start, stop = plan_run(TrainingConfig(**TINY), session.corpus).splits.val
     found = evaluate_stream(model, session.corpus.ids, start, stop).loss_nats
     assert found == pytest.approx(records[-1].best_loss_nats, abs=1e-6)
-    assert [one.evaluation.loss_nats for one in evaluated] != [r["val_loss_nats"] for r in session.log("plain") if "val_loss_nats" in r]
+    assert [one.evaluation.loss_nats for one in evaluated] != [
+        r["val_loss_nats"] for r in session.log("plain") if "val_loss_nats" in r
+    ]
 
 
 def test_the_memory_of_an_average_is_told_and_asked_for(session):
@@ -761,7 +876,10 @@ def test_dropped_weights_are_of_the_training_alone(session):
 def test_zoneout_is_by_masks_in_training_and_in_expectation_in_validation(session):
     session.run("run", steps=1, eval_every=1, zoneout=0.5, cell="lstm")
     best, config = session.best("run"), TrainingConfig(**TINY)
-    assert best.model["zoneout"] == 0.5 and read_metadata(session.tmp_path / "run" / "last.safetensors")["format_version"] == 2
+    assert (
+        best.model["zoneout"] == 0.5
+        and read_metadata(session.tmp_path / "run" / "last.safetensors")["format_version"] == 2
+    )
     model = Model(ModelConfig(vocab_size=best.vocabulary.size, **best.model))
     model.set_parameters(best.parameters)
     stretch = plan_run(config, session.corpus).splits.val
@@ -771,11 +889,19 @@ def test_zoneout_is_by_masks_in_training_and_in_expectation_in_validation(sessio
     plain.set_parameters(best.parameters)
     assert abs(found - evaluate_stream(plain, session.corpus.ids, *stretch).loss_nats) > 1e-5
     # The step itself, again: by masks of the run's seed.
-    fresh, trained = Model.initialise(model.config, config.seed), of(session.run("again", steps=1, zoneout=0.5, cell="lstm"), Step)[0]
+    fresh, trained = (
+        Model.initialise(model.config, config.seed),
+        of(session.run("again", steps=1, zoneout=0.5, cell="lstm"), Step)[0],
+    )
     workspace = Workspace(fresh, config.batch_size, config.seq_length)
-    x, y = Streams(session.corpus.ids, *plan_run(config, session.corpus).splits.train, config.batch_size, config.seq_length).next_chunk()
-    losses = [workspace.loss_and_grads(x, y, dropout) for dropout in (Dropout(config.dropout, seed=config.seed), None)
-              if workspace.reset_carry() is None]
+    x, y = Streams(
+        session.corpus.ids, *plan_run(config, session.corpus).splits.train, config.batch_size, config.seq_length
+    ).next_chunk()
+    losses = [
+        workspace.loss_and_grads(x, y, dropout)
+        for dropout in (Dropout(config.dropout, seed=config.seed), None)
+        if workspace.reset_carry() is None
+    ]
     assert trained.train_loss_nats == losses[0] != losses[1]
 
 
@@ -800,7 +926,9 @@ def test_a_new_run_takes_the_zoneout_of_the_weights_or_says_that_it_has_another(
         assert (note in plan.notes) == said and plan.model_config.zoneout == asked
     session.run("new", initial=old, steps=1, learning_rate=1e-30)
     new = session.last("new")
-    assert "zoneout" not in new.model and all(np.array_equal(array, old.parameters[name]) for name, array in new.parameters.items())
+    assert "zoneout" not in new.model and all(
+        np.array_equal(array, old.parameters[name]) for name, array in new.parameters.items()
+    )
 
 
 def test_a_run_by_average_does_not_go_on_without_it(session):
@@ -812,18 +940,54 @@ def test_a_run_by_average_does_not_go_on_without_it(session):
 # -------------------------------------------------------------------------------------------------- options and texts
 
 
-@pytest.mark.parametrize("wrong", [
-    {"hidden_size": 0}, {"hidden_size": 1.5}, {"num_layers": -1}, {"batch_size": 0}, {"seq_length": 0}, {"epochs": 0},
-    {"epochs": math.nan}, {"steps": 0}, {"minutes": -1}, {"minutes": math.inf}, {"learning_rate": 0}, {"clip_norm": -1},
-    {"dropout": 1.0}, {"dropout": -0.1}, {"momentum": 1}, {"seed": -1}, {"seed": True}, {"cell": "transformer"},
-    {"dtype": "float16"}, {"optimizer": "lion"}, {"schedule": "linear"}, {"vocab": "words"}, {"val_fraction": 1.0},
-    {"test_fraction": -0.1}, {"decay": 0.0}, {"decay_after": -1}, {"warmup": -1}, {"min_learning_rate": 3},
-    {"sample_length": 0}, {"log_every": 0}, {"eval_every": -1}, {"embedding_size": -1}, {"encoding": 3},
-    {"ema": 1.0}, {"ema": -0.1}, {"ema": math.nan},
-    {"weight_dropout": 1.0}, {"weight_dropout": -0.5}, {"zoneout": 1.5}, {"zoneout": -0.1}, {"zoneout": math.nan},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hidden_size": 0},
+        {"hidden_size": 1.5},
+        {"num_layers": -1},
+        {"batch_size": 0},
+        {"seq_length": 0},
+        {"epochs": 0},
+        {"epochs": math.nan},
+        {"steps": 0},
+        {"minutes": -1},
+        {"minutes": math.inf},
+        {"learning_rate": 0},
+        {"clip_norm": -1},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"momentum": 1},
+        {"seed": -1},
+        {"seed": True},
+        {"cell": "transformer"},
+        {"dtype": "float16"},
+        {"optimizer": "lion"},
+        {"schedule": "linear"},
+        {"vocab": "words"},
+        {"val_fraction": 1.0},
+        {"test_fraction": -0.1},
+        {"decay": 0.0},
+        {"decay_after": -1},
+        {"warmup": -1},
+        {"min_learning_rate": 3},
+        {"sample_length": 0},
+        {"log_every": 0},
+        {"eval_every": -1},
+        {"embedding_size": -1},
+        {"encoding": 3},
+        {"ema": 1.0},
+        {"ema": -0.1},
+        {"ema": math.nan},
+        {"weight_dropout": 1.0},
+        {"weight_dropout": -0.5},
+        {"zoneout": 1.5},
+        {"zoneout": -0.1},
+        {"zoneout": math.nan},
+    ],
+)
 def test_a_nonsense_option_is_refused_by_name_and_value(wrong):
-    (name, value), = wrong.items()
+    ((name, value),) = wrong.items()
     with pytest.raises(ConfigError) as caught:
         TrainingConfig(**wrong)
     message = str(caught.value)
@@ -831,10 +995,17 @@ def test_a_nonsense_option_is_refused_by_name_and_value(wrong):
     assert name.replace("_", "-") in message.replace("_", "-") and shown in message and "\n" not in message
 
 
-@pytest.mark.parametrize("wrong", [
-    {"steps": 3, "epochs": 1}, {"minutes": 3, "epochs": 1}, {"tie_weights": True}, {"momentum": 0.9},
-    {"weight_decay": 0.1}, {"val_fraction": 0.5, "test_fraction": 0.5},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 3, "epochs": 1},
+        {"minutes": 3, "epochs": 1},
+        {"tie_weights": True},
+        {"momentum": 0.9},
+        {"weight_decay": 0.1},
+        {"val_fraction": 0.5, "test_fraction": 0.5},
+    ],
+)
 def test_options_that_contradict_each_other_are_refused(wrong):
     with pytest.raises(ConfigError, match="--"):
         TrainingConfig(**wrong)
@@ -857,8 +1028,9 @@ def test_texts_are_found_again_from_where_the_run_folder_stands(tmp_path, monkey
     (tmp_path / "a.txt").write_text("a")
     described = trainer_module.describe_texts([str(tmp_path / "a.txt")], tmp_path / "checkpoints" / "a-1")
     assert described["sources_from_run"] == ["../../a.txt"]
-    assert find_texts({"corpus": {"sources": ["a.txt"], "sources_from_run": ["../../a.txt"]}},
-                      tmp_path / "checkpoints" / "a-1") == [str(tmp_path / "a.txt")]
+    assert find_texts(
+        {"corpus": {"sources": ["a.txt"], "sources_from_run": ["../../a.txt"]}}, tmp_path / "checkpoints" / "a-1"
+    ) == [str(tmp_path / "a.txt")]
     monkeypatch.chdir(tmp_path)
     assert find_texts({"corpus": {"sources": ["a.txt"]}}, "elsewhere") == ["a.txt"]
     for sources, message in ((["gone.txt"], "gone.txt does not exist"), (["-"], "stdin"), ([], "does not say")):

@@ -29,10 +29,12 @@ def naive(parameters, cell, x, carry, clamps=()):
     seen = {name: [[None] * T for _ in range(L)] for name in STATES[cell]}
     logits = []
     for t in range(T):
-        up = oracle.input_table(parameters)[x[t:t + 1]]
+        up = oracle.input_table(parameters)[x[t : t + 1]]
         for l in range(L):
             parts = oracle.CARRIED[cell]
-            _, state, tape = oracle.LAYERS[cell][0](oracle.layer_weights(parameters, l), up, [carry[p][l] for p in parts])
+            _, state, tape = oracle.LAYERS[cell][0](
+                oracle.layer_weights(parameters, l), up, [carry[p][l] for p in parts]
+            )
             state = [value.copy() for value in state]
             for clamp in clamps:
                 if clamp.layer == l:
@@ -60,7 +62,9 @@ def test_every_quantity_of_every_unit_equals_the_oracle(cell, size, dtype):
     model, parameters, carry = make(cell, size, dtype)
     x, y = oracle.random_chunk(size[3], size[1], size[0], seed=2)
     workspace = Workspace(model, size[0], size[1] + 2, training=False)
-    workspace.losses(np.zeros((size[1] + 2, size[0]), int), np.zeros((size[1] + 2, size[0]), int))  # a longer chunk before
+    workspace.losses(
+        np.zeros((size[1] + 2, size[0]), int), np.zeros((size[1] + 2, size[0]), int)
+    )  # a longer chunk before
     workspace.set_carry(carry)
     workspace.losses(x, y)
     expected, _ = naive(parameters, cell, x, carry)
@@ -103,7 +107,7 @@ def test_holding_is_the_same_step_by_step_and_for_any_cut_into_chunks(cell):
     clamps = [Clamp(1, 7, 0.5), Clamp(0, 32, -0.25, "tanh-c" if cell == "lstm" else "h")]
     whole, single = Workspace(model, B, T, training=False), Workspace(model, B, 1, training=False)
     results = []
-    for workspace, pieces in ((whole, [x]), (single, [x[t:t + 1] for t in range(T)])):
+    for workspace, pieces in ((whole, [x]), (single, [x[t : t + 1] for t in range(T)])):
         workspace.set_clamps(clamps)
         workspace.set_carry(carry)
         results.append(np.concatenate([workspace.logits(piece) for piece in pieces]))
@@ -118,16 +122,19 @@ def test_a_cell_held_at_the_end_of_tanh_stays_finite():
     np.testing.assert_allclose(np.tanh(workspace.states("c"))[0, :, :, :2], [[[1, -1]] * 2] * 3, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell, clamps, words", [
-    ("lstm", [Clamp(2, 0, 0.0)], "0:0 to 1:4"),
-    ("lstm", [Clamp(0, 5, 0.0)], "0:0 to 1:4"),
-    ("lstm", [Clamp(-1, 0, 0.0)], "0:0 to 1:4"),
-    ("lstm", [Clamp(0, 0, 1.5, "tanh-c")], "-1..1, got 1.5"),
-    ("lstm", [Clamp(0, 0, float("nan"))], "finite"),
-    ("lstm", [Clamp(0, 0, 0.1, "i")], "h, c or tanh-c, got 'i'"),
-    ("gru", [Clamp(0, 0, 0.1, "c")], "is h, got 'c'"),
-    ("rnn", [Clamp(0, 1, 0.1), Clamp(0, 1, 0.2)], "twice"),
-])
+@pytest.mark.parametrize(
+    "cell, clamps, words",
+    [
+        ("lstm", [Clamp(2, 0, 0.0)], "0:0 to 1:4"),
+        ("lstm", [Clamp(0, 5, 0.0)], "0:0 to 1:4"),
+        ("lstm", [Clamp(-1, 0, 0.0)], "0:0 to 1:4"),
+        ("lstm", [Clamp(0, 0, 1.5, "tanh-c")], "-1..1, got 1.5"),
+        ("lstm", [Clamp(0, 0, float("nan"))], "finite"),
+        ("lstm", [Clamp(0, 0, 0.1, "i")], "h, c or tanh-c, got 'i'"),
+        ("gru", [Clamp(0, 0, 0.1, "c")], "is h, got 'c'"),
+        ("rnn", [Clamp(0, 1, 0.1), Clamp(0, 1, 0.2)], "twice"),
+    ],
+)
 def test_a_clamp_that_cannot_be_is_refused(cell, clamps, words):
     model, _, _ = make(cell, SIZES[0], "float32")
     with pytest.raises(ConfigError, match=words):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.text import vocabulary as module
 from charrnn.errors import VocabularyError
+from charrnn.text import vocabulary as module
 from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -72,8 +72,9 @@ def test_bytes_mode_encodes_text_as_its_utf8():
         vocabulary.encode("a\ud800")
 
 
-@pytest.mark.parametrize("size, dtype", [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"),
-                                         (65537, "uint32")])
+@pytest.mark.parametrize(
+    "size, dtype", [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")]
+)
 def test_ids_have_the_smallest_type_that_holds_them(size, dtype):
     symbols = [chr(code) for code in range(size + 2048) if not 0xD800 <= code < 0xE000][:size]
     vocabulary = Vocabulary("chars", symbols)
@@ -95,23 +96,30 @@ def test_text_longer_than_a_block_is_encoded_whole_and_offsets_count_from_its_st
         vocabulary.encode("abcabcaxabc")
 
 
-@pytest.mark.parametrize("symbols, text, message", [
-    ("ab", "abé", "character 'é' at offset 2 is not among the 2 characters of the vocabulary: leave it out, or train "
-                  "with --vocab bytes, which takes any text"),
-    ("abe", "bé", "write 'e'"),
-    ("abE", "é", "write 'E'"),
-    ("abE", "e", "write 'E'"),
-    ("abé", "É", "write 'é'"),
-    ("ab'", "\u2019", "write \"'\""),
-    ("ab\u2019", "'", "write '\u2019'"),
-    ("ab-", "\u2014", "write '-'"),
-    ("ab ", "\t", "write ' '"),
-    ("ab\n", "\r", r"write '\n'"),
-    ("af", "\ufb01", "write 'f'"),  # the ligature fi
-    ("ab", "😀", "'😀' at offset 0"),
-    ("ab", "\x1b[31m", r"'\x1b' at offset 0"),  # repr: no terminal acts on the message
-    ("ab", "\ud800", r"'\ud800' at offset 0"),
-])
+@pytest.mark.parametrize(
+    "symbols, text, message",
+    [
+        (
+            "ab",
+            "abé",
+            "character 'é' at offset 2 is not among the 2 characters of the vocabulary: leave it out, or train "
+            "with --vocab bytes, which takes any text",
+        ),
+        ("abe", "bé", "write 'e'"),
+        ("abE", "é", "write 'E'"),
+        ("abE", "e", "write 'E'"),
+        ("abé", "É", "write 'é'"),
+        ("ab'", "\u2019", 'write "\'"'),
+        ("ab\u2019", "'", "write '\u2019'"),
+        ("ab-", "\u2014", "write '-'"),
+        ("ab ", "\t", "write ' '"),
+        ("ab\n", "\r", r"write '\n'"),
+        ("af", "\ufb01", "write 'f'"),  # the ligature fi
+        ("ab", "😀", "'😀' at offset 0"),
+        ("ab", "\x1b[31m", r"'\x1b' at offset 0"),  # repr: no terminal acts on the message
+        ("ab", "\ud800", r"'\ud800' at offset 0"),
+    ],
+)
 def test_an_unknown_character_is_named_with_its_offset_and_the_nearest_remedy(symbols, text, message):
     with pytest.raises(VocabularyError) as caught:
         Vocabulary("chars", symbols).encode(text)
@@ -146,33 +154,36 @@ def test_json_of_bytes_holds_numbers():
     assert Vocabulary.from_json({"mode": "bytes", "symbols": [0, 255]}) == Vocabulary("bytes", b"\x00\xff")
 
 
-@pytest.mark.parametrize("obj, message", [
-    (None, "must be {"),
-    ([], "must be {"),
-    ({"mode": "chars"}, "must be {"),
-    ({"mode": "chars", "symbols": ["a"], "more": 1}, "must be {"),
-    ({"mode": "words", "symbols": ["a"]}, '"chars" or "bytes", got \'words\''),
-    ({"mode": ["chars"], "symbols": ["a"]}, "got a list"),
-    ({"mode": "chars", "symbols": "ab"}, "must be a list"),
-    ({"mode": "chars", "symbols": {"a": 0}}, "must be a list"),
-    ({"mode": "chars", "symbols": []}, "at least 1 symbol"),
-    ({"mode": "chars", "symbols": ["a", "b", "a"]}, "got 'a' twice"),
-    ({"mode": "chars", "symbols": ["a", "bc"]}, "symbol 1 must be one character, got 'bc'"),
-    ({"mode": "chars", "symbols": ["a", ""]}, "one character, got ''"),
-    ({"mode": "chars", "symbols": ["a" * 10**6]}, "got 'aaaaaaaaaaaaaaaaaaaa'..."),
-    ({"mode": "chars", "symbols": [["a"]]}, "got a list"),
-    ({"mode": "chars", "symbols": [97]}, "one character, got 97"),
-    ({"mode": "chars", "symbols": ["\ud83d"]}, r"lone surrogate '\ud83d'"),
-    ({"mode": "bytes", "symbols": [256]}, "0 to 255, got 256"),
-    ({"mode": "bytes", "symbols": [-1]}, "0 to 255, got -1"),
-    ({"mode": "bytes", "symbols": [10**5000]}, "got a huge number"),
-    ({"mode": "bytes", "symbols": [True]}, "got True"),
-    ({"mode": "bytes", "symbols": [1.0]}, "got 1.0"),
-    ({"mode": "bytes", "symbols": ["a"]}, "got 'a'"),
-    ({"mode": "bytes", "symbols": [1, 1]}, "got 1 twice"),
-    ({"mode": "bytes", "symbols": [0] * 257}, "at most 256 symbols"),
-    ({"mode": "chars", "symbols": ["a"] * (0x110000 + 1)}, "at most 1,112,064 symbols"),
-])
+@pytest.mark.parametrize(
+    "obj, message",
+    [
+        (None, "must be {"),
+        ([], "must be {"),
+        ({"mode": "chars"}, "must be {"),
+        ({"mode": "chars", "symbols": ["a"], "more": 1}, "must be {"),
+        ({"mode": "words", "symbols": ["a"]}, '"chars" or "bytes", got \'words\''),
+        ({"mode": ["chars"], "symbols": ["a"]}, "got a list"),
+        ({"mode": "chars", "symbols": "ab"}, "must be a list"),
+        ({"mode": "chars", "symbols": {"a": 0}}, "must be a list"),
+        ({"mode": "chars", "symbols": []}, "at least 1 symbol"),
+        ({"mode": "chars", "symbols": ["a", "b", "a"]}, "got 'a' twice"),
+        ({"mode": "chars", "symbols": ["a", "bc"]}, "symbol 1 must be one character, got 'bc'"),
+        ({"mode": "chars", "symbols": ["a", ""]}, "one character, got ''"),
+        ({"mode": "chars", "symbols": ["a" * 10**6]}, "got 'aaaaaaaaaaaaaaaaaaaa'..."),
+        ({"mode": "chars", "symbols": [["a"]]}, "got a list"),
+        ({"mode": "chars", "symbols": [97]}, "one character, got 97"),
+        ({"mode": "chars", "symbols": ["\ud83d"]}, r"lone surrogate '\ud83d'"),
+        ({"mode": "bytes", "symbols": [256]}, "0 to 255, got 256"),
+        ({"mode": "bytes", "symbols": [-1]}, "0 to 255, got -1"),
+        ({"mode": "bytes", "symbols": [10**5000]}, "got a huge number"),
+        ({"mode": "bytes", "symbols": [True]}, "got True"),
+        ({"mode": "bytes", "symbols": [1.0]}, "got 1.0"),
+        ({"mode": "bytes", "symbols": ["a"]}, "got 'a'"),
+        ({"mode": "bytes", "symbols": [1, 1]}, "got 1 twice"),
+        ({"mode": "bytes", "symbols": [0] * 257}, "at most 256 symbols"),
+        ({"mode": "chars", "symbols": ["a"] * (0x110000 + 1)}, "at most 1,112,064 symbols"),
+    ],
+)
 def test_a_strangers_json_is_checked(obj, message):
     with pytest.raises(VocabularyError) as caught:
         Vocabulary.from_json(obj)

@@ -6,15 +6,29 @@ The tolerances are those of test_model.py.
 import numpy as np
 import oracle
 import pytest
+from test_model import (
+    CELLS,
+    DTYPES,
+    INPUTS,
+    PARITY,
+    SIZES,
+    as_float64,
+    assert_all_close,
+    assert_same_bits,
+    central_difference,
+    everything,
+    movable_loss,
+    new_workspace,
+    read_whole_and_in_parts,
+    restore_threads,
+)
 
-from charrnn.model import workspace as model_module
 from charrnn.errors import ConfigError
-from charrnn.sampling.generation import Generation
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
+from charrnn.model import workspace as model_module
 from charrnn.model.workspace import Clamp, Dropout, Model, ModelConfig
-from test_model import (CELLS, DTYPES, INPUTS, PARITY, SIZES, as_float64, assert_all_close, assert_same_bits, central_difference, everything,
-                        movable_loss, new_workspace, read_whole_and_in_parts, restore_threads)
+from charrnn.sampling.generation import Generation
 
 __all__ = ["restore_threads"]  # the fixture
 
@@ -56,7 +70,11 @@ def test_forward_and_backward_equal_the_oracle(cell, size, dropout, dtype):
         assert_all_close(workspace.carry_grads(), expected.carry_grads, tolerance)
         reader = new_workspace(model, b, t, carry, training=False)
         of_reader = oracle.forward(as_float64(parameters), cell, x, as_float64(carry), zoneout=zoneout)
-        assert_all_close({"logits": reader.logits(x)} | reader.get_carry(), {"logits": of_reader.logits} | of_reader.carry, PARITY[dtype])
+        assert_all_close(
+            {"logits": reader.logits(x)} | reader.get_carry(),
+            {"logits": of_reader.logits} | of_reader.carry,
+            PARITY[dtype],
+        )
 
 
 @pytest.mark.parametrize("dropout", DROPOUTS)
@@ -119,7 +137,9 @@ def test_a_loop_over_pytorchs_cells_gives_the_same(cell, masked):
     for l in range(L):
         module = kind(up.shape[2], H, dtype=torch.float64)
         own = {kind: leaves[f"rnn.{kind}_l{l}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-        kept = [torch.tensor(oracle.zone_shares(zoneout, dropout, 4, l, part, 9, 6, H)) for part in oracle.CARRIED[cell]]
+        kept = [
+            torch.tensor(oracle.zone_shares(zoneout, dropout, 4, l, part, 9, 6, H)) for part in oracle.CARRIED[cell]
+        ]
         state, outputs = [starts[part][l] for part in oracle.CARRIED[cell]], []
         for t in range(9):
             made = torch.func.functional_call(module, own, (up[t], tuple(state) if cell == "lstm" else state[0]))
@@ -153,13 +173,16 @@ def kept_units(seed, step, rate=0.3, dropout=0.0):
 def test_the_share_of_units_that_keep_their_state_is_the_rate_and_no_two_masks_are_alike():
     """2,560 units a mask: the share has a deviation of 0.009; two independent masks agree in 0.58 of them, to 0.01; four are allowed."""
     masks = [mask for seed, step in ((1, 0), (1, 1), (2, 0)) for states in kept_units(seed, step) for mask in states]
-    dropped = [~np.array([[oracle.dropout_bit(0.3, 1, 0, l, b, unit) for unit in range(64)] for b in range(40)]) for l in range(2)]
+    dropped = [
+        ~np.array([[oracle.dropout_bit(0.3, 1, 0, l, b, unit) for unit in range(64)] for b in range(40)])
+        for l in range(2)
+    ]
     of_weights = oracle.weight_mask(oracle.Dropout(0.0, False, 1, 0.3), 0, 0, (64, 64))[:40] == 0
     for n, mask in enumerate(masks):
         assert abs(mask.mean() - 0.3) < 0.037
         for other in (*masks[:n], *dropped, of_weights):
             assert abs((mask == other).mean() - 0.58) < 0.04
-    assert abs((masks[0][1:] == masks[0][:-1]).mean() - 0.58) < 0.04    # nor two streams
+    assert abs((masks[0][1:] == masks[0][:-1]).mean() - 0.58) < 0.04  # nor two streams
 
 
 def test_masks_are_the_same_with_and_without_dropout():
@@ -186,7 +209,9 @@ def test_a_mask_holds_a_state_to_the_bit_and_passes_its_gradient_by():
         workspace.loss_and_grads(x, y, Dropout(0.0))
         assert_same_bits(workspace.get_carry(), carry)
         grads = model.unpack(workspace.grads)
-        assert not grads["rnn.weight_hh_l0"].any() and not grads["rnn.weight_ih_l0"].any() and grads["output.weight"].any()
+        assert (
+            not grads["rnn.weight_hh_l0"].any() and not grads["rnn.weight_ih_l0"].any() and grads["output.weight"].any()
+        )
         assert workspace.carry_grads()["h"].all()
 
 
@@ -200,7 +225,9 @@ def test_gates_that_are_shut_for_good_leave_every_number_finite(cell, dtype, dro
     workspace = new_workspace(model, carry=oracle.random_carry(cell, 2, B, H, dtype))
     for step in range(5):
         assert np.isfinite(workspace.loss_and_grads(*oracle.random_chunk(V, T, B, seed=step), DROPOUTS[dropout], step))
-        assert np.isfinite(workspace.grads).all() and all(np.isfinite(value).all() for value in workspace.carry_grads().values())
+        assert np.isfinite(workspace.grads).all() and all(
+            np.isfinite(value).all() for value in workspace.carry_grads().values()
+        )
 
 
 # ---- the same bits -----------------------------------------------------------------------------------------------
@@ -317,7 +344,9 @@ def test_bfloat16_is_float32_but_for_rounding_and_the_same_bits_in_any_shards(ce
 @pytest.mark.parametrize("cell", CELLS)
 def test_drawing_computes_what_reading_does(cell, dtype, inputs):
     """At the tolerances of test_generation.py: the sums are in another order. To the bit with any number of workers."""
-    model, parameters = make_model(cell, 17, 37, 2, dtype=dtype, **({"E": 37, "tied": True} if inputs == "tied" else INPUTS[inputs]))
+    model, parameters = make_model(
+        cell, 17, 37, 2, dtype=dtype, **({"E": 37, "tied": True} if inputs == "tied" else INPUTS[inputs])
+    )
     model.set_parameters({name: value * 2 for name, value in parameters.items()})
     for streams in (1, 5, 70):
         carry = oracle.random_carry(cell, 2, streams, 37, dtype)
@@ -325,7 +354,9 @@ def test_drawing_computes_what_reading_does(cell, dtype, inputs):
         for workers in (1, 3):
             made = Generation(model, streams, workers)
             made.set_carry(carry)
-            drawn.append(made.draw(np.arange(streams) % 17, 6, np.arange(streams, dtype=np.uint64), 0, with_logits=True))
+            drawn.append(
+                made.draw(np.arange(streams) % 17, 6, np.arange(streams, dtype=np.uint64), 0, with_logits=True)
+            )
         ids, _, logits, finite = drawn[0]
         assert finite and np.array_equal(ids, drawn[1][0]) and np.array_equal(logits, drawn[1][2])
         workspace = new_workspace(model, streams, 6, carry, training=False)

@@ -57,6 +57,7 @@ class Ablation:
 
         Missed is a rise above that of every random unit, and above twice its own standard error.
         """
+
         def is_missed(region):
             rise, (_, highest) = self.rises[region], self.random[region]
             return rise.characters > 0 and rise.nats > max(highest, 2 * rise.error)
@@ -70,17 +71,28 @@ class Ablation:
 
     def to_dict(self):
         """Return it as plain numbers and words."""
+
         def plain(value):
             return None if isinstance(value, float) and not math.isfinite(value) else value
 
         return {
-            "signal": self.signal, "layer": self.layer, "unit": self.unit, "held": self.held, "value": self.value,
+            "signal": self.signal,
+            "layer": self.layer,
+            "unit": self.unit,
+            "held": self.held,
+            "value": self.value,
             "missed": self.missed,
-            "regions": {name: {
-                "characters": self.rises[name].characters, "loss_nats": plain(self.loss_nats[name]),
-                "rise_nats": plain(self.rises[name].nats), "error_nats": plain(self.rises[name].error),
-                "random_mean_nats": plain(self.random[name][0]), "random_highest_nats": plain(self.random[name][1]),
-            } for name in REGIONS},
+            "regions": {
+                name: {
+                    "characters": self.rises[name].characters,
+                    "loss_nats": plain(self.loss_nats[name]),
+                    "rise_nats": plain(self.rises[name].nats),
+                    "error_nats": plain(self.rises[name].error),
+                    "random_mean_nats": plain(self.random[name][0]),
+                    "random_highest_nats": plain(self.random[name][1]),
+                }
+                for name in REGIONS
+            },
         }
 
 
@@ -101,7 +113,9 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, s
         raise ConfigError(f"--clamp must be {', '.join(HELD)} or a number, got {clamp!r}")
     quantity = clamp_at(config, 0, 0, 0.0, recording.quantity).quantity
     if clamp in ("mean", "off") and quantity != recording.quantity:
-        raise ConfigError(f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero")
+        raise ConfigError(
+            f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero"
+        )
     rng = np.random.default_rng(seed)
     randoms = {}
     for layer in sorted({layer for _, layer, _ in found}):
@@ -111,14 +125,25 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, s
     for signal, layer, unit in found:
         where = _off(signal) if clamp == "off" else slice(None)
         for pair in [(layer, unit), *randoms[layer]]:
-            value = 0.0 if clamp == "zero" else clamp if clamp not in HELD else float(
-                recording.values[pair][where].astype(np.float32).mean(dtype=np.float64))
+            value = (
+                0.0
+                if clamp == "zero"
+                else clamp
+                if clamp not in HELD
+                else float(recording.values[pair][where].astype(np.float32).mean(dtype=np.float64))
+            )
             holds[signal.name, pair] = (*pair, value)
 
     losses = {None: None, **dict.fromkeys(holds.values())}
     for k, hold in enumerate(losses):
-        losses[hold] = read_losses(model, ids, start, stop, [] if hold is None else [clamp_at(config, *hold, quantity)],
-                                   None if progress is None else lambda done, of: progress((k + done / of) / len(losses)))
+        losses[hold] = read_losses(
+            model,
+            ids,
+            start,
+            stop,
+            [] if hold is None else [clamp_at(config, *hold, quantity)],
+            None if progress is None else lambda done, of: progress((k + done / of) / len(losses)),
+        )
     whole = losses[None]
     known = np.isfinite(whole)
     results = []
@@ -130,8 +155,18 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, s
             of_random = [_rise(losses[holds[signal.name, pair]] - whole, mask).nats for pair in randoms[layer]]
             random[name] = (float(np.mean(of_random)), float(np.max(of_random))) if of_random else (math.nan, math.nan)
             loss[name] = float(whole[mask].mean()) if mask.any() else math.nan
-        results.append(Ablation(signal.name, layer, unit, clamp if clamp in HELD else "value",
-                                holds[signal.name, (layer, unit)][2], rises, random, loss))
+        results.append(
+            Ablation(
+                signal.name,
+                layer,
+                unit,
+                clamp if clamp in HELD else "value",
+                holds[signal.name, (layer, unit)][2],
+                rises,
+                random,
+                loss,
+            )
+        )
     return results
 
 

@@ -32,5 +32,14 @@ def summarise_gates(saturation):
     for layer in range(layers):
         for gate, shares in saturation.items():
             left, right = shares[layer].T
-            rows.append((layer, gate, float(left.mean()), float(right.mean()), int((left > 0.5).sum()), int((right > 0.5).sum())))
+            rows.append(
+                (
+                    layer,
+                    gate,
+                    float(left.mean()),
+                    float(right.mean()),
+                    int((left > 0.5).sum()),
+                    int((right > 0.5).sum()),
+                )
+            )
     return rows

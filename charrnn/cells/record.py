@@ -10,8 +10,8 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import likeliest
-from charrnn.model.workspace import STATES, Clamp, Workspace, check_unit
 from charrnn.evaluation.reading import read
+from charrnn.model.workspace import STATES, Clamp, Workspace, check_unit
 
 STREAMS = 32
 CHUNK = 32
@@ -71,8 +71,8 @@ def record(model, ids, start, stop, quantity, progress=None):
             np.tanh(states, out=states)
         states = np.clip(states, -65504, 65504).astype(np.float16) if quantity == "c" else states.astype(np.float16)
         for b, (_, at, count) in enumerate(places):
-            values[:, :, at:at + count] = states[:, :count, b].transpose(0, 2, 1)
-            loss_nats[at:at + count] = losses[:count, b]
+            values[:, :, at : at + count] = states[:, :count, b].transpose(0, 2, 1)
+            loss_nats[at : at + count] = losses[:count, b]
     _forget_last(loss_nats, ids, stop)
     return Recording(quantity, values, loss_nats)
 
@@ -82,7 +82,7 @@ def read_losses(model, ids, start, stop, clamps=(), progress=None):
     loss_nats = np.full(stop - start, np.nan)
     for _, losses, places in _read(model, ids, start, stop, clamps, progress):
         for b, (_, at, count) in enumerate(places):
-            loss_nats[at:at + count] = losses[:count, b]
+            loss_nats[at : at + count] = losses[:count, b]
     _forget_last(loss_nats, ids, stop)
     return loss_nats
 
@@ -94,7 +94,7 @@ def read_guesses(model, ids, start, stop):
     for _, logits, places in _read(model, ids, start, stop, run=lambda workspace, x, y: workspace.logits(x)):
         best, of_best = likeliest(logits, count)
         for b, (_, at, rows) in enumerate(places):
-            guesses[at:at + rows, :count], p[at:at + rows, :count] = best[:rows, b], of_best[:rows, b]
+            guesses[at : at + rows, :count], p[at : at + rows, :count] = best[:rows, b], of_best[:rows, b]
     return guesses, p
 
 
@@ -105,7 +105,7 @@ def read_gates(model, ids, start, stop, gates, measure, progress=None):
         states = {gate: workspace.states(gate) for gate in gates}
         for b, (stream, _, count) in enumerate(places):
             if stream.is_new:
-                sums[stream.number] = {gate: 0 for gate in gates}
+                sums[stream.number] = dict.fromkeys(gates, 0)
             for gate in gates:
                 sums[stream.number][gate] = sums[stream.number][gate] + measure(states[gate][:, :count, b])
     return {gate: sum(of_stream[gate] for of_stream in sums.values()) for gate in gates}

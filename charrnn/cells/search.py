@@ -69,11 +69,22 @@ class Finding:
     def to_dict(self):
         """Return it as plain numbers and words."""
         return {
-            "signal": self.signal.name, "phrase": self.signal.phrase, "kind": self.signal.kind, "on": self.signal.on,
-            "layer": self.layer, "unit": self.unit, "sign": self.sign,
-            "measure": "pearson" if self.signal.kind == GRADED else "auroc", "score": self.score, "spearman": self.spearman,
-            "null": self.null, "null_max": self.null_max, "untrained": self.untrained, "probe": self.probe,
-            "probe_layer": self.probe_layer, "named": self.named,
+            "signal": self.signal.name,
+            "phrase": self.signal.phrase,
+            "kind": self.signal.kind,
+            "on": self.signal.on,
+            "layer": self.layer,
+            "unit": self.unit,
+            "sign": self.sign,
+            "measure": "pearson" if self.signal.kind == GRADED else "auroc",
+            "score": self.score,
+            "spearman": self.spearman,
+            "null": self.null,
+            "null_max": self.null_max,
+            "untrained": self.untrained,
+            "probe": self.probe,
+            "probe_layer": self.probe_layer,
+            "named": self.named,
             "others": [dict(zip(("layer", "unit", "sign", "score"), other)) for other in self.others],
         }
 
@@ -98,13 +109,13 @@ def search(recording, signals, untrained=None, shifts=SHIFTS, progress=None):
     associations = _Half(usable, offsets, chooses).associations(recording.units, progress)
     best = np.argmax(np.abs(associations), axis=1)
     signs = np.where(associations[np.arange(len(best)), best] < 0, -1, 1)
-    order = np.argsort(-np.abs(associations[::1 + shifts]), axis=1, kind="stable")[:, :1 + RUNNERS_UP]
+    order = np.argsort(-np.abs(associations[:: 1 + shifts]), axis=1, kind="stable")[:, : 1 + RUNNERS_UP]
     extra = [(row * (1 + shifts), unit) for row, units in enumerate(order) for unit in units[1:]]
 
     values, spearman = _Half(usable, offsets, scores).pairs(recording.units, [*zip(range(len(best)), best), *extra])
-    oriented = values[:len(best)] * signs
+    oriented = values[: len(best)] * signs
     others = {}
-    for (column, unit), value in zip(extra, values[len(best):]):
+    for (column, unit), value in zip(extra, values[len(best) :]):
         sign = -1 if associations[column, unit] < 0 else 1
         others.setdefault(column // (1 + shifts), []).append((*divmod(int(unit), H), sign, value * sign))
 
@@ -114,14 +125,24 @@ def search(recording, signals, untrained=None, shifts=SHIFTS, progress=None):
     for s, signal in enumerate(usable):
         at = s * (1 + shifts)
         scale = (lambda value: float(value)) if signal.kind == GRADED else (lambda value: 0.5 + float(value))
-        null = np.array([scale(value) for value in oriented[at + 1:at + 1 + shifts]] or [scale(0.0)])
+        null = np.array([scale(value) for value in oriented[at + 1 : at + 1 + shifts]] or [scale(0.0)])
         layer, unit = divmod(int(best[at]), H)
-        findings.append(Finding(
-            signal=signal, layer=layer, unit=unit, sign=int(signs[at]), score=scale(oriented[at]),
-            spearman=abs(float(spearman[at])) if signal.kind == GRADED else None,
-            null=float(np.percentile(null, NULL_PERCENTILE)), null_max=float(null.max()), untrained=fresh.get(signal.name),
-            probe=probes[s][0], probe_layer=probes[s][1],
-            others=tuple((l, u, sign, scale(value)) for l, u, sign, value in others.get(s, ()))))
+        findings.append(
+            Finding(
+                signal=signal,
+                layer=layer,
+                unit=unit,
+                sign=int(signs[at]),
+                score=scale(oriented[at]),
+                spearman=abs(float(spearman[at])) if signal.kind == GRADED else None,
+                null=float(np.percentile(null, NULL_PERCENTILE)),
+                null_max=float(null.max()),
+                untrained=fresh.get(signal.name),
+                probe=probes[s][0],
+                probe_layer=probes[s][1],
+                others=tuple((l, u, sign, scale(value)) for l, u, sign, value in others.get(s, ())),
+            )
+        )
     return sorted(findings, key=lambda f: (not f.named, -_certainty(f)))
 
 
@@ -142,15 +163,23 @@ def score_unit(recording, signals, layer, unit):
     for signal, value, rho in zip(usable, values, spearman):
         sign = -1 if value < 0 else 1
         graded = signal.kind == GRADED
-        rows.append((signal, sign * (abs(float(value)) if graded else 0.5 + abs(float(value))), abs(float(rho)) if graded else None))
+        rows.append(
+            (
+                signal,
+                sign * (abs(float(value)) if graded else 0.5 + abs(float(value))),
+                abs(float(rho)) if graded else None,
+            )
+        )
     return sorted(rows, key=lambda row: -abs(row[1]))
 
 
 def halves(N):
     """Return the characters (indices) of the half that chooses and of the half that scores. Raises ConfigError."""
     if N < FEWEST_CHARACTERS:
-        raise ConfigError(f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
-                          f"got {N:,}: name a longer TEXT, or raise --characters")
+        raise ConfigError(
+            f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
+            f"got {N:,}: name a longer TEXT, or raise --characters"
+        )
     block = min(BLOCK, N // FEWEST_BLOCKS)
     margin = max(1, int(block * MARGIN_SHARE / 2))
     place = np.arange(N) % block
@@ -221,12 +250,12 @@ class _Half:
         kinds = [(np.flatnonzero(~self.graded), midranks), (np.flatnonzero(self.graded), standardised)]
         step, together = (max(1, size // len(self.keep)) for size in (UNIT_NUMBERS, COLUMN_NUMBERS))
         for at in range(0, len(units), step):
-            values = units[at:at + step, self.keep]
+            values = units[at : at + step, self.keep]
             for numbers, prepare in kinds:
                 prepared = prepare(values).T if len(numbers) else None
                 for first in range(0, len(numbers), together):
-                    some = numbers[first:first + together]
-                    result[some, at:at + len(values)] = self._columns(some) @ prepared
+                    some = numbers[first : first + together]
+                    result[some, at : at + len(values)] = self._columns(some) @ prepared
             if progress is not None:
                 progress(min(1.0, (at + step) / len(units)))
         return result * self.scale[:, None]
@@ -239,7 +268,7 @@ class _Half:
             by_unit.setdefault(int(unit), []).append(k)
         column_ranks = {}
         for unit, places in by_unit.items():
-            values = units[unit:unit + 1, self.keep]
+            values = units[unit : unit + 1, self.keep]
             ranks, standard = midranks(values)[0].astype(np.float64), standardised(values)[0]
             spread = np.sqrt(np.dot(ranks, ranks))
             for k in places:
@@ -319,7 +348,10 @@ def _untrained_scores(untrained, signals):
     best = np.argmax(np.abs(associations), axis=1)
     values, _ = _Half(shorter, [0], scores).pairs(untrained.units, list(enumerate(best)))
     values = values * np.sign(associations[np.arange(len(best)), best])
-    return {signal.name: float(value) if signal.kind == GRADED else 0.5 + float(value) for signal, value in zip(shorter, values)}
+    return {
+        signal.name: float(value) if signal.kind == GRADED else 0.5 + float(value)
+        for signal, value in zip(shorter, values)
+    }
 
 
 def _is_usable(signal, keep):

@@ -35,8 +35,11 @@ TWIN_SHARE = 0.99  # of where either of two signals is on
 ON_OFF, GRADED = "on/off", "graded"
 _VOWELS = frozenset("aeiouаеёиоуыэюяієїαεηιουω")
 # English words that begin with an apostrophe, and those that end with one: neither opens or closes a quotation.
-_ELISIONS = re.compile(r"(?:tis|twas|twere|twill|twould|twixt|tween|em|im|er|gainst|scape|pon|fore|cause|till?|bout|neath|mongst|"
-                       r"sblood|zounds|sdeath|ll|d|s|t|re|ve|a|o|n)(?![A-Za-z])", re.IGNORECASE)
+_ELISIONS = re.compile(
+    r"(?:tis|twas|twere|twill|twould|twixt|tween|em|im|er|gainst|scape|pon|fore|cause|till?|bout|neath|mongst|"
+    r"sblood|zounds|sdeath|ll|d|s|t|re|ve|a|o|n)(?![A-Za-z])",
+    re.IGNORECASE,
+)
 _CLIPPED = re.compile(r"(?<![A-Za-z])(?:th|o|i|t|wi|ha|an|a|ta|gi|lov|mus|ol|tho|thro)$", re.IGNORECASE)
 
 
@@ -109,14 +112,18 @@ def find_signals(text, custom=()):
     taken = set(BUILT_IN)
     for name, expression in custom:
         if not name or name in taken:
-            raise ConfigError(f"a signal needs a name of its own, got {name!r}" + (": it is built in" if name in BUILT_IN else ""))
+            raise ConfigError(
+                f"a signal needs a name of its own, got {name!r}" + (": it is built in" if name in BUILT_IN else "")
+            )
         taken.add(name)
         signal = custom_signal(text, name, expression)
         if not signal.occurs():
             runs = int(np.count_nonzero(signal.values[1:] & ~signal.values[:-1])) + int(signal.values[:1].sum())
-            raise ConfigError(f"signal {name} is on in {counted(runs, 'place')} and {int(signal.values.sum()):,} of {len(text):,} characters: "
-                              f"it needs {FEWEST_RUNS} places, {FEWEST_CHARACTERS} characters on and as many off; loosen {expression!r}, "
-                              "or read a longer text")
+            raise ConfigError(
+                f"signal {name} is on in {counted(runs, 'place')} and {int(signal.values.sum()):,} of {len(text):,} characters: "
+                f"it needs {FEWEST_RUNS} places, {FEWEST_CHARACTERS} characters on and as many off; loosen {expression!r}, "
+                "or read a longer text"
+            )
         signals.append(signal)
     return signals
 
@@ -130,7 +137,10 @@ def without_twins(signals):
     kept, twins = [], {}
     for signal in reversed([signal for signal in signals if signal.kind == ON_OFF and signal.name in BUILT_IN]):
         for other in kept:
-            both, either = np.count_nonzero(signal.values & other.values), np.count_nonzero(signal.values | other.values)
+            both, either = (
+                np.count_nonzero(signal.values & other.values),
+                np.count_nonzero(signal.values | other.values),
+            )
             if both >= TWIN_SHARE * either:
                 twins[signal.name] = other.name
                 break
@@ -146,16 +156,25 @@ def built_in_signals(text):
     lines = _Lines(text)
     letters = np.fromiter(map(str.isalpha, text), bool, len(text))
     values = {
-        "quotes": code.quotes, "single-quotes": code.single_quotes, "comment": code.comment, "string": code.string,
-        "if": code.condition, "math": code.math, "environments": code.environments,
-        "line-position": lines.position, "to-line-end": lines.to_end, "indentation": _indentation(text, code, kind),
-        "brackets": code.depth, "parentheses": code.parentheses,
+        "quotes": code.quotes,
+        "single-quotes": code.single_quotes,
+        "comment": code.comment,
+        "string": code.string,
+        "if": code.condition,
+        "math": code.math,
+        "environments": code.environments,
+        "line-position": lines.position,
+        "to-line-end": lines.to_end,
+        "indentation": _indentation(text, code, kind),
+        "brackets": code.depth,
+        "parentheses": code.parentheses,
         "capital": np.fromiter(map(str.isupper, text), bool, len(text)),
         "all-capitals": _capitals(text),
         "digit": np.fromiter(map(str.isdigit, text), bool, len(text)),
         "word-position": _run_position(letters),
         "word-start": letters & ~np.concatenate([[False], letters[:-1]]) if len(text) else letters,
-        "before-newline": _before(text, "\r\n"), "before-space": _before(text, " "),
+        "before-newline": _before(text, "\r\n"),
+        "before-space": _before(text, " "),
         "vowel": np.fromiter(map(_is_vowel, text), bool, len(text)),
         "url": _spans(text, _URL.finditer(text)),
     }
@@ -189,10 +208,16 @@ def language(text):
 
 _LOOKS = {
     "latex": re.compile(r"\\(?:begin|end|[a-zA-Z]+)\s*[{\[]|\\(?:item|par|noindent|bigskip|label|ref|cite)\b"),
-    "c": re.compile(r"[;{}]\s*(?:/[*/].*|\\)?$|^\s*#\s*(?:include|define|if|ifdef|ifndef|endif|else)\b|^\s*(?:/\*| \*[ /\n]|\*/|//)"),
-    "braces": re.compile(r"[{}]\s*;?\s*$|^\s*#\s*(?:include|define)\b|^\s*/\*"),  # verse ends its lines with semicolons too
-    "python": re.compile(r"^\s*(?:def|class|import|from|if|elif|else|for|while|try|except|finally|with|return|raise)\b[^;{]*[:\w)\]'\"]\s*$|^\s*(?:self|cls)\.|"
-                         r"^\s*@\w+|^\s*\w[\w.]* = [^;]*[^;{]$"),
+    "c": re.compile(
+        r"[;{}]\s*(?:/[*/].*|\\)?$|^\s*#\s*(?:include|define|if|ifdef|ifndef|endif|else)\b|^\s*(?:/\*| \*[ /\n]|\*/|//)"
+    ),
+    "braces": re.compile(
+        r"[{}]\s*;?\s*$|^\s*#\s*(?:include|define)\b|^\s*/\*"
+    ),  # verse ends its lines with semicolons too
+    "python": re.compile(
+        r"^\s*(?:def|class|import|from|if|elif|else|for|while|try|except|finally|with|return|raise)\b[^;{]*[:\w)\]'\"]\s*$|^\s*(?:self|cls)\.|"
+        r"^\s*@\w+|^\s*\w[\w.]* = [^;]*[^;{]$"
+    ),
 }
 
 
@@ -239,24 +264,28 @@ def scan(text, kind):
 _C_TOKENS = re.compile(
     r"(?P<block>/\*)|(?P<comment>//(?:\\\n|[^\n])*)"
     r'|(?P<double>"(?:\\.|[^"\\\n])*")'
-    r"|(?P<single>'(?:\\[^\n]{1,8}?|[^'\\\n])')", re.DOTALL)
+    r"|(?P<single>'(?:\\[^\n]{1,8}?|[^'\\\n])')",
+    re.DOTALL,
+)
 _PYTHON_TOKENS = re.compile(
     r"(?P<comment>\#[^\n]*)"
     rf'|(?P<triple>"""(?:\\.|.){{0,{LONGEST}}}?(?:"""|\Z)|\'\'\'(?:\\.|.){{0,{LONGEST}}}?(?:\'\'\'|\Z))'
     r'|(?P<double>"(?:\\.|[^"\\\n])*")'
-    r"|(?P<single>'(?:\\.|[^'\\\n])*')", re.DOTALL)
+    r"|(?P<single>'(?:\\.|[^'\\\n])*')",
+    re.DOTALL,
+)
 
 
 def _scan_tokens(text, tokens, code, start=0):
     """Mark comments and literals, each on from its opening mark until its closing one has been read."""
     if start:
-        code.string[:start - 1] = True
+        code.string[: start - 1] = True
     for a, b, name in _tokens(text, tokens, start):
         if name == "comment":
             # `/` alone may be a division: a comment is known once its second character is read. One that ends with its
             # line is on until the newline is read; one that the text ends inside stays on.
             line = not text.startswith("/*", a)
-            code.comment[a + (text[a] == "/"):b if line or text[b - 2:b] != "*/" else b - 1] = True
+            code.comment[a + (text[a] == "/") : b if line or text[b - 2 : b] != "*/" else b - 1] = True
             continue
         stop = b - 1 if b < len(text) or text[b - 1] in "\"'" else b
         code.string[a:stop] = True
@@ -283,7 +312,7 @@ def _begin_inside(text, values, opening, closing):
     """A text that was cut in the middle of a comment begins inside it."""
     first = text.find(closing, 0, LONGEST)
     if first >= 0 and text.find(opening, 0, first + 1) < 0:
-        values[:first + len(closing) - 1] = True
+        values[: first + len(closing) - 1] = True
 
 
 def _python_start(text):
@@ -295,8 +324,14 @@ def _python_start(text):
     for start in (0, *[match.end() for match in list(re.finditer(r'"""|\'\'\'', text[:LONGEST]))[:1]]):
         code = Scan(*(np.zeros(len(text), bool) for _ in range(9)))
         _scan_tokens(text, _PYTHON_TOKENS, code, start)
-        inside = sum(code.string[match.start()] for match in re.finditer(
-            r"^[ \t]*(?:def \w+\(|class \w+|import \w+|from [\w.]+ import|return\b|@\w+|(?:if|for|while) .*:$|self\.\w+ =)", text, re.MULTILINE))
+        inside = sum(
+            code.string[match.start()]
+            for match in re.finditer(
+                r"^[ \t]*(?:def \w+\(|class \w+|import \w+|from [\w.]+ import|return\b|@\w+|(?:if|for|while) .*:$|self\.\w+ =)",
+                text,
+                re.MULTILINE,
+            )
+        )
         if best is None or inside < best[0]:
             best = inside, start
     return best[1]
@@ -314,7 +349,7 @@ def _scan_conditions(text, kind, skip, code):
         stretch, before = slice(at, at + LONGEST_QUOTATION), depth[at - 1]
         closed = (depth[stretch] < before) | ends[stretch] & (kind == "c" or depth[stretch] == before)
         if closed.any():
-            code.condition[at - 1:at + int(closed.argmax())] = True
+            code.condition[at - 1 : at + int(closed.argmax())] = True
 
 
 def _is_in(text, symbols):
@@ -328,7 +363,10 @@ def _scan_brackets(text, kind, skip, code):
     """
     # Where all brackets are forgotten: at blank lines; in code where a definition begins in the first column.
     if kind == "c":
-        anew = re.compile(r"^\}|^\{|^#\s*(?:include|define)\b|^(?:static|struct|enum|union|typedef|extern|int|void|const|unsigned|bool|long|char)\b", re.MULTILINE)
+        anew = re.compile(
+            r"^\}|^\{|^#\s*(?:include|define)\b|^(?:static|struct|enum|union|typedef|extern|int|void|const|unsigned|bool|long|char)\b",
+            re.MULTILINE,
+        )
     elif kind == "python":
         anew = re.compile(r"^(?:def|class|import|from|async def|@\w|if|for|while|with|try)\b", re.MULTILINE)
     else:
@@ -367,7 +405,9 @@ _LATEX_TOKENS = re.compile(
     rf"|(?P<environment>\\begin\s*\{{(?P<of>(?:{_MATH_ENVIRONMENTS})\*?)\}}.{{0,{LONGEST}}}?\\end\s*\{{(?P=of)\}})"
     r"|(?P<bracket>\\[\[(])"
     r"|(?P<display>\$\$(?:\\.|(?!\n[ \t\r]*\n)[^$\\])*\$\$)"
-    r"|(?P<inline>\$(?:\\.|(?!\n[ \t\r]*\n)[^$\\])+\$)", re.DOTALL)
+    r"|(?P<inline>\$(?:\\.|(?!\n[ \t\r]*\n)[^$\\])+\$)",
+    re.DOTALL,
+)
 _BLANK_LINE = re.compile(r"(?=\n[ \t\r]*\n)")
 _OPEN_OR_CLOSE = re.compile(r"\\(begin|end)\s*\{([A-Za-z*]{1,40})\}")
 
@@ -381,7 +421,7 @@ def _scan_latex(text, code):
         if name == "bracket":
             closing = text.find("\\]" if text[a + 1] == "[" else "\\)", b, b + LONGEST_FORMULA + 2)
             at = closing + 2 if closing >= 0 and bisect_left(breaks, b) == bisect_left(breaks, closing) else a + 1
-            code.math[a + 1:at - 1] = True
+            code.math[a + 1 : at - 1] = True
             continue
         at = b
         if name == "escape":
@@ -389,21 +429,21 @@ def _scan_latex(text, code):
         elif name == "comment":
             code.comment[a:b] = skip[a:b] = True
         elif name in ("verbatim", "listing"):
-            skip[match.start("listing"):b] = True
+            skip[match.start("listing") : b] = True
         elif name in ("verb", "mark"):
             skip[a:b] = True
         elif name in ("environment", "of"):
-            code.math[text.index("}", a):b - 1] = True
+            code.math[text.index("}", a) : b - 1] = True
         elif name == "display":
-            code.math[a + 1:b - 1] = True
+            code.math[a + 1 : b - 1] = True
         else:
-            code.math[a:b - 1] = True
+            code.math[a : b - 1] = True
     depth, open_ones = code.environments, []
     at = 0
     for match in _OPEN_OR_CLOSE.finditer(text):
         if code.comment[match.start()] or (skip[match.start()] and match[1] == "begin"):
             continue
-        depth[at:match.end() - 1] = len(open_ones)
+        depth[at : match.end() - 1] = len(open_ones)
         at = match.end() - 1  # known when the closing brace of the name is read
         name = match[2]
         if match[1] == "begin":
@@ -442,7 +482,7 @@ def _quotations_of(text, start, stop, values, skip):
         if skip[t]:
             t += 1
             continue
-        pair = text[t:t + 2]
+        pair = text[t : t + 2]
         if opened is None:
             before, after = text[t - 1] if t else "\n", text[t + 1] if t + 1 < len(text) else "\n"
             if symbol == '"' and not before.isalnum() and not after.isspace():
@@ -452,7 +492,7 @@ def _quotations_of(text, start, stop, values, skip):
                 t += 1
             elif symbol in _PAIRS:
                 opened, closings = t, _PAIRS[symbol]
-        elif symbol == '"' == closings and text[t - 1].isspace() and text[t + 1:t + 2].isalnum():
+        elif symbol == '"' == closings and text[t - 1].isspace() and text[t + 1 : t + 2].isalnum():
             opened = t  # this one opens, so the one before was a stray mark
         elif pair == closings if closings == "''" else symbol in closings:
             t += len(closings) - 1 if closings == "''" else 0
@@ -478,8 +518,13 @@ def _single_quotations_of(text, start, stop, values, skip):
             if doubtful is not None:
                 values[opened:doubtful] = True
             opened = doubtful = None
-        opens = (match[0] != "\u2019" and not before.isalnum() and before not in ".,!?;:" and (after.isalnum() or after in "\"\u201c`")
-                 and not _ELISIONS.match(text, t + 1, stop))
+        opens = (
+            match[0] != "\u2019"
+            and not before.isalnum()
+            and before not in ".,!?;:"
+            and (after.isalnum() or after in '"\u201c`')
+            and not _ELISIONS.match(text, t + 1, stop)
+        )
         closes = match[0] != "\u2018" and not before.isspace() and not after.isalnum()
         if opened is not None and closes:
             # th' or the dogs' supper: if nothing closes it later, this did.
@@ -539,7 +584,7 @@ def _indentation(text, code, kind):
             first += 1
         values[at:first] = len(stack) - 1
         is_blank = first == stop or text[first] in "\r\n"
-        no_statement = kind == "c" and (text[first:first + 1] == "#" or columns == 0 and _LABEL.match(text, first))
+        no_statement = kind == "c" and (text[first : first + 1] == "#" or columns == 0 and _LABEL.match(text, first))
         if not (is_blank or no_statement or at and goes_on[at - 1]):
             while stack[-1] > columns:
                 stack.pop()
@@ -567,7 +612,7 @@ def _spans(text, matches):
     """Return True inside each match, from its first character to its last."""
     values = np.zeros(len(text), bool)
     for match in matches:
-        values[match.start():match.end()] = True
+        values[match.start() : match.end()] = True
     return values
 
 

@@ -83,7 +83,9 @@ def main(args=None):
         return 130
     except MemoryError as error:
         why = f" ({error})" if str(error) else ""
-        return _fail(f"this does not fit in memory{why}: lower --hidden-size, --num-layers, --batch-size or --seq-length")
+        return _fail(
+            f"this does not fit in memory{why}: lower --hidden-size, --num-layers, --batch-size or --seq-length"
+        )
     except BrokenPipeError:  # the reader has enough: let nothing be written to it at exit either
         _abandon_stdout()
         return 1
@@ -96,6 +98,7 @@ def main(args=None):
 @contextlib.contextmanager
 def _terminated_as_an_exit():
     """Let SIGTERM unwind the program as Ctrl-C does, so that a file half written is removed and no lock stays."""
+
     def stop(number, _frame):
         raise SystemExit(128 + number)
 
@@ -124,7 +127,11 @@ def _replace_closed_streams():
             if descriptor != number:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-            setattr(sys, name, open(number, "r" if name == "stdin" else "w", encoding="utf-8", errors="replace", closefd=False))
+            setattr(
+                sys,
+                name,
+                open(number, "r" if name == "stdin" else "w", encoding="utf-8", errors="replace", closefd=False),
+            )
 
 
 def _exists(module):
@@ -134,7 +141,7 @@ def _exists(module):
 def _fail(message):
     # One line of bounded length, whatever a file's name or content puts into it.
     if len(message) > LONGEST_MESSAGE:
-        message = f"{message[:LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2:]}"
+        message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2 :]}"
     message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
     message = f"Error: {message}"
     try:

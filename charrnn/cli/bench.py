@@ -13,14 +13,25 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
 
 @click.command(name="bench")
 @click.option("--cell", type=click.Choice(CELLS), default=DEFAULTS.cell, show_default=True, help="Recurrent cell.")
-@click.option("--hidden-size", type=int, metavar="N", show_default=f"{DEFAULTS.hidden_size}, beside the other shapes",
-              help="Units a layer; measures one shape, like the next three.")
+@click.option(
+    "--hidden-size",
+    type=int,
+    metavar="N",
+    show_default=f"{DEFAULTS.hidden_size}, beside the other shapes",
+    help="Units a layer; measures one shape, like the next three.",
+)
 @click.option("--num-layers", type=int, metavar="N", show_default=f"{DEFAULTS.num_layers}", help="Layers.")
 @click.option("--batch-size", type=int, metavar="N", show_default=f"{BATCH_SIZE}", help="Streams read in parallel.")
 @click.option("--seq-length", type=int, metavar="N", show_default=f"{SEQ_LENGTH}", help="Characters a step and stream.")
 @click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
-@click.option("--repeats", type=int, metavar="N", default=7, show_default=True,
-              help="Repetitions a median is of; at least 3, as many as fit into the time of a row.")
+@click.option(
+    "--repeats",
+    type=int,
+    metavar="N",
+    default=7,
+    show_default=True,
+    help="Repetitions a median is of; at least 3, as many as fit into the time of a row.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def command(ctx, cell, threads, repeats, as_json, **own):
@@ -66,7 +77,9 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     for shape in shapes:
         note(f"measuring {shape.cell} {_size(shape)}, {_batch(shape)}")
         # As `charrnn train` runs it: with its dropout too.
-        results.append(bench.measure_shape(shape, repeats, dropout=0.0 if own or shape != default else DEFAULTS.dropout))
+        results.append(
+            bench.measure_shape(shape, repeats, dropout=0.0 if own or shape != default else DEFAULTS.dropout)
+        )
     sentence = None if own else bench.expectation(cell, results[0].training_chars_per_s)
     if bench.was_busy(peaks, results):
         note("other processes had a part of the machine meanwhile: figures of an idle one are higher")
@@ -79,9 +92,15 @@ def command(ctx, cell, threads, repeats, as_json, **own):
 def _json(machine, peaks, results, sentence):
     from dataclasses import asdict
 
-    return {"machine": machine, "peak_gflops": {str(threads): peak for threads, peak in peaks.items()},
-            "shapes": [{**asdict(result.shape), **{key: value for key, value in asdict(result).items() if key != "shape"}}
-                       for result in results], "expectation": sentence}
+    return {
+        "machine": machine,
+        "peak_gflops": {str(threads): peak for threads, peak in peaks.items()},
+        "shapes": [
+            {**asdict(result.shape), **{key: value for key, value in asdict(result).items() if key != "shape"}}
+            for result in results
+        ],
+        "expectation": sentence,
+    }
 
 
 def _print(machine, peaks, results, sentence):
@@ -92,17 +111,27 @@ def _print(machine, peaks, results, sentence):
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
     threads = machine["threads"]
     console.print(f"machine  {machine['cpu']}, {machine['isa']}, {counted(threads, 'thread')}")
-    console.print("peak     float32 " + ", ".join(f"{peak:,.0f} GFLOP/s on {counted(n, 'thread')}" for n, peak in peaks.items()))
+    console.print(
+        "peak     float32 " + ", ".join(f"{peak:,.0f} GFLOP/s on {counted(n, 'thread')}" for n, peak in peaks.items())
+    )
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("units\nx layers", "streams\nx steps"):
         table.add_column(name, no_wrap=True)
     for name in ("parameters", "training\ncharacters/s", "share\nof peak", "sampling\ncharacters/s"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
-        table.add_row(_size(result.shape), _batch(result.shape), f"{result.parameters:,}",
-                      f"{result.training_chars_per_s:,.0f}", f"{result.peak_share:.0%}", f"{result.sampling_chars_per_s:,.0f}")
-    console.print(f"\n{results[0].shape.cell}, vocabulary of {results[0].shape.vocab_size}, {counted(threads, 'thread')}; "
-                  "one stream is sampled on one")
+        table.add_row(
+            _size(result.shape),
+            _batch(result.shape),
+            f"{result.parameters:,}",
+            f"{result.training_chars_per_s:,.0f}",
+            f"{result.peak_share:.0%}",
+            f"{result.sampling_chars_per_s:,.0f}",
+        )
+    console.print(
+        f"\n{results[0].shape.cell}, vocabulary of {results[0].shape.vocab_size}, {counted(threads, 'thread')}; "
+        "one stream is sampled on one"
+    )
     console.print(table)
     if sentence:
         console.print("\n" + sentence, soft_wrap=False)

@@ -25,26 +25,70 @@ QUANTITIES = ("tanh-c", "h", "c", "i", "f", "o", "g", "r", "z", "n")
 @click.command(name="cells")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
-@click.option("--characters", type=int, default=100_000, show_default=True, metavar="N", help="Read up to N characters of the text.")
-@click.option("--split", type=click.Choice(SPLITS), show_default="held-out, which is both others",
-              help="Which part of the run's own text to read.")
-@click.option("--quantity", type=click.Choice(QUANTITIES), show_default="tanh-c for lstm, h otherwise",
-              help="What to look at in a unit: its cell, its output, or a gate.")
-@click.option("--signal", "custom", multiple=True, metavar="NAME=REGEX",
-              help="Look for a signal of your own too: on inside each match. May be repeated.")
+@click.option(
+    "--characters",
+    type=int,
+    default=100_000,
+    show_default=True,
+    metavar="N",
+    help="Read up to N characters of the text.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    show_default="held-out, which is both others",
+    help="Which part of the run's own text to read.",
+)
+@click.option(
+    "--quantity",
+    type=click.Choice(QUANTITIES),
+    show_default="tanh-c for lstm, h otherwise",
+    help="What to look at in a unit: its cell, its output, or a gate.",
+)
+@click.option(
+    "--signal",
+    "custom",
+    multiple=True,
+    metavar="NAME=REGEX",
+    help="Look for a signal of your own too: on inside each match. May be repeated.",
+)
 @click.option("--find", "wanted", metavar="SIGNAL", help="Show the best unit for this signal, named or not.")
-@click.option("--unit", "unit_text", metavar="LAYER:UNIT", help="Show this unit, both counted from 0: what it follows, and a passage.")
+@click.option(
+    "--unit",
+    "unit_text",
+    metavar="LAYER:UNIT",
+    help="Show this unit, both counted from 0: what it follows, and a passage.",
+)
 @click.option("--highlight", is_flag=True, help="Show a passage coloured by the best unit of each signal found.")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the passages.")
-@click.option("--scale", type=click.Choice(list(SCALES)), default=RED_BLUE.name, show_default=True,
-              help="Colours of +1 and -1; orange-blue is easier apart for colour-blind eyes.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write a page on which every unit can be looked at.")
-@click.option("--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a picture.")
-@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a drawing.")
-@click.option("--ablate", is_flag=True, help="Hold each unit found while the model reads: does it miss it where the signal is on?")
-@click.option("--clamp", metavar="mean|off|zero|VALUE", show_default="mean",
-              help="What --ablate holds a unit at: its mean, its mean where the signal is off, or a value.")
+@click.option(
+    "--scale",
+    type=click.Choice(list(SCALES)),
+    default=RED_BLUE.name,
+    show_default=True,
+    help="Colours of +1 and -1; orange-blue is easier apart for colour-blind eyes.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page on which every unit can be looked at.",
+)
+@click.option(
+    "--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a picture."
+)
+@click.option(
+    "--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a drawing."
+)
+@click.option(
+    "--ablate", is_flag=True, help="Hold each unit found while the model reads: does it miss it where the signal is on?"
+)
+@click.option(
+    "--clamp",
+    metavar="mean|off|zero|VALUE",
+    show_default="mean",
+    help="What --ablate holds a unit at: its mean, its mean where the signal is off, or a value.",
+)
 @click.option("--gates", is_flag=True, help="Say how often each gate is nearly shut (< 0.1) and nearly open (> 0.9).")
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -67,8 +111,8 @@ def command(ctx, checkpoint, text, **options):
     signals, `untrained` in a network that has learned nothing, `probe` a linear readout of all units of a layer.
     """
     _check(options, text)
-    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.cli.display import announce_compilation
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 
     path = find_checkpoint(checkpoint)
     if path != checkpoint:
@@ -97,7 +141,9 @@ def _check(options, text):
     for name, least, most in (("characters", 1, MOST_CHARACTERS), ("threads", 1, None), ("width", NARROWEST, None)):
         value = options[name]
         if value is not None and (value < least or most is not None and value > most):
-            raise ConfigError(f"--{name} must be at least {least:,}{f' and at most {most:,}' if most else ''}, got {value:,}")
+            raise ConfigError(
+                f"--{name} must be at least {least:,}{f' and at most {most:,}' if most else ''}, got {value:,}"
+            )
     if text is not None and options["split"] is not None:
         raise ConfigError(f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}")
     if options["as_json"] and options["as_csv"]:
@@ -105,15 +151,18 @@ def _check(options, text):
     if options["wanted"] is not None and options["unit_text"] is not None:
         raise ConfigError("--find and --unit both say which unit to show: leave one of them out")
     if options["highlight"] and (options["as_json"] or options["as_csv"]):
-        raise ConfigError(f"--highlight is for reading, --{'json' if options['as_json'] else 'csv'} for a program: leave one of them out")
+        raise ConfigError(
+            f"--highlight is for reading, --{'json' if options['as_json'] else 'csv'} for a program: leave one of them out"
+        )
     if options["clamp"] is not None and not options["ablate"]:
         raise ConfigError(f"--clamp {options['clamp']} says what --ablate holds a unit at: add --ablate")
     for file in ("html", "png", "svg"):
         if options[file] is not None and not options[file].absolute().parent.is_dir():
             raise ConfigError(f"--{file} {options[file]}: there is no folder {options[file].parent}; make it first")
     if options["png"] is not None and importlib.util.find_spec("PIL") is None:
-        raise ConfigError("--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs "
-                          "nothing")
+        raise ConfigError(
+            "--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs nothing"
+        )
     options["clamp"] = _parse_clamp(options["clamp"])
     options["custom"] = [_parse_signal(text) for text in options["custom"]]
 
@@ -161,7 +210,11 @@ class Stretch:
     def told(self):
         """Say which characters these are."""
         count, whole = f"{self.stop - self.start:,}", f"{self.end - self.start:,}"
-        return f"all {counted(self.stop - self.start, 'character')} {self.of}" if count == whole else f"the first {count} of {whole} characters {self.of}"
+        return (
+            f"all {counted(self.stop - self.start, 'character')} {self.of}"
+            if count == whole
+            else f"the first {count} of {whole} characters {self.of}"
+        )
 
     @property
     def remedy(self):
@@ -185,12 +238,18 @@ def _stretch(corpus, splits, named, text, options):
         if start == end and split != SPLITS[0]:
             raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
         if end - start < FEWEST_CHARACTERS:
-            raise ConfigError(f"the run held out {counted(end - start, 'character')}{f' as {split}' if split != SPLITS[0] else ''} and a search needs "
-                              f"{FEWEST_CHARACTERS:,}: name a TEXT it was not trained on")
-    stretch = Stretch(start, min(end, start + options["characters"]), end, of, text if splits is None else ", ".join(named), split)
+            raise ConfigError(
+                f"the run held out {counted(end - start, 'character')}{f' as {split}' if split != SPLITS[0] else ''} and a search needs "
+                f"{FEWEST_CHARACTERS:,}: name a TEXT it was not trained on"
+            )
+    stretch = Stretch(
+        start, min(end, start + options["characters"]), end, of, text if splits is None else ", ".join(named), split
+    )
     if stretch.stop - start < FEWEST_CHARACTERS:
-        raise ConfigError(f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, got "
-                          f"{stretch.stop - start:,}: {stretch.remedy}")
+        raise ConfigError(
+            f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, got "
+            f"{stretch.stop - start:,}: {stretch.remedy}"
+        )
     return stretch
 
 
@@ -248,12 +307,16 @@ class Search:
         from charrnn.training.trainer import available_memory
 
         if self.options["ablate"] and not isinstance(self.options["clamp"], str):
-            Workspace(self.model, 1, 1, training=False).set_clamps([clamp_at(self.config, 0, 0, self.options["clamp"], self.quantity)])
+            Workspace(self.model, 1, 1, training=False).set_clamps(
+                [clamp_at(self.config, 0, 0, self.options["clamp"], self.quantity)]
+            )
         units, characters = self.config.num_layers * self.config.hidden_size, self.stop - self.start
         need, free = BYTES_A_VALUE * units * characters, available_memory()
         if free is not None and need > free:
-            raise ConfigError(f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} are free: "
-                              f"lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most")
+            raise ConfigError(
+                f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} are free: "
+                f"lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most"
+            )
 
     # What is found
 
@@ -264,9 +327,11 @@ class Search:
         from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
         from charrnn.errors import ConfigError
 
-        text, self.symbols, lengths = read_symbols(self.vocabulary, self.ids[self.start:self.stop])
+        text, self.symbols, lengths = read_symbols(self.vocabulary, self.ids[self.start : self.stop])
         found, self.twins = without_twins(find_signals(text, self.options["custom"]))
-        self.signals = [Signal(signal.name, signal.phrase, signal.kind, np.repeat(signal.values, lengths)) for signal in found]
+        self.signals = [
+            Signal(signal.name, signal.phrase, signal.kind, np.repeat(signal.values, lengths)) for signal in found
+        ]
         wanted, names = self.options["wanted"], [signal.name for signal in self.signals]
         if wanted in self.twins:
             note(f"{wanted} is on where {self.twins[wanted]} is in this text: what follows is {self.twins[wanted]}")
@@ -280,10 +345,11 @@ class Search:
         from charrnn.cells.search import search
         from charrnn.model.workspace import Model
 
-        self.recording = record(self.model, self.ids, self.start, self.stop, self.quantity, progress("reading the text"))
+        self.recording = record(
+            self.model, self.ids, self.start, self.stop, self.quantity, progress("reading the text")
+        )
         fresh = Model.initialise(self.config, UNTRAINED_SEED)
-        untrained = record(fresh, self.ids, self.start, self.stop, self.quantity,
-                           progress("reading it untrained"))
+        untrained = record(fresh, self.ids, self.start, self.stop, self.quantity, progress("reading it untrained"))
         report = progress("scoring every unit")
         self.findings = search(self.recording, self.signals, untrained, progress=lambda share: report(share, 1))
         scored = {finding.signal.name for finding in self.findings}
@@ -304,7 +370,9 @@ class Search:
         if self.options["wanted"] is not None:
             findings = [finding for finding in findings if finding.signal.name == self.options["wanted"]]
             if not findings:
-                raise ConfigError(f"--find {self.options['wanted']}: it is too rare in one half of the text to be scored: {self.stretch.remedy}")
+                raise ConfigError(
+                    f"--find {self.options['wanted']}: it is too rare in one half of the text to be scored: {self.stretch.remedy}"
+                )
         else:
             findings = [finding for finding in findings if finding.named]
         return [(finding, finding.signal, finding.layer, finding.unit) for finding in findings]
@@ -316,8 +384,16 @@ class Search:
         if not found:
             return []
         report = progress("reading with units held")
-        return ablate(self.model, self.ids, self.start, self.recording, found, self.options["clamp"], ABLATION_CHARACTERS,
-                      progress=lambda share: report(share, 1))
+        return ablate(
+            self.model,
+            self.ids,
+            self.start,
+            self.recording,
+            found,
+            self.options["clamp"],
+            ABLATION_CHARACTERS,
+            progress=lambda share: report(share, 1),
+        )
 
     def _read_gates(self, progress):
         from charrnn.cells.gates import SIGMOID_GATES, gate_saturation

@@ -31,26 +31,50 @@ def list_recipes(as_json):
 
     for recipe in RECIPES.values():
         if as_json:
-            click.echo(json.dumps({"name": recipe.name, "summary": recipe.summary, "source": recipe.source,
-                                   "licence": recipe.licence, "cleaning": recipe.cleaning, "sha256": recipe.sha256,
-                                   "size_bytes": recipe.size_bytes}))
+            click.echo(
+                json.dumps(
+                    {
+                        "name": recipe.name,
+                        "summary": recipe.summary,
+                        "source": recipe.source,
+                        "licence": recipe.licence,
+                        "cleaning": recipe.cleaning,
+                        "sha256": recipe.sha256,
+                        "size_bytes": recipe.size_bytes,
+                    }
+                )
+            )
             continue
         size = f", {recipe.size_bytes:,} bytes" if recipe.size_bytes else ""
-        click.echo(f"{recipe.name}: {recipe.summary}{size}\n"
-                   f"    source    {recipe.source}\n"
-                   f"    licence   {recipe.licence}\n"
-                   f"    cleaning  {recipe.cleaning}\n"
-                   f"    sha256    {recipe.sha256 or 'shown when built; it depends on the source'}")
+        click.echo(
+            f"{recipe.name}: {recipe.summary}{size}\n"
+            f"    source    {recipe.source}\n"
+            f"    licence   {recipe.licence}\n"
+            f"    cleaning  {recipe.cleaning}\n"
+            f"    sha256    {recipe.sha256 or 'shown when built; it depends on the source'}"
+        )
 
 
 @command.command()
 @click.argument("name", metavar="NAME")
-@click.option("--from", "source", type=click.Path(path_type=Path), metavar="PATH",
-              help="Take the material from this folder, archive or wheel instead of fetching it.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", show_default="corpora/NAME.txt",
-              help="Write the text here.")
-@click.option("--limit-bytes", type=int, metavar="N", help="Take whole files up to N bytes (linux).  "
-                                                             "[default: 6206996]")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Take the material from this folder, archive or wheel instead of fetching it.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="corpora/NAME.txt",
+    help="Write the text here.",
+)
+@click.option(
+    "--limit-bytes", type=int, metavar="N", help="Take whole files up to N bytes (linux).  [default: 6206996]"
+)
 @click.option("--force", is_flag=True, help="Replace the output if it holds something else.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object.")
 def build(name, source, output, limit_bytes, force, as_json):
@@ -71,9 +95,20 @@ def build(name, source, output, limit_bytes, force, as_json):
     recipe = RECIPES[name]
     say(f"source: {source or recipe.source}\nlicence: {recipe.licence}\ncleaning: {recipe.cleaning}")
     if as_json:
-        click.echo(json.dumps({"path": str(built.path), "status": built.status, "size_bytes": built.size_bytes,
-                               "distinct": built.distinct, "sha256": built.sha256}))
+        click.echo(
+            json.dumps(
+                {
+                    "path": str(built.path),
+                    "status": built.status,
+                    "size_bytes": built.size_bytes,
+                    "distinct": built.distinct,
+                    "sha256": built.sha256,
+                }
+            )
+        )
         return
     already = " (already there)" if built.status == "unchanged" else ""
-    click.echo(f"{neutralise(str(built.path))}{already}: {built.size_bytes:,} bytes, {built.distinct:,} distinct characters, "
-               f"sha256 {built.sha256}")
+    click.echo(
+        f"{neutralise(str(built.path))}{already}: {built.size_bytes:,} bytes, {built.distinct:,} distinct characters, "
+        f"sha256 {built.sha256}"
+    )

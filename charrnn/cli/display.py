@@ -13,7 +13,9 @@ from charrnn.errors import counted
 
 PLAIN_SECONDS = 10  # between two plain lines at least
 REFRESH_SECONDS = 0.125
-COMPILING = "compiling kernels for this CPU and kind of model, about 10 s; they are kept, and the next start takes a second"
+COMPILING = (
+    "compiling kernels for this CPU and kind of model, about 10 s; they are kept, and the next start takes a second"
+)
 
 
 def make_display(quiet):
@@ -145,8 +147,11 @@ class Live(Quiet):
     def _sampled(self, record):
         from rich.rule import Rule
 
-        self._console.print(Rule(f"sample at step {record.step:,}", align="left", style="dim",
-                                 characters="─" if self._unicode() else "-"))
+        self._console.print(
+            Rule(
+                f"sample at step {record.step:,}", align="left", style="dim", characters="─" if self._unicode() else "-"
+            )
+        )
         self._print(neutralise(record.text).rstrip("\n"), "cyan")
         self._console.print(Rule(style="dim", characters="─" if self._unicode() else "-"))
 
@@ -176,8 +181,11 @@ class Live(Quiet):
         )
         wide = self._console.width >= 100
         total = f"/{record.total_steps:,}" if record.total_steps and wide else ""
-        figures = [("step", f"{record.step:,}{total}"), ("epoch", f"{record.epoch:.2f}"),
-                   ("train", f"{record.smoothed_loss_nats:.3f}")]
+        figures = [
+            ("step", f"{record.step:,}{total}"),
+            ("epoch", f"{record.epoch:.2f}"),
+            ("train", f"{record.smoothed_loss_nats:.3f}"),
+        ]
         if self._evaluation is not None:
             figures.append(("val", f"{self._evaluation.evaluation.loss_nats:.3f}"))
             if wide:
@@ -199,8 +207,13 @@ def progress_bar():
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), console=Console(stderr=True),
-                  transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
         task = bar.add_task("", total=1.0)
 
         def begin(description):

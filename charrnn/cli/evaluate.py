@@ -30,27 +30,64 @@ NARROWEST = 40
 @click.command(name="eval")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
-@click.option("--split", type=click.Choice(SPLITS), show_default="val", help="Split of the text the run was trained on.")
-@click.option("--unknown", type=click.Choice(("error", "skip")), show_default="error",
-              help="What to do with characters of TEXT that the model does not know; what is skipped is counted.")
+@click.option(
+    "--split", type=click.Choice(SPLITS), show_default="val", help="Split of the text the run was trained on."
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(("error", "skip")),
+    show_default="error",
+    help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
+)
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
-@click.option("--baselines/--no-baselines", default=None, show_default=f"on up to {AT_ONCE:,} characters",
-              help="Set the loss beside uniform, unigram, n-gram and xz, trained on the same text.")
+@click.option(
+    "--baselines/--no-baselines",
+    default=None,
+    show_default=f"on up to {AT_ONCE:,} characters",
+    help="Set the loss beside uniform, unigram, n-gram and xz, trained on the same text.",
+)
 @click.option("--dynamic", is_flag=True, help="Measure too how well it does when it goes on learning as it reads.")
 @click.option("--dynamic-rule", type=click.Choice(("rms", "sgd")), show_default="rms", help="How it learns then.")
-@click.option("--dynamic-rate", type=float, metavar="X", show_default="5e-4 (rms), 0.1 (sgd)", help="Learning rate of --dynamic.")
-@click.option("--dynamic-decay", type=float, metavar="X", show_default="0.001",
-              help="Share of the way back to what it was, after each segment.")
-@click.option("--dynamic-segment", type=int, metavar="N", show_default="20", help="Characters between two updates of --dynamic.")
-@click.option("--errors", is_flag=True, help="Say what kinds of characters it gets wrong, and how far it remembers brackets.")
+@click.option(
+    "--dynamic-rate", type=float, metavar="X", show_default="5e-4 (rms), 0.1 (sgd)", help="Learning rate of --dynamic."
+)
+@click.option(
+    "--dynamic-decay",
+    type=float,
+    metavar="X",
+    show_default="0.001",
+    help="Share of the way back to what it was, after each segment.",
+)
+@click.option(
+    "--dynamic-segment", type=int, metavar="N", show_default="20", help="Characters between two updates of --dynamic."
+)
+@click.option(
+    "--errors", is_flag=True, help="Say what kinds of characters it gets wrong, and how far it remembers brackets."
+)
 @click.option("--memorised", is_flag=True, help="Say how much of a sample stands word for word in the training text.")
-@click.option("--length", type=int, metavar="N", show_default=f"{SAMPLE_LENGTH:,}", help="Characters of the sample of --memorised.")
+@click.option(
+    "--length",
+    type=int,
+    metavar="N",
+    show_default=f"{SAMPLE_LENGTH:,}",
+    help="Characters of the sample of --memorised.",
+)
 @click.option("--seed", type=int, metavar="N", show_default="0", help="Of the sample of --memorised.")
-@click.option("--surprisal", is_flag=True, help="Show the text coloured by the bits each character cost; with --json a record each.")
-@click.option("--top-k", type=int, metavar="K", help="With --surprisal: what the model expected instead, K guesses each.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the coloured text as a page.")
+@click.option(
+    "--surprisal",
+    is_flag=True,
+    help="Show the text coloured by the bits each character cost; with --json a record each.",
+)
+@click.option(
+    "--top-k", type=int, metavar="K", help="With --surprisal: what the model expected instead, K guesses each."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the coloured text as a page."
+)
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of what is shown.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; with --surprisal one a character and line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object; with --surprisal one a character and line."
+)
 @click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
@@ -66,8 +103,8 @@ def command(ctx, checkpoint, text, **options):
     neighbouring characters are hard together. docs/EVAL.md says how to read every figure.
     """
     _check(text, options)
-    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.cli.display import announce_compilation
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 
     path = find_checkpoint(checkpoint)
     if path != checkpoint:
@@ -85,9 +122,13 @@ def command(ctx, checkpoint, text, **options):
     model = Model.from_checkpoint(loaded)
     with contextlib.ExitStack() as stack:
         try:
-            corpus, named, splits = stack.enter_context(open_text(loaded, path, text, options["encoding"], options["unknown"] or "error"))
+            corpus, named, splits = stack.enter_context(
+                open_text(loaded, path, text, options["encoding"], options["unknown"] or "error")
+            )
         except VocabularyError as error:
-            raise VocabularyError(f"{error}; --unknown skip leaves such characters out" if text is not None else str(error)) from None
+            raise VocabularyError(
+                f"{error}; --unknown skip leaves such characters out" if text is not None else str(error)
+            ) from None
         start, stop, where, split = 0, corpus.characters, text, None
         if splits is not None:
             split = options["split"] or SPLITS[0]
@@ -107,8 +148,8 @@ def open_text(loaded, path, text, encoding, unknown="error"):
 
     Yields (corpus, the texts' names, the run's Splits or None for a TEXT). Says on stderr what a user should know.
     """
-    from charrnn.text.corpus import read_corpus
     from charrnn.errors import ConfigError
+    from charrnn.text.corpus import read_corpus
     from charrnn.training.trainer import check_corpus, find_texts, stored_config, stored_encoding
 
     if text is None:
@@ -140,8 +181,11 @@ def _training_text(loaded, path, options):
     """
     from charrnn.errors import CharRNNError, ConfigError
 
-    needed = [flag for flag, name in (("--errors", "errors"), ("--memorised", "memorised"), ("--baselines", "baselines"))
-              if options[name]]
+    needed = [
+        flag
+        for flag, name in (("--errors", "errors"), ("--memorised", "memorised"), ("--baselines", "baselines"))
+        if options[name]
+    ]
     if not needed and options["baselines"] is False and not (options["dynamic"] and options["dynamic_rule"] != "sgd"):
         yield None, None
         return
@@ -163,14 +207,29 @@ def _check(text, options):
     if text is not None and options["split"] is not None:
         raise ConfigError(f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}")
     if text is None and options["unknown"] is not None:
-        raise ConfigError(f"--unknown {options['unknown']} is of a TEXT, and none is named: a run knows all of its own text")
-    for name, least, most in (("threads", 1, None), ("width", NARROWEST, None), ("top_k", 1, MOST_GUESSES), ("length", 1, MOST_SAMPLE),
-                              ("seed", 0, 2**64 - 1)):
+        raise ConfigError(
+            f"--unknown {options['unknown']} is of a TEXT, and none is named: a run knows all of its own text"
+        )
+    for name, least, most in (
+        ("threads", 1, None),
+        ("width", NARROWEST, None),
+        ("top_k", 1, MOST_GUESSES),
+        ("length", 1, MOST_SAMPLE),
+        ("seed", 0, 2**64 - 1),
+    ):
         value = options[name]
         if value is not None and (value < least or most is not None and value > most):
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}{f' and at most {most:,}' if most else ''}, got {value:,}")
-    for flag, belongs in (("dynamic_rule", "dynamic"), ("dynamic_rate", "dynamic"), ("dynamic_decay", "dynamic"),
-                          ("dynamic_segment", "dynamic"), ("length", "memorised"), ("seed", "memorised")):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} must be at least {least}{f' and at most {most:,}' if most else ''}, got {value:,}"
+            )
+    for flag, belongs in (
+        ("dynamic_rule", "dynamic"),
+        ("dynamic_rate", "dynamic"),
+        ("dynamic_decay", "dynamic"),
+        ("dynamic_segment", "dynamic"),
+        ("length", "memorised"),
+        ("seed", "memorised"),
+    ):
         if options[flag] is not None and not options[belongs]:
             raise ConfigError(f"--{flag.replace('_', '-')} says how --{belongs} is done: add --{belongs}")
     if options["top_k"] is not None and not options["surprisal"]:
@@ -178,7 +237,9 @@ def _check(text, options):
     if options["surprisal"] and options["as_json"]:
         for name in ("errors", "memorised", "baselines"):
             if options[name]:
-                raise ConfigError(f"--surprisal --json writes a record a character, in which --{name} has no place: leave one of them out")
+                raise ConfigError(
+                    f"--surprisal --json writes a record a character, in which --{name} has no place: leave one of them out"
+                )
     html = options["html"]
     if html is not None and not html.absolute().parent.is_dir():
         raise ConfigError(f"--html {html}: there is no folder {html.parent}; make it first")
@@ -234,7 +295,9 @@ class Judge:
             return False
         characters = self.stop - self.start + (self.training_corpus.characters if self.training_corpus else 0)
         if characters > AT_ONCE:
-            note(f"{characters:,} characters are many: --baselines sets the loss beside n-grams and xz, which takes minutes")
+            note(
+                f"{characters:,} characters are many: --baselines sets the loss beside n-grams and xz, which takes minutes"
+            )
         return characters <= AT_ONCE
 
     def _dynamic_settings(self):
@@ -254,24 +317,32 @@ class Judge:
         if self.training_corpus is None:
             return None
         start, stop = self.splits.train
-        return self.training_corpus.ids[max(start, stop - MOST_TRAINING):stop]
+        return self.training_corpus.ids[max(start, stop - MOST_TRAINING) : stop]
 
     def _measure_baselines(self, progress):
-        from charrnn.evaluation import baselines
         from charrnn.errors import ConfigError
+        from charrnn.evaluation import baselines
         from charrnn.evaluation.ngram import BYTES_A_CHARACTER
         from charrnn.training.trainer import available_memory
 
-        V, ids, training = self.model.config.vocab_size, self.ids[self.first:self.stop], self._training_ids()
+        V, ids, training = self.model.config.vocab_size, self.ids[self.first : self.stop], self._training_ids()
         found = [baselines.uniform(V)]
         if training is not None:
             text = self._stretch(self.ids, self.first, self.stop)
             val = self.splits.val
-            validation = text if self.split == "val" else self._stretch(self.training_corpus.ids, *val) if val[1] > val[0] else None
+            validation = (
+                text
+                if self.split == "val"
+                else self._stretch(self.training_corpus.ids, *val)
+                if val[1] > val[0]
+                else None
+            )
             need, free = BYTES_A_CHARACTER * (len(training) + len(text.ids) + val[1] - val[0]), available_memory()
             if free is not None and need > free:
-                raise ConfigError(f"an n-gram of {len(training):,} characters needs {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} are "
-                                  "free: add --no-baselines")
+                raise ConfigError(
+                    f"an n-gram of {len(training):,} characters needs {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} are "
+                    "free: add --no-baselines"
+                )
             if len(training) < self.splits.train[1] - self.splits.train[0]:
                 note(f"n-gram, unigram and xz know the last {len(training):,} characters of the training split")
             found.append(baselines.unigram(training, ids, V))
@@ -287,20 +358,27 @@ class Judge:
         from charrnn.evaluation.ngram import MOST_ORDERS, Stretch
 
         before = min(MOST_ORDERS, first)
-        return Stretch(ids[first - before:stop], before)
+        return Stretch(ids[first - before : stop], before)
 
     def _read_dynamically(self, progress):
         from charrnn.evaluation.dynamic import read_losses_dynamic
 
-        self.dynamic_losses = read_losses_dynamic(self.model, self.ids, self.start, self.stop, self.settings, self._training_ids(),
-                                                  progress("reading and learning"))
+        self.dynamic_losses = read_losses_dynamic(
+            self.model,
+            self.ids,
+            self.start,
+            self.stop,
+            self.settings,
+            self._training_ids(),
+            progress("reading and learning"),
+        )
 
     def _find_mistakes(self, progress):
         from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
 
         progress("sorting the mistakes")(0, 1)
         before = min(CONTEXT, self.first)
-        text = readable(self.vocabulary, self.ids[self.first - before:self.stop])
+        text = readable(self.vocabulary, self.ids[self.first - before : self.stop])
         words = count_words(readable(self.vocabulary, self._training_ids()))
         self.mistakes = find_mistakes(text, before, self.losses, self.judged.first_sure, words)
         self.brackets = bracket_losses(text, before, self.losses, self.judged.loss_nats)
@@ -322,8 +400,12 @@ class Judge:
             report(sum(map(len, drawn)), length)
         self.sample = np.concatenate(drawn)
         self.held_out = held_out[:length]
-        self.memorised = overlaps(self._training_ids(), [self.sample, self.held_out], self.model.config.vocab_size,
-                                  _share(progress("looking for copies")))
+        self.memorised = overlaps(
+            self._training_ids(),
+            [self.sample, self.held_out],
+            self.model.config.vocab_size,
+            _share(progress("looking for copies")),
+        )
 
     def _held_out(self):
         """Return (ids, their name) of a text that the model has not seen."""
@@ -359,7 +441,7 @@ class Judge:
 
         progress("writing the page")(0, 1)
         n = min(len(self.losses), PAGE_CHARACTERS)
-        ids = self.ids[self.first - 1:self.first + n]  # the character before the first judged one leads in
+        ids = self.ids[self.first - 1 : self.first + n]  # the character before the first judged one leads in
         readers = [("the model", self.losses)]
         if self.judged is not None:
             readers.append((f"a {self.judged.order}-gram of the same training text", self.judged.loss_nats))
@@ -373,15 +455,26 @@ class Judge:
         guesses_ids[:-1, :shown], guesses_p[:-1, :shown] = (array[:n, :shown] for array in self.guesses)
         config = self.model.config
         data = PageData(
-            text=read_symbols(self.vocabulary, ids)[1], vocabulary=[bare_symbol(symbol) for symbol in self.vocabulary.symbols], layers=1,
-            units=len(readers), quantity="bits each character cost", values=np.nan_to_num(np.minimum(bits / MOST_BITS, 1)),
-            guesses_ids=guesses_ids, guesses_p=guesses_p, surprisal_bits=bits[0],
+            text=read_symbols(self.vocabulary, ids)[1],
+            vocabulary=[bare_symbol(symbol) for symbol in self.vocabulary.symbols],
+            layers=1,
+            units=len(readers),
+            quantity="bits each character cost",
+            values=np.nan_to_num(np.minimum(bits / MOST_BITS, 1)),
+            guesses_ids=guesses_ids,
+            guesses_p=guesses_p,
+            surprisal_bits=bits[0],
             title=f"Surprisal: {self.where if self.where != '-' else 'stdin'}",
             model_line=f"{config.cell} {config.hidden_size} x {config.num_layers}, {self.path}: {self._figure()}",
-            found=[FoundUnit(name, name, 0, k, math.nan) for k, (name, _) in enumerate(readers)], most_bits=MOST_BITS,
-            sheets=self._sheets())
+            found=[FoundUnit(name, name, 0, k, math.nan) for k, (name, _) in enumerate(readers)],
+            most_bits=MOST_BITS,
+            sheets=self._sheets(),
+        )
         write_page(self.options["html"], data)
-        note(f"wrote {self.options['html']}" + (f", the first {n:,} of {len(self.losses):,} characters" if n < len(self.losses) else ""))
+        note(
+            f"wrote {self.options['html']}"
+            + (f", the first {n:,} of {len(self.losses):,} characters" if n < len(self.losses) else "")
+        )
 
     def _sheets(self):
         from charrnn.render.page import Sheet
@@ -389,15 +482,36 @@ class Judge:
         sheets = []
         if self.baselines:
             rows = self._rows()
-            sheets.append(Sheet("Is it good?", self._verdict() or "", ["", "nats", "bits"],
-                                [[name, f"{nats:.4f}", f"{nats / math.log(2):.3f}"] for name, nats, _ in rows],
-                                [nats / max(row[1] for row in rows) for _, nats, _ in rows]))
+            sheets.append(
+                Sheet(
+                    "Is it good?",
+                    self._verdict() or "",
+                    ["", "nats", "bits"],
+                    [[name, f"{nats:.4f}", f"{nats / math.log(2):.3f}"] for name, nats, _ in rows],
+                    [nats / max(row[1] for row in rows) for _, nats, _ in rows],
+                )
+            )
         if self.mistakes is not None and self.mistakes.count:
-            sheets.append(Sheet("Mistakes", self._mistakes_line(), ["", "characters", "share"],
-                                [[f"{one.kind}: {one.detail}", f"{one.count:,}", f"{one.count / self.mistakes.count:.1%}"]
-                                 for one in self.mistakes.kinds], [one.count / self.mistakes.count for one in self.mistakes.kinds]))
-            sheets.append(Sheet("Closing brackets", "Bits each cost the model and the n-gram, by the distance from the opening one.",
-                                ["distance", "brackets", "model", "n-gram"], [[*row] for row in self._bracket_rows()]))
+            sheets.append(
+                Sheet(
+                    "Mistakes",
+                    self._mistakes_line(),
+                    ["", "characters", "share"],
+                    [
+                        [f"{one.kind}: {one.detail}", f"{one.count:,}", f"{one.count / self.mistakes.count:.1%}"]
+                        for one in self.mistakes.kinds
+                    ],
+                    [one.count / self.mistakes.count for one in self.mistakes.kinds],
+                )
+            )
+            sheets.append(
+                Sheet(
+                    "Closing brackets",
+                    "Bits each cost the model and the n-gram, by the distance from the opening one.",
+                    ["distance", "brackets", "model", "n-gram"],
+                    [[*row] for row in self._bracket_rows()],
+                )
+            )
         return sheets
 
     # What is printed
@@ -408,8 +522,10 @@ class Judge:
         where = self.where if self.where != "-" else "stdin"
         note(f"of the {where}" if self.split else f"of {where}")
         if math.isfinite(self.error):
-            click.echo(f"standard error {self.error:.4f} nats, from {counted(self.blocks, 'block')} of {self.block_length:,} characters; "
-                       f"{self._bits_per_byte():.4f} bits a byte")
+            click.echo(
+                f"standard error {self.error:.4f} nats, from {counted(self.blocks, 'block')} of {self.block_length:,} characters; "
+                f"{self._bits_per_byte():.4f} bits a byte"
+            )
         else:
             click.echo(f"{self._bits_per_byte():.4f} bits a byte; the text is too short for a standard error")
         if self.split == "train":
@@ -442,7 +558,9 @@ class Judge:
         longest = max(len(name) for name, _, _ in rows)
         click.echo(f"\n{'':{longest}}    nats    bits  perplexity")
         for name, nats, detail in rows:
-            line = f"{name:{longest}}  {nats:6.4f}  {nats / math.log(2):6.4f}  {math.exp(nats):10,.2f}  {detail}".rstrip()
+            line = (
+                f"{name:{longest}}  {nats:6.4f}  {nats / math.log(2):6.4f}  {math.exp(nats):10,.2f}  {detail}".rstrip()
+            )
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := self._verdict():
             click.echo("\n" + click.wrap_text(verdict, self._width()))
@@ -477,16 +595,22 @@ class Judge:
 
         gain = self.losses - self.dynamic_losses
         error = standard_error(gain)[0]
-        click.echo(f"\nLearning as it reads, it needs {gain.mean():.4f} nats less a character"
-                   f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
-                   f"{self.losses.mean():.4f} -> {self.dynamic_losses.mean():.4f}")
-        note(f"{self.settings.rule}, rate {self.settings.rate:g}, decay {self.settings.decay:g}, an update every "
-             f"{counted(self.settings.segment, 'character')}; the checkpoint is as it was")
+        click.echo(
+            f"\nLearning as it reads, it needs {gain.mean():.4f} nats less a character"
+            f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
+            f"{self.losses.mean():.4f} -> {self.dynamic_losses.mean():.4f}"
+        )
+        note(
+            f"{self.settings.rule}, rate {self.settings.rate:g}, decay {self.settings.decay:g}, an update every "
+            f"{counted(self.settings.segment, 'character')}; the checkpoint is as it was"
+        )
 
     def _mistakes_line(self):
         mistakes = self.mistakes
-        return (f"{mistakes.count:,} of {mistakes.characters:,} characters ({mistakes.count / mistakes.characters:.1%}) got a probability below "
-                f"0.5; they make {mistakes.loss_share:.1%} of the loss. Each is counted once, under the first kind that has it.")
+        return (
+            f"{mistakes.count:,} of {mistakes.characters:,} characters ({mistakes.count / mistakes.characters:.1%}) got a probability below "
+            f"0.5; they make {mistakes.loss_share:.1%} of the loss. Each is counted once, under the first kind that has it."
+        )
 
     def _print_mistakes(self):
         width, count = self._width(), max(1, self.mistakes.count)
@@ -501,7 +625,9 @@ class Judge:
         if not any(one.count for one in self.brackets):
             click.echo("\nNo bracket is closed in it that was opened in it: nothing to say of their distance.")
             return
-        click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{f'{self.judged.order}-gram':>9}   bits each")
+        click.echo(
+            f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{f'{self.judged.order}-gram':>9}   bits each"
+        )
         for distance, brackets, model, ngram in self._bracket_rows():
             click.echo(f"{distance + ' characters':24}{brackets:>9}{model:>9}{ngram:>9}")
 
@@ -512,37 +638,60 @@ class Judge:
             sorts = [one for one in self.mistakes.kinds if one.kind == kind]
             if len(sorts) > 1:
                 rows.append((kind, found, share))
-            rows += [(f"  {one.detail}" if len(sorts) > 1 else f"{kind}: {one.detail}", one.count, one.loss_share) for one in sorts]
+            rows += [
+                (f"  {one.detail}" if len(sorts) > 1 else f"{kind}: {one.detail}", one.count, one.loss_share)
+                for one in sorts
+            ]
         return rows
 
     def _bracket_rows(self):
         def bits(nats):
             return f"{nats / math.log(2):.2f}" if math.isfinite(nats) else "-"
 
-        return [(f"{one.low}-{one.high - 1}" if one.high else f"{one.low}+", f"{one.count:,}", bits(one.loss_nats), bits(one.ngram_loss_nats))
-                for one in self.brackets]
+        return [
+            (
+                f"{one.low}-{one.high - 1}" if one.high else f"{one.low}+",
+                f"{one.count:,}",
+                bits(one.loss_nats),
+                bits(one.ngram_loss_nats),
+            )
+            for one in self.brackets
+        ]
 
     def _print_memorised(self):
         from charrnn.render.plot import mark, plot
         from charrnn.render.terminal import visible
 
         sample, held_out = self.memorised
-        click.echo(f"\nOf all substrings of this length, the share that stands in the training text too ({len(self.sample):,} characters "
-                   f"drawn,\n{len(self.held_out):,} of {printable(self.held_out_name, sys.stdout)}):\n")
+        click.echo(
+            f"\nOf all substrings of this length, the share that stands in the training text too ({len(self.sample):,} characters "
+            f"drawn,\n{len(self.held_out):,} of {printable(self.held_out_name, sys.stdout)}):\n"
+        )
         click.echo(f"{'length':>8}" + "".join(f"{length:>6}" for length in SHOWN_LENGTHS))
         other = "held out" if self.split else "text"
         for name, overlap in (("sample", sample), (other, held_out)):
             shares = [overlap.shares[length - 1] for length in SHOWN_LENGTHS]
-            click.echo(f"{name:>8}" + "".join(f"{share:6.0%}" if math.isfinite(share) else f"{'-':>6}" for share in shares))
+            click.echo(
+                f"{name:>8}" + "".join(f"{share:6.0%}" if math.isfinite(share) else f"{'-':>6}" for share in shares)
+            )
         click.echo()
         curves = [list(enumerate(map(float, overlap.shares), 1)) for overlap in (sample, held_out)]
         for line in plot(curves, min(self._width(), 80), 12, self.unicode):
             click.echo(line)
-        click.echo(f"  {mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}  (share, against the length of the substring)")
-        for name, overlap, ids in (("sample", sample, self.sample), ("held-out text" if self.split else "text", held_out, self.held_out)):
-            copied = visible(self.vocabulary.decode(ids[overlap.start:overlap.start + min(overlap.longest, 400)]), self.unicode)
-            click.echo(f"\nThe longest passage of the {name} that stands in the training text, {counted(overlap.longest, 'character')}, there from "
-                       f"{overlap.source:,} on:")
+        click.echo(
+            f"  {mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}  (share, against the length of the substring)"
+        )
+        for name, overlap, ids in (
+            ("sample", sample, self.sample),
+            ("held-out text" if self.split else "text", held_out, self.held_out),
+        ):
+            copied = visible(
+                self.vocabulary.decode(ids[overlap.start : overlap.start + min(overlap.longest, 400)]), self.unicode
+            )
+            click.echo(
+                f"\nThe longest passage of the {name} that stands in the training text, {counted(overlap.longest, 'character')}, there from "
+                f"{overlap.source:,} on:"
+            )
             say(f"  {copied}{' ...' if overlap.longest > 400 else ''}")
 
     def _print_surprisal(self):
@@ -552,20 +701,35 @@ class Judge:
 
         n = min(SHOWN, len(self.losses))
         bits = self.losses[:n] / math.log(2)
-        symbols = read_symbols(self.vocabulary, self.ids[self.first:self.first + n])[1]
+        symbols = read_symbols(self.vocabulary, self.ids[self.first : self.first + n])[1]
         click.echo()
-        say(highlight(symbols, bits, width=self._width(), colour=colour_mode(sys.stdout, os.environ), unicode=self.unicode,
-                      title="bits each character cost", background=background_of(os.environ), most=MOST_BITS, unit="bits"))
+        say(
+            highlight(
+                symbols,
+                bits,
+                width=self._width(),
+                colour=colour_mode(sys.stdout, os.environ),
+                unicode=self.unicode,
+                title="bits each character cost",
+                background=background_of(os.environ),
+                most=MOST_BITS,
+                unit="bits",
+            )
+        )
         if n < len(self.losses):
-            note(f"the first {n:,} of {len(self.losses):,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all")
+            note(
+                f"the first {n:,} of {len(self.losses):,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all"
+            )
         if self.options["top_k"] is None:
             return
         guesses, shares = self.guesses
         click.echo("\nThe most surprising of them, and what the model expected instead:\n")
         for at in sorted((-bits).argsort(kind="stable")[:DEAREST].tolist()):
-            before = visible("".join(symbols[max(0, at - 16):at]), self.unicode)
-            expected = "  ".join(f"{self._shown(bare_symbol(self.vocabulary.symbols[guess]))} {share:.0%}"
-                                 for guess, share in zip(guesses[at, :self.options["top_k"]], shares[at]))
+            before = visible("".join(symbols[max(0, at - 16) : at]), self.unicode)
+            expected = "  ".join(
+                f"{self._shown(bare_symbol(self.vocabulary.symbols[guess]))} {share:.0%}"
+                for guess, share in zip(guesses[at, : self.options["top_k"]], shares[at])
+            )
             say(f"{before:>16} [{self._shown(symbols[at])}] {bits[at]:5.1f} bits   {expected}")
 
     def _shown(self, symbol):
@@ -580,47 +744,93 @@ class Judge:
         if self.dynamic_losses is not None:
             columns["dynamic_bits"] = self.dynamic_losses
         symbols, output = self.vocabulary.symbols, sys.stdout
-        for at, number in enumerate(self.ids[self.first:self.stop].tolist()):
-            record = {"at": self.first - self.start + at, "character": symbols[number],
-                      **{name: losses[at] / math.log(2) for name, losses in columns.items()}}
+        for at, number in enumerate(self.ids[self.first : self.stop].tolist()):
+            record = {
+                "at": self.first - self.start + at,
+                "character": symbols[number],
+                **{name: losses[at] / math.log(2) for name, losses in columns.items()},
+            }
             if self.guesses is not None:
-                record["guesses"] = [[symbols[guess], float(share)] for guess, share in
-                                     zip(self.guesses[0][at, :self.options["top_k"]], self.guesses[1][at])]
+                record["guesses"] = [
+                    [symbols[guess], float(share)]
+                    for guess, share in zip(self.guesses[0][at, : self.options["top_k"]], self.guesses[1][at])
+                ]
             output.write(json.dumps(record) + "\n")
         note(f"{self._figure()}, over {counted(self.evaluation.characters, 'character')}")
 
     def _to_dict(self):
         """Return everything that was measured."""
+
         def finite(value):
             return float(value) if math.isfinite(value) else None
 
         result = {
-            **self.evaluation.to_dict(), "perplexity": finite(self.evaluation.perplexity), "bits_per_byte": self._bits_per_byte(),
+            **self.evaluation.to_dict(),
+            "perplexity": finite(self.evaluation.perplexity),
+            "bits_per_byte": self._bits_per_byte(),
             "size_bytes": self._size_bytes(),
-            "standard_error_nats": finite(self.error), "error_blocks": self.blocks, "error_block_characters": self.block_length,
-            "unknown": {"characters": sum(count for _, count in self.corpus.skipped), "symbols": self.corpus.skipped[:20]},
-            "split": self.split, "text": self.where, "checkpoint": os.fspath(self.path),
-            "baselines": [{"name": one.name, "loss_nats": one.loss_nats, "loss_bpc": one.loss_nats / math.log(2), "detail": one.detail}
-                          for one in self.baselines],
+            "standard_error_nats": finite(self.error),
+            "error_blocks": self.blocks,
+            "error_block_characters": self.block_length,
+            "unknown": {
+                "characters": sum(count for _, count in self.corpus.skipped),
+                "symbols": self.corpus.skipped[:20],
+            },
+            "split": self.split,
+            "text": self.where,
+            "checkpoint": os.fspath(self.path),
+            "baselines": [
+                {
+                    "name": one.name,
+                    "loss_nats": one.loss_nats,
+                    "loss_bpc": one.loss_nats / math.log(2),
+                    "detail": one.detail,
+                }
+                for one in self.baselines
+            ],
         }
         if self.judged is not None:
             result["ngram"] = {"order": self.judged.order, "loss_nats_by_order": list(self.judged.by_order)}
         if self.dynamic_losses is not None:
             loss = float(self.dynamic_losses.mean())
-            result["dynamic"] = {"loss_nats": loss, "gain_nats": self.evaluation.loss_nats - loss, "rule": self.settings.rule,
-                                 "rate": self.settings.rate, "decay": self.settings.decay, "segment": self.settings.segment}
+            result["dynamic"] = {
+                "loss_nats": loss,
+                "gain_nats": self.evaluation.loss_nats - loss,
+                "rule": self.settings.rule,
+                "rate": self.settings.rate,
+                "decay": self.settings.decay,
+                "segment": self.settings.segment,
+            }
         if self.mistakes is not None:
             result["mistakes"] = {
-                "characters": self.mistakes.characters, "count": self.mistakes.count, "loss_share": self.mistakes.loss_share,
-                "kinds": [{"kind": one.kind, "detail": one.detail, "count": one.count, "loss_share": one.loss_share}
-                          for one in self.mistakes.kinds]}
-            result["brackets"] = [{"low": one.low, "high": one.high, "count": one.count, "loss_nats": finite(one.loss_nats),
-                                   "ngram_loss_nats": finite(one.ngram_loss_nats)} for one in self.brackets]
+                "characters": self.mistakes.characters,
+                "count": self.mistakes.count,
+                "loss_share": self.mistakes.loss_share,
+                "kinds": [
+                    {"kind": one.kind, "detail": one.detail, "count": one.count, "loss_share": one.loss_share}
+                    for one in self.mistakes.kinds
+                ],
+            }
+            result["brackets"] = [
+                {
+                    "low": one.low,
+                    "high": one.high,
+                    "count": one.count,
+                    "loss_nats": finite(one.loss_nats),
+                    "ngram_loss_nats": finite(one.ngram_loss_nats),
+                }
+                for one in self.brackets
+            ]
         if self.memorised is not None:
             result["memorised"] = {
-                name: {"characters": len(ids), "shares": [finite(share) for share in overlap.shares], "longest": overlap.longest,
-                       "passage": self.vocabulary.decode(ids[overlap.start:overlap.start + overlap.longest])}
-                for name, overlap, ids in zip(("sample", "held_out"), self.memorised, (self.sample, self.held_out))}
+                name: {
+                    "characters": len(ids),
+                    "shares": [finite(share) for share in overlap.shares],
+                    "longest": overlap.longest,
+                    "passage": self.vocabulary.decode(ids[overlap.start : overlap.start + overlap.longest]),
+                }
+                for name, overlap, ids in zip(("sample", "held_out"), self.memorised, (self.sample, self.held_out))
+            }
         return result
 
     def _bits_per_byte(self):
@@ -633,7 +843,7 @@ class Judge:
         if self.vocabulary.mode == "bytes":
             return self.evaluation.characters
         sizes = np.array([len(symbol.encode()) for symbol in self.vocabulary.symbols])
-        return int(np.bincount(self.ids[self.first:self.stop], minlength=len(sizes)) @ sizes)
+        return int(np.bincount(self.ids[self.first : self.stop], minlength=len(sizes)) @ sizes)
 
     def _width(self):
         import shutil

@@ -25,8 +25,24 @@ WIDEST = 110
 LONGEST_NAME, SHORTEST_PHRASE = 24, 18  # cells of a table: a longer name is cut, phrases with less room are left out
 NARROWEST_TABLE, NAME_ROOM = 80, 14
 REGIONS = ("on", "off", "switch")
-CSV_COLUMNS = ("signal", "phrase", "kind", "on", "layer", "unit", "sign", "measure", "score", "spearman", "null", "null_max",
-               "untrained", "probe", "probe_layer", "named")
+CSV_COLUMNS = (
+    "signal",
+    "phrase",
+    "kind",
+    "on",
+    "layer",
+    "unit",
+    "sign",
+    "measure",
+    "score",
+    "spearman",
+    "null",
+    "null_max",
+    "untrained",
+    "probe",
+    "probe_layer",
+    "named",
+)
 
 
 # For programs
@@ -36,20 +52,36 @@ def print_json(search):
     """Print all that was asked for as one JSON object of plain numbers and words."""
     stretch = search.stretch
     result = {
-        "checkpoint": os.fspath(search.path), "text": stretch.named, "split": stretch.split, "characters": stretch.stop - stretch.start,
-        "start": stretch.start, "quantity": search.quantity, "layers": search.config.num_layers, "units": search.config.hidden_size,
-        "loss_nats": _loss_nats(search), "validation_loss_nats": search.validation_loss_nats,
-        "signals": [finding.to_dict() for finding in search.findings], "twins": search.twins,
+        "checkpoint": os.fspath(search.path),
+        "text": stretch.named,
+        "split": stretch.split,
+        "characters": stretch.stop - stretch.start,
+        "start": stretch.start,
+        "quantity": search.quantity,
+        "layers": search.config.num_layers,
+        "units": search.config.hidden_size,
+        "loss_nats": _loss_nats(search),
+        "validation_loss_nats": search.validation_loss_nats,
+        "signals": [finding.to_dict() for finding in search.findings],
+        "twins": search.twins,
     }
     if search.unit_rows is not None:
         _, _, layer, unit = search.selected[0]
-        result["unit"] = {"layer": layer, "unit": unit, "follows": [
-            {"signal": signal.name, "measure": _measure(signal), "score": score, "spearman": rho} for signal, score, rho in search.unit_rows]}
+        result["unit"] = {
+            "layer": layer,
+            "unit": unit,
+            "follows": [
+                {"signal": signal.name, "measure": _measure(signal), "score": score, "spearman": rho}
+                for signal, score, rho in search.unit_rows
+            ],
+        }
     if search.options["ablate"]:
         result["ablation"] = [ablation.to_dict() for ablation in search.ablations]
     if search.options["gates"]:
-        result["gates"] = {gate: {"left": shares[:, :, 0].tolist(), "right": shares[:, :, 1].tolist()}
-                           for gate, shares in search.gates.items()}
+        result["gates"] = {
+            gate: {"left": shares[:, :, 0].tolist(), "right": shares[:, :, 1].tolist()}
+            for gate, shares in search.gates.items()
+        }
     click.echo(json.dumps(result, allow_nan=False))
 
 
@@ -59,13 +91,25 @@ def print_csv(search):
     regions = REGIONS if search.options["ablate"] else ()
     output = io.StringIO()  # a program's input: to a terminal only what it would act on is written otherwise
     writer = csv.writer(output, lineterminator="\n")
-    writer.writerow([*CSV_COLUMNS, *(f"rise_{name}_nats" for name in regions), *(f"random_{name}_nats" for name in regions)])
+    writer.writerow(
+        [*CSV_COLUMNS, *(f"rise_{name}_nats" for name in regions), *(f"random_{name}_nats" for name in regions)]
+    )
     for finding in search.findings:
         values = finding.to_dict()
         ablation = ablated.get((finding.signal.name, finding.layer, finding.unit))
-        extra = [] if not regions else [""] * 6 if ablation is None else [
-            *(ablation.rises[name].nats for name in regions), *(ablation.random[name][0] for name in regions)]
-        writer.writerow(["" if value is None or value != value else value for value in (*(values[name] for name in CSV_COLUMNS), *extra)])
+        extra = (
+            []
+            if not regions
+            else [""] * 6
+            if ablation is None
+            else [*(ablation.rises[name].nats for name in regions), *(ablation.random[name][0] for name in regions)]
+        )
+        writer.writerow(
+            [
+                "" if value is None or value != value else value
+                for value in (*(values[name] for name in CSV_COLUMNS), *extra)
+            ]
+        )
     click.echo(neutralise(output.getvalue()) if sys.stdout.isatty() else output.getvalue(), nl=False)
 
 
@@ -109,20 +153,48 @@ def write_html(search, path):
     first = first_whole(search.symbols, before)
     N = min(N - first, max(2_000, PAGE_VALUES // (L * H)))
     guesses_ids, guesses_p = read_guesses(search.model, search.ids, search.start + first, search.start + first + N)
-    surprisal = np.concatenate([[np.nan], search.recording.loss_nats])[first:first + N] / math.log(2)
+    surprisal = np.concatenate([[np.nan], search.recording.loss_nats])[first : first + N] / math.log(2)
     shown = np.empty((L * H, N), np.float32)
     for k, values in enumerate(search.recording.units):
-        shown[k] = shown_values(values[first:first + N], search.quantity)[0]
+        shown[k] = shown_values(values[first : first + N], search.quantity)[0]
     which = f"the first {N:,} characters"
     if first:
-        which = f"{N:,} characters, from the first whole {'line' if search.symbols[first - 1] == NEWLINE else 'word'} on,"
-    found = [FoundUnit(signal=f.signal.name, description=f.signal.phrase, layer=f.layer, unit=f.unit, score=f.score, null=f.null,
-                       probe=f.probe, kind=_measure(f.signal), sign=f.sign) for f, *_ in _telling(_named(search))]
-    write_page(path, PageData(
-        text=search.symbols[first:first + N], vocabulary=[bare_symbol(symbol) for symbol in symbols], layers=L, units=H,
-        quantity=search.quantity, values=shown, found=found, guesses_ids=guesses_ids, guesses_p=guesses_p, surprisal_bits=surprisal,
-        gates=search.gates, title=f"Cells of {search.path.parent.name or search.path.name}",
-        model_line=f"{_model_line(search)}, on {which} {search.stretch.of}", scale=search.options["scale"]))
+        which = (
+            f"{N:,} characters, from the first whole {'line' if search.symbols[first - 1] == NEWLINE else 'word'} on,"
+        )
+    found = [
+        FoundUnit(
+            signal=f.signal.name,
+            description=f.signal.phrase,
+            layer=f.layer,
+            unit=f.unit,
+            score=f.score,
+            null=f.null,
+            probe=f.probe,
+            kind=_measure(f.signal),
+            sign=f.sign,
+        )
+        for f, *_ in _telling(_named(search))
+    ]
+    write_page(
+        path,
+        PageData(
+            text=search.symbols[first : first + N],
+            vocabulary=[bare_symbol(symbol) for symbol in symbols],
+            layers=L,
+            units=H,
+            quantity=search.quantity,
+            values=shown,
+            found=found,
+            guesses_ids=guesses_ids,
+            guesses_p=guesses_p,
+            surprisal_bits=surprisal,
+            gates=search.gates,
+            title=f"Cells of {search.path.parent.name or search.path.name}",
+            model_line=f"{_model_line(search)}, on {which} {search.stretch.of}",
+            scale=search.options["scale"],
+        ),
+    )
     note(f"wrote {path}")
 
 
@@ -149,8 +221,13 @@ class _Printed:
         self.console.width = max(NARROWEST_TABLE, self.console.width)  # rich would cut figures, a terminal wraps
         colour, ends = colour_mode(sys.stdout, os.environ), SCALES[self.options["scale"]]
         self.high, self.low = ("+", "-") if colour == "none" else (ends.plus_name, ends.minus_name)
-        self.look = dict(width=self.width, colour=colour, unicode=self.unicode, scale=self.options["scale"],
-                         background=background_of(os.environ))
+        self.look = dict(
+            width=self.width,
+            colour=colour,
+            unicode=self.unicode,
+            scale=self.options["scale"],
+            background=background_of(os.environ),
+        )
 
     def print(self):
         search, is_highlight = self.search, self.options["highlight"]
@@ -163,8 +240,10 @@ class _Printed:
         if not is_focused:
             self.print_verdict()
         elif self.options["wanted"] is not None and not search.selected[0][0].named:
-            self.paragraph(f"No unit is named for {self.options['wanted']}: this one comes nearest, and is not clearly better than chance (null) "
-                           "and than an untrained network.")
+            self.paragraph(
+                f"No unit is named for {self.options['wanted']}: this one comes nearest, and is not clearly better than chance (null) "
+                "and than an untrained network."
+            )
         shown = _telling(search.selected)
         if is_highlight and not shown:
             shown = _telling(_all(search))[:FIRST_SHOWN]
@@ -178,15 +257,20 @@ class _Printed:
         if not is_focused:
             self.print_hints()
 
-
     def paragraph(self, text):
         say(textwrap.fill(printable(text, sys.stdout), self.width, break_on_hyphens=False, break_long_words=False))
 
     def print_what_was_read(self):
         search = self.search
         count = f"{search.stop - search.start:,}"
-        validation = "" if search.validation_loss_nats is None else f"; {search.validation_loss_nats:.4f} on the run's validation"
-        click.echo(f"model  {_model_line(search)}: {search.config.num_layers * search.config.hidden_size:,} units, looked at by {search.quantity}")
+        validation = (
+            ""
+            if search.validation_loss_nats is None
+            else f"; {search.validation_loss_nats:.4f} on the run's validation"
+        )
+        click.echo(
+            f"model  {_model_line(search)}: {search.config.num_layers * search.config.hidden_size:,} units, looked at by {search.quantity}"
+        )
         click.echo(f"text   {printable(search.stretch.told, sys.stdout)}")
         click.echo(f"loss   {_loss_nats(search):.4f} nats on these {count} characters{validation}")
 
@@ -195,10 +279,19 @@ class _Printed:
         from rich.text import Text
 
         heads = ["on", "unit", "goes", "score", "rank", "null", "untrained", "probe"]
-        rows = [[
-            f"{f.signal.on:.3g}" if _is_graded(f.signal) else f"{f.signal.on:.1%}", f"{f.layer}:{f.unit}", "down" if f.sign < 0 else "up",
-            ("r " if _is_graded(f.signal) else "") + f"{f.score:.3f}", "" if f.spearman is None else f"{f.spearman:.3f}",
-            f"{f.null:.3f}", "" if f.untrained is None else f"{f.untrained:.3f}", f"{f.probe:.3f}"] for f in findings]
+        rows = [
+            [
+                f"{f.signal.on:.3g}" if _is_graded(f.signal) else f"{f.signal.on:.1%}",
+                f"{f.layer}:{f.unit}",
+                "down" if f.sign < 0 else "up",
+                ("r " if _is_graded(f.signal) else "") + f"{f.score:.3f}",
+                "" if f.spearman is None else f"{f.spearman:.3f}",
+                f"{f.null:.3f}",
+                "" if f.untrained is None else f"{f.untrained:.3f}",
+                f"{f.probe:.3f}",
+            ]
+            for f in findings
+        ]
         if not any(row[4] for row in rows):
             for row in (heads, *rows):
                 del row[4]
@@ -212,20 +305,30 @@ class _Printed:
             return text if cell_len(text) <= size else set_cell_size(text, size - 1) + ("…" if self.unicode else "~")
 
         with_phrase = room >= SHORTEST_PHRASE
-        table = self.table("<signal", *(["<"] if with_phrase else []), *("<goes" if head == "goes" else head for head in heads))
+        table = self.table(
+            "<signal", *(["<"] if with_phrase else []), *("<goes" if head == "goes" else head for head in heads)
+        )
         mark = "✓ " if self.unicode else "* "
         for f, name, phrase, row in zip(findings, names, phrases, rows):
             place = 2 + heads.index("score") + with_phrase
-            cells = [(mark if f.named else "  ") + cut(name, name_size), *([cut(phrase, room)] if with_phrase else []), *row]
-            table.add_row(*(Text(cell, style="bold" if f.named and k == place - 1 else "") for k, cell in enumerate(cells)),
-                          style="" if f.named else "dim")
+            cells = [
+                (mark if f.named else "  ") + cut(name, name_size),
+                *([cut(phrase, room)] if with_phrase else []),
+                *row,
+            ]
+            table.add_row(
+                *(Text(cell, style="bold" if f.named and k == place - 1 else "") for k, cell in enumerate(cells)),
+                style="" if f.named else "dim",
+            )
         self.console.print(table)
 
     def table(self, *columns):
         from rich import box
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE_HEAD if self.unicode else box.ASCII_DOUBLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = Table(
+            box=box.SIMPLE_HEAD if self.unicode else box.ASCII_DOUBLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        )
         for name in columns:
             table.add_column(name.lstrip("<"), justify="left" if name.startswith("<") else "right", no_wrap=True)
         return table
@@ -237,27 +340,41 @@ class _Printed:
         if is_highlight:
             click.echo()
         if not findings:
-            self.paragraph("Nothing that charrnn knows by name happens often enough in this text: name a signal of your own by --signal "
-                           "NAME=REGEX, or a longer TEXT.")
+            self.paragraph(
+                "Nothing that charrnn knows by name happens often enough in this text: name a signal of your own by --signal "
+                "NAME=REGEX, or a longer TEXT."
+            )
             return
         if not named:
-            self.paragraph("No unit stands out: none is clearly better than chance and than a network that has learned nothing. That is "
-                           "common in a small or young model: train longer, or larger. Where the probe is high, the model does know the "
-                           "signal, by many units together." + (" What comes nearest:" if is_highlight else ""))
+            self.paragraph(
+                "No unit stands out: none is clearly better than chance and than a network that has learned nothing. That is "
+                "common in a small or young model: train longer, or larger. Where the probe is high, the model does know the "
+                "signal, by many units together." + (" What comes nearest:" if is_highlight else "")
+            )
         else:
             units = len({(f.layer, f.unit) for f in named})
             follows = "has a unit that follows it" if len(named) == 1 else "have a unit that follows them"
-            self.paragraph(f"{len(named)} of {counted(len(findings), 'signal')} {follows}, beyond chance (null) and beyond an untrained network: "
-                           f"{counted(units, 'unit')} that nobody designed.")
+            self.paragraph(
+                f"{len(named)} of {counted(len(findings), 'signal')} {follows}, beyond chance (null) and beyond an untrained network: "
+                f"{counted(units, 'unit')} that nobody designed."
+            )
         if is_highlight:
             return
         against = ""
         if any(f.score < (0 if _is_graded(f.signal) else 0.5) for f in findings):
-            against = (" A score below 0.5, or an r below 0: in the half that scores, the unit went the other way than in the half that chose "
-                       "it, so it follows nothing.")
-        graded = " r: Pearson's, rank: Spearman's; other scores are AUROCs." if any(_is_graded(f.signal) for f in findings) else ""
-        self.paragraph(f"{mark}: above every shifted search (null), and at most half as far from 1 as the untrained network's best. on: the "
-                       f"share of the text, or the mean. goes: the unit's way where the signal is on or high.{graded}{against}")
+            against = (
+                " A score below 0.5, or an r below 0: in the half that scores, the unit went the other way than in the half that chose "
+                "it, so it follows nothing."
+            )
+        graded = (
+            " r: Pearson's, rank: Spearman's; other scores are AUROCs."
+            if any(_is_graded(f.signal) for f in findings)
+            else ""
+        )
+        self.paragraph(
+            f"{mark}: above every shifted search (null), and at most half as far from 1 as the untrained network's best. on: the "
+            f"share of the text, or the mean. goes: the unit's way where the signal is on or high.{graded}{against}"
+        )
         for name, other in self.search.twins.items():
             self.paragraph(f"{name} is on where {other} is, which stands for both.")
 
@@ -265,10 +382,17 @@ class _Printed:
         _, _, layer, unit = self.search.selected[0]
         table = self.table(f"<unit {layer}:{unit} follows", "<", "<goes", "score", "rank")
         for signal, score, rho in self.search.unit_rows:
-            table.add_row(printable(signal.name, sys.stdout), printable(signal.phrase, sys.stdout), "down" if score < 0 else "up",
-                          ("r " if _is_graded(signal) else "") + f"{abs(score):.3f}", "" if rho is None else f"{rho:.3f}")
+            table.add_row(
+                printable(signal.name, sys.stdout),
+                printable(signal.phrase, sys.stdout),
+                "down" if score < 0 else "up",
+                ("r " if _is_graded(signal) else "") + f"{abs(score):.3f}",
+                "" if rho is None else f"{rho:.3f}",
+            )
         self.console.print(table)
-        self.paragraph("Over the whole text; the unit was not chosen, so no null is needed. goes: its way where the signal is on or high.")
+        self.paragraph(
+            "Over the whole text; the unit was not chosen, so no null is needed. goes: its way where the signal is on or high."
+        )
 
     def print_passages(self, shown, length):
         from charrnn.render.terminal import highlight, legend
@@ -284,18 +408,24 @@ class _Printed:
 
     def print_ablations(self):
         first = self.search.ablations[0]
-        held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(first.held, f"{first.value:g}")
+        held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(
+            first.held, f"{first.value:g}"
+        )
         click.echo()
-        self.paragraph(f"Each unit held at {held}: by how many thousandths of a nat a character the loss rises where the signal is on (a "
-                       "graded one: high), where it is off and where it switches.")
+        self.paragraph(
+            f"Each unit held at {held}: by how many thousandths of a nat a character the loss rises where the signal is on (a "
+            "graded one: high), where it is off and where it switches."
+        )
         table = self.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
         for a in self.search.ablations:
             figures = [_mille(nats) for name in REGIONS for nats in (a.rises[name].nats, a.random[name][0])]
             table.add_row(printable(a.signal, sys.stdout), *figures, a.missed)
         self.console.print(table)
-        self.paragraph("random: the same of other units of the layer, drawn at random and held in the same way: their mean, to compare with. "
-                       "missed: where the loss rises by more than with any of those and than twice its standard error; there is where the "
-                       "signal is on or switches, there most that it rises three times as much there as where the signal is off.")
+        self.paragraph(
+            "random: the same of other units of the layer, drawn at random and held in the same way: their mean, to compare with. "
+            "missed: where the loss rises by more than with any of those and than twice its standard error; there is where the "
+            "signal is on or switches, there most that it rises three times as much there as where the signal is off."
+        )
 
     def print_gates(self):
         from charrnn.cells.gates import summarise_gates
@@ -312,8 +442,12 @@ class _Printed:
             return
         f, _, layer, unit = _telling(self.search.selected or _all(self.search))[0]
         run = shorter(self.search.path)
-        for purpose, command in (("To see more:", f"cells {run} --find {f.signal.name}"), ("", f"cells {run} --html cells.html"),
-                                 ("To test it:", f"cells {run} --ablate"), ("To hear it:", f"sample {run} --clamp {layer}:{unit}={f.sign}")):
+        for purpose, command in (
+            ("To see more:", f"cells {run} --find {f.signal.name}"),
+            ("", f"cells {run} --html cells.html"),
+            ("To test it:", f"cells {run} --ablate"),
+            ("To hear it:", f"sample {run} --clamp {layer}:{unit}={f.sign}"),
+        ):
             note(f"{purpose:14} charrnn {command}")
 
 
@@ -367,7 +501,9 @@ def _heading(search, finding, signal, layer, unit, factor, high, low):
     begin, end = (low, high) if finding.sign > 0 else (high, low)
     how = f"from {begin} to {end} as it grows" if _is_graded(signal) else f"{end} where it is on"
     untrained = "" if finding.untrained is None else f", untrained {finding.untrained:.3f}"
-    score = f"r {finding.score:.3f}, rank {finding.spearman:.3f}" if _is_graded(signal) else f"AUROC {finding.score:.3f}"
+    score = (
+        f"r {finding.score:.3f}, rank {finding.spearman:.3f}" if _is_graded(signal) else f"AUROC {finding.score:.3f}"
+    )
     return [f"{signal.phrase}: unit {layer}:{unit}, {how}", f"{score} (null {finding.null:.3f}{untrained})", *enlarged]
 
 

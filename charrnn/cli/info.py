@@ -16,8 +16,18 @@ from charrnn.errors import counted
 _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
 _SHOWN = {
-    "cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "layer_norm", "zoneout", "dtype", "vocab", "learning_rate",
-    "dropout", "seed",
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "embedding_size",
+    "tie_weights",
+    "layer_norm",
+    "zoneout",
+    "dtype",
+    "vocab",
+    "learning_rate",
+    "dropout",
+    "seed",
 }
 
 
@@ -92,7 +102,9 @@ def _print_text(path, metadata, shapes):
     heading("Training")
     table(_training_rows(training))
     options = _as_dict(training.get("config"))
-    rows = [(printable(name, sys.stdout), _plain(value)) for name, value in sorted(options.items()) if name not in _SHOWN]
+    rows = [
+        (printable(name, sys.stdout), _plain(value)) for name, value in sorted(options.items()) if name not in _SHOWN
+    ]
     if rows:
         heading("Other options")
         table(rows)
@@ -101,8 +113,8 @@ def _print_text(path, metadata, shapes):
 
 def _whole_history(path, training):
     """Return the history to plot: for a run's `best` checkpoint that of the whole run, which `last` beside it has."""
-    from charrnn.runs.checkpoint import BEST, LAST, read_metadata
     from charrnn.errors import CharRNNError
+    from charrnn.runs.checkpoint import BEST, LAST, read_metadata
 
     if path.name == BEST and path.with_name(LAST).is_file():
         try:
@@ -194,24 +206,37 @@ def _training_rows(training):
 
 def _gradient_rows(record):
     """Return what a log record tells of the gradient and the recurrent matrices."""
-    share, norms, values = _number(record.get("clipped_share")), _as_dict(record.get("grad_norms")), record.get("singular_values")
+    share, norms, values = (
+        _number(record.get("clipped_share")),
+        _as_dict(record.get("grad_norms")),
+        record.get("singular_values"),
+    )
     norms = [(str(part), _number(norm)) for part, norm in norms.items()]
     values = [_number(value) for value in values] if isinstance(values, list) else []
     return [
         ("gradient norm", ", ".join(f"{part} {norm:.3g}" for part, norm in norms if norm is not None) or None),
         ("clipped steps", None if share is None else f"{share:.3%} lately"),
-        ("singular values", ", ".join(f"layer {layer} {value:.3g}" for layer, value in enumerate(values) if value is not None) or None),
+        (
+            "singular values",
+            ", ".join(f"layer {layer} {value:.3g}" for layer, value in enumerate(values) if value is not None) or None,
+        ),
     ]
 
 
 def _divergence_text(divergence):
     """Say what a run did about its divergence; None where there was none."""
-    returns, skipped, factor = divergence.get("returns"), _number(divergence.get("skipped")), _number(divergence.get("factor"))
+    returns, skipped, factor = (
+        divergence.get("returns"),
+        _number(divergence.get("skipped")),
+        _number(divergence.get("factor")),
+    )
     said = []
     if isinstance(returns, list) and returns:
         latest = _as_dict(returns[-1])
         times = "once" if len(returns) == 1 else f"{len(returns):,} times"
-        said.append(f"went back {times}, lately from step {_count(latest.get('returned_from'))} to {_count(latest.get('step'))}")
+        said.append(
+            f"went back {times}, lately from step {_count(latest.get('returned_from'))} to {_count(latest.get('step'))}"
+        )
         if factor is not None:
             said.append(f"the learning rate is {factor:g} of what was asked for")
     if skipped:

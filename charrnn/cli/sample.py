@@ -16,38 +16,98 @@ START = "\n"  # what an unprimed text follows: a line's end, where the vocabular
 MOST_SAMPLES = 100_000  # of one batch, which is held in memory whole
 LONGEST_UTF8 = 4  # bytes of a character at most: as many priming bytes can matter to how the next ones decode
 
+
 @click.command(name="sample")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
-@click.option("--length", type=int, default=1000, show_default=True, metavar="N",
-              help="New characters a sample (bytes with a bytes vocabulary); the prime is not counted.")
-@click.option("--temperature", type=float, default=1.0, show_default=True, metavar="X",
-              help="Below 1 safer, above 1 wilder; 0 is greedy.")
-@click.option("--top-k", type=int, show_default="all", metavar="K",
-              help="Draw only from the K most likely characters.")
-@click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
-              help="Draw only from the smallest set of characters whose probability reaches P (0 to 1), after "
-                   "temperature and --top-k.")
-@click.option("--min-p", type=float, default=0.0, show_default=True, metavar="P",
-              help="Draw only characters at least P (0 to 1) times as likely as the likeliest.")
+@click.option(
+    "--length",
+    type=int,
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="New characters a sample (bytes with a bytes vocabulary); the prime is not counted.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="X",
+    help="Below 1 safer, above 1 wilder; 0 is greedy.",
+)
+@click.option("--top-k", type=int, show_default="all", metavar="K", help="Draw only from the K most likely characters.")
+@click.option(
+    "--top-p",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="P",
+    help="Draw only from the smallest set of characters whose probability reaches P (0 to 1), after "
+    "temperature and --top-k.",
+)
+@click.option(
+    "--min-p",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="P",
+    help="Draw only characters at least P (0 to 1) times as likely as the likeliest.",
+)
 @click.option("--greedy", is_flag=True, help="Always take the most likely character.")
-@click.option("--prime", metavar="TEXT",
-              help="Continue TEXT.  [default: start after a newline]")
-@click.option("--prime-file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
-              help="Continue the text in FILE, its last newline included; - is stdin.")
+@click.option("--prime", metavar="TEXT", help="Continue TEXT.  [default: start after a newline]")
+@click.option(
+    "--prime-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Continue the text in FILE, its last newline included; - is stdin.",
+)
 @click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
-@click.option("--stop", multiple=True, metavar="STRING",
-              help="End a sample where STRING comes, and leave STRING out; may be repeated. A newline is $'\\n' in bash.")
-@click.option("--num-samples", type=int, default=1, show_default=True, metavar="N",
-              help="Samples, made as one batch.")
-@click.option("--clamp", multiple=True, metavar="LAYER:UNIT=VALUE",
-              help="Hold a unit, counted from 0, at VALUE (of an LSTM its cell: -1 to 1) and hear what it does; may be repeated.")
-@click.option("--seed", type=int, show_default="a random one, named on stderr", metavar="N",
-              help="The same seed gives the same text.")
+@click.option(
+    "--stop",
+    multiple=True,
+    metavar="STRING",
+    help="End a sample where STRING comes, and leave STRING out; may be repeated. A newline is $'\\n' in bash.",
+)
+@click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
+@click.option(
+    "--clamp",
+    multiple=True,
+    metavar="LAYER:UNIT=VALUE",
+    help="Hold a unit, counted from 0, at VALUE (of an LSTM its cell: -1 to 1) and hear what it does; may be repeated.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    show_default="a random one, named on stderr",
+    metavar="N",
+    help="The same seed gives the same text.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a sample and line.")
-@click.option("--threads", type=int, show_default="all cores", metavar="N",
-              help="Threads to compute with at most; the text does not depend on it.")
-def command(checkpoint, length, temperature, top_k, top_p, min_p, greedy, prime, prime_file, hide_prime, stop,
-            num_samples, clamp, seed, as_json, threads):
+@click.option(
+    "--threads",
+    type=int,
+    show_default="all cores",
+    metavar="N",
+    help="Threads to compute with at most; the text does not depend on it.",
+)
+def command(
+    checkpoint,
+    length,
+    temperature,
+    top_k,
+    top_p,
+    min_p,
+    greedy,
+    prime,
+    prime_file,
+    hide_prime,
+    stop,
+    num_samples,
+    clamp,
+    seed,
+    as_json,
+    threads,
+):
     """Write new text from a trained model.
 
     \b
@@ -256,7 +316,13 @@ class Samples:
                 text = "".join(map(decoder.feed, ids.tolist()))
                 if finished:
                     text += decoder.flush()
-                yield j, text, finished, int(block.drawn[j]), None if block.loss_nats is None else float(block.loss_nats[j])
+                yield (
+                    j,
+                    text,
+                    finished,
+                    int(block.drawn[j]),
+                    None if block.loss_nats is None else float(block.loss_nats[j]),
+                )
 
     def write_text(self, output, hide_prime):
         """Write the samples one after the other: the first as it is made, the others from memory.
@@ -384,7 +450,9 @@ class Output:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise StorageError(f"cannot write the sample to stdout: {(error.strerror or str(error)).lower()}") from error
+            raise StorageError(
+                f"cannot write the sample to stdout: {(error.strerror or str(error)).lower()}"
+            ) from error
 
 
 def _styled():

@@ -16,11 +16,22 @@ from charrnn.errors import ConfigError, counted
 
 @click.command(name="sweep")
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=OutputPath(), metavar="SWEEP", show_default="checkpoints/NAME-sweep-N",
-              help="Folder of the sweep, to be made or to go on with.")
+@click.option(
+    "-o",
+    "--output",
+    type=OutputPath(),
+    metavar="SWEEP",
+    show_default="checkpoints/NAME-sweep-N",
+    help="Folder of the sweep, to be made or to go on with.",
+)
 @click.option("--resume", type=OutputPath(), metavar="SWEEP", help="Go on with a sweep by the SPEC it was given last.")
-@click.option("--jobs", type=int, metavar="N", show_default="1, of all threads",
-              help="Train N models at a time, each on one thread.")
+@click.option(
+    "--jobs",
+    type=int,
+    metavar="N",
+    show_default="1, of all threads",
+    help="Train N models at a time, each on one thread.",
+)
 @click.option("--dry-run", is_flag=True, help="List the runs with their parameters and memory, and make none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
@@ -48,7 +59,9 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
     code is then 1. Ctrl-C saves. A run that has diverged would do so again: remove its folder to have it made anew.
     """
     if (spec is None) == (resume is None):
-        raise ConfigError("name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP")
+        raise ConfigError(
+            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP"
+        )
     if resume is not None and output is not None:
         raise ConfigError("--resume names the folder of the sweep: leave -o/--output out")
     if jobs is not None and jobs < 1:
@@ -75,8 +88,10 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         made = sweep.Sweep(read, drafts, folder, lock, jobs or 1)
         display = _make_display(quiet)
         finished = sum(one.state == sweep.FINISHED for one in made.results.values())
-        display.note(f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
-                     + (f"; {finished} finished before" if finished else ""))
+        display.note(
+            f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
+            + (f"; {finished} finished before" if finished else "")
+        )
         announced = False
         try:
             with signals_stop(made.stop) as received:
@@ -97,7 +112,9 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         states = [one.state for one in made.results.values()]
         best = sweep.sort_results(made.results.values())[0]
         if best.val_loss_nats is not None and best.state == sweep.FINISHED:
-            display.note(f"next: charrnn sample {quoted(folder / best.run)} --temperature 0.8\n      charrnn eval {quoted(folder / best.run)}")
+            display.note(
+                f"next: charrnn sample {quoted(folder / best.run)} --temperature 0.8\n      charrnn eval {quoted(folder / best.run)}"
+            )
         if any(state in (sweep.WAITING, sweep.STOPPED) for state in states):
             display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {quoted(folder)}", important=True)
             return 128 + received[0] if received else 1
@@ -123,7 +140,9 @@ def _read_spec(path, resume):
     if "-" in texts:
         raise ConfigError(f"{where} names - as a text, but stdin can be read once only: save it in a file")
     if not isinstance(grid, dict) or not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
-        raise ConfigError(f"{where} must give the grid in a [grid] table and each run picked by hand in a [[run]] table")
+        raise ConfigError(
+            f"{where} must give the grid in a [grid] table and each run picked by hand in a [[run]] table"
+        )
     common, values = typed_options(options, where), {}
     for key, listed in grid.items():
         if not isinstance(listed, list) or not listed:
@@ -137,9 +156,13 @@ def _read_spec(path, resume):
     for number, one in enumerate(runs, 1):
         own = one.pop("name", None)
         if own is not None and not (isinstance(own, str) and re.fullmatch(r"\w[\w.+-]{0,99}", own)):
-            raise ConfigError(f"{where} [[run]] {number} must have a name of letters, digits, '-', '_', '+' and '.', got {own!r}")
+            raise ConfigError(
+                f"{where} [[run]] {number} must have a name of letters, digits, '-', '_', '+' and '.', got {own!r}"
+            )
         if own in ("spec.toml", "results.json", "results.csv", "lock"):
-            raise ConfigError(f"{where} [[run]] {number} cannot be named {own}, as a file of the sweep is: choose another name")
+            raise ConfigError(
+                f"{where} [[run]] {number} cannot be named {own}, as a file of the sweep is: choose another name"
+            )
         for key in one:
             _one_option(key, one[key], where)
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
@@ -174,8 +197,17 @@ def _show_drafts(drafts, columns, states, as_json, as_csv):
     from charrnn.training.trainer import available_memory
 
     if as_json or as_csv:
-        rows = [{"run": one.point.name, "options": one.point.options, "parameters": one.parameters,
-                 "memory_bytes": one.memory_bytes, "error": one.error, "state": states.get(one.point.name)} for one in drafts]
+        rows = [
+            {
+                "run": one.point.name,
+                "options": one.point.options,
+                "parameters": one.parameters,
+                "memory_bytes": one.memory_bytes,
+                "error": one.error,
+                "state": states.get(one.point.name),
+            }
+            for one in drafts
+        ]
         if as_json:
             click.echo(json.dumps({"columns": columns, "runs": rows}))
             return
@@ -184,8 +216,16 @@ def _show_drafts(drafts, columns, states, as_json, as_csv):
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["run", *columns, "parameters", "memory_bytes", "error", "state"])
         for row in rows:
-            writer.writerow([row["run"], *(row["options"][name] for name in columns), row["parameters"], row["memory_bytes"],
-                             row["error"], row["state"]])
+            writer.writerow(
+                [
+                    row["run"],
+                    *(row["options"][name] for name in columns),
+                    row["parameters"],
+                    row["memory_bytes"],
+                    row["error"],
+                    row["state"],
+                ]
+            )
         return
     console, free = _console(), available_memory()
 
@@ -195,8 +235,10 @@ def _show_drafts(drafts, columns, states, as_json, as_csv):
             memory = None if one.memory_bytes is None else _megabytes(one.memory_bytes)
             if memory and free is not None and one.memory_bytes > free:
                 memory += f", {_megabytes(free)} are free"
-            table.add_row(*_cells([one.point.name, *(one.point.options[name] for name in columns), one.parameters, memory]),
-                          *(_cells([states.get(one.point.name)]) if states else []))
+            table.add_row(
+                *_cells([one.point.name, *(one.point.options[name] for name in columns), one.parameters, memory]),
+                *(_cells([states.get(one.point.name)]) if states else []),
+            )
         return table
 
     _print_fitted(console, make_table, columns)
@@ -212,12 +254,27 @@ def _show_results(record):
     console, columns = _console(), record["columns"]
 
     def make_table(columns):
-        table = _table(["run", *columns], ["parameters", "at\nstep", "time", "validation\nnats", "test\nnats", "best\nstep"], ["state"])
+        table = _table(
+            ["run", *columns],
+            ["parameters", "at\nstep", "time", "validation\nnats", "test\nnats", "best\nstep"],
+            ["state"],
+        )
         for row in record["runs"]:
             state = row["state"] + (f", went back {counted(row['returns'], 'time')}" if row["returns"] else "")
-            table.add_row(*_cells([row["run"], *(row["options"].get(name) for name in columns)]),
-                          *_cells([row["parameters"], row["step"], _time(row["elapsed_s"]), _nats(row["val_loss_nats"]),
-                                   _nats(row["test_loss_nats"]), row["best_step"], state]))
+            table.add_row(
+                *_cells([row["run"], *(row["options"].get(name) for name in columns)]),
+                *_cells(
+                    [
+                        row["parameters"],
+                        row["step"],
+                        _time(row["elapsed_s"]),
+                        _nats(row["val_loss_nats"]),
+                        _nats(row["test_loss_nats"]),
+                        row["best_step"],
+                        state,
+                    ]
+                ),
+            )
         return table
 
     _print_fitted(console, make_table, columns)
@@ -225,8 +282,13 @@ def _show_results(record):
         columns = [name for name in columns if name != "seed"]
         table = _table(columns, ["seeds\nfinished", "validation\nnats", "test\nnats"])
         for row in record["over_seeds"]:
-            table.add_row(*_cells([row["options"].get(name) for name in columns]), f"{row['finished']} of {row['runs']}",
-                          *_cells([_nats(row["val_loss_nats"], row["val_spread"]), _nats(row["test_loss_nats"], row["test_spread"])]))
+            table.add_row(
+                *_cells([row["options"].get(name) for name in columns]),
+                f"{row['finished']} of {row['runs']}",
+                *_cells(
+                    [_nats(row["val_loss_nats"], row["val_spread"]), _nats(row["test_loss_nats"], row["test_spread"])]
+                ),
+            )
         console.print("\nmean ± standard deviation over seeds")
         console.print(table)
     for row in record["runs"]:
@@ -253,8 +315,10 @@ def _print_fitted(console, make_table, columns):
         shown.pop()
     console.print(make_table(shown))
     if len(shown) < len(columns):
-        console.print(f"no room for {', '.join(name.replace('_', ' ') for name in columns[len(shown):])}: --json and --csv have all, "
-                      "and a wider terminal")
+        console.print(
+            f"no room for {', '.join(name.replace('_', ' ') for name in columns[len(shown) :])}: --json and --csv have all, "
+            "and a wider terminal"
+        )
 
 
 def _table(left, right, after=()):
@@ -395,29 +459,42 @@ class LiveSweep(Quiet):
                 table.add_row(name, ProgressBar(total=1.0, completed=0.0), "", "", "", "")
                 continue
             val = "" if progress.val_loss_nats is None else f"val {progress.val_loss_nats:.3f}"
-            table.add_row(name, ProgressBar(total=1.0, completed=progress.share), f"step {progress.step:,}",
-                          f"train {progress.train_loss_nats:.3f}", val, f"ETA {clock_text(progress.remaining_s)}")
+            table.add_row(
+                name,
+                ProgressBar(total=1.0, completed=progress.share),
+                f"step {progress.step:,}",
+                f"train {progress.train_loss_nats:.3f}",
+                val,
+                f"ETA {clock_text(progress.remaining_s)}",
+            )
         return table
 
 
 def begun_line(event):
     result = event.result
     where = f", from step {result.step:,} on" if result.step else ""
-    return (f"run {event.number}/{event.count} {result.run}: {result.parameters:,} parameters, "
-            f"{_megabytes(result.memory_bytes)}{where}")
+    return (
+        f"run {event.number}/{event.count} {result.run}: {result.parameters:,} parameters, "
+        f"{_megabytes(result.memory_bytes)}{where}"
+    )
 
 
 def progress_text(event):
     total = f"/{event.total_steps:,}" if event.total_steps else ""
     val = "" if event.val_loss_nats is None else f"  validation {event.val_loss_nats:.4f}"
-    return (f"step {event.step:,}{total}  train {event.train_loss_nats:.4f}{val}  {event.share:.0%}  "
-            f"ETA {clock_text(event.remaining_s)}")
+    return (
+        f"step {event.step:,}{total}  train {event.train_loss_nats:.4f}{val}  {event.share:.0%}  "
+        f"ETA {clock_text(event.remaining_s)}"
+    )
 
 
 def ended_line(event):
     result = event.result
     if result.error:
         return f"{result.run} {result.state}: {result.error}"
-    losses = [f"{name} {loss:.4f}" for name, loss in (("validation", result.val_loss_nats), ("test", result.test_loss_nats))
-              if loss is not None]
+    losses = [
+        f"{name} {loss:.4f}"
+        for name, loss in (("validation", result.val_loss_nats), ("test", result.test_loss_nats))
+        if loss is not None
+    ]
     return f"{result.run} {result.state} at step {result.step:,}: {', '.join([*losses, duration(result.elapsed_s)])}"

@@ -40,12 +40,31 @@ NEWEST = ""  # the value of --resume without a RUN
 SECTIONS = {
     "Model": ("cell", "hidden_size", "num_layers", "embedding_size", "tie_weights", "layer_norm"),
     "Length and batch": ("minutes", "epochs", "steps", "batch_size", "seq_length"),
-    "Optimiser": ("optimizer", "learning_rate", "schedule", "warmup", "min_learning_rate", "decay", "decay_after", "momentum", "clip_norm",
-                  "clip_value", "on_divergence"),
+    "Optimiser": (
+        "optimizer",
+        "learning_rate",
+        "schedule",
+        "warmup",
+        "min_learning_rate",
+        "decay",
+        "decay_after",
+        "momentum",
+        "clip_norm",
+        "clip_value",
+        "on_divergence",
+    ),
     "Regularisation": ("dropout", "variational_dropout", "weight_dropout", "zoneout", "weight_decay", "ema"),
     "Text": ("vocab", "encoding", "val_fraction", "test_fraction"),
     "Computing": ("seed", "threads", "dtype", "precision"),
-    "Watching and saving": ("eval_every", "sample_every", "sample_length", "no_sample", "log_every", "checkpoint_every", "quiet"),
+    "Watching and saving": (
+        "eval_every",
+        "sample_every",
+        "sample_length",
+        "no_sample",
+        "log_every",
+        "checkpoint_every",
+        "quiet",
+    ),
     "The run": ("output", "resume", "init_from", "config"),
 }
 UNSORTED = "Help"
@@ -62,7 +81,12 @@ class SectionedCommand(click.Command):
             here = [one for one in options if section_of.get(one.name, UNSORTED) == heading]
             if here:
                 with formatter.section(heading):
-                    formatter.write_dl([one.get_help_record(ctx) for one in sorted(here, key=lambda one: names.index(one.name) if names else 0)])
+                    formatter.write_dl(
+                        [
+                            one.get_help_record(ctx)
+                            for one in sorted(here, key=lambda one: names.index(one.name) if names else 0)
+                        ]
+                    )
 
 
 def setting(name, help, kind=None, default=None, metavar=None, flag=False):
@@ -71,8 +95,15 @@ def setting(name, help, kind=None, default=None, metavar=None, flag=False):
     flags = "--" + name.replace("_", "-")
     if flag:
         return click.option(f"{flags}/--no-{flags[2:]}", name, default=value, show_default=value, help=help)
-    return click.option(flags, name, type=kind, default=value, metavar=metavar, help=help,
-                        show_default=default if value is None and default else value is not None)
+    return click.option(
+        flags,
+        name,
+        type=kind,
+        default=value,
+        metavar=metavar,
+        help=help,
+        show_default=default if value is None and default else value is not None,
+    )
 
 
 def by_name(values):
@@ -97,7 +128,9 @@ def read_toml(path, where):
         with open(path, "rb") as file:
             data = file.read(LONGEST_CONFIG + 1)
         if len(data) > LONGEST_CONFIG:
-            raise ConfigError(f"{where} must be of at most {LONGEST_CONFIG:,} bytes, it is longer: name a file of options")
+            raise ConfigError(
+                f"{where} must be of at most {LONGEST_CONFIG:,} bytes, it is longer: name a file of options"
+            )
         return tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {where}: {(error.strerror or str(error)).lower()}") from None
@@ -127,7 +160,9 @@ def _config_value(where, key, value, is_list):
         value = [value] if isinstance(value, str) else value
         if isinstance(value, list) and all(isinstance(one, str) for one in value):
             return value
-    elif isinstance(value, (str, float)) or isinstance(value, int) and abs(value) < 2**64:  # str() refuses thousands of digits
+    elif (
+        isinstance(value, (str, float)) or isinstance(value, int) and abs(value) < 2**64
+    ):  # str() refuses thousands of digits
         return str(value)
     raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {short(value)}")
 
@@ -143,7 +178,9 @@ def typed_options(options, where):
         try:
             typed[name] = parameters[name].type_cast_value(click.get_current_context(), value)
         except click.BadParameter as error:
-            raise ConfigError(f"{where} gives {name.replace('_', '-')!r} a value that it cannot have: {error.message}") from None
+            raise ConfigError(
+                f"{where} gives {name.replace('_', '-')!r} a value that it cannot have: {error.message}"
+            ) from None
     return typed
 
 
@@ -162,21 +199,39 @@ class OutputPath(click.Path):
 @setting("hidden_size", "Units a layer.", int, metavar="N")
 @setting("num_layers", "Layers.", int, metavar="N")
 @setting("embedding_size", "Size of a learned embedding of each character; 0 is one-hot.", int, metavar="N")
-@setting("tie_weights", "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size).",
-         flag=True)
+@setting(
+    "tie_weights",
+    "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size).",
+    flag=True,
+)
 @setting("layer_norm", "Normalise each gate's sums over the units of its layer.", flag=True)
 @setting("batch_size", "Streams read in parallel.", int, f"{BATCH_SIZE}, fewer for a short text", "N")
-@setting("seq_length", "Truncate backpropagation after this many characters.", int,
-         f"{SEQ_LENGTH}, fewer for a short text", "N")
+@setting(
+    "seq_length",
+    "Truncate backpropagation after this many characters.",
+    int,
+    f"{SEQ_LENGTH}, fewer for a short text",
+    "N",
+)
 @setting("epochs", "Train for this many passes over the training split.", float, metavar="N")
 @setting("steps", "Train for this many optimiser steps.", int, metavar="N")
-@setting("minutes", "Train for this long, validation included; the schedule ends when the time does.", float,
-         f"{DEFAULT_MINUTES:g}, where no length is named", "M")
+@setting(
+    "minutes",
+    "Train for this long, validation included; the schedule ends when the time does.",
+    float,
+    f"{DEFAULT_MINUTES:g}, where no length is named",
+    "M",
+)
 @setting("optimizer", "Optimiser.", click.Choice(OPTIMIZERS))
 @setting("learning_rate", "Highest learning rate.", float, by_name(LEARNING_RATES), "X")
 @setting("schedule", "How the learning rate goes over the run.", click.Choice(SCHEDULES))
-@setting("warmup", "Let the learning rate rise first: below 1 a share of the run, from 1 on a number of steps.", float,
-         f"{by_name(WARMUPS)}, others 0", "X")
+@setting(
+    "warmup",
+    "Let the learning rate rise first: below 1 a share of the run, from 1 on a number of steps.",
+    float,
+    f"{by_name(WARMUPS)}, others 0",
+    "X",
+)
 @setting("min_learning_rate", "Where cosine ends, as a share of --learning-rate (0 to 1).", float, metavar="X")
 @setting("decay", "Factor of the step schedule, an epoch.", float, metavar="X")
 @setting("decay_after", "Epochs before the step schedule begins to decay.", int, metavar="N")
@@ -184,41 +239,86 @@ class OutputPath(click.Path):
 @setting("weight_decay", "Decoupled weight decay of every parameter, adamw only.", float, by_name(WEIGHT_DECAYS), "X")
 @setting("clip_norm", "Scale the gradient down to this L2 norm; 0 is off.", float, metavar="X")
 @setting("clip_value", "Clip each element of the gradient to this magnitude; 0 is off.", float, metavar="X")
-@setting("ema", "Decay of an average of the weights, which is what is validated, saved and sampled; 0 is off, 0.999 is usual.", float,
-         metavar="X")
-@setting("on_divergence", "When the loss is no longer a number: go back to the last good state at half the learning rate, or stop.",
-         click.Choice(ON_DIVERGENCE))
+@setting(
+    "ema",
+    "Decay of an average of the weights, which is what is validated, saved and sampled; 0 is off, 0.999 is usual.",
+    float,
+    metavar="X",
+)
+@setting(
+    "on_divergence",
+    "When the loss is no longer a number: go back to the last good state at half the learning rate, or stop.",
+    click.Choice(ON_DIVERGENCE),
+)
 @setting("dropout", "Share of units dropped between layers and before the output (0 to below 1).", float, metavar="P")
 @setting("variational_dropout", "Drop the same units at every step of a chunk.", flag=True)
 @setting("weight_dropout", "Share of the recurrent weights dropped, anew each step (0 to below 1).", float, metavar="P")
-@setting("zoneout", "Share of units that keep their state at a step, of h and of an LSTM's c (0 to below 1); used in expectation later.",
-         float, metavar="P")
+@setting(
+    "zoneout",
+    "Share of units that keep their state at a step, of h and of an LSTM's c (0 to below 1); used in expectation later.",
+    float,
+    metavar="P",
+)
 @setting("vocab", "Model characters or bytes.", click.Choice(VOCABULARIES))
 @setting("encoding", "Encoding of the text, for --vocab chars.", str, metavar="NAME")
 @setting("val_fraction", "Share of the text to validate on, before the test split.", float, metavar="P")
 @setting("test_fraction", "Share of the text to test on, at its end.", float, metavar="P")
 @setting("seed", "Seed of initialisation, dropout and samples.", int, metavar="N")
-@click.option("--threads", type=int, metavar="N", show_default="all cores",
-              help="Threads to compute with; the result does not depend on it.")
+@click.option(
+    "--threads",
+    type=int,
+    metavar="N",
+    show_default="all cores",
+    help="Threads to compute with; the result does not depend on it.",
+)
 @setting("dtype", "Type of the numbers.", click.Choice(DTYPES))
-@setting("precision", "What matrix products multiply; bfloat16 is faster on a CPU with AVX512-BF16 and refused elsewhere.",
-         click.Choice(PRECISIONS))
-@setting("eval_every", "Validate every N steps; 0 only at the end.", int,
-         "so often that it takes 5 % of the time at most", "N")
+@setting(
+    "precision",
+    "What matrix products multiply; bfloat16 is faster on a CPU with AVX512-BF16 and refused elsewhere.",
+    click.Choice(PRECISIONS),
+)
+@setting(
+    "eval_every",
+    "Validate every N steps; 0 only at the end.",
+    int,
+    "so often that it takes 5 % of the time at most",
+    "N",
+)
 @setting("log_every", "Write a line to the log every N steps.", int, "about 1000 lines a run", "N")
 @setting("sample_every", "Show a sample every N steps; 0 never.", int, "often at first, then less", "N")
 @setting("sample_length", "Characters a sample.", int, metavar="N")
 @click.option("--no-sample", is_flag=True, help="Show no samples.")
 @setting("checkpoint_every", "Save every N steps, beside once a minute or so.", int, metavar="N")
-@click.option("-o", "--output", type=OutputPath(), metavar="RUN",
-              show_default="checkpoints/NAME-N", help="Folder of the run, to be made.")
-@click.option("--resume", is_flag=False, flag_value=NEWEST, metavar="[RUN]",
-              help="Go on with a run; without RUN the newest under ./checkpoints. A longer --epochs, --steps or --minutes extends "
-                   "it, also when it is finished; cosine and a --warmup by share are then stretched over the new length.")
-@click.option("--init-from", type=click.Path(path_type=Path), metavar="CHECKPOINT",
-              help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character.")
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", callback=read_config, is_eager=True,
-              help="TOML file with any of these options; the command line wins.")
+@click.option(
+    "-o",
+    "--output",
+    type=OutputPath(),
+    metavar="RUN",
+    show_default="checkpoints/NAME-N",
+    help="Folder of the run, to be made.",
+)
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value=NEWEST,
+    metavar="[RUN]",
+    help="Go on with a run; without RUN the newest under ./checkpoints. A longer --epochs, --steps or --minutes extends "
+    "it, also when it is finished; cosine and a --warmup by share are then stretched over the new length.",
+)
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=read_config,
+    is_eager=True,
+    help="TOML file with any of these options; the command line wins.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
 @click.pass_context
 def command(ctx, text, threads, no_sample, output, resume, init_from, config, quiet, **_settings):
@@ -297,8 +397,8 @@ def _start(text, asked, output, init_from, no_sample, display):
 
 def _resume(run, output, text, asked, no_sample, display):
     from charrnn.runs.checkpoint import load_checkpoint
-    from charrnn.training.options import resume_config
     from charrnn.runs.folder import RunFolder
+    from charrnn.training.options import resume_config
     from charrnn.training.trainer import Trainer, find_texts, plan_resume, stored_config
 
     if output is not None:
@@ -309,7 +409,9 @@ def _resume(run, output, text, asked, no_sample, display):
         if run == NEWEST:
             display.note(f"resuming {folder.path}")
         elif Path(run).is_file() and Path(run).name != folder.last.name:
-            display.note(f"a run goes on where it stopped, from {folder.last}; to train on from {run}: --init-from {run}")
+            display.note(
+                f"a run goes on where it stopped, from {folder.last}; to train on from {run}: --init-from {run}"
+            )
         checkpoint = load_checkpoint(folder.last)
         config = stored_config(checkpoint.training)
         resume_config(config, asked)  # what contradicts is said before the text is read
@@ -351,8 +453,10 @@ def _train(trainer, folder, display):
     except StorageError as error:
         if folder.last.exists():
             step = read_metadata(folder.last)["training"]["step"]
-            raise StorageError(f"{error}; the checkpoint of step {step:,} stands, go on from it with: charrnn train --resume "
-                               f"{quoted(folder.path)}") from error
+            raise StorageError(
+                f"{error}; the checkpoint of step {step:,} stands, go on from it with: charrnn train --resume "
+                f"{quoted(folder.path)}"
+            ) from error
         raise
     display.close()
     _report(finished, display)
@@ -373,7 +477,9 @@ def signals_stop(stop):
 
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # What is ignored stays so: nohup means it.
-    before = {number: signal.signal(number, handler) for number in signals if signal.getsignal(number) != signal.SIG_IGN}
+    before = {
+        number: signal.signal(number, handler) for number in signals if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield received
     finally:
@@ -387,7 +493,8 @@ def _report(finished, display):
     if finished.resumable:
         display.note(
             f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, saved; go on with:\n"
-            f"  charrnn train --resume {run}", important=True,
+            f"  charrnn train --resume {run}",
+            important=True,
         )
         return
     rows = []
@@ -398,11 +505,15 @@ def _report(finished, display):
         rows.append(("training", loss_text(finished.smoothed_loss_nats)))
     if finished.test is not None:
         rows.append(("test", loss_text(finished.test.loss_nats)))
-    rows.append(("trained", f"{counted(finished.step, 'step')}, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}"))
+    rows.append(
+        ("trained", f"{counted(finished.step, 'step')}, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}")
+    )
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         click.echo(f"{name:<10}  {value}")
     if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
-        display.note(f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
-                     "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it")
+        display.note(
+            f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
+            "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it"
+        )
     display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")

@@ -40,19 +40,29 @@ def unigram(training_ids, ids, vocab_size):
     """Return the Baseline that knows how often each character comes."""
     counts = np.bincount(training_ids, minlength=vocab_size) + 1
     of_text = np.bincount(ids, minlength=vocab_size)
-    return Baseline("unigram", float(-(of_text @ np.log(counts / counts.sum())) / len(ids)), "characters by their frequency")
+    return Baseline(
+        "unigram", float(-(of_text @ np.log(counts / counts.sum())) / len(ids)), "characters by their frequency"
+    )
 
 
 def ngram(training_ids, validation, text, vocab_size, progress=None):
     """Return (Baseline, ngram.Judgement) of the Kneser-Ney n-gram; arguments as judge_text takes them."""
     judged = judge_text(training_ids, validation, text, vocab_size, progress=progress)
-    chosen = "on this text" if validation is text else "on the validation split" if validation else "on the end of the training text"
-    return Baseline(f"{judged.order}-gram", float(judged.loss_nats.mean()), f"Kneser-Ney, order chosen {chosen}"), judged
+    chosen = (
+        "on this text"
+        if validation is text
+        else "on the validation split"
+        if validation
+        else "on the end of the training text"
+    )
+    return Baseline(
+        f"{judged.order}-gram", float(judged.loss_nats.mean()), f"Kneser-Ney, order chosen {chosen}"
+    ), judged
 
 
 def xz(training, data, characters, progress=None):
     """Return the Baselines of xz: having read the training text, and from nothing; bytes in, `characters` in `data`."""
-    training = training[max(0, len(training) - (WINDOW_BYTES - len(data))):]
+    training = training[max(0, len(training) - (WINDOW_BYTES - len(data))) :]
     report = progress or (lambda share: None)
     whole = 2 * len(training) + 2 * len(data)
     done = 0
@@ -61,19 +71,23 @@ def xz(training, data, characters, progress=None):
         nonlocal done
         written = 0
         dictionary = min(WINDOW_BYTES, max(4096, sum(map(len, pieces))))
-        machine = lzma.LZMACompressor(check=lzma.CHECK_NONE, filters=[
-            {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}])
+        machine = lzma.LZMACompressor(
+            check=lzma.CHECK_NONE,
+            filters=[{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}],
+        )
         for piece in pieces:
             for at in range(0, len(piece), XZ_BLOCK):
-                written += len(machine.compress(piece[at:at + XZ_BLOCK]))
-                done += len(piece[at:at + XZ_BLOCK])
+                written += len(machine.compress(piece[at : at + XZ_BLOCK]))
+                done += len(piece[at : at + XZ_BLOCK])
                 report(done / whole)
         return written + len(machine.flush())
 
     per_byte = 8 * math.log(2) / characters
     found = []
     if training:
-        found.append(Baseline("xz -9e", (size([training, data]) - size([training])) * per_byte, "having read the training text"))
+        found.append(
+            Baseline("xz -9e", (size([training, data]) - size([training])) * per_byte, "having read the training text")
+        )
     found.append(Baseline("xz -9e alone", size([data]) * per_byte, "the text by itself"))
     return found
 

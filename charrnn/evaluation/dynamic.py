@@ -46,9 +46,13 @@ class Settings:
         if self.rate is None:
             object.__setattr__(self, "rate", RATES[self.rule])
         if not 0 <= self.rate < math.inf:
-            raise ConfigError(f"--dynamic-rate must be a finite number of 0 or more, got {self.rate:g}: leave it out for {RATES[self.rule]:g}")
+            raise ConfigError(
+                f"--dynamic-rate must be a finite number of 0 or more, got {self.rate:g}: leave it out for {RATES[self.rule]:g}"
+            )
         if not 0 <= self.decay <= 1:
-            raise ConfigError(f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for {Settings.decay:g}")
+            raise ConfigError(
+                f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for {Settings.decay:g}"
+            )
         if self.segment < 1:
             raise ConfigError(f"--dynamic-segment must be at least 1 character, got {self.segment}")
 
@@ -72,9 +76,13 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
     for at in range(0, n, settings.segment):
         end = min(n, at + settings.segment)
         here = first + at
-        loss = workspace.loss_and_grads(_chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment))
+        loss = workspace.loss_and_grads(
+            _chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment)
+        )
         if not math.isfinite(loss):
-            raise DivergenceError(f"dynamic evaluation diverged after {counted(at, 'character')}: lower --dynamic-rate, which is {settings.rate:g}")
+            raise DivergenceError(
+                f"dynamic evaluation diverged after {counted(at, 'character')}: lower --dynamic-rate, which is {settings.rate:g}"
+            )
         losses[at:end] = workspace.last_losses()[:, 0]
         np.subtract(model.flat, learner.flat, out=home)
         home *= pull
@@ -95,8 +103,10 @@ def _pace(model, training_ids, settings):
         raise ConfigError("--dynamic-rule rms needs the text the run was trained on: take sgd")
     rms = gradient_rms(model, training_ids, settings.segment)
     mean = rms[rms > 0].mean() if rms.any() else 1.0
-    return ((settings.rate / (rms + EPS)).astype(model.flat.dtype),
-            np.minimum(1, settings.decay * rms / mean).astype(model.flat.dtype))
+    return (
+        (settings.rate / (rms + EPS)).astype(model.flat.dtype),
+        np.minimum(1, settings.decay * rms / mean).astype(model.flat.dtype),
+    )
 
 
 def gradient_rms(model, ids, segment):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import CorpusError, counted
-from charrnn.model.workspace import Workspace
 from charrnn.evaluation.reading import WARM_UP, read
+from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Pages
 
 SHORTEST_STREAM = 1024  # a few times the warm-up, which would cost more than the streams gain
@@ -48,8 +48,12 @@ class Evaluation:
         return math.exp(self.loss_nats) if self.loss_nats < 700 else math.inf
 
     def to_dict(self):
-        return {"loss_nats": self.loss_nats, "loss_bpc": self.loss_bpc, "perplexity": self.perplexity,
-                "characters": self.characters}
+        return {
+            "loss_nats": self.loss_nats,
+            "loss_bpc": self.loss_bpc,
+            "perplexity": self.perplexity,
+            "characters": self.characters,
+        }
 
 
 def count_streams(characters):
@@ -126,7 +130,7 @@ def read_stream(model, ids, start=0, stop=None):
     while at < stop - 1:
         # One chunk ends where the warm-up does: the rest are the same chunks whatever came before.
         size = min(STREAM_CHUNK, (first - 1 if at < first - 1 else stop - 1) - at)
-        window = np.asarray(ids[at:at + size + 1]).astype(np.int32)[:, None]
+        window = np.asarray(ids[at : at + size + 1]).astype(np.int32)[:, None]
         losses = workspace.losses(window[:-1], window[1:])[:, 0]
         at += size
         pages.read(size)
@@ -138,7 +142,7 @@ def sum_up(losses):
     """Return the Evaluation of losses in nats, ndarray (n,), a character each."""
     total = 0.0
     for at in range(0, len(losses), STREAM_CHUNK):
-        total += float(losses[at:at + STREAM_CHUNK].sum())
+        total += float(losses[at : at + STREAM_CHUNK].sum())
     return Evaluation(total / len(losses), len(losses))
 
 
@@ -149,8 +153,10 @@ def first_predicted(start, stop):
     """
     first = max(start, 1)
     if stop - first < 1:
-        raise CorpusError(f"an evaluation needs a character to predict and one before it, got {counted(max(0, stop - start), 'character')}: name a "
-                          "longer text")
+        raise CorpusError(
+            f"an evaluation needs a character to predict and one before it, got {counted(max(0, stop - start), 'character')}: name a "
+            "longer text"
+        )
     return first, min(WARM_UP, first - 1)
 
 
@@ -183,7 +189,7 @@ def read_guesses(model, ids, start, stop, count, progress=None):
     while at < stop - 1:
         # One chunk ends where the warm-up does, as in read_losses.
         size = min(STREAM_CHUNK, (first - 1 if at < first - 1 else stop - 1) - at)
-        logits = workspace.logits(np.asarray(ids[at:at + size]).astype(np.int32)[:, None])[:, 0]
+        logits = workspace.logits(np.asarray(ids[at : at + size]).astype(np.int32)[:, None])[:, 0]
         at += size
         if at < first:
             continue

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.kernels.suffixes import longest_matches
 from charrnn.evaluation.suffixes import sort_suffixes
+from charrnn.kernels.suffixes import longest_matches
 
 LENGTHS = 50
 DEEPEST = 1600  # characters; a longer copy is measured by reading on
@@ -36,8 +36,10 @@ def overlaps(training_ids, texts, vocab_size, progress=None):
         matches = np.zeros(len(text.codes), np.int32)
         longest_matches(text.order, text.shared, stop, matches)
         # A match that goes on over both separators is cut at the first.
-        of_texts = [np.minimum(matches[begin:begin + len(one)], np.arange(len(one), 0, -1))
-                    for begin, one in zip(text.begins[1:], texts)]
+        of_texts = [
+            np.minimum(matches[begin : begin + len(one)], np.arange(len(one), 0, -1))
+            for begin, one in zip(text.begins[1:], texts)
+        ]
         longest = max((int(one.max()) for one in of_texts if len(one)), default=0)
         if longest < depth or depth >= DEEPEST:
             break
@@ -49,10 +51,10 @@ def _overlap(training_ids, ids, matches, depth):
     n = len(ids)
     shares = np.full(LENGTHS, np.nan)
     for length in range(1, min(n, LENGTHS) + 1):
-        shares[length - 1] = (matches[:n - length + 1] >= length).mean()
+        shares[length - 1] = (matches[: n - length + 1] >= length).mean()
     start = int(np.argmax(matches)) if n else 0
     longest, start = _read_on(training_ids, ids, matches >= depth, depth, int(matches[start]) if n else 0, start)
-    return Overlap(shares, longest, start, _find(training_ids, ids[start:start + longest]))
+    return Overlap(shares, longest, start, _find(training_ids, ids[start : start + longest]))
 
 
 def _read_on(training_ids, ids, is_deep, depth, longest, start):
@@ -66,9 +68,13 @@ def _read_on(training_ids, ids, is_deep, depth, longest, start):
         for at in range(begin, end):
             if end - 1 + depth - at <= longest:
                 break
-            while (source := _find(training_ids, ids[at:at + longest + 1])) >= 0 and at + longest < len(ids):
+            while (source := _find(training_ids, ids[at : at + longest + 1])) >= 0 and at + longest < len(ids):
                 longest, start = longest + 1, at
-                while at + longest < len(ids) and source + longest < len(training_ids) and ids[at + longest] == training_ids[source + longest]:
+                while (
+                    at + longest < len(ids)
+                    and source + longest < len(training_ids)
+                    and ids[at + longest] == training_ids[source + longest]
+                ):
                     longest += 1
     return longest, start
 

@@ -112,8 +112,12 @@ def find_mistakes(text, first, loss_nats, first_sure, words):
     peel("rare word", "never in the training text", occurrences == 0)
     peel("rare word", f"1 to {RARE} times in it", (occurrences >= 1) & (occurrences <= RARE))
     characters = text[first:]
-    befores = text[first - 1:-1] if first else "\n" + text[:-1]
-    peel("word start", "after a blank, a newline or a quote", np.array([before in AFTER_OPENERS for before in befores], bool))
+    befores = text[first - 1 : -1] if first else "\n" + text[:-1]
+    peel(
+        "word start",
+        "after a blank, a newline or a quote",
+        np.array([before in AFTER_OPENERS for before in befores], bool),
+    )
     peel("punctuation", "not of a word, not blank", np.array([_is_punctuation(one) for one in characters], bool))
     probabilities = np.exp(-loss_nats)
     for high, low in zip((SURE, *REST), REST):
@@ -159,5 +163,5 @@ def _read_words(text, first, words):
         if end - begin > 1:
             seen = text.rfind(word, max(0, begin - WINDOWS[-1]), begin)
             if seen >= 0:
-                distance[begin + 1:end] = begin - seen
+                distance[begin + 1 : end] = begin - seen
     return distance[first:], occurrences[first:]

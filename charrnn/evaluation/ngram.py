@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.kernels.suffixes import count_grams, interpolate
 from charrnn.evaluation.suffixes import sort_suffixes
+from charrnn.kernels.suffixes import count_grams, interpolate
 
 MOST_ORDERS = 20
 FALLBACK = (0.0, 0.5, 1.0, 1.5, 0.0)
@@ -50,13 +50,14 @@ def judge(training_ids, stretches, vocab_size, orders=MOST_ORDERS, discounts=Non
     progress    called with a share 0..1 now and then
     """
     report = progress or (lambda share: None)
-    text = sort_suffixes([training_ids, *(stretch.ids for stretch in stretches)], vocab_size, orders,
-                         lambda share: report(0.5 * share))
+    text = sort_suffixes(
+        [training_ids, *(stretch.ids for stretch in stretches)], vocab_size, orders, lambda share: report(0.5 * share)
+    )
     N, stop = len(text.codes), len(training_ids)
     slots = np.full(N, -1, np.int32)
     bounds = np.cumsum([0, *(len(stretch.ids) - stretch.first for stretch in stretches)])
     for begin, stretch, at, end in zip(text.begins[1:], stretches, bounds[:-1], bounds[1:]):
-        slots[begin + stretch.first:begin + len(stretch.ids)] = np.arange(at, end)
+        slots[begin + stretch.first : begin + len(stretch.ids)] = np.arange(at, end)
     left = np.where(text.order > 0, text.codes[text.order - 1], 0).astype(np.int32)
     seen, counts, lefts = np.empty(vocab_size + 2, np.int64), np.empty(N, np.int32), np.empty(N, np.int32)
     counts_of_counts = np.empty((2, 5), np.int64)
@@ -98,14 +99,20 @@ def judge_text(training_ids, validation, text, vocab_size, orders=MOST_ORDERS, s
     if validation is None:
         share = 0.5
         cut = len(training_ids) - len(training_ids) // 10
-        held_out = Stretch(training_ids[max(0, cut - orders):], min(cut, orders))
-        losses = [_mean_nats(result.probabilities[0])
-                  for result in judge(training_ids[:cut], [held_out], vocab_size, orders, None, lambda done: report(0.5 * done))]
+        held_out = Stretch(training_ids[max(0, cut - orders) :], min(cut, orders))
+        losses = [
+            _mean_nats(result.probabilities[0])
+            for result in judge(
+                training_ids[:cut], [held_out], vocab_size, orders, None, lambda done: report(0.5 * done)
+            )
+        ]
         chosen = 1 + int(np.argmin(losses))
     stretches = [text] if validation is None or validation is text else [text, validation]
     least, kept, by_order = np.inf, None, []
     first_sure = np.zeros(len(text.ids) - text.first, np.uint8)
-    for result in judge(training_ids, stretches, vocab_size, orders, None, lambda done: report(share + (1 - share) * done)):
+    for result in judge(
+        training_ids, stretches, vocab_size, orders, None, lambda done: report(share + (1 - share) * done)
+    ):
         of_text = result.probabilities[0]
         by_order.append(_mean_nats(of_text))
         if result.order <= sure_orders:

@@ -55,14 +55,19 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=la
             for b, stream in enumerate(waiting):
                 stream.into = _carry_of(workspace.get_carry(), b)
         else:
-            workspace.set_carry({name: np.concatenate([stream.into[name] for stream in waiting], axis=1) for name in waiting[0].into})
+            workspace.set_carry(
+                {name: np.concatenate([stream.into[name] for stream in waiting], axis=1) for name in waiting[0].into}
+            )
         longest = max(stream.length for stream in waiting)
         for t in range(0, longest, workspace.seq_length):
             T = min(workspace.seq_length, longest - t)
             for stream in waiting:
                 stream.is_new = t == 0
-            yield (workspace, run(workspace, *_window(ids, at + t, T)),
-                   [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in waiting])
+            yield (
+                workspace,
+                run(workspace, *_window(ids, at + t, T)),
+                [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in waiting],
+            )
         carry = workspace.get_carry()
         for b, stream in enumerate(waiting):
             stream.out = _carry_of(carry, b)  # of the last stream, which may be shorter, nobody asks
@@ -99,10 +104,14 @@ def _window(ids, at, T):
 
 
 def _carry_of(carry, b):
-    return {name: state[:, b:b + 1] for name, state in carry.items()}
+    return {name: state[:, b : b + 1] for name, state in carry.items()}
 
 
 def _fits(out, into):
     # Not "all within": what is not a number stays so however often it is read, and is not waited for.
-    return not any((np.abs(np.tanh(out[name]) - np.tanh(into[name])) > TOLERANCE).any() if name == "c"
-                   else (np.abs(out[name] - into[name]) > TOLERANCE).any() for name in out)
+    return not any(
+        (np.abs(np.tanh(out[name]) - np.tanh(into[name])) > TOLERANCE).any()
+        if name == "c"
+        else (np.abs(out[name] - into[name]) > TOLERANCE).any()
+        for name in out
+    )

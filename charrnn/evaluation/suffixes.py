@@ -41,7 +41,7 @@ def sort_suffixes(stretches, vocab_size, depth, progress=None):
     begins = np.cumsum([0, *(len(stretch) + 1 for stretch in stretches)])
     codes = np.empty(int(begins[-1]), np.int32)
     for begin, stretch in zip(begins, stretches):
-        np.add(stretch, 1, out=codes[begin:begin + len(stretch)], casting="unsafe")
+        np.add(stretch, 1, out=codes[begin : begin + len(stretch)], casting="unsafe")
         codes[begin + len(stretch)] = vocab_size + 1
     order = _sorted(codes, (vocab_size + 1).bit_length(), depth, progress or (lambda share: None))
     shared = np.empty(len(codes), np.int16)
@@ -54,7 +54,7 @@ def _sorted(codes, bits, depth, progress):
     keys = np.zeros(len(codes), np.int64)
     for ahead in range(reached):  # beyond the end stands 0, below every code
         keys <<= bits
-        keys[:len(codes) - ahead] |= codes[ahead:]
+        keys[: len(codes) - ahead] |= codes[ahead:]
     while True:
         progress(min(1.0, reached / depth))
         order = np.argsort(keys, kind="stable").astype(np.int32)
@@ -66,5 +66,5 @@ def _sorted(codes, bits, depth, progress):
         if ranks[order[-1]] == len(codes):  # no two are alike any more
             return order
         keys = ranks << 32
-        keys[:len(codes) - reached] |= ranks[reached:]
+        keys[: len(codes) - reached] |= ranks[reached:]
         reached *= 2

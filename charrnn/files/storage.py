@@ -97,7 +97,7 @@ def write_all(descriptor, piece):
     """Write all of a bytes-like object, however many calls the system needs for it."""
     view = memoryview(piece).cast("B")
     while view:
-        view = view[os.write(descriptor, view):]
+        view = view[os.write(descriptor, view) :]
 
 
 def fsync_folder(folder):

@@ -13,7 +13,7 @@ from charrnn.kernels.layernorm import EPSILON
 from charrnn.model.workspace import STATES, Workspace
 
 WARM_UP = 256  # characters read before each stretch, where the text has them
-STREAMS = 16   # places side by side
+STREAMS = 16  # places side by side
 MOST_STEPS = 100_000
 
 
@@ -40,8 +40,10 @@ class Reach:
 def choose_times(start, stop, steps, count):
     """Return up to `count` times t, evenly spaced, whose steps + 1 states and next character lie in start..stop. Raises ConfigError."""
     if stop - start < steps + 2:
-        raise ConfigError(f"a gradient {counted(steps, 'step')} back needs {steps + 2:,} characters of text, got {stop - start:,}: lower --steps, or "
-                          "name a longer TEXT")
+        raise ConfigError(
+            f"a gradient {counted(steps, 'step')} back needs {steps + 2:,} characters of text, got {stop - start:,}: lower --steps, or "
+            "name a longer TEXT"
+        )
     first, last = start + steps, stop - 2
     first += min(WARM_UP, (last - first) // 2)
     return np.unique(np.linspace(first, last, count).round().astype(np.int64))
@@ -60,7 +62,7 @@ def measure_reach(model, ids, times, steps, progress=None):
     parameters = {name: array.astype(np.float64) for name, array in model.get_parameters().items()}
     parts = []
     for at in range(0, len(times), STREAMS):
-        parts.append(_walk(model, parameters, ids, np.asarray(times[at:at + STREAMS]), steps))
+        parts.append(_walk(model, parameters, ids, np.asarray(times[at : at + STREAMS]), steps))
         if progress is not None:
             progress(min(len(times), at + STREAMS), len(times))
     return Reach({state: np.concatenate([part[state] for part in parts], axis=2) for state in parts[0]})
@@ -97,7 +99,9 @@ def _walk(model, parameters, ids, times, steps):
             else:  # a row lookup
                 x, W = window[:T], parameters["embedding.weight"] @ Wx.T if config.embedding_size else Wx.T
             sums = _NormalisedSums(config.cell, parameters, layer, x, W, previous["h"])
-        da = _BACKWARD[config.cell](values, previous, *weights, sums, config.zoneout, above, {name: norms[name][layer] for name in norms})
+        da = _BACKWARD[config.cell](
+            values, previous, *weights, sums, config.zoneout, above, {name: norms[name][layer] for name in norms}
+        )
         if layer:
             above = da @ parameters[f"rnn.weight_ih_l{layer}"]
     return {state: each[:, ::-1] for state, each in norms.items()}
@@ -180,8 +184,18 @@ def _lstm_backward(s, prev, Wh, bh, sums, P, above, norms):
         dh_made = (1 - P) * dh
         dc_made = (1 - P) * dc + dh_made * o * (1 - tanh_made**2)
         norms["h"][t], norms["c"][t] = np.linalg.norm(dh, axis=1), np.linalg.norm(dc_made, axis=1)
-        ds = sums.back(t, np.concatenate([dc_made * g * i * (1 - i), dc_made * c_prev * f * (1 - f), dc_made * i * (1 - g**2),
-                                          dh_made * tanh_made * o * (1 - o)], axis=1))
+        ds = sums.back(
+            t,
+            np.concatenate(
+                [
+                    dc_made * g * i * (1 - i),
+                    dc_made * c_prev * f * (1 - f),
+                    dc_made * i * (1 - g**2),
+                    dh_made * tanh_made * o * (1 - o),
+                ],
+                axis=1,
+            ),
+        )
         dh, dc = P * dh + ds @ Wh, P * dc + dc_made * f
         dss.append(ds)
     return np.stack(dss[::-1])
@@ -194,15 +208,15 @@ def _gru_backward(s, prev, Wh, bh, sums, P, above, norms):
     dh, dss = 0, []
     for t in range(len(above) - 1, -1, -1):
         r, z, n, h_prev = s["r"][t], s["z"][t], s["n"][t], prev["h"][t]
-        m = sums.entering(h_prev @ Wh[2 * H:].T) + bh[2 * H:]
+        m = sums.entering(h_prev @ Wh[2 * H :].T) + bh[2 * H :]
         dh = above[t] + dh
         norms["h"][t] = np.linalg.norm(dh, axis=1)
         dh_made = (1 - P) * dh
         da_n = dh_made * (1 - z) * (1 - n**2)
         da_r, da_z = da_n * m * r * (1 - r), dh_made * (h_prev - n) * z * (1 - z)
         ds = sums.back(t, np.concatenate([da_r, da_z, da_n, da_n * r], axis=1))
-        dh = P * dh + dh_made * z + np.concatenate([ds[:, :2 * H], ds[:, 3 * H:]], axis=1) @ Wh
-        dss.append(ds[:, :3 * H])
+        dh = P * dh + dh_made * z + np.concatenate([ds[:, : 2 * H], ds[:, 3 * H :]], axis=1) @ Wh
+        dss.append(ds[:, : 3 * H])
     return np.stack(dss[::-1])
 
 

@@ -21,8 +21,10 @@ def fresh_model(config, seed, singular_value=None, matrix="orthogonal", forget_b
         if singular_value is not None:
             Wh = parameters[f"rnn.weight_hh_l{layer}"].astype(np.float64)
             left, values, right = np.linalg.svd(Wh)
-            parameters[f"rnn.weight_hh_l{layer}"] = singular_value * (left @ right if matrix == "orthogonal" else Wh / values[0])
+            parameters[f"rnn.weight_hh_l{layer}"] = singular_value * (
+                left @ right if matrix == "orthogonal" else Wh / values[0]
+            )
         if forget_bias is not None:
-            parameters[f"rnn.bias_ih_l{layer}"][H:2 * H] = forget_bias
+            parameters[f"rnn.bias_ih_l{layer}"][H : 2 * H] = forget_bias
     model.set_parameters(parameters)
     return model

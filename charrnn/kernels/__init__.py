@@ -10,6 +10,7 @@ The alphabet, used in every module here:
 
 This room knows no file, no model and no option. Kernels trust their arguments: model.py validates once, at its boundary.
 """
+
 from charrnn.kernels.threads import max_threads, num_threads, set_num_threads
 
 __all__ = ["max_threads", "num_threads", "set_num_threads"]

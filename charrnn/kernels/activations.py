@@ -6,13 +6,14 @@ Error bounds, held by tests/test_activations.py:
               sigmoid  relative 5e-7 for x > -87                exp  relative 3e-7 for |x| < 87
     float64   tanh     absolute 5e-16                           sigmoid, exp  relative 1e-15 for |x| < 700
 """
+
 from numba import types
 from numba.extending import overload
 
 from charrnn.kernels.simd import exp2_scale, fma, select
 
 LOG2E = 1.4426950408889634
-LN2_HIGH_32, LN2_LOW_32 = 0.693145751953125, 1.42860682030941723e-06      # the high part has 16 trailing zero bits
+LN2_HIGH_32, LN2_LOW_32 = 0.693145751953125, 1.42860682030941723e-06  # the high part has 16 trailing zero bits
 LN2_HIGH_64, LN2_LOW_64 = 0.6931471803691238, 1.9082149292705877e-10
 
 
@@ -30,6 +31,7 @@ def tanh(x):
 def _exp(x):
     # e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln(2)/2, and e^r by its Taylor series to the last bit that counts
     if x.dtype == types.float32:
+
         def float32(x):
             x = select(x < -87.0, -87.0, x)
             x = select(x > 88.0, 88.0, x)
@@ -44,6 +46,7 @@ def _exp(x):
             y = fma(y, r, 1.0)
             y = fma(y, r, 1.0)
             return exp2_scale(y, shifted)
+
         return float32
 
     def float64(x):
@@ -66,12 +69,14 @@ def _exp(x):
         y = fma(y, r, 1.0)
         y = fma(y, r, 1.0)
         return exp2_scale(y, shifted)
+
     return float64
 
 
 @overload(tanh, inline="always")
 def _tanh(x):
     if x.dtype == types.float32:
+
         def float32(x):
             # x P(x^2) / Q(x^2) on [-9, 9], where float32's tanh has reached 1
             x = select(x < -9.0, -9.0, x)
@@ -88,11 +93,13 @@ def _tanh(x):
             y = x * p / q
             y = select(y < -1.0, -1.0, y)
             return select(y > 1.0, 1.0, y)
+
         return float32
 
     def float64(x):
         # tanh x = 1 - 2 / (e^2x + 1)
         return 1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+
     return float64
 
 
@@ -105,4 +112,5 @@ def sigmoid(x):
 def _sigmoid(x):
     def either(x):
         return 1.0 / (1.0 + exp(0.0 - x))
+
     return either

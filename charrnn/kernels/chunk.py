@@ -36,22 +36,67 @@ Products read words. A word is a number, and the operands are the arrays above (
     HP (L, 2, R/2, S), XP (R/2, ES)   pairs of rows, for the weight gradients: of h before each step, and of what the layer
                              gives upward; of X0. The pairs of G and Z take the place of the first half of their own panels.
 """
+
 import numpy as np
 
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.gru import gru_backward, gru_forward
 from charrnn.kernels.layernorm import normalise_backward, normalise_sums
-from charrnn.kernels.layout import (LAYER_BIAS, LAYER_GAIN, LAYER_H, LAYER_H_T, LAYER_H_WORDS, LAYER_INPUT,
-                                    LAYER_SIZE, LAYER_X, LAYER_X_T, LAYER_X_WORDS, PLAN_BACK_PANELS, PLAN_BACK_WIDTH, PLAN_EMBEDDING, PLAN_EMBEDDING_AT,
-                                    PLAN_EMBEDDING_BACK_WIDTH, PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_DIRECT,
-                                    PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_NORM, PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_DEPTH,
-                                    PLAN_OUT_PANELS, PLAN_OUT_T_AT, PLAN_OUT_WIDTH, PLAN_OUT_WORDS, PLAN_PANELS, PLAN_STRIDE, PLAN_STRIDE_WORDS, PLAN_TIED,
-                                    PLAN_SIZE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
+from charrnn.kernels.layout import (
+    LAYER_BIAS,
+    LAYER_GAIN,
+    LAYER_H,
+    LAYER_H_T,
+    LAYER_H_WORDS,
+    LAYER_INPUT,
+    LAYER_SIZE,
+    LAYER_X,
+    LAYER_X_T,
+    LAYER_X_WORDS,
+    PLAN_BACK_PANELS,
+    PLAN_BACK_WIDTH,
+    PLAN_EMBEDDING,
+    PLAN_EMBEDDING_AT,
+    PLAN_EMBEDDING_BACK_WIDTH,
+    PLAN_EMBEDDING_STRIDE,
+    PLAN_H_COLUMN,
+    PLAN_H_DIRECT,
+    PLAN_H_WIDTH,
+    PLAN_HIDDEN,
+    PLAN_LAYERS,
+    PLAN_NORM,
+    PLAN_OUT_AT,
+    PLAN_OUT_BIAS_AT,
+    PLAN_OUT_DEPTH,
+    PLAN_OUT_PANELS,
+    PLAN_OUT_T_AT,
+    PLAN_OUT_WIDTH,
+    PLAN_OUT_WORDS,
+    PLAN_PANELS,
+    PLAN_SIZE,
+    PLAN_STRIDE,
+    PLAN_STRIDE_WORDS,
+    PLAN_TIED,
+    PLAN_UNITS,
+    PLAN_VOCAB,
+    PLAN_X_WIDTH,
+)
 from charrnn.kernels.lstm import lstm_backward, lstm_cell_state, lstm_forward
 from charrnn.kernels.rnn import rnn_backward, rnn_forward
-from charrnn.kernels.simd import (get, lanes, load, narrow_row, pointer, pointer_float64, pointer_int32, pointer_int64, put, store,
-                                  zeros)
+from charrnn.kernels.simd import (
+    get,
+    lanes,
+    load,
+    narrow_row,
+    pointer,
+    pointer_float64,
+    pointer_int32,
+    pointer_int64,
+    put,
+    store,
+    zeros,
+)
 from charrnn.kernels.softmax import add_output_bias, softmax_loss
 from charrnn.kernels.tile import product, product_t
 from charrnn.kernels.updates import pair_rows
@@ -62,11 +107,57 @@ LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
 # The table of a chunk: the plan (layout.py), then the sizes and switches of this call, then the addresses of the arrays.
 # KEY is the uint64 of dropout.step_key, as int64; NUMBERS a float64 array that holds the dropout's scale and the zoneout's rate;
 # ZONING one of zoneout.py's OFF, MASKS, EXPECTATION.
-(STEPS, STREAMS, SHARDS, BLOCK, MODE, KEY, PER_STEP, THRESHOLD, NUMBERS, LAYERS, PARAMS, DERIVED, GRADS, IDS, TARGETS, H0, C0,
- WEIGHTS, HW_AT, XW_AT, GW_AT, ZW_AT, HP_AT, XP_AT, HS_AT, CS_AT, CK_AT, KEPT, XD_AT, X0_AT,
- DX0_AT, G_AT, Z_AT, DH_AT, DR_AT, DC_AT, DE_AT,
- LOSSES_AT, NUM_CLAMPS, CLAMPS_AT, CLAMP_VALUES_AT, ZONING, ZONE_THRESHOLD, HG_AT, DP_AT, XN_AT, RS_AT, DN_AT,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 49)
+(
+    STEPS,
+    STREAMS,
+    SHARDS,
+    BLOCK,
+    MODE,
+    KEY,
+    PER_STEP,
+    THRESHOLD,
+    NUMBERS,
+    LAYERS,
+    PARAMS,
+    DERIVED,
+    GRADS,
+    IDS,
+    TARGETS,
+    H0,
+    C0,
+    WEIGHTS,
+    HW_AT,
+    XW_AT,
+    GW_AT,
+    ZW_AT,
+    HP_AT,
+    XP_AT,
+    HS_AT,
+    CS_AT,
+    CK_AT,
+    KEPT,
+    XD_AT,
+    X0_AT,
+    DX0_AT,
+    G_AT,
+    Z_AT,
+    DH_AT,
+    DR_AT,
+    DC_AT,
+    DE_AT,
+    LOSSES_AT,
+    NUM_CLAMPS,
+    CLAMPS_AT,
+    CLAMP_VALUES_AT,
+    ZONING,
+    ZONE_THRESHOLD,
+    HG_AT,
+    DP_AT,
+    XN_AT,
+    RS_AT,
+    DN_AT,
+    TABLE_SIZE,
+) = range(PLAN_SIZE, PLAN_SIZE + 49)
 CLAMP_H, CLAMP_C = range(2)  # what a clamp holds: h alone, or c and with it h = o*tanh(c)
 SCALE, ZONE_RATE = range(2)  # the places of NUMBERS
 GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
@@ -97,15 +188,38 @@ def hold_units(table, l, HS, h_next, CS, c_next, G, g, panel, n, stride):
 @inline
 def zone_states(table, X, first_layer, l, t, lo, prev, new, n, stride):
     """Let units of layer l keep their h (first_layer FIRST_H) or c (FIRST_C) at step t: X (n, stride) at new, from that at prev."""
-    zone_rows(table[ZONING], X, prev, new, n, stride, np.uint64(table[KEY]), first_layer + l, t * table[STREAMS] + lo,
-              table[ZONE_THRESHOLD], pointer_float64(table, NUMBERS)[ZONE_RATE])
+    zone_rows(
+        table[ZONING],
+        X,
+        prev,
+        new,
+        n,
+        stride,
+        np.uint64(table[KEY]),
+        first_layer + l,
+        t * table[STREAMS] + lo,
+        table[ZONE_THRESHOLD],
+        pointer_float64(table, NUMBERS)[ZONE_RATE],
+    )
 
 
 @inline
 def part_gradients(table, D, d, DP, p, first_layer, l, t, lo, n, stride):
     """Part the gradient D of h or c after step t: the gates' in its place, that of the state before it in DP."""
-    part_rows(table[ZONING], D, d, DP, p, n, stride, np.uint64(table[KEY]), first_layer + l, t * table[STREAMS] + lo,
-              table[ZONE_THRESHOLD], pointer_float64(table, NUMBERS)[ZONE_RATE])
+    part_rows(
+        table[ZONING],
+        D,
+        d,
+        DP,
+        p,
+        n,
+        stride,
+        np.uint64(table[KEY]),
+        first_layer + l,
+        t * table[STREAMS] + lo,
+        table[ZONE_THRESHOLD],
+        pointer_float64(table, NUMBERS)[ZONE_RATE],
+    )
 
 
 @inline
@@ -115,10 +229,28 @@ def block_product(plan, width, n, steps, B, X, x, ldx, x_panel, W, w, Y, y, ldy,
         product(plan, width, steps * B, X, x, ldx, x_panel, W, w, Y, y, ldy, K, panels, accumulate)
     elif n >= 4 or steps == 1:
         for t in range(steps):
-            product(plan, width, n, X, x + t * B * ldx, ldx, x_panel, W, w, Y, y + t * B * ldy, ldy, K, panels, accumulate)
+            product(
+                plan, width, n, X, x + t * B * ldx, ldx, x_panel, W, w, Y, y + t * B * ldy, ldy, K, panels, accumulate
+            )
     else:
         for b in range(n):
-            product(plan, width, steps, X, x + b * ldx, B * ldx, x_panel, W, w, Y, y + b * ldy, B * ldy, K, panels, accumulate)
+            product(
+                plan,
+                width,
+                steps,
+                X,
+                x + b * ldx,
+                B * ldx,
+                x_panel,
+                W,
+                w,
+                Y,
+                y + b * ldy,
+                B * ldy,
+                K,
+                panels,
+                accumulate,
+            )
 
 
 @inline
@@ -176,7 +308,9 @@ def embed_row(plan, params, X0, row, character):
 
 
 @inline
-def layer_products(plan, layers, l, params, weights, ids, HS, XD, HW, X0, XW, G, T, B, lo, n, t0, t1, block, dropping, pack):
+def layer_products(
+    plan, layers, l, params, weights, ids, HS, XD, HW, X0, XW, G, T, B, lo, n, t0, t1, block, dropping, pack
+):
     """G = x Wx for the block's rows of layer l: row lookups for characters, products otherwise."""
     VL, R, P, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE_WORDS]
     width = plan[PLAN_X_WIDTH]
@@ -193,12 +327,46 @@ def layer_products(plan, layers, l, params, weights, ids, HS, XD, HW, X0, XW, G,
                         store(G, at + (p * R + row) * work + u, load(params, source + u))
         elif l == 0:
             e_stride = embedding_words(plan, VL, pack)
-            block_product(plan, width, n, t1 - t0, B, XW, (first if pack == 1 else lo) * e_stride, e_stride, 0,
-                          weights, words + p * depth * wide, G, at + (p * R + first) * work, work, depth, 1, 0)
+            block_product(
+                plan,
+                width,
+                n,
+                t1 - t0,
+                B,
+                XW,
+                (first if pack == 1 else lo) * e_stride,
+                e_stride,
+                0,
+                weights,
+                words + p * depth * wide,
+                G,
+                at + (p * R + first) * work,
+                work,
+                depth,
+                1,
+                0,
+            )
         else:
             X, x = output_words(plan, l - 1, t0, T, B, block, HS, XD, HW, dropping, pack)
-            block_product(plan, width, n, t1 - t0, B, X, x + lo * stride, stride, 0,
-                          weights, words + p * depth * wide, G, at + (p * R + first) * work, work, depth, 1, 0)
+            block_product(
+                plan,
+                width,
+                n,
+                t1 - t0,
+                B,
+                X,
+                x + lo * stride,
+                stride,
+                0,
+                weights,
+                words + p * depth * wide,
+                G,
+                at + (p * R + first) * work,
+                work,
+                depth,
+                1,
+                0,
+            )
         if width == 3:  # gru: the recurrent part of n starts from nothing
             for t in range(t0, t1):
                 for row in range(t * B + lo, t * B + lo + n):
@@ -206,23 +374,53 @@ def layer_products(plan, layers, l, params, weights, ids, HS, XD, HW, X0, XW, G,
 
 
 @inline
-def output_block(plan, params, weights, targets, HS, XD, HW, Z, losses, T, B, lo, n, t0, t1, block, dropping, mode, pack):
+def output_block(
+    plan, params, weights, targets, HS, XD, HW, Z, losses, T, B, lo, n, t0, t1, block, dropping, mode, pack
+):
     """Run the output layer over the steps t0..t1; with targets, the loss and where asked the gradient of the logits."""
     VL, R, stride, depth = lanes(Z), T * B, plan[PLAN_STRIDE_WORDS], (plan[PLAN_HIDDEN] + pack - 1) // pack
     V, panels, width = plan[PLAN_VOCAB], plan[PLAN_OUT_PANELS], plan[PLAN_OUT_WIDTH]
     wide, first = width * VL, t0 * B + lo
     X, x = output_words(plan, plan[PLAN_LAYERS] - 1, t0, T, B, block, HS, XD, HW, dropping, pack)
     for q in range(panels):
-        block_product(plan, width, n, t1 - t0, B, X, x + lo * stride, stride, 0, weights, plan[PLAN_OUT_WORDS] + q * depth * wide,
-                      Z, (q * R + first) * wide, wide, depth, 1, 0)
+        block_product(
+            plan,
+            width,
+            n,
+            t1 - t0,
+            B,
+            X,
+            x + lo * stride,
+            stride,
+            0,
+            weights,
+            plan[PLAN_OUT_WORDS] + q * depth * wide,
+            Z,
+            (q * R + first) * wide,
+            wide,
+            depth,
+            1,
+            0,
+        )
     scale = 1.0 / R
     for t in range(t0, t1):
         for row in range(t * B + lo, t * B + lo + n):
             if mode == LOGITS:
                 add_output_bias(params, plan[PLAN_OUT_BIAS_AT], Z, row, R, V, panels, width)
             else:
-                losses[row] = softmax_loss(params, plan[PLAN_OUT_BIAS_AT], Z, row, R, V, panels, width,
-                                           np.int64(targets[row]), scale, mode == GRADIENTS)
+                losses[row] = softmax_loss(
+                    params,
+                    plan[PLAN_OUT_BIAS_AT],
+                    Z,
+                    row,
+                    R,
+                    V,
+                    panels,
+                    width,
+                    np.int64(targets[row]),
+                    scale,
+                    mode == GRADIENTS,
+                )
 
 
 @inline
@@ -230,7 +428,22 @@ def matrix_gradient(plan, width, X, x, ldx, D, d, ldd, grads, at, K, R):
     """grads[at] (K, width lanes) = X' D, summed over the R rows in ascending order, some rows at a time."""
     VL = lanes(grads)
     for r in range(0, R, GRADIENT_ROWS):
-        product_t(plan, width, K, X, x + r * ldx, ldx, D, d + r * ldd, ldd, grads, at, width * VL, min(GRADIENT_ROWS, R - r), np.int64(r > 0))
+        product_t(
+            plan,
+            width,
+            K,
+            X,
+            x + r * ldx,
+            ldx,
+            D,
+            d + r * ldd,
+            ldd,
+            grads,
+            at,
+            width * VL,
+            min(GRADIENT_ROWS, R - r),
+            np.int64(r > 0),
+        )
 
 
 @inline
@@ -316,7 +529,9 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, HP, XP, DN, gr
         width = plan[PLAN_OUT_WIDTH]
         X, x = layer_rows(plan, L - 1, T, B, HS, XD, HP, dropping, pack)
         z = item * R * width * VL
-        matrix_gradient(plan, width, X, x, stride, Z, z, width * VL, grads, plan[PLAN_OUT_AT] + item * H * width * VL, H, rows)
+        matrix_gradient(
+            plan, width, X, x, stride, Z, z, width * VL, grads, plan[PLAN_OUT_AT] + item * H * width * VL, H, rows
+        )
         if pack == 1:
             row_sums(width, Z, z, width * VL, grads, plan[PLAN_OUT_BIAS_AT] + item * width * VL, R)
         return
@@ -327,8 +542,20 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, HP, XP, DN, gr
         if item % (2 * P) < P:
             width = plan[PLAN_H_WIDTH]
             X, x = (HS, l * (T + 1) * B * stride) if pack == 1 else (HP, 2 * l * rows * stride)
-            matrix_gradient(plan, width, X, x, stride, G, g + plan[PLAN_H_COLUMN], work,
-                            grads, layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, H, rows)
+            matrix_gradient(
+                plan,
+                width,
+                X,
+                x,
+                stride,
+                G,
+                g + plan[PLAN_H_COLUMN],
+                work,
+                grads,
+                layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL,
+                H,
+                rows,
+            )
             if plan[PLAN_NORM] != 0:
                 at = (l * P + p) * B * work
                 row_sums(4, DN, at, work, grads, layers[l * LAYER_SIZE + LAYER_BIAS] + p * work, B)
@@ -352,7 +579,9 @@ def gradient_item(item, plan, layers, ids, HS, XD, X0, DX0, G, Z, HP, XP, DN, gr
     if plan[PLAN_TIED]:
         lookup_gradient(ids, 1, plan[PLAN_VOCAB], DX0, item * VL, e_stride, DE, item * VL, e_stride, R)
     else:
-        lookup_gradient(ids, 1, plan[PLAN_VOCAB], DX0, item * VL, e_stride, grads, plan[PLAN_EMBEDDING_AT] + item * VL, e_stride, R)
+        lookup_gradient(
+            ids, 1, plan[PLAN_VOCAB], DX0, item * VL, e_stride, grads, plan[PLAN_EMBEDDING_AT] + item * VL, e_stride, R
+        )
 
 
 @inline
@@ -374,20 +603,50 @@ def count_gradient_items(layout):
 def _make_weight_gradients(pack):
     def weight_gradients(table, like, item):
         """Compute one item of the gradient from what the shards left in the workspace."""
-        gradient_item(item, table, pointer_int64(table, LAYERS), pointer_int32(table, IDS), pointer(table, HS_AT, like),
-                      pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, DX0_AT, like),
-                      pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, HP_AT, like),
-                      pointer(table, XP_AT, like), pointer(table, DN_AT, like), pointer(table, GRADS, like), pointer(table, DE_AT, like),
-                      table[STEPS], table[STREAMS], table[THRESHOLD] > 0, pack)
+        gradient_item(
+            item,
+            table,
+            pointer_int64(table, LAYERS),
+            pointer_int32(table, IDS),
+            pointer(table, HS_AT, like),
+            pointer(table, XD_AT, like),
+            pointer(table, X0_AT, like),
+            pointer(table, DX0_AT, like),
+            pointer(table, G_AT, like),
+            pointer(table, Z_AT, like),
+            pointer(table, HP_AT, like),
+            pointer(table, XP_AT, like),
+            pointer(table, DN_AT, like),
+            pointer(table, GRADS, like),
+            pointer(table, DE_AT, like),
+            table[STEPS],
+            table[STREAMS],
+            table[THRESHOLD] > 0,
+            pack,
+        )
+
     return Items(weight_gradients, "weight_gradients" + SUFFIX[pack])
 
 
 def _pair_gradients(table, like, item):
     """Make the pairs of rows that the weight gradients of bfloat16 are computed from."""
-    pair_item(item, table, pointer_int64(table, LAYERS), pointer_int32(table, IDS), pointer(table, HS_AT, like),
-              pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, G_AT, like), pointer(table, Z_AT, like),
-              pointer(table, HP_AT, like), pointer(table, XP_AT, like), pointer(table, GRADS, like), table[STEPS], table[STREAMS],
-              table[THRESHOLD] > 0)
+    pair_item(
+        item,
+        table,
+        pointer_int64(table, LAYERS),
+        pointer_int32(table, IDS),
+        pointer(table, HS_AT, like),
+        pointer(table, XD_AT, like),
+        pointer(table, X0_AT, like),
+        pointer(table, G_AT, like),
+        pointer(table, Z_AT, like),
+        pointer(table, HP_AT, like),
+        pointer(table, XP_AT, like),
+        pointer(table, GRADS, like),
+        table[STEPS],
+        table[STREAMS],
+        table[THRESHOLD] > 0,
+    )
 
 
 def _tied_gradients(table, like, item):
@@ -419,8 +678,38 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
         cell_state = lstm_cell_state  # never called
 
     @inline
-    def forward_block(plan, layers, params, weights, ids, HS, CS, CK, c0, kept, XD, HW, X0, XW, G, XN, RS, T, B, lo, n, t0, t1,
-                      key, per_step, threshold, scale, block, checkpoints, keep):
+    def forward_block(
+        plan,
+        layers,
+        params,
+        weights,
+        ids,
+        HS,
+        CS,
+        CK,
+        c0,
+        kept,
+        XD,
+        HW,
+        X0,
+        XW,
+        G,
+        XN,
+        RS,
+        T,
+        B,
+        lo,
+        n,
+        t0,
+        t1,
+        key,
+        per_step,
+        threshold,
+        scale,
+        block,
+        checkpoints,
+        keep,
+    ):
         """Run all layers over the steps t0..t1 for the n streams from lo on; c0 is carried from block to block."""
         VL, R, P, stride, s_words = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE], plan[PLAN_STRIDE_WORDS]
         units, width, column = plan[PLAN_UNITS], plan[PLAN_H_WIDTH], plan[PLAN_H_COLUMN]
@@ -435,7 +724,9 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                         e_stride = plan[PLAN_EMBEDDING_STRIDE]
                         narrow_rows(X0, row * e_stride, XW, (row - t0 * B) * embedding_words(plan, VL, pack), e_stride)
         for l in range(plan[PLAN_LAYERS]):
-            layer_products(plan, layers, l, params, weights, ids, HS, XD, HW, X0, XW, G, T, B, lo, n, t0, t1, block, dropping, pack)
+            layer_products(
+                plan, layers, l, params, weights, ids, HS, XD, HW, X0, XW, G, T, B, lo, n, t0, t1, block, dropping, pack
+            )
             words = (l % 2) * (block + 1) * B * s_words  # of the state before the block
             if pack == 2:
                 for b in range(lo, lo + n):
@@ -444,25 +735,69 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
             if has_c:
                 copy_rows(c0, (l * B + lo) * stride, CS, c_block, n * stride)
                 if checkpoints:
-                    copy_rows(c0, (l * B + lo) * stride, CK, ((l * -(-T // block) + t0 // block) * B + lo) * stride, n * stride)
+                    copy_rows(
+                        c0,
+                        (l * B + lo) * stride,
+                        CK,
+                        ((l * -(-T // block) + t0 // block) * B + lo) * stride,
+                        n * stride,
+                    )
             for t in range(t0, t1):
                 h_prev = ((l * (T + 1) + t) * B + lo) * stride
                 h_next = h_prev + B * stride
                 for p in range(P):
                     g = ((l * P + p) * R + t * B + lo) * work
                     A, a = (HS, h_prev) if pack == 1 else (HW, words + ((t - t0) * B + lo) * s_words)
-                    product(plan, width, n, A, a, s_words, 0, weights, layers[l * LAYER_SIZE + LAYER_H_WORDS] + p * depth * width * VL,
-                            G, g + column, work, depth, 1, 1)
+                    product(
+                        plan,
+                        width,
+                        n,
+                        A,
+                        a,
+                        s_words,
+                        0,
+                        weights,
+                        layers[l * LAYER_SIZE + LAYER_H_WORDS] + p * depth * width * VL,
+                        G,
+                        g + column,
+                        work,
+                        depth,
+                        1,
+                        1,
+                    )
                     if norm and p < P - 1:
                         continue
                     if norm:
                         row = t * B + lo
-                        normalise_sums(plan, params, layers[l * LAYER_SIZE + LAYER_GAIN], G, (l * P * R + row) * work, R * work, n, XN,
-                                       RS, (l * R + row) * 4, keep)
+                        normalise_sums(
+                            plan,
+                            params,
+                            layers[l * LAYER_SIZE + LAYER_GAIN],
+                            G,
+                            (l * P * R + row) * work,
+                            R * work,
+                            n,
+                            XN,
+                            RS,
+                            (l * R + row) * 4,
+                            keep,
+                        )
                     for q in range(0 if norm else p, p + 1):
                         c_prev = c_block + (t - t0) * B * stride + q * units
-                        gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + q * work, G, ((l * P + q) * R + t * B + lo) * work, HS,
-                                      h_prev + q * units, h_next + q * units, CS, c_prev, c_prev + B * stride, n, stride)
+                        gates_forward(
+                            params,
+                            layers[l * LAYER_SIZE + LAYER_BIAS] + q * work,
+                            G,
+                            ((l * P + q) * R + t * B + lo) * work,
+                            HS,
+                            h_prev + q * units,
+                            h_next + q * units,
+                            CS,
+                            c_prev,
+                            c_prev + B * stride,
+                            n,
+                            stride,
+                        )
                 if plan[ZONING] > OFF:
                     if plan[MODE] == GRADIENTS and reads_h:
                         copy_rows(HS, h_next, pointer(plan, HG_AT, HS), ((l * T + t) * B + lo) * stride, n * stride)
@@ -471,8 +806,19 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                         c_prev = c_block + (t - t0) * B * stride
                         zone_states(plan, CS, FIRST_C, l, t, lo, c_prev, c_prev + B * stride, n, stride)
                 if plan[NUM_CLAMPS] > 0:
-                    hold_units(plan, l, HS, h_next, CS, c_block + (t - t0 + 1) * B * stride, G, (l * P * R + t * B + lo) * work,
-                               R * work, n, stride)
+                    hold_units(
+                        plan,
+                        l,
+                        HS,
+                        h_next,
+                        CS,
+                        c_block + (t - t0 + 1) * B * stride,
+                        G,
+                        (l * P * R + t * B + lo) * work,
+                        R * work,
+                        n,
+                        stride,
+                    )
                 if pack == 2:
                     for b in range(n):
                         narrow_rows(HS, h_next + b * stride, HW, words + ((t - t0 + 1) * B + lo + b) * s_words, columns)
@@ -481,14 +827,56 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
             if dropping:
                 for t in range(t0, t1):
                     for b in range(lo, lo + n):
-                        drop_row(HS, ((l * (T + 1) + t + 1) * B + b) * stride, XD, (l * R + t * B + b) * stride, stride,
-                                 key, l, t * B * per_step + b, threshold, scale)
+                        drop_row(
+                            HS,
+                            ((l * (T + 1) + t + 1) * B + b) * stride,
+                            XD,
+                            (l * R + t * B + b) * stride,
+                            stride,
+                            key,
+                            l,
+                            t * B * per_step + b,
+                            threshold,
+                            scale,
+                        )
                         if pack == 2:
-                            narrow_rows(XD, (l * R + t * B + b) * stride, HW, words + ((t - t0 + 1) * B + b) * s_words, columns)
+                            narrow_rows(
+                                XD, (l * R + t * B + b) * stride, HW, words + ((t - t0 + 1) * B + b) * s_words, columns
+                            )
 
     @inline
-    def backward_block(plan, layers, params, derived, HS, CS, CK, kept, DX0, G, GW, Z, ZW, DH, DR, DC, XN, RS, DN, T, B, lo, n, t0, t1,
-                       key, per_step, threshold, scale, block):
+    def backward_block(
+        plan,
+        layers,
+        params,
+        derived,
+        HS,
+        CS,
+        CK,
+        kept,
+        DX0,
+        G,
+        GW,
+        Z,
+        ZW,
+        DH,
+        DR,
+        DC,
+        XN,
+        RS,
+        DN,
+        T,
+        B,
+        lo,
+        n,
+        t0,
+        t1,
+        key,
+        per_step,
+        threshold,
+        scale,
+        block,
+    ):
         """Take the gradient of the logits down through all layers over the steps t1..t0; G becomes the gradients of its sums."""
         VL, R, P, stride = lanes(G), T * B, plan[PLAN_PANELS], plan[PLAN_STRIDE]
         units, column, zoned = plan[PLAN_UNITS], plan[PLAN_H_COLUMN], plan[ZONING] > OFF
@@ -506,12 +894,30 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
             for q in range(out_panels):
                 for t in range(t0, t1):
                     for b in range(lo, lo + n):
-                        narrow_rows(Z, (q * R + t * B + b) * z_wide, ZW, ((q * block + t - t0) * B + b) * z_stride, z_wide)
+                        narrow_rows(
+                            Z, (q * R + t * B + b) * z_wide, ZW, ((q * block + t - t0) * B + b) * z_stride, z_wide
+                        )
         Y, y, z_panel = (Z, first * z_stride, R * z_stride) if pack == 1 else (ZW, lo * z_stride, block * B * z_stride)
         for q in range(plan[PLAN_BACK_PANELS]):
-            block_product(plan, width, n, t1 - t0, B, Y, y, z_stride, z_panel,
-                          derived, plan[PLAN_OUT_T_AT] + q * out_panels * out_rows * wide,
-                          DH, lo * stride + q * wide, stride, out_depth, out_panels, 0)
+            block_product(
+                plan,
+                width,
+                n,
+                t1 - t0,
+                B,
+                Y,
+                y,
+                z_stride,
+                z_panel,
+                derived,
+                plan[PLAN_OUT_T_AT] + q * out_panels * out_rows * wide,
+                DH,
+                lo * stride + q * wide,
+                stride,
+                out_depth,
+                out_panels,
+                0,
+            )
         for l in range(plan[PLAN_LAYERS] - 1, -1, -1):
             if threshold > 0:
                 for t in range(t0, t1):
@@ -541,49 +947,150 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                     if has_c:
                         part_gradients(plan, DC, carry, DP, passed + B * stride, FIRST_C, l, t, lo, n, stride)
                 for p in range(P):
-                    gates_backward(G, ((l * P + p) * R + t * B + lo) * work, HS, h_prev + p * units, H, h + p * units,
-                                   CS, c_block + (t - t0) * B * stride + p * units, DH, dh + p * units, DR, carry + p * units, DC, n, stride)
+                    gates_backward(
+                        G,
+                        ((l * P + p) * R + t * B + lo) * work,
+                        HS,
+                        h_prev + p * units,
+                        H,
+                        h + p * units,
+                        CS,
+                        c_block + (t - t0) * B * stride + p * units,
+                        DH,
+                        dh + p * units,
+                        DR,
+                        carry + p * units,
+                        DC,
+                        n,
+                        stride,
+                    )
                 if zoned:
                     move_rows(DP, passed, DR, carry, n * stride)
                     if has_c:
                         move_rows(DP, passed + B * stride, DC, carry, n * stride)
                 if plan[PLAN_NORM] != 0:
                     row, at = t * B + lo, (l * P * B + lo) * work
-                    normalise_backward(plan, params, layers[l * LAYER_SIZE + LAYER_GAIN], G, (l * P * R + row) * work, R * work, n, XN,
-                                       RS, (l * R + row) * 4, DN, at, B * work, plan[PLAN_LAYERS] * P * B * work)
-                A, g, g_panel = (G, (l * P * R + t * B + lo) * work, R * work) if pack == 1 else (
-                    GW, ((t - t0) * B + lo) * g_stride, block * B * g_stride)
+                    normalise_backward(
+                        plan,
+                        params,
+                        layers[l * LAYER_SIZE + LAYER_GAIN],
+                        G,
+                        (l * P * R + row) * work,
+                        R * work,
+                        n,
+                        XN,
+                        RS,
+                        (l * R + row) * 4,
+                        DN,
+                        at,
+                        B * work,
+                        plan[PLAN_LAYERS] * P * B * work,
+                    )
+                A, g, g_panel = (
+                    (G, (l * P * R + t * B + lo) * work, R * work)
+                    if pack == 1
+                    else (GW, ((t - t0) * B + lo) * g_stride, block * B * g_stride)
+                )
                 if pack == 2:
                     for p in range(P):
                         for b in range(n):
-                            narrow_rows(G, ((l * P + p) * R + t * B + lo + b) * work, GW, g + p * g_panel + b * g_stride, work)
+                            narrow_rows(
+                                G, ((l * P + p) * R + t * B + lo + b) * work, GW, g + p * g_panel + b * g_stride, work
+                            )
                 for q in range(plan[PLAN_BACK_PANELS]):
-                    product(plan, width, n, A, g + column // pack, g_stride, g_panel, derived, layers[l * LAYER_SIZE + LAYER_H_T] + q * P * h_rows * wide,
-                            DR, carry + q * wide, stride, h_rows, P, direct)
-            A, g, g_panel = (G, (l * P * R + first) * work, R * work) if pack == 1 else (GW, lo * g_stride, block * B * g_stride)
+                    product(
+                        plan,
+                        width,
+                        n,
+                        A,
+                        g + column // pack,
+                        g_stride,
+                        g_panel,
+                        derived,
+                        layers[l * LAYER_SIZE + LAYER_H_T] + q * P * h_rows * wide,
+                        DR,
+                        carry + q * wide,
+                        stride,
+                        h_rows,
+                        P,
+                        direct,
+                    )
+            A, g, g_panel = (
+                (G, (l * P * R + first) * work, R * work) if pack == 1 else (GW, lo * g_stride, block * B * g_stride)
+            )
             if l > 0:
                 for q in range(plan[PLAN_BACK_PANELS]):
-                    block_product(plan, width, n, t1 - t0, B, A, g, g_stride, g_panel, derived,
-                                  layers[l * LAYER_SIZE + LAYER_X_T] + q * P * x_rows * wide, DH, lo * stride + q * wide, stride, x_rows, P, 0)
+                    block_product(
+                        plan,
+                        width,
+                        n,
+                        t1 - t0,
+                        B,
+                        A,
+                        g,
+                        g_stride,
+                        g_panel,
+                        derived,
+                        layers[l * LAYER_SIZE + LAYER_X_T] + q * P * x_rows * wide,
+                        DH,
+                        lo * stride + q * wide,
+                        stride,
+                        x_rows,
+                        P,
+                        0,
+                    )
             elif plan[PLAN_EMBEDDING] > 0:
                 e_width, e_stride = plan[PLAN_EMBEDDING_BACK_WIDTH], plan[PLAN_EMBEDDING_STRIDE]
                 for q in range(e_stride // (e_width * VL)):
-                    block_product(plan, e_width, n, t1 - t0, B, A, g, g_stride, g_panel, derived,
-                                  layers[l * LAYER_SIZE + LAYER_X_T] + q * P * x_rows * e_width * VL,
-                                  DX0, first * e_stride + q * e_width * VL, e_stride, x_rows, P, 0)
+                    block_product(
+                        plan,
+                        e_width,
+                        n,
+                        t1 - t0,
+                        B,
+                        A,
+                        g,
+                        g_stride,
+                        g_panel,
+                        derived,
+                        layers[l * LAYER_SIZE + LAYER_X_T] + q * P * x_rows * e_width * VL,
+                        DX0,
+                        first * e_stride + q * e_width * VL,
+                        e_stride,
+                        x_rows,
+                        P,
+                        0,
+                    )
 
     @inline
     def run_forward(table, like, lo, n):
         """Carry the n streams from lo on through the whole chunk; leave the loss, or its gradient at the logits."""
-        plan, layers, params, weights = (table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like),
-                                         pointer(table, WEIGHTS, like))
+        plan, layers, params, weights = (
+            table,
+            pointer_int64(table, LAYERS),
+            pointer(table, PARAMS, like),
+            pointer(table, WEIGHTS, like),
+        )
         ids, targets = pointer_int32(table, IDS), pointer_int32(table, TARGETS)
-        h0, c0, HS, CS, CK = (pointer(table, H0, like), pointer(table, C0, like), pointer(table, HS_AT, like),
-                              pointer(table, CS_AT, like), pointer(table, CK_AT, like))
-        XD, X0, G, Z = (pointer(table, XD_AT, like), pointer(table, X0_AT, like), pointer(table, G_AT, like),
-                        pointer(table, Z_AT, like))
-        HW, XW, XN, RS = (pointer(table, HW_AT, like), pointer(table, XW_AT, like), pointer(table, XN_AT, like),
-                          pointer(table, RS_AT, like))
+        h0, c0, HS, CS, CK = (
+            pointer(table, H0, like),
+            pointer(table, C0, like),
+            pointer(table, HS_AT, like),
+            pointer(table, CS_AT, like),
+            pointer(table, CK_AT, like),
+        )
+        XD, X0, G, Z = (
+            pointer(table, XD_AT, like),
+            pointer(table, X0_AT, like),
+            pointer(table, G_AT, like),
+            pointer(table, Z_AT, like),
+        )
+        HW, XW, XN, RS = (
+            pointer(table, HW_AT, like),
+            pointer(table, XW_AT, like),
+            pointer(table, XN_AT, like),
+            pointer(table, RS_AT, like),
+        )
         losses, scale = pointer_float64(table, LOSSES_AT), pointer_float64(table, NUMBERS)[SCALE]
         T, B, block, mode, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[MODE], table[THRESHOLD]
         key, per_step, kept = np.uint64(table[KEY]), table[PER_STEP], table[KEPT] != 0
@@ -592,21 +1099,86 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
             copy_rows(h0, (l * B + lo) * stride, HS, (l * (T + 1) * B + lo) * stride, n * stride)
         for t0 in range(0, T, block):
             t1 = min(T, t0 + block)
-            forward_block(plan, layers, params, weights, ids, HS, CS, CK, c0, kept, XD, HW, X0, XW, G, XN, RS, T, B, lo, n, t0, t1,
-                          key, per_step, threshold, scale, block, checkpoints, mode == GRADIENTS)
-            output_block(plan, params, weights, targets, HS, XD, HW, Z, losses, T, B, lo, n, t0, t1, block, threshold > 0, mode, pack)
+            forward_block(
+                plan,
+                layers,
+                params,
+                weights,
+                ids,
+                HS,
+                CS,
+                CK,
+                c0,
+                kept,
+                XD,
+                HW,
+                X0,
+                XW,
+                G,
+                XN,
+                RS,
+                T,
+                B,
+                lo,
+                n,
+                t0,
+                t1,
+                key,
+                per_step,
+                threshold,
+                scale,
+                block,
+                checkpoints,
+                mode == GRADIENTS,
+            )
+            output_block(
+                plan,
+                params,
+                weights,
+                targets,
+                HS,
+                XD,
+                HW,
+                Z,
+                losses,
+                T,
+                B,
+                lo,
+                n,
+                t0,
+                t1,
+                block,
+                threshold > 0,
+                mode,
+                pack,
+            )
         for l in range(plan[PLAN_LAYERS]):
             copy_rows(HS, ((l * (T + 1) + T) * B + lo) * stride, h0, (l * B + lo) * stride, n * stride)
 
     @inline
     def run_backward(table, like, lo, n):
         """Take the gradient at the logits back through the whole chunk for the n streams from lo on."""
-        plan, layers, params, derived = (table, pointer_int64(table, LAYERS), pointer(table, PARAMS, like),
-                                         pointer(table, DERIVED, like))
-        HS, CS, CK, DX0, GW, ZW = (pointer(table, HS_AT, like), pointer(table, CS_AT, like), pointer(table, CK_AT, like),
-                                   pointer(table, DX0_AT, like), pointer(table, GW_AT, like), pointer(table, ZW_AT, like))
-        G, Z, DH, DR, DC = (pointer(table, G_AT, like), pointer(table, Z_AT, like), pointer(table, DH_AT, like),
-                            pointer(table, DR_AT, like), pointer(table, DC_AT, like))
+        plan, layers, params, derived = (
+            table,
+            pointer_int64(table, LAYERS),
+            pointer(table, PARAMS, like),
+            pointer(table, DERIVED, like),
+        )
+        HS, CS, CK, DX0, GW, ZW = (
+            pointer(table, HS_AT, like),
+            pointer(table, CS_AT, like),
+            pointer(table, CK_AT, like),
+            pointer(table, DX0_AT, like),
+            pointer(table, GW_AT, like),
+            pointer(table, ZW_AT, like),
+        )
+        G, Z, DH, DR, DC = (
+            pointer(table, G_AT, like),
+            pointer(table, Z_AT, like),
+            pointer(table, DH_AT, like),
+            pointer(table, DR_AT, like),
+            pointer(table, DC_AT, like),
+        )
         XN, RS, DN = pointer(table, XN_AT, like), pointer(table, RS_AT, like), pointer(table, DN_AT, like)
         T, B, block, threshold = table[STEPS], table[STREAMS], table[BLOCK], table[THRESHOLD]
         key, per_step, scale = np.uint64(table[KEY]), table[PER_STEP], pointer_float64(table, NUMBERS)[SCALE]
@@ -621,8 +1193,38 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
                 for u in range((panel * B + lo) * work, (panel * B + lo + n) * work, VL):
                     store(DN, u, zeros(DN))
         for t0 in range((T - 1) // block * block, -1, -block):
-            backward_block(plan, layers, params, derived, HS, CS, CK, table[KEPT] != 0, DX0, G, GW, Z, ZW, DH, DR, DC, XN, RS, DN, T, B, lo,
-                           n, t0, min(T, t0 + block), key, per_step, threshold, scale, block)
+            backward_block(
+                plan,
+                layers,
+                params,
+                derived,
+                HS,
+                CS,
+                CK,
+                table[KEPT] != 0,
+                DX0,
+                G,
+                GW,
+                Z,
+                ZW,
+                DH,
+                DR,
+                DC,
+                XN,
+                RS,
+                DN,
+                T,
+                B,
+                lo,
+                n,
+                t0,
+                min(T, t0 + block),
+                key,
+                per_step,
+                threshold,
+                scale,
+                block,
+            )
 
     def train(table, like, item):
         """Run one shard forward and back."""
@@ -643,7 +1245,10 @@ def _make_chunk(cell, gates_forward, gates_backward, cell_state, pack):
 
 # For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without.
 TRAIN, READ = {}, {}
-for _cell, _forward, _backward, _cell_state in (("lstm", lstm_forward, lstm_backward, lstm_cell_state),
-                                                ("gru", gru_forward, gru_backward, None), ("rnn", rnn_forward, rnn_backward, None)):
+for _cell, _forward, _backward, _cell_state in (
+    ("lstm", lstm_forward, lstm_backward, lstm_cell_state),
+    ("gru", gru_forward, gru_backward, None),
+    ("rnn", rnn_forward, rnn_backward, None),
+):
     for _pack in SUFFIX:
         TRAIN[_cell, _pack], READ[_cell, _pack] = _make_chunk(_cell, _forward, _backward, _cell_state, _pack)

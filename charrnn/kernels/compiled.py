@@ -5,6 +5,7 @@ another file it would go on running the old code. Here the cache folder's name h
 the versions of numba and llvmlite, so a change anywhere gives a fresh folder. Its files are run: they are read only from a
 folder that nobody else can have written in, and only where a seal tells them whole and their own; else they are made anew.
 """
+
 import hashlib
 import os
 import pickle
@@ -20,8 +21,8 @@ from pathlib import Path
 import llvmlite
 import numba
 from numba import njit, types
-from numba.core.ccallback import CFunc
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 
 KEPT_DAYS = 30  # a digest folder that no process has opened for this long is removed
@@ -215,7 +216,13 @@ class _Cache(FunctionCache):
     def _index_key(self, sig, codegen):
         """The digest in the folder's name covers every source; a closure over other kernels need not be hashed."""
         code = self._py_func.__code__
-        return str(sig), codegen.magic_tuple(), self._py_func.__qualname__, Path(code.co_filename).name, code.co_firstlineno
+        return (
+            str(sig),
+            codegen.magic_tuple(),
+            self._py_func.__qualname__,
+            Path(code.co_filename).name,
+            code.co_firstlineno,
+        )
 
     def load_overload(self, sig, target_context):
         try:

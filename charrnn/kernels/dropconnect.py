@@ -6,6 +6,7 @@
 One mask for all T steps and B streams of a chunk. That of a weight is a function of (seed, step, layer, gate, unit it comes from,
 unit it leads to), drawn as dropout.py draws those of units: nothing is kept of it, and no layout of panels changes it.
 """
+
 import numpy as np
 
 from charrnn.kernels.compiled import Items, inline
@@ -14,7 +15,9 @@ from charrnn.kernels.layout import LAYER_H, LAYER_SIZE
 from charrnn.kernels.simd import keep_lanes, lanes, load, pointer, pointer_float64, pointer_int64, select, store
 
 # The table: sizes (a panel is [HIDDEN][GATES][UNITS]) and the draw's key and threshold, then addresses. NUMBERS_AT: the scale.
-(HIDDEN, PANELS, GATES, UNITS, KEY, THRESHOLD, NUMBERS_AT, LAYERS_AT, PARAMS_AT, GRADS_AT, KEPT_AT, TABLE_SIZE) = range(12)
+(HIDDEN, PANELS, GATES, UNITS, KEY, THRESHOLD, NUMBERS_AT, LAYERS_AT, PARAMS_AT, GRADS_AT, KEPT_AT, TABLE_SIZE) = range(
+    12
+)
 
 FIRST_LAYER = 1 << 20  # in the counter, beyond all layers whose units are dropped: the two draws have nothing in common
 
@@ -44,8 +47,20 @@ def _drop_weights(table, like, item):
     params, size = pointer(table, PARAMS_AT, like), H * gates * units
     at = pointer_int64(table, LAYERS_AT)[item // P * LAYER_SIZE + LAYER_H] + item % P * size
     copy_panel(params, at, pointer(table, KEPT_AT, like), item * size, size)
-    drop_panel(params, at, params, at, H, gates, units, item % P, np.uint64(table[KEY]), item // P, table[THRESHOLD],
-               pointer_float64(table, NUMBERS_AT)[0])
+    drop_panel(
+        params,
+        at,
+        params,
+        at,
+        H,
+        gates,
+        units,
+        item % P,
+        np.uint64(table[KEY]),
+        item // P,
+        table[THRESHOLD],
+        pointer_float64(table, NUMBERS_AT)[0],
+    )
 
 
 def _restore_weights(table, like, item):
@@ -54,9 +69,21 @@ def _restore_weights(table, like, item):
     grads, size = pointer(table, GRADS_AT, like), H * gates * units
     at = pointer_int64(table, LAYERS_AT)[item // P * LAYER_SIZE + LAYER_H] + item % P * size
     copy_panel(pointer(table, KEPT_AT, like), item * size, pointer(table, PARAMS_AT, like), at, size)
-    drop_panel(grads, at, grads, at, H, gates, units, item % P, np.uint64(table[KEY]), item // P, table[THRESHOLD],
-               pointer_float64(table, NUMBERS_AT)[0])
+    drop_panel(
+        grads,
+        at,
+        grads,
+        at,
+        H,
+        gates,
+        units,
+        item % P,
+        np.uint64(table[KEY]),
+        item // P,
+        table[THRESHOLD],
+        pointer_float64(table, NUMBERS_AT)[0],
+    )
 
 
-drop_weights = Items(_drop_weights)        # item: a panel of a layer's recurrent matrix, before the weights are read
+drop_weights = Items(_drop_weights)  # item: a panel of a layer's recurrent matrix, before the weights are read
 restore_weights = Items(_restore_weights)  # the same, after the weight gradients

@@ -4,6 +4,7 @@ No generator state is kept, so a resumed run draws the masks that an uninterrupt
 draws again what the forward pass drew. A row is the stream's place in the chunk, t*B + b, or the stream alone, b, for
 the variational form (one mask for all steps of a chunk: Gal & Ghahramani 2016).
 """
+
 import numpy as np
 
 from charrnn.kernels.compiled import inline

@@ -32,6 +32,7 @@ on, so that a core that reads ahead meets no other core's:
     WEIGHTS (workers, 2, VS) float64, ORDER (workers, 2, VS) int64    scratch of a choice, VS = V padded to vectors
     NUMBERS float64              temperature, top_p, min_p; then written: not 0 where a logit was not finite; the zoneout's rate
 """
+
 import math
 
 import numpy as np
@@ -41,22 +42,82 @@ from charrnn.kernels.chunk import embed_row
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.gru import gru_forward
 from charrnn.kernels.layernorm import normalise_sums
-from charrnn.kernels.layout import (LAYER_BIAS, LAYER_GAIN, LAYER_H, LAYER_INPUT, LAYER_SIZE, LAYER_X, PLAN_EMBEDDING,
-                                    PLAN_EMBEDDING_STRIDE, PLAN_H_COLUMN, PLAN_H_WIDTH, PLAN_HIDDEN, PLAN_LAYERS, PLAN_NORM,
-                                    PLAN_OUT_AT, PLAN_OUT_BIAS_AT, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_PANELS,
-                                    PLAN_SIZE, PLAN_STRIDE, PLAN_UNITS, PLAN_VOCAB, PLAN_X_WIDTH)
+from charrnn.kernels.layout import (
+    LAYER_BIAS,
+    LAYER_GAIN,
+    LAYER_H,
+    LAYER_INPUT,
+    LAYER_SIZE,
+    LAYER_X,
+    PLAN_EMBEDDING,
+    PLAN_EMBEDDING_STRIDE,
+    PLAN_H_COLUMN,
+    PLAN_H_WIDTH,
+    PLAN_HIDDEN,
+    PLAN_LAYERS,
+    PLAN_NORM,
+    PLAN_OUT_AT,
+    PLAN_OUT_BIAS_AT,
+    PLAN_OUT_PANELS,
+    PLAN_OUT_WIDTH,
+    PLAN_PANELS,
+    PLAN_SIZE,
+    PLAN_STRIDE,
+    PLAN_UNITS,
+    PLAN_VOCAB,
+    PLAN_X_WIDTH,
+)
 from charrnn.kernels.lstm import lstm_forward
 from charrnn.kernels.rnn import rnn_forward
-from charrnn.kernels.simd import (get, lanes, load, pointer, pointer_float64, pointer_int32, pointer_int64, select,
-                                  shifted, store, zeros)
+from charrnn.kernels.simd import (
+    get,
+    lanes,
+    load,
+    pointer,
+    pointer_float64,
+    pointer_int32,
+    pointer_int64,
+    select,
+    shifted,
+    store,
+    zeros,
+)
 from charrnn.kernels.team import atomic_add, join_team, next_unit
 from charrnn.kernels.tile import product
 from charrnn.kernels.zoneout import blend_row
 
 # The table of a call: the plan (layout.py), then sizes and switches, then the addresses of the arrays.
-(STEPS, STREAMS, GROUPS, WORKERS, POSITION, READING, TOP_K, SCRATCH, GIVE_WAY, LAYERS, PARAMS, INPUTS, KEYS, NUMBERS,
- HS_AT, CS_AT, G_AT, X0_AT, Z_AT, CHOSEN_AT, LOSSES_AT, LOGITS_AT, WEIGHTS_AT, ORDER_AT, WORDS_AT, DRAWN_AT, NEW, SUMMED_AT,
- TABLE_SIZE) = range(PLAN_SIZE, PLAN_SIZE + 29)
+(
+    STEPS,
+    STREAMS,
+    GROUPS,
+    WORKERS,
+    POSITION,
+    READING,
+    TOP_K,
+    SCRATCH,
+    GIVE_WAY,
+    LAYERS,
+    PARAMS,
+    INPUTS,
+    KEYS,
+    NUMBERS,
+    HS_AT,
+    CS_AT,
+    G_AT,
+    X0_AT,
+    Z_AT,
+    CHOSEN_AT,
+    LOSSES_AT,
+    LOGITS_AT,
+    WEIGHTS_AT,
+    ORDER_AT,
+    WORDS_AT,
+    DRAWN_AT,
+    NEW,
+    SUMMED_AT,
+    TABLE_SIZE,
+) = range(PLAN_SIZE, PLAN_SIZE + 29)
 TEMPERATURE, TOP_P, MIN_P, NOT_FINITE, ZONE_RATE, NUMBERS_SIZE = range(6)  # the places of NUMBERS
 
 GOLDEN, MIX_1, MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -82,8 +143,23 @@ def recurrent_unit(plan, layers, params, HS, G, l, p, lo, n):
     g = sums_at(plan, l, p, lo, n) * work
     for u in range(0, n * work if column > 0 else 0, work):  # gru: n has no recurrent part
         store(G, g + u, zeros(G))
-    product(plan, width, n, HS, state_at(plan, l, lo, n) * stride, stride, 0, params,
-                  layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL, G, g + column, work, H, 1, 0)
+    product(
+        plan,
+        width,
+        n,
+        HS,
+        state_at(plan, l, lo, n) * stride,
+        stride,
+        0,
+        params,
+        layers[l * LAYER_SIZE + LAYER_H] + p * H * width * VL,
+        G,
+        g + column,
+        work,
+        H,
+        1,
+        0,
+    )
 
 
 @inline
@@ -95,7 +171,9 @@ def input_unit(plan, layers, params, characters, first, HS, X0, G, l, p, lo, n):
     K = layers[l * LAYER_SIZE + LAYER_INPUT]
     weights = layers[l * LAYER_SIZE + LAYER_X] + p * K * width * VL
     if l > 0:
-        product(plan, width, n, HS, state_at(plan, l - 1, lo, n) * stride, stride, 0, params, weights, G, g, work, K, 1, 1)
+        product(
+            plan, width, n, HS, state_at(plan, l - 1, lo, n) * stride, stride, 0, params, weights, G, g, work, K, 1, 1
+        )
     elif plan[PLAN_EMBEDDING] > 0:
         e_stride = plan[PLAN_EMBEDDING_STRIDE]
         product(plan, width, n, X0, lo * e_stride, e_stride, 0, params, weights, G, g, work, K, 1, 1)
@@ -120,11 +198,27 @@ def output_unit(plan, params, HS, Z, q, lo, n):
     """Z = h Wo for a panel of the output layer and the n streams from lo on."""
     VL, H, stride, width = lanes(Z), plan[PLAN_HIDDEN], plan[PLAN_STRIDE], plan[PLAN_OUT_WIDTH]
     wide = width * VL
-    product(plan, width, n, HS, state_at(plan, plan[PLAN_LAYERS] - 1, lo, n) * stride, stride, 0, params,
-                  plan[PLAN_OUT_AT] + q * H * wide, Z, (lo * plan[PLAN_OUT_PANELS] + q * n) * wide, wide, H, 1, 0)
+    product(
+        plan,
+        width,
+        n,
+        HS,
+        state_at(plan, plan[PLAN_LAYERS] - 1, lo, n) * stride,
+        stride,
+        0,
+        params,
+        plan[PLAN_OUT_AT] + q * H * wide,
+        Z,
+        (lo * plan[PLAN_OUT_PANELS] + q * n) * wide,
+        wide,
+        H,
+        1,
+        0,
+    )
 
 
 # The choice of a character. sampler.choose is the same rule in NumPy; what may differ is the last bit of an exponential.
+
 
 @inline
 def splitmix64(key, number):
@@ -246,8 +340,9 @@ def draw_group(table, like, me, t, lo, n):
         if check == 0.0:
             bits = splitmix64(np.uint64(keys[row]), np.uint64(table[POSITION] + t))
             draw = np.float64(bits >> np.uint64(11)) * 2.0**-53
-            character = choose_id(z, w, order, V, scratch, draw, numbers[TEMPERATURE], table[TOP_K], numbers[TOP_P],
-                                  numbers[MIN_P])
+            character = choose_id(
+                z, w, order, V, scratch, draw, numbers[TEMPERATURE], table[TOP_K], numbers[TOP_P], numbers[MIN_P]
+            )
         else:  # a NaN or an infinity times zero
             numbers[NOT_FINITE] = 1.0
         if table[LOGITS_AT] != 0:
@@ -291,13 +386,36 @@ def _make_generate(cell, gates_forward):
                     if norm:
                         first, end = 0, 0
                         if atomic_add(summed, unit // P, 1) % P == P - 1:
-                            normalise_sums(plan, params, layers[l * LAYER_SIZE + LAYER_GAIN], G, sums_at(plan, l, 0, lo, n) * work,
-                                           n * work, n, G, G, 0, False)
+                            normalise_sums(
+                                plan,
+                                params,
+                                layers[l * LAYER_SIZE + LAYER_GAIN],
+                                G,
+                                sums_at(plan, l, 0, lo, n) * work,
+                                n * work,
+                                n,
+                                G,
+                                G,
+                                0,
+                                False,
+                            )
                             end = P
                     for q in range(first, end):
                         at = state_at(plan, l, lo, n) * stride + q * units
-                        gates_forward(params, layers[l * LAYER_SIZE + LAYER_BIAS] + q * work, G, sums_at(plan, l, q, lo, n) * work,
-                                      HS, at, at + new, CS, at, at + new, n, stride)
+                        gates_forward(
+                            params,
+                            layers[l * LAYER_SIZE + LAYER_BIAS] + q * work,
+                            G,
+                            sums_at(plan, l, q, lo, n) * work,
+                            HS,
+                            at,
+                            at + new,
+                            CS,
+                            at,
+                            at + new,
+                            n,
+                            stride,
+                        )
                         if new > 0:
                             zone_unit(table, HS, at, n)
                             if has_c:
@@ -319,9 +437,13 @@ def _make_generate(cell, gates_forward):
                         draw_group(table, like, item, t, lo, n)
                 else:
                     recurrent_unit(plan, layers, params, HS, G, panel // P, panel % P, lo, n)
-                    if panel == 0 and plan[PLAN_EMBEDDING] > 0 and (reading or t < 0):  # what is drawn is embedded at once
+                    if (
+                        panel == 0 and plan[PLAN_EMBEDDING] > 0 and (reading or t < 0)
+                    ):  # what is drawn is embedded at once
                         for row in range(lo, lo + n):
-                            embed_row(plan, params, X0, row, np.int64(characters[((t + 1) * B if reading else 0) + row]))
+                            embed_row(
+                                plan, params, X0, row, np.int64(characters[((t + 1) * B if reading else 0) + row])
+                            )
                 unit = next_unit(words, item, workers, phase, each * groups, target, give_way)
             phase += 1
 
@@ -329,5 +451,7 @@ def _make_generate(cell, gates_forward):
 
 
 # For each cell the items of generation, a worker each.
-GENERATE = {cell: _make_generate(cell, forward)
-            for cell, forward in (("lstm", lstm_forward), ("gru", gru_forward), ("rnn", rnn_forward))}
+GENERATE = {
+    cell: _make_generate(cell, forward)
+    for cell, forward in (("lstm", lstm_forward), ("gru", gru_forward), ("rnn", rnn_forward))
+}

@@ -3,6 +3,7 @@
 The reset gate is applied after the recurrent product, which has its own bias for n, as cuDNN and PyTorch do. The paper
 resets the state before the product; there the recurrent product of n would have to wait for r.
 """
+
 from charrnn.kernels.activations import sigmoid, tanh
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.simd import fma, lanes, load, store

@@ -1,11 +1,25 @@
 """What vectors this CPU has, as LLVM names them. NUMBA_CPU_NAME (haswell, say) overrides the host, to test other shapes."""
+
 from functools import lru_cache
 
 import llvmlite.binding as llvm
 from numba.core import config
 
-AVX512_CPUS = ("skylake-avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rocketlake",
-               "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5", "x86-64-v4")
+AVX512_CPUS = (
+    "skylake-avx512",
+    "cascadelake",
+    "cooperlake",
+    "cannonlake",
+    "icelake",
+    "tigerlake",
+    "rocketlake",
+    "sapphirerapids",
+    "emeraldrapids",
+    "graniterapids",
+    "znver4",
+    "znver5",
+    "x86-64-v4",
+)
 BFLOAT16_CPUS = "cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5"
 
 
@@ -43,7 +57,7 @@ def has_bfloat16():
 CACHE_LINE = 64  # bytes
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "neon": 16}
 
-WIDTHS = 3, 4, 5         # the widths of a register tile, in vectors; AVX2 has no registers for the last
+WIDTHS = 3, 4, 5  # the widths of a register tile, in vectors; AVX2 has no registers for the last
 TILES = 2 * len(WIDTHS)  # as they are, and with A transposed
 
 # Rows of a register tile by its width in vectors: rows*width accumulators, width operands and a broadcast must fit in

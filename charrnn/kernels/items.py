@@ -3,6 +3,7 @@
 Which thread does which item is left to chance (a busy core takes fewer); no item reads what another of the same call
 writes, so no result depends on it. Only the items of generate.py meet, by the rules of team.py.
 """
+
 from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
@@ -14,12 +15,14 @@ from charrnn.kernels.simd import data_pointer, fetch_add
 @intrinsic
 def _call_item(typingctx, address, table, item):
     """Call the item function at an address; `like` is passed as a null pointer."""
+
     def codegen(context, builder, sig, args):
         i64, byte = ir.IntType(64), ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [i64.as_pointer(), byte, i64])
         function = builder.inttoptr(args[0], kind.as_pointer())
         builder.call(function, [data_pointer(context, builder, sig.args[1], args[1]), ir.Constant(byte, None), args[2]])
         return context.get_dummy_value()
+
     return types.void(types.int64, table, types.int64), codegen
 
 

@@ -7,6 +7,7 @@ Each gate's sums s are normalised over the layer's H units, for every stream on 
 Ba, Kiros & Hinton 2016. The padding is left out of both means and stays zero. A row's sums run over its panels in ascending order, lane by
 lane, then over the lanes by halves: its bits depend on nothing that lies beside it.
 """
+
 import math
 
 from charrnn.kernels.compiled import inline

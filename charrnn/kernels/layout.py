@@ -16,6 +16,7 @@ The workspace of a panel is four vectors wide for every cell; the recurrent prod
 Units beyond H and characters beyond V are padding: their weights are zero and stay zero under every optimiser, because
 their gradients are exactly zero.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,48 @@ CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of 
 GRU_GAINS = (2, 0, 1, 3)  # where n, r, z, m of the workspace stand among the gains r, z, n, m
 
 # Columns of the `plan` table; the addresses of the products come first (tile.fill_tiles), so that plan serves as `tiles`
-(PLAN_LAYERS, PLAN_HIDDEN, PLAN_VOCAB, PLAN_PANELS, PLAN_STRIDE, PLAN_STRIDE_WORDS, PLAN_BACK_WIDTH, PLAN_BACK_PANELS, PLAN_EMBEDDING,
- PLAN_EMBEDDING_STRIDE, PLAN_EMBEDDING_BACK_WIDTH, PLAN_OUT_PANELS, PLAN_OUT_WIDTH, PLAN_OUT_DEPTH, PLAN_X_WIDTH, PLAN_H_WIDTH,
- PLAN_H_COLUMN, PLAN_H_DIRECT, PLAN_EMBEDDING_AT, PLAN_OUT_AT, PLAN_OUT_WORDS, PLAN_OUT_BIAS_AT, PLAN_OUT_T_AT, PLAN_TIED,
- PLAN_UNITS, PLAN_NORM, PLAN_SIZE) = range(TILES, TILES + 27)
+(
+    PLAN_LAYERS,
+    PLAN_HIDDEN,
+    PLAN_VOCAB,
+    PLAN_PANELS,
+    PLAN_STRIDE,
+    PLAN_STRIDE_WORDS,
+    PLAN_BACK_WIDTH,
+    PLAN_BACK_PANELS,
+    PLAN_EMBEDDING,
+    PLAN_EMBEDDING_STRIDE,
+    PLAN_EMBEDDING_BACK_WIDTH,
+    PLAN_OUT_PANELS,
+    PLAN_OUT_WIDTH,
+    PLAN_OUT_DEPTH,
+    PLAN_X_WIDTH,
+    PLAN_H_WIDTH,
+    PLAN_H_COLUMN,
+    PLAN_H_DIRECT,
+    PLAN_EMBEDDING_AT,
+    PLAN_OUT_AT,
+    PLAN_OUT_WORDS,
+    PLAN_OUT_BIAS_AT,
+    PLAN_OUT_T_AT,
+    PLAN_TIED,
+    PLAN_UNITS,
+    PLAN_NORM,
+    PLAN_SIZE,
+) = range(TILES, TILES + 27)
 # Columns of the `layers` table
-LAYER_X, LAYER_H, LAYER_BIAS, LAYER_X_WORDS, LAYER_H_WORDS, LAYER_X_T, LAYER_H_T, LAYER_INPUT, LAYER_GAIN, LAYER_SIZE = range(10)
+(
+    LAYER_X,
+    LAYER_H,
+    LAYER_BIAS,
+    LAYER_X_WORDS,
+    LAYER_H_WORDS,
+    LAYER_X_T,
+    LAYER_H_T,
+    LAYER_INPUT,
+    LAYER_GAIN,
+    LAYER_SIZE,
+) = range(10)
 # Columns of the `transposes` table
 FROM, FROM_ROWS, FROM_PANELS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE = range(8)
 
@@ -63,10 +100,10 @@ class Panels:
 
     name: str
     at: int
-    rows: int      # K
+    rows: int  # K
     panels: int
-    blocks: int    # gates side by side
-    units: int     # numbers a block
+    blocks: int  # gates side by side
+    units: int  # numbers a block
 
     @property
     def size(self):
@@ -84,7 +121,9 @@ class Layout:
     forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those back
     """
 
-    def __init__(self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype, pack=1, layer_norm=False):
+    def __init__(
+        self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype, pack=1, layer_norm=False
+    ):
         lanes = lanes_of_dtype(dtype)
         self.cell, self.lanes, self.dtype = cell, lanes, np.dtype(dtype)
         self.hidden_size, self.vocab_size, self.num_layers = hidden_size, vocab_size, num_layers
@@ -105,7 +144,12 @@ class Layout:
         self.stride_words = stride if pack == 1 else _row_stride(-(-columns // 2), 4)
         self.forward_widths, self.backward_widths = {x_width, h_width, out}, {back, embedding_back}
         self.stride, self.embedding_stride, self.panels, self.out_panels, self.out_width = (
-            stride, embedding_stride, panels, out_panels, out)
+            stride,
+            embedding_stride,
+            panels,
+            out_panels,
+            out,
+        )
 
         self.size = self.derived_size = 0
         self.layers = np.zeros((num_layers, LAYER_SIZE), np.int64)
@@ -142,7 +186,17 @@ class Layout:
             if dense:
                 x_words, x_t = derive(x, columns if layer else embedding_stride, back if layer else embedding_back)
             h_words, h_t = derive(h, columns, back)
-            self.layers[layer] = x.at, h.at, b.at, x_words, h_words, x_t, h_t, rows, self.gains[layer].at if layer_norm else -1
+            self.layers[layer] = (
+                x.at,
+                h.at,
+                b.at,
+                x_words,
+                h_words,
+                x_t,
+                h_t,
+                rows,
+                self.gains[layer].at if layer_norm else -1,
+            )
         self.out = weight("out", hidden_size, out_panels, 1, out * lanes)
         self.out_bias = weight("out bias", 1, out_panels, 1, out * lanes)
         out_words, out_t = derive(self.out, columns, back)
@@ -152,10 +206,38 @@ class Layout:
             self.size += vocab_size * embedding_stride
         self.transposes = np.array(transposes, np.int64)
         self.transposed_panels = int(self.transposes[:, FROM_PANELS].sum())
-        self.plan = np.array([
-            *[0] * TILES, num_layers, hidden_size, vocab_size, panels, stride, self.stride_words, back, columns // (back * lanes), embedding_size,
-            embedding_stride, embedding_back, out_panels, out, vocab_size if out_panels == 1 else out * lanes, x_width, h_width, lanes if cell == "gru" else 0, cell == "gru",
-            self.embedding_at, self.out.at, out_words, self.out_bias.at, out_t, tied, self.units, layer_norm], np.int64)
+        self.plan = np.array(
+            [
+                *[0] * TILES,
+                num_layers,
+                hidden_size,
+                vocab_size,
+                panels,
+                stride,
+                self.stride_words,
+                back,
+                columns // (back * lanes),
+                embedding_size,
+                embedding_stride,
+                embedding_back,
+                out_panels,
+                out,
+                vocab_size if out_panels == 1 else out * lanes,
+                x_width,
+                h_width,
+                lanes if cell == "gru" else 0,
+                cell == "gru",
+                self.embedding_at,
+                self.out.at,
+                out_words,
+                self.out_bias.at,
+                out_t,
+                tied,
+                self.units,
+                layer_norm,
+            ],
+            np.int64,
+        )
 
     def shapes(self):
         """Return {PyTorch name: shape} of every parameter, in PyTorch's order."""
@@ -182,7 +264,7 @@ class Layout:
         return 4 if self.cell == "gru" else CELLS[self.cell][0]
 
     def _view(self, flat, panel):
-        return flat[panel.at:panel.at + panel.size].reshape(panel.panels, panel.rows, panel.blocks, panel.units)
+        return flat[panel.at : panel.at + panel.size].reshape(panel.panels, panel.rows, panel.blocks, panel.units)
 
     def _put(self, flat, panel, matrix, gates):
         """Write a (G, columns, K) array into panels, gate by gate."""
@@ -222,15 +304,16 @@ class Layout:
         self._put(flat, self.out, out[None], (0,))
         self._put(flat, self.out_bias, arrays["output.bias"][None, :, None], (0,))
         if self.embedding_at >= 0:
-            self._embedding(flat)[:, :self.embedding_size] = arrays["embedding.weight"]
+            self._embedding(flat)[:, : self.embedding_size] = arrays["embedding.weight"]
 
     def _gain_order(self):
         """Return which of the gains, in their order on disk, stand in the blocks of a panel."""
         return GRU_GAINS if self.cell == "gru" else range(self._gain_count)
 
     def _embedding(self, flat):
-        return flat[self.embedding_at:self.embedding_at + self.vocab_size * self.embedding_stride].reshape(
-            self.vocab_size, self.embedding_stride)
+        return flat[self.embedding_at : self.embedding_at + self.vocab_size * self.embedding_stride].reshape(
+            self.vocab_size, self.embedding_stride
+        )
 
     def unpack(self, flat):
         """Read a flat buffer as {PyTorch name: array}: the one bias of a gate in bias_ih, bias_hh zero but for gru's n."""
@@ -241,7 +324,7 @@ class Layout:
         count, x_gates, h_gates = CELLS[self.cell]
         H, V = self.hidden_size, self.vocab_size
         if name == "embedding.weight" and not self.tied:
-            return self._embedding(flat)[:, :self.embedding_size].copy()
+            return self._embedding(flat)[:, : self.embedding_size].copy()
         if name in ("embedding.weight", "output.weight"):
             return np.ascontiguousarray(self._take(flat, self.out, (0,), 1, V)[0])
         if name == "output.bias":
@@ -255,7 +338,10 @@ class Layout:
         if kind == "norm_gain":
             return self._take(flat, self.gains[layer], self._gain_order(), self._gain_count, H).reshape(-1)
         blocks = 4 if self.cell == "gru" else count
-        bias, b_h = self._take(flat, self.biases[layer], range(blocks), blocks, H)[:, :, 0], np.zeros((count, H), flat.dtype)
+        bias, b_h = (
+            self._take(flat, self.biases[layer], range(blocks), blocks, H)[:, :, 0],
+            np.zeros((count, H), flat.dtype),
+        )
         if self.cell == "gru":
             n, r, z, b_h[2] = bias
             bias = np.stack([r, z, n])

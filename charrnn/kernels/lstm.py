@@ -1,4 +1,5 @@
 """The LSTM: the elementwise part of a time step, forward beside backward. The products around it are chunk.py's."""
+
 from charrnn.kernels.activations import sigmoid, tanh
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.simd import fma, lanes, load, store
@@ -40,7 +41,11 @@ def lstm_cell_state(G, g, CS, c_prev, c_next, n, stride):
     VL = lanes(G)
     for r in range(n):
         a = g + r * 4 * VL
-        store(CS, c_next + r * stride, fma(load(G, a + VL), load(CS, c_prev + r * stride), load(G, a) * load(G, a + 2 * VL)))
+        store(
+            CS,
+            c_next + r * stride,
+            fma(load(G, a + VL), load(CS, c_prev + r * stride), load(G, a) * load(G, a + 2 * VL)),
+        )
 
 
 @inline

@@ -3,6 +3,7 @@
 Each of ACCUMULATORS vectors x is taken through x = a x + b as often as asked; none waits for another, so the latency of
 one is hidden behind the rest. What they end at is written back, so that nothing can be optimised away.
 """
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -12,7 +13,16 @@ from numba.core.extending import intrinsic
 from charrnn.kernels.compiled import Items
 from charrnn.kernels.host import isa
 from charrnn.kernels.items import run_items
-from charrnn.kernels.simd import call_llvm, data_pointer, fma_name, lanes_of_dtype, llvm_vector, pointer, splat_value, vector_of
+from charrnn.kernels.simd import (
+    call_llvm,
+    data_pointer,
+    fma_name,
+    lanes_of_dtype,
+    llvm_vector,
+    pointer,
+    splat_value,
+    vector_of,
+)
 
 # A multiply-add takes 4 or 5 cycles and up to 4 begin in one. With a and b they must fit in the 32 vector registers of
 # AVX-512 and NEON, the 16 of AVX2.
@@ -35,8 +45,11 @@ def _recur(typingctx, numbers, offset, rounds):
 
         def const(n):
             return ir.Constant(ir.IntType(64), n)
+
         a, b = (splat_value(builder, builder.load(builder.gep(start, [const(i)])), vector.lanes) for i in (0, 1))
-        places = [builder.bitcast(builder.gep(start, [const(2 + i * vector.lanes)]), kind.as_pointer()) for i in range(count)]
+        places = [
+            builder.bitcast(builder.gep(start, [const(2 + i * vector.lanes)]), kind.as_pointer()) for i in range(count)
+        ]
         sums = [cgutils.alloca_once(builder, kind) for _ in range(count)]
         for place, total in zip(places, sums):
             builder.store(builder.load(place, align=align), total)
@@ -47,6 +60,7 @@ def _recur(typingctx, numbers, offset, rounds):
         for place, total in zip(places, sums):
             builder.store(builder.load(total), place, align=align)
         return context.get_dummy_value()
+
     return types.void(numbers, types.int64, types.int64), codegen
 
 

@@ -1,4 +1,5 @@
 """The vanilla RNN: the elementwise part of a time step, forward beside backward. The products around it are chunk.py's."""
+
 from charrnn.kernels.activations import tanh
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.simd import lanes, load, store

@@ -5,6 +5,7 @@ auto-vectoriser, no fast-math and no remainder loop: buffers are padded to whole
 path whatever thread computes it. `load(a, i)` and `store(a, i, v)` take a flat array and an element offset, unchecked.
 A Python float beside a vector becomes a vector of the vector's own dtype, so one source serves float32 and float64.
 """
+
 import operator
 
 import numpy as np
@@ -82,6 +83,7 @@ def fma_name(vector):
 
 # Memory
 
+
 @intrinsic
 def lanes(typingctx, array):
     """How many of the array's elements one vector holds, a compile-time constant."""
@@ -89,6 +91,7 @@ def lanes(typingctx, array):
 
     def codegen(context, builder, sig, args):
         return ir.Constant(ir.IntType(64), count)
+
     return types.int64(array), codegen
 
 
@@ -100,59 +103,73 @@ def load(typingctx, array, offset):
     def codegen(context, builder, sig, args):
         p = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
         return builder.load(builder.bitcast(p, llvm_vector(vector).as_pointer()), align=array.dtype.bitwidth // 8)
+
     return vector(array, types.int64), codegen
 
 
 @intrinsic
 def store(typingctx, array, offset, value):
     """array[offset : offset + lanes] = value."""
+
     def codegen(context, builder, sig, args):
         p = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
         builder.store(args[2], builder.bitcast(p, args[2].type.as_pointer()), align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
+
     return types.void(array, types.int64, value), codegen
 
 
 @intrinsic
 def get(typingctx, array, offset):
     """array[offset] with neither bounds check nor negative indices."""
+
     def codegen(context, builder, sig, args):
         return builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
+
     return array.dtype(array, types.int64), codegen
 
 
 @intrinsic
 def put(typingctx, array, offset, value):
     """array[offset] = value with neither bounds check nor negative indices."""
+
     def codegen(context, builder, sig, args):
         builder.store(args[2], builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
         return context.get_dummy_value()
+
     return types.void(array, types.int64, array.dtype), codegen
 
 
 @intrinsic
 def shifted(typingctx, array, offset):
     """A pointer to array[offset]."""
+
     def codegen(context, builder, sig, args):
         return builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
+
     return types.CPointer(array.dtype)(array, types.int64), codegen
 
 
 def _pointer_at(dtype):
     """Make the intrinsic that reads an address from a table of int64, as a pointer to `dtype` (None: to like's)."""
     if dtype is None:
+
         def pointer_like(typingctx, table, slot, like):
             def codegen(context, builder, sig, args):
                 address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
                 return builder.inttoptr(address, context.get_value_type(sig.return_type))
+
             return types.CPointer(like.dtype)(table, types.int64, like), codegen
+
         return intrinsic(pointer_like)
 
     def pointer_to(typingctx, table, slot):
         def codegen(context, builder, sig, args):
             address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
             return builder.inttoptr(address, context.get_value_type(sig.return_type))
+
         return types.CPointer(dtype)(table, types.int64), codegen
+
     return intrinsic(pointer_to)
 
 
@@ -163,12 +180,15 @@ pointer_int32, pointer_int64, pointer_float64 = (_pointer_at(t) for t in (types.
 @intrinsic
 def fetch_add(typingctx, counter, amount):
     """Add to counter[0] atomically; return its value before. Threads take work items by it."""
+
     def codegen(context, builder, sig, args):
         return builder.atomic_rmw("add", data_pointer(context, builder, sig.args[0], args[0]), args[1], "monotonic")
+
     return types.int64(counter, types.int64), codegen
 
 
 # bfloat16, where the CPU multiplies it: two numbers make a word, kept in buffers of float32 that nobody adds or multiplies
+
 
 class BFloatType(ir.Type):
     """LLVM's bfloat, which llvmlite does not name."""
@@ -208,12 +228,14 @@ def _make_narrow(interleaved):
             n = a.lanes
             order = [i // 2 + n * (i % 2) for i in range(2 * n)] if interleaved else list(range(2 * n))
             return _words(builder, *(_narrowed(builder, x) for x in args), order)
+
         return a(a, b), codegen
+
     return narrow
 
 
-narrow_pairs = intrinsic(_make_narrow(True))   # words of (a[i], b[i])
-narrow_row = intrinsic(_make_narrow(False))    # words of neighbours: (a[0], a[1]), ..., (b[0], b[1]), ...
+narrow_pairs = intrinsic(_make_narrow(True))  # words of (a[i], b[i])
+narrow_row = intrinsic(_make_narrow(False))  # words of neighbours: (a[0], a[1]), ..., (b[0], b[1]), ...
 
 
 def _make_transpose(narrowed):
@@ -238,7 +260,9 @@ def _make_transpose(narrowed):
                     value = builder.load(place(source, x, ldx, m), align=align)
                     if narrowed and has_bfloat16():
                         second = builder.load(place(source, x, ldx, m, 1), align=align)
-                        value = _words(builder, _narrowed(builder, value), _narrowed(builder, second), list(range(2 * n)))
+                        value = _words(
+                            builder, _narrowed(builder, value), _narrowed(builder, second), list(range(2 * n))
+                        )
                     builder.store(value, row)
                 rows.append(builder.load(row))
             index = ir.VectorType(ir.IntType(32), n)
@@ -246,14 +270,19 @@ def _make_transpose(narrowed):
             high = ir.Constant(index, [n // 2 + i // 2 + n * (i % 2) for i in range(n)])
             step = n
             while step > 1:
-                rows = [builder.shuffle_vector(rows[i // 2], rows[i // 2 + n // 2], high if i % 2 else low) for i in range(n)]
+                rows = [
+                    builder.shuffle_vector(rows[i // 2], rows[i // 2 + n // 2], high if i % 2 else low)
+                    for i in range(n)
+                ]
                 step //= 2
             for m in range(n):
                 with builder.if_then(builder.icmp_signed("<", ir.Constant(i64, m), stores)):
                     builder.store(rows[m], place(target, y, ldy, m), align=align)
             return context.get_dummy_value()
+
         i = types.int64
         return types.void(X, i, i, i, Y, i, i, i), codegen
+
     return transpose
 
 
@@ -266,6 +295,7 @@ transpose_block, narrow_transpose_block = intrinsic(_make_transpose(False)), int
 
 # Arithmetic
 
+
 @intrinsic
 def splat(typingctx, array, value):
     """A vector of the array's dtype with every lane `value`."""
@@ -273,6 +303,7 @@ def splat(typingctx, array, value):
 
     def codegen(context, builder, sig, args):
         return splat_value(builder, context.cast(builder, args[1], sig.args[1], vector.dtype), vector.lanes)
+
     return vector(array, value), codegen
 
 
@@ -283,6 +314,7 @@ def zeros(typingctx, array):
 
     def codegen(context, builder, sig, args):
         return vector_constant(vector, 0.0)
+
     return vector(array), codegen
 
 
@@ -292,17 +324,24 @@ def fma(typingctx, a, b, c):
     vector = next(t for t in (a, b, c) if isinstance(t, Vector))
 
     def codegen(context, builder, sig, args):
-        values = [x if isinstance(t, Vector) else splat_value(builder, context.cast(builder, x, t, vector.dtype), vector.lanes)
-                  for x, t in zip(args, sig.args)]
+        values = [
+            x
+            if isinstance(t, Vector)
+            else splat_value(builder, context.cast(builder, x, t, vector.dtype), vector.lanes)
+            for x, t in zip(args, sig.args)
+        ]
         return call_llvm(builder, fma_name(vector), llvm_vector(vector), values)
+
     return vector(a, b, c), codegen
 
 
 @intrinsic
 def sqrt(typingctx, x):
     """The square root of each lane."""
+
     def codegen(context, builder, sig, args):
         return call_llvm(builder, f"llvm.sqrt.{suffix(x)}", llvm_vector(x), args)
+
     return x(x), codegen
 
 
@@ -312,9 +351,14 @@ def select(typingctx, mask, a, b):
     vector = a if isinstance(a, Vector) else b
 
     def codegen(context, builder, sig, args):
-        values = [x if isinstance(t, Vector) else splat_value(builder, context.cast(builder, x, t, vector.dtype), vector.lanes)
-                  for x, t in zip(args[1:], sig.args[1:])]
+        values = [
+            x
+            if isinstance(t, Vector)
+            else splat_value(builder, context.cast(builder, x, t, vector.dtype), vector.lanes)
+            for x, t in zip(args[1:], sig.args[1:])
+        ]
         return builder.select(args[0], *values)
+
     return vector(mask, a, b), codegen
 
 
@@ -327,6 +371,7 @@ def lane_below(typingctx, array, limit):
         i64 = ir.IntType(64)
         index = ir.Constant(ir.VectorType(i64, vector.lanes), [ir.Constant(i64, i) for i in range(vector.lanes)])
         return builder.icmp_signed("<", index, splat_value(builder, args[1], vector.lanes))
+
     return Vector(types.boolean, vector.lanes)(array, types.int64), codegen
 
 
@@ -343,9 +388,11 @@ def exp2_scale(typingctx, x, shifted):
 
         def constant(v):
             return ir.Constant(kind, [ir.Constant(ir.IntType(bits), v)] * x.lanes)
+
         n = builder.shl(builder.bitcast(args[1], kind), constant(mantissa))
         scale = builder.bitcast(builder.add(n, constant(bias << mantissa)), llvm_vector(x))
         return builder.fmul(args[0], scale)
+
     return x(x, shifted), codegen
 
 
@@ -354,8 +401,12 @@ def _reduce(builder, value, lanes, combine):
     while lanes > 1:
         lanes //= 2
         undefined = ir.Constant(value.type, ir.Undefined)
-        low, high = (builder.shuffle_vector(value, undefined, ir.Constant(
-            ir.VectorType(ir.IntType(32), lanes), list(range(start, start + lanes)))) for start in (0, lanes))
+        low, high = (
+            builder.shuffle_vector(
+                value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(start, start + lanes)))
+            )
+            for start in (0, lanes)
+        )
         value = combine(low, high)
     return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
@@ -363,17 +414,20 @@ def _reduce(builder, value, lanes, combine):
 @intrinsic
 def reduce_add(typingctx, x):
     """The sum of the lanes, by halves."""
+
     def codegen(context, builder, sig, args):
         return _reduce(builder, args[0], x.lanes, builder.fadd)
+
     return x.dtype(x), codegen
 
 
 @intrinsic
 def reduce_max(typingctx, x):
     """The largest lane, by halves (NaN may be lost: look for it in a sum)."""
+
     def codegen(context, builder, sig, args):
-        return _reduce(builder, args[0], x.lanes,
-                       lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+        return _reduce(builder, args[0], x.lanes, lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+
     return x.dtype(x), codegen
 
 
@@ -394,6 +448,7 @@ def keep_lanes(typingctx, array, base, unit, threshold):
 
         def narrow(v):
             return splat_value(builder, builder.trunc(v, i32), vector.lanes)
+
         index = builder.add(narrow(args[2]), ir.Constant(kind, [ir.Constant(i32, i) for i in range(vector.lanes)]))
         x = builder.add(narrow(args[1]), builder.mul(index, constant(0x9E3779B9)))
         x = builder.xor(x, builder.lshr(x, constant(16)))
@@ -402,11 +457,13 @@ def keep_lanes(typingctx, array, base, unit, threshold):
         x = builder.mul(x, constant(0x846CA68B))
         x = builder.xor(x, builder.lshr(x, constant(16)))
         return builder.icmp_unsigned(">=", builder.lshr(x, constant(8)), narrow(args[3]))
+
     return Vector(types.boolean, vector.lanes)(array, types.int64, types.int64, types.int64), codegen
 
 
 def _binary(operation, emit, result_dtype=None):
     """Teach Numba `operation` between vectors, and between a vector and a number."""
+
     @infer_global(operation)
     class _Typing(AbstractTemplate):
         def generic(self, args, kws):
@@ -420,9 +477,14 @@ def _binary(operation, emit, result_dtype=None):
 
     def lower(context, builder, sig, args):
         vector = next(t for t in sig.args if isinstance(t, Vector))
-        values = [x if isinstance(t, Vector) else splat_value(builder, context.cast(builder, x, t, vector.dtype), vector.lanes)
-                  for x, t in zip(args, sig.args)]
+        values = [
+            x
+            if isinstance(t, Vector)
+            else splat_value(builder, context.cast(builder, x, t, vector.dtype), vector.lanes)
+            for x, t in zip(args, sig.args)
+        ]
         return emit(builder, *values)
+
     for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
         lower_builtin(operation, *pair)(lower)
 

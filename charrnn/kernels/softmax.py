@@ -1,10 +1,10 @@
 """The loss: softmax over a vocabulary padded to whole vectors, its cross-entropy, and the gradient in place."""
+
 import math
 
-from charrnn.kernels.compiled import inline
 from charrnn.kernels.activations import exp
-from charrnn.kernels.simd import (get, lane_below, lanes, load, put, reduce_add, reduce_max, select, splat, store,
-                                  zeros)
+from charrnn.kernels.compiled import inline
+from charrnn.kernels.simd import get, lane_below, lanes, load, put, reduce_add, reduce_max, select, splat, store, zeros
 
 
 @inline

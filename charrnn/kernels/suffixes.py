@@ -5,6 +5,7 @@ lists where its suffixes begin, sorted by their first so many codes (charrnn/eva
 same k codes then stand together, so that one walk meets every k-gram once: `shared[i]` says how many codes suffix i has in common
 with the one before it. Plain serial code; the counts are whole numbers, and no result depends on how ties were sorted.
 """
+
 import numpy as np
 
 from charrnn.kernels.compiled import kernel

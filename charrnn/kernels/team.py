@@ -21,6 +21,7 @@ The words of a team, int64, zero at the start of a call:
 The first three lie on a cache line that others touch only to take units, the last two on one that others read while they
 wait. Phases are numbered from 1 and lots never go back, so a worker that fell behind cannot take a unit a second time.
 """
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -34,9 +35,11 @@ CLAIMED, OWED, EAGER = range(3)
 PRESENT, FINISHED = LINE, LINE + 1
 WORDS = 2 * LINE  # of a worker
 # Turns of waiting, a few nanoseconds each, after which
-PATIENCE = 128       # the units of the others are taken,
-PAUSE_AFTER = 2048   # the core is told that it waits (in a virtual machine that may cost a microsecond: not for a short wait),
-YIELD_AFTER = 4096   # and the core is offered to others: the one that is waited for may need it
+PATIENCE = 128  # the units of the others are taken,
+PAUSE_AFTER = (
+    2048  # the core is told that it waits (in a virtual machine that may cost a microsecond: not for a short wait),
+)
+YIELD_AFTER = 4096  # and the core is offered to others: the one that is waited for may need it
 
 
 def count_words(workers):
@@ -47,42 +50,53 @@ def count_words(workers):
 @intrinsic
 def atomic_load(typingctx, words, at):
     """words[at], and whatever its writer wrote before it."""
+
     def codegen(context, builder, sig, args):
-        return builder.load_atomic(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]), "acquire", 8)
+        return builder.load_atomic(
+            builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]), "acquire", 8
+        )
+
     return types.int64(words, types.int64), codegen
 
 
 @intrinsic
 def atomic_add(typingctx, words, at, amount):
     """Add to words[at]; return its value before. What was written before is seen by whoever sees the sum."""
+
     def codegen(context, builder, sig, args):
         p = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
         return builder.atomic_rmw("add", p, args[2], "acq_rel")
+
     return types.int64(words, types.int64, types.int64), codegen
 
 
 @intrinsic
 def atomic_store(typingctx, words, at, value):
     """words[at] = value, for one writer. What was written before is seen by whoever sees the value."""
+
     def codegen(context, builder, sig, args):
         p = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
         builder.store_atomic(args[2], p, "release", 8)
         return context.get_dummy_value()
+
     return types.void(words, types.int64, types.int64), codegen
 
 
 @intrinsic
 def compare_swap(typingctx, words, at, seen, value):
     """Write words[at] = value if it still is `seen`; tell whether it was."""
+
     def codegen(context, builder, sig, args):
         p = builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
         return builder.extract_value(builder.cmpxchg(p, args[2], args[3], "acq_rel", "monotonic"), 1)
+
     return types.boolean(words, types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
 def pause(typingctx):
     """Tell the core that it is waiting in a loop."""
+
     def codegen(context, builder, sig, args):
         x86 = isa() != "neon"
         kind = ir.FunctionType(ir.VoidType(), [] if x86 else [ir.IntType(32)])
@@ -90,15 +104,18 @@ def pause(typingctx):
         function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
         builder.call(function, [] if x86 else [ir.Constant(ir.IntType(32), 1)])
         return context.get_dummy_value()
+
     return types.void(), codegen
 
 
 @intrinsic
 def call_plain(typingctx, address):
     """Call the C function int f(void) at an address."""
+
     def codegen(context, builder, sig, args):
         builder.call(builder.inttoptr(args[0], ir.FunctionType(ir.IntType(32), []).as_pointer()), [])
         return context.get_dummy_value()
+
     return types.void(types.int64), codegen
 
 

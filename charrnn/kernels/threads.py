@@ -1,4 +1,5 @@
 """How many threads the kernels use. Results are the same bits for any number, and for any of Numba's threading layers."""
+
 import os
 import warnings
 

@@ -6,7 +6,8 @@ Every product here sums over k in ascending order whatever the tile's rows, so a
 rows were divided among tiles or threads. With bfloat16 a step of k is a word of two numbers, multiplied and added to float32
 sums by one instruction.
 """
-from functools import lru_cache
+
+from functools import cache, lru_cache
 
 from llvmlite import ir
 from numba import types
@@ -20,7 +21,9 @@ from charrnn.kernels.simd import bfloat_pairs, call_llvm, data_pointer, fma_name
 I64 = ir.IntType(64)
 
 
-def _emit_tile(builder, vector, bfloat16, rows, width, transposed, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+def _emit_tile(
+    builder, vector, bfloat16, rows, width, transposed, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate
+):
     """Emit one tile: c[rows, width*lanes] (+)= sum over panels and k of A(row, k) * B(k, :)."""
     element, kind = llvm_vector(vector).element, llvm_vector(vector)
     align, lanes = vector.dtype.bitwidth // 8, vector.lanes
@@ -32,7 +35,9 @@ def _emit_tile(builder, vector, bfloat16, rows, width, transposed, a, lda, a_pan
         return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
 
     sums = [[cgutils.alloca_once(builder, kind) for _ in range(width)] for _ in range(rows)]
-    places = [[at(c, builder.add(builder.mul(ldc, const(m)), const(v * lanes))) for v in range(width)] for m in range(rows)]
+    places = [
+        [at(c, builder.add(builder.mul(ldc, const(m)), const(v * lanes))) for v in range(width)] for m in range(rows)
+    ]
     zero = ir.Constant(kind, [ir.Constant(element, 0.0)] * lanes)
     with builder.if_else(accumulate) as (then, otherwise):
         with then:
@@ -59,8 +64,12 @@ def _emit_tile(builder, vector, bfloat16, rows, width, transposed, a, lda, a_pan
                 for v in range(width):
                     total = builder.load(sums[m][v])
                     if bfloat16:
-                        total = call_llvm(builder, "llvm.x86.avx512bf16.dpbf16ps.512", kind,
-                                          [total, bfloat_pairs(builder, broadcast), bfloat_pairs(builder, operands[v])])
+                        total = call_llvm(
+                            builder,
+                            "llvm.x86.avx512bf16.dpbf16ps.512",
+                            kind,
+                            [total, bfloat_pairs(builder, broadcast), bfloat_pairs(builder, operands[v])],
+                        )
                     else:
                         total = call_llvm(builder, fma_name(vector), kind, [broadcast, operands[v], total])
                     builder.store(total, sums[m][v])
@@ -71,6 +80,7 @@ def _emit_tile(builder, vector, bfloat16, rows, width, transposed, a, lda, a_pan
 
 def _make_product(width, transposed, bfloat16):
     """Return the intrinsic that walks n rows of C in tiles as even as can be, on raw pointers."""
+
     def walk(typingctx, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
         vector = vector_of(c.dtype)
         most = TILE_ROWS[isa()][width]
@@ -99,18 +109,36 @@ def _make_product(width, transposed, bfloat16):
                         block = builder.append_basic_block(f"rows{count}")
                         switch.add_case(const(count), block)
                         builder.position_at_end(block)
-                        _emit_tile(builder, vector, bfloat16, count, width, transposed, a_tile, lda, a_panel, b, ldb, c_tile, ldc, K,
-                                   panels, accumulate)
+                        _emit_tile(
+                            builder,
+                            vector,
+                            bfloat16,
+                            count,
+                            width,
+                            transposed,
+                            a_tile,
+                            lda,
+                            a_panel,
+                            b,
+                            ldb,
+                            c_tile,
+                            ldc,
+                            K,
+                            panels,
+                            accumulate,
+                        )
                         builder.branch(done)
                     builder.position_at_end(done)
                     builder.store(builder.add(first, rows), row)
             return context.get_dummy_value()
+
         integer = types.int64
         return types.void(integer, a, integer, integer, b, integer, c, integer, integer, integer, integer), codegen
+
     return intrinsic(walk)
 
 
-@lru_cache(maxsize=None)
+@cache
 def tile_address(width, transposed, dtype):
     """Return the address of the product of `width` vectors for "float32", "float64" or "bfloat16", compiled on first use.
 
@@ -124,6 +152,7 @@ def tile_address(width, transposed, dtype):
 
     def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
         walk(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
+
     entry.__name__ = entry.__qualname__ = f"product{width}{'t' if transposed else ''}{'_bfloat16' if bfloat16 else ''}"
     i, pointer = types.int64, types.CPointer(types.float32 if bfloat16 else getattr(types, dtype))
     return entry_address(entry, types.void(i, pointer, i, i, pointer, i, pointer, i, i, i, i))
@@ -144,15 +173,35 @@ def _call(typingctx, address, n, A, a, lda, a_panel, B, b, ldb, C, c, ldc, K, pa
 
     def codegen(context, builder, sig, args):
         address, n, A, a, lda, a_panel, B, b, ldb, C, c, ldc, K, panels, accumulate = args
-        pointers = [builder.gep(data_pointer(context, builder, sig.args[i], array), [offset])
-                    for i, array, offset in ((2, A, a), (6, B, b), (9, C, c))]
+        pointers = [
+            builder.gep(data_pointer(context, builder, sig.args[i], array), [offset])
+            for i, array, offset in ((2, A, a), (6, B, b), (9, C, c))
+        ]
         p = pointers[0].type
         kind = ir.FunctionType(ir.VoidType(), [I64, p, I64, I64, p, I64, p, I64, I64, I64, I64])
         function = builder.inttoptr(address, kind.as_pointer())
-        builder.call(function, [n, pointers[0], lda, a_panel, pointers[1], ldb, pointers[2], ldc, K, panels, accumulate])
+        builder.call(
+            function, [n, pointers[0], lda, a_panel, pointers[1], ldb, pointers[2], ldc, K, panels, accumulate]
+        )
         return context.get_dummy_value()
-    return types.void(integer, integer, A, integer, integer, integer, B, integer, integer, C, integer, integer, integer,
-                      integer, integer), codegen
+
+    return types.void(
+        integer,
+        integer,
+        A,
+        integer,
+        integer,
+        integer,
+        B,
+        integer,
+        integer,
+        C,
+        integer,
+        integer,
+        integer,
+        integer,
+        integer,
+    ), codegen
 
 
 @inline

@@ -3,17 +3,44 @@
 Everything is elementwise over flat buffers of one length, so the panels' order does not matter. Sums of squares are taken
 over blocks of a fixed size and added in their order: the norm is the same bits for any number of threads.
 """
+
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.layout import FROM, FROM_PANELS, FROM_ROWS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE
-from charrnn.kernels.simd import (fma, lanes, load, narrow_pairs, narrow_transpose_block, pointer, pointer_float64, pointer_int64, reduce_add, select, sqrt, store,
-                                  transpose_block, zeros)
+from charrnn.kernels.simd import (
+    fma,
+    lanes,
+    load,
+    narrow_pairs,
+    narrow_transpose_block,
+    pointer,
+    pointer_float64,
+    pointer_int64,
+    reduce_add,
+    select,
+    sqrt,
+    store,
+    transpose_block,
+    zeros,
+)
 
 BLOCK = 4096
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
 
 # The table of an update: its rule and size, then the addresses of the arrays; of a transposition: three addresses of it.
-(RULE, SIZE, NUMBERS_AT, PARTIAL_AT, PARAMS_AT, GRADS_AT, FIRST_AT, SECOND_AT, AVERAGE_AT, DERIVED_AT, TRANSPOSES_AT,
- TABLE_SIZE) = range(12)
+(
+    RULE,
+    SIZE,
+    NUMBERS_AT,
+    PARTIAL_AT,
+    PARAMS_AT,
+    GRADS_AT,
+    FIRST_AT,
+    SECOND_AT,
+    AVERAGE_AT,
+    DERIVED_AT,
+    TRANSPOSES_AT,
+    TABLE_SIZE,
+) = range(12)
 # The float64 numbers at NUMBERS_AT
 SCALE, RATE, DECAY_1, DECAY_2, EPS, WEIGHT_DECAY, CORRECTION, CLIP_VALUE, NEWEST, NUMBERS_SIZE = range(10)
 
@@ -98,12 +125,29 @@ def narrow_panel(transposes, at, panel, params, derived):
     K, columns = transposes[at + FROM_ROWS], transposes[at + FROM_WIDTH] * VL
     wide, rows = transposes[at + TO_WIDTH] * VL, transposes[at + FROM_PANELS] * columns // 2
     source = transposes[at + FROM] + panel * K * columns
-    pair_rows(params, source, columns, K, derived, transposes[at + TO_WORDS] + panel * ((K + 1) // 2) * columns, columns, columns)
+    pair_rows(
+        params,
+        source,
+        columns,
+        K,
+        derived,
+        transposes[at + TO_WORDS] + panel * ((K + 1) // 2) * columns,
+        columns,
+        columns,
+    )
     for k in range(0, -(-K // wide) * wide, VL):
         to = transposes[at + TO] + ((k // wide) * rows + panel * columns // 2) * wide + k % wide
         for c in range(0, columns, 2 * VL):
-            narrow_transpose_block(params, source + k * columns + c, columns, min(VL, K - k), derived, to + c // 2 * wide,
-                                   wide, (columns - c) // 2)
+            narrow_transpose_block(
+                params,
+                source + k * columns + c,
+                columns,
+                min(VL, K - k),
+                derived,
+                to + c // 2 * wide,
+                wide,
+                (columns - c) // 2,
+            )
 
 
 @inline
@@ -123,16 +167,30 @@ def _sum_squares(table, like, item):
     """Write the sum of squares of one block of the gradient; clamp its elements first to +-CLIP_VALUE where that is > 0."""
     numbers, lo = pointer_float64(table, NUMBERS_AT), item * BLOCK
     pointer_float64(table, PARTIAL_AT)[item] = block_sum_of_squares(
-        pointer(table, GRADS_AT, like), lo, min(table[SIZE], lo + BLOCK), numbers[CLIP_VALUE])
+        pointer(table, GRADS_AT, like), lo, min(table[SIZE], lo + BLOCK), numbers[CLIP_VALUE]
+    )
 
 
 def _update(table, like, item):
     """Update one block of the parameters, and while it is in cache its average, where NEWEST > 0; see update_block for the rules."""
     x, lo = pointer_float64(table, NUMBERS_AT), item * BLOCK
     hi, params = min(table[SIZE], lo + BLOCK), pointer(table, PARAMS_AT, like)
-    update_block(table[RULE], params, pointer(table, GRADS_AT, like), pointer(table, FIRST_AT, like),
-                 pointer(table, SECOND_AT, like), lo, hi, x[SCALE], x[RATE], x[DECAY_1], x[DECAY_2],
-                 x[EPS], x[WEIGHT_DECAY], x[CORRECTION])
+    update_block(
+        table[RULE],
+        params,
+        pointer(table, GRADS_AT, like),
+        pointer(table, FIRST_AT, like),
+        pointer(table, SECOND_AT, like),
+        lo,
+        hi,
+        x[SCALE],
+        x[RATE],
+        x[DECAY_1],
+        x[DECAY_2],
+        x[EPS],
+        x[WEIGHT_DECAY],
+        x[CORRECTION],
+    )
     if x[NEWEST] > 0:
         average_block(params, pointer(table, AVERAGE_AT, like), lo, hi, x[NEWEST])
 
@@ -150,16 +208,28 @@ def find_panel(transposes, item):
 def _transpose(table, like, item):
     """Rewrite one panel's part of the transposed weights."""
     at, panel = find_panel(pointer_int64(table, TRANSPOSES_AT), item)
-    transpose_panel(pointer_int64(table, TRANSPOSES_AT), at, panel, pointer(table, PARAMS_AT, like), pointer(table, DERIVED_AT, like))
+    transpose_panel(
+        pointer_int64(table, TRANSPOSES_AT),
+        at,
+        panel,
+        pointer(table, PARAMS_AT, like),
+        pointer(table, DERIVED_AT, like),
+    )
 
 
 def _narrow(table, like, item):
     """Rewrite one panel's words and its part of the transposed words."""
     at, panel = find_panel(pointer_int64(table, TRANSPOSES_AT), item)
-    narrow_panel(pointer_int64(table, TRANSPOSES_AT), at, panel, pointer(table, PARAMS_AT, like), pointer(table, DERIVED_AT, like))
+    narrow_panel(
+        pointer_int64(table, TRANSPOSES_AT),
+        at,
+        panel,
+        pointer(table, PARAMS_AT, like),
+        pointer(table, DERIVED_AT, like),
+    )
 
 
 sum_squares = Items(_sum_squares)  # item: a block of BLOCK numbers of the gradient
-update = Items(_update)            # item: a block of BLOCK parameters
-transpose = Items(_transpose)      # item: a panel of a matrix that has a transpose
-narrow = Items(_narrow)            # the same, for products of bfloat16
+update = Items(_update)  # item: a block of BLOCK parameters
+transpose = Items(_transpose)  # item: a panel of a matrix that has a transpose
+narrow = Items(_narrow)  # the same, for products of bfloat16

@@ -6,6 +6,7 @@
 Nothing is scaled. h~ is o tanh(c~): the gates know nothing of it. The mask of a unit is a function of (seed, step, layer, row t*B + b,
 unit), drawn as dropout.py draws those of units and drawn again on the way back: no layout of panels changes it.
 """
+
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import row_base
 from charrnn.kernels.simd import keep_lanes, lanes, load, select, store, zeros

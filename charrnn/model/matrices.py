@@ -24,19 +24,28 @@ def largest_singular_values(model):
 def norms_by_layer(model, flat):
     """Return {"embedding", "layer 0", ..., "output": norm} of a flat array such as a gradient. A tied embedding is part of the output."""
     layout = model.layout
-    parts = {f"layer {layer}": [layout.weights_x[layer], layout.weights_h[layer], layout.biases[layer], *layout.gains[layer:layer + 1]]
-             for layer in range(layout.num_layers)}
-    norms = {name: math.sqrt(sum(_sum_squares(flat[panel.at:panel.at + panel.size]) for panel in panels))
-             for name, panels in (*parts.items(), ("output", [layout.out, layout.out_bias]))}
+    parts = {
+        f"layer {layer}": [
+            layout.weights_x[layer],
+            layout.weights_h[layer],
+            layout.biases[layer],
+            *layout.gains[layer : layer + 1],
+        ]
+        for layer in range(layout.num_layers)
+    }
+    norms = {
+        name: math.sqrt(sum(_sum_squares(flat[panel.at : panel.at + panel.size]) for panel in panels))
+        for name, panels in (*parts.items(), ("output", [layout.out, layout.out_bias]))
+    }
     if layout.embedding_at >= 0:
         rows = layout.vocab_size * layout.embedding_stride
-        norms = {"embedding": math.sqrt(_sum_squares(flat[layout.embedding_at:layout.embedding_at + rows])), **norms}
+        norms = {"embedding": math.sqrt(_sum_squares(flat[layout.embedding_at : layout.embedding_at + rows])), **norms}
     return norms
 
 
 def panel_view(flat, panel):
     """Return a panel of the flat buffer as (panels, K, columns)."""
-    return flat[panel.at:panel.at + panel.size].reshape(panel.panels, panel.rows, -1)
+    return flat[panel.at : panel.at + panel.size].reshape(panel.panels, panel.rows, -1)
 
 
 def _largest(W):
@@ -59,4 +68,4 @@ def _largest(W):
 def _sum_squares(numbers):
     with np.errstate(over="ignore"):
         total = float(numbers @ numbers)
-    return total if math.isfinite(total) else float((numbers.astype(np.float64)**2).sum())
+    return total if math.isfinite(total) else float((numbers.astype(np.float64) ** 2).sum())

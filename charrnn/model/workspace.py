@@ -3,6 +3,7 @@
 Model holds the numbers that are trained; Workspace holds everything that one batch shape needs beside them: states, gates,
 gradients, and the carry from chunk to chunk. Neither knows a file, a character or an option of the command line.
 """
+
 import contextlib
 import math
 import time
@@ -24,7 +25,9 @@ from charrnn.kernels.tile import fill_tiles
 CELL_NAMES = ("lstm", "gru", "rnn")
 DTYPES = ("float32", "float64")
 PRECISIONS = ("float32", "bfloat16")
-SHARED_PRODUCTS = 1 << 22  # multiplications of a pass, some 50 us of one core, from which other threads are woken for it
+SHARED_PRODUCTS = (
+    1 << 22
+)  # multiplications of a pass, some 50 us of one core, from which other threads are woken for it
 # What can be read of a unit after a chunk, by cell; gates in PyTorch's order, and where each stands in the kernels' panels.
 GATES = {"lstm": {"i": 0, "f": 1, "g": 2, "o": 3}, "gru": {"r": 1, "z": 2, "n": 0}, "rnn": {}}
 STATES = {cell: ("h", "c", *gates) if cell == "lstm" else ("h", *gates) for cell, gates in GATES.items()}
@@ -32,7 +35,10 @@ SHARED_WEIGHTS = 1 << 17  # recurrent weights, some 60 us of one core, from whic
 LARGEST_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
 
-OPTIONAL_FIELDS = ("zoneout", "layer_norm")  # of a ModelConfig: what a checkpoint names only where it is not the default
+OPTIONAL_FIELDS = (
+    "zoneout",
+    "layer_norm",
+)  # of a ModelConfig: what a checkpoint names only where it is not the default
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,20 @@ class ModelConfig:
         if not isinstance(self.layer_norm, bool):
             raise ConfigError(f"layer_norm must be true or false, got {self.layer_norm!r}")
         if self.tied and self.embedding_size != self.hidden_size:
-            raise ConfigError(f"tied weights need embedding_size equal to hidden_size ({self.hidden_size}), got "
-                              f"{self.embedding_size}: set --embedding-size {self.hidden_size} or drop --tie-weights")
+            raise ConfigError(
+                f"tied weights need embedding_size equal to hidden_size ({self.hidden_size}), got "
+                f"{self.embedding_size}: set --embedding-size {self.hidden_size} or drop --tie-weights"
+            )
 
     def to_dict(self):
         """Return the fields but vocab_size, as checkpoints store them: an optional one only where it is not its default."""
         fields = asdict(self)
         del fields["vocab_size"]
-        return {name: value for name, value in fields.items() if name not in OPTIONAL_FIELDS or value != getattr(ModelConfig, name)}
+        return {
+            name: value
+            for name, value in fields.items()
+            if name not in OPTIONAL_FIELDS or value != getattr(ModelConfig, name)
+        }
 
 
 @dataclass(frozen=True)
@@ -103,8 +115,10 @@ def check_precision(precision, dtype="float32"):
     if dtype != "float32":
         raise ConfigError(f"--precision {precision} needs --dtype float32, got {dtype}: leave one of them out")
     if not has_bfloat16():
-        raise ConfigError(f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, or "
-                          "take a bfloat16 run's weights into a new one with --init-from")
+        raise ConfigError(
+            f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, or "
+            "take a bfloat16 run's weights into a new one with --init-from"
+        )
     return precision
 
 
@@ -126,14 +140,16 @@ def aligned_zeros(size, dtype, alignment=64):
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
-    return raw[start:start + size * dtype.itemsize].view(dtype)
+    return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
 def check_unit(config, layer, unit):
     """Raise ConfigError unless the model has this unit."""
     if not 0 <= layer < config.num_layers or not 0 <= unit < config.hidden_size:
-        raise ConfigError(f"the units of this model are 0:0 to {config.num_layers - 1}:{config.hidden_size - 1} (layer:unit, "
-                          f"from 0), got {layer}:{unit}")
+        raise ConfigError(
+            f"the units of this model are 0:0 to {config.num_layers - 1}:{config.hidden_size - 1} (layer:unit, "
+            f"from 0), got {layer}:{unit}"
+        )
 
 
 def uniform_bound(config):
@@ -156,8 +172,17 @@ class Model:
     def new_layout(self, pack=1):
         """Return the layout of the parameters, with the tables for operands of `pack` numbers a word."""
         config = self.config
-        return Layout(config.cell, config.vocab_size, config.hidden_size, config.num_layers, config.embedding_size, config.tied,
-                      config.dtype, pack, config.layer_norm)
+        return Layout(
+            config.cell,
+            config.vocab_size,
+            config.hidden_size,
+            config.num_layers,
+            config.embedding_size,
+            config.tied,
+            config.dtype,
+            pack,
+            config.layer_norm,
+        )
 
     @classmethod
     def initialise(cls, config, seed):
@@ -181,7 +206,7 @@ class Model:
             else:
                 arrays[name] = rng.uniform(-bound, bound, shape)
             if name.startswith("rnn.bias_ih") and config.cell == "lstm":
-                arrays[name][H:2 * H] = 1
+                arrays[name][H : 2 * H] = 1
         model.set_parameters(arrays)
         return model
 
@@ -298,8 +323,10 @@ class Workspace:
             setattr(self, name, aligned_zeros(size, dtype))
         rows = batch_size * seq_length
         # The transposed weights live only while a chunk runs back, the gradient only after it: they share their memory.
-        scratch = aligned_zeros(max(layout.size if training else 0, layout.derived_size if training or self._pack > 1 else 0), dtype)
-        self.grads = scratch[:layout.size]
+        scratch = aligned_zeros(
+            max(layout.size if training else 0, layout.derived_size if training or self._pack > 1 else 0), dtype
+        )
+        self.grads = scratch[: layout.size]
         self.shards, self._pace = None, ShardPace()
         self._losses, self._numbers = np.zeros(rows), np.array([1.0, model.config.zoneout])
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
@@ -322,16 +349,36 @@ class Workspace:
         else:
             self._table[chunk.WEIGHTS] = scratch.ctypes.data
         for slot, array in (
-                (chunk.NUMBERS, self._numbers), (chunk.LAYERS, layout.layers), (chunk.PARAMS, model.flat),
-                (chunk.DERIVED, scratch), (chunk.GRADS, scratch), (chunk.IDS, self._ids),
-                (chunk.TARGETS, self._targets), (chunk.H0, self._h0), (chunk.C0, self._c0), (chunk.HS_AT, self._HS),
-                (chunk.CS_AT, self._CS), (chunk.X0_AT, self._X0), (chunk.DX0_AT, self._DX0), (chunk.G_AT, self._G),
-                (chunk.Z_AT, self._Z), (chunk.DR_AT, self._DR), (chunk.DC_AT, self._DC), (chunk.DE_AT, self._DE),
-                (chunk.XN_AT, self._XN), (chunk.RS_AT, self._RS), (chunk.DN_AT, self._DN), (chunk.LOSSES_AT, self._losses)):
+            (chunk.NUMBERS, self._numbers),
+            (chunk.LAYERS, layout.layers),
+            (chunk.PARAMS, model.flat),
+            (chunk.DERIVED, scratch),
+            (chunk.GRADS, scratch),
+            (chunk.IDS, self._ids),
+            (chunk.TARGETS, self._targets),
+            (chunk.H0, self._h0),
+            (chunk.C0, self._c0),
+            (chunk.HS_AT, self._HS),
+            (chunk.CS_AT, self._CS),
+            (chunk.X0_AT, self._X0),
+            (chunk.DX0_AT, self._DX0),
+            (chunk.G_AT, self._G),
+            (chunk.Z_AT, self._Z),
+            (chunk.DR_AT, self._DR),
+            (chunk.DC_AT, self._DC),
+            (chunk.DE_AT, self._DE),
+            (chunk.XN_AT, self._XN),
+            (chunk.RS_AT, self._RS),
+            (chunk.DN_AT, self._DN),
+            (chunk.LOSSES_AT, self._losses),
+        ):
             self._table[slot] = array.ctypes.data
         self._transposition = np.zeros(updates.TABLE_SIZE, np.int64)
-        for slot, array in ((updates.PARAMS_AT, model.flat), (updates.DERIVED_AT, scratch),
-                            (updates.TRANSPOSES_AT, layout.transposes)):
+        for slot, array in (
+            (updates.PARAMS_AT, model.flat),
+            (updates.DERIVED_AT, scratch),
+            (updates.TRANSPOSES_AT, layout.transposes),
+        ):
             self._transposition[slot] = array.ctypes.data
 
     @staticmethod
@@ -340,7 +387,8 @@ class Workspace:
         B, T, L, S = batch_size, seq_length, layout.num_layers, layout.stride
         R = B * T
         return {
-            "_h0": L * B * S, "_c0": L * B * S,
+            "_h0": L * B * S,
+            "_c0": L * B * S,
             "_HS": L * (T + 1) * B * S,
             "_CS": L * (T + 1) * B * S if layout.cell == "lstm" and not training else 0,
             "_G": L * layout.panels * R * 4 * layout.lanes,
@@ -360,9 +408,9 @@ class Workspace:
     def _carry_arrays(self, h, c):
         config, S = self.model.config, self.model.layout.stride
         shape = config.num_layers, self.batch_size, S
-        arrays = {"h": h.reshape(shape)[:, :, :config.hidden_size]}
+        arrays = {"h": h.reshape(shape)[:, :, : config.hidden_size]}
         if config.cell == "lstm":
-            arrays["c"] = c.reshape(shape)[:, :, :config.hidden_size]
+            arrays["c"] = c.reshape(shape)[:, :, : config.hidden_size]
         return arrays
 
     def reset_carry(self):
@@ -405,8 +453,8 @@ class Workspace:
             raise ConfigError("a workspace for training does not keep its cell states: make one with training=False")
         if name in "hc":
             states = self._HS if name == "h" else self._CS
-            return states[:L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
-        gates = self._G[:L * layout.panels * T * B * 4 * layout.lanes].reshape(L, layout.panels, T, B, 4, layout.lanes)
+            return states[: L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
+        gates = self._G[: L * layout.panels * T * B * 4 * layout.lanes].reshape(L, layout.panels, T, B, 4, layout.lanes)
         gate = gates[:, :, :, :, GATES[config.cell][name]]
         return gate.transpose(0, 2, 3, 1, 4).reshape(L, T, B, -1)[..., :H].copy()
 
@@ -424,10 +472,14 @@ class Workspace:
                 raise ConfigError(f"a unit can be held at a finite value, got {value}")
             if clamp.quantity != "h" and (config.cell != "lstm" or clamp.quantity not in ("c", "tanh-c")):
                 allowed = "h, c or tanh-c" if config.cell == "lstm" else "h"
-                raise ConfigError(f"what can be held in a unit of this {config.cell} is {allowed}, got {clamp.quantity!r}")
+                raise ConfigError(
+                    f"what can be held in a unit of this {config.cell} is {allowed}, got {clamp.quantity!r}"
+                )
             if clamp.quantity == "tanh-c":
                 if abs(value) > 1:
-                    raise ConfigError(f"tanh(c) lies in -1..1, got {value:g} to hold unit {clamp.layer}:{clamp.unit} at")
+                    raise ConfigError(
+                        f"tanh(c) lies in -1..1, got {value:g} to hold unit {clamp.layer}:{clamp.unit} at"
+                    )
                 tanh_value = max(-LARGEST_TANH, min(LARGEST_TANH, value))
                 value = math.atanh(tanh_value)
             elif clamp.quantity == "c":
@@ -457,13 +509,15 @@ class Workspace:
             per_step = 0 if dropout.variational else 1
         if dropout is not None:
             key = step_key(dropout.seed, step)
-        self._table[chunk.ZONING] = zoneout.OFF if model.config.zoneout == 0 else zoneout.EXPECTATION if dropout is None else zoneout.MASKS
+        self._table[chunk.ZONING] = (
+            zoneout.OFF if model.config.zoneout == 0 else zoneout.EXPECTATION if dropout is None else zoneout.MASKS
+        )
         self._hold(T, block, training, threshold > 0)
         table = self._table
         if training or self._pack > 1:
             derive = updates.transpose if self._pack == 1 else updates.narrow
             run_items(derive.address(dtype), self._transposition, self.layout.transposed_panels, workers, self._counter)
-        table[chunk.STEPS:chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
+        table[chunk.STEPS : chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
         self._steps = T
         run = (chunk.TRAIN if training else chunk.READ)[model.config.cell, self._pack]
         start = time.perf_counter()
@@ -472,9 +526,20 @@ class Workspace:
             if workers > 1:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
-                run_items(chunk.pair_gradients.address(dtype), table, chunk.count_pair_items(self.layout), workers, self._counter)
-            run_items(chunk.WEIGHT_GRADIENTS[self._pack].address(dtype), table, chunk.count_gradient_items(model.layout), workers,
-                      self._counter)
+                run_items(
+                    chunk.pair_gradients.address(dtype),
+                    table,
+                    chunk.count_pair_items(self.layout),
+                    workers,
+                    self._counter,
+                )
+            run_items(
+                chunk.WEIGHT_GRADIENTS[self._pack].address(dtype),
+                table,
+                chunk.count_gradient_items(model.layout),
+                workers,
+                self._counter,
+            )
             if model.config.tied:
                 run_items(chunk.tied_gradients.address(dtype), table, model.layout.out_panels, workers, self._counter)
         return T
@@ -487,15 +552,28 @@ class Workspace:
         workers = num_threads() if self._kept.size >= SHARED_WEIGHTS else 1
         self._weight_scale[0] = 1 / (1 - rate)
         for slot, value in (
-                (dropconnect.HIDDEN, recurrent.rows), (dropconnect.PANELS, recurrent.panels), (dropconnect.GATES, recurrent.blocks),
-                (dropconnect.UNITS, recurrent.units), (dropconnect.KEY, step_key(seed, step)),
-                (dropconnect.THRESHOLD, round(rate * 2**THRESHOLD_BITS)), (dropconnect.NUMBERS_AT, self._weight_scale.ctypes.data),
-                (dropconnect.LAYERS_AT, layout.layers.ctypes.data), (dropconnect.PARAMS_AT, self.model.flat.ctypes.data),
-                (dropconnect.GRADS_AT, self.grads.ctypes.data), (dropconnect.KEPT_AT, self._kept.ctypes.data)):
+            (dropconnect.HIDDEN, recurrent.rows),
+            (dropconnect.PANELS, recurrent.panels),
+            (dropconnect.GATES, recurrent.blocks),
+            (dropconnect.UNITS, recurrent.units),
+            (dropconnect.KEY, step_key(seed, step)),
+            (dropconnect.THRESHOLD, round(rate * 2**THRESHOLD_BITS)),
+            (dropconnect.NUMBERS_AT, self._weight_scale.ctypes.data),
+            (dropconnect.LAYERS_AT, layout.layers.ctypes.data),
+            (dropconnect.PARAMS_AT, self.model.flat.ctypes.data),
+            (dropconnect.GRADS_AT, self.grads.ctypes.data),
+            (dropconnect.KEPT_AT, self._kept.ctypes.data),
+        ):
             table[slot] = value
 
         def run(items):
-            run_items(items.address(self.model.config.dtype), table, layout.num_layers * recurrent.panels, workers, self._counter)
+            run_items(
+                items.address(self.model.config.dtype),
+                table,
+                layout.num_layers * recurrent.panels,
+                workers,
+                self._counter,
+            )
 
         run(dropconnect.drop_weights)
         try:
@@ -517,7 +595,9 @@ class Workspace:
 
     def _block(self, shards, T):
         """Return how many steps a shard walks at a time."""
-        return max(1, min(T, BLOCK_BYTES // (-(-self.batch_size // shards) * self.layout.stride * self.model.flat.itemsize)))
+        return max(
+            1, min(T, BLOCK_BYTES // (-(-self.batch_size // shards) * self.layout.stride * self.model.flat.itemsize))
+        )
 
     def _hold(self, T, block, training, dropping):
         """Hold the arrays whose size depends on how a chunk is walked; kernels/chunk.py has their shapes."""
@@ -525,7 +605,9 @@ class Workspace:
         self._grow(chunk.XD_AT, dropping * layout.num_layers * T * self.batch_size * layout.stride)
         self._grow(chunk.DH_AT, training * rows * layout.stride)
         if self.model.config.zoneout > 0:
-            self._grow(chunk.HG_AT, training * (layout.cell != "gru") * layout.num_layers * T * self.batch_size * layout.stride)
+            self._grow(
+                chunk.HG_AT, training * (layout.cell != "gru") * layout.num_layers * T * self.batch_size * layout.stride
+            )
             self._grow(chunk.DP_AT, training * 2 * self.batch_size * layout.stride)
         if self.training and layout.cell == "lstm":
             self._grow(chunk.CS_AT, (rows + self.batch_size) * layout.stride)
@@ -535,7 +617,10 @@ class Workspace:
             self._grow(chunk.HW_AT, 2 * (rows + self.batch_size) * layout.stride_words)
             self._grow(chunk.XW_AT, rows * padded(layout.embedding_stride // 2, layout.lanes))
             self._grow(chunk.GW_AT, training * layout.panels * rows * 2 * layout.lanes)
-            self._grow(chunk.ZW_AT, training * layout.out_panels * rows * padded(layout.out_width * layout.lanes // 2, layout.lanes))
+            self._grow(
+                chunk.ZW_AT,
+                training * layout.out_panels * rows * padded(layout.out_width * layout.lanes // 2, layout.lanes),
+            )
             self._grow(chunk.HP_AT, layout.num_layers * 2 * pairs * layout.stride)
             self._grow(chunk.XP_AT, pairs * layout.embedding_stride)
 
@@ -550,12 +635,14 @@ class Workspace:
         x = np.asarray(x)
         y = x if y is None else np.asarray(y)
         if x.ndim != 2 or x.shape[1] != self.batch_size or not 1 <= x.shape[0] <= self.seq_length or y.shape != x.shape:
-            raise ConfigError(f"a chunk must be ids of shape (1..{self.seq_length}, {self.batch_size}), got {x.shape} and {y.shape}")
+            raise ConfigError(
+                f"a chunk must be ids of shape (1..{self.seq_length}, {self.batch_size}), got {x.shape} and {y.shape}"
+            )
         V = self.model.config.vocab_size
         for ids, place in ((x, self._ids), (y, self._targets)):
             if ids.dtype.kind not in "iub":
                 raise ConfigError(f"ids must be integers, got {ids.dtype}")
-            taken = place[:ids.size]
+            taken = place[: ids.size]
             taken.reshape(ids.shape)[:] = ids
             # Read as unsigned, what is negative is large: one pass finds both ends. Wider integers may not fit in 32 bits.
             if taken.view(np.uint32).max() >= V or ids.dtype != np.int32 and (ids.min() < 0 or ids.max() >= V):
@@ -589,11 +676,11 @@ class Workspace:
 
     def last_losses(self):
         """Return the loss of every character of the last chunk of losses or loss_and_grads, (T, B) float64, nats."""
-        return self._losses[:self._steps * self.batch_size].reshape(self._steps, self.batch_size).copy()
+        return self._losses[: self._steps * self.batch_size].reshape(self._steps, self.batch_size).copy()
 
     def logits(self, x):
         """Run a chunk forward; carry the state on; return the logits (T, B, V) of the model's dtype."""
         T = self._run(chunk.LOGITS, x, None)
         layout, R = self.model.layout, T * self.batch_size
-        Z = self._Z[:layout.out_panels * R * layout.out_width * layout.lanes].reshape(layout.out_panels, R, -1)
-        return Z.transpose(1, 0, 2).reshape(T, self.batch_size, -1)[:, :, :layout.vocab_size].copy()
+        Z = self._Z[: layout.out_panels * R * layout.out_width * layout.lanes].reshape(layout.out_panels, R, -1)
+        return Z.transpose(1, 0, 2).reshape(T, self.batch_size, -1)[:, :, : layout.vocab_size].copy()

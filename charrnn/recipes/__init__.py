@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import RecipeError
-from charrnn.recipes import latex, linux, shakespeare, stdlib
 from charrnn.files.storage import atomic_write, make_folder
+from charrnn.recipes import latex, linux, shakespeare, stdlib
 
 FOLDER = Path("corpora")
 
@@ -43,19 +43,56 @@ class Built:
     sha256: str
 
 
-RECIPES = {recipe.name: recipe for recipe in (
-    Recipe("shakespeare", "the 37 plays of Shakespeare", shakespeare.SOURCE, shakespeare.LICENCE, shakespeare.CLEANING,
-           shakespeare.make_plays, sha256=shakespeare.PLAYS_SHA256, size_bytes=shakespeare.PLAYS_BYTES),
-    Recipe("tinyshakespeare", "the nine plays of char-rnn's tinyshakespeare, whole", shakespeare.SOURCE,
-           shakespeare.LICENCE, shakespeare.CLEANING, shakespeare.make_nine_plays, sha256=shakespeare.NINE_SHA256,
-           size_bytes=shakespeare.NINE_BYTES),
-    Recipe("linux", "C source of the Linux kernel, from its folder kernel/", linux.SOURCE, linux.LICENCE,
-           linux.CLEANING, linux.make, limit_bytes=linux.LIMIT_BYTES),
-    Recipe("latex", "LaTeX source of the HOL88 manuals, or of your own folder", latex.SOURCE, latex.LICENCE,
-           latex.CLEANING, latex.make),
-    Recipe("python", "Python source of the standard library running here", stdlib.SOURCE, stdlib.LICENCE,
-           stdlib.CLEANING, stdlib.make),
-)}
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "shakespeare",
+            "the 37 plays of Shakespeare",
+            shakespeare.SOURCE,
+            shakespeare.LICENCE,
+            shakespeare.CLEANING,
+            shakespeare.make_plays,
+            sha256=shakespeare.PLAYS_SHA256,
+            size_bytes=shakespeare.PLAYS_BYTES,
+        ),
+        Recipe(
+            "tinyshakespeare",
+            "the nine plays of char-rnn's tinyshakespeare, whole",
+            shakespeare.SOURCE,
+            shakespeare.LICENCE,
+            shakespeare.CLEANING,
+            shakespeare.make_nine_plays,
+            sha256=shakespeare.NINE_SHA256,
+            size_bytes=shakespeare.NINE_BYTES,
+        ),
+        Recipe(
+            "linux",
+            "C source of the Linux kernel, from its folder kernel/",
+            linux.SOURCE,
+            linux.LICENCE,
+            linux.CLEANING,
+            linux.make,
+            limit_bytes=linux.LIMIT_BYTES,
+        ),
+        Recipe(
+            "latex",
+            "LaTeX source of the HOL88 manuals, or of your own folder",
+            latex.SOURCE,
+            latex.LICENCE,
+            latex.CLEANING,
+            latex.make,
+        ),
+        Recipe(
+            "python",
+            "Python source of the standard library running here",
+            stdlib.SOURCE,
+            stdlib.LICENCE,
+            stdlib.CLEANING,
+            stdlib.make,
+        ),
+    )
+}
 
 
 def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False, say=lambda line: None):
@@ -98,8 +135,10 @@ def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False,
         text = recipe.make(source, Path(work_folder), limit_bytes or recipe.limit_bytes, say)
     digest = hashlib.sha256(text).hexdigest()
     if recipe.sha256 is not None and digest != recipe.sha256:
-        raise RecipeError(f"{name} came out with sha256 {digest} where {recipe.sha256} was expected, so nothing was "
-                          "written: report this as a defect of the recipe")
+        raise RecipeError(
+            f"{name} came out with sha256 {digest} where {recipe.sha256} was expected, so nothing was "
+            "written: report this as a defect of the recipe"
+        )
     if digest == old:
         return _built(path, "unchanged", text)
     if old is not None and not force:
@@ -117,8 +156,9 @@ def _digest_of_file(path):
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RecipeError(f"{path} is in the way ({(error.strerror or str(error)).lower()}): choose another file with "
-                          "--output") from None
+        raise RecipeError(
+            f"{path} is in the way ({(error.strerror or str(error)).lower()}): choose another file with --output"
+        ) from None
 
 
 def _built(path, status, text):
@@ -126,5 +166,6 @@ def _built(path, status, text):
 
 
 def _taken(path):
-    return RecipeError(f"{path} exists and holds something else: replace it with --force, or choose another file with "
-                       "--output")
+    return RecipeError(
+        f"{path} exists and holds something else: replace it with --force, or choose another file with --output"
+    )

@@ -16,10 +16,32 @@ TIMEOUT_S = 1800  # a kernel's source over a slow line
 def pip_download(requirement, folder, remedy):
     """Download one wheel, without what it depends on, and return its path."""
     # Isolated from the current folder: a user's own pip.py there must not be run.
-    _run([sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet",
-          "--disable-pip-version-check", "--retries", "2", "--timeout", "20", "--dest", str(folder), requirement],
-         folder, f"pip could not fetch {requirement}", remedy,
-         {"No module named pip": "this Python has no pip: install it with python -m ensurepip"})
+    _run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--no-input",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries",
+            "2",
+            "--timeout",
+            "20",
+            "--dest",
+            str(folder),
+            requirement,
+        ],
+        folder,
+        f"pip could not fetch {requirement}",
+        remedy,
+        {"No module named pip": "this Python has no pip: install it with python -m ensurepip"},
+    )
     return _only(folder, "*.whl", f"pip brought no wheel of {requirement}", remedy)
 
 
@@ -32,8 +54,12 @@ def apt_download(package, folder, remedy):
 
 def apt_newest(prefix, remedy):
     """Return the name of the newest Debian package whose name is `prefix` and a version, as linux-source-6.1."""
-    output = _run([_tool("apt-cache", f"a Debian package {prefix}*", remedy), "pkgnames", prefix], None,
-                  f"apt-cache could not look for {prefix}*", remedy)
+    output = _run(
+        [_tool("apt-cache", f"a Debian package {prefix}*", remedy), "pkgnames", prefix],
+        None,
+        f"apt-cache could not look for {prefix}*",
+        remedy,
+    )
     found = [name for name in output.split() if re.fullmatch(r"[0-9][0-9.]*", name.removeprefix(prefix))]
     if not found:
         raise RecipeError(f"apt knows no package {prefix}*: run apt-get update, or {remedy}")
@@ -43,8 +69,13 @@ def apt_newest(prefix, remedy):
 def apt_source(package, folder, remedy):
     """Download a Debian source package and return the path of its upstream tarball."""
     apt_get = _tool("apt-get", f"the Debian source package {package}", remedy)
-    _run([apt_get, "source", "-qq", "--download-only", package], folder, f"apt-get could not fetch the source of {package}",
-         remedy, {"deb-src": "apt knows no sources: add deb-src to its list and run apt-get update"})
+    _run(
+        [apt_get, "source", "-qq", "--download-only", package],
+        folder,
+        f"apt-get could not fetch the source of {package}",
+        remedy,
+        {"deb-src": "apt knows no sources: add deb-src to its list and run apt-get update"},
+    )
     return _only(folder, "*.tar.*", f"apt-get brought no source of {package}", remedy, prefer=".orig.")
 
 
@@ -53,7 +84,9 @@ def check_sha256(path, sha256, what):
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != sha256:
-        raise RecipeError(f"{what} must have sha256 {sha256}, {path} has {digest}: fetch it again from a source you trust")
+        raise RecipeError(
+            f"{what} must have sha256 {sha256}, {path} has {digest}: fetch it again from a source you trust"
+        )
 
 
 def _tool(name, what, remedy):
@@ -66,9 +99,17 @@ def _tool(name, what, remedy):
 def _run(command, folder, failure, remedy, hints=None):
     """Run a tool in `folder`; return what it says, or raise RecipeError with its last word."""
     try:
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace", timeout=TIMEOUT_S,
-                              env={**os.environ, "LC_ALL": "C"})
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            env={**os.environ, "LC_ALL": "C"},
+        )
     except OSError as error:
         raise RecipeError(f"{failure} ({(error.strerror or str(error)).lower()}): {remedy}") from None
     except subprocess.TimeoutExpired:

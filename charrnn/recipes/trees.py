@@ -41,8 +41,10 @@ def read_tree(source, wanted):
     except FileNotFoundError:
         raise RecipeError(f"{source} does not exist: check the path given with --from") from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise RecipeError(f"{source} is no folder and no whole tarball ({_reason(error)}): name a folder, a .tar.gz, "
-                          ".tar.bz2 or .tar.xz, or a .deb") from None
+        raise RecipeError(
+            f"{source} is no folder and no whole tarball ({_reason(error)}): name a folder, a .tar.gz, "
+            ".tar.bz2 or .tar.xz, or a .deb"
+        ) from None
     except OSError as error:
         raise RecipeError(f"{source} cannot be read ({_reason(error)}): check the path given with --from") from None
 
@@ -106,8 +108,10 @@ def _read_deb(source, wanted):
     """Return the wanted files of the one tarball inside a Debian package such as linux-source-6.1."""
     dpkg = shutil.which("dpkg-deb")
     if dpkg is None:
-        raise RecipeError(f"{source} needs dpkg-deb to be opened, which is not here: unpack it elsewhere and name the "
-                          "tarball inside it with --from")
+        raise RecipeError(
+            f"{source} needs dpkg-deb to be opened, which is not here: unpack it elsewhere and name the "
+            "tarball inside it with --from"
+        )
     if not source.exists():
         raise FileNotFoundError(source)
     process = subprocess.Popen([dpkg, "--fsys-tarfile", str(source)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -13,7 +13,20 @@ CONTRAST = 4.5
 
 _TRUECOLOUR_TERMS = ("truecolor", "24bit", "direct", "kitty", "alacritty", "wezterm", "ghostty", "foot", "contour")
 _TRUECOLOUR_PROGRAMS = ("iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper", "mintty", "rio", "Tabby")
-_PALETTE_TERMS = ("256", "xterm", "screen", "tmux", "rxvt", "linux", "konsole", "gnome", "vte", "cygwin", "st-", "putty")
+_PALETTE_TERMS = (
+    "256",
+    "xterm",
+    "screen",
+    "tmux",
+    "rxvt",
+    "linux",
+    "konsole",
+    "gnome",
+    "vte",
+    "cygwin",
+    "st-",
+    "putty",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ class Scale:
     name: str
     plus_name: str
     minus_name: str
-    plus: dict   # background's name -> colour
+    plus: dict  # background's name -> colour
     minus: dict
 
 
@@ -40,13 +53,20 @@ LIGHT = Background("light", "#fffefb", "#15171a")
 DARK = Background("dark", "#15171b", "#f2f1ee")
 BACKGROUNDS = (LIGHT, DARK)
 
-RED_BLUE = Scale("red-blue", "red", "blue", {"light": "#f4564a", "dark": "#cc2f28"}, {"light": "#5b93f5", "dark": "#2a62da"})
-ORANGE_BLUE = Scale("orange-blue", "orange", "blue", {"light": "#f39c1f", "dark": "#a05c00"}, {"light": "#4f8ff0", "dark": "#1f63dc"})
+RED_BLUE = Scale(
+    "red-blue", "red", "blue", {"light": "#f4564a", "dark": "#cc2f28"}, {"light": "#5b93f5", "dark": "#2a62da"}
+)
+ORANGE_BLUE = Scale(
+    "orange-blue", "orange", "blue", {"light": "#f39c1f", "dark": "#a05c00"}, {"light": "#4f8ff0", "dark": "#1f63dc"}
+)
 # In the palette of 256, from weak to strong; weaker still is no colour.
 _RAMPS = {
-    ("red", "dark"): (52, 88, 124, 160), ("red", "light"): (224, 217, 210, 203),
-    ("blue", "dark"): (17, 18, 25, 26), ("blue", "light"): (189, 153, 111, 69),
-    ("orange", "dark"): (58, 94, 130), ("orange", "light"): (223, 215, 214, 208),
+    ("red", "dark"): (52, 88, 124, 160),
+    ("red", "light"): (224, 217, 210, 203),
+    ("blue", "dark"): (17, 18, 25, 26),
+    ("blue", "light"): (189, 153, 111, 69),
+    ("orange", "dark"): (58, 94, 130),
+    ("orange", "light"): (223, 215, 214, 208),
 }
 _FIRST_OF_RAMP = 3  # the step
 SCALES = {scale.name: scale for scale in (RED_BLUE, ORANGE_BLUE)}
@@ -69,8 +89,12 @@ def colour_mode(stream, environ):
     term, program = environ.get("TERM", "").lower(), environ.get("TERM_PROGRAM", "")
     if term == "dumb":
         return "none"
-    if (environ.get("COLORTERM", "").lower() in ("truecolor", "24bit") or program in _TRUECOLOUR_PROGRAMS
-            or any(name in term for name in _TRUECOLOUR_TERMS) or environ.get("WT_SESSION")):
+    if (
+        environ.get("COLORTERM", "").lower() in ("truecolor", "24bit")
+        or program in _TRUECOLOUR_PROGRAMS
+        or any(name in term for name in _TRUECOLOUR_TERMS)
+        or environ.get("WT_SESSION")
+    ):
         return "truecolor"
     if forced or program or any(name in term for name in _PALETTE_TERMS):
         return "256"
@@ -132,7 +156,7 @@ def contrast(one, other):
 
 def parsed(text):
     """Return #rrggbb as (r, g, b)."""
-    return tuple(int(text[at:at + 2], 16) for at in (1, 3, 5))
+    return tuple(int(text[at : at + 2], 16) for at in (1, 3, 5))
 
 
 def css_colour(colour):
@@ -161,9 +185,11 @@ def _to_oklab(colour):
     long = (0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue) ** (1 / 3)
     middle = (0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue) ** (1 / 3)
     short = (0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue) ** (1 / 3)
-    return (0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short,
-            1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short,
-            0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short)
+    return (
+        0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short,
+    )
 
 
 def _from_oklab(colour):
@@ -171,7 +197,9 @@ def _from_oklab(colour):
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     middle = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
     short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = (4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
-              -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
-              -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short)
+    linear = (
+        4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
+        -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
+        -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
+    )
     return tuple(round(255 * _gamma(channel)) for channel in linear)

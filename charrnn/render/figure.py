@@ -10,19 +10,21 @@ from html import escape
 from io import BytesIO
 
 from charrnn.errors import ConfigError
+from charrnn.files.storage import atomic_write
 from charrnn.render.colours import DARK, LIGHT, parsed
 from charrnn.render.picture import OTHER_FILES, PNG_SCALE, SANS, TITLE_FILES, first_font, load_pillow, short_number
 from charrnn.render.terminal import visible
 from charrnn.render.ticks import round_powers, round_values
-from charrnn.files.storage import atomic_write
 
 WIDTH, PLOT_HEIGHT = 960.0, 300.0
 LEFT, RIGHT, TOP, GAP = 78.0, 22.0, 22.0, 24.0
 TITLE, WORDS, SMALL = 17, 14, 13
 LINE_WIDTH, BAND_OPACITY = 2.0, 0.16
 MOST_CURVES = 6
-COLOURS = {LIGHT.name: ("#0b5cad", "#c2410c", "#00775a", "#93379c", "#806000", "#4b5563"),
-           DARK.name: ("#6cb0ff", "#ff9466", "#3ed2a2", "#e596ee", "#e6bd4a", "#b6bfcc")}
+COLOURS = {
+    LIGHT.name: ("#0b5cad", "#c2410c", "#00775a", "#93379c", "#806000", "#4b5563"),
+    DARK.name: ("#6cb0ff", "#ff9466", "#3ed2a2", "#e596ee", "#e6bd4a", "#b6bfcc"),
+}
 DASHES = ((), (9, 4), (2.5, 3.5), (12, 4, 3, 4), (5, 3), (16, 5))
 _FAINT = 0.14  # opacity of the grid's lines
 
@@ -98,10 +100,22 @@ def shared_range(figure):
     """Return (low, high) of the y axis: over all panels, bands and levels, as far as they are finite and, on a log axis, above 0."""
     if figure.y_range:
         return figure.y_range
-    values = [y for panel in figure.panels for curve in panel.curves for line in (curve.y, curve.low or (), curve.high or ()) for y in line]
-    values = [y for y in (*values, *(y for panel in figure.panels for y, _ in panel.levels)) if math.isfinite(y) and (y > 0 or not figure.log)]
+    values = [
+        y
+        for panel in figure.panels
+        for curve in panel.curves
+        for line in (curve.y, curve.low or (), curve.high or ())
+        for y in line
+    ]
+    values = [
+        y
+        for y in (*values, *(y for panel in figure.panels for y, _ in panel.levels))
+        if math.isfinite(y) and (y > 0 or not figure.log)
+    ]
     if not values:
-        raise ConfigError("a figure needs at least one finite value to draw" + (" above 0" if figure.log else "") + ", got none")
+        raise ConfigError(
+            "a figure needs at least one finite value to draw" + (" above 0" if figure.log else "") + ", got none"
+        )
     low, high = min(values), max(values)
     if figure.log:
         return (low, high) if high / low > 1.01 else (low / 3, high * 3)
@@ -163,14 +177,20 @@ def _lay_panel(shapes, figure, panel, left, top, across, to_x, to_y, has_labels)
         shapes.append(_Shape([(left + 8, y - 5)], text=visible(name)))
     for index, curve in enumerate(panel.curves):
         if curve.low is not None:
-            band = [(x, low, high) for x, low, high in zip(curve.x, curve.low, curve.high)
-                    if math.isfinite(low) and math.isfinite(high) and (high > 0 or not figure.log)]
+            band = [
+                (x, low, high)
+                for x, low, high in zip(curve.x, curve.low, curve.high)
+                if math.isfinite(low) and math.isfinite(high) and (high > 0 or not figure.log)
+            ]
             outline = [place(x, high) for x, _, high in band] + [place(x, low) for x, low, _ in reversed(band)]
             if len(band) > 1:
                 shapes.append(_Shape(outline, index, filled=True, opacity=BAND_OPACITY))
     for index, curve in enumerate(panel.curves):
-        points = [place(x, y) for x, y in zip(curve.x, curve.y)
-                  if math.isfinite(y) and (y > 0 or not figure.log) and to_y.low <= y <= to_y.high]
+        points = [
+            place(x, y)
+            for x, y in zip(curve.x, curve.y)
+            if math.isfinite(y) and (y > 0 or not figure.log) and to_y.low <= y <= to_y.high
+        ]
         if len(points) > 1:
             shapes.append(_Shape(points, index, width=LINE_WIDTH, dashes=DASHES[index]))
         y = bottom + 62 + index * 20
@@ -196,7 +216,10 @@ class _Scale:
     def ticks(self, about=9):
         """Return [(value, text)] at round numbers."""
         if self.log:
-            return [(10.0**power, power_text(power)) for power in round_powers(math.log10(self.low), math.log10(self.high), about)]
+            return [
+                (10.0**power, power_text(power))
+                for power in round_powers(math.log10(self.low), math.log10(self.high), about)
+            ]
         return [(value, f"{value:.6g}") for value in round_values(self.low, self.high, about)[0]]
 
 
@@ -206,23 +229,31 @@ class _Scale:
 def _svg(shapes, height):
     width, height = short_number(WIDTH), short_number(height)
     rules = [_rules(LIGHT), "@media (prefers-color-scheme: dark) {\n", _rules(DARK), "}\n"]
-    pieces = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-              f'font-family="{SANS}">\n<style>\n', *rules, '</style>\n<rect class="paper" width="100%" height="100%"/>\n']
+    pieces = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'font-family="{SANS}">\n<style>\n',
+        *rules,
+        '</style>\n<rect class="paper" width="100%" height="100%"/>\n',
+    ]
     for shape in shapes:
         name = "ink" if shape.curve is None else f"c{shape.curve}"
         points = " ".join(f"{short_number(x)},{short_number(y)}" for x, y in shape.points)
         if shape.text:
-            (x, y), = shape.points
+            ((x, y),) = shape.points
             turn = f' transform="rotate(-90 {short_number(x)} {short_number(y)})"' if shape.upright else ""
-            pieces.append(f'<text class="{name}" x="{short_number(x)}" y="{short_number(y)}" font-size="{shape.size:g}" '
-                          f'text-anchor="{shape.anchor}"{" font-weight=" + chr(34) + "600" + chr(34) if shape.bold else ""}{turn}>'
-                          f'{escape(shape.text)}</text>\n')
+            pieces.append(
+                f'<text class="{name}" x="{short_number(x)}" y="{short_number(y)}" font-size="{shape.size:g}" '
+                f'text-anchor="{shape.anchor}"{" font-weight=" + chr(34) + "600" + chr(34) if shape.bold else ""}{turn}>'
+                f"{escape(shape.text)}</text>\n"
+            )
         elif shape.filled:
             pieces.append(f'<polygon class="{name}" points="{points}" fill-opacity="{shape.opacity:g}"/>\n')
         else:
             dashes = f' stroke-dasharray="{" ".join(f"{dash:g}" for dash in shape.dashes)}"' if shape.dashes else ""
             faint = f' stroke-opacity="{shape.opacity:g}"' if shape.opacity < 1 else ""
-            pieces.append(f'<polyline class="{name}" points="{points}" stroke-width="{shape.width:g}"{dashes}{faint}/>\n')
+            pieces.append(
+                f'<polyline class="{name}" points="{points}" stroke-width="{shape.width:g}"{dashes}{faint}/>\n'
+            )
     pieces.append("</svg>\n")
     return "".join(pieces)
 
@@ -230,9 +261,14 @@ def _svg(shapes, height):
 def _rules(background):
     """Return the style rules of one scheme: words and outlines are filled, lines are drawn."""
     rules = [f".paper {{ fill: {background.paper} }}\n"]
-    for name, colour in (("ink", background.ink), *((f"c{at}", colour) for at, colour in enumerate(COLOURS[background.name]))):
-        rules.append(f"text.{name}, polygon.{name} {{ fill: {colour} }} polyline.{name} {{ fill: none; stroke: {colour}; "
-                     "stroke-linejoin: round }\n")
+    for name, colour in (
+        ("ink", background.ink),
+        *((f"c{at}", colour) for at, colour in enumerate(COLOURS[background.name])),
+    ):
+        rules.append(
+            f"text.{name}, polygon.{name} {{ fill: {colour} }} polyline.{name} {{ fill: none; stroke: {colour}; "
+            "stroke-linejoin: round }\n"
+        )
     return "".join(rules)
 
 

@@ -26,13 +26,13 @@ from importlib.resources import files
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, RED_BLUE, SCALES, STEPS, css_colour, step_colour
 from charrnn.files.storage import atomic_write
+from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, RED_BLUE, SCALES, STEPS, css_colour, step_colour
 
 GUESSES = 5
 LEVELS = (201, 101, 41, 21, 11, 9)  # steps of 0.01, 0.02, 0.05, 0.1, 0.2, 0.25 between two levels
-BUDGET_BYTES = 9_500_000               # of the units' streams: the most levels that keep to it are taken
-SAMPLED_UNITS = 32                     # on which the size is estimated
+BUDGET_BYTES = 9_500_000  # of the units' streams: the most levels that keep to it are taken
+SAMPLED_UNITS = 32  # on which the size is estimated
 _EFFORT = 6  # of deflate: 9 saves 1 % and can take forty times as long
 # Base 85 as in RFC 1924, with "," and "." for "<" and "&", which mean something to HTML.
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~"
@@ -46,11 +46,11 @@ class FoundUnit:
     description: str
     layer: int
     unit: int
-    score: float        # 0..1
-    null: float = math.nan    # what chance reaches
-    probe: float = math.nan   # what a probe on all units reaches
-    kind: str = ""      # what the score is, such as "AUC"
-    sign: int = 1       # -1: the unit is low where the signal is on
+    score: float  # 0..1
+    null: float = math.nan  # what chance reaches
+    probe: float = math.nan  # what a probe on all units reaches
+    kind: str = ""  # what the score is, such as "AUC"
+    sign: int = 1  # -1: the unit is low where the signal is on
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def page_pieces(data):
     levels, streams = _unit_streams(data)
     values = {
         "policy": f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
-                  "base-uri 'none'; form-action 'none'",
+        "base-uri 'none'; form-action 'none'",
         "title": html.escape(data.title).encode("ascii", "xmlcharrefreplace").decode(),
         "style": style,
         "script": script,
@@ -134,8 +134,11 @@ def page_pieces(data):
         elif piece != "streams":
             yield values[piece].encode("ascii")
         else:
-            for array, dtype in ((data.surprisal_bits, "<f4"), (data.guesses_ids, "<u4"),
-                                 (np.rint(np.nan_to_num(np.clip(data.guesses_p, 0, 1)) * 65535), "<u2")):
+            for array, dtype in (
+                (data.surprisal_bits, "<f4"),
+                (data.guesses_ids, "<u4"),
+                (np.rint(np.nan_to_num(np.clip(data.guesses_p, 0, 1)) * 65535), "<u2"),
+            ):
                 yield encode_stream(np.ascontiguousarray(array, dtype).tobytes()) + b"\n"
             for stream in streams:
                 yield stream + b"\n"
@@ -144,7 +147,9 @@ def page_pieces(data):
 def encode_stream(data):
     """Return bytes, deflated, in base 85."""
     # In noise, deflate's search for repeats makes the result a fifth longer than no search at all.
-    return _base85(min((_deflated(data, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)), key=len))
+    return _base85(
+        min((_deflated(data, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)), key=len)
+    )
 
 
 def _deflated(data, strategy):
@@ -160,7 +165,7 @@ def _base85(data):
     for column in range(4, -1, -1):
         numbers, digits[:, column] = np.divmod(numbers, 85)
     letters = np.frombuffer(ALPHABET.encode(), np.uint8)[digits.reshape(-1)].tobytes()
-    return letters[:len(letters) - padding]
+    return letters[: len(letters) - padding]
 
 
 def _unit_streams(data):
@@ -168,7 +173,9 @@ def _unit_streams(data):
     values = data.values
     sampled = np.unique(np.linspace(0, len(values) - 1, SAMPLED_UNITS).astype(int))
     for levels in LEVELS:
-        size = sum(len(encode_stream(_quantised(values[unit], levels))) for unit in sampled) * len(values) / len(sampled)
+        size = (
+            sum(len(encode_stream(_quantised(values[unit], levels))) for unit in sampled) * len(values) / len(sampled)
+        )
         if size <= BUDGET_BYTES:
             break
     return levels, (encode_stream(_quantised(series, levels)) for series in values)
@@ -192,13 +199,22 @@ def _small(data, levels):
         "step": 2 / (levels - 1),
         "colours": STEPS,
         "alphabet": ALPHABET,
-        "scales": [{"name": scale.name, "plus": scale.plus_name, "minus": scale.minus_name} for scale in SCALES.values()],
+        "scales": [
+            {"name": scale.name, "plus": scale.plus_name, "minus": scale.minus_name} for scale in SCALES.values()
+        ],
         "first_scale": list(SCALES).index(data.scale),
         "vocabulary": list(data.vocabulary),
         "text": list(data.text),
-        "found": [{name: _number(value) if name in ("score", "null", "probe") else value
-                   for name, value in asdict(unit).items()} for unit in data.found],
-        "gates": {name: np.nan_to_num(np.asarray(shares, float)).round(4).tolist() for name, shares in data.gates.items()},
+        "found": [
+            {
+                name: _number(value) if name in ("score", "null", "probe") else value
+                for name, value in asdict(unit).items()
+            }
+            for unit in data.found
+        ],
+        "gates": {
+            name: np.nan_to_num(np.asarray(shares, float)).round(4).tolist() for name, shares in data.gates.items()
+        },
         "most_bits": data.most_bits,
         "sheets": [asdict(sheet) for sheet in data.sheets],
     }
@@ -216,9 +232,13 @@ def _script_json(value):
 
 def _style():
     """Return the style sheet: the colours of both scales on both backgrounds, then page.css."""
+
     def variables(scale, background):
-        named = {f"--{sign}{step}": css_colour(step_colour(factor * step, scale, background))
-                 for sign, factor in (("p", 1), ("m", -1)) for step in range(1, STEPS + 1)}
+        named = {
+            f"--{sign}{step}": css_colour(step_colour(factor * step, scale, background))
+            for sign, factor in (("p", 1), ("m", -1))
+            for step in range(1, STEPS + 1)
+        }
         ramp = ",".join(css_colour(step_colour(step, scale, background)) for step in range(-STEPS, STEPS + 1, 4))
         named["--ramp"] = f"linear-gradient(90deg,{ramp})"
         return "".join(f"{name}:{value};" for name, value in named.items())
@@ -228,8 +248,11 @@ def _style():
 
     first = next(iter(SCALES))
     rules = []
-    for before, after in ((":root", ""), ("@media (prefers-color-scheme:dark){:root:not([data-theme=light])", "}"),
-                          (":root[data-theme=dark]", "")):
+    for before, after in (
+        (":root", ""),
+        ("@media (prefers-color-scheme:dark){:root:not([data-theme=light])", "}"),
+        (":root[data-theme=dark]", ""),
+    ):
         background = LIGHT if before == ":root" else DARK
         rules.append(f"{before}{{{theme(background)}{variables(first, background)}}}{after}")
     for scale in list(SCALES)[1:]:
@@ -257,7 +280,11 @@ def _check(data):
             raise ConfigError(f"{name} of a page must have shape {shape}, got {np.shape(getattr(data, name))}")
     for name, shares in data.gates.items():
         if np.shape(shares) != (data.layers, data.units, 2):
-            raise ConfigError(f"gate {name!r} of a page must have shape {(data.layers, data.units, 2)}, got {np.shape(shares)}")
+            raise ConfigError(
+                f"gate {name!r} of a page must have shape {(data.layers, data.units, 2)}, got {np.shape(shares)}"
+            )
     for unit in data.found:
         if not (0 <= unit.layer < data.layers and 0 <= unit.unit < data.units):
-            raise ConfigError(f"a unit found must be in 0:0..{data.layers - 1}:{data.units - 1}, got {unit.layer}:{unit.unit}")
+            raise ConfigError(
+                f"a unit found must be in 0:0..{data.layers - 1}:{data.units - 1}, got {unit.layer}:{unit.unit}"
+            )

@@ -13,29 +13,56 @@ import numpy as np
 from rich.cells import cell_len
 
 from charrnn.errors import ConfigError
+from charrnn.files.storage import atomic_write
 from charrnn.render.colours import LIGHT, RED_BLUE, SCALES, STEPS, css_colour, parsed, step_colour, step_of
 from charrnn.render.terminal import visible, wrapped_lines
-from charrnn.files.storage import atomic_write
 
 MOST_CHARACTERS = 20_000
 COLUMNS = 80
-CELL, LINE = 9.6, 25.0     # a cell's width and a line's height
+CELL, LINE = 9.6, 25.0  # a cell's width and a line's height
 FONT, TITLE_FONT = 16, 17
 MARGIN, GAP, TITLE_ROOM, LEGEND_ROOM = 32.0, 26.0, 32.0, 44.0
 NOTE_FONT, _NOTE_WIDTH = 13, 7.4  # the legend's words: their size, and about what a letter of them takes
-PNG_SCALE = 2              # pixels a unit
+PNG_SCALE = 2  # pixels a unit
 
 _MONO = "ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono','Liberation Mono','Noto Sans Mono',monospace"
 SANS = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif"
 _FADED = 0.45  # of ink in the marks that are not the text's own
 
 # Files by which Pillow finds a font on Linux, macOS and Windows: fixed-width ones, then ones with other scripts.
-_MONO_FILES = ("DejaVuSansMono.ttf", "Menlo.ttc", "consola.ttf", "NotoSansMono-Regular.ttf", "LiberationMono-Regular.ttf",
-               "UbuntuMono-R.ttf", "CascadiaMono.ttf", "FreeMono.ttf", "cour.ttf", "Courier New.ttf")
-TITLE_FILES = ("DejaVuSans-Bold.ttf", "Helvetica.ttc", "segoeuib.ttf", "arialbd.ttf", "NotoSans-Bold.ttf",
-                "LiberationSans-Bold.ttf")
-OTHER_FILES = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "NotoSansMonoCJK-Regular.otf", "PingFang.ttc", "Arial Unicode.ttf",
-                "msgothic.ttc", "msyh.ttc", "wqy-microhei.ttc", "seguisym.ttf", "Apple Symbols.ttf", "NotoSans-Regular.ttf")
+_MONO_FILES = (
+    "DejaVuSansMono.ttf",
+    "Menlo.ttc",
+    "consola.ttf",
+    "NotoSansMono-Regular.ttf",
+    "LiberationMono-Regular.ttf",
+    "UbuntuMono-R.ttf",
+    "CascadiaMono.ttf",
+    "FreeMono.ttf",
+    "cour.ttf",
+    "Courier New.ttf",
+)
+TITLE_FILES = (
+    "DejaVuSans-Bold.ttf",
+    "Helvetica.ttc",
+    "segoeuib.ttf",
+    "arialbd.ttf",
+    "NotoSans-Bold.ttf",
+    "LiberationSans-Bold.ttf",
+)
+OTHER_FILES = (
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansMonoCJK-Regular.otf",
+    "PingFang.ttc",
+    "Arial Unicode.ttf",
+    "msgothic.ttc",
+    "msyh.ttc",
+    "wqy-microhei.ttc",
+    "seguisym.ttf",
+    "Apple Symbols.ttf",
+    "NotoSans-Regular.ttf",
+)
 _STAND_INS = {"↵": "¶", "→": "»", "←": "«"}  # where no font has our marks
 
 
@@ -55,9 +82,9 @@ class _Layout:
     width: float
     height: float = 0.0
     rectangles: list = field(default_factory=list)  # [x, y, width, height, colour]
-    clusters: list = field(default_factory=list)   # (x, y, shown, cells, colour)
-    titles: list = field(default_factory=list)     # (x, y, text)
-    notes: list = field(default_factory=list)      # (x it ends at, y, text)
+    clusters: list = field(default_factory=list)  # (x, y, shown, cells, colour)
+    titles: list = field(default_factory=list)  # (x, y, text)
+    notes: list = field(default_factory=list)  # (x it ends at, y, text)
 
 
 def write_svg(path, passages, scale=RED_BLUE.name):
@@ -95,8 +122,9 @@ def load_pillow():
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
-        raise ConfigError("a PNG needs Pillow, which is not installed: pip install pillow, or write an SVG, which "
-                          "needs nothing") from None
+        raise ConfigError(
+            "a PNG needs Pillow, which is not installed: pip install pillow, or write an SVG, which needs nothing"
+        ) from None
     return Image, ImageDraw, ImageFont
 
 
@@ -120,8 +148,10 @@ def _laid_out(passages, scale):
     if not size:
         raise ConfigError("a picture needs at least one character of text, got none: choose a longer passage")
     if size > MOST_CHARACTERS:
-        raise ConfigError(f"a picture holds at most {MOST_CHARACTERS:,} characters, got {size:,}: choose shorter passages, or "
-                          "write an HTML page")
+        raise ConfigError(
+            f"a picture holds at most {MOST_CHARACTERS:,} characters, got {size:,}: choose shorter passages, or "
+            "write an HTML page"
+        )
     layout = _Layout(width=2 * MARGIN + COLUMNS * CELL)
     y = MARGIN
     for passage in passages:
@@ -143,7 +173,7 @@ def _title_lines(title, longest=70):
     """Cut a title at blanks into lines that fit the picture."""
     lines = [""]
     for word in title.split(" "):
-        for piece in [word[at:at + longest] for at in range(0, len(word), longest)] or [""]:
+        for piece in [word[at : at + longest] for at in range(0, len(word), longest)] or [""]:
             if lines[-1] and len(lines[-1]) + 1 + len(piece) > longest:
                 lines.append(piece)
             else:
@@ -172,7 +202,9 @@ def _lay_line(layout, line, y, scale):
 
 
 def _faded(behind):
-    return css_colour(tuple(round(_FADED * ink + (1 - _FADED) * paper) for ink, paper in zip(parsed(LIGHT.ink), behind)))
+    return css_colour(
+        tuple(round(_FADED * ink + (1 - _FADED) * paper) for ink, paper in zip(parsed(LIGHT.ink), behind))
+    )
 
 
 def _clusters(shown, cells):
@@ -205,16 +237,24 @@ def _lay_legend(layout, y, scale):
 
 def _svg(layout):
     width, height = short_number(layout.width), short_number(layout.height)
-    pieces = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">\n',
-              f'<rect width="100%" height="100%" fill="{LIGHT.paper}"/>\n<g shape-rendering="crispEdges">\n']
+    pieces = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">\n',
+        f'<rect width="100%" height="100%" fill="{LIGHT.paper}"/>\n<g shape-rendering="crispEdges">\n',
+    ]
     for x, y, across, down, colour in layout.rectangles:
-        pieces.append(f'<rect x="{short_number(x)}" y="{short_number(y)}" width="{short_number(across)}" height="{short_number(down)}" '
-                      f'fill="{colour}"/>\n')
+        pieces.append(
+            f'<rect x="{short_number(x)}" y="{short_number(y)}" width="{short_number(across)}" height="{short_number(down)}" '
+            f'fill="{colour}"/>\n'
+        )
     pieces.append(f'</g>\n<g font-family="{SANS}" fill="{LIGHT.ink}">\n')
     for x, y, text in layout.titles:
-        pieces.append(f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{TITLE_FONT}" font-weight="600">{escape(text)}</text>\n')
+        pieces.append(
+            f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{TITLE_FONT}" font-weight="600">{escape(text)}</text>\n'
+        )
     for x, y, text in layout.notes:
-        pieces.append(f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{NOTE_FONT}" text-anchor="end">{escape(text)}</text>\n')
+        pieces.append(
+            f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{NOTE_FONT}" text-anchor="end">{escape(text)}</text>\n'
+        )
     pieces.append(f'</g>\n<g font-family="{_MONO}" font-size="{FONT}" font-variant-ligatures="none">\n')
     for y, colour, xs, text in _rows(layout.clusters):
         places = " ".join(map(short_number, xs))
@@ -265,7 +305,9 @@ def _draw(layout, pen, fonts):
         text, font = glyphs.font_of(shown)
         left, baseline = pixels(x, y)
         if font is None:
-            pen.rectangle((left + 2, baseline - 22, left + round(cells * CELL * PNG_SCALE) - 4, baseline), outline=colour)
+            pen.rectangle(
+                (left + 2, baseline - 22, left + round(cells * CELL * PNG_SCALE) - 4, baseline), outline=colour
+            )
             continue
         slack = cells * CELL * PNG_SCALE - font.getlength(text)
         pen.text((left + round(slack / 2), baseline), text, parsed(colour), font=font, anchor="ls")
@@ -291,9 +333,15 @@ class _Glyphs:
         """Return (text to draw, font), the font None where no font has it."""
         if shown not in self._known:
             self._known[shown] = next(
-                ((text, font) for text in (shown, _STAND_INS.get(shown)) if text
-                 for font, missing in zip(self._fonts, self._missing)
-                 if all(_mask(font, character) != missing for character in text)), (shown, None))
+                (
+                    (text, font)
+                    for text in (shown, _STAND_INS.get(shown))
+                    if text
+                    for font, missing in zip(self._fonts, self._missing)
+                    if all(_mask(font, character) != missing for character in text)
+                ),
+                (shown, None),
+            )
         return self._known[shown]
 
 

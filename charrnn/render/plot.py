@@ -139,7 +139,11 @@ def _power_labels(low, high, about):
     powers = round_powers(low, high, about)
     if len(powers) > 1:
         return [(power, f"1e{power}") for power in powers]
-    finer = [(power + math.log10(digit), f"{digit}e{power}") for power in range(math.floor(low), math.ceil(high) + 1) for digit in (1, 2, 5)]
+    finer = [
+        (power + math.log10(digit), f"{digit}e{power}")
+        for power in range(math.floor(low), math.ceil(high) + 1)
+        for digit in (1, 2, 5)
+    ]
     return [(value, text) for value, text in finer if low <= value <= high]
 
 

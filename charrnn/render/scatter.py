@@ -28,7 +28,7 @@ def scatter(x, y, *, width=40, height=14, title="", x_label="", y_label="", unic
     lines = [heading[:width], (f"1 {'↑' if unicode else '^'} {visible(y_label)}" if y_label else "1")[:width]]
     lines += [("  " + up + row).rstrip() for row in drawn]
     lines.append("0 " + corner + flat * columns)
-    lines.append("  0" + label[:columns - 4].center(columns - 1) + "1")
+    lines.append("  0" + label[: columns - 4].center(columns - 1) + "1")
     return "\n".join(lines)
 
 
@@ -46,13 +46,23 @@ def scatters(gates, *, width=80, unicode=True):
     for layer in range(len(gates[names[0]])):
         for at in range(0, len(names), fit):
             plots = []
-            for name in names[at:at + fit]:
+            for name in names[at : at + fit]:
                 shares = [tuple(unit) for unit in gates[name][layer]]
-                plots.append(scatter(
-                    [shut for shut, _ in shares], [open_ for _, open_ in shares], width=plot_width, height=max(9, plot_width // 3 + 3),
-                    title=f"layer {layer}, {name} gate", x_label="nearly shut", y_label="nearly open",
-                    unicode=unicode).split("\n"))
-            blocks.append("\n".join("   ".join(line.ljust(plot_width) for line in lines).rstrip() for lines in zip(*plots)))
+                plots.append(
+                    scatter(
+                        [shut for shut, _ in shares],
+                        [open_ for _, open_ in shares],
+                        width=plot_width,
+                        height=max(9, plot_width // 3 + 3),
+                        title=f"layer {layer}, {name} gate",
+                        x_label="nearly shut",
+                        y_label="nearly open",
+                        unicode=unicode,
+                    ).split("\n")
+                )
+            blocks.append(
+                "\n".join("   ".join(line.ljust(plot_width) for line in lines).rstrip() for lines in zip(*plots))
+            )
     return "\n\n".join(blocks)
 
 

@@ -8,10 +8,20 @@ import unicodedata
 
 from rich.cells import cell_len
 
-from charrnn.render.colours import DARK, RED_BLUE, SCALES, STEPS, ink_palette, parsed, step_colour, step_of, step_palette
+from charrnn.render.colours import (
+    DARK,
+    RED_BLUE,
+    SCALES,
+    STEPS,
+    ink_palette,
+    parsed,
+    step_colour,
+    step_of,
+    step_palette,
+)
 
-STRONG = 0.5   # from here on a value is + or - in signs
-WEAK = 0.2     # below this it has no sign at all
+STRONG = 0.5  # from here on a value is + or - in signs
+WEAK = 0.2  # below this it has no sign at all
 TAB_STOP = 8
 # Of what has no shape of its own the commonest, (in Unicode, in ASCII). A font that has one of these arrows has all.
 MARKS = {"\n": ("↵", "$"), "\t": ("→", ">"), "\r": ("←", "<")}
@@ -20,8 +30,20 @@ _DOTTED_CIRCLE = "◌"
 _RESET = "\x1b[0m"
 
 
-def highlight(text, values, *, width, colour, title, unicode=True, scale=RED_BLUE.name, background=DARK, with_legend=True,
-              most=None, unit=""):
+def highlight(
+    text,
+    values,
+    *,
+    width,
+    colour,
+    title,
+    unicode=True,
+    scale=RED_BLUE.name,
+    background=DARK,
+    with_legend=True,
+    most=None,
+    unit="",
+):
     r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a title and a legend.
 
     Parameters
@@ -130,7 +152,7 @@ def _broken(line, width):
         if used <= width // 2:
             break
         if line[at][0].endswith(" ") or line[at][0] == MARKS["\t"][0]:
-            return line[:at + 1], line[at + 1:]
+            return line[: at + 1], line[at + 1 :]
         used -= line[at][1]
     return line, []
 
@@ -157,8 +179,12 @@ def _is_hidden(character):
     # Controls, format characters (those that reorder a line among them), surrogates, what is unassigned or private, and
     # separators; marks are shown, but for the variation selectors, which can change the width of what is before them.
     category = unicodedata.category(character)
-    return (category[0] == "C" or category in ("Zl", "Zp") or "\ufe00" <= character <= "\ufe0f"
-            or "\U000e0100" <= character <= "\U000e01ef")
+    return (
+        category[0] == "C"
+        or category in ("Zl", "Zp")
+        or "\ufe00" <= character <= "\ufe0f"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    )
 
 
 def _escaped(character):

@@ -61,10 +61,16 @@ class _OptionalKey:
 
 
 OPTIONAL_MODEL_KEYS = {
-    "zoneout": _OptionalKey(0.0, lambda value: type(value) in (int, float) and 0 < value < 1, "a number above 0 and below 1, or left out"),
+    "zoneout": _OptionalKey(
+        0.0, lambda value: type(value) in (int, float) and 0 < value < 1, "a number above 0 and below 1, or left out"
+    ),
     "layer_norm": _OptionalKey(False, lambda value: value is True, "true, or left out"),
 }
-GAINS = {"rnn": 1, "gru": 4, "lstm": 4}  # with layer_norm, by cell; of gru n's input part and its recurrent part have one each
+GAINS = {
+    "rnn": 1,
+    "gru": 4,
+    "lstm": 4,
+}  # with layer_norm, by cell; of gru n's input part and its recurrent part have one each
 
 _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 
@@ -152,8 +158,15 @@ def save_checkpoint(path, checkpoint):
     """
     path = Path(path)
     # A mapping may make its arrays when they are asked for: one is held at a time.
-    places = {f"{prefix}/{name}": (arrays, name) for prefix, arrays in (
-        ("param", checkpoint.parameters), ("optim", checkpoint.optimizer), ("carry", checkpoint.carry)) for name in arrays}
+    places = {
+        f"{prefix}/{name}": (arrays, name)
+        for prefix, arrays in (
+            ("param", checkpoint.parameters),
+            ("optim", checkpoint.optimizer),
+            ("carry", checkpoint.carry),
+        )
+        for name in arrays
+    }
 
     def fetch(full_name):
         arrays, name = places[full_name]
@@ -394,9 +407,20 @@ def _check_model(model, version):
     # A key that is not known could change what the numbers mean, so it is not passed over.
     optional = [name for name in OPTIONAL_MODEL_KEYS if name in model]
     if sorted(model) != sorted([*_MODEL_KEYS, *optional]):
-        missing, unknown = sorted(set(_MODEL_KEYS) - set(model)), sorted(set(model) - {*_MODEL_KEYS, *OPTIONAL_MODEL_KEYS})
-        raise _Refusal(f"its model must have the keys {', '.join(_MODEL_KEYS)}, and may have {' and '.join(OPTIONAL_MODEL_KEYS)}: "
-                       + _short("; ".join(f"{what} {', '.join(keys)}" for what, keys in (("not there:", missing), ("not known:", unknown)) if keys)))
+        missing, unknown = (
+            sorted(set(_MODEL_KEYS) - set(model)),
+            sorted(set(model) - {*_MODEL_KEYS, *OPTIONAL_MODEL_KEYS}),
+        )
+        raise _Refusal(
+            f"its model must have the keys {', '.join(_MODEL_KEYS)}, and may have {' and '.join(OPTIONAL_MODEL_KEYS)}: "
+            + _short(
+                "; ".join(
+                    f"{what} {', '.join(keys)}"
+                    for what, keys in (("not there:", missing), ("not known:", unknown))
+                    if keys
+                )
+            )
+        )
     for name in optional:
         if version < 2:
             raise _Refusal(f"its model has the key {name}, which format {version} has not")
@@ -441,14 +465,18 @@ def _check_tensors(tensors, model, vocab_size):
     num_stored = sum(name.startswith("param/") for name in by_name)
     # Before the table is built: its length is the file's claim. A layer has four parameters.
     if num_stored < 4 * model["num_layers"]:
-        raise _Refusal(f"it has {counted(num_stored, 'parameter')}, too few for {counted(model['num_layers'], 'layer')}")
+        raise _Refusal(
+            f"it has {counted(num_stored, 'parameter')}, too few for {counted(model['num_layers'], 'layer')}"
+        )
 
     shapes = parameter_shapes(model, vocab_size)
     expected = {f"param/{name}": shape for name, shape in shapes.items()}
     slots = [name.split("/", 2)[1] for name in by_name if name.startswith("optim/")]
     num_held, slots = len(slots), sorted(set(slots))
     if num_held != len(slots) * len(shapes):  # before slots times parameters names are made
-        raise _Refusal(f"its optimiser has {counted(num_held, 'tensor')}, not {len(shapes):,} for each of {counted(len(slots), 'slot')}")
+        raise _Refusal(
+            f"its optimiser has {counted(num_held, 'tensor')}, not {len(shapes):,} for each of {counted(len(slots), 'slot')}"
+        )
     for slot in slots:
         if not _SLOT.fullmatch(slot):
             raise _Refusal(f"it has an optimiser slot with the name {_short(slot)}")

@@ -18,7 +18,6 @@ import re
 import stat
 from pathlib import Path
 
-from charrnn.runs.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
 from charrnn.errors import ConfigError, RunError
 from charrnn.files.storage import (
     atomic_write,
@@ -29,6 +28,7 @@ from charrnn.files.storage import (
     storage_error,
     write_all,
 )
+from charrnn.runs.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
 
 try:
     import fcntl
@@ -311,7 +311,9 @@ def _refuse_a_run(path):
         raise RunError(f"{path / CONFIG} is there already and would be overwritten: name a new folder with -o/--output")
     inner = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
     if inner:
-        raise RunError(f"{path} holds other folders ({inner[0]}): name a new folder with -o/--output, such as {path / 'run'}")
+        raise RunError(
+            f"{path} holds other folders ({inner[0]}): name a new folder with -o/--output, such as {path / 'run'}"
+        )
 
 
 # --------------------------------------------------------------------------------------------------------- the lock

@@ -3,6 +3,7 @@
 Holds the carry of its streams and every buffer that kernels/generate.py needs; knows no seed, no stop and no text. What a
 character is chosen by comes in as numbers; the rule is sampler.choose's.
 """
+
 import ctypes
 import time
 from functools import lru_cache
@@ -15,8 +16,8 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.layout import PLAN_SIZE
 from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
-from charrnn.model.workspace import aligned_zeros
 from charrnn.model.pace import Pace
+from charrnn.model.workspace import aligned_zeros
 
 GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
 WORKER_PRODUCTS = 16384  # multiplications of a phase, a microsecond, that are worth one worker more to be met
@@ -63,8 +64,19 @@ class Generation:
         self._table[generate.GIVE_WAY] = _give_way_address()
         self._groups = self._count_groups(workers or num_threads())
         self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8), NEW=states if rate > 0 else 0)
-        self._point(LAYERS=layout.layers, PARAMS=model.flat, INPUTS=self._inputs, NUMBERS=self._numbers, HS_AT=self._HS,
-                    CS_AT=self._CS, G_AT=self._G, X0_AT=self._X0, Z_AT=self._Z, DRAWN_AT=self._drawn, SUMMED_AT=self._summed)
+        self._point(
+            LAYERS=layout.layers,
+            PARAMS=model.flat,
+            INPUTS=self._inputs,
+            NUMBERS=self._numbers,
+            HS_AT=self._HS,
+            CS_AT=self._CS,
+            G_AT=self._G,
+            X0_AT=self._X0,
+            Z_AT=self._Z,
+            DRAWN_AT=self._drawn,
+            SUMMED_AT=self._summed,
+        )
 
     def _set(self, **values):
         for slot, value in values.items():
@@ -80,8 +92,13 @@ class Generation:
         for group in range(self._groups):
             lo, hi = (i * self.streams // self._groups for i in (group, group + 1))
             rows = slice(lo * config.num_layers * S, hi * config.num_layers * S)
-            yield slice(lo, hi), {name: buffer[rows].reshape(config.num_layers, hi - lo, S)[:, :, :config.hidden_size]
-                                  for name, buffer in buffers.items()}
+            yield (
+                slice(lo, hi),
+                {
+                    name: buffer[rows].reshape(config.num_layers, hi - lo, S)[:, :, : config.hidden_size]
+                    for name, buffer in buffers.items()
+                },
+            )
 
     def set_carry(self, carry):
         """Set the carry from {"h": (L, B, H)}, with "c" for an LSTM, or where B is 1 the same for every stream; None is zero.
@@ -93,7 +110,10 @@ class Generation:
             buffer[:] = 0
         if carry is None:
             return
-        names, shape = ("h", "c") if config.cell == "lstm" else ("h",), (config.num_layers, self.streams, config.hidden_size)
+        names, shape = (
+            ("h", "c") if config.cell == "lstm" else ("h",),
+            (config.num_layers, self.streams, config.hidden_size),
+        )
         if set(carry) != set(names):
             raise ConfigError(f"the carry must hold {sorted(names)}, got {sorted(carry)}")
         for name, value in carry.items():
@@ -117,8 +137,20 @@ class Generation:
         self._set(READING=1)
         self._run(np.ascontiguousarray(ids, np.int32))
 
-    def draw(self, inputs, count, keys, position, *, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0, with_losses=False,
-             with_logits=False):
+    def draw(
+        self,
+        inputs,
+        count,
+        keys,
+        position,
+        *,
+        temperature=1.0,
+        top_k=None,
+        top_p=1.0,
+        min_p=0.0,
+        with_losses=False,
+        with_logits=False,
+    ):
         """Read one character a stream, draw the next, read it, and so on for `count` draws; carry the state on.
 
         inputs    ndarray (B,), int32: the characters to read first. The last ones drawn are left unread.
@@ -131,12 +163,14 @@ class Generation:
         B, V = self.streams, self.model.config.vocab_size
         inputs, keys = np.asarray(inputs), np.ascontiguousarray(keys, np.uint64)
         if inputs.shape != (B,) or keys.shape != (B,) or count < 1:
-            raise ConfigError(f"inputs and keys must have shape ({B},) and count be at least 1, got {inputs.shape}, "
-                              f"{keys.shape} and {count}")
+            raise ConfigError(
+                f"inputs and keys must have shape ({B},) and count be at least 1, got {inputs.shape}, "
+                f"{keys.shape} and {count}"
+            )
         self._check_ids(inputs)
         self._inputs[:] = inputs
         self._drawn[:] = 0
-        self._numbers[:generate.ZONE_RATE] = temperature, top_p, min_p, 0
+        self._numbers[: generate.ZONE_RATE] = temperature, top_p, min_p, 0
         ids = np.empty((count, B), np.int32)
         losses = np.empty((count, B)) if with_losses else None
         logits = np.empty((count, B, V)) if with_logits else None
@@ -169,8 +203,11 @@ class Generation:
         """Return the words of a team, and the weights and orders of its choices."""
         if workers not in self._scratches:
             size = workers * 2 * int(self._table[generate.SCRATCH])
-            self._scratches[workers] = (aligned_zeros(team.count_words(workers), "int64"), aligned_zeros(size, "float64"),
-                                        aligned_zeros(size, "int64"))
+            self._scratches[workers] = (
+                aligned_zeros(team.count_words(workers), "int64"),
+                aligned_zeros(size, "float64"),
+                aligned_zeros(size, "int64"),
+            )
         return self._scratches[workers]
 
     def count_workers(self, threads):

@@ -115,7 +115,9 @@ class Sampler:
         self.settings = settings
         self.seed = seed
         self.num_samples = num_samples
-        self._make_workspace = make_workspace or (functools.partial(_clamped_workspace, tuple(clamps)) if clamps else None)
+        self._make_workspace = make_workspace or (
+            functools.partial(_clamped_workspace, tuple(clamps)) if clamps else None
+        )
         self._generation = None  # the compiled way, or
         self._workspace = None  # the plain one
         self._inputs = None  # ndarray (B,), int32: drawn but not yet fed; None before the very first character
@@ -136,7 +138,9 @@ class Sampler:
         vocab_size = self.model.config.vocab_size
         outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
         if outside.size:
-            raise VocabularyError(f"id {ids[outside[0]]} at offset {outside[0]} is outside the {vocab_size} ids of the model")
+            raise VocabularyError(
+                f"id {ids[outside[0]]} at offset {outside[0]} is outside the {vocab_size} ids of the model"
+            )
         # The last id is not read here: it is the input of the first draw, like any drawn character after it.
         before = ids[:-1, None]
         if self._make_workspace is None:
@@ -175,7 +179,12 @@ class Sampler:
         return workspace
 
     def generate(
-        self, length: int, stop: Sequence[Sequence[int]] = (), *, block_size: int = BLOCK_SIZE, with_losses: bool = False
+        self,
+        length: int,
+        stop: Sequence[Sequence[int]] = (),
+        *,
+        block_size: int = BLOCK_SIZE,
+        with_losses: bool = False,
     ) -> Iterator[Block]:
         """Yield blocks until every stream has drawn `length` characters or completed one of `stop`.
 

@@ -36,13 +36,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import charrnn
-from charrnn.runs.checkpoint import LAST, is_count, is_figure, load_checkpoint, read_metadata
-from charrnn.text.corpus import read_corpus
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, DivergenceError, RunError
-from charrnn.model.workspace import Model
-from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown
-from charrnn.runs.folder import LOCK, RunFolder, lock_folder, make_numbered_folder
 from charrnn.files.storage import atomic_write, make_folder, remove_stale_temporaries
+from charrnn.model.workspace import Model
+from charrnn.runs.checkpoint import LAST, is_count, is_figure, load_checkpoint, read_metadata
+from charrnn.runs.folder import LOCK, RunFolder, lock_folder, make_numbered_folder
+from charrnn.text.corpus import read_corpus
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown
 from charrnn.training.trainer import (
     Evaluated,
     Notice,
@@ -178,10 +178,15 @@ def make_points(spec):
     if count + len(spec.runs) > MOST_POINTS:
         raise ConfigError(f"the grid has {count:,} runs, {MOST_POINTS:,} are the most: give its options fewer values")
     if not spec.grid and not spec.runs:
-        raise ConfigError("there is nothing to sweep over: add a [grid] table with an option and its values, or [[run]] tables")
+        raise ConfigError(
+            "there is nothing to sweep over: add a [grid] table with an option and its values, or [[run]] tables"
+        )
     asked = []
     if spec.grid:
-        asked = [(None, _over(spec.common, dict(zip(spec.grid, values)))) for values in itertools.product(*spec.grid.values())]
+        asked = [
+            (None, _over(spec.common, dict(zip(spec.grid, values))))
+            for values in itertools.product(*spec.grid.values())
+        ]
     asked += [(name, _over(spec.common, options)) for name, options in spec.runs]
     whole = [tuple({**DEFAULTS.to_dict(), **options}.values()) for _, options in asked]
     first = {values: place for place, values in reversed(list(enumerate(whole)))}
@@ -233,8 +238,13 @@ def draft(points, texts):
 def _draft(point, corpus):
     try:
         plan = plan_run(point.config, corpus, must_fit=False)
-        return Draft(point, plan.config, Model(plan.model_config).num_parameters, plan.memory_needed(),
-                     Text(corpus.sources, corpus.characters, corpus.fingerprint))
+        return Draft(
+            point,
+            plan.config,
+            Model(plan.model_config).num_parameters,
+            plan.memory_needed(),
+            Text(corpus.sources, corpus.characters, corpus.fingerprint),
+        )
     except CharRNNError as error:
         return Draft(point, error=str(error))
     except (MemoryError, ValueError, OverflowError):  # NumPy's words for an array beyond all bounds
@@ -281,8 +291,13 @@ def _names(whole, differ):
                 part = _name_part(name, one[name])
             parts += [part] if part else []
         stem = "-".join(parts) or "default"
-        names.append(next(name for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
-                          if name not in names))
+        names.append(
+            next(
+                name
+                for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
+                if name not in names
+            )
+        )
     return names
 
 
@@ -335,7 +350,9 @@ def to_csv(results, columns):
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["run", "state", *columns, *names])
     for one in results:
-        writer.writerow([one.run, one.state, *(one.options.get(name) for name in columns), *(getattr(one, name) for name in names)])
+        writer.writerow(
+            [one.run, one.state, *(one.options.get(name) for name in columns), *(getattr(one, name) for name in names)]
+        )
     return file.getvalue()
 
 
@@ -357,9 +374,14 @@ def _stored_results(folder):
             result = Result(**row)
             figures = (result.val_loss_nats, result.test_loss_nats)
             counts = (result.step, result.returns, result.best_step, result.parameters, result.memory_bytes)
-            if (all(value is None or is_figure(value) for value in figures) and all(value is None or is_count(value) for value in counts)
-                    and is_figure(result.elapsed_s) and isinstance(result.options, dict) and isinstance(result.state, str)
-                    and (result.error is None or isinstance(result.error, str))):
+            if (
+                all(value is None or is_figure(value) for value in figures)
+                and all(value is None or is_count(value) for value in counts)
+                and is_figure(result.elapsed_s)
+                and isinstance(result.options, dict)
+                and isinstance(result.state, str)
+                and (result.error is None or isinstance(result.error, str))
+            ):
                 stored[row["run"]] = result
     return stored
 
@@ -400,14 +422,19 @@ def _stored_runs(folder):
 
 def _standing(training):
     """Return what a checkpoint's training record says of a run, as Result has it; what is not of its type is left out."""
+
     def within(record, name, is_sound, otherwise):
         value = record.get(name) if isinstance(record, dict) else None
         return value if is_sound(value) else otherwise
 
     best = training.get("best")
-    return {"step": within(training, "step", is_count, 0), "elapsed_s": within(training, "elapsed_s", is_figure, 0.0),
-            "val_loss_nats": within(best, "val_loss_nats", is_figure, None), "best_step": within(best, "step", is_count, None),
-            "returns": len(within(training.get("divergence"), "returns", lambda value: isinstance(value, list), []))}
+    return {
+        "step": within(training, "step", is_count, 0),
+        "elapsed_s": within(training, "elapsed_s", is_figure, 0.0),
+        "val_loss_nats": within(best, "val_loss_nats", is_figure, None),
+        "best_step": within(best, "step", is_count, None),
+        "returns": len(within(training.get("divergence"), "returns", lambda value: isinstance(value, list), [])),
+    }
 
 
 def _difference(stored, config):
@@ -481,9 +508,13 @@ class Sweep:
     def to_dict(self):
         """Return the results as results.json has them."""
         results = sort_results(self.results.values())
-        record = {"charrnn_version": charrnn.__version__, "name": self.spec.name,
-                  "text": describe_texts(self.spec.texts, self.folder), "columns": self.columns,
-                  "runs": [dataclasses.asdict(one) for one in results]}
+        record = {
+            "charrnn_version": charrnn.__version__,
+            "name": self.spec.name,
+            "text": describe_texts(self.spec.texts, self.folder),
+            "columns": self.columns,
+            "runs": [dataclasses.asdict(one) for one in results],
+        }
         if "seed" in self.columns:
             record["over_seeds"] = over_seeds(results)
         return record
@@ -505,7 +536,9 @@ class Sweep:
                 result = dataclasses.replace(result, state=FAILED, error=one.error)
             elif training is not None and before is not None and before.state in (FINISHED, DIVERGED):
                 if bool(training.get("finished")) == (before.state == FINISHED):
-                    result = dataclasses.replace(result, state=before.state, test_loss_nats=before.test_loss_nats, error=before.error)
+                    result = dataclasses.replace(
+                        result, state=before.state, test_loss_nats=before.test_loss_nats, error=before.error
+                    )
             if result.state == WAITING:
                 self._waiting.append((name, one.point.config))
             self.results[name] = result
@@ -519,20 +552,29 @@ class Sweep:
         own = one.point.name
         if one.config is None:
             return own
-        same = [name for name, config in configs.items()
-                if not _difference(config, one.config) and (name == own or name not in self._own_names)]
+        same = [
+            name
+            for name, config in configs.items()
+            if not _difference(config, one.config) and (name == own or name not in self._own_names)
+        ]
         name = own if own in same or not same else same[0]
         if name not in stored:
             return name
         check_corpus(stored[name], one.text)
         if name not in configs:
-            raise ConfigError(f"{self.folder / name} holds a run whose options cannot be read: remove it, or name another folder with -o/--output")
+            raise ConfigError(
+                f"{self.folder / name} holds a run whose options cannot be read: remove it, or name another folder with -o/--output"
+            )
         names = _difference(configs[name], one.config)
         if names:
-            told = ", ".join(f"{option(each)} {shown(getattr(configs[name], each))}, not {shown(getattr(one.config, each))}"
-                             for each in names)
-            raise ConfigError(f"{self.folder / name} holds a run with {told}: bring the old options back, name another folder with "
-                              "-o/--output, or remove that one")
+            told = ", ".join(
+                f"{option(each)} {shown(getattr(configs[name], each))}, not {shown(getattr(one.config, each))}"
+                for each in names
+            )
+            raise ConfigError(
+                f"{self.folder / name} holds a run with {told}: bring the old options back, name another folder with "
+                "-o/--output, or remove that one"
+            )
         return name
 
     def _start_child(self):
@@ -546,8 +588,14 @@ class Sweep:
             child.close()
             return
         name, config = self._waiting.popleft()
-        child.give(name, {"folder": str(self.folder / name), "texts": [str(text) for text in self.spec.texts],
-                          "options": config.to_dict()})
+        child.give(
+            name,
+            {
+                "folder": str(self.folder / name),
+                "texts": [str(text) for text in self.spec.texts],
+                "options": config.to_dict(),
+            },
+        )
         yield Begun(self.results[name], self._number(), self._count)
 
     def _end(self, child, **outcome):
@@ -593,8 +641,12 @@ class _Child:
             inherited["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
         with _signals_held():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", CHILD, json.dumps(sys.path), str(threads)], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=self._stderr, **inherited)
+                [sys.executable, "-c", CHILD, json.dumps(sys.path), str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                **inherited,
+            )
         threading.Thread(target=self._listen, args=[events], daemon=True).start()
 
     def give(self, name, job):
@@ -738,14 +790,24 @@ class _Server:
                 self._say("note", text=record.text, important=record.important)
             elif isinstance(record, Step) and time.monotonic() >= next_s:
                 next_s = time.monotonic() + PROGRESS_SECONDS
-                self._say("progress", step=record.step, total_steps=record.total_steps, share=record.progress, val_loss_nats=val,
-                          train_loss_nats=record.smoothed_loss_nats, remaining_s=record.remaining_s)
+                self._say(
+                    "progress",
+                    step=record.step,
+                    total_steps=record.total_steps,
+                    share=record.progress,
+                    val_loss_nats=val,
+                    train_loss_nats=record.smoothed_loss_nats,
+                    remaining_s=record.remaining_s,
+                )
         return self._outcome(not record.resumable, trainer.plan.splits, record.test)
 
     def _outcome(self, finished, splits, test):
         """A run whose test was interrupted is gone on with."""
         measured = test is not None or splits.test[1] - splits.test[0] < 1
-        return {"state": FINISHED if finished and measured else STOPPED, "test_loss_nats": None if test is None else test.loss_nats}
+        return {
+            "state": FINISHED if finished and measured else STOPPED,
+            "test_loss_nats": None if test is None else test.loss_nats,
+        }
 
     def _read(self, texts, config):
         key = (config.vocab, config.encoding)

@@ -77,8 +77,10 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
     if unknown not in ("error", "skip"):
         raise ConfigError(f'unknown must be "error" or "skip", got {unknown!r}')
     if vocabulary is not None and vocabulary.mode != mode:
-        raise ConfigError(f'the vocabulary is of {vocabulary.mode}, the text is to be read as {mode}: '
-                          f"read it with --vocab {vocabulary.mode}")
+        raise ConfigError(
+            f"the vocabulary is of {vocabulary.mode}, the text is to be read as {mode}: "
+            f"read it with --vocab {vocabulary.mode}"
+        )
     if mode == "chars":
         encoding = _text_encoding(encoding)
     notes = []
@@ -92,25 +94,38 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
             raise CorpusError(f"{_named(sources)} {_holds(sources)} no text at all: name a file that is not empty")
         if vocabulary is None and writer.size < 2:
             only = f"byte 0x{writer.codes[0]:02x}" if mode == "bytes" else f"character {chr(writer.codes[0])!r}"
-            raise CorpusError(f"a text needs at least 2 distinct symbols to train on, {_named(sources)} "
-                              f"{_holds(sources)} only the {only}: name a longer text")
+            raise CorpusError(
+                f"a text needs at least 2 distinct symbols to train on, {_named(sources)} "
+                f"{_holds(sources)} only the {only}: name a longer text"
+            )
         ids, vocabulary = writer.finish(vocabulary)
         if mode == "chars" and "\r" in vocabulary.symbols:
-            notes.append("the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too")
+            notes.append(
+                "the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too"
+            )
         if writer.skipped:
             total = sum(writer.skipped.values())
-            notes.append(f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
-                         f"{_most_common(writer.skipped, mode)}")
+            notes.append(
+                f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
+                f"{_most_common(writer.skipped, mode)}"
+            )
         if len(ids) == 0:
             raise CorpusError(f"{_named(sources)} {_holds(sources)} no symbol of the vocabulary: name another text")
     except BaseException:
         writer.file.close()
         raise
-    return Corpus(ids=ids, vocabulary=vocabulary, sources=tuple(_absolute(source) for source in sources),
-                  encoding=encoding, notes=tuple(notes), size_bytes=text.size_bytes,
-                  fingerprint=text.digest.hexdigest(), files=tuple(_absolute(path) for path in files),
-                  skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
-                  _file=writer.file)
+    return Corpus(
+        ids=ids,
+        vocabulary=vocabulary,
+        sources=tuple(_absolute(source) for source in sources),
+        encoding=encoding,
+        notes=tuple(notes),
+        size_bytes=text.size_bytes,
+        fingerprint=text.digest.hexdigest(),
+        files=tuple(_absolute(path) for path in files),
+        skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
+        _file=writer.file,
+    )
 
 
 class Corpus:
@@ -158,7 +173,7 @@ class Corpus:
 
     @property
     def mode(self):
-        """"chars" or "bytes"."""
+        """ "chars" or "bytes"."""
         return self.vocabulary.mode
 
     @property
@@ -184,8 +199,9 @@ class Corpus:
         # As the decimals the user wrote: 1 - 0.05 - 0.05 is a little less than 0.9 in binary.
         val, test = Fraction(str(val_fraction)), Fraction(str(test_fraction))
         if val + test >= 1:
-            raise ConfigError("val_fraction and test_fraction must sum to less than 1, got "
-                              f"{val_fraction} and {test_fraction}")
+            raise ConfigError(
+                f"val_fraction and test_fraction must sum to less than 1, got {val_fraction} and {test_fraction}"
+            )
         train_stop = math.floor(self.characters * (1 - val - test))
         val_stop = math.floor(self.characters * (1 - test)) if val else train_stop
         return Splits((0, train_stop), (train_stop, val_stop), (val_stop, self.characters))
@@ -267,7 +283,9 @@ def _count_entries(folder, left, linked=True):
 
 
 def _strange(path, what):
-    return CorpusError(f"the checkpoint names {path} as its text, which {what}: that is not opened for a file's sake; name the TEXT")
+    return CorpusError(
+        f"the checkpoint names {path} as its text, which {what}: that is not opened for a file's sake; name the TEXT"
+    )
 
 
 def _find_files(sources, mode, encoding, notes):
@@ -293,8 +311,9 @@ def _find_files(sources, mode, encoding, notes):
         raise CorpusError("- is named more than once: stdin can be read only once")
     for path, times in Counter(map(_absolute, files)).items():
         if times > 1:
-            notes.append(f"{path} is read {times} times: a repeated text makes the validation loss look better than "
-                         "it is")
+            notes.append(
+                f"{path} is read {times} times: a repeated text makes the validation loss look better than it is"
+            )
     return files
 
 
@@ -312,6 +331,7 @@ def _glob_files(pattern, error):
 
 def _folder_files(folder, mode, encoding, notes):
     """Return the texts in `folder` and below, sorted by path; say how many files were skipped."""
+
     def refuse(error):
         raise _unreadable(error.filename or folder, error)
 
@@ -337,8 +357,10 @@ def _folder_files(folder, mode, encoding, notes):
     skipped = [f"{count:,} {kind}" for count, kind in ((hidden, "hidden"), (binary, "binary or special")) if count]
     skipped = f"skipped {' and '.join(skipped)} {'file' if hidden + binary == 1 else 'files'}" if skipped else ""
     if not texts:
-        raise CorpusError(f"the folder {folder} holds no text{f' ({skipped})' if skipped else ''}: name a folder with "
-                          "text files, or the files themselves")
+        raise CorpusError(
+            f"the folder {folder} holds no text{f' ({skipped})' if skipped else ''}: name a folder with "
+            "text files, or the files themselves"
+        )
     if skipped:
         notes.append(f"{folder}: {skipped}")
     return texts
@@ -415,8 +437,10 @@ class _Pass:
         try:
             self.digest.update(text.encode("utf-8"))
         except UnicodeEncodeError as error:  # unicode_escape and its kind can make lone surrogates
-            raise CorpusError(f"{_shown(path)} decodes to {text[error.start]!r}, which is half of a character: check "
-                              f"--encoding {self.encoding}, or read it with --vocab bytes") from None
+            raise CorpusError(
+                f"{_shown(path)} decodes to {text[error.start]!r}, which is half of a character: check "
+                f"--encoding {self.encoding}, or read it with --vocab bytes"
+            ) from None
         self.writer.write_codes(np.frombuffer(text.encode("utf-32-le"), np.uint32))
 
     def _blocks(self, file, path, last=None):
@@ -432,21 +456,33 @@ class _Pass:
     def _refuse_binary(self, head, path):
         # No UTF-8 begins like this, whether or not zero bytes follow.
         if self.encoding == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise CorpusError(f"{_shown(path)} is not UTF-8, it begins with the byte-order mark of UTF-16: read it with "
-                              "--encoding utf-16")
+            raise CorpusError(
+                f"{_shown(path)} is not UTF-8, it begins with the byte-order mark of UTF-16: read it with "
+                "--encoding utf-16"
+            )
         reason = _not_text(head, self.encoding)
         if reason:
-            raise CorpusError(f"{_shown(path)} looks like a binary file, {reason}: name a text, or take its bytes as "
-                              "they are with --vocab bytes")
+            raise CorpusError(
+                f"{_shown(path)} looks like a binary file, {reason}: name a text, or take its bytes as "
+                "they are with --vocab bytes"
+            )
 
     def _undecodable(self, path, offset, error):
-        what = "truncated" if isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data" \
+        what = (
+            "truncated"
+            if isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data"
             else "not valid"
-        other = "another one with --encoding NAME" if self.encoding != "utf-8" else "its encoding with --encoding " \
-            "NAME, such as latin-1"
+        )
+        other = (
+            "another one with --encoding NAME"
+            if self.encoding != "utf-8"
+            else "its encoding with --encoding NAME, such as latin-1"
+        )
         compressed = " of the decompressed text" if _suffix(path) in _OPENERS else ""
-        return CorpusError(f"{_shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}: name "
-                           f"{other}, or take the bytes as they are with --vocab bytes")
+        return CorpusError(
+            f"{_shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}: name "
+            f"{other}, or take the bytes as they are with --vocab bytes"
+        )
 
 
 class _Progress:
@@ -560,7 +596,9 @@ def _read(file, path, size_bytes):
 
 def _corrupt(path, error):
     if isinstance(error, lzma.LZMAError) and "usage limit" in str(error):
-        return CorpusError(f"{path} asks for more than {XZ_MEMORY >> 20:,} MB of memory to be decompressed: compress it again with xz -9 or less")
+        return CorpusError(
+            f"{path} asks for more than {XZ_MEMORY >> 20:,} MB of memory to be decompressed: compress it again with xz -9 or less"
+        )
     reason = "ends too early" if isinstance(error, EOFError) else "is corrupt"
     return CorpusError(f"{path} {reason} for a {_suffix(path)} file: fetch or compress it again")
 
@@ -584,8 +622,10 @@ def _text_encoding(name):
             raise LookupError
         info.incrementaldecoder("strict").decode(b"", final=True)
     except (LookupError, TypeError, ValueError, OSError):
-        raise CorpusError(f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis, or "
-                          "--vocab bytes, which needs none") from None
+        raise CorpusError(
+            f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis, or "
+            "--vocab bytes, which needs none"
+        ) from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
 
 
@@ -651,8 +691,11 @@ class _IdWriter:
             else:
                 index = int(np.argmax(missing))
                 symbol = int(codes[index])
-                raise self.vocabulary.unknown(symbol if self.mode == "bytes" else chr(symbol),
-                                              self.characters - self._file_start + index, self.where)
+                raise self.vocabulary.unknown(
+                    symbol if self.mode == "bytes" else chr(symbol),
+                    self.characters - self._file_start + index,
+                    self.where,
+                )
         self._append(ids.astype(self.dtype), len(ids))
 
     def finish(self, vocabulary):
@@ -679,7 +722,7 @@ class _IdWriter:
         first = self.table[:256]
         self.byte_table = np.where(first < 0, 255, first).astype(np.uint8).tobytes() if self.size <= 256 else None
         # In chars mode these bytes are ASCII.
-        self._all_bytes_known = bool((first[:256 if self.mode == "bytes" else 128] >= 0).all())
+        self._all_bytes_known = bool((first[: 256 if self.mode == "bytes" else 128] >= 0).all())
 
     def _append(self, ids, count):
         with _room_for_ids(self.file):
@@ -704,8 +747,9 @@ class _IdWriter:
         byte_table = new_ids.tobytes().ljust(256, b"\0") if self.dtype == np.uint8 else None
         for start in range(0, self.characters, block):
             ids = self._read_ids(start, min(start + block, self.characters), self.dtype)
-            self._write_at(start * self.dtype.itemsize,
-                           ids.tobytes().translate(byte_table) if byte_table else new_ids[ids])
+            self._write_at(
+                start * self.dtype.itemsize, ids.tobytes().translate(byte_table) if byte_table else new_ids[ids]
+            )
 
     def _read_ids(self, start, stop, dtype):
         descriptor, size_bytes = self.file.fileno(), (stop - start) * dtype.itemsize
@@ -714,8 +758,10 @@ class _IdWriter:
         while len(pieces) < size_bytes:
             piece = os.read(descriptor, size_bytes - len(pieces))
             if not piece:
-                raise StorageError("the temporary file of ids was cut short while it was in use: try again, or set "
-                                   "CHARRNN_CACHE_DIR to another folder")
+                raise StorageError(
+                    "the temporary file of ids was cut short while it was in use: try again, or set "
+                    "CHARRNN_CACHE_DIR to another folder"
+                )
             pieces += piece
         return np.frombuffer(pieces, dtype)
 
@@ -737,8 +783,10 @@ class _room_for_ids:
     def __exit__(self, kind, error, traceback):
         if isinstance(error, OSError):
             reason = (error.strerror or str(error)).lower()
-            raise StorageError(f"the text's ids cannot be written to {self.folder} ({reason}): free some space there, "
-                               "or set CHARRNN_CACHE_DIR to a folder with room") from error
+            raise StorageError(
+                f"the text's ids cannot be written to {self.folder} ({reason}): free some space there, "
+                "or set CHARRNN_CACHE_DIR to a folder with room"
+            ) from error
 
 
 class _ScratchFile:
@@ -764,8 +812,10 @@ def _scratch_file(notes):
         if place:
             notes.append(f"the cache folder {folders[0]} cannot be used, ids are kept in {folder}")
         return _ScratchFile(file, folder)
-    raise StorageError(f"the text's ids find no place in {' or '.join(folders)} ({reason}): set CHARRNN_CACHE_DIR to a "
-                       "folder that you may write to")
+    raise StorageError(
+        f"the text's ids find no place in {' or '.join(folders)} ({reason}): set CHARRNN_CACHE_DIR to a "
+        "folder that you may write to"
+    )
 
 
 def _cache_folders():

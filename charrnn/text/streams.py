@@ -54,8 +54,10 @@ class Streams:
     def __init__(self, ids, start, stop, batch_size, seq_length):
         _check_shape(batch_size, seq_length)
         if not 0 <= start <= stop <= len(ids):
-            raise ConfigError(f"a range of the {len(ids):,} characters must be 0 <= start <= stop <= {len(ids):,}, got "
-                              f"{start:,} and {stop:,}")
+            raise ConfigError(
+                f"a range of the {len(ids):,} characters must be 0 <= start <= stop <= {len(ids):,}, got "
+                f"{start:,} and {stop:,}"
+            )
         if stop - start < batch_size * seq_length + 1:
             raise CorpusError(_too_short(stop - start, batch_size, seq_length))
         self.batch_size = batch_size
@@ -65,8 +67,8 @@ class Streams:
         stream_length = (stop - start - 1) // batch_size
         self.chunks_per_epoch = stream_length // seq_length
         # Views (B, S): a slice and a new shape copy nothing.
-        self._inputs = ids[start:start + batch_size * stream_length].reshape(batch_size, stream_length)
-        self._targets = ids[start + 1:start + 1 + batch_size * stream_length].reshape(batch_size, stream_length)
+        self._inputs = ids[start : start + batch_size * stream_length].reshape(batch_size, stream_length)
+        self._targets = ids[start + 1 : start + 1 + batch_size * stream_length].reshape(batch_size, stream_length)
         self._pages = Pages(ids)
 
     @property
@@ -103,8 +105,10 @@ class Streams:
         except (TypeError, KeyError, IndexError):
             valid = False
         if not valid:
-            raise ConfigError(f"a cursor must name an epoch from 0 and a chunk from 0 to {self.chunks_per_epoch - 1:,}, "
-                              f"got {cursor}: it belongs to another text or another batch_size and seq_length")
+            raise ConfigError(
+                f"a cursor must name an epoch from 0 and a chunk from 0 to {self.chunks_per_epoch - 1:,}, "
+                f"got {cursor}: it belongs to another text or another batch_size and seq_length"
+            )
         self.epoch, self.chunk = epoch, chunk
 
 
@@ -154,8 +158,10 @@ def fit_streams(characters, batch_size, seq_length, fixed):
     """
     _check_shape(batch_size, seq_length)
     if characters < 2:
-        raise CorpusError(f"training needs at least 2 characters to train on, got {characters}: name a longer text, or "
-                          "lower --val-fraction and --test-fraction")
+        raise CorpusError(
+            f"training needs at least 2 characters to train on, got {characters}: name a longer text, or "
+            "lower --val-fraction and --test-fraction"
+        )
     if fixed or characters > batch_size * seq_length * CHUNKS_EVEN:
         if batch_size * seq_length + 1 > characters:
             raise CorpusError(_too_short(characters, batch_size, seq_length))
@@ -164,13 +170,26 @@ def fit_streams(characters, batch_size, seq_length, fixed):
         # Few chunks a stream: the steps are evened out, so that hardly a character is left over at its end.
         stream = (characters - 1) // batch_size
         even = stream // -(-stream // seq_length)
-        return batch_size, even, [] if even == seq_length else [
-            f"the text is short: training {counted(batch_size, 'stream')} of {even:,} instead of {seq_length:,}, so that all of it is used"]
+        return (
+            batch_size,
+            even,
+            []
+            if even == seq_length
+            else [
+                f"the text is short: training {counted(batch_size, 'stream')} of {even:,} instead of {seq_length:,}, so that all of it is used"
+            ],
+        )
     wanted = max(1, (characters - 1) // CHUNKS_WANTED)  # characters of all streams in one chunk
     length = min(seq_length, wanted)
     streams = min(batch_size, wanted // length)
-    return streams, length, [f"the text has {characters:,} characters to train on, too few for {counted(batch_size, 'stream')} of "
-                             f"{seq_length:,}: training {streams:,} of {length:,}"]
+    return (
+        streams,
+        length,
+        [
+            f"the text has {characters:,} characters to train on, too few for {counted(batch_size, 'stream')} of "
+            f"{seq_length:,}: training {streams:,} of {length:,}"
+        ],
+    )
 
 
 def _check_shape(batch_size, seq_length):
@@ -181,13 +200,18 @@ def _check_shape(batch_size, seq_length):
 
 def _too_short(characters, batch_size, seq_length):
     largest_batch, longest = (characters - 1) // seq_length, (characters - 1) // batch_size
-    options = [f"{option} to {value:,}" for option, value, now in
-               (("--batch-size", largest_batch, batch_size), ("--seq-length", longest, seq_length)) if 1 <= value < now]
+    options = [
+        f"{option} to {value:,}"
+        for option, value, now in (("--batch-size", largest_batch, batch_size), ("--seq-length", longest, seq_length))
+        if 1 <= value < now
+    ]
     remedy = f"lower {' or '.join(options)}" if options else "lower --batch-size and --seq-length"
     if characters < 2:
         remedy = "name a longer text"
-    return (f"corpus has {counted(characters, 'character')}; "
-            f"{_streams(batch_size, seq_length)} at least {batch_size * seq_length + 1:,}: {remedy}")
+    return (
+        f"corpus has {counted(characters, 'character')}; "
+        f"{_streams(batch_size, seq_length)} at least {batch_size * seq_length + 1:,}: {remedy}"
+    )
 
 
 def _streams(batch_size, seq_length):

@@ -90,11 +90,12 @@ class Vocabulary:
             try:
                 return self.encode_bytes(text.encode("utf-8", "surrogateescape"))
             except UnicodeEncodeError as error:
-                raise VocabularyError(f"character {text[error.start]!r} at offset {error.start:,} has no UTF-8 form: "
-                                      "leave it out") from None
+                raise VocabularyError(
+                    f"character {text[error.start]!r} at offset {error.start:,} has no UTF-8 form: leave it out"
+                ) from None
         ids = np.empty(len(text), self.dtype)
         for start in range(0, len(text), BLOCK_SYMBOLS):
-            piece = text[start:start + BLOCK_SYMBOLS]
+            piece = text[start : start + BLOCK_SYMBOLS]
             codes = np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), np.uint32)
             self._look_up(codes, start, ids)
         return ids
@@ -108,12 +109,14 @@ class Vocabulary:
             A byte is not in the vocabulary, or the vocabulary is of characters.
         """
         if self.mode != "bytes":
-            raise VocabularyError("raw bytes need a vocabulary of bytes, this one is of characters: decode them first, "
-                                  "or train with --vocab bytes")
+            raise VocabularyError(
+                "raw bytes need a vocabulary of bytes, this one is of characters: decode them first, "
+                "or train with --vocab bytes"
+            )
         codes = np.frombuffer(data, np.uint8)
         ids = np.empty(len(codes), self.dtype)
         for start in range(0, len(codes), BLOCK_SYMBOLS):
-            self._look_up(codes[start:start + BLOCK_SYMBOLS], start, ids)
+            self._look_up(codes[start : start + BLOCK_SYMBOLS], start, ids)
         return ids
 
     def decode(self, ids):
@@ -129,8 +132,9 @@ class Vocabulary:
             return ""
         if ids.min() < 0 or ids.max() >= self.size:
             bad = int(ids.min() if ids.min() < 0 else ids.max())
-            raise VocabularyError(f"ids must be 0 to {self.size - 1:,}, got {bad:,}: this text belongs to another "
-                                  "vocabulary")
+            raise VocabularyError(
+                f"ids must be 0 to {self.size - 1:,}, got {bad:,}: this text belongs to another vocabulary"
+            )
         codes = self._codes[ids]
         if self.mode == "bytes":
             return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
@@ -172,12 +176,16 @@ class Vocabulary:
         """Return the VocabularyError for `symbol` (as in `symbols`) found at `offset` of the text named `where`."""
         place = f"{where}offset {offset:,}"
         if self.mode == "bytes":
-            return VocabularyError(f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the "
-                                   "vocabulary: leave it out, or train on a text that holds it")
+            return VocabularyError(
+                f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the "
+                "vocabulary: leave it out, or train on a text that holds it"
+            )
         near = next((other for other in _relatives(symbol) if other in self._known), None)
         remedy = "leave it out" if near is None else f"write {near!r}"
-        return VocabularyError(f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the "
-                               f"vocabulary: {remedy}, or train with --vocab bytes, which takes any text")
+        return VocabularyError(
+            f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the "
+            f"vocabulary: {remedy}, or train with --vocab bytes, which takes any text"
+        )
 
     def _look_up(self, codes, start, ids):
         """Write the ids of `codes` (N,) to ids[start : start + N]; an unknown code is an error."""
@@ -187,7 +195,7 @@ class Vocabulary:
             index = int(np.argmax(found < 0))
             symbol = int(codes[index])
             raise self.unknown(symbol if self.mode == "bytes" else chr(symbol), start + index)
-        ids[start:start + len(codes)] = found
+        ids[start : start + len(codes)] = found
 
     def _key(self, symbol):
         """Return what makes a symbol the same one in a vocabulary of the other mode."""
@@ -275,7 +283,7 @@ def _shown(value):
     if isinstance(value, float) or value is None or isinstance(value, bool):
         return repr(value)
     if isinstance(value, int):
-        return repr(value) if -10**20 < value < 10**20 else "a huge number"
+        return repr(value) if -(10**20) < value < 10**20 else "a huge number"
     return f"a {type(value).__name__}"
 
 

@@ -4,6 +4,7 @@ average of the parameters over the updates.
 State is named flat arrays of the parameters' own layout. The definitions and names are PyTorch's, so that a run can be
 compared step by step; the arithmetic is one fused pass in kernels/updates.py.
 """
+
 import math
 
 import numpy as np
@@ -14,8 +15,13 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.threads import num_threads
 from charrnn.model.workspace import Model, aligned_zeros
 
-RULES = {"sgd": updates.SGD, "adagrad": updates.ADAGRAD, "rmsprop": updates.RMSPROP, "adam": updates.ADAM,
-         "adamw": updates.ADAMW}
+RULES = {
+    "sgd": updates.SGD,
+    "adagrad": updates.ADAGRAD,
+    "rmsprop": updates.RMSPROP,
+    "adam": updates.ADAM,
+    "adamw": updates.ADAMW,
+}
 DEFAULTS = {
     "sgd": {"momentum": 0.0},
     "adagrad": {"eps": 1e-10},
@@ -24,8 +30,13 @@ DEFAULTS = {
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
 }
 SHARED_BLOCKS = 48  # blocks of parameters, some 60 us of one core, from which other threads are woken for them
-SLOTS = {"sgd": ("momentum_buffer",), "adagrad": ("sum",), "rmsprop": ("square_avg",), "adam": ("exp_avg", "exp_avg_sq"),
-         "adamw": ("exp_avg", "exp_avg_sq")}
+SLOTS = {
+    "sgd": ("momentum_buffer",),
+    "adagrad": ("sum",),
+    "rmsprop": ("square_avg",),
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+}
 
 
 class Optimizer:
@@ -50,7 +61,9 @@ class Optimizer:
             raise ConfigError(f"optimizer must be one of {', '.join(RULES)}, got {name!r}")
         unknown = set(hyperparameters) - set(DEFAULTS[name])
         if unknown:
-            raise ConfigError(f"optimizer {name} has no {', '.join(sorted(unknown))}; it takes {', '.join(DEFAULTS[name])}")
+            raise ConfigError(
+                f"optimizer {name} has no {', '.join(sorted(unknown))}; it takes {', '.join(DEFAULTS[name])}"
+            )
         self.name, self.model, self.steps, self.clipped = name, model, 0, False
         self.hyperparameters = {**DEFAULTS[name], **hyperparameters}
         keeps = name != "sgd" or self.hyperparameters["momentum"] > 0
@@ -63,10 +76,18 @@ class Optimizer:
         self._partial, self._numbers = np.zeros(self._blocks), np.zeros(updates.NUMBERS_SIZE)
         self._counter, self._table = np.zeros(8, np.int64), np.zeros(updates.TABLE_SIZE, np.int64)
         slots = list(self.state.values())
-        first, second = slots[0] if self.name in ("sgd", "adam", "adamw") and slots else None, slots[-1] if slots else None
-        for slot, array in ((updates.NUMBERS_AT, self._numbers), (updates.PARTIAL_AT, self._partial),
-                            (updates.PARAMS_AT, model.flat), (updates.FIRST_AT, first), (updates.SECOND_AT, second),
-                            (updates.AVERAGE_AT, self.average and self.average.flat)):
+        first, second = (
+            slots[0] if self.name in ("sgd", "adam", "adamw") and slots else None,
+            slots[-1] if slots else None,
+        )
+        for slot, array in (
+            (updates.NUMBERS_AT, self._numbers),
+            (updates.PARTIAL_AT, self._partial),
+            (updates.PARAMS_AT, model.flat),
+            (updates.FIRST_AT, first),
+            (updates.SECOND_AT, second),
+            (updates.AVERAGE_AT, self.average and self.average.flat),
+        ):
             self._table[slot] = 0 if array is None else array.ctypes.data
         self._table[updates.RULE], self._table[updates.SIZE] = RULES[name], model.layout.size
 

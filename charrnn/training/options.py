@@ -32,7 +32,14 @@ WARMUPS = {"cosine": 0.02}
 BATCH_SIZE, SEQ_LENGTH = 16, 64
 
 # Sizes beyond this are mistakes: they overflow before any memory is asked for.
-LARGEST = {"hidden_size": 10**7, "embedding_size": 10**7, "num_layers": 1000, "batch_size": 10**7, "seq_length": 10**7, "steps": 10**15}
+LARGEST = {
+    "hidden_size": 10**7,
+    "embedding_size": 10**7,
+    "num_layers": 1000,
+    "batch_size": 10**7,
+    "seq_length": 10**7,
+    "steps": 10**15,
+}
 
 LENGTHS = ("epochs", "steps", "minutes")
 
@@ -41,6 +48,7 @@ LENGTHS = ("epochs", "steps", "minutes")
 FREE_OPTIONS = ("sample_every", "sample_length", "checkpoint_every", "log_every", "on_divergence")
 
 BEFORE = {"layer_norm": False}  # of a run from before the option was there
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -192,7 +200,9 @@ class TrainingConfig:
         names = {field.name for field in dataclasses.fields(cls)}
         for name in options:
             if name not in names:
-                raise ConfigError(f"{short(repr(name))} is no training option that this charrnn knows: use the charrnn that wrote it")
+                raise ConfigError(
+                    f"{short(repr(name))} is no training option that this charrnn knows: use the charrnn that wrote it"
+                )
         return cls(**{**BEFORE, **options})
 
 
@@ -216,7 +226,7 @@ def short(value, most=60):
         text = value if isinstance(value, str) else repr(value)
     except (RecursionError, ValueError):  # nested too deep; an integer with too many digits
         text = f"a {type(value).__name__}"
-    return text if len(text) <= most else text[:most - 3] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def resume_config(stored, asked):

@@ -78,8 +78,15 @@ class Recovery:
         self.futile += 1
         self.failed_step = max(self.failed_step, diverged.step)
         self.in_a_row = 0
-        self.returns.append({"step": self.anchor_step, "returned_from": diverged.step, "because": str(diverged),
-                             "learning_rate_factor": self.factor, "returns": len(self.returns) + 1})
+        self.returns.append(
+            {
+                "step": self.anchor_step,
+                "returned_from": diverged.step,
+                "because": str(diverged),
+                "learning_rate_factor": self.factor,
+                "returns": len(self.returns) + 1,
+            }
+        )
 
     def rates_tried(self, peak):
         """Return the highest learning rates of the futile returns, the one before them first."""

@@ -37,9 +37,13 @@ class Schedule:
         if not (math.isfinite(self.peak) and self.peak > 0):
             raise ConfigError(f"--learning-rate must be a finite number above 0, got {self.peak}")
         if not (math.isfinite(self.warmup) and self.warmup >= 0):
-            raise ConfigError(f"--warmup must be 0 or more (below 1 a fraction of the run, else steps), got {self.warmup}")
+            raise ConfigError(
+                f"--warmup must be 0 or more (below 1 a fraction of the run, else steps), got {self.warmup}"
+            )
         if not 0 <= self.min_ratio <= 1:
-            raise ConfigError(f"--min-learning-rate must be between 0 and 1, a share of --learning-rate, got {self.min_ratio:g}")
+            raise ConfigError(
+                f"--min-learning-rate must be between 0 and 1, a share of --learning-rate, got {self.min_ratio:g}"
+            )
         if not 0 < self.decay <= 1:
             raise ConfigError(f"--decay must be above 0 and at most 1, got {self.decay:g}")
         if self.decay_after < 0:

@@ -28,28 +28,42 @@ from pathlib import Path
 import numpy as np
 
 import charrnn
-from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
-from charrnn.text.corpus import strange_sources_exist
-from charrnn.model.matrices import largest_singular_values, norms_by_layer
-from charrnn.training.recovery import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError, counted
 from charrnn.evaluation.loss import Evaluation, count_streams, evaluate_split, split_workspace
+from charrnn.evaluation.reading import WARM_UP
 from charrnn.kernels import num_threads, set_num_threads
+from charrnn.model.matrices import largest_singular_values, norms_by_layer
+from charrnn.model.pace import StepPace
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
+from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.text.corpus import strange_sources_exist
+from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.optimisers import SLOTS, Optimizer
 from charrnn.training.options import (
-    BATCH_SIZE, FREE_OPTIONS, LARGEST, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, SEQ_LENGTH, WEIGHT_DECAYS, TrainingConfig, option, resume_config, short,
+    BATCH_SIZE,
+    FREE_OPTIONS,
+    LARGEST,
+    LENGTHS,
+    MOMENTUM_OPTIMIZERS,
+    NAMES,
+    SEQ_LENGTH,
+    WEIGHT_DECAYS,
+    TrainingConfig,
+    option,
+    resume_config,
+    short,
     shown,
 )
-from charrnn.model.pace import StepPace
-from charrnn.evaluation.reading import WARM_UP
-from charrnn.sampling.sampler import Sampler, Settings
-from charrnn.text.streams import Streams, fit_streams
+from charrnn.training.recovery import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
 
 SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
 MOST_EVALUATIONS = 25
 EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
-MOST_ANCHORS, LEAST_ANCHOR_STEPS = 25, 20  # where validations do not make them: so many in a run, and so many steps between two
+MOST_ANCHORS, LEAST_ANCHOR_STEPS = (
+    25,
+    20,
+)  # where validations do not make them: so many in a run, and so many steps between two
 FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
 LOG_RECORDS = 1000  # about so many in a run, by the default interval
 HISTORY_RECORDS = 512  # at most, in a checkpoint
@@ -172,8 +186,16 @@ class Plan:
     def memory_needed(self):
         """Return the bytes that the arrays of a training step take."""
         config = self.config
-        return memory_needed(self.model_config, config.batch_size, config.seq_length, config.precision, config.dropout > 0,
-                             config.optimizer, config.ema > 0, config.weight_dropout > 0)
+        return memory_needed(
+            self.model_config,
+            config.batch_size,
+            config.seq_length,
+            config.precision,
+            config.dropout > 0,
+            config.optimizer,
+            config.ema > 0,
+            config.weight_dropout > 0,
+        )
 
 
 def plan_run(config, corpus, initial=None, must_fit=True):
@@ -187,8 +209,17 @@ def plan_run(config, corpus, initial=None, must_fit=True):
     config = config.resolved()
     splits = corpus.split(config.val_fraction, config.test_fraction)
     config, notes = _fit(config, splits)
-    model_config = ModelConfig(config.cell, corpus.vocabulary.size, config.hidden_size, config.num_layers,
-                               config.embedding_size, config.tie_weights, config.dtype, config.zoneout, config.layer_norm)
+    model_config = ModelConfig(
+        config.cell,
+        corpus.vocabulary.size,
+        config.hidden_size,
+        config.num_layers,
+        config.embedding_size,
+        config.tie_weights,
+        config.dtype,
+        config.zoneout,
+        config.layer_norm,
+    )
     if initial is not None:
         if initial.vocabulary.mode != corpus.vocabulary.mode:
             raise ConfigError(
@@ -198,7 +229,9 @@ def plan_run(config, corpus, initial=None, must_fit=True):
         notes += _vocabulary_notes(corpus.vocabulary, initial.vocabulary)
         before = initial.model.get("zoneout", 0.0)
         if before != config.zoneout:
-            notes += (f"the weights to start from were trained with --zoneout {shown(before)}, this run has {shown(config.zoneout)}",)
+            notes += (
+                f"the weights to start from were trained with --zoneout {shown(before)}, this run has {shown(config.zoneout)}",
+            )
     steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
     total_steps = _total_steps(config, steps_per_epoch)
     if splits.val[1] - splits.val[0] < 1:
@@ -215,6 +248,7 @@ def plan_run(config, corpus, initial=None, must_fit=True):
 
 def _training_record_is_read(function):
     """Turn what a missing or mistyped entry of a checkpoint's training record raises into a sentence."""
+
     @functools.wraps(function)
     def guarded(*args, **kwargs):
         try:
@@ -224,6 +258,7 @@ def _training_record_is_read(function):
                 f"the checkpoint's record of its training is incomplete or damaged ({type(error).__name__}: {error}): it "
                 "cannot be gone on with; start a new run from its weights by --init-from"
             ) from error
+
     return guarded
 
 
@@ -249,11 +284,14 @@ def plan_resume(checkpoint, corpus, asked=None):
     step, kind = training["step"], config.length_kind
     done = training.get("finished") and getattr(config, kind) == training["config"].get(kind)
     if done or total_steps is not None and step >= total_steps and training.get("evaluated_step") == step:
-        raise ConfigError(f"the run is finished, at step {step:,}: name a longer --{kind} than "
-                          f"{getattr(config, kind):g} to extend it")
+        raise ConfigError(
+            f"the run is finished, at step {step:,}: name a longer --{kind} than {getattr(config, kind):g} to extend it"
+        )
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
     notes = _stretch_notes(stored_config(training), config, training, steps_per_epoch)
-    return Plan(config, model_config, splits, steps_per_epoch, total_steps, tuple(training["validated"]), notes, checkpoint)
+    return Plan(
+        config, model_config, splits, steps_per_epoch, total_steps, tuple(training["validated"]), notes, checkpoint
+    )
 
 
 def _stretch_notes(before, after, training, steps_per_epoch):
@@ -269,8 +307,10 @@ def _stretch_notes(before, after, training, steps_per_epoch):
         rates.append(f"{rate:.2g}")
     if rates[0] == rates[1]:
         return ()
-    return (f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it had "
-            f"come to {rates[0]}",)
+    return (
+        f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it had "
+        f"come to {rates[0]}",
+    )
 
 
 def _check_agreement(config, checkpoint):
@@ -288,22 +328,47 @@ def _check_agreement(config, checkpoint):
 
 def _check_record(training, characters):
     """Raise ValueError or KeyError where a value of a run's record is not what a run writes there."""
-    def record(value, figures, absent=()):
-        return isinstance(value, dict) and is_count(value.get("step")) and all(
-            is_figure(value.get(name)) or name in absent and value.get(name) is None for name in figures)
 
-    rules = {name: is_count for name in ("step", "optimizer_steps", "logged_step", "evaluated_step")}
+    def record(value, figures, absent=()):
+        return (
+            isinstance(value, dict)
+            and is_count(value.get("step"))
+            and all(is_figure(value.get(name)) or name in absent and value.get(name) is None for name in figures)
+        )
+
+    rules = dict.fromkeys(("step", "optimizer_steps", "logged_step", "evaluated_step"), is_count)
     rules["history_stride"] = lambda value: is_count(value, 1)
     rules["elapsed_s"] = lambda value: is_figure(value) and value >= 0
-    rules["smoothing"] = lambda value: isinstance(value, list) and len(value) == 2 and is_figure(value[0]) and is_count(value[1])
+    rules["smoothing"] = lambda value: (
+        isinstance(value, list) and len(value) == 2 and is_figure(value[0]) and is_count(value[1])
+    )
     rules["best"] = lambda value: value is None or record(value, ["val_loss_nats"])
-    rules["last"] = lambda value: value is None or record(
-        value, ["epoch", "train_loss_nats", "smoothed_loss_nats", "grad_norm", "learning_rate", "chars_per_s", "elapsed_s"],
-        ["train_loss_nats", "smoothed_loss_nats", "grad_norm"] if isinstance(value, dict) and value.get("skipped") is True else [])
+    rules["last"] = lambda value: (
+        value is None
+        or record(
+            value,
+            [
+                "epoch",
+                "train_loss_nats",
+                "smoothed_loss_nats",
+                "grad_norm",
+                "learning_rate",
+                "chars_per_s",
+                "elapsed_s",
+            ],
+            ["train_loss_nats", "smoothed_loss_nats", "grad_norm"]
+            if isinstance(value, dict) and value.get("skipped") is True
+            else [],
+        )
+    )
     rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
     if "clipped" in training:  # runs of before charrnn logged it have none
-        rules["clipped"] = lambda value: isinstance(value, list) and len(value) == 2 and is_count(value[1]) and is_count(value[0], 0, value[1])
-    rules["validated"] = lambda value: (isinstance(value, list) and len(value) == 2 and is_count(value[0]) and is_count(value[1], value[0], characters))
+        rules["clipped"] = lambda value: (
+            isinstance(value, list) and len(value) == 2 and is_count(value[1]) and is_count(value[0], 0, value[1])
+        )
+    rules["validated"] = lambda value: (
+        isinstance(value, list) and len(value) == 2 and is_count(value[0]) and is_count(value[1], value[0], characters)
+    )
     for name, rule in rules.items():
         if not rule(training[name]):
             raise ValueError(f"{name} is {short(training[name])}")
@@ -316,10 +381,19 @@ def config_like(checkpoint, asked):
     """
     optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
     model = {**optional, **checkpoint.model}
-    options = {"cell": model["cell"], "hidden_size": model["hidden_size"], "num_layers": model["num_layers"],
-               "embedding_size": model["embedding_size"], "tie_weights": model["tied"],
-               **{name: model[name] for name in optional}}
-    free = {"dtype": model["dtype"], "vocab": checkpoint.vocabulary.mode, "zoneout": options.pop("zoneout")}  # the weights are the same
+    options = {
+        "cell": model["cell"],
+        "hidden_size": model["hidden_size"],
+        "num_layers": model["num_layers"],
+        "embedding_size": model["embedding_size"],
+        "tie_weights": model["tied"],
+        **{name: model[name] for name in optional},
+    }
+    free = {
+        "dtype": model["dtype"],
+        "vocab": checkpoint.vocabulary.mode,
+        "zoneout": options.pop("zoneout"),
+    }  # the weights are the same
     for name, value in options.items():
         if name in asked and asked[name] != value:
             flag = "--" + name.replace("_", "-")
@@ -369,16 +443,16 @@ def _corpus_record(training):
 
 
 def _named(texts, most=3):
-    return ", ".join(short(text, 200) for text in texts[:most]) + (f" and {len(texts) - most:,} more" if len(texts) > most else "")
+    return ", ".join(short(text, 200) for text in texts[:most]) + (
+        f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    )
 
 
 def describe_texts(texts, folder):
     """Return how a checkpoint remembers its texts: as they were named, and as seen from the run folder."""
     described = {"sources": [str(text) for text in texts]}
     try:
-        described["sources_from_run"] = [
-            "-" if str(text) == "-" else os.path.relpath(text, folder) for text in texts
-        ]
+        described["sources_from_run"] = ["-" if str(text) == "-" else os.path.relpath(text, folder) for text in texts]
     except ValueError:  # another drive
         pass
     return described
@@ -422,8 +496,16 @@ def _fit(config, splits):
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
 
 
-def memory_needed(model_config, batch_size, seq_length, precision="float32", dropping=False, optimizer="adam", averaging=False,
-                  dropping_weights=False):
+def memory_needed(
+    model_config,
+    batch_size,
+    seq_length,
+    precision="float32",
+    dropping=False,
+    optimizer="adam",
+    averaging=False,
+    dropping_weights=False,
+):
     """Return the bytes that the arrays of a training step take, and the one that a checkpoint is written from."""
     # Arrays of zeros take no memory until they are written to.
     model = Model(model_config)
@@ -469,7 +551,9 @@ def _total_steps(config, steps_per_epoch):
         return config.steps
     steps, most = config.epochs * steps_per_epoch, LARGEST["steps"]
     if steps > most:
-        raise ConfigError(f"--epochs must be at most {most / steps_per_epoch:,.0f} with this text, {most:,} steps in all, got {config.epochs:g}")
+        raise ConfigError(
+            f"--epochs must be at most {most / steps_per_epoch:,.0f} with this text, {most:,} steps in all, got {config.epochs:g}"
+        )
     return max(1, round(steps))
 
 
@@ -485,8 +569,10 @@ def _shorten_split(config, split, total_steps):
 
 
 def _shortened(validated, split, of_what):
-    return (f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: a pass over all would take "
-            f"more than {LONGEST_VALIDATION:.0%} of {of_what}")
+    return (
+        f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: a pass over all would take "
+        f"more than {LONGEST_VALIDATION:.0%} of {of_what}"
+    )
 
 
 def _default_intervals(config, validated, total_steps):
@@ -513,9 +599,13 @@ def _vocabulary_notes(new, old):
     dropped = [i for i in range(old.size) if i not in kept]
     notes = []
     if added:
-        notes.append(f"new to the weights, and untrained at first, {counted(len(added), 'character')}: {_listed(new, added)}")
+        notes.append(
+            f"new to the weights, and untrained at first, {counted(len(added), 'character')}: {_listed(new, added)}"
+        )
     if dropped:
-        notes.append(f"known to the weights, but not in the text, and dropped, {counted(len(dropped), 'character')}: {_listed(old, dropped)}")
+        notes.append(
+            f"known to the weights, but not in the text, and dropped, {counted(len(dropped), 'character')}: {_listed(old, dropped)}"
+        )
     return tuple(notes)
 
 
@@ -579,9 +669,16 @@ class Trainer:
                 break
             except Diverged as diverged:
                 yield self._go_back(diverged)
-        if finished and self._budget_s is not None and self.plan.resume and self.step == self.plan.resume.training["step"]:
-            yield Notice(f"no step was trained: of {counted(self.config.minutes, 'minute')} {self._elapsed_before_s / 60:.3g} were used "
-                         "before, and what is left goes to validation and saving; name a longer --minutes")
+        if (
+            finished
+            and self._budget_s is not None
+            and self.plan.resume
+            and self.step == self.plan.resume.training["step"]
+        ):
+            yield Notice(
+                f"no step was trained: of {counted(self.config.minutes, 'minute')} {self._elapsed_before_s / 60:.3g} were used "
+                "before, and what is left goes to validation and saving; name a longer --minutes"
+            )
         yield self._finish(finished)
 
     def _go_on(self):
@@ -605,7 +702,9 @@ class Trainer:
             if finished or stopped:
                 return finished
             if self._sample_is_due():
-                with contextlib.suppress(DivergenceError):  # what cannot be drawn from is dealt with where the loss is looked at
+                with contextlib.suppress(
+                    DivergenceError
+                ):  # what cannot be drawn from is dealt with where the loss is looked at
                     yield self._sample()
             yield self._train_step()
 
@@ -677,9 +776,17 @@ class Trainer:
             config = stored_config(good.training)
         except (CheckpointError, ConfigError):
             return False
-        of_this_run = all(getattr(config, name) == getattr(self.config, name) for name in NAMES if name not in (*FREE_OPTIONS, *LENGTHS))
-        return (of_this_run and good.model == self.plan.model_config.to_dict() and good.training.get("step") == self._recovery.anchor_step
-                and _corpus_record(good.training)["fingerprint"] == self.corpus.fingerprint)
+        of_this_run = all(
+            getattr(config, name) == getattr(self.config, name)
+            for name in NAMES
+            if name not in (*FREE_OPTIONS, *LENGTHS)
+        )
+        return (
+            of_this_run
+            and good.model == self.plan.model_config.to_dict()
+            and good.training.get("step") == self._recovery.anchor_step
+            and _corpus_record(good.training)["fingerprint"] == self.corpus.fingerprint
+        )
 
     @_training_record_is_read
     def _set_state(self, checkpoint):
@@ -737,11 +844,16 @@ class Trainer:
         carry = self._workspace.get_carry()
 
         def chunk(workspace):
-            return rng.integers(0, self.vocabulary.size, (2, workspace.seq_length, workspace.batch_size), dtype=np.int32)
+            return rng.integers(
+                0, self.vocabulary.size, (2, workspace.seq_length, workspace.batch_size), dtype=np.int32
+            )
 
         # The optimiser on a model of one unit: a step on the real one could not be taken back.
-        tiny = Model(dataclasses.replace(self.plan.model_config, vocab_size=2, hidden_size=1, num_layers=1,
-                                         embedding_size=0, tied=False))
+        tiny = Model(
+            dataclasses.replace(
+                self.plan.model_config, vocab_size=2, hidden_size=1, num_layers=1, embedding_size=0, tied=False
+            )
+        )
         tiny_workspace = Workspace(tiny, 1, 1, precision=config.precision)
         tiny_workspace.loss_and_grads(*np.zeros((2, 1, 1), np.int32))
         self._make_optimizer(tiny).step(tiny_workspace, 0.0, config.clip_norm, config.clip_value)
@@ -774,9 +886,22 @@ class Trainer:
             duration_s = max(0.0, self._budget_s - self._elapsed_before_s)
         train, val, test = (b - a for a, b in (self.plan.splits.train, self.plan.splits.val, self.plan.splits.test))
         yield Preflight(
-            self.corpus.characters, self.vocabulary.size, train, val, test, self.model.num_parameters, self._memory(),
-            num_threads(), config.batch_size, config.seq_length, self.plan.steps_per_epoch, self.step,
-            self.plan.total_steps, self._step_s, duration_s, self.folder.path,
+            self.corpus.characters,
+            self.vocabulary.size,
+            train,
+            val,
+            test,
+            self.model.num_parameters,
+            self._memory(),
+            num_threads(),
+            config.batch_size,
+            config.seq_length,
+            self.plan.steps_per_epoch,
+            self.step,
+            self.plan.total_steps,
+            self._step_s,
+            duration_s,
+            self.folder.path,
         )
 
     def _measure(self, function, budget_s=0.3):
@@ -807,8 +932,17 @@ class Trainer:
             test = evaluate_test(self.folder, self.corpus, self.plan.splits, self._val, model, lambda: self._stop)
         best = self._best or {}
         return Finished(
-            self.step, self._epoch(), self._elapsed(), not finished, self._smoothed(), best.get("val_loss_nats"),
-            best.get("step"), self._val_characters, self._val == tuple(self.plan.splits.val), test, self.folder.path,
+            self.step,
+            self._epoch(),
+            self._elapsed(),
+            not finished,
+            self._smoothed(),
+            best.get("val_loss_nats"),
+            best.get("step"),
+            self._val_characters,
+            self._val == tuple(self.plan.splits.val),
+            test,
+            self.folder.path,
             self.folder.best if best else self.folder.last,
         )
 
@@ -832,7 +966,9 @@ class Trainer:
         characters, loss = self._next_chunk()
         if EXPLODED_NATS <= loss < math.inf:
             raise Diverged("the training loss", loss, step + 1)
-        learning_rate = self.schedule.learning_rate(progress=self._progress(), step=step, epoch=epoch) * self._recovery.factor
+        learning_rate = (
+            self.schedule.learning_rate(progress=self._progress(), step=step, epoch=epoch) * self._recovery.factor
+        )
         norm = None
         if math.isfinite(loss):  # where the norm is not, the optimiser changes nothing
             norm = float(self.optimizer.step(self._workspace, learning_rate, config.clip_norm, config.clip_value))
@@ -867,8 +1003,19 @@ class Trainer:
         if skipped:
             self._last["skipped"] = True
             return Notice(f"{Diverged(*bad, self.step)}: the step is left out")
-        return Step(self.step, self.plan.total_steps, self._epoch(), loss, self._last["smoothed_loss_nats"], norm,
-                    learning_rate, self._last["chars_per_s"], self._elapsed(), self._share_done(), self._remaining())
+        return Step(
+            self.step,
+            self.plan.total_steps,
+            self._epoch(),
+            loss,
+            self._last["smoothed_loss_nats"],
+            norm,
+            learning_rate,
+            self._last["chars_per_s"],
+            self._elapsed(),
+            self._share_done(),
+            self._remaining(),
+        )
 
     def _next_chunk(self):
         """Run the next chunk forward and back; return its number of characters and its loss."""
@@ -902,13 +1049,18 @@ class Trainer:
             raise self._end(f"{diverged}, and training stopped", "; --on-divergence recover goes back by itself")
         if recovery.futile >= MOST_RETURNS:
             rates = ", ".join(f"{rate:.3g}" for rate in recovery.rates_tried(self.schedule.peak))
-            raise self._end(f"{diverged}, and training stopped, since going back to step {recovery.anchor_step:,} again and again "
-                            f"did not help: the learning rates tried are {rates}")
+            raise self._end(
+                f"{diverged}, and training stopped, since going back to step {recovery.anchor_step:,} again and again "
+                f"did not help: the learning rates tried are {rates}"
+            )
         self._set_state(self._load_good())
         recovery.went_back(diverged)
         self._save()
         self.folder.trim_log(self._logged_step, recovery.returns)
-        return Notice(f"{diverged}: gone back to step {self.step:,} at half the learning rate, {self._peak():.3g} at most", important=True)
+        return Notice(
+            f"{diverged}: gone back to step {self.step:,} at half the learning rate, {self._peak():.3g} at most",
+            important=True,
+        )
 
     @_training_record_is_read
     def _load_good(self):
@@ -920,8 +1072,10 @@ class Trainer:
         clip_norm = self.config.clip_norm
         remedy = f"--learning-rate below {self._peak():.3g}"
         remedy += f" or --clip-norm below {clip_norm:g}" if clip_norm else " or a --clip-norm such as 5"
-        return DivergenceError(f"{what}: start again with {remedy}{other}; the checkpoint of step {self._saved_step:,} stands in "
-                               f"{self.folder.path}")
+        return DivergenceError(
+            f"{what}: start again with {remedy}{other}; the checkpoint of step {self._saved_step:,} stands in "
+            f"{self.folder.path}"
+        )
 
     def _peak(self):
         return self.schedule.peak * self._recovery.factor
@@ -1055,7 +1209,9 @@ class Trainer:
         """
         self._check_state()
         begun = self._clock()
-        evaluation = evaluate_split(self._result(), self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop)
+        evaluation = evaluate_split(
+            self._result(), self.corpus.ids, *self._val, self._val_workspace, lambda: self._stop
+        )
         if evaluation is None:
             return None, False
         # A validation split unlike the training split may cost any number of nats and mean nothing.
@@ -1101,7 +1257,9 @@ class Trainer:
     def _add_gradient_norms(self):
         """Add the last gradient's norm by layer to the record of its step, while the workspace still holds it."""
         if self._gradient_step == self.step:
-            self._last["grad_norms"] = {part: _five_digits(norm) for part, norm in norms_by_layer(self.model, self._workspace.grads).items()}
+            self._last["grad_norms"] = {
+                part: _five_digits(norm) for part, norm in norms_by_layer(self.model, self._workspace.grads).items()
+            }
             self._gradient_step = None
 
     def _remember(self, record):
@@ -1149,9 +1307,12 @@ class Trainer:
             training={
                 "charrnn_version": charrnn.__version__,
                 "config": self.config.to_dict(),
-                "corpus": {**describe_texts(self.texts, self.folder.path),
-                           "characters": int(self.corpus.characters), "fingerprint": self.corpus.fingerprint,
-                           "splits": splits},
+                "corpus": {
+                    **describe_texts(self.texts, self.folder.path),
+                    "characters": int(self.corpus.characters),
+                    "fingerprint": self.corpus.fingerprint,
+                    "splits": splits,
+                },
                 "step": self.step,
                 "optimizer_steps": int(self.optimizer.steps),
                 "epoch": round(self._epoch(), 4),
