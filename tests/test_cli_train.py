@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+from patience import killed_after
 
 from charrnn.cli import display, main
 from charrnn.cli import train as train_module
@@ -225,8 +226,9 @@ def test_resume_takes_a_run_also_from_another_folder(folder, monkeypatch, capsys
 def test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same(folder, number, code, capsys):
     options = [*TINY, "--steps", 1500, "--eval-every", 500, "--log-every", 100]
     process = start("text.txt", *options, "-o", "stopped", "--no-sample")
-    while "step 1/" not in process.stderr.readline():
-        assert process.poll() is None
+    with killed_after(process, 120):
+        while "step 1/" not in process.stderr.readline():
+            assert process.poll() is None
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err

@@ -6,8 +6,8 @@
     the rest         the tensors, little-endian, C order, without gaps
 
 The safetensors library is not used (the tests hold this code to it): reading, so that every field is checked before
-memory is taken and every fault gets its own sentence; writing, so that a model streams to the disk tensor by tensor, the
-same bytes for the same content. A file is hostile until shown otherwise; rules.py has what may stand in it.
+memory is taken and every fault gets its own sentence; writing, so that a model streams to the disk tensor by tensor,
+the same bytes for the same content. A file is hostile until shown otherwise; rules.py has what may stand in it.
 """
 
 import hashlib
