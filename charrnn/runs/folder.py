@@ -18,6 +18,8 @@ import re
 import stat
 from pathlib import Path
 
+import tomli_w
+
 from charrnn.errors import ConfigError, RunError
 from charrnn.files import locks
 from charrnn.files.storage import (
@@ -352,40 +354,29 @@ def to_toml(options):
         values. None is left out, as TOML has none. A string's lone surrogates, which TOML cannot hold either, become
         U+FFFD.
     """
-    lines = []
-    tables = []
-    for name, value in options.items():
-        if isinstance(value, dict):
-            tables.append((name, value))
-        elif value is not None:
-            lines.append(f"{_toml_key(name)} = {_toml_value(name, value)}")
-    for table, entries in tables:
-        lines += [""] * bool(lines) + [f"[{_toml_key(table)}]"]
-        for name, value in entries.items():
-            if value is not None:
-                lines.append(f"{_toml_key(name)} = {_toml_value(name, value)}")
-    return "".join(line + "\n" for line in lines)
+    return tomli_w.dumps(
+        {
+            _plain(name): _without_none(value) if isinstance(value, dict) else _toml_value(name, value)
+            for name, value in options.items()
+            if value is not None
+        }
+    )
 
 
-def _toml_key(name):
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_string(name)
+def _without_none(table):
+    return {_plain(name): _toml_value(name, value) for name, value in table.items() if value is not None}
 
 
 def _toml_value(name, value):
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return repr(float(value))  # float(): NumPy's float64 is one, and has another repr
+    """Return a value of a type that TOML has; ConfigError naming the option for any other."""
+    if isinstance(value, (bool, int, float)):
+        return value
     if isinstance(value, str):
-        return _toml_string(value)
+        return _plain(value)
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(name, each) for each in value) + "]"
+        return [_toml_value(name, each) for each in value]
     raise ConfigError(f"option {name} must be a string, number, boolean or list, got {type(value).__name__}")
 
 
-def _toml_string(text):
-    escaped = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    escaped = escaped.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
+def _plain(text):
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
