@@ -1,15 +1,10 @@
-"""What a unit may follow: a text -> signals, an array of values per character. Pure; knows no model and no file."""
+"""What a unit may follow: a text -> signals, an array of values per character. Pure; knows no model and no file.
+
+What the rest of charrnn uses is named here; `find` says how signals are aligned with a text.
+"""
 
 from charrnn.cells.signals.find import (
-    BUILT_IN,
-    GRADED,
     LANGUAGES,
-    LONGEST,
-    LONGEST_FORMULA,
-    LONGEST_QUOTATION,
-    OF_CHARACTERS,
-    ON_OFF,
-    Signal,
     built_in_signals,
     custom_signal,
     find_signals,
@@ -17,14 +12,12 @@ from charrnn.cells.signals.find import (
     scan,
     without_twins,
 )
+from charrnn.cells.signals.signal import BUILT_IN, GRADED, OF_CHARACTERS, ON_OFF, Signal
 
 __all__ = [
     "BUILT_IN",
     "GRADED",
     "LANGUAGES",
-    "LONGEST",
-    "LONGEST_FORMULA",
-    "LONGEST_QUOTATION",
     "OF_CHARACTERS",
     "ON_OFF",
     "Signal",
