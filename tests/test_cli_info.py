@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from charrnn.cli.info import command, num_trained
 from charrnn.cli.words import duration, loss_text, printable
 from charrnn.errors import CheckpointError
+from charrnn.model.workspace import Model, ModelConfig
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
 from charrnn.text.vocabulary import Vocabulary
 
@@ -215,7 +216,6 @@ def test_a_checkpoint_with_no_history_has_no_plot(tmp_path):
 
 
 def test_the_total_is_the_models():
-    model = pytest.importorskip("charrnn.model.workspace")
     for cell in ("rnn", "gru", "lstm"):
         for embedding_size, tied in ((0, False), (4, False), (5, True)):
             settings = {
@@ -226,7 +226,7 @@ def test_the_total_is_the_models():
                 "tied": tied,
                 "dtype": "float32",
             }
-            whole = model.Model(model.ModelConfig(vocab_size=7, **settings))
+            whole = Model(ModelConfig(vocab_size=7, **settings))
             assert num_trained(settings, parameter_shapes(settings, 7)) == whole.num_parameters
 
 

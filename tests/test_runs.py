@@ -47,6 +47,8 @@ def test_a_finished_run_leaves_four_files(tmp_path):
 
 def test_runs_that_are_not_named_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "README.md").touch()  # as in a clone of charrnn
     names = []
     for _ in range(2):
         with RunFolder.create(None, "texts/shakespeare.txt") as run:
