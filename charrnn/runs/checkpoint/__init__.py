@@ -6,16 +6,13 @@ docs/CHECKPOINT.md tells the format. What the rest of charrnn uses is named here
 
 from charrnn.runs.checkpoint.finding import find_checkpoint, newest_run
 from charrnn.runs.checkpoint.format import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
-from charrnn.runs.checkpoint.rules import GAINS, GATES, OPTIONAL_MODEL_KEYS, is_count, is_figure, parameter_shapes
+from charrnn.runs.checkpoint.rules import is_count, is_figure
 from charrnn.runs.names import BEST, GOOD, LAST, RUNS_FOLDER
 
 __all__ = [
     "BEST",
-    "GAINS",
-    "GATES",
     "GOOD",
     "LAST",
-    "OPTIONAL_MODEL_KEYS",
     "RUNS_FOLDER",
     "Checkpoint",
     "find_checkpoint",
@@ -23,7 +20,6 @@ __all__ = [
     "is_figure",
     "load_checkpoint",
     "newest_run",
-    "parameter_shapes",
     "read_metadata",
     "save_checkpoint",
 ]

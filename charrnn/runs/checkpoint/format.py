@@ -22,9 +22,8 @@ from charrnn.errors import CheckpointError
 from charrnn.files.storage import atomic_write
 from charrnn.runs.checkpoint.refusals import Refusal, damaged, unreadable
 from charrnn.runs.checkpoint.rules import (
-    DTYPES,
     FORMAT_VERSION,
-    OPTIONAL_MODEL_KEYS,
+    STORED_DTYPES,
     TensorEntry,
     check_finite,
     check_metadata,
@@ -34,6 +33,7 @@ from charrnn.runs.checkpoint.rules import (
 )
 from charrnn.runs.checkpoint.strict_json import dump_json, parse_json
 from charrnn.runs.names import BEST, LAST
+from charrnn.spec import OPTIONAL_KEYS
 from charrnn.text.vocabulary import Vocabulary
 
 MAX_HEADER_BYTES = 16 << 20
@@ -43,12 +43,12 @@ MAX_HEADER_BYTES = 16 << 20
 class Checkpoint:
     """Everything in a checkpoint file.
 
-    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and of OPTIONAL_MODEL_KEYS
-                those that are not their defaults
+    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and of
+                spec.OPTIONAL_KEYS those that are not their defaults
     vocabulary  a Vocabulary; its size is V
-    parameters  {PyTorch's name: ndarray}, exactly the table of `parameter_shapes`
+    parameters  {PyTorch's name: ndarray}, exactly the table of `spec.parameter_shapes`
     optimizer   {"slot/PyTorch's name": ndarray}; each slot holds every parameter's shape. Empty: no slots
-    carry       {"h": (L, B, H)} and for lstm {"c": (L, B, H)}. Empty: the carry is zero
+    carry       {"h": (L, B, H)}, and {"c": (L, B, H)} of a cell with c. Empty: the carry is zero
     training    what JSON can hold: options, step, cursor, random state, history, corpus fingerprint, ...
 
     All arrays have the model's dtype.
@@ -94,13 +94,13 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": 2 if OPTIONAL_MODEL_KEYS.keys() & checkpoint.model else 1,
+        "format_version": 2 if OPTIONAL_KEYS.keys() & checkpoint.model else 1,
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
     }
 
-    tags = {dtype: tag for tag, dtype in DTYPES.items()}
+    tags = {dtype: tag for tag, dtype in STORED_DTYPES.items()}
     tensors, end, refused = [], 0, None
     for name in sorted(places):
         array = fetch(name)
@@ -108,7 +108,7 @@ def save_checkpoint(path, checkpoint):
         begin, end = end, end + array.nbytes
         tensors.append(TensorEntry(name, tag, array.shape, begin, end))
         try:
-            if tag in DTYPES:
+            if tag in STORED_DTYPES:
                 check_finite(name, array)
         except Refusal as refusal:
             refused = refused or refusal
@@ -122,7 +122,7 @@ def save_checkpoint(path, checkpoint):
         raise CheckpointError(f"cannot save {path}: {refusal}; nothing was written") from None
 
     def stored(tensor):
-        return np.ascontiguousarray(fetch(tensor.name), DTYPES[tensor.tag])
+        return np.ascontiguousarray(fetch(tensor.name), STORED_DTYPES[tensor.tag])
 
     digest = hashlib.sha256(inner.encode("ascii"))
     for tensor in tensors:
@@ -270,7 +270,7 @@ def _read_header(file, path):
 
 def _read_tensor(file, tensor, digest, path):
     """Read the tensor the file stands at into memory of its own, feeding its bytes to the digest."""
-    dtype = DTYPES[tensor.tag]
+    dtype = STORED_DTYPES[tensor.tag]
     try:
         array = np.empty(tensor.shape, dtype)
     except MemoryError:
