@@ -18,7 +18,7 @@ from charrnn.cli import train as train_module
 from charrnn.evaluation.loss import Evaluation
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import read_log
-from charrnn.training.options import LEARNING_RATES, NAMES
+from charrnn.training.options import HEADINGS, LEARNING_RATES, NAMES, SETTINGS
 from charrnn.training.trainer import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent
@@ -361,16 +361,30 @@ def test_every_option_stands_once_in_the_help_under_a_heading_of_its_own():
     command = train_module.command
     with click.Context(command, info_name="train", help_option_names=["-h", "--help"]) as context:
         shown = command.get_help(context)
-    listed = [name for names in train_module.SECTIONS.values() for name in names]
-    options = [one for one in command.params if isinstance(one, click.Option)]
-    assert sorted(listed) == sorted(one.name for one in options), (
-        "give each option of charrnn train its place in SECTIONS"
-    )
-    shown = shown[shown.index("Model:") :]
-    headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == [*train_module.SECTIONS, train_module.UNSORTED]
-    flags = [line.split()[0].rstrip(",") for line in shown.splitlines() if line.startswith("  -")]
-    assert flags == [*(one.opts[0] for name in listed for one in options if one.name == name), "-h"]
+    lines = shown[shown.index("Model:") :].splitlines()
+    headings = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [*HEADINGS, "The run", "Help"]
+    under = {}
+    for line in lines:
+        if line.endswith(":") and not line.startswith(" "):
+            heading = line[:-1]
+        elif line.startswith("  -"):
+            under.setdefault(line.split()[0].rstrip(","), []).append(heading)
+    assert under.pop("-h") == ["Help"]
+    options = {one.opts[0]: one for one in command.params if isinstance(one, click.Option)}
+    assert under == {flag: [one.heading] for flag, one in options.items()}
+    assert {one.name: one.heading for one in options.values()}.items() >= {
+        name: one.heading for name, one in SETTINGS.items()
+    }.items()
+
+
+def test_options_stand_in_the_help_by_their_place_and_then_in_the_order_of_the_fields():
+    with click.Context(train_module.command, info_name="train") as context:
+        lines = train_module.command.get_help(context).splitlines()
+    flags = [line.split()[0] for line in lines if line.startswith("  --")]
+    length = flags[flags.index("--minutes") : flags.index("--optimizer")]
+    assert length == ["--minutes", "--epochs", "--steps", "--batch-size", "--seq-length"]
+    assert flags.index("--sample-length") + 1 == flags.index("--no-sample") == flags.index("--log-every") - 1
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input
@@ -606,8 +620,9 @@ def test_the_log_is_json_a_line(folder, capsys):
 def test_a_warm_start_compiles_nothing(folder):
     assert train("text.txt", *TINY, "--steps", 2, "-o", "a", "-q") == 0
     code = (
-        "import sys; from charrnn.cli import main; from charrnn.kernels.compiled import COMPILE_LISTENERS; compiled = [];"
-        "COMPILE_LISTENERS.append(compiled.append); code = main(sys.argv[1:]); print(f'compiled: {compiled}'); sys.exit(code)"
+        "import sys; from charrnn.cli import main; from charrnn.kernels.compiled import COMPILE_LISTENERS\n"
+        "compiled = []; COMPILE_LISTENERS.append(compiled.append)\n"
+        "code = main(sys.argv[1:]); print(f'compiled: {compiled}'); sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "train", "text.txt", *TINY, "--steps", "2", "-o", "b", "-q"],

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.config import read_toml
 from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Quiet, clock_text
-from charrnn.cli.train import OutputPath, read_toml, signals_stop, typed_options
+from charrnn.cli.options import OutputPath, typed_options
+from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import duration, neutralise, printable, quoted
 from charrnn.errors import ConfigError, counted
 
