@@ -196,9 +196,8 @@ def test_resume_of_a_best_checkpoint_says_that_the_run_goes_on_from_its_last(fol
     assert train("--resume", "runs/a/last.safetensors", "--steps", 6) == 0
     assert "--init-from" not in capsys.readouterr().err
     assert train("--resume", "runs/a/best.safetensors", "--steps", 8) == 0
-    assert "from runs/a/last.safetensors; to train on from runs/a/best.safetensors: --init-from" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    err = " ".join(capsys.readouterr().err.split())
+    assert "from runs/a/last.safetensors" in err and "from runs/a/best.safetensors: --init-from" in err
 
 
 def test_resume_takes_a_run_also_from_another_folder(folder, monkeypatch, capsys):
@@ -244,8 +243,8 @@ def test_a_full_disk_is_told_with_how_to_go_on(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     said = fails(capsys, *options, "-o", "run")
-    assert "no space left on device; free some space" in said
-    assert "the checkpoint of step 3 stands, go on from it with: charrnn train --resume run" in said
+    assert "no space left on device" in said
+    assert "the checkpoint of step 3" in said and "charrnn train --resume run" in said
     assert sorted(path.name for path in (folder / "run").iterdir()) == [
         "config.toml",
         "good.safetensors",
