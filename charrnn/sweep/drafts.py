@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass
 
 from charrnn.errors import CharRNNError
-from charrnn.model.workspace import Model
+from charrnn.spec import num_parameters
 from charrnn.sweep.points import Point
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
@@ -62,4 +62,4 @@ def _draft(point, corpus):
 
 def _count(plan):
     """Return how many parameters the model of a plan has, and how many bytes of memory its training needs."""
-    return Model(plan.model_config).num_parameters, plan.memory_needed()
+    return num_parameters(plan.model_config), plan.memory_needed()

@@ -9,14 +9,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
+from charrnn.spec import CELLS, DTYPES, OPTIONAL_KEYS, PRECISIONS
 from charrnn.training.schedules import SCHEDULES, Schedule
 from charrnn.training.settings import FREE, LONGER, UNSET, option, setting, settings_of, short, shown
 
-CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 VOCABULARIES = ("chars", "bytes")
-DTYPES = ("float32", "float64")
-PRECISIONS = ("float32", "bfloat16")
 ON_DIVERGENCE = ("recover", "stop")
 
 # Used when no length is named.
@@ -60,7 +58,7 @@ class TrainingConfig:
     """
 
     # the model
-    cell: str = setting("lstm", MODEL, "Recurrent cell.", choices=CELLS)
+    cell: str = setting("lstm", MODEL, "Recurrent cell.", choices=tuple(CELLS))
     hidden_size: int = setting(256, MODEL, "Units a layer.", "N", minimum=1, maximum=MAX_SIZE)
     num_layers: int = setting(2, MODEL, "Layers.", "N", minimum=1, maximum=MAX_LAYERS)
     embedding_size: int = setting(
@@ -69,7 +67,12 @@ class TrainingConfig:
     tie_weights: bool = setting(
         False, MODEL, "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size)."
     )
-    layer_norm: bool = setting(True, MODEL, "Normalise each gate's sums over the units of its layer.", before=False)
+    layer_norm: bool = setting(
+        True,
+        MODEL,
+        "Normalise each gate's sums over the units of its layer.",
+        before=OPTIONAL_KEYS["layer_norm"].default,
+    )
     dtype: str = setting("float32", COMPUTING, "Type of the numbers.", place=2, choices=DTYPES)
     precision: str = setting(
         "float32",
