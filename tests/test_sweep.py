@@ -125,6 +125,7 @@ def test_a_combination_that_is_refused_is_a_failed_run_and_a_value_that_is_refus
     assert made[0].config.momentum == 0 and "no effect" in made[1].error
     for grid, runs, common in [
         ({"dropout": [0.1, 1.5]}, (), {}),  # no point could have it
+        ({"min_learning_rate": [0.5, 2.0]}, (), {}),  # nor this, though the message names --learning-rate too
         ({"tie_weights": [True]}, (), {"embedding_size": 3}),  # nothing would be left
         ({"seed": [1, 2]}, [("mine", {"momentum": 0.9})], {}),
         ({}, (), {}),
