@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -9,7 +10,6 @@ import tomllib
 
 import numpy as np
 import pytest
-from patience import killed_after
 
 from charrnn.errors import ConfigError, RunError, StorageError
 from charrnn.files import locks, storage
@@ -329,6 +329,17 @@ run.close()
 print("released", flush=True)
 sys.stdin.readline()
 """
+
+
+@contextlib.contextmanager
+def killed_after(process, seconds):
+    """Kill `process` if the block takes longer: a read from its pipe then ends, and the test fails on what it lacks."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def hold(folder):
