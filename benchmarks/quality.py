@@ -21,7 +21,9 @@ from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import DEFAULTS, TrainingConfig
-from charrnn.training.trainer import Step, Trainer, plan_run
+from charrnn.training.plan import plan_run
+from charrnn.training.records import Step
+from charrnn.training.trainer import Trainer
 
 HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.parent / "docs"
 KEPT = HERE / "quality" / "results.json"

@@ -19,7 +19,7 @@ from charrnn.evaluation.loss import Evaluation
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import read_log
 from charrnn.training.options import LEARNING_RATES, NAMES
-from charrnn.training.trainer import Evaluated, Preflight, Sampled, Step
+from charrnn.training.records import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))

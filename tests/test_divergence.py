@@ -13,13 +13,17 @@ from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  
 
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
+from charrnn.evaluation.loss import Evaluation
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.training import intervals
 from charrnn.training import trainer as trainer_module
 from charrnn.training.options import TrainingConfig
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.records import Evaluated, Notice, Step
 from charrnn.training.recovery import Diverged, Recovery
-from charrnn.training.trainer import Evaluated, Notice, Step, Trainer, plan_resume, plan_run
+from charrnn.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))
 from dying import Killed, killed_at  # noqa: E402
@@ -243,7 +247,7 @@ def test_a_bad_validation_goes_back_to_the_one_before(session, monkeypatch, valu
     def bad(*arguments, **keywords):
         calls.append(1)
         evaluation = real(*arguments, **keywords)
-        return trainer_module.Evaluation(value, evaluation.characters) if len(calls) == 2 else evaluation
+        return Evaluation(value, evaluation.characters) if len(calls) == 2 else evaluation
 
     monkeypatch.setattr(trainer_module, "evaluate_split", bad)
     records = session.run("run", **SMALL, steps=12, eval_every=4)
@@ -258,7 +262,7 @@ def test_a_validation_far_worse_than_guessing_is_divergence_only_where_the_train
     monkeypatch.setattr(
         trainer_module,
         "evaluate_split",
-        lambda *arguments, **keywords: trainer_module.Evaluation(50.0, real(*arguments, **keywords).characters),
+        lambda *arguments, **keywords: Evaluation(50.0, real(*arguments, **keywords).characters),
     )
     records = session.run("unlike", **SMALL, steps=8, eval_every=4)
     assert returns(session, "unlike") == [] and len(of(records, Evaluated)) == 2
@@ -348,7 +352,7 @@ def test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover(s
 
 @pytest.mark.parametrize("options", [{"val_fraction": 0.0, "test_fraction": 0.0}, {"eval_every": 0}], ids=str)
 def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(session, nan_at, monkeypatch, options):
-    monkeypatch.setattr(trainer_module, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
     nan_at(lambda step, factor: 13 <= step <= 15 and factor == 1)
     options = {**SMALL, "steps": 22, **options, "log_every": 3}
     session.run("whole", **options)
@@ -363,7 +367,7 @@ def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(
 
 
 def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a_trace(session, monkeypatch):
-    monkeypatch.setattr(trainer_module, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
     options = {**SMALL, "steps": 14, "eval_every": 0}
     tried = []
     real = Trainer._try_next_chunk
@@ -375,7 +379,7 @@ def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a
     for name, array in session.last("tried").parameters.items():
         assert np.array_equal(array, session.last("untried").parameters[name])
     monkeypatch.undo()
-    monkeypatch.setattr(trainer_module, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
     monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 40.0 if trainer._recovery.factor == 1 else 2.0)
     session.run("lost", **options)
     assert returns(session, "lost") == [(0, 5)]

@@ -18,7 +18,9 @@ from charrnn.text.corpus import read_corpus
 from charrnn.text.streams import Streams
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optimisers as optim
+from charrnn.training import plan as plan_module
 from charrnn.training import trainer as trainer_module
+from charrnn.training.memory import available_memory, memory_needed
 from charrnn.training.options import (
     CELLS,
     DEFAULTS,
@@ -28,22 +30,12 @@ from charrnn.training.options import (
     TrainingConfig,
     resume_config,
 )
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.provenance import describe_texts, find_texts
+from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
 from charrnn.training.schedules import SCHEDULES
-from charrnn.training.trainer import (
-    Evaluated,
-    Finished,
-    Notice,
-    Preflight,
-    Sampled,
-    Saved,
-    Step,
-    Trainer,
-    config_like,
-    find_texts,
-    map_parameters,
-    plan_resume,
-    plan_run,
-)
+from charrnn.training.trainer import Trainer
+from charrnn.training.warm_start import config_like, map_parameters
 
 TINY = {
     "hidden_size": 9,
@@ -551,13 +543,13 @@ def test_the_gradient_norm_is_the_one_before_clipping(session):
 
 def test_the_carry_goes_from_chunk_to_chunk_and_is_reset_with_each_epoch(session, monkeypatch):
     seen = []
-    real = trainer_module.Workspace.loss_and_grads
+    real = Workspace.loss_and_grads
 
     def spy(self, x, y, dropout=None, step=0):
         seen.append((x.shape, step, float(np.abs(self.get_carry()["h"]).max())))
         return real(self, x, y, dropout, step)
 
-    monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", spy)
+    monkeypatch.setattr(Workspace, "loss_and_grads", spy)
     session.run("run", steps=46)
     carries = {step: carry for shape, step, carry in seen if shape == (7, 3)}  # the last call of a step counts
     assert carries[0] == carries[44] == 0
@@ -623,12 +615,12 @@ def test_a_text_that_is_too_short_shrinks_the_defaults_but_not_what_was_named(se
 
 
 def test_a_model_that_does_not_fit_in_memory_is_refused_with_the_figures(session, monkeypatch):
-    monkeypatch.setattr(trainer_module, "available_memory", lambda: 2_000_000)
+    monkeypatch.setattr(plan_module, "available_memory", lambda: 2_000_000)
     plan_run(TrainingConfig(**TINY), session.corpus)
     with pytest.raises(ConfigError, match=r"needs 0\.0 GB|needs \d+\.\d GB of memory, 0.0 GB are free"):
         plan_run(TrainingConfig(**{**TINY, "hidden_size": 700}), session.corpus)
     monkeypatch.undo()
-    assert trainer_module.available_memory() is None or trainer_module.available_memory() > 1 << 20
+    assert available_memory() is None or available_memory() > 1 << 20
 
 
 def test_the_history_in_a_checkpoint_stays_small_and_keeps_the_validations(session, monkeypatch):
@@ -681,13 +673,13 @@ def test_a_loss_beyond_all_reason_is_divergence_too(session):
 
 
 def test_a_non_finite_loss_is_not_applied_and_what_was_saved_before_stands(session, monkeypatch):
-    real, calls = trainer_module.Workspace.loss_and_grads, []
+    real, calls = Workspace.loss_and_grads, []
 
     def poisoned(self, x, y, dropout=None, step=0):
         loss = real(self, x, y, dropout, step)
         return math.nan if step == 7 else loss
 
-    monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", poisoned)
+    monkeypatch.setattr(Workspace, "loss_and_grads", poisoned)
     with pytest.raises(DivergenceError, match="training loss became nan at step 8.*step 6 stands"):
         session.run("run", steps=50, checkpoint_every=3, on_divergence="stop")
     monkeypatch.undo()
@@ -697,7 +689,7 @@ def test_a_non_finite_loss_is_not_applied_and_what_was_saved_before_stands(sessi
 
 
 def test_a_non_finite_gradient_stops_the_run(session, monkeypatch):
-    real = trainer_module.Workspace.loss_and_grads
+    real = Workspace.loss_and_grads
 
     def poisoned(self, x, y, dropout=None, step=0):
         loss = real(self, x, y, dropout, step)
@@ -705,7 +697,7 @@ def test_a_non_finite_gradient_stops_the_run(session, monkeypatch):
             self.grads[5] = math.inf
         return loss
 
-    monkeypatch.setattr(trainer_module.Workspace, "loss_and_grads", poisoned)
+    monkeypatch.setattr(Workspace, "loss_and_grads", poisoned)
     with pytest.raises(DivergenceError, match="gradient's norm became .* at step 5"):
         session.run("run", steps=50, on_divergence="stop")
 
@@ -846,7 +838,7 @@ def test_the_average_is_what_is_validated_saved_and_sampled_and_does_not_bear_on
 def test_the_memory_of_an_average_is_told_and_asked_for(session):
     plain, averaged = (of(session.run(f"run{ema}", steps=1, ema=ema), Preflight)[0].memory_bytes for ema in (0.0, 0.9))
     model = ModelConfig("lstm", session.corpus.vocabulary.size, 9, 2, 64, layer_norm=True)
-    needed = [trainer_module.memory_needed(model, 3, 7, averaging=averaging) for averaging in (False, True)]
+    needed = [memory_needed(model, 3, 7, averaging=averaging) for averaging in (False, True)]
     assert needed[1] - needed[0] == Model(model).flat.nbytes
     # Beside the weights the average has the tables of a model of its own.
     assert 0 <= averaged - plain - Model(model).flat.nbytes < 5000
@@ -1026,7 +1018,7 @@ def test_the_names_in_the_options_are_those_of_the_code():
 
 def test_texts_are_found_again_from_where_the_run_folder_stands(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("a")
-    described = trainer_module.describe_texts([str(tmp_path / "a.txt")], tmp_path / "checkpoints" / "a-1")
+    described = describe_texts([str(tmp_path / "a.txt")], tmp_path / "checkpoints" / "a-1")
     assert described["sources_from_run"] == ["../../a.txt"]
     assert find_texts(
         {"corpus": {"sources": ["a.txt"], "sources_from_run": ["../../a.txt"]}}, tmp_path / "checkpoints" / "a-1"

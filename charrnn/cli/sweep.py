@@ -180,7 +180,7 @@ def _one_option(key, value, where):
 def _texts_of(folder, texts):
     """Return the texts of a sweep, found again as they were named or from where its folder stands."""
     from charrnn.sweep.sweep import read_results
-    from charrnn.training.trainer import find_texts
+    from charrnn.training.provenance import find_texts
 
     known = read_results(folder).get("text")
     from_run = known.get("sources_from_run") if isinstance(known, dict) else None
@@ -194,7 +194,7 @@ def _texts_of(folder, texts):
 
 def _show_drafts(drafts, columns, states, as_json, as_csv):
     """List what a sweep would train. states : {run: its state} of a sweep that is there, or nothing."""
-    from charrnn.training.trainer import available_memory
+    from charrnn.training.memory import available_memory
 
     if as_json or as_csv:
         rows = [

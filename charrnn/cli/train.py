@@ -371,7 +371,9 @@ def _asked(ctx):
 def _start(text, asked, output, init_from, no_sample, display):
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.runs.folder import RunFolder
-    from charrnn.training.trainer import Trainer, config_like, plan_run
+    from charrnn.training.plan import plan_run
+    from charrnn.training.trainer import Trainer
+    from charrnn.training.warm_start import config_like
 
     initial = None
     if init_from is None:
@@ -399,7 +401,10 @@ def _resume(run, output, text, asked, no_sample, display):
     from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.runs.folder import RunFolder
     from charrnn.training.options import resume_config
-    from charrnn.training.trainer import Trainer, find_texts, plan_resume, stored_config
+    from charrnn.training.plan import plan_resume
+    from charrnn.training.provenance import find_texts
+    from charrnn.training.stored import stored_config
+    from charrnn.training.trainer import Trainer
 
     if output is not None:
         if run != NEWEST and Path(run).resolve() != output.resolve():
@@ -438,7 +443,7 @@ def _read(text, config, display):
 def _train(trainer, folder, display):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
     from charrnn.runs.checkpoint import read_metadata
-    from charrnn.training.trainer import Finished
+    from charrnn.training.records import Finished
 
     finished, announced = None, False
     try:

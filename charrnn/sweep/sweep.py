@@ -43,18 +43,12 @@ from charrnn.runs.checkpoint import LAST, is_count, is_figure, load_checkpoint, 
 from charrnn.runs.folder import LOCK, RunFolder, lock_folder, make_numbered_folder
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, TrainingConfig, option, shown
-from charrnn.training.trainer import (
-    Evaluated,
-    Notice,
-    Step,
-    Trainer,
-    check_corpus,
-    describe_texts,
-    evaluate_test,
-    plan_resume,
-    plan_run,
-    stored_config,
-)
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.provenance import check_corpus, describe_texts
+from charrnn.training.records import Evaluated, Notice, Step
+from charrnn.training.stored import stored_config
+from charrnn.training.trainer import Trainer
+from charrnn.training.validation import evaluate_test
 
 SPEC, RESULTS_JSON, RESULTS_CSV = "spec.toml", "results.json", "results.csv"
 WAITING, STOPPED, FINISHED, DIVERGED, FAILED = "waiting", "stopped", "finished", "diverged", "failed"

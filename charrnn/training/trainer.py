@@ -17,604 +17,49 @@ interval). There `last` is saved, then becomes `good` as well; killed in between
 
 import contextlib
 import dataclasses
-import functools
 import math
-import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 import charrnn
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, DivergenceError, VocabularyError, counted
-from charrnn.evaluation.loss import Evaluation, count_streams, evaluate_split, split_workspace
+from charrnn.errors import CheckpointError, ConfigError, DivergenceError, VocabularyError, counted
+from charrnn.evaluation.loss import evaluate_split, split_workspace
 from charrnn.evaluation.reading import WARM_UP
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
 from charrnn.model.pace import StepPace
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
+from charrnn.model.workspace import Dropout, Model, Workspace
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
 from charrnn.sampling.sampler import Sampler, Settings
-from charrnn.text.corpus import strange_sources_exist
-from charrnn.text.streams import Streams, fit_streams
-from charrnn.training.optimisers import SLOTS, Optimizer
-from charrnn.training.options import (
-    BATCH_SIZE,
-    FREE_OPTIONS,
-    LARGEST,
-    LENGTHS,
-    MOMENTUM_OPTIMIZERS,
-    NAMES,
-    SEQ_LENGTH,
-    WEIGHT_DECAYS,
-    TrainingConfig,
-    option,
-    resume_config,
-    short,
-    shown,
+from charrnn.text.streams import Streams
+from charrnn.training.intervals import (
+    EVALUATION_SHARE,
+    LOG_RECORDS,
+    LONGEST_VALIDATION,
+    MOST_ANCHORS,
+    MOST_EVALUATIONS,
+    anchor_interval,
+    shortened_note,
 )
+from charrnn.training.memory import array_bytes, saving_bytes
+from charrnn.training.optimisers import Optimizer
+from charrnn.training.options import FREE_OPTIONS, LENGTHS, MOMENTUM_OPTIMIZERS, NAMES, WEIGHT_DECAYS
+from charrnn.training.provenance import describe_texts, has_fingerprint
+from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
 from charrnn.training.recovery import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
+from charrnn.training.stored import check_record, stored_config, training_record_is_read
+from charrnn.training.validation import evaluate_test
+from charrnn.training.warm_start import map_parameters
 
 SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
-MOST_EVALUATIONS = 25
-EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
-MOST_ANCHORS, LEAST_ANCHOR_STEPS = (
-    25,
-    20,
-)  # where validations do not make them: so many in a run, and so many steps between two
-FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
-LOG_RECORDS = 1000  # about so many in a run, by the default interval
 HISTORY_RECORDS = 512  # at most, in a checkpoint
 SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
 SAMPLE_TEMPERATURE = 0.8
 
 # Beside the optimiser's own slots in a checkpoint: the weights as the updates left them, where its parameters are their average.
 UNAVERAGED = "unaveraged"
-
-# No pass over the validation split may take more than this share of --minutes, or else of the training up to the next one.
-LONGEST_VALIDATION = 0.2
-SHORTEST_VALIDATION = 1_000_000  # characters that are not too many for any number of steps
-
-
-# ---------------------------------------------------------------------------------------------------------- records
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """What is about to happen, known before the first step."""
-
-    characters: int
-    vocab_size: int
-    train_characters: int
-    val_characters: int
-    test_characters: int
-    parameters: int
-    memory_bytes: int
-    threads: int
-    batch_size: int
-    seq_length: int
-    steps_per_epoch: int
-    step: int  # where the run stands: 0, or more when it is resumed
-    total_steps: int | None  # None under --minutes
-    step_s: float  # measured
-    duration_s: float  # of what is left to do, estimated
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimiser update."""
-
-    step: int
-    total_steps: int | None
-    epoch: float
-    train_loss_nats: float  # of this step's chunk
-    smoothed_loss_nats: float
-    grad_norm: float  # before clipping
-    learning_rate: float
-    chars_per_s: float
-    elapsed_s: float
-    progress: float
-    remaining_s: float
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    step: int
-    epoch: float
-    evaluation: Evaluation
-    is_best: bool
-    took_s: float
-
-
-@dataclass(frozen=True)
-class Sampled:
-    step: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Saved:
-    step: int
-    path: Path
-    is_best: bool
-
-
-@dataclass(frozen=True)
-class Notice:
-    text: str
-    important: bool = False  # it bears on the result
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The end of a run: done, or stopped on request, when `resumable` says that --resume goes on."""
-
-    step: int
-    epoch: float
-    elapsed_s: float
-    resumable: bool
-    smoothed_loss_nats: float | None
-    best_loss_nats: float | None
-    best_step: int | None
-    val_characters: int  # validated on
-    val_is_whole: bool  # False where the split was shortened for want of time
-    test: Evaluation | None  # of the best checkpoint
-    folder: Path
-    checkpoint: Path  # the one to use: best, or last where nothing was validated
-
-
-# ------------------------------------------------------------------------------------------------------------- plan
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run in every detail that options and text decide."""
-
-    config: TrainingConfig
-    model_config: ModelConfig
-    splits: object
-    steps_per_epoch: int
-    total_steps: int | None
-    validated: tuple  # (start, stop): the validation split, or its beginning where a pass over all would take too long
-    notes: tuple = ()
-    resume: Checkpoint | None = None
-    initial: Checkpoint | None = None
-
-    def memory_needed(self):
-        """Return the bytes that the arrays of a training step take."""
-        config = self.config
-        return memory_needed(
-            self.model_config,
-            config.batch_size,
-            config.seq_length,
-            config.precision,
-            config.dropout > 0,
-            config.optimizer,
-            config.ema > 0,
-            config.weight_dropout > 0,
-        )
-
-
-def plan_run(config, corpus, initial=None, must_fit=True):
-    """Plan a new run.
-
-    initial : Checkpoint to take the weights from, or None. Its model must be the config's: see `config_like`.
-    must_fit : refuse what does not fit into the memory that is free now
-
-    Raises ConfigError, CorpusError where options and text do not fit. Writes nothing.
-    """
-    config = config.resolved()
-    splits = corpus.split(config.val_fraction, config.test_fraction)
-    config, notes = _fit(config, splits)
-    model_config = ModelConfig(
-        config.cell,
-        corpus.vocabulary.size,
-        config.hidden_size,
-        config.num_layers,
-        config.embedding_size,
-        config.tie_weights,
-        config.dtype,
-        config.zoneout,
-        config.layer_norm,
-    )
-    if initial is not None:
-        if initial.vocabulary.mode != corpus.vocabulary.mode:
-            raise ConfigError(
-                f"the weights to start from are of a model of {initial.vocabulary.mode}, the text is read as "
-                f"{corpus.vocabulary.mode}: add --vocab {initial.vocabulary.mode}"
-            )
-        notes += _vocabulary_notes(corpus.vocabulary, initial.vocabulary)
-        before = initial.model.get("zoneout", 0.0)
-        if before != config.zoneout:
-            notes += (
-                f"the weights to start from were trained with --zoneout {shown(before)}, this run has {shown(config.zoneout)}",
-            )
-    steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
-    total_steps = _total_steps(config, steps_per_epoch)
-    if splits.val[1] - splits.val[0] < 1:
-        notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
-    validated = _shorten_split(config, splits.val, total_steps)
-    if validated != splits.val:
-        notes += (_shortened(validated, splits.val, "the training up to the next one"),)
-    config = dataclasses.replace(config, **_default_intervals(config, validated, total_steps))
-    plan = Plan(config, model_config, splits, steps_per_epoch, total_steps, validated, tuple(notes), None, initial)
-    if must_fit:
-        check_memory(plan.memory_needed(), available_memory())
-    return plan
-
-
-def _training_record_is_read(function):
-    """Turn what a missing or mistyped entry of a checkpoint's training record raises into a sentence."""
-
-    @functools.wraps(function)
-    def guarded(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError, OverflowError) as error:
-            raise CheckpointError(
-                f"the checkpoint's record of its training is incomplete or damaged ({type(error).__name__}: {error}): it "
-                "cannot be gone on with; start a new run from its weights by --init-from"
-            ) from error
-
-    return guarded
-
-
-@_training_record_is_read
-def plan_resume(checkpoint, corpus, asked=None):
-    """Plan to go on with the run of a `last` checkpoint.
-
-    asked : {option name: value} named for the resumption; `resume_config` has the rule
-
-    Raises ConfigError where an option contradicts the run or the run has nothing left to do, CorpusError where the text
-    is not the one the run was started on.
-    """
-    training = checkpoint.training
-    config = resume_config(stored_config(training), asked or {})
-    if "step" not in training or "cursor" not in training:
-        raise ConfigError("the checkpoint holds a model but no run to go on with: start one from it by --init-from")
-    _check_agreement(config, checkpoint)
-    check_corpus(training, corpus)
-    _check_record(training, corpus.characters)
-    splits = corpus.split(config.val_fraction, config.test_fraction)
-    steps_per_epoch = Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
-    total_steps = _total_steps(config, steps_per_epoch)
-    step, kind = training["step"], config.length_kind
-    done = training.get("finished") and getattr(config, kind) == training["config"].get(kind)
-    if done or total_steps is not None and step >= total_steps and training.get("evaluated_step") == step:
-        raise ConfigError(
-            f"the run is finished, at step {step:,}: name a longer --{kind} than {getattr(config, kind):g} to extend it"
-        )
-    model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
-    notes = _stretch_notes(stored_config(training), config, training, steps_per_epoch)
-    return Plan(
-        config, model_config, splits, steps_per_epoch, total_steps, tuple(training["validated"]), notes, checkpoint
-    )
-
-
-def _stretch_notes(before, after, training, steps_per_epoch):
-    """Say what a longer length does to the learning rate: a schedule over the whole run is stretched, and the rate jumps."""
-    step = training["step"]
-    rates = []
-    for config in (before, after):
-        if config.minutes is None:
-            progress = (step + 0.5) / _total_steps(config, steps_per_epoch)
-        else:
-            progress = training["elapsed_s"] / (config.minutes * 60)
-        rate = config.make_schedule().learning_rate(progress=progress, step=step, epoch=step // steps_per_epoch)
-        rates.append(f"{rate:.2g}")
-    if rates[0] == rates[1]:
-        return ()
-    return (
-        f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it had "
-        f"come to {rates[0]}",
-    )
-
-
-def _check_agreement(config, checkpoint):
-    """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
-    model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
-    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
-    for name, value in {**optional, **model, "vocab": checkpoint.vocabulary.mode}.items():
-        said = getattr(config, name)
-        if said != value:
-            raise CheckpointError(
-                f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, its model has {shown(value)}; "
-                "start a new run from its weights by --init-from"
-            )
-
-
-def _check_record(training, characters):
-    """Raise ValueError or KeyError where a value of a run's record is not what a run writes there."""
-
-    def record(value, figures, absent=()):
-        return (
-            isinstance(value, dict)
-            and is_count(value.get("step"))
-            and all(is_figure(value.get(name)) or name in absent and value.get(name) is None for name in figures)
-        )
-
-    rules = dict.fromkeys(("step", "optimizer_steps", "logged_step", "evaluated_step"), is_count)
-    rules["history_stride"] = lambda value: is_count(value, 1)
-    rules["elapsed_s"] = lambda value: is_figure(value) and value >= 0
-    rules["smoothing"] = lambda value: (
-        isinstance(value, list) and len(value) == 2 and is_figure(value[0]) and is_count(value[1])
-    )
-    rules["best"] = lambda value: value is None or record(value, ["val_loss_nats"])
-    rules["last"] = lambda value: (
-        value is None
-        or record(
-            value,
-            [
-                "epoch",
-                "train_loss_nats",
-                "smoothed_loss_nats",
-                "grad_norm",
-                "learning_rate",
-                "chars_per_s",
-                "elapsed_s",
-            ],
-            ["train_loss_nats", "smoothed_loss_nats", "grad_norm"]
-            if isinstance(value, dict) and value.get("skipped") is True
-            else [],
-        )
-    )
-    rules["history"] = lambda value: isinstance(value, list) and all(record(one, []) for one in value)
-    if "clipped" in training:  # runs of before charrnn logged it have none
-        rules["clipped"] = lambda value: (
-            isinstance(value, list) and len(value) == 2 and is_count(value[1]) and is_count(value[0], 0, value[1])
-        )
-    rules["validated"] = lambda value: (
-        isinstance(value, list) and len(value) == 2 and is_count(value[0]) and is_count(value[1], value[0], characters)
-    )
-    for name, rule in rules.items():
-        if not rule(training[name]):
-            raise ValueError(f"{name} is {short(training[name])}")
-
-
-def config_like(checkpoint, asked):
-    """Return the options of a new run from old weights: the model is the checkpoint's (its zoneout too, unless asked), the rest as asked.
-
-    asked : {option name: value}; ConfigError where it wants another model
-    """
-    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
-    model = {**optional, **checkpoint.model}
-    options = {
-        "cell": model["cell"],
-        "hidden_size": model["hidden_size"],
-        "num_layers": model["num_layers"],
-        "embedding_size": model["embedding_size"],
-        "tie_weights": model["tied"],
-        **{name: model[name] for name in optional},
-    }
-    free = {
-        "dtype": model["dtype"],
-        "vocab": checkpoint.vocabulary.mode,
-        "zoneout": options.pop("zoneout"),
-    }  # the weights are the same
-    for name, value in options.items():
-        if name in asked and asked[name] != value:
-            flag = "--" + name.replace("_", "-")
-            raise ConfigError(
-                f"the weights to start from have {flag} {shown(value)}, {shown(asked[name])} was asked for: leave {flag} out"
-            )
-    return TrainingConfig(**{**free, **asked, **options})
-
-
-def stored_config(training):
-    """Return the TrainingConfig that a checkpoint's training metadata holds."""
-    options = training.get("config")
-    if not isinstance(options, dict):
-        raise ConfigError("the checkpoint holds no training options: start a new run from it by --init-from")
-    return TrainingConfig.from_dict(options)
-
-
-def stored_encoding(training):
-    """Return the encoding of a checkpoint's text, UTF-8 where it does not say."""
-    options = training.get("config")
-    encoding = options.get("encoding") if isinstance(options, dict) else None
-    return encoding if isinstance(encoding, str) else "utf-8"
-
-
-def check_corpus(training, corpus):
-    """Raise CorpusError unless `corpus` is the text of the run."""
-    known = _corpus_record(training)
-    # The bytes of a text have the fingerprint of its characters.
-    if known["fingerprint"] != corpus.fingerprint or known["characters"] not in (0, corpus.characters):
-        raise CorpusError(
-            f"this is not the text the run was started on, or it has changed since: {_named(known['sources']) or 'an unnamed text'} had "
-            f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
-            f"{_named(corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
-            "bring the old text back, name the run that belongs to this one, or start a new run with --init-from"
-        )
-
-
-def _corpus_record(training):
-    """Return what a checkpoint says of its text, each value of the type that it should have, and empty where it is not."""
-    known = training.get("corpus")
-    known = known if isinstance(known, dict) else {}
-    kinds = {"fingerprint": str, "characters": int, "sources": list, "sources_from_run": list}
-    record = {name: known[name] if type(known.get(name)) is kind else kind() for name, kind in kinds.items()}
-    for name in ("sources", "sources_from_run"):
-        record[name] = [text for text in record[name] if isinstance(text, str)]
-    return record
-
-
-def _named(texts, most=3):
-    return ", ".join(short(text, 200) for text in texts[:most]) + (
-        f" and {len(texts) - most:,} more" if len(texts) > most else ""
-    )
-
-
-def describe_texts(texts, folder):
-    """Return how a checkpoint remembers its texts: as they were named, and as seen from the run folder."""
-    described = {"sources": [str(text) for text in texts]}
-    try:
-        described["sources_from_run"] = ["-" if str(text) == "-" else os.path.relpath(text, folder) for text in texts]
-    except ValueError:  # another drive
-        pass
-    return described
-
-
-def find_texts(training, run):
-    """Return the texts of a run, found again as they were named or from where the run folder stands.
-
-    run : the run folder. Raises CorpusError where they are gone, were read from stdin, or are what is not opened because a
-        checkpoint names it: `strange_sources_exist`. What they hold is to be shown to nobody before `check_corpus`.
-    """
-    known = _corpus_record(training)
-    named = known["sources"]
-    if not named:
-        raise CorpusError("the checkpoint does not say which text it was trained on: name the TEXT")
-    if "-" in named:
-        raise CorpusError("the run read its text from stdin, which cannot be read again: name the TEXT")
-    from_run = [os.path.normpath(os.path.join(run, text)) for text in known["sources_from_run"]]
-    for texts in (from_run, named):
-        texts = [os.path.expanduser(text) for text in texts]
-        if texts and strange_sources_exist(texts):
-            return texts
-    raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; name the TEXT where it is now")
-
-
-def _fit(config, splits):
-    """Return the config with its batch and sequence, shrunk to the text where the user named none, and notes."""
-    characters = splits.train[1] - splits.train[0]
-    batch_size, seq_length = config.batch_size or BATCH_SIZE, config.seq_length or SEQ_LENGTH
-    fixed = config.batch_size is not None or config.seq_length is not None
-    notes = []
-    if fixed and characters > 1 and batch_size * seq_length >= characters:
-        # Of the two, only the one that was named is to be kept.
-        if config.seq_length is None:
-            seq_length = max(1, (characters - 1) // batch_size)
-            notes.append(f"the text is short: seq_length is lowered to {seq_length}")
-        elif config.batch_size is None:
-            batch_size = max(1, (characters - 1) // seq_length)
-            notes.append(f"the text is short: batch_size is lowered to {batch_size}")
-    batch_size, seq_length, more = fit_streams(characters, batch_size, seq_length, fixed)
-    return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
-
-
-def memory_needed(
-    model_config,
-    batch_size,
-    seq_length,
-    precision="float32",
-    dropping=False,
-    optimizer="adam",
-    averaging=False,
-    dropping_weights=False,
-):
-    """Return the bytes that the arrays of a training step take, and the one that a checkpoint is written from."""
-    # Arrays of zeros take no memory until they are written to.
-    model = Model(model_config)
-    workspace = Workspace(model, batch_size, seq_length, precision=precision)
-    workspace.reserve(dropping, dropping_weights)
-    return _array_bytes([workspace]) + model.flat.nbytes * (len(SLOTS[optimizer]) + averaging) + _saving_bytes(model)
-
-
-def _saving_bytes(model):
-    """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
-    return max(math.prod(shape) for shape in model.shapes().values()) * model.flat.itemsize
-
-
-def check_memory(needed, available):
-    """Raise ConfigError where `needed` bytes do not fit: a machine out of memory may kill any process it likes."""
-    if available is not None and needed > available:
-        raise ConfigError(
-            f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
-            "--hidden-size, --num-layers, --batch-size or --seq-length"
-        )
-
-
-def available_memory():
-    """Return the bytes of memory that can be had without pushing others out, or None where the system does not say."""
-    try:
-        with open("/proc/meminfo", "rb") as file:
-            for line in file:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _total_steps(config, steps_per_epoch):
-    """Return the steps of a run, None where the clock says. Raises ConfigError where --epochs are too many."""
-    if config.minutes is not None:
-        return None
-    if config.epochs is None:
-        return config.steps
-    steps, most = config.epochs * steps_per_epoch, LARGEST["steps"]
-    if steps > most:
-        raise ConfigError(
-            f"--epochs must be at most {most / steps_per_epoch:,.0f} with this text, {most:,} steps in all, got {config.epochs:g}"
-        )
-    return max(1, round(steps))
-
-
-def _shorten_split(config, split, total_steps):
-    """Return the validation split, or as much of its beginning as may be validated on: a function of options and text alone, as an
-    exact resume needs. Under --minutes it is the clock's, but not here."""
-    if total_steps is None:
-        return split
-    steps = min(config.eval_every or total_steps, total_steps)
-    most = LONGEST_VALIDATION / FORWARD_SHARE * steps * config.batch_size * config.seq_length
-    start, stop = split
-    return start, min(stop, start + max(SHORTEST_VALIDATION, int(most)))
-
-
-def _shortened(validated, split, of_what):
-    return (
-        f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: a pass over all would take "
-        f"more than {LONGEST_VALIDATION:.0%} of {of_what}"
-    )
-
-
-def _default_intervals(config, validated, total_steps):
-    """Return the intervals, in steps, that the user did not name. Under --minutes they are the clock's, but not here:
-    a function of options and text alone, as an exact resume needs."""
-    intervals = {}
-    if total_steps is None:
-        return intervals
-    if config.log_every is None:
-        intervals["log_every"] = max(1, total_steps // LOG_RECORDS)
-    if config.eval_every is None:
-        val = validated[1] - validated[0]
-        cost = (val + WARM_UP * count_streams(val)) * FORWARD_SHARE / EVALUATION_SHARE
-        interval = max(1, math.ceil(cost / (config.batch_size * config.seq_length)))
-        count = min(MOST_EVALUATIONS, max(1, total_steps // interval))
-        intervals["eval_every"] = math.ceil(total_steps / count)
-    return intervals
-
-
-def _vocabulary_notes(new, old):
-    mapping = new.mapping_from(old)
-    added = [i for i in range(new.size) if mapping[i] < 0]
-    kept = {int(i) for i in mapping if i >= 0}
-    dropped = [i for i in range(old.size) if i not in kept]
-    notes = []
-    if added:
-        notes.append(
-            f"new to the weights, and untrained at first, {counted(len(added), 'character')}: {_listed(new, added)}"
-        )
-    if dropped:
-        notes.append(
-            f"known to the weights, but not in the text, and dropped, {counted(len(dropped), 'character')}: {_listed(old, dropped)}"
-        )
-    return tuple(notes)
-
-
-def _listed(vocabulary, ids, most=40):
-    text = " ".join(repr(vocabulary.decode(np.array([i], np.int32))) for i in ids[:most])
-    return text + (f" and {len(ids) - most} more" if len(ids) > most else "")
-
-
-# ---------------------------------------------------------------------------------------------------------- trainer
 
 
 class Trainer:
@@ -748,7 +193,7 @@ class Trainer:
         self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed, config.weight_dropout)
         self._val_workspace = split_workspace(self._result(), self._val_characters) if self._val_characters else None
 
-    @_training_record_is_read
+    @training_record_is_read
     def _restore(self, checkpoint):
         """Make everything as it was when the checkpoint was saved, log and anchor too."""
         training, config = checkpoint.training, self.config
@@ -785,10 +230,10 @@ class Trainer:
             of_this_run
             and good.model == self.plan.model_config.to_dict()
             and good.training.get("step") == self._recovery.anchor_step
-            and _corpus_record(good.training)["fingerprint"] == self.corpus.fingerprint
+            and has_fingerprint(good.training, self.corpus)
         )
 
-    @_training_record_is_read
+    @training_record_is_read
     def _set_state(self, checkpoint):
         """Set what a step of training changes, as the checkpoint has it."""
         training, config = checkpoint.training, self.config
@@ -920,7 +365,7 @@ class Trainer:
         owners = [self.model, self._workspace, self.optimizer]
         if self._val_workspace is not None:
             owners.append(self._val_workspace)
-        return _array_bytes(owners) + _saving_bytes(self.model)
+        return array_bytes(owners) + saving_bytes(self.model)
 
     def _finish(self, finished):
         """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""
@@ -1062,10 +507,10 @@ class Trainer:
             important=True,
         )
 
-    @_training_record_is_read
+    @training_record_is_read
     def _load_good(self):
         good = load_checkpoint(self.folder.good)
-        _check_record(good.training, self.corpus.characters)
+        check_record(good.training, self.corpus.characters)
         return good
 
     def _end(self, what, other=""):
@@ -1090,8 +535,7 @@ class Trainer:
             return not by_validations and (self._elapsed() >= self._next_anchor_s or self._is_finished())
         if self._val_workspace is not None and 0 < every < self.plan.total_steps:
             return False
-        interval = max(LEAST_ANCHOR_STEPS, math.ceil(self.plan.total_steps / MOST_ANCHORS))
-        return self.step % interval == 0 or self._is_finished()
+        return self.step % anchor_interval(self.plan.total_steps) == 0 or self._is_finished()
 
     def _stands_trial(self):
         """Say whether the state is one to go back to, where no validation has tried the weights as they are; raise Diverged where it is lost."""
@@ -1182,7 +626,7 @@ class Trainer:
         self._evaluation_s = longest_s
         self._val = (self._val[0], self._val[0] + characters)
         self._val_workspace = split_workspace(self._result(), characters)
-        yield Notice(_shortened(self._val, self.plan.splits.val, counted(self.config.minutes, "minute")))
+        yield Notice(shortened_note(self._val, self.plan.splits.val, counted(self.config.minutes, "minute")))
 
     def _evaluation_is_due(self):
         if self._val_workspace is None or self.step == 0 or self._evaluated_step == self.step:
@@ -1368,49 +812,6 @@ class Trainer:
         return "".join(text) + decoder.flush()
 
 
-def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=None):
-    """Return the Evaluation of a run on its test split, or None where there is none or `interrupted()` became true.
-
-    validated : (start, stop) that the run validates on; shortened for want of time, it shortens the test too
-    model : the Model of the best checkpoint (without validations, of the last one), or None to load it
-    """
-    start, stop = splits.test
-    if stop - start < 1:
-        return None
-    if model is None:
-        checkpoint = load_checkpoint(folder.best if folder.best.exists() else folder.last)
-        model = Model.from_checkpoint(checkpoint)
-    if tuple(validated) != tuple(splits.val):
-        stop = min(stop, start + validated[1] - validated[0])
-    return evaluate_split(model, corpus.ids, start, stop, interrupted=interrupted)
-
-
-def map_parameters(fresh, checkpoint, vocabulary):
-    """Return the parameters of a model for `vocabulary` that knows what the checkpoint's knows.
-
-    fresh : {name: array} of the new model as initialised, with rows for every character of `vocabulary`
-
-    Rows that stand for a character (of the embedding, the output and its bias; columns of a one-hot input) are taken
-    from the same character's of the old vocabulary, fresh where it had none; everything else is the old model's.
-    """
-    old_of_new = np.asarray(vocabulary.mapping_from(checkpoint.vocabulary))
-    known = np.flatnonzero(old_of_new >= 0)
-    one_hot = "embedding.weight" not in fresh
-    mapped = {}
-    for name, array in fresh.items():
-        old = checkpoint.parameters[name].astype(array.dtype)
-        if name in ("embedding.weight", "output.weight", "output.bias"):
-            array = array.copy()
-            array[known] = old[old_of_new[known]]
-        elif name == "rnn.weight_ih_l0" and one_hot:
-            array = array.copy()
-            array[:, known] = old[:, old_of_new[known]]
-        else:
-            array = old
-        mapped[name] = array
-    return mapped
-
-
 class _Slots(Mapping):
     """An optimiser's state as {"slot/name": array}, over a mapping for each slot."""
 
@@ -1430,25 +831,3 @@ class _Slots(Mapping):
 
 def _five_digits(value):
     return float(f"{value:.5g}") if math.isfinite(value) else None
-
-
-def _array_bytes(owners):
-    """Return the bytes of all arrays that hang on objects, each counted once."""
-    seen, total, todo = set(), 0, list(owners)
-    while todo:
-        thing = todo.pop()
-        if id(thing) in seen:
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, np.ndarray):
-            if thing.base is not None and isinstance(thing.base, np.ndarray):
-                todo.append(thing.base)
-            else:
-                total += thing.nbytes
-        elif isinstance(thing, dict):
-            todo.extend(thing.values())
-        elif isinstance(thing, (list, tuple)):
-            todo.extend(thing)
-        elif type(thing).__module__.startswith("charrnn.") and hasattr(thing, "__dict__"):
-            todo.extend(vars(thing).values())
-    return total
