@@ -400,10 +400,9 @@ def _start(text, asked, output, init_from, no_sample, display):
 def _resume(run, output, text, asked, no_sample, display):
     from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.runs.folder import RunFolder
-    from charrnn.training.options import resume_config
     from charrnn.training.plan import plan_resume
     from charrnn.training.provenance import find_texts
-    from charrnn.training.stored import stored_config
+    from charrnn.training.stored import resumed_config, stored_config
     from charrnn.training.trainer import Trainer
 
     if output is not None:
@@ -419,7 +418,7 @@ def _resume(run, output, text, asked, no_sample, display):
             )
         checkpoint = load_checkpoint(folder.last)
         config = stored_config(checkpoint.training)
-        resume_config(config, asked)  # what contradicts is said before the text is read
+        resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
         text = text or find_texts(checkpoint.training, folder.path)
         with contextlib.closing(_read(text, config, display)) as corpus:
             plan = plan_resume(checkpoint, corpus, asked)

@@ -15,9 +15,9 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import available_memory, check_memory, memory_needed
-from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH, TrainingConfig, resume_config
+from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH, TrainingConfig
 from charrnn.training.provenance import check_corpus
-from charrnn.training.stored import check_agreement, check_record, stored_config, training_record_is_read
+from charrnn.training.stored import check_agreement, check_record, resumed_config, stored_config
 from charrnn.training.warm_start import warm_start_notes
 
 
@@ -87,7 +87,7 @@ def plan_run(config, corpus, initial=None, must_fit=True):
     )
     if initial is not None:
         notes += warm_start_notes(config, corpus.vocabulary, initial)
-    steps_per_epoch = _steps_per_epoch(config, corpus, splits)
+    steps_per_epoch = _streams(config, corpus, splits).chunks_per_epoch
     total = total_steps(config, steps_per_epoch)
     if splits.val[1] - splits.val[0] < 1:
         notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
@@ -101,7 +101,6 @@ def plan_run(config, corpus, initial=None, must_fit=True):
     return plan
 
 
-@training_record_is_read
 def plan_resume(checkpoint, corpus, asked=None):
     """Plan to go on with the run of a `last` checkpoint.
 
@@ -122,15 +121,16 @@ def plan_resume(checkpoint, corpus, asked=None):
         What the checkpoint says of its training is no record of a run.
     """
     training = checkpoint.training
-    before = stored_config(training)
-    config = resume_config(before, asked or {})
+    before, config = stored_config(training), resumed_config(training, asked or {})
     if "step" not in training or "cursor" not in training:
         raise ConfigError("the checkpoint holds a model but no run to go on with: start one from it by --init-from")
     check_agreement(config, checkpoint)
     check_corpus(training, corpus)
     check_record(training, corpus.characters)
     splits = corpus.split(config.val_fraction, config.test_fraction)
-    steps_per_epoch = _steps_per_epoch(config, corpus, splits)
+    streams = _streams(config, corpus, splits)
+    streams.seek(training["cursor"])
+    steps_per_epoch = streams.chunks_per_epoch
     total = total_steps(config, steps_per_epoch)
     step, kind = training["step"], config.length_kind
     done = training.get("finished") and getattr(config, kind) == getattr(before, kind)
@@ -162,8 +162,8 @@ def _fit(config, splits):
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
 
 
-def _steps_per_epoch(config, corpus, splits):
-    return Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length).chunks_per_epoch
+def _streams(config, corpus, splits):
+    return Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length)
 
 
 def _stretch_notes(before, after, training, steps_per_epoch):

@@ -10,6 +10,9 @@ An anchor is a step whose state was seen to be sound, and is kept. All this foll
 clock by which `last` is saved: a run that is killed anywhere goes the same way again. This room knows no file and no model.
 """
 
+import copy
+from dataclasses import asdict, dataclass, field, fields
+
 MOST_SKIPPED = 3  # steps in a row
 MOST_RETURNS = 5
 
@@ -29,42 +32,28 @@ class Diverged(Exception):
         self.step = step
 
 
+@dataclass
 class Recovery:
-    """What a run remembers of its divergence, from checkpoint to checkpoint.
+    """What a run remembers of its divergence, from checkpoint to checkpoint."""
 
-    anchor_step   the step to go back to; None where a checkpoint does not say
-    factor        of the learning rate: a half for every return
-    returns       the returns made, as the log has them
-    futile        returns since the run last came further than it ever had
-    failed_step   the furthest step at which the run diverged
-    in_a_row      steps left out, up to now
-    skipped       steps left out on the way to where the run stands
-    """
-
-    def __init__(self):
-        self.anchor_step, self.factor, self.returns = None, 1.0, []
-        self.futile = self.failed_step = self.in_a_row = self.skipped = 0
+    anchor_step: int | None = None  # the step to go back to; None where a checkpoint does not say
+    factor: float = 1.0  # of the learning rate: a half for every return
+    returns: list = field(default_factory=list)  # the returns made, as the log has them
+    futile: int = 0  # returns since the run last came further than it ever had
+    failed_step: int = 0  # the furthest step at which the run diverged
+    in_a_row: int = 0  # steps left out, up to now
+    skipped: int = 0  # steps left out on the way to where the run stands
 
     @classmethod
     def from_dict(cls, record):
-        """Make it from what `to_dict` gave; as new from None, which a checkpoint of before has. ValueError where it is nonsense."""
-        recovery = cls()
+        """Make it from what `to_dict` gave and `stored.check_record` has checked; as new from None, as older checkpoints have."""
         if record is None:
-            return recovery
-        for key in list(vars(recovery)):
-            setattr(recovery, key, record[key])
-            if key not in ("factor", "returns") and not (type(record[key]) is int and 0 <= record[key] < 2**53):
-                raise ValueError(f"divergence has {key} {record[key]!r}")
-        if recovery.futile > MOST_RETURNS:
-            raise ValueError(f"divergence has futile {recovery.futile}")
-        if not (type(recovery.factor) is float and 0 < recovery.factor <= 1):
-            raise ValueError(f"divergence has factor {recovery.factor!r}")
-        recovery.returns = [dict(one) for one in recovery.returns]
-        return recovery
+            return cls()
+        return cls(**{one.name: copy.deepcopy(record[one.name]) for one in fields(cls)})
 
     def to_dict(self):
         """Return it as a checkpoint holds it."""
-        return vars(self)
+        return asdict(self)
 
     def anchored(self, step):
         """Take `step` for the anchor."""

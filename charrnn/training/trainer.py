@@ -49,7 +49,7 @@ from charrnn.training.options import FREE_OPTIONS, LENGTHS, MOMENTUM_OPTIMIZERS,
 from charrnn.training.provenance import describe_texts, has_fingerprint
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
 from charrnn.training.recovery import EXPLODED_NATS, MOST_RETURNS, MOST_SKIPPED, SOUND_NATS, Diverged, Recovery
-from charrnn.training.stored import check_record, stored_config, training_record_is_read
+from charrnn.training.stored import check_record, stored_config
 from charrnn.training.validation import evaluate_test
 from charrnn.training.warm_start import map_parameters
 
@@ -193,7 +193,6 @@ class Trainer:
         self._dropout = Dropout(config.dropout, config.variational_dropout, config.seed, config.weight_dropout)
         self._val_workspace = split_workspace(self._result(), self._val_characters) if self._val_characters else None
 
-    @training_record_is_read
     def _restore(self, checkpoint):
         """Make everything as it was when the checkpoint was saved, log and anchor too."""
         training, config = checkpoint.training, self.config
@@ -233,7 +232,6 @@ class Trainer:
             and has_fingerprint(good.training, self.corpus)
         )
 
-    @training_record_is_read
     def _set_state(self, checkpoint):
         """Set what a step of training changes, as the checkpoint has it."""
         training, config = checkpoint.training, self.config
@@ -507,7 +505,6 @@ class Trainer:
             important=True,
         )
 
-    @training_record_is_read
     def _load_good(self):
         good = load_checkpoint(self.folder.good)
         check_record(good.training, self.corpus.characters)
