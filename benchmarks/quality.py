@@ -94,7 +94,7 @@ def minutes(row, folder):
         step_s = (time.perf_counter() - begun) / count
         start, stop = corpus.split(config.val_fraction, config.test_fraction).val
         begun = time.perf_counter()
-        evaluate_split(trainer.model, corpus.ids, start, stop)
+        evaluate_split(trainer.state.learner.result, corpus.ids, start, stop)
         validation_s = time.perf_counter() - begun
     return (row["curve"][-1][0] * step_s + len(row["curve"]) * validation_s) / 60
 

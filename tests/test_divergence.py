@@ -1,4 +1,5 @@
-"""Divergence: steps left out, the way back to the anchor at half the learning rate, and that all of it resumes exactly."""
+"""Divergence: steps left out, the way back to the anchor at half the learning rate, and that it resumes exactly."""
+# ruff: noqa: F811  fixtures of another module are imported, and named again by the tests that want them
 
 import math
 import os
@@ -17,8 +18,7 @@ from charrnn.evaluation.loss import Evaluation
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.training import intervals
-from charrnn.training import trainer as trainer_module
+from charrnn.training import intervals, validation
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.records import Evaluated, Notice, Step
@@ -40,14 +40,14 @@ SMALL = {
 
 @pytest.fixture
 def nan_at(monkeypatch):
-    """Return a function: nan_at(bad) makes the parameters NaN for the chunk of every step that bad(step, factor) names."""
+    """Return nan_at(bad): it makes the parameters NaN for the chunk of every step that bad(step, factor) names."""
     real = Trainer._next_chunk
 
     def poison(bad):
         def next_chunk(trainer):
-            if not bad(trainer.step + 1, trainer._recovery.factor):
+            if not bad(trainer.state.step + 1, trainer.state.recovery.factor):
                 return real(trainer)
-            flat = trainer.model.flat
+            flat = trainer.state.learner.model.flat
             kept = flat.copy()
             flat[:] = math.nan
             try:
@@ -202,7 +202,7 @@ def test_a_return_takes_the_average_back_too(session, nan_at, monkeypatch):
 
     def go_back(trainer, diverged):
         notice = real(trainer, diverged)
-        good.append(trainer.optimizer.average.get_parameters())
+        good.append(trainer.state.learner.optimizer.average.get_parameters())
         return notice
 
     monkeypatch.setattr(Trainer, "_go_back", go_back)
@@ -218,8 +218,8 @@ def test_weights_that_are_lost_under_a_sound_average_are_no_anchor(session, monk
     real = Trainer._evaluate
 
     def evaluate(trainer):
-        if trainer.step == 8 and trainer._recovery.factor == 1:
-            trainer.model.flat[:] *= lost
+        if trainer.state.step == 8 and trainer.state.recovery.factor == 1:
+            trainer.state.learner.model.flat[:] *= lost
         return real(trainer)
 
     monkeypatch.setattr(Trainer, "_evaluate", evaluate)
@@ -232,7 +232,7 @@ def test_an_exploded_loss_goes_back_at_once(session, monkeypatch):
 
     def exploded(trainer):
         size, loss = real(trainer)
-        return size, 1e4 if trainer.step == 6 and trainer._recovery.factor == 1 else loss
+        return size, 1e4 if trainer.state.step == 6 and trainer.state.recovery.factor == 1 else loss
 
     monkeypatch.setattr(Trainer, "_next_chunk", exploded)
     session.run("run", **SMALL, steps=10, eval_every=4)
@@ -241,7 +241,7 @@ def test_an_exploded_loss_goes_back_at_once(session, monkeypatch):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e4])
 def test_a_bad_validation_goes_back_to_the_one_before(session, monkeypatch, value):
-    real = trainer_module.evaluate_split
+    real = validation.evaluate_split
     calls = []
 
     def bad(*arguments, **keywords):
@@ -249,7 +249,7 @@ def test_a_bad_validation_goes_back_to_the_one_before(session, monkeypatch, valu
         evaluation = real(*arguments, **keywords)
         return Evaluation(value, evaluation.characters) if len(calls) == 2 else evaluation
 
-    monkeypatch.setattr(trainer_module, "evaluate_split", bad)
+    monkeypatch.setattr(validation, "evaluate_split", bad)
     records = session.run("run", **SMALL, steps=12, eval_every=4)
     assert returns(session, "run") == [(4, 8)]
     assert [record.step for record in of(records, Evaluated)] == [4, 8, 12]
@@ -258,15 +258,15 @@ def test_a_bad_validation_goes_back_to_the_one_before(session, monkeypatch, valu
 def test_a_validation_far_worse_than_guessing_is_divergence_only_where_the_training_text_is_as_bad(
     session, monkeypatch
 ):
-    real = trainer_module.evaluate_split
+    real = validation.evaluate_split
     monkeypatch.setattr(
-        trainer_module,
+        validation,
         "evaluate_split",
         lambda *arguments, **keywords: Evaluation(50.0, real(*arguments, **keywords).characters),
     )
     records = session.run("unlike", **SMALL, steps=8, eval_every=4)
     assert returns(session, "unlike") == [] and len(of(records, Evaluated)) == 2
-    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 20.0 if trainer._recovery.factor == 1 else 2.0)
+    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 20.0 if trainer.state.recovery.factor == 1 else 2.0)
     session.run("lost", **SMALL, steps=8, eval_every=4)
     assert returns(session, "lost") == [(0, 4)]
 
@@ -276,8 +276,10 @@ def test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anc
 
     def spoil(trainer):
         record = real(trainer)
-        if trainer.step == 6 and trainer._recovery.factor == 1:
-            trainer.optimizer.state["exp_avg_sq"][:] = math.inf  # a second moment that overflows: no loss ever tells
+        if trainer.state.step == 6 and trainer.state.recovery.factor == 1:
+            trainer.state.learner.optimizer.state["exp_avg_sq"][:] = (
+                math.inf
+            )  # a second moment that overflows: no loss ever tells
         return record
 
     monkeypatch.setattr(Trainer, "_train_step", spoil)
@@ -311,7 +313,7 @@ def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
     recovery = Recovery()
     recovery.anchored(4)
     for step in (19, 9):
-        recovery.went_back(Diverged("a loss", math.nan, step))
+        recovery.went_back(Diverged("a loss", math.nan, step), skipped=0)
     recovery.anchored(12)
     assert recovery.futile == 2
     recovery.anchored(19)
@@ -321,9 +323,9 @@ def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
 def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(session, nan_at):
     nan_at(lambda step, factor: 6 <= step <= 8)
     said = (
-        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates tried are "
-        r"0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below 0\.000625 or "
-        r"--clip-norm below 5; the checkpoint of step 4 stands"
+        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates "
+        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with "
+        r"--learning-rate below 0\.000625 or --clip-norm below 5; the checkpoint of step 4 stands"
     )
     with pytest.raises(DivergenceError, match=said):
         session.run("run", **SMALL, steps=12, eval_every=4)
@@ -371,7 +373,7 @@ def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a
     options = {**SMALL, "steps": 14, "eval_every": 0}
     tried = []
     real = Trainer._try_next_chunk
-    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: tried.append(trainer.step) or real(trainer))
+    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: tried.append(trainer.state.step) or real(trainer))
     session.run("tried", **options)
     monkeypatch.setattr(Trainer, "_anchor_is_due", lambda trainer: False)
     session.run("untried", **options)
@@ -380,7 +382,7 @@ def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a
         assert np.array_equal(array, session.last("untried").parameters[name])
     monkeypatch.undo()
     monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
-    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 40.0 if trainer._recovery.factor == 1 else 2.0)
+    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 40.0 if trainer.state.recovery.factor == 1 else 2.0)
     session.run("lost", **options)
     assert returns(session, "lost") == [(0, 5)]
 
@@ -565,7 +567,7 @@ def test_where_there_are_no_links_good_is_a_copy(session, nan_at, monkeypatch):
     assert_ends_the_same(session, "copied")
 
 
-# ------------------------------------------------------------------------------------------------------ for real, in the CLI
+# ------------------------------------------------------------------------------------------------- for real, in the CLI
 
 
 def train_in(folder, *arguments):
@@ -644,7 +646,7 @@ def test_the_option_may_come_from_a_file_and_nonsense_is_refused(folder, capsys)
 
 @pytest.mark.parametrize("damage", ["a bit", "another seed", "a nonsense record"])
 def test_a_good_that_is_not_this_runs_own_or_is_damaged_is_not_gone_back_to(session, damage):
-    options = dict(steps=30, eval_every=5)
+    options = {"steps": 30, "eval_every": 5}
     session.run("run", stop_at=13, **options)
     good = session.tmp_path / "run" / "good.safetensors"
     if damage == "another seed":
@@ -668,7 +670,7 @@ def test_a_good_that_is_not_this_runs_own_or_is_damaged_is_not_gone_back_to(sess
 
 
 def test_what_is_best_can_be_gone_back_to(session, monkeypatch):
-    """A validation that comes right after a step that was left out is no anchor, so its model is not kept as the best either."""
+    """A validation right after a step that was left out is no anchor, so its model is not kept as the best either."""
     real = Workspace.loss_and_grads
 
     def sick(self, x, y, dropout=None, step=None):

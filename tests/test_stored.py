@@ -1,4 +1,5 @@
-"""What a checkpoint's record of its training may say: each fault has its sentence, and a defect of ours is not called damage."""
+"""What a checkpoint's record of its training may say: each fault has its sentence, a defect of ours is none of them."""
+# ruff: noqa: F811  fixtures of another module are imported, and named again by the tests that want them
 
 import copy
 import re
@@ -6,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_trainer import Session, corpus, session  # noqa: F401, F811  two of them are fixtures
+from test_trainer import Session, corpus, session  # noqa: F401  two of them are fixtures
 
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.training import plan as plan_module
@@ -63,8 +64,8 @@ def refused(training, characters=10**6):
     with pytest.raises(CheckpointError) as error:
         check_record(training, characters)
     said = re.fullmatch(
-        r"the checkpoint's record of its training is incomplete or damaged \((.*)\): it cannot be gone on with; start a "
-        "new run from its weights by --init-from",
+        r"the checkpoint's record of its training is incomplete or damaged \((.*)\): it cannot be gone on with; start "
+        "a new run from its weights by --init-from",
         str(error.value),
     )
     return said[1]

@@ -167,7 +167,7 @@ def _streams(config, corpus, splits):
 
 
 def _stretch_notes(before, after, training, steps_per_epoch):
-    """Say what a longer length does to the learning rate: a schedule over the whole run is stretched, and the rate jumps."""
+    """Say what a longer length does to the learning rate: a schedule over the run is stretched, and the rate jumps."""
     step = training["step"]
     rates = []
     for config in (before, after):
@@ -180,6 +180,6 @@ def _stretch_notes(before, after, training, steps_per_epoch):
     if rates[0] == rates[1]:
         return ()
     return (
-        f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it had "
-        f"come to {rates[0]}",
+        f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it "
+        f"had come to {rates[0]}",
     )

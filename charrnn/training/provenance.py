@@ -1,7 +1,8 @@
 """The text of a run: remembered in its checkpoints, found again, and known to be the same.
 
-What a checkpoint says of its text may be a stranger's: nothing is opened because it says so but regular files and folders
-(`strange_sources_exist`), and what they hold is shown to nobody before `check_corpus`. Knows texts and records, no models.
+What a checkpoint says of its text may be a stranger's: nothing is opened because it says so but regular files and
+folders (`strange_sources_exist`), and what they hold is shown to nobody before `check_corpus`. Knows texts and records,
+no models.
 """
 
 import os
@@ -71,7 +72,7 @@ def has_fingerprint(training, corpus):
 
 
 def _corpus_record(training):
-    """Return what a checkpoint says of its text, each value of the type that it should have, and empty where it is not."""
+    """Return what a checkpoint says of its text, each value of the type that it should have, else empty."""
     known = training.get("corpus")
     known = known if isinstance(known, dict) else {}
     kinds = {"fingerprint": str, "characters": int, "sources": list, "sources_from_run": list}

@@ -1,6 +1,7 @@
-"""What a run yields, record by record: Preflight, then Step, Evaluated, Sampled, Saved and Notice as they come, Finished at the end.
+"""What a run yields: Preflight, then Step, Evaluated, Sampled, Saved and Notice as they come, and Finished at the end.
 
-Plain frozen values for a display, a sweep or a notebook. They know neither the trainer that makes them nor who shows them.
+Plain frozen values for a display, a sweep or a notebook. They know neither the trainer that makes them nor who shows
+them.
 """
 
 from dataclasses import dataclass

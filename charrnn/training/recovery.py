@@ -6,11 +6,13 @@
     a run that has diverged                          goes back to its anchor, at half the learning rate
     MOST_RETURNS that did not get it further         end it
 
-An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never from the
-clock by which `last` is saved: a run that is killed anywhere goes the same way again. This room knows no file and no model.
+An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never
+from the clock by which `last` is saved: a run that is killed anywhere goes the same way again. This module knows no
+file and no model.
 """
 
 import copy
+import math
 from dataclasses import asdict, dataclass, field, fields
 
 MOST_SKIPPED = 3  # steps in a row
@@ -32,6 +34,16 @@ class Diverged(Exception):
         self.step = step
 
 
+def has_exploded(loss_nats):
+    """Say whether a finite loss is one that nothing comes back from."""
+    return EXPLODED_NATS <= loss_nats < math.inf
+
+
+def is_sound(loss_nats, vocab_size):
+    """Say whether a model of so many characters may have come to such a loss by learning."""
+    return loss_nats < math.log(vocab_size) + SOUND_NATS
+
+
 @dataclass
 class Recovery:
     """What a run remembers of its divergence, from checkpoint to checkpoint."""
@@ -46,7 +58,7 @@ class Recovery:
 
     @classmethod
     def from_dict(cls, record):
-        """Make it from what `to_dict` gave and `stored.check_record` has checked; as new from None, as older checkpoints have."""
+        """Make it from what `to_dict` gave, checked by `stored.check_record`; as new from None, of old checkpoints."""
         if record is None:
             return cls()
         return cls(**{one.name: copy.deepcopy(record[one.name]) for one in fields(cls)})
@@ -61,12 +73,12 @@ class Recovery:
         if step >= self.failed_step:
             self.futile = 0
 
-    def went_back(self, diverged):
-        """Count a return to the anchor."""
+    def went_back(self, diverged, skipped):
+        """Count a return to the anchor, on the way to which so many steps were skipped."""
         self.factor /= 2
         self.futile += 1
         self.failed_step = max(self.failed_step, diverged.step)
-        self.in_a_row = 0
+        self.in_a_row, self.skipped = 0, skipped
         self.returns.append(
             {
                 "step": self.anchor_step,
@@ -77,6 +89,25 @@ class Recovery:
             }
         )
 
-    def rates_tried(self, peak):
-        """Return the highest learning rates of the futile returns, the one before them first."""
-        return [peak * self.factor * 2**back for back in range(self.futile, -1, -1)]
+    def leave_out(self, diverged, on_divergence):
+        """Count a step that is left out; raise `diverged` where it is one too many in a row, or the run is to stop."""
+        self.in_a_row += 1
+        self.skipped += 1
+        if self.in_a_row >= MOST_SKIPPED or on_divergence == "stop":
+            raise diverged
+
+    def why_it_ends(self, diverged, on_divergence, peak):
+        """Say why the run ends and does not go back; None where it is to go back.
+
+        peak : the highest learning rate that was asked for
+        """
+        if on_divergence == "stop":
+            return f"{diverged}, and training stopped"
+        if self.futile < MOST_RETURNS:
+            return None
+        # The highest rates of the futile returns, the one before them first.
+        rates = [peak * self.factor * 2**back for back in range(self.futile, -1, -1)]
+        return (
+            f"{diverged}, and training stopped, since going back to step {self.anchor_step:,} again and again did not "
+            f"help: the learning rates tried are {', '.join(f'{rate:.3g}' for rate in rates)}"
+        )

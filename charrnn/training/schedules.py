@@ -1,7 +1,7 @@
 """Learning-rate schedules: how far a run has come -> the learning rate of its next step.
 
-Pure functions of numbers. They know no clock and no optimiser: the trainer says how far the run has come, be it by steps
-or by time, and gets the same bits back for the same arguments, which an exact resume needs.
+Pure functions of numbers. They know no clock and no optimiser: the trainer says how far the run has come, be it by
+steps or by time, and gets the same bits back for the same arguments, which an exact resume needs.
 """
 
 import math

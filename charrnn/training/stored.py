@@ -1,7 +1,8 @@
 """What a checkpoint's record of its training says, checked field by field before anything goes on from it.
 
-A record may be damaged, or a stranger's. It is checked here and nowhere else, each fault in a sentence of its own; what comes
-behind trusts it, and an exception from there is a defect of charrnn. Knows records and options, no text, model or file.
+A record may be damaged, or a stranger's. It is checked here and nowhere else, each fault in a sentence of its own; what
+comes behind trusts it, and an exception from there is a defect of charrnn. Knows records and options; no text, model or
+file.
 """
 
 from collections.abc import Callable
@@ -122,8 +123,8 @@ def _check(name, field, record, prefix=""):
 
 def _damaged(fault):
     return CheckpointError(
-        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; start a "
-        "new run from its weights by --init-from"
+        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; start "
+        "a new run from its weights by --init-from"
     )
 
 

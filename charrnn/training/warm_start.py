@@ -1,6 +1,7 @@
 """--init-from: a new run from old weights, their rows matched by character.
 
-The model is the checkpoint's; the text, and so the vocabulary, may be another. Knows checkpoints and vocabularies, no run.
+The model is the checkpoint's; the text, and so the vocabulary, may be another. Knows checkpoints and vocabularies, no
+run.
 """
 
 import numpy as np
@@ -52,7 +53,7 @@ def config_like(checkpoint, asked):
 
 
 def warm_start_notes(config, vocabulary, initial):
-    """Return what a user should know of a run from the weights of `initial`: characters that come and go, another zoneout.
+    """Return notes on a run from the weights of `initial`: on characters that come and go, on another zoneout.
 
     Raises ConfigError where one reads characters and the other bytes.
     """
