@@ -293,6 +293,26 @@ def test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anc
     assert session.log("whole") == session.log("parts")
 
 
+def test_a_run_that_is_stopped_where_nothing_can_be_saved_does_not_say_that_it_is(folder, monkeypatch, capsys):
+    real = Trainer._train_step
+
+    def spoil(trainer):
+        record = real(trainer)
+        if trainer.state.step == 6:
+            trainer.state.learner.optimizer.state["exp_avg_sq"][:] = math.inf
+        if trainer.state.step == 7:
+            trainer.stop()
+        return record
+
+    monkeypatch.setattr(Trainer, "_train_step", spoil)
+    with pytest.raises(SystemExit, match="1"):
+        train_in(folder, "--checkpoint-every", "1")
+    said = capsys.readouterr().err
+    assert "stopped at step 7 after" in said and "saved; go on" not in said
+    assert "was not saved" in said and "the checkpoint of step 5 stands" in said and "train --resume" in said
+    assert load_checkpoint(folder / "run" / "last.safetensors").training["step"] == 5
+
+
 def test_coming_further_counts_the_returns_anew_and_the_rate_stays_down(session, nan_at):
     nan_at(lambda step, factor: (9 <= step <= 11 and factor > 1 / 8) or (21 <= step <= 23 and factor > 1 / 64))
     session.run("run", **SMALL, steps=28, eval_every=4)

@@ -1045,3 +1045,12 @@ def test_saved_records_name_the_file(session):
     assert saved and all(record.path.exists() for record in saved)
     assert saved[0].is_best and saved[0].path.name == "best.safetensors"
     assert isinstance(session.run("other", steps=1)[-1], Finished)
+
+
+def test_a_validation_says_the_best_of_the_run_over_a_resume_too(session):
+    options = {"steps": 40, "eval_every": 10}
+    whole = of(session.run("whole", **options), Evaluated)
+    parts = of(session.run("parts", stop_at=20, **options), Evaluated) + of(session.resume("parts"), Evaluated)
+    assert [one.best_loss_nats for one in parts] == [one.best_loss_nats for one in whole]
+    losses = [one.evaluation.loss_nats for one in whole]
+    assert [one.best_loss_nats for one in whole] == [min(losses[: n + 1]) for n in range(len(losses))]

@@ -495,8 +495,14 @@ def _report(finished, display):
     """Say the result on stdout, and on stderr what to do next."""
     run = quoted(finished.folder)
     if finished.resumable:
+        saved = "saved; go on with"
+        if finished.saved_step != finished.step:
+            saved = (
+                "but its state holds numbers that are not finite and was not saved: the checkpoint of step "
+                f"{finished.saved_step:,} stands; go on from it with"
+            )
         display.note(
-            f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, saved; go on with:\n"
+            f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, {saved}:\n"
             f"  charrnn train --resume {run}",
             important=True,
         )

@@ -45,6 +45,12 @@ def memory_needed(
     return array_bytes([workspace]) + model.flat.nbytes * (len(SLOTS[optimizer]) + averaging) + saving_bytes(model)
 
 
+def held_bytes(model, optimizer, *workspaces):
+    """Return the bytes of the arrays that training holds, a save included. A workspace may be None."""
+    owners = [model, optimizer, *(workspace for workspace in workspaces if workspace is not None)]
+    return array_bytes(owners) + saving_bytes(model)
+
+
 def saving_bytes(model):
     """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
     return max(math.prod(shape) for shape in model.shapes().values()) * model.flat.itemsize

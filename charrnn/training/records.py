@@ -58,6 +58,7 @@ class Evaluated:
     evaluation: Evaluation
     is_best: bool
     took_s: float
+    best_loss_nats: float | None  # the lowest of the run so far, this one included; None where none counts yet
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,4 @@ class Finished:
     test: Evaluation | None  # of the best checkpoint
     folder: Path
     checkpoint: Path  # the one to use: best, or last where nothing was validated
+    saved_step: int  # of last: an earlier one where a number of the state is not finite, which is never saved

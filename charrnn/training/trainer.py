@@ -28,7 +28,7 @@ from charrnn.model.pace import StepPace
 from charrnn.training.budget import Costs, Stopwatch, make_budget
 from charrnn.training.intervals import LONGEST_VALIDATION, shortened_note
 from charrnn.training.learner import make_learner
-from charrnn.training.memory import array_bytes, saving_bytes
+from charrnn.training.memory import held_bytes
 from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Step
 from charrnn.training.recovery import Diverged, has_exploded, is_sound
@@ -254,6 +254,7 @@ class Trainer:
         if config.minutes is not None and plan.resume is None:
             yield from self._shorten_validation()
         self._reserve_for_the_end()
+        validating = self._validation.workspace(learner.result)
         train, val, test = (stop - start for start, stop in (plan.splits.train, plan.splits.val, plan.splits.test))
         yield Preflight(
             self._corpus.characters,
@@ -262,7 +263,7 @@ class Trainer:
             val,
             test,
             learner.model.num_parameters,
-            self._memory_bytes(),
+            held_bytes(learner.model, learner.optimizer, learner.workspace, validating),
             num_threads(),
             config.batch_size,
             config.seq_length,
@@ -289,13 +290,6 @@ class Trainer:
         passes = self._validation.passes_at_end(self.plan.splits.test)
         self._budget.reserve(1.1 * passes * self._costs.evaluation_s + 2 * self._costs.save_s)
 
-    def _memory_bytes(self):
-        """Return the bytes of the arrays that training holds, a save included."""
-        learner = self.state.learner
-        validating = self._validation.workspace(learner.result)
-        owners = [learner.model, learner.workspace, learner.optimizer, *([] if validating is None else [validating])]
-        return array_bytes(owners) + saving_bytes(learner.model)
-
     def _finish(self, finished):
         """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""
         plan, state, validation, test = self.plan, self.state, self._validation, None
@@ -317,6 +311,7 @@ class Trainer:
             test,
             self._folder.path,
             self._folder.best if best else self._folder.last,
+            self._saver.saved_step,
         )
 
     # ----------------------------------------------------------------------------------------- validation, log, save
@@ -356,7 +351,8 @@ class Trainer:
         self._costs.evaluation_s = self._clock() - begun
         self._reserve_for_the_end()
         self._budget.evaluated()
-        return Evaluated(state.step, state.epoch, evaluation, is_best, self._costs.evaluation_s), is_anchor
+        best = state.best["val_loss_nats"] if state.best else None
+        return Evaluated(state.step, state.epoch, evaluation, is_best, self._costs.evaluation_s, best), is_anchor
 
     def _log(self, finished):
         """Log the last step where that is due: at the interval, where it was validated or left out, and at the end."""
