@@ -12,9 +12,10 @@ import pytest
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model.workspace import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
+from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
+from charrnn.spec import CELLS
 from charrnn.text.corpus import read_corpus
 from charrnn.text.streams import Streams
 from charrnn.text.vocabulary import Vocabulary
@@ -24,15 +25,7 @@ from charrnn.training import plan as plan_module
 from charrnn.training import trainer as trainer_module
 from charrnn.training import validation
 from charrnn.training.memory import available_memory, memory_needed
-from charrnn.training.options import (
-    CELLS,
-    DEFAULTS,
-    FREE_OPTIONS,
-    LEARNING_RATES,
-    OPTIMIZERS,
-    TrainingConfig,
-    resume_config,
-)
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import describe_texts, find_texts
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
@@ -1021,7 +1014,6 @@ def test_options_travel_through_json():
 
 
 def test_the_names_in_the_options_are_those_of_the_code():
-    assert set(CELLS) == set(CELL_NAMES)
     assert set(OPTIMIZERS) == set(optim.RULES) == set(LEARNING_RATES)
     assert resume_config(DEFAULTS, {}) == DEFAULTS
 

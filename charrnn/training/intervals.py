@@ -9,7 +9,7 @@ import math
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import count_streams
 from charrnn.evaluation.reading import WARM_UP
-from charrnn.training.options import LARGEST
+from charrnn.training.options import MAX_STEPS
 
 MOST_EVALUATIONS = 25
 EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
@@ -30,10 +30,10 @@ def total_steps(config, steps_per_epoch):
         return None
     if config.epochs is None:
         return config.steps
-    steps, most = config.epochs * steps_per_epoch, LARGEST["steps"]
-    if steps > most:
+    steps = config.epochs * steps_per_epoch
+    if steps > MAX_STEPS:
         raise ConfigError(
-            f"--epochs must be at most {most / steps_per_epoch:,.0f} with this text, {most:,} steps in all, "
+            f"--epochs must be at most {MAX_STEPS / steps_per_epoch:,.0f} with this text, {MAX_STEPS:,} steps in all, "
             f"got {config.epochs:g}"
         )
     return max(1, round(steps))

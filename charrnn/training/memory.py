@@ -3,13 +3,13 @@
 Knows models and workspaces, not texts, runs or files.
 """
 
-import math
 import os
 
 import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.model.workspace import Model, Workspace
+from charrnn.spec import largest_parameter
 from charrnn.training.optimisers import SLOTS
 
 
@@ -53,7 +53,7 @@ def held_bytes(model, optimizer, *workspaces):
 
 def saving_bytes(model):
     """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
-    return max(math.prod(shape) for shape in model.shapes().values()) * model.flat.itemsize
+    return largest_parameter(model.config) * model.flat.itemsize
 
 
 def check_memory(needed, available):

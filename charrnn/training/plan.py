@@ -10,8 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
-from charrnn.model.workspace import ModelConfig
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.spec import ModelConfig
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import available_memory, check_memory, memory_needed

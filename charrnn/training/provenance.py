@@ -9,7 +9,7 @@ import os
 
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import strange_sources_exist
-from charrnn.training.options import short
+from charrnn.training.settings import short
 
 
 def describe_texts(texts, folder):

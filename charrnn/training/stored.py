@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, is_count, is_figure
-from charrnn.training.options import TrainingConfig, option, resume_config, short, shown
+from charrnn.runs.checkpoint import is_count, is_figure
+from charrnn.spec import OPTIONAL_KEYS
+from charrnn.training.options import TrainingConfig, resume_config
 from charrnn.training.recovery import MOST_RETURNS
+from charrnn.training.settings import option, short, shown
 
 # What a run by steps, or of any length, writes resolved: `TrainingConfig.resolved`, `plan_run`.
 RESOLVED = ("batch_size", "seq_length", "learning_rate", "weight_decay", "warmup")
@@ -68,7 +70,7 @@ def resumed_config(training, asked):
 def check_agreement(config, checkpoint):
     """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
     model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
-    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
+    optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
     for name, value in {**optional, **model, "vocab": checkpoint.vocabulary.mode}.items():
         said = getattr(config, name)
         if said != value:

@@ -7,8 +7,9 @@ run.
 import numpy as np
 
 from charrnn.errors import ConfigError, counted
-from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS
-from charrnn.training.options import TrainingConfig, shown
+from charrnn.spec import OPTIONAL_KEYS
+from charrnn.training.options import TrainingConfig
+from charrnn.training.settings import shown
 
 
 def config_like(checkpoint, asked):
@@ -27,7 +28,7 @@ def config_like(checkpoint, asked):
     ConfigError
         Another model is asked for.
     """
-    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
+    optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
     model = {**optional, **checkpoint.model}
     options = {
         "cell": model["cell"],
