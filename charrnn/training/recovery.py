@@ -39,6 +39,16 @@ def has_exploded(loss_nats):
     return EXPLODED_NATS <= loss_nats < math.inf
 
 
+def fault_of_step(loss_nats, norm, step):
+    """Return the Diverged of a step that is to be left out, None of one that has updated the model.
+
+    norm : of its gradient; not looked at where the loss is not finite
+    """
+    if not math.isfinite(loss_nats):
+        return Diverged("the training loss", loss_nats, step)
+    return None if math.isfinite(norm) else Diverged("the gradient's norm", norm, step)
+
+
 def is_sound(loss_nats, vocab_size):
     """Say whether a model of so many characters may have come to such a loss by learning."""
     return loss_nats < math.log(vocab_size) + SOUND_NATS

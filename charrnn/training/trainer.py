@@ -31,7 +31,7 @@ from charrnn.training.learner import make_learner
 from charrnn.training.memory import held_bytes
 from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Step
-from charrnn.training.recovery import Diverged, has_exploded, is_sound
+from charrnn.training.recovery import Diverged, fault_of_step, has_exploded, is_sound
 from charrnn.training.samples import Samples
 from charrnn.training.saving import Saver
 from charrnn.training.state import TrainState, five_digits
@@ -164,17 +164,15 @@ class Trainer:
         """Chunk, loss, backward, clip, update, carry."""
         state, learner = self.state, self.state.learner
         begun, epoch = self._clock(), learner.streams.epoch
-        characters, loss = self._next_chunk()
+        characters, loss = self._next_chunk()  # chunk, loss, backward; the workspace has the carry to the next one
         if has_exploded(loss):
             raise Diverged("the training loss", loss, state.step + 1)
         rate = self._learning_rate(epoch)
-        norm = learner.update(rate) if math.isfinite(loss) else None
-        diverged = None
-        if norm is not None and math.isfinite(norm):
+        norm = learner.update(rate) if math.isfinite(loss) else None  # clip, update
+        diverged = fault_of_step(loss, norm, state.step + 1)
+        if diverged is None:
             state.update_made(loss)
         else:
-            what, value = ("the training loss", loss) if norm is None else ("the gradient's norm", norm)
-            diverged = Diverged(what, value, state.step + 1)
             self._leave_out(diverged)
         state.step += 1
         self._costs.step_made(characters, self._clock() - begun)
