@@ -33,12 +33,15 @@ from charrnn.model.workspace import Model
 from charrnn.render.page import FoundUnit, PageData, page_pieces
 from charrnn.render.picture import Passage, write_svg
 from charrnn.render.terminal import highlight
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
+from charrnn.spec import CELLS, ModelConfig, parameter_shapes
 from charrnn.text.corpus import read_corpus
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import DEFAULTS, TrainingConfig
-from charrnn.training.trainer import Trainer, plan_resume, plan_run, stored_config
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.stored import stored_config
+from charrnn.training.trainer import Trainer
 
 # A loaded checkpoint may take this much for the bytes of its file, and this much whatever its length.
 MEMORY_A_BYTE, MEMORY = 64, 1 << 20
@@ -82,14 +85,14 @@ def small_checkpoint(cell="rnn", dtype="float32", tied=False, vocabulary="chars"
         **more,
     }
     symbols = ["\n", "a", "b"] if vocabulary == "chars" else [10, 97, 200]
-    shapes = parameter_shapes(model, len(symbols))
+    shapes = parameter_shapes(ModelConfig(vocab_size=len(symbols), **model))
 
     def filled():
         return {
             name: np.linspace(-1, 1, math.prod(shape)).astype(dtype).reshape(shape) for name, shape in shapes.items()
         }
 
-    carry = {name: np.zeros((1, 2, 2), dtype) for name in (("h", "c") if cell == "lstm" else ("h",))}
+    carry = {name: np.zeros((1, 2, 2), dtype) for name in CELLS[cell].states}
     return Checkpoint(
         model,
         Vocabulary(vocabulary, symbols),
