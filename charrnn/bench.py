@@ -18,13 +18,13 @@ import numpy as np
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
+from charrnn.model.memory import available_memory
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.streams import Streams
 from charrnn.training import trainer
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
-from charrnn.training.trainer import available_memory
 
 VOCAB_SIZE = 65  # of tinyshakespeare
 TEMPERATURE = 0.8

@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 import charrnn
-from charrnn.cli.sample import Output, Samples, _settings, command, start_ids
+from charrnn.cli.sample import Output, Samples, _settings, command
 from charrnn.cli.words import neutralise
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
+from charrnn.sampling.priming import start_ids
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.vocabulary import Vocabulary
 

@@ -301,14 +301,14 @@ class Judge:
         return characters <= AT_ONCE
 
     def _dynamic_settings(self):
-        from charrnn.evaluation.dynamic import Settings
+        from charrnn.evaluation.dynamic import DynamicSettings
 
         given = {name: self.options[f"dynamic_{name}"] for name in ("rule", "rate", "decay", "segment")}
         given = {name: value for name, value in given.items() if value is not None}
         if self.options["dynamic"] and self.training_corpus is None and "rule" not in given:
             note("without the training text, --dynamic learns by the plain rule sgd")
             given["rule"] = "sgd"
-        return Settings(**given)
+        return DynamicSettings(**given)
 
     def _training_ids(self):
         """Return the training split's ids, the last ones of a very long one, or None."""
@@ -323,7 +323,7 @@ class Judge:
         from charrnn.errors import ConfigError
         from charrnn.evaluation import baselines
         from charrnn.evaluation.ngram import BYTES_A_CHARACTER
-        from charrnn.training.trainer import available_memory
+        from charrnn.model.memory import available_memory
 
         V, ids, training = self.model.config.vocab_size, self.ids[self.first : self.stop], self._training_ids()
         found = [baselines.uniform(V)]
@@ -386,8 +386,8 @@ class Judge:
     def _measure_copies(self, progress):
         import numpy as np
 
-        from charrnn.cli.sample import start_ids
         from charrnn.evaluation.memorised import overlaps
+        from charrnn.sampling.priming import start_ids
         from charrnn.sampling.sampler import Sampler, Settings
 
         length, seed = self.options["length"] or SAMPLE_LENGTH, self.options["seed"] or 0

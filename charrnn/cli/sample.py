@@ -12,7 +12,6 @@ from click.core import ParameterSource
 
 from charrnn.cli.words import neutralise
 
-START = "\n"  # what an unprimed text follows: a line's end, where the vocabulary has one
 MOST_SAMPLES = 100_000  # of one batch, which is held in memory whole
 LONGEST_UTF8 = 4  # bytes of a character at most: as many priming bytes can matter to how the next ones decode
 
@@ -202,6 +201,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
 
     click.get_current_context().call_on_close(announce_compilation(_note))
     from charrnn.model.workspace import Model
+    from charrnn.sampling.priming import start_ids
     from charrnn.sampling.sampler import Sampler
 
     model = Model.from_checkpoint(checkpoint)
@@ -275,19 +275,6 @@ def _encode(vocabulary, text, option):
         ) from error
     except VocabularyError as error:
         raise VocabularyError(f"{option}: {error}") from error
-
-
-def start_ids(vocabulary):
-    """Return what an unprimed text follows: a newline's ids, or none where the model has never seen one.
-
-    With none the sampler draws the first character uniformly.
-    """
-    from charrnn.errors import VocabularyError
-
-    try:
-        return vocabulary.encode(START)
-    except VocabularyError:
-        return ()
 
 
 class Samples:

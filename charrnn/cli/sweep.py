@@ -194,7 +194,7 @@ def _texts_of(folder, texts):
 
 def _show_drafts(drafts, columns, states, as_json, as_csv):
     """List what a sweep would train. states : {run: its state} of a sweep that is there, or nothing."""
-    from charrnn.training.trainer import available_memory
+    from charrnn.model.memory import available_memory
 
     if as_json or as_csv:
         rows = [

@@ -46,7 +46,7 @@ def unigram(training_ids, ids, vocab_size):
 
 
 def ngram(training_ids, validation, text, vocab_size, progress=None):
-    """Return (Baseline, ngram.Judgement) of the Kneser-Ney n-gram; arguments as judge_text takes them."""
+    """Return (Baseline, ngram.NgramLosses) of the Kneser-Ney n-gram; arguments as judge_text takes them."""
     judged = judge_text(training_ids, validation, text, vocab_size, progress=progress)
     chosen = (
         "on this text"

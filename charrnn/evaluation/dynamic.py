@@ -26,7 +26,7 @@ PLACES, SEGMENTS_A_PLACE = 16, 25  # of the training text, that RMS is taken ove
 
 
 @dataclass(frozen=True)
-class Settings:
+class DynamicSettings:
     """How the model learns. Raises ConfigError.
 
     rule       "rms" or "sgd"
@@ -51,7 +51,7 @@ class Settings:
             )
         if not 0 <= self.decay <= 1:
             raise ConfigError(
-                f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for {Settings.decay:g}"
+                f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for {DynamicSettings.decay:g}"
             )
         if self.segment < 1:
             raise ConfigError(f"--dynamic-segment must be at least 1 character, got {self.segment}")

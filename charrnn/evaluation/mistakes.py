@@ -63,7 +63,7 @@ class Mistakes:
 
 
 @dataclass(frozen=True)
-class Reach:
+class BracketLoss:
     """Closing brackets at a distance of low .. high - 1 characters from the one that they close, and what they cost."""
 
     low: int
@@ -126,7 +126,7 @@ def find_mistakes(text, first, loss_nats, first_sure, words):
 
 
 def bracket_losses(text, first, loss_nats, ngram_loss_nats):
-    """Return the Reach of every range of DISTANCES: loss at closing brackets of text[first:] against how far the opening one is."""
+    """Return the BracketLoss of every range of DISTANCES: loss at closing brackets of text[first:] against how far the opening one is."""
     opened, distances = {opener: [] for opener in BRACKETS.values()}, []
     for at, character in enumerate(text):
         if character in opened:
@@ -139,7 +139,7 @@ def bracket_losses(text, first, loss_nats, ngram_loss_nats):
     for low, high in zip(DISTANCES, (*DISTANCES[1:], None)):
         places = [at for distance, at in distances if distance >= low and (high is None or distance < high)]
         means = [float(losses[places].mean()) if places else np.nan for losses in (loss_nats, ngram_loss_nats)]
-        found.append(Reach(low, high, len(places), *means))
+        found.append(BracketLoss(low, high, len(places), *means))
     return found
 
 

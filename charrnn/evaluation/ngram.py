@@ -73,7 +73,7 @@ def judge(training_ids, stretches, vocab_size, orders=MOST_ORDERS, discounts=Non
 
 
 @dataclass(frozen=True)
-class Judgement:
+class NgramLosses:
     """What a text costs the n-gram that was chosen.
 
     order         the order with the least loss on the validation text
@@ -89,7 +89,7 @@ class Judgement:
 
 
 def judge_text(training_ids, validation, text, vocab_size, orders=MOST_ORDERS, sure_orders=9, progress=None):
-    """Return the Judgement of `text`, the order chosen on `validation`; both are a Stretch, and may be the same one.
+    """Return the NgramLosses of `text`, the order chosen on `validation`; both are a Stretch, and may be the same one.
 
     validation    None where the run has none: then the order is chosen on the last tenth of the training text, with n-grams
                   of the rest
@@ -120,7 +120,7 @@ def judge_text(training_ids, validation, text, vocab_size, orders=MOST_ORDERS, s
         loss = _mean_nats(result.probabilities[-1])
         if result.order == chosen or chosen is None and loss < least:
             least, kept = loss, (result.order, -np.log(of_text))
-    return Judgement(kept[0], kept[1], first_sure, tuple(by_order))
+    return NgramLosses(kept[0], kept[1], first_sure, tuple(by_order))
 
 
 def _mean_nats(probabilities):

@@ -33,6 +33,7 @@ from charrnn.evaluation.loss import Evaluation, count_streams, evaluate_split, s
 from charrnn.evaluation.reading import WARM_UP
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
+from charrnn.model.memory import available_memory
 from charrnn.model.pace import StepPace
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
@@ -526,21 +527,6 @@ def check_memory(needed, available):
             f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
             "--hidden-size, --num-layers, --batch-size or --seq-length"
         )
-
-
-def available_memory():
-    """Return the bytes of memory that can be had without pushing others out, or None where the system does not say."""
-    try:
-        with open("/proc/meminfo", "rb") as file:
-            for line in file:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def _total_steps(config, steps_per_epoch):
