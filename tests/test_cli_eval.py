@@ -55,6 +55,10 @@ def folder(tmp_path_factory):
     far = {**healthy.parameters, "output.weight": np.full_like(healthy.parameters["output.weight"], 3e38)}
     (folder / "damaged/far").mkdir(parents=True)
     save_checkpoint(folder / "damaged/far/best.safetensors", dataclasses.replace(healthy, parameters=far))
+    sure = {**healthy.parameters, "output.bias": healthy.parameters["output.bias"].copy()}
+    sure["output.bias"][0] = 3_000.0  # of a newline, always
+    (folder / "sure").mkdir()
+    save_checkpoint(folder / "sure/best.safetensors", dataclasses.replace(healthy, parameters=sure))
     return folder
 
 
@@ -176,6 +180,15 @@ def test_the_figures_are_consistent_and_say_what_they_are_of(folder, capsys):
     assert f"{result['loss_nats']:.4f} nats = {result['loss_bpc']:.4f} bits" in shown
     assert f"standard error {result['standard_error_nats']:.4f} nats, from {result['error_blocks']} blocks" in shown
     assert "too short for a standard error" in evaluate(capsys, "checkpoints/chars", "--split", "val").out
+
+
+def test_a_loss_whose_perplexity_no_float_holds_is_told_all_the_same(capsys):
+    result = json.loads(evaluate(capsys, "sure", "text.txt", "--json").out)
+    assert result["loss_nats"] > 709.8 and result["perplexity"] is None
+    shown = evaluate(capsys, "sure", "text.txt").out
+    assert "perplexity beyond counting" in shown
+    (row,) = [line for line in shown.splitlines() if line.startswith("this model")]
+    assert row.split()[-1] == "inf"
 
 
 def test_bits_a_byte_count_the_bytes_of_utf_8(folder, tmp_path, monkeypatch, capsys):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say
+from charrnn.cli.words import LARGE, bare_symbol, can_print, loss_text, note, printable, say
 from charrnn.errors import counted
+from charrnn.evaluation.units import bits, perplexity
 
 SPLITS = ("val", "test", "train")
 KNOWN = 0.25  # of what xz writes of a text alone: a text that it writes in less after the training text stands in that
@@ -558,9 +559,9 @@ class Judge:
         longest = max(len(name) for name, _, _ in rows)
         click.echo(f"\n{'':{longest}}    nats    bits  perplexity")
         for name, nats, detail in rows:
-            line = (
-                f"{name:{longest}}  {nats:6.4f}  {nats / math.log(2):6.4f}  {math.exp(nats):10,.2f}  {detail}".rstrip()
-            )
+            hard = perplexity(nats)
+            shown = f"{hard:10,.2f}" if hard < LARGE or math.isinf(hard) else f"{hard:10.2e}"
+            line = f"{name:{longest}}  {nats:6.4f}  {bits(nats):6.4f}  {shown}  {detail}".rstrip()
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := self._verdict():
             click.echo("\n" + click.wrap_text(verdict, self._width()))
@@ -766,7 +767,6 @@ class Judge:
 
         result = {
             **self.evaluation.to_dict(),
-            "perplexity": finite(self.evaluation.perplexity),
             "bits_per_byte": self._bits_per_byte(),
             "size_bytes": self._size_bytes(),
             "standard_error_nats": finite(self.error),

@@ -12,6 +12,7 @@ import numpy as np
 
 from charrnn.errors import CorpusError, counted
 from charrnn.evaluation.reading import WARM_UP, read
+from charrnn.evaluation.units import bits, perplexity
 from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Pages
 
@@ -41,17 +42,19 @@ class Evaluation:
     @property
     def loss_bpc(self):
         """Bits per character."""
-        return self.loss_nats / math.log(2)
+        return bits(self.loss_nats)
 
     @property
     def perplexity(self):
-        return math.exp(self.loss_nats) if self.loss_nats < 700 else math.inf
+        """As hard as choosing among so many equally likely characters; infinite where no float holds it."""
+        return perplexity(self.loss_nats)
 
     def to_dict(self):
+        """Return it as plain numbers, None for an infinite perplexity."""
         return {
             "loss_nats": self.loss_nats,
             "loss_bpc": self.loss_bpc,
-            "perplexity": self.perplexity,
+            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
             "characters": self.characters,
         }
 
