@@ -245,6 +245,16 @@ def test_baselines_stand_beside_the_loss(folder, capsys, text):
     assert result_of(capsys, "checkpoints/chars", "--no-baselines")["baselines"] == []
 
 
+@pytest.mark.parametrize("asked", [(), ("--errors",)])
+def test_baselines_of_many_characters_are_left_to_be_asked_for_in_one_note(capsys, monkeypatch, asked):
+    from charrnn.cli import evaluate as module
+
+    monkeypatch.setattr(module, "AT_ONCE", 100)
+    captured = evaluate(capsys, "checkpoints/chars", *asked)
+    assert captured.err.count("--baselines") == 1 and "xz -9e" not in captured.out
+    assert "--baselines" not in evaluate(capsys, "checkpoints/chars", "--no-baselines", *asked).err
+
+
 def test_a_run_from_stdin_can_be_judged_on_a_text(folder, capsys, monkeypatch):
     import io
     import sys

@@ -261,14 +261,14 @@ class Judge:
         from charrnn.errors import DAMAGED, DivergenceError
         from charrnn.evaluation.loss import read_losses, standard_error, sum_up
 
-        self.settings = self._dynamic_settings()
+        self.settings, self.with_baselines = self._dynamic_settings(), self._wants_baselines()
         with progress_bar() as progress:
             self.losses = read_losses(self.model, self.ids, self.start, self.stop, progress("reading the text"))
             self.evaluation = sum_up(self.losses)
             if not math.isfinite(self.evaluation.loss_nats):
                 raise DivergenceError(f"the model's loss on this text is not a finite number: {DAMAGED}")
             self.error, self.blocks, self.block_length = standard_error(self.losses)
-            if self._wants_baselines() or self.options["errors"]:
+            if self.with_baselines or self.options["errors"]:
                 self._measure_baselines(progress)
             if self.options["dynamic"]:
                 self._read_dynamically(progress)
@@ -349,7 +349,7 @@ class Judge:
             found.append(baselines.unigram(training, ids, V))
             baseline, self.judged = baselines.ngram(training, validation, text, V, _share(progress("training n-grams")))
             found.append(baseline)
-        if self._wants_baselines():
+        if self.with_baselines:
             before = b"" if training is None else baselines.encoded(self.vocabulary, training)
             data = baselines.encoded(self.vocabulary, ids)
             found += baselines.xz(before, data, len(ids), _share(progress("compressing with xz")))
