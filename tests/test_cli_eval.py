@@ -399,5 +399,5 @@ def test_an_interrupt_ends_it_with_the_shells_code(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("charrnn.evaluation.loss.sum_up", interrupted)
+    monkeypatch.setattr("charrnn.evaluation.report.sum_up", interrupted)
     assert evaluate(capsys, "checkpoints/chars", code=130).out == ""

@@ -51,7 +51,7 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     own = {name: value for name, value in own.items() if value is not None}
     TrainingConfig(**own)  # its rules are theirs
 
-    from charrnn.cli.display import announce_compilation
+    from charrnn.cli.progress import announce_compilation
 
     def note(sentence):
         click.echo(sentence, err=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.evaluate import open_text
+from charrnn.cli.opening import open_model, open_text
 from charrnn.cli.words import note, shorter
 from charrnn.errors import counted
 from charrnn.render.colours import RED_BLUE, SCALES
@@ -111,25 +111,11 @@ def command(ctx, checkpoint, text, **options):
     signals, `untrained` in a network that has learned nothing, `probe` a linear readout of all units of a layer.
     """
     _check(options, text)
-    from charrnn.cli.display import announce_compilation
-    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
-
-    path = find_checkpoint(checkpoint)
-    if path != checkpoint:
-        note(f"checkpoint {shorter(path)}")
-    loaded = load_checkpoint(path)
-    ctx.call_on_close(announce_compilation(note))
-    from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model.workspace import Model
-
-    if options["threads"] is not None:
-        before = num_threads()
-        ctx.call_on_close(lambda: set_num_threads(before))
-        set_num_threads(options["threads"])
+    opened = open_model(ctx, checkpoint, options["threads"])
+    path, loaded, model = opened
     if loaded.training.get("step") == 0:
         note("this model is untrained (step 0): what its units follow, any random network follows")
-    model = Model.from_checkpoint(loaded)
-    with open_text(loaded, path, text, options["encoding"]) as (corpus, named, splits):
+    with open_text(opened, text, options["encoding"]) as (corpus, named, splits):
         stretch = _stretch(corpus, splits, named, text, options)
         Search(model, loaded.vocabulary, corpus.ids, stretch, path, _validation_loss(loaded.training), options).run()
 
@@ -278,8 +264,8 @@ class Search:
     def run(self):
         from charrnn.cells.record import check_quantity, default_quantity, parse_unit
         from charrnn.cells.search import halves
-        from charrnn.cli.display import progress_bar
         from charrnn.cli.findings import print_csv, print_json, print_text, write_html, write_pictures
+        from charrnn.cli.progress import progress_bar
 
         options = self.options
         self.quantity = options["quantity"] or default_quantity(self.config.cell)
@@ -288,7 +274,8 @@ class Search:
         self.chooses, self.scores = halves(self.stop - self.start)
         self._check_clamp_and_memory()
         self._find_signals()
-        with progress_bar() as progress:
+        with progress_bar() as bar:
+            progress = lambda what: lambda done, of: bar(what, done, of)  # noqa: E731
             self._search(progress)
             self.selected = self._select(unit)
             self.ablations = self._ablate(progress) if options["ablate"] else []

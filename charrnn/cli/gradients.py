@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.evaluate import open_text
+from charrnn.cli.opening import OpenedModel, announce, open_text, use_threads
 from charrnn.cli.words import duration, note, printable
 from charrnn.errors import counted
 from charrnn.training.options import CELLS
@@ -124,18 +124,14 @@ def command(ctx, checkpoint, text, **options):
     if options["fresh"] and text is None:
         checkpoint, text = None, os.fspath(checkpoint) if checkpoint is not None else None
     _check(ctx, checkpoint, text, options)
-    from charrnn.cli.display import announce_compilation, progress_bar
+    from charrnn.cli.progress import progress_bar
 
-    ctx.call_on_close(announce_compilation(note))
-    from charrnn.kernels.threads import num_threads, set_num_threads
-
-    threads = options["threads"] or (
-        1 if options["memory"] else None
-    )  # networks as small as those of --memory are no faster on two
-    if threads is not None:
-        ctx.call_on_close(lambda before=num_threads(): set_num_threads(before))
-        set_num_threads(threads)
-    with progress_bar() as progress:
+    # Networks as small as those of --memory are no faster on two.
+    threads = options["threads"] or (1 if options["memory"] else None)
+    announce(ctx)
+    use_threads(ctx, threads)
+    with progress_bar() as bar:
+        progress = lambda what: lambda done, of: bar(what, done, of)  # noqa: E731
         if options["memory"]:
             view = MemoryView(options, progress)
         elif options["fresh"] or checkpoint is None and newest_run() is None:
@@ -307,7 +303,7 @@ def run_view(checkpoint, text, options, progress):
     model = Model.from_checkpoint(loaded)
     config = model.config
     size = f"{config.num_layers} x {config.hidden_size}"
-    with open_text(loaded, path, text, options["encoding"]) as (corpus, named, splits):
+    with open_text(OpenedModel(path, loaded, model), text, options["encoding"]) as (corpus, named, splits):
         start, stop, where = 0, corpus.characters, text
         if splits is not None:
             start, stop, where = splits.val[0], splits.test[1], f"the held-out text of {', '.join(named)}"

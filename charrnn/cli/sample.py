@@ -197,7 +197,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
     prime_ids = _encode(vocabulary, prime or "", "--prime" if prime_file is None else "--prime-file")
     stop_ids = [_encode(vocabulary, string, "--stop") for string in stop]
 
-    from charrnn.cli.display import announce_compilation
+    from charrnn.cli.progress import announce_compilation
 
     click.get_current_context().call_on_close(announce_compilation(_note))
     from charrnn.model.workspace import Model
