@@ -1,4 +1,6 @@
-"""charrnn cells on a checkpoint whose units are planted: table, JSON, CSV, passages, ablation, gates; and what it refuses."""
+"""charrnn cells on a checkpoint whose units are planted: table, JSON, CSV, passages, ablation, gates; and what it
+refuses.
+"""
 
 import csv
 import dataclasses
@@ -291,13 +293,13 @@ def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     "kind, score, said", [("onoff", 0.45, True), ("graded", -0.1, True), ("onoff", 0.55, False), ("graded", 0.1, False)]
 )
 def test_a_score_on_the_wrong_side_of_nothing_is_explained(kind, score, said, capsys, monkeypatch):
-    from charrnn.cells import search
+    from charrnn.cells import report
 
-    def scored(*arguments, whole=search.search, **more):
+    def scored(*arguments, whole=report.search, **more):
         findings = [one for one in whole(*arguments, **more) if (one.signal.kind == "graded") == (kind == "graded")]
         return [dataclasses.replace(one, score=score) for one in findings]
 
-    monkeypatch.setattr(search, "search", scored)
+    monkeypatch.setattr(report, "search", scored)
     assert ("the unit went the other way" in " ".join(cells(capsys, "checkpoints/rnn").out.split())) == said
 
 

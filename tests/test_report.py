@@ -11,11 +11,12 @@ import pytest
 
 from charrnn.errors import ConfigError
 from charrnn.evaluation.dynamic import DynamicSettings
-from charrnn.evaluation.judgement import JudgedText, TrainingText
+from charrnn.evaluation.judgement import TrainingText
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.evaluation.report import JudgeOptions, judge
 from charrnn.model.workspace import Model, ModelConfig
 from charrnn.text.corpus import Splits
+from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
 
 TEXT = "".join(f"line {n * n % 97} (of {n}) says [{'abc' * (n % 4)}].\n" for n in range(80))
@@ -23,7 +24,7 @@ VOCABULARY = Vocabulary("chars", "".join(sorted(set(TEXT))))
 IDS = np.array(VOCABULARY.encode(TEXT))
 CUT = len(IDS) * 4 // 5
 TRAINING = TrainingText(IDS, Splits((0, CUT - 100), (CUT - 100, CUT), (CUT, len(IDS))))
-TEST = JudgedText(IDS, CUT, len(IDS), "test split", "test")
+TEST = Excerpt(IDS, CUT, len(IDS), "test split", "test")
 ALL = JudgeOptions(dynamic=DynamicSettings(), mistakes=True, memorised=True, sample_length=200, top_k=3)
 
 
@@ -40,7 +41,7 @@ def judged(model):
 
 
 def test_a_text_can_be_judged_by_itself(model):
-    judgement = judge(model, VOCABULARY, JudgedText.whole(IDS, "mine"))
+    judgement = judge(model, VOCABULARY, Excerpt.whole(IDS, "mine"))
     assert judgement.evaluation == evaluate_stream(model, IDS) and len(judgement.losses) == len(IDS) - 1
     assert {one.name for one in judgement.baselines} == {"uniform", "xz -9e alone"}
     assert judgement.ngram is judgement.verdict is judgement.mistakes is judgement.training_used is None
@@ -107,7 +108,7 @@ def test_the_verdict_goes_by_twice_the_standard_error_of_the_difference(judged, 
 )
 def test_what_needs_the_training_text_is_refused_without_it(model, options, words):
     with pytest.raises(ConfigError, match=words):
-        judge(model, VOCABULARY, JudgedText.whole(IDS), options=JudgeOptions(**options))
+        judge(model, VOCABULARY, Excerpt.whole(IDS), options=JudgeOptions(**options))
 
 
 def test_options_have_their_bounds():

@@ -26,7 +26,9 @@ def _count(values):
 
 
 def summarise_gates(saturation):
-    """Return rows (layer, gate, mean left share, mean right share, units left over half, units right over half of the time)."""
+    """Return rows (layer, gate, mean left share, mean right share, units left over half, units right over half of the
+    time).
+    """
     rows = []
     layers = len(next(iter(saturation.values())))
     for layer in range(layers):

@@ -105,7 +105,7 @@ def command(ctx, checkpoint, text, **options):
         own = read
         if text is not None:
             own = stack.enter_context(_own_text(opened, options, open_training_text))
-        judged = _judged_text(read, text, options["split"])
+        judged = _excerpt(read, text, options["split"])
         asked = _asked(options, judged, own)
         with progress_bar() as progress:
             judgement = _judge(opened, judged, own, asked, progress)
@@ -128,18 +128,18 @@ def _own_text(opened, options, open_training_text):
     return open_training_text(opened, f"--{asked[0]}" if options["errors"] or options["memorised"] else None)
 
 
-def _judged_text(read, text, split):
-    """Return the JudgedText that is asked for: all of a TEXT, or a split of the run's own."""
-    from charrnn.evaluation.judgement import JudgedText
+def _excerpt(read, text, split):
+    """Return the Excerpt that is asked for: all of a TEXT, or a split of the run's own."""
+    from charrnn.text.excerpt import Excerpt
 
     if read.splits is None:
-        return JudgedText(read.corpus.ids, 0, read.corpus.characters, text, None, read.corpus.skipped)
+        return Excerpt(read.corpus.ids, 0, read.corpus.characters, text, None, read.corpus.skipped)
     split = split or SPLITS[0]
     start, stop = getattr(read.splits, split)
     if stop - start < 1:
         raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
     name = f"{split} split of {', '.join(read.named)}"
-    return JudgedText(read.corpus.ids, start, stop, name, split, read.corpus.skipped)
+    return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped)
 
 
 def _asked(options, judged, own):

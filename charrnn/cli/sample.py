@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.words import neutralise
 
 MOST_SAMPLES = 100_000  # of one batch, which is held in memory whole
@@ -205,7 +206,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
     from charrnn.sampling.sampler import Sampler
 
     model = Model.from_checkpoint(checkpoint)
-    held = _parse_clamps(clamps, model)
+    held = parse_clamps(clamps, model)
 
     step, best = checkpoint.training.get("step"), checkpoint.training.get("best")
     if path != where:
@@ -225,28 +226,6 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
     sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
     return Samples(sampler, vocabulary, prime_ids, length, stop_ids, seed, str(path))
-
-
-def _parse_clamps(texts, model):
-    """Return the Clamps of LAYER:UNIT=VALUE; ConfigError says what is wrong with one."""
-    if not texts:
-        return []
-    from charrnn.cells.record import clamp_at, parse_unit
-    from charrnn.errors import ConfigError
-    from charrnn.model.workspace import Workspace
-
-    clamps, config = [], model.config
-    for text in texts:
-        unit, equals, value = text.partition("=")
-        try:
-            value = float(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ConfigError(f"--clamp is written LAYER:UNIT=VALUE, such as 0:17=1, got {text!r}")
-        clamps.append(clamp_at(config, *parse_unit(unit, config), value))
-    Workspace(model, 1, 1, training=False).set_clamps(clamps)  # it knows what a unit can be held at
-    return clamps
 
 
 def _read_prime(path):

@@ -186,7 +186,7 @@ class _Shown:
         from charrnn.cells.passages import read_symbols
 
         n = min(SHOWN_CHARACTERS, len(self.judgement.losses))
-        symbols = read_symbols(self.judgement.vocabulary, self.text.judged_ids[:n])[1]
+        symbols = read_symbols(self.judgement.vocabulary, self.text.predicted_ids[:n])[1]
         return symbols, bits(self.judgement.losses[:n])
 
     def _by_itself(self, symbol):

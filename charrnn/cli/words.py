@@ -1,4 +1,6 @@
-"""How the commands speak: what a terminal may be given, and how losses, times, symbols and paths are spelled. Imports no command."""
+"""How the commands speak: what a terminal may be given, and how losses, times, symbols and paths are spelled. Imports
+no command.
+"""
 
 import math
 import os

@@ -19,43 +19,11 @@ from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.ngram import NgramLosses
 from charrnn.evaluation.units import bits
 from charrnn.text.corpus import Splits
+from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
 
 KNOWN = 0.25  # of what xz writes of a text alone: a text that it writes in less after the training text stands in that
 MAX_UNKNOWN = 20  # symbols left out of a text that are named
-
-
-@dataclass(frozen=True)
-class JudgedText:
-    """The characters start .. stop - 1 of a text, which are to be judged; those before them lead in.
-
-    ids        ndarray (N,), any integer type: the whole text
-    name       what it is called where it is reported, such as a file's name
-    split      "train", "val" or "test" of the training text, None for another text
-    unknown    ((symbol, count), ...) left out of the text because the model does not know them, the most common first
-    """
-
-    ids: np.ndarray
-    start: int
-    stop: int
-    name: str | None = None
-    split: str | None = None
-    unknown: tuple = ()
-
-    @classmethod
-    def whole(cls, ids, name=None):
-        """Return all of a text that is no split of the training text."""
-        return cls(ids, 0, len(ids), name)
-
-    @property
-    def first(self):
-        """The place of the first character that is judged: nothing comes before a text's very first one."""
-        return max(self.start, 1)
-
-    @property
-    def judged_ids(self):
-        """The ids of the characters that are judged."""
-        return self.ids[self.first : self.stop]
 
 
 class TrainingText(NamedTuple):
@@ -140,7 +108,7 @@ class Copies(NamedTuple):
 class Judgement:
     """One reading of a text by a model, and what it is held against. What was not asked for is None, or empty.
 
-    text               a JudgedText of n judged characters
+    text               an Excerpt, n characters of which are judged
     losses             ndarray (n,) float64, of every judged character, in nats
     evaluation         their mean, in three units
     error              its StandardError
@@ -157,7 +125,7 @@ class Judgement:
     """
 
     vocabulary: Vocabulary
-    text: JudgedText
+    text: Excerpt
     losses: np.ndarray
     evaluation: Evaluation
     error: StandardError
@@ -208,7 +176,7 @@ class Judgement:
         if self.dynamic is not None:
             columns["dynamic_bits"] = self.dynamic.losses
         symbols = self.vocabulary.symbols
-        for at, number in enumerate(self.text.judged_ids.tolist()):
+        for at, number in enumerate(self.text.predicted_ids.tolist()):
             record = {
                 "at": self.text.first - self.text.start + at,
                 "character": symbols[number],

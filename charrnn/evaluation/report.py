@@ -1,6 +1,6 @@
 """Judge how well a model predicts a text, and what that is to be held against: all that `charrnn eval` measures.
 
-    judgement = judge(model, vocabulary, JudgedText.whole(vocabulary.encode(text)))
+    judgement = judge(model, vocabulary, Excerpt.whole(vocabulary.encode(text)))
     judgement.evaluation.loss_nats, judgement.to_dict()
 
 Knows a model, a vocabulary and ids; no file, no terminal. judgement.py has the records.
@@ -67,7 +67,7 @@ def judge(model, vocabulary, text, training=None, options=JudgeOptions(), progre
     model : Model
     vocabulary : Vocabulary
         The model's own.
-    text : JudgedText
+    text : Excerpt
         Read as one stream from end to end, after up to 256 characters before it; its first character is judged only
         where one stands before it.
     training : TrainingText, optional
@@ -140,7 +140,7 @@ class _Judge:
         return self.training.ids[max(start, stop - MOST_TRAINING) : stop]
 
     def _measure_baselines(self):
-        V, ids, training = self.model.config.vocab_size, self.text.judged_ids, self._training_ids()
+        V, ids, training = self.model.config.vocab_size, self.text.predicted_ids, self._training_ids()
         measured, result = [baselines.uniform(V)], {}
         if training is not None:
             text = _with_context(self.text.ids, self.text.first, self.text.stop)
@@ -222,7 +222,7 @@ class _Judge:
 
     def _size_bytes(self):
         """Return the bytes that the judged characters take, of characters in UTF-8."""
-        ids = self.text.judged_ids
+        ids = self.text.predicted_ids
         if self.vocabulary.mode == "bytes":
             return len(ids)
         sizes = np.array([len(symbol.encode()) for symbol in self.vocabulary.symbols])
