@@ -15,12 +15,13 @@ from charrnn.cells.ablate import ablate
 from charrnn.cells.findings import Findings, Selected
 from charrnn.cells.gates import gate_saturation
 from charrnn.cells.passages import read_symbols
-from charrnn.cells.record import check_quantity, clamp_at, default_quantity, record
+from charrnn.cells.record import check_quantity, clamp_at, record
 from charrnn.cells.search import halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
 from charrnn.errors import ConfigError
 from charrnn.model.memory import available_memory
 from charrnn.model.workspace import Model, Workspace, check_unit
+from charrnn.spec import CELLS
 
 GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most
 UNTRAINED_SEED = 1_000_003
@@ -31,7 +32,7 @@ BYTES_A_VALUE = 9  # of a search: two recordings, ranks
 class CellsOptions:
     """What is to be looked for, and what is to be asked of the units found.
 
-    quantity    what to look at in a unit, None for tanh-c of an LSTM and h of others; record.quantities has them all
+    quantity    what to look at in a unit, None for tanh-c of an LSTM and h of others; its Cell (spec.py) has them all
     signals     ((name, regular expression), ...): signals of one's own beside the built-in ones, on inside each match
     wanted      the name of the one signal whose best unit is selected, None for the units that are named
     unit        (layer, unit), both from 0: the one that is selected in the place of these
@@ -83,7 +84,7 @@ class _Search:
     def __init__(self, model, vocabulary, excerpt, options, progress):
         self.model, self.vocabulary, self.excerpt = model, vocabulary, excerpt
         self.options, self.progress = options, progress
-        self.quantity = options.quantity or default_quantity(model.config.cell)
+        self.quantity = options.quantity or CELLS[model.config.cell].default_quantity
 
     def find(self):
         options, excerpt = self.options, self.excerpt

@@ -23,10 +23,10 @@ from charrnn.cli.show_cells import MIN_WIDTH, print_findings
 from charrnn.cli.words import neutralise, note, shorter
 from charrnn.errors import ConfigError, counted
 from charrnn.render.colours import RED_BLUE, SCALES
+from charrnn.spec import CELLS, QUANTITIES
 
 MAX_CHARACTERS = 10_000_000
 SPLITS = ("held-out", "val", "test")
-QUANTITIES = ("tanh-c", "h", "c", "i", "f", "o", "g", "r", "z", "n")
 
 
 @click.command(name="cells")
@@ -141,7 +141,6 @@ def command(ctx, checkpoint, text, **options):
 
 def _asked(options, config):
     """Return the CellsOptions of the options of the command line."""
-    from charrnn.cells.gates import SIGMOID_GATES
     from charrnn.cells.record import parse_unit
     from charrnn.cells.report import CellsOptions
 
@@ -151,7 +150,7 @@ def _asked(options, config):
         wanted=options["wanted"],
         unit=None if options["unit_text"] is None else parse_unit(options["unit_text"], config),
         clamp=options["clamp"] if options["ablate"] else None,
-        gates=options["gates"] or options["html"] is not None and config.cell in SIGMOID_GATES,
+        gates=options["gates"] or options["html"] is not None and bool(CELLS[config.cell].sigmoids),
     )
 
 
