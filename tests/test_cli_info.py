@@ -44,13 +44,10 @@ TRAINING = {
     "charrnn_version": "0.1.0",
 }
 
+VOCABULARY = Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600"))
 
-def save(
-    path,
-    training=TRAINING,
-    vocabulary=Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600")),
-    **optional,
-):
+
+def save(path, training=TRAINING, vocabulary=VOCABULARY, **optional):
     model = {
         "cell": "gru",
         "hidden_size": 5,
