@@ -22,8 +22,9 @@ def ids_of(seed, size):
     return np.random.default_rng(seed).integers(0, V, size).astype(np.uint8)
 
 
-def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
+def naive_losses(cell, parameters, ids, first, settings, rms):
     """Krause et al. 2018, eq. 1 to 7, by name and without haste."""
+    rate, decay, segment = settings.rate, settings.decay, settings.segment
     home, theta, losses, carry = parameters, {name: value.copy() for name, value in parameters.items()}, [], None
     if first > 1:
         carry = oracle.forward(theta, cell, ids[: first - 1, None].astype(int)).carry
@@ -37,7 +38,7 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
             if name.startswith("rnn.bias_hh"):  # charrnn trains one bias a gate
                 continue
             here = theta[name].copy()
-            if rule == "sgd":
+            if settings.rule == "sgd":
                 theta[name] = here - rate * grad + decay * (home[name] - here)
             else:
                 theta[name] = (
@@ -53,13 +54,10 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
 def test_every_loss_is_that_of_a_naive_learner(cell, rule, rate, decay, monkeypatch):
     monkeypatch.setattr(dynamic, "PLACES", 2)
     model, ids, training = make_model(cell), ids_of(0, 60), ids_of(1, 4 * dynamic.SEGMENTS_A_PLACE)
-    rms = (
-        {name: value for name, value in model.unpack(gradient_rms(model, training, 4)).items()}
-        if rule == "rms"
-        else None
-    )
-    found = read_losses_dynamic(model, ids, 11, 60, DynamicSettings(rule, rate, decay, 4), training)
-    expected = naive_losses(cell, model.get_parameters(), ids, 11, 4, rule, rate, decay, rms)
+    rms = dict(model.unpack(gradient_rms(model, training, 4)).items()) if rule == "rms" else None
+    settings = DynamicSettings(rule, rate, decay, 4)
+    found = read_losses_dynamic(model, ids, 11, 60, settings, training)
+    expected = naive_losses(cell, model.get_parameters(), ids, 11, settings, rms)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
     assert abs(found.mean() - read_losses(model, ids, 11, 60).mean()) > 1e-3
 
