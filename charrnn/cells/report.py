@@ -19,6 +19,7 @@ from charrnn.cells.record import check_quantity, clamp_at, record
 from charrnn.cells.search import halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
 from charrnn.errors import ConfigError
+from charrnn.evaluation.stages import Stages
 from charrnn.model.memory import available_memory
 from charrnn.model.workspace import Model, Workspace, check_unit
 from charrnn.spec import CELLS
@@ -75,15 +76,15 @@ def find_cells(model, vocabulary, excerpt, options=CellsOptions(), progress=None
     DivergenceError
         The model's units are not finite numbers.
     """
-    return _Search(model, vocabulary, excerpt, options, progress or (lambda what, done, of: None)).find()
+    return _Search(model, vocabulary, excerpt, options, Stages(progress)).find()
 
 
 class _Search:
     """One search, and what is asked of the units found."""
 
-    def __init__(self, model, vocabulary, excerpt, options, progress):
+    def __init__(self, model, vocabulary, excerpt, options, stages):
         self.model, self.vocabulary, self.excerpt = model, vocabulary, excerpt
-        self.options, self.progress = options, progress
+        self.options, self.stages = options, stages
         self.quantity = options.quantity or CELLS[model.config.cell].default_quantity
 
     def find(self):
@@ -115,16 +116,6 @@ class _Search:
             ablations=None if options.clamp is None else self._ablate(recording, selected),
             gates=self._read_gates() if options.gates else None,
         )
-
-    def _stage(self, what):
-        """Return a function of (done, of) that reports how far this stage is, begun now."""
-        self.progress(what, 0, 1)
-        return lambda done, of: self.progress(what, done, of)
-
-    def _stage_share(self, what):
-        """Return a function of a share from 0 to 1 that reports how far this stage is, begun now."""
-        report = self._stage(what)
-        return lambda share: report(share, 1)
 
     def _check_clamp(self):
         clamp = self.options.clamp
@@ -159,10 +150,12 @@ class _Search:
         """Return (Recording, Findings of the signals that can be scored, the surest first)."""
         excerpt = self.excerpt
         ids, start, stop = excerpt.ids, excerpt.start, excerpt.stop
-        recording = record(self.model, ids, start, stop, self.quantity, self._stage("reading the text"))
+        recording = record(self.model, ids, start, stop, self.quantity, self.stages.begin("reading the text"))
         fresh = Model.initialise(self.model.config, UNTRAINED_SEED)
-        untrained = record(fresh, ids, start, stop, self.quantity, self._stage("reading it untrained"))
-        return recording, tuple(search(recording, signals, untrained, progress=self._stage_share("scoring every unit")))
+        untrained = record(fresh, ids, start, stop, self.quantity, self.stages.begin("reading it untrained"))
+        return recording, tuple(
+            search(recording, signals, untrained, progress=self.stages.begin_share("scoring every unit"))
+        )
 
     def _select(self, found, wanted, follows):
         if self.options.unit is not None:
@@ -191,14 +184,14 @@ class _Search:
                 found,
                 self.options.clamp,
                 ABLATION_CHARACTERS,
-                progress=self._stage_share("reading with units held"),
+                progress=self.stages.begin_share("reading with units held"),
             )
         )
 
     def _read_gates(self):
         excerpt = self.excerpt
         stop = min(excerpt.stop, excerpt.start + GATE_CHARACTERS)
-        return gate_saturation(self.model, excerpt.ids, excerpt.start, stop, self._stage("reading the gates"))
+        return gate_saturation(self.model, excerpt.ids, excerpt.start, stop, self.stages.begin("reading the gates"))
 
 
 def _check_wanted(wanted, signals, twins):

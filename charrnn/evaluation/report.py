@@ -20,6 +20,7 @@ from charrnn.evaluation.loss import read_guesses, read_losses, standard_error, s
 from charrnn.evaluation.memorised import overlaps
 from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
 from charrnn.evaluation.ngram import BYTES_A_CHARACTER, MOST_ORDERS, Stretch
+from charrnn.evaluation.stages import Stages
 from charrnn.model.memory import available_memory
 from charrnn.sampling.priming import start_ids
 from charrnn.sampling.sampler import Sampler
@@ -89,22 +90,22 @@ def judge(model, vocabulary, text, training=None, options=JudgeOptions(), progre
     DivergenceError
         The loss is not a finite number, or stops being one while the model learns.
     """
-    return _Judge(model, vocabulary, text, training, options, progress or (lambda what, done, of: None)).judge()
+    return _Judge(model, vocabulary, text, training, options, Stages(progress)).judge()
 
 
 class _Judge:
     """The parts of one judgement, in the order in which they are measured."""
 
-    def __init__(self, model, vocabulary, text, training, options, progress):
+    def __init__(self, model, vocabulary, text, training, options, stages):
         self.model, self.vocabulary, self.text, self.training = model, vocabulary, text, training
-        self.options, self.progress = options, progress
+        self.options, self.stages = options, stages
 
     def judge(self):
         options, text = self.options, self.text
         if self.training is None and (options.mistakes or options.memorised):
             asked = "mistakes" if options.mistakes else "memorised"
             raise ConfigError(f"{asked} needs the text that the model was trained on: give it as `training`")
-        losses = read_losses(self.model, text.ids, text.start, text.stop, self._stage("reading the text"))
+        losses = read_losses(self.model, text.ids, text.start, text.stop, self.stages.begin("reading the text"))
         evaluation = sum_up(losses)
         if not math.isfinite(evaluation.loss_nats):
             raise DivergenceError(f"the model's loss on this text is not a finite number: {DAMAGED}")
@@ -121,16 +122,6 @@ class _Judge:
             found["guesses"] = self._read_guesses()
         error = StandardError(*standard_error(losses))
         return Judgement(self.vocabulary, text, losses, evaluation, error, self._size_bytes(), **found)
-
-    def _stage(self, what):
-        """Return a function of (done, of) that reports how far this stage is, begun now."""
-        self.progress(what, 0, 1)
-        return lambda done, of: self.progress(what, done, of)
-
-    def _stage_share(self, what):
-        """Return a function of a share from 0 to 1 that reports how far this stage is, begun now."""
-        report = self._stage(what)
-        return lambda share: report(share, 1)
 
     def _training_ids(self):
         """Return the training split's ids, the last ones of a very long one, or None."""
@@ -154,26 +145,26 @@ class _Judge:
             result["training_used"] = len(training)
             measured.append(baselines.unigram(training, ids, V))
             ngram, result["ngram"] = baselines.ngram(
-                training, validation, text, V, self._stage_share("training n-grams")
+                training, validation, text, V, self.stages.begin_share("training n-grams")
             )
             measured.append(ngram)
         if self.options.baselines:
             before = b"" if training is None else baselines.encoded(self.vocabulary, training)
             data = baselines.encoded(self.vocabulary, ids)
-            measured += baselines.xz(before, data, len(ids), self._stage_share("compressing with xz"))
+            measured += baselines.xz(before, data, len(ids), self.stages.begin_share("compressing with xz"))
             result["baselines"] = tuple(sorted(measured, key=lambda baseline: -baseline.loss_nats))
         return result
 
     def _read_dynamically(self):
         text, settings = self.text, self.options.dynamic
-        report = self._stage("reading and learning")
+        report = self.stages.begin("reading and learning")
         losses = read_losses_dynamic(
             self.model, text.ids, text.start, text.stop, settings, self._training_ids(), report
         )
         return DynamicLosses(settings, losses)
 
     def _find_mistakes(self, losses, ngram):
-        self._stage("sorting the mistakes")
+        self.stages.begin("sorting the mistakes")
         before = min(CONTEXT, self.text.first)
         text = readable(self.vocabulary, self.text.ids[self.text.first - before : self.text.stop])
         words = count_words(readable(self.vocabulary, self._training_ids()))
@@ -187,7 +178,7 @@ class _Judge:
         held_out, name = self._held_out()
         sampler = Sampler(self.model, SamplerSettings(), seed=self.options.sample_seed, num_samples=1)
         sampler.prime(start_ids(self.vocabulary))
-        report, drawn = self._stage("drawing a sample"), []
+        report, drawn = self.stages.begin("drawing a sample"), []
         for block in sampler.generate(length):
             drawn.append(block.ids[0])
             report(sum(map(len, drawn)), length)
@@ -196,7 +187,7 @@ class _Judge:
             self._training_ids(),
             [ids for _, ids in texts.values()],
             self.model.config.vocab_size,
-            self._stage_share("looking for copies"),
+            self.stages.begin_share("looking for copies"),
         )
         return {
             key: Copies(name, ids, one, self.vocabulary.decode(ids[one.start : one.start + one.longest]))
@@ -217,7 +208,9 @@ class _Judge:
         text, options = self.text, self.options
         stop = text.stop if options.guessed is None else min(text.stop, text.first + options.guessed)
         return Guesses(
-            *read_guesses(self.model, text.ids, text.start, stop, options.top_k, self._stage("reading the guesses"))
+            *read_guesses(
+                self.model, text.ids, text.start, stop, options.top_k, self.stages.begin("reading the guesses")
+            )
         )
 
     def _size_bytes(self):
