@@ -16,8 +16,9 @@ from pathlib import Path
 from charrnn.errors import CharRNNError, CheckpointError, DivergenceError
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.compiled import COMPILE_LISTENERS
-from charrnn.runs.checkpoint import LAST, load_checkpoint, read_metadata
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.runs.folder import RunFolder
+from charrnn.runs.names import LAST
 from charrnn.sweep.drafts import NO_MEMORY
 from charrnn.sweep.folder import standing
 from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED

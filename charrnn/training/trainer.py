@@ -39,7 +39,7 @@ from charrnn.model.workspace import Dropout, Model, Workspace
 from charrnn.runs.checkpoint import Checkpoint, is_count, is_figure, load_checkpoint
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.spec import OPTIONAL_KEYS, ModelConfig
-from charrnn.text.corpus import strange_sources_exist
+from charrnn.text.sources import strange_sources_exist
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.optimisers import SLOTS, Optimizer
 from charrnn.training.options import (
