@@ -23,7 +23,8 @@ from charrnn.runs.folder import RunFolder
 from charrnn.text import decoding
 from charrnn.text import sources as sources_module
 from charrnn.text.corpus import read_corpus
-from charrnn.training.trainer import find_texts, plan_resume
+from charrnn.training.plan import plan_resume
+from charrnn.training.provenance import find_texts
 
 ROOT = Path(__file__).parent.parent
 # Sequences that none of our own are: a clipboard, a link, a reset, a printer, C1's CSI, an override, and a bell.

@@ -72,7 +72,8 @@ def open_text(opened, text, encoding, unknown="error"):
     Yields an OpenedText.
     """
     from charrnn.text.corpus import read_corpus
-    from charrnn.training.trainer import check_corpus, find_texts, stored_config, stored_encoding
+    from charrnn.training.provenance import check_corpus, find_texts
+    from charrnn.training.stored import stored_config, stored_encoding
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     known = vocabulary

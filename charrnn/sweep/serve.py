@@ -24,16 +24,11 @@ from charrnn.sweep.folder import standing
 from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
-from charrnn.training.trainer import (
-    Evaluated,
-    Notice,
-    Step,
-    Trainer,
-    check_corpus,
-    evaluate_test,
-    plan_resume,
-    plan_run,
-)
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.provenance import check_corpus
+from charrnn.training.records import Evaluated, Notice, Step
+from charrnn.training.trainer import Trainer
+from charrnn.training.validation import evaluate_test
 
 PROGRESS_SECONDS = 0.25  # between two messages about a run at least
 
