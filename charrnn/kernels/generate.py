@@ -38,7 +38,7 @@ import math
 import numpy as np
 
 from charrnn.kernels.activations import exp
-from charrnn.kernels.chunk import embed_row
+from charrnn.kernels.chunk.items import embed_row
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.gru import gru_forward
 from charrnn.kernels.layernorm import normalise_sums

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import chunk, dropconnect, updates, zoneout
+from charrnn.kernels import dropconnect, updates, zoneout
+from charrnn.kernels.chunk import items as chunk
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
