@@ -10,9 +10,9 @@ unit it leads to), drawn as dropout.py draws those of units: nothing is kept of 
 import numpy as np
 
 from charrnn.kernels.compiled import Items, inline
-from charrnn.kernels.dropout import row_base
+from charrnn.kernels.dropout import keep_lanes, row_base
 from charrnn.kernels.layout import LAYER_H, LAYER_SIZE
-from charrnn.kernels.simd import keep_lanes, lanes, load, pointer, pointer_float64, pointer_int64, select, store
+from charrnn.kernels.simd import lanes, load, pointer, pointer_float64, pointer_int64, select, store
 
 # The table: sizes (a panel is [HIDDEN][GATES][UNITS]) and the draw's key and threshold, then addresses. NUMBERS_AT: the scale.
 (HIDDEN, PANELS, GATES, UNITS, KEY, THRESHOLD, NUMBERS_AT, LAYERS_AT, PARAMS_AT, GRADS_AT, KEPT_AT, TABLE_SIZE) = range(

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, TILES, isa
-from charrnn.kernels.simd import lanes_of_dtype, padded
+from charrnn.kernels.vector import lanes_of_dtype, padded
 
 CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of Wx, Wh and b; b of gru: n r z from ih, n from hh
     "rnn": (1, (0,), (0,)),

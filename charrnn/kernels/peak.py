@@ -13,13 +13,13 @@ from numba.core.extending import intrinsic
 from charrnn.kernels.compiled import Items
 from charrnn.kernels.host import isa
 from charrnn.kernels.items import run_items
-from charrnn.kernels.simd import (
+from charrnn.kernels.simd import pointer
+from charrnn.kernels.vector import (
     call_llvm,
     data_pointer,
     fma_name,
     lanes_of_dtype,
     llvm_vector,
-    pointer,
     splat_value,
     vector_of,
 )

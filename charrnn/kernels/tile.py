@@ -7,7 +7,7 @@ rows were divided among tiles or threads. With bfloat16 a step of k is a word of
 sums by one instruction.
 """
 
-from functools import cache, lru_cache
+from functools import cache
 
 from llvmlite import ir
 from numba import types
@@ -16,7 +16,8 @@ from numba.core.extending import intrinsic
 
 from charrnn.kernels.compiled import entry_address, inline
 from charrnn.kernels.host import TILE_ROWS, WIDTHS, isa
-from charrnn.kernels.simd import bfloat_pairs, call_llvm, data_pointer, fma_name, llvm_vector, splat_value, vector_of
+from charrnn.kernels.vector import call_llvm, data_pointer, fma_name, llvm_vector, splat_value, vector_of
+from charrnn.kernels.words import bfloat_pairs
 
 I64 = ir.IntType(64)
 

@@ -10,8 +10,6 @@ from charrnn.kernels.simd import (
     fma,
     lanes,
     load,
-    narrow_pairs,
-    narrow_transpose_block,
     pointer,
     pointer_float64,
     pointer_int64,
@@ -19,9 +17,9 @@ from charrnn.kernels.simd import (
     select,
     sqrt,
     store,
-    transpose_block,
     zeros,
 )
+from charrnn.kernels.words import narrow_pairs, narrow_transpose_block, transpose_block
 
 BLOCK = 4096
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)

@@ -8,8 +8,8 @@ unit), drawn as dropout.py draws those of units and drawn again on the way back:
 """
 
 from charrnn.kernels.compiled import inline
-from charrnn.kernels.dropout import row_base
-from charrnn.kernels.simd import keep_lanes, lanes, load, select, store, zeros
+from charrnn.kernels.dropout import keep_lanes, row_base
+from charrnn.kernels.simd import lanes, load, select, store, zeros
 
 OFF, MASKS, EXPECTATION = range(3)
 

@@ -19,9 +19,9 @@ from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
 from charrnn.kernels.layout import PLAN_SIZE, Layout
-from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
+from charrnn.kernels.vector import padded
 
 CELL_NAMES = ("lstm", "gru", "rnn")
 DTYPES = ("float32", "float64")

@@ -14,8 +14,8 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import generate, team
 from charrnn.kernels.items import run_items
 from charrnn.kernels.layout import PLAN_SIZE
-from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
+from charrnn.kernels.vector import padded
 from charrnn.model.pace import Pace
 from charrnn.model.workspace import aligned_zeros
 

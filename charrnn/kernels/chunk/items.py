@@ -88,7 +88,6 @@ from charrnn.kernels.simd import (
     get,
     lanes,
     load,
-    narrow_row,
     pointer,
     pointer_float64,
     pointer_int32,
@@ -100,6 +99,7 @@ from charrnn.kernels.simd import (
 from charrnn.kernels.softmax import add_output_bias, softmax_loss
 from charrnn.kernels.tile import product, product_t
 from charrnn.kernels.updates import pair_rows
+from charrnn.kernels.words import narrow_row
 from charrnn.kernels.zoneout import FIRST_C, FIRST_H, OFF, move_rows, part_rows, zone_rows
 
 LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
