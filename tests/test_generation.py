@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from charrnn.errors import ConfigError, DivergenceError
+from charrnn.kernels.splitmix import splitmix64
 from charrnn.model.workspace import Model, ModelConfig, Workspace
 from charrnn.sampling import generation
 from charrnn.sampling.generation import Generation
-from charrnn.sampling.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
+from charrnn.sampling.sampler import Sampler, Settings, choose, surprisal, uniforms
 
 CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 2e-14}

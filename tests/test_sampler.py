@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from charrnn.errors import CharRNNError, ConfigError, DivergenceError, VocabularyError
-from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, splitmix64, surprisal, uniforms
+from charrnn.kernels.splitmix import splitmix64
+from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, surprisal, uniforms
 
 V, H, L = 7, 5, 1
 

@@ -1,7 +1,7 @@
 """A model: its configuration, its parameters by name, and the workspace that runs it over chunks of one batch shape.
 
 Model holds the numbers that are trained; Workspace holds everything that one batch shape needs beside them: states, gates,
-gradients, and the carry from chunk to chunk. Neither knows a file, a character or an option of the command line.
+gradients, and the carry from chunk to views. Neither knows a file, a character or an option of the command line.
 """
 
 import contextlib
@@ -14,11 +14,12 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import dropconnect, updates, zoneout
-from charrnn.kernels.chunk import items as chunk
+from charrnn.kernels.chunk import items, views, weight_gradients
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
-from charrnn.kernels.layout import PLAN_SIZE, Layout
+from charrnn.kernels.layout import Layout
+from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
 from charrnn.kernels.vector import padded
@@ -167,7 +168,7 @@ class Model:
     def __init__(self, config):
         self.config = config
         self.layout = self.new_layout()
-        fill_tiles(self.layout.plan, self.layout.forward_widths, (), config.dtype)
+        fill_tiles(self.layout.plan.words, self.layout.forward_widths, (), config.dtype)
         self.flat = aligned_zeros(self.layout.size, config.dtype)
 
     def new_layout(self, pack=1):
@@ -329,58 +330,48 @@ class Workspace:
         )
         self.grads = scratch[: layout.size]
         self.shards, self._pace = None, ShardPace()
-        self._losses, self._numbers = np.zeros(rows), np.array([1.0, model.config.zoneout])
+        self._losses, self._counter = np.zeros(rows), np.zeros(8, np.int64)
         self._ids, self._targets = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
-        self._counter = np.zeros(8, np.int64)
         self._grown = {}
-        self._connections, self._weight_scale = np.zeros(dropconnect.TABLE_SIZE, np.int64), np.ones(1)
         self._kept = np.zeros(0, dtype)  # recurrent weights, while some are dropped
-        self._clamps, self._clamp_values = np.zeros(0, np.int64), np.zeros(0, dtype)
+        self._clamped = False
         self._steps = 0
-        self._table = np.zeros(chunk.TABLE_SIZE, np.int64)
-        self._table[:PLAN_SIZE] = layout.plan
-        self._table[chunk.KEPT] = not training
-        self._table[chunk.ZONE_THRESHOLD] = round(model.config.zoneout * 2**THRESHOLD_BITS)
-        fill_tiles(self._table, layout.forward_widths, (), operands)
+        self._table, self._connections = Table(views.Chunk), Table(dropconnect.Connections)
+        self._table.set(
+            plan=layout.plan,
+            kept=not training,
+            scale=1.0,
+            zone_rate=model.config.zoneout,
+            zone_threshold=round(model.config.zoneout * 2**THRESHOLD_BITS),
+            layers=layout.layers,
+            params=model.flat,
+            weights=model.flat if self._pack == 1 else scratch,
+            derived=scratch,
+            grads=scratch,
+            ids=self._ids,
+            targets=self._targets,
+            h0=self._h0,
+            c0=self._c0,
+            HS=self._HS,
+            CS=self._CS,
+            X0=self._X0,
+            XW=self._X0,
+            DX0=self._DX0,
+            G=self._G,
+            Z=self._Z,
+            DR=self._DR,
+            DC=self._DC,
+            DE=self._DE,
+            XN=self._XN,
+            RS=self._RS,
+            DN=self._DN,
+            losses=self._losses,
+        )
+        fill_tiles(self._table.words, layout.forward_widths, (), operands)
         if training:
-            fill_tiles(self._table, layout.backward_widths, layout.forward_widths, operands)
-        if self._pack == 1:  # the operands are the numbers themselves
-            for slot, array in ((chunk.WEIGHTS, model.flat), (chunk.XW_AT, self._X0)):
-                self._table[slot] = array.ctypes.data
-        else:
-            self._table[chunk.WEIGHTS] = scratch.ctypes.data
-        for slot, array in (
-            (chunk.NUMBERS, self._numbers),
-            (chunk.LAYERS, layout.layers),
-            (chunk.PARAMS, model.flat),
-            (chunk.DERIVED, scratch),
-            (chunk.GRADS, scratch),
-            (chunk.IDS, self._ids),
-            (chunk.TARGETS, self._targets),
-            (chunk.H0, self._h0),
-            (chunk.C0, self._c0),
-            (chunk.HS_AT, self._HS),
-            (chunk.CS_AT, self._CS),
-            (chunk.X0_AT, self._X0),
-            (chunk.DX0_AT, self._DX0),
-            (chunk.G_AT, self._G),
-            (chunk.Z_AT, self._Z),
-            (chunk.DR_AT, self._DR),
-            (chunk.DC_AT, self._DC),
-            (chunk.DE_AT, self._DE),
-            (chunk.XN_AT, self._XN),
-            (chunk.RS_AT, self._RS),
-            (chunk.DN_AT, self._DN),
-            (chunk.LOSSES_AT, self._losses),
-        ):
-            self._table[slot] = array.ctypes.data
-        self._transposition = np.zeros(updates.TABLE_SIZE, np.int64)
-        for slot, array in (
-            (updates.PARAMS_AT, model.flat),
-            (updates.DERIVED_AT, scratch),
-            (updates.TRANSPOSES_AT, layout.transposes),
-        ):
-            self._transposition[slot] = array.ctypes.data
+            fill_tiles(self._table.words, layout.backward_widths, layout.forward_widths, operands)
+        self._transposition = Table(updates.Transposition)
+        self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
 
     @staticmethod
     def sizes(layout, batch_size, seq_length, training):
@@ -485,14 +476,16 @@ class Workspace:
                 value = math.atanh(tanh_value)
             elif clamp.quantity == "c":
                 tanh_value = math.tanh(value)
-            rows.append((clamp.layer, clamp.unit, chunk.CLAMP_H if clamp.quantity == "h" else chunk.CLAMP_C))
+            rows.append((clamp.layer, clamp.unit, views.CLAMP_H if clamp.quantity == "h" else views.CLAMP_C))
             values.append((value, tanh_value))
         if len({row[:2] for row in rows}) < len(rows):
             raise ConfigError("a unit can be held at one value only, got the same unit twice")
-        self._clamps = np.array(rows, np.int64).reshape(-1)
-        self._clamp_values = np.array(values, config.dtype).reshape(-1)
-        self._table[chunk.NUM_CLAMPS], self._table[chunk.CLAMPS_AT] = len(rows), self._clamps.ctypes.data
-        self._table[chunk.CLAMP_VALUES_AT] = self._clamp_values.ctypes.data
+        self._clamped = bool(rows)
+        self._table.set(
+            num_clamps=len(rows),
+            clamps=np.array(rows, np.int64).reshape(-1),
+            clamp_values=np.array(values, config.dtype).reshape(-1),
+        )
 
     # Running
 
@@ -501,48 +494,38 @@ class Workspace:
         T = self._take_ids(x, y)
         dtype = model.config.dtype
         workers = num_threads() if T * B * self.layout.size >= SHARED_PRODUCTS else 1
-        training = mode == chunk.GRADIENTS
+        training = mode == views.GRADIENTS
         shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
         block = self._block(shards, T)
-        threshold, key, per_step = 0, 0, 1
+        threshold, key, per_step, scale = 0, 0, 1, 1.0
         if dropout is not None and dropout.rate > 0:
-            threshold, self._numbers[chunk.SCALE] = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
+            threshold, scale = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
             per_step = 0 if dropout.variational else 1
         if dropout is not None:
             key = step_key(dropout.seed, step)
-        self._table[chunk.ZONING] = (
-            zoneout.OFF if model.config.zoneout == 0 else zoneout.EXPECTATION if dropout is None else zoneout.MASKS
-        )
+        zoning = zoneout.OFF if model.config.zoneout == 0 else zoneout.EXPECTATION if dropout is None else zoneout.MASKS
         self._hold(T, block, training, threshold > 0)
         table = self._table
+        table.set(T=T, B=B, shards=shards, block=block, mode=mode, zoning=zoning)
+        table.set(key=key, per_step=per_step, threshold=threshold, scale=scale)
+
+        def run(items, table, count):
+            run_items(items.address(dtype), table.words, count, workers, self._counter)
+
         if training or self._pack > 1:
             derive = updates.transpose if self._pack == 1 else updates.narrow
-            run_items(derive.address(dtype), self._transposition, self.layout.transposed_panels, workers, self._counter)
-        table[chunk.STEPS : chunk.THRESHOLD + 1] = T, B, shards, block, mode, key, per_step, threshold
+            run(derive, self._transposition, self.layout.transposed_panels)
         self._steps = T
-        run = (chunk.TRAIN if training else chunk.READ)[model.config.cell, self._pack]
         start = time.perf_counter()
-        run_items(run.address(dtype), table, shards, workers, self._counter)
+        run((items.TRAIN if training else items.READ)[model.config.cell, self._pack], table, shards)
         if training:
             if workers > 1:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
-                run_items(
-                    chunk.pair_gradients.address(dtype),
-                    table,
-                    chunk.count_pair_items(self.layout),
-                    workers,
-                    self._counter,
-                )
-            run_items(
-                chunk.WEIGHT_GRADIENTS[self._pack].address(dtype),
-                table,
-                chunk.count_gradient_items(model.layout),
-                workers,
-                self._counter,
-            )
+                run(items.pair_gradients, table, weight_gradients.count_pair_items(self.layout))
+            run(items.weight_gradients, table, weight_gradients.count_gradient_items(model.layout))
             if model.config.tied:
-                run_items(chunk.tied_gradients.address(dtype), table, model.layout.out_panels, workers, self._counter)
+                run(items.tied_gradients, table, model.layout.out_panels)
         return T
 
     @contextlib.contextmanager
@@ -551,26 +534,24 @@ class Workspace:
         table, layout, recurrent = self._connections, self.layout, self.layout.weights_h[0]
         self._hold_weights()
         workers = num_threads() if self._kept.size >= SHARED_WEIGHTS else 1
-        self._weight_scale[0] = 1 / (1 - rate)
-        for slot, value in (
-            (dropconnect.HIDDEN, recurrent.rows),
-            (dropconnect.PANELS, recurrent.panels),
-            (dropconnect.GATES, recurrent.blocks),
-            (dropconnect.UNITS, recurrent.units),
-            (dropconnect.KEY, step_key(seed, step)),
-            (dropconnect.THRESHOLD, round(rate * 2**THRESHOLD_BITS)),
-            (dropconnect.NUMBERS_AT, self._weight_scale.ctypes.data),
-            (dropconnect.LAYERS_AT, layout.layers.ctypes.data),
-            (dropconnect.PARAMS_AT, self.model.flat.ctypes.data),
-            (dropconnect.GRADS_AT, self.grads.ctypes.data),
-            (dropconnect.KEPT_AT, self._kept.ctypes.data),
-        ):
-            table[slot] = value
+        table.set(
+            H=recurrent.rows,
+            P=recurrent.panels,
+            gates=recurrent.blocks,
+            units=recurrent.units,
+            key=step_key(seed, step),
+            threshold=round(rate * 2**THRESHOLD_BITS),
+            scale=1 / (1 - rate),
+            layers=layout.layers,
+            params=self.model.flat,
+            grads=self.grads,
+            kept=self._kept,
+        )
 
         def run(items):
             run_items(
                 items.address(self.model.config.dtype),
-                table,
+                table.words,
                 layout.num_layers * recurrent.panels,
                 workers,
                 self._counter,
@@ -601,35 +582,34 @@ class Workspace:
         )
 
     def _hold(self, T, block, training, dropping):
-        """Hold the arrays whose size depends on how a chunk is walked; kernels/chunk.py has their shapes."""
+        """Hold the arrays whose size depends on how a chunk is walked; kernels/views.py has their shapes."""
         layout, rows = self.layout, block * self.batch_size
-        self._grow(chunk.XD_AT, dropping * layout.num_layers * T * self.batch_size * layout.stride)
-        self._grow(chunk.DH_AT, training * rows * layout.stride)
+        self._grow("XD", dropping * layout.num_layers * T * self.batch_size * layout.stride)
+        self._grow("DH", training * rows * layout.stride)
         if self.model.config.zoneout > 0:
             self._grow(
-                chunk.HG_AT, training * (layout.cell != "gru") * layout.num_layers * T * self.batch_size * layout.stride
+                "HG", training * (layout.cell != "gru") * layout.num_layers * T * self.batch_size * layout.stride
             )
-            self._grow(chunk.DP_AT, training * 2 * self.batch_size * layout.stride)
+            self._grow("DP", training * 2 * self.batch_size * layout.stride)
         if self.training and layout.cell == "lstm":
-            self._grow(chunk.CS_AT, (rows + self.batch_size) * layout.stride)
-            self._grow(chunk.CK_AT, training * layout.num_layers * -(-T // block) * self.batch_size * layout.stride)
+            self._grow("CS", (rows + self.batch_size) * layout.stride)
+            self._grow("CK", training * layout.num_layers * -(-T // block) * self.batch_size * layout.stride)
         if self._pack > 1:
             pairs = training * -(-T * self.batch_size // 2)
-            self._grow(chunk.HW_AT, 2 * (rows + self.batch_size) * layout.stride_words)
-            self._grow(chunk.XW_AT, rows * padded(layout.embedding_stride // 2, layout.lanes))
-            self._grow(chunk.GW_AT, training * layout.panels * rows * 2 * layout.lanes)
+            self._grow("HW", 2 * (rows + self.batch_size) * layout.stride_words)
+            self._grow("XW", rows * padded(layout.embedding_stride // 2, layout.lanes))
+            self._grow("GW", training * layout.panels * rows * 2 * layout.lanes)
             self._grow(
-                chunk.ZW_AT,
-                training * layout.out_panels * rows * padded(layout.out_width * layout.lanes // 2, layout.lanes),
+                "ZW", training * layout.out_panels * rows * padded(layout.out_width * layout.lanes // 2, layout.lanes)
             )
-            self._grow(chunk.HP_AT, layout.num_layers * 2 * pairs * layout.stride)
-            self._grow(chunk.XP_AT, pairs * layout.embedding_stride)
+            self._grow("HP", layout.num_layers * 2 * pairs * layout.stride)
+            self._grow("XP", pairs * layout.embedding_stride)
 
-    def _grow(self, slot, size):
-        """Give the table's slot an array of at least `size` zeros."""
-        if slot not in self._grown or self._grown[slot].size < size:
-            self._grown[slot] = aligned_zeros(size, self.model.config.dtype)
-            self._table[slot] = self._grown[slot].ctypes.data
+    def _grow(self, name, size):
+        """Give a field of the table an array of at least `size` zeros."""
+        if name not in self._grown or self._grown[name].size < size:
+            self._grown[name] = aligned_zeros(size, self.model.config.dtype)
+            self._table.set(**{name: self._grown[name]})
 
     def _take_ids(self, x, y):
         """Copy a chunk's ids to where the kernels read them; return its length. Raises ConfigError."""
@@ -658,21 +638,21 @@ class Workspace:
                    (of rate 0 too), and in expectation with None
         Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
         """
-        if self._clamps.size:
+        if self._clamped:
             raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
         if not self.training:
             raise ConfigError("this workspace was made with training=False and holds no gradients")
         if dropout is not None and dropout.weight_rate > 0:
             with self._weights_dropped(dropout.weight_rate, dropout.seed, step):
-                T = self._run(chunk.GRADIENTS, x, y, dropout, step)
+                T = self._run(views.GRADIENTS, x, y, dropout, step)
         else:
-            T = self._run(chunk.GRADIENTS, x, y, dropout, step)
+            T = self._run(views.GRADIENTS, x, y, dropout, step)
         rows = T * self.batch_size
         return float(np.add.reduce(self._losses[:rows])) / rows
 
     def losses(self, x, y):
         """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats."""
-        self._run(chunk.LOSSES, x, y)
+        self._run(views.LOSSES, x, y)
         return self.last_losses()
 
     def last_losses(self):
@@ -681,7 +661,7 @@ class Workspace:
 
     def logits(self, x):
         """Run a chunk forward; carry the state on; return the logits (T, B, V) of the model's dtype."""
-        T = self._run(chunk.LOGITS, x, None)
+        T = self._run(views.LOGITS, x, None)
         layout, R = self.model.layout, T * self.batch_size
         Z = self._Z[: layout.out_panels * R * layout.out_width * layout.lanes].reshape(layout.out_panels, R, -1)
         return Z.transpose(1, 0, 2).reshape(T, self.batch_size, -1)[:, :, : layout.vocab_size].copy()
