@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test bench soak clean
+.PHONY: demo test golden bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -22,6 +22,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+golden: $(VENV)/.installed
+	@test -n "$(OLD)" || { echo "name the commit to compare this tree with, as in: make golden OLD=HEAD~1" >&2; exit 2; }
+	$(BIN)/python tests/golden.py run --old "$(OLD)"
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet torch==2.13.0

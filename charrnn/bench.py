@@ -18,12 +18,13 @@ import numpy as np
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.workspace import Dropout, Model, Workspace
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.spec import CELLS, PRECISIONS, ModelConfig
 from charrnn.text.streams import Streams
 from charrnn.training import trainer
 from charrnn.training.optimisers import Optimizer
-from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
+from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, SEQ_LENGTH
 from charrnn.training.trainer import available_memory
 
 VOCAB_SIZE = 65  # of tinyshakespeare
@@ -31,7 +32,6 @@ TEMPERATURE = 0.8
 REPEATS = 7
 REPETITION_S = 0.25  # a repetition is as many runs as take about so long
 STREAM_CHUNKS = 50  # of the text that is trained on: it is read again and again
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,14 @@ def step_flops(shape):
     """Count the floating-point operations of a training step's matrix products: two a multiply-add.
 
         forward    a row reads H through G H x H recurrent weights in every layer, through as many input weights in
-                   every layer but the first, there with an embedding of D through G H x D, and through V x H output weights
+                   every layer but the first, there with an embedding of D through G H x D, and through V x H output
+                   weights
         backward   as many again for the gradient of what was read, and as many again for that of the weights
 
     The first layer looks a one-hot character up: no product, neither forward nor back. Gates, softmax, clipping and the
     update are not counted, though they are timed: a share of the peak is a share for the products alone.
     """
-    H, G = shape.hidden_size, GATES[shape.cell]
+    H, G = shape.hidden_size, len(CELLS[shape.cell].blocks)
     products = G * H * (H * (2 * shape.num_layers - 1) + shape.embedding_size) + H * shape.vocab_size
     return 3 * 2 * products * shape.batch_size * shape.seq_length
 
@@ -215,16 +216,17 @@ def fit_count(run, target_s=REPETITION_S):
     return max(1, round(count * target_s / took))
 
 
-def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITION_S):
+def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITION_S, clock=time.perf_counter):
     """Time measurements in turns; return a Timing for each.
 
     budget_s   no repetition, beyond the third, is begun after so many seconds
+    clock      returns seconds; the budget goes by it
     """
     counts = [fit_count(measurement.run, target_s) for measurement in measurements]
     rates = [[] for _ in measurements]
-    begun = time.perf_counter()
+    begun = clock()
     for repetition in range(repeats):
-        if repetition >= 3 and time.perf_counter() - begun > budget_s:
+        if repetition >= 3 and clock() - begun > budget_s:
             break
         for measurement, count, row in zip(measurements, counts, rates):
             row.append(measurement.work * count / measurement.run(count))
@@ -282,9 +284,9 @@ def expectation(cell, chars_per_s):
     H, L, B, T = DEFAULT_SHAPE
     option = "" if cell == DEFAULTS.cell else f" --cell {cell}"
     return (
-        f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about {rounded(chars_per_s):,} "
-        f"characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is {_passes(read / 1e6)} over 1 MB of text "
-        f"and {_passes(read / 1e7)} over 10 MB."
+        f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about "
+        f"{rounded(chars_per_s):,} characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is "
+        f"{_passes(read / 1e6)} over 1 MB of text and {_passes(read / 1e7)} over 10 MB."
     )
 
 

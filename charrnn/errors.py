@@ -1,10 +1,12 @@
 """The errors charrnn raises for what a user gave it.
 
 Every message says the rule, the value and the remedy in one sentence. Library code raises these; only the command line
-turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may count by `counted`.
+turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may word its messages
+by `counted` and `either`.
 """
 
-DAMAGED = "its parameters are damaged or have diverged; use an earlier checkpoint"  # of a model that computes what is no number
+# Of a model that computes what is no number.
+DAMAGED = "its parameters are damaged or have diverged; use an earlier checkpoint"
 
 
 def counted(number, noun):
@@ -13,12 +15,26 @@ def counted(number, noun):
     return f"{shown} {noun}{'' if number == 1 else 's'}"
 
 
+def either(names):
+    """List names of which one is to be taken: a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 class CharRNNError(Exception):
     """Base of every error that is about the user's input or machine, not about a defect of charrnn."""
 
 
 class ConfigError(CharRNNError):
-    """An option or configuration value breaks its rule, or two of them contradict."""
+    """An option or configuration value breaks its rule, or two of them contradict.
+
+    options : the names of the options concerned, as TrainingConfig has them, e.g. ("hidden_size",); empty where the
+        error is about something else. Whoever needs to know reads them here, never in the message.
+    """
+
+    def __init__(self, message, options=()):
+        super().__init__(message)
+        self.options = tuple(options)
 
 
 class CorpusError(CharRNNError):

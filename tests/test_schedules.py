@@ -18,7 +18,8 @@ def test_constant_stays_at_its_peak():
 
 
 def test_step_decays_once_an_epoch_after_the_tenth_as_char_rnn_does():
-    # train.lua multiplies by 0.97 at the end of every epoch from the tenth on: the eleventh (index 10) is the first lower.
+    # train.lua multiplies by 0.97 at the end of every epoch from the tenth on: the eleventh (index 10) is the first
+    # lower.
     schedule = Schedule("step", 2e-3)
     assert rate(schedule, epoch=9) == 2e-3
     assert rate(schedule, epoch=10) == pytest.approx(2e-3 * 0.97)
@@ -76,5 +77,8 @@ def test_progress_outside_the_run_is_clamped():
     ],
 )
 def test_nonsense_is_refused_with_the_value_in_the_message(wrong):
-    with pytest.raises(ConfigError, match=str(list(wrong.values())[0])):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ConfigError, match=str(value)) as refused:
         Schedule(**{"name": "cosine", "peak": 1.0, **wrong})
+    option = {"name": "schedule", "peak": "learning_rate", "min_ratio": "min_learning_rate"}.get(name, name)
+    assert refused.value.options == (option,)

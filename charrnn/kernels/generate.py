@@ -221,9 +221,9 @@ def draw_group(v, me, t, group):
             embed_row(m, v.params, v.X0, row, np.int64(character))
 
 
-def _make_generate(cell):
+def _make_generate(kernels):
     """Return the work items that generate with one cell's kernels (registry.CellKernels)."""
-    gates, has_c = cell.forward, cell.has_c
+    gates, has_c = kernels.forward, kernels.cell.has_c
 
     @inline
     def layer_unit(v, l, t, unit):
@@ -287,8 +287,8 @@ def _make_generate(cell):
                 unit = next_unit(words, item, workers, phase, units, target, give_way)
             phase += 1
 
-    return Items(generate, f"{cell.name}_generate")
+    return Items(generate, f"{kernels.cell.name}_generate")
 
 
 # For each cell the items of generation, a worker each.
-GENERATE = {cell.name: _make_generate(cell) for cell in CELL_KERNELS.values()}
+GENERATE = {name: _make_generate(kernels) for name, kernels in CELL_KERNELS.items()}

@@ -1,30 +1,23 @@
-"""The compiled parts of each cell, found by the cell's name: a cell is a file of cells/ (panel.py) and an entry in the table of cells."""
+"""The compiled parts of each cell, found by its name: a cell is an entry of spec.CELLS and a file of cells/ (panel.py)."""
 
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from charrnn.kernels.layout import CELLS
+from charrnn.spec import CELLS, Cell
 
 
 class CellKernels(NamedTuple):
-    """What a file of cells/ holds, and the cell's name."""
+    """A cell, and what its file of cells/ holds."""
 
-    name: str
+    cell: Cell
     forward: Any
     backward: Any
     cell_state: Any  # None of a cell without c
-    reads_h: bool
-    passes_h: bool
-
-    @property
-    def has_c(self):
-        return self.cell_state is not None
 
 
-def _load(name):
-    module = import_module(f"charrnn.kernels.cells.{name}")
-    cell_state = getattr(module, "cell_state", None)
-    return CellKernels(name, module.forward, module.backward, cell_state, module.READS_H, module.PASSES_H)
+def _load(cell):
+    module = import_module(f"charrnn.kernels.cells.{cell.name}")
+    return CellKernels(cell, module.forward, module.backward, module.cell_state if cell.has_c else None)
 
 
-CELL_KERNELS = {name: _load(name) for name in CELLS}
+CELL_KERNELS = {name: _load(cell) for name, cell in CELLS.items()}

@@ -8,8 +8,6 @@ from charrnn.kernels.activations import sigmoid, tanh
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.simd import fma, lanes, load, store
 
-READS_H, PASSES_H = False, True
-
 
 @inline
 def forward(s):

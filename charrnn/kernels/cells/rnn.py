@@ -4,8 +4,6 @@ from charrnn.kernels.activations import tanh
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.simd import lanes, load, store
 
-READS_H, PASSES_H = True, False
-
 
 @inline
 def forward(s):

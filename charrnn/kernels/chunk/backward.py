@@ -59,10 +59,10 @@ def gradient_below(v, l, part):
             block_product(v, m.embedding_back_width, part, X, W, Rows(v.DX0, first * m.ES + q * wide, m.ES, 0), 0)
 
 
-def make_backward(cell, pack):
+def make_backward(kernels, pack):
     """Return run_backward(v, lo, n) for a cell's kernels (registry.CellKernels) and `pack` numbers a word."""
-    gates_backward, has_c, passes_h = cell.backward, cell.has_c, int(cell.passes_h)
-    cell_state = cell.cell_state or cell.forward  # the latter is never called
+    gates_backward, has_c, passes_h = kernels.backward, kernels.cell.has_c, int(kernels.cell.passes_h)
+    cell_state = kernels.cell_state or kernels.forward  # the latter is never called
 
     @inline
     def output_backward(v, part):

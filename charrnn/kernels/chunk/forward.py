@@ -143,9 +143,9 @@ def output_block(v, part):
                 v.losses[row] = softmax_loss(v, row, v.mode == GRADIENTS)
 
 
-def make_forward(cell, pack):
+def make_forward(kernels, pack):
     """Return run_forward(v, lo, n) for a cell's kernels (registry.CellKernels) and `pack` numbers a word."""
-    gates, has_c, reads_h = cell.forward, cell.has_c, cell.reads_h
+    gates, has_c, reads_h = kernels.forward, kernels.cell.has_c, kernels.cell.reads_h
 
     @inline
     def embed_block(v, part):

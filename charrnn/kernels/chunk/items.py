@@ -15,9 +15,9 @@ from charrnn.kernels.registry import CELL_KERNELS
 SUFFIX = {1: "", 2: "_bfloat16"}  # of the items' names, by the numbers in a word
 
 
-def _make_shards(cell, pack):
+def _make_shards(kernels, pack):
     """Return the items that run a shard of one cell: with the gradients, and without."""
-    run_forward, run_backward = make_forward(cell, pack), make_backward(cell, pack)
+    run_forward, run_backward = make_forward(kernels, pack), make_backward(kernels, pack)
 
     def train(table, like, item):
         """Run one shard forward and back."""
@@ -33,7 +33,8 @@ def _make_shards(cell, pack):
         lo = item * v.B // v.shards
         run_forward(v, lo, (item + 1) * v.B // v.shards - lo)
 
-    return Items(train, f"{cell.name}_train{SUFFIX[pack]}"), Items(read, f"{cell.name}_read{SUFFIX[pack]}")
+    name = kernels.cell.name
+    return Items(train, f"{name}_train{SUFFIX[pack]}"), Items(read, f"{name}_read{SUFFIX[pack]}")
 
 
 def _weight_gradients(table, like, item):
@@ -53,9 +54,9 @@ def _tied_gradients(table, like, item):
 
 # For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without.
 TRAIN, READ = {}, {}
-for _cell in CELL_KERNELS.values():
+for _name, _kernels in CELL_KERNELS.items():
     for _pack in SUFFIX:
-        TRAIN[_cell.name, _pack], READ[_cell.name, _pack] = _make_shards(_cell, _pack)
+        TRAIN[_name, _pack], READ[_name, _pack] = _make_shards(_kernels, _pack)
 
 weight_gradients = Items(_weight_gradients)  # item: 0 .. count_gradient_items(layout)
 pair_gradients = Items(_pair_gradients)  # item: 0 .. count_pair_items(layout), before the weight gradients of bfloat16
