@@ -12,7 +12,9 @@ from charrnn.kernels.host import TILES, has_bfloat16
 from charrnn.kernels.simd import load, store
 from charrnn.kernels.tile import fill_tiles
 from charrnn.kernels.words import narrow_pairs, narrow_row
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace, check_precision
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace, check_precision
+from charrnn.spec import ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 here = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")

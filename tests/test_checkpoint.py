@@ -12,6 +12,7 @@ import pytest
 
 from charrnn.errors import CheckpointError, StorageError
 from charrnn.files import storage
+from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -263,7 +264,6 @@ def test_charrnn_reads_what_the_safetensors_library_wrote(tmp_path):
 
 
 def test_the_table_of_parameters_is_the_models():
-    model = pytest.importorskip("charrnn.model.workspace")
     for cell in ("rnn", "gru", "lstm"):
         for embedding_size, tied, optional in (
             (0, False, {}),
@@ -272,7 +272,7 @@ def test_the_table_of_parameters_is_the_models():
             (E, False, {"layer_norm": True}),
         ):
             settings = make(cell, embedding_size=embedding_size, tied=tied, **optional).model
-            shapes = model.Model(model.ModelConfig(vocab_size=V, **settings)).shapes()
+            shapes = Model(ModelConfig(vocab_size=V, **settings)).shapes()
             assert {name: tuple(shape) for name, shape in shapes.items()} == parameter_shapes(
                 ModelConfig(vocab_size=V, **settings)
             )
@@ -735,7 +735,8 @@ def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
-    from charrnn.model.workspace import Model, ModelConfig, Workspace
+    from charrnn.model.workspace import Workspace
+    from charrnn.spec import ModelConfig
 
     namespace = {}
     exec(programs()[1], namespace)

@@ -10,10 +10,12 @@ import pytest
 
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.kernels.splitmix import splitmix64
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.sampling import generation
 from charrnn.sampling.generation import Generation
 from charrnn.sampling.sampler import Sampler, Settings, choose, surprisal, uniforms
+from charrnn.spec import ModelConfig
 
 CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 2e-14}

@@ -34,7 +34,9 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import workspace as model_module
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
+from charrnn.spec import ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 

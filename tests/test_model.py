@@ -18,7 +18,10 @@ from safetensors.numpy import load_file
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model import workspace as model_module
-from charrnn.model.workspace import Dropout, Model, ModelConfig, ShardPace, Workspace
+from charrnn.model.pace import ShardPace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
+from charrnn.spec import ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 

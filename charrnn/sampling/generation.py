@@ -16,8 +16,8 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.vector import padded
+from charrnn.model.buffers import Extent, GenerationBuffers, aligned_zeros
 from charrnn.model.pace import Pace
-from charrnn.model.workspace import aligned_zeros
 from charrnn.spec import CELLS
 
 GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
@@ -45,20 +45,14 @@ class Generation:
         if streams < 1:
             raise ConfigError(f"streams must be at least 1, got {streams}")
         self.model, self.streams, self.workers = model, streams, workers
-        layout, dtype, B = model.layout, model.config.dtype, streams
-        L, P, S = layout.num_layers, layout.panels, layout.stride
+        layout, B = model.layout, streams
         looked_up = layout.vocab_size * layout.embedding_stride * (layout.embedding_at >= 0)
         if not layout.embedding_size:
             looked_up = layout.weights_x[0].size
         self._products = B * (layout.size - looked_up)  # multiplications of a step
         self._pace, self._scratches = Pace(), {}
-        states, rate = L * B * S, model.config.zoneout
-        self._HS, self._CS = (aligned_zeros(states * (2 if rate > 0 else 1), dtype) for _ in range(2))
-        self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
-        self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
-        self._Z = aligned_zeros(layout.out_panels * B * layout.out_width * layout.lanes, dtype)
-        self._inputs, self._drawn, self._summed = np.zeros(B, np.int32), np.zeros(B, np.int64), np.zeros(B, np.int64)
-        self._not_finite, self._counter = np.zeros(1, np.int64), np.zeros(8, np.int64)
+        states, rate = layout.num_layers * B * layout.stride, model.config.zoneout
+        self._counter = np.zeros(8, np.int64)
         self._groups = self._count_groups(workers or num_threads())
         self._scratch_size = padded(layout.vocab_size, 8)
         self._table = Table(generate.Generation)
@@ -72,21 +66,16 @@ class Generation:
             zone_rate=rate,
             layers=layout.layers,
             params=model.flat,
-            HS=self._HS,
-            CS=self._CS,
-            G=self._G,
-            Z=self._Z,
-            X0=self._X0,
-            inputs=self._inputs,
-            drawn=self._drawn,
-            summed=self._summed,
-            not_finite=self._not_finite,
         )
+        self._buffers = GenerationBuffers()
+        self._buffers.hold(Extent(layout, B, 1, training=False), self._table)
 
     def _places(self):
         """Yield (group, {"h": (L, n, H)}), with "c" for an LSTM: the streams of each group and views of their states."""
         config, S = self.model.config, self.model.layout.stride
-        buffers = {"h": self._HS, "c": self._CS} if CELLS[config.cell].has_c else {"h": self._HS}
+        buffers = (
+            {"h": self._buffers.HS, "c": self._buffers.CS} if CELLS[config.cell].has_c else {"h": self._buffers.HS}
+        )
         for group in range(self._groups):
             lo, hi = (i * self.streams // self._groups for i in (group, group + 1))
             rows = slice(lo * config.num_layers * S, hi * config.num_layers * S)
@@ -104,7 +93,7 @@ class Generation:
         Raises ConfigError.
         """
         config = self.model.config
-        for buffer in (self._HS, self._CS):
+        for buffer in (self._buffers.HS, self._buffers.CS):
             buffer[:] = 0
         if carry is None:
             return
@@ -163,9 +152,9 @@ class Generation:
                 f"{keys.shape} and {count}"
             )
         self._check_ids(inputs)
-        self._inputs[:] = inputs
-        self._drawn[:] = 0
-        self._not_finite[:] = 0
+        self._buffers.inputs[:] = inputs
+        self._buffers.drawn[:] = 0
+        self._buffers.not_finite[:] = 0
         ids = np.empty((count, B), np.int32)
         losses = np.empty((count, B)) if with_losses else None
         logits = np.empty((count, B, V)) if with_logits else None
@@ -173,7 +162,7 @@ class Generation:
         self._table.set(temperature=temperature, top_p=top_p, min_p=min_p, keys=keys)
         self._table.set(with_losses=with_losses, with_logits=with_logits, losses=losses, logits=logits)
         self._run(ids)
-        return ids, losses, logits, self._not_finite[0] == 0
+        return ids, losses, logits, self._buffers.not_finite[0] == 0
 
     def _check_ids(self, ids):
         V = self.model.config.vocab_size

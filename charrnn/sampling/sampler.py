@@ -91,7 +91,7 @@ class Sampler:
     Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
     seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`: a
     fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry, logits.
-    `clamps` (charrnn.model.workspace.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
+    `clamps` (charrnn.model.clamps.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
     """
 
     def __init__(

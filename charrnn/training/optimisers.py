@@ -14,7 +14,8 @@ from charrnn.kernels import updates
 from charrnn.kernels.items import run_items
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
-from charrnn.model.workspace import Model, aligned_zeros
+from charrnn.model.buffers import aligned_zeros
+from charrnn.model.parameters import Model
 
 RULES = {
     "sgd": updates.SGD,
