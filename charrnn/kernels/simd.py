@@ -1,9 +1,10 @@
-"""Vectors as values: loads, stores, arithmetic and comparisons of the Numba type that is one machine vector (vector.py).
+"""Vectors as values: loads, stores, arithmetic and comparisons of the type that is one machine vector (vector.py).
 
 Kernels written with it look like the scalar formula and compile to exactly the vector code that is meant, with no
-auto-vectoriser, no fast-math and no remainder loop: buffers are padded to whole vectors, so every element takes the same
-path whatever thread computes it. `load(a, i)` and `store(a, i, v)` take a flat array and an element offset, unchecked.
-A Python float beside a vector becomes a vector of the vector's own dtype, so one source serves float32 and float64.
+auto-vectoriser, no fast-math and no remainder loop: buffers are padded to whole vectors, so every element takes the
+same path whatever thread computes it. `load(a, i)` and `store(a, i, v)` take a flat array and an element offset,
+unchecked. A Python float beside a vector becomes a vector of the vector's own dtype, so one source serves float32 and
+float64.
 """
 
 import operator

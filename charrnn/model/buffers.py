@@ -1,7 +1,7 @@
 """The arrays that compiled code works in: typed records that say how large each is, hold it, and give it to a table.
 
-A record is a dataclass of Buffers. Its fields bear the names of the table's fields; what each array is, with its shape, stands
-where that table is declared: kernels/chunk/views.py, kernels/generate.py.
+A record is a dataclass of Buffers. Its fields bear the names of the table's fields; what each array is, with its shape,
+stands where that table is declared: kernels/chunk/views.py, kernels/generate.py.
 """
 
 from dataclasses import dataclass, field, fields

@@ -1,7 +1,7 @@
 """The workspace of a model: what runs it over chunks of one batch shape.
 
-Everything that one batch shape needs beside the parameters: states, gates, gradients, and the carry from chunk to chunk. Knows
-neither a file nor a character nor an option of the command line.
+Everything that one batch shape needs beside the parameters: states, gates, gradients, and the carry from chunk to
+chunk. Knows neither a file nor a character nor an option of the command line.
 """
 
 import time
@@ -55,8 +55,8 @@ def check_precision(precision, dtype="float32"):
         raise ConfigError(f"--precision {precision} needs --dtype float32, got {dtype}: leave one of them out")
     if not has_bfloat16():
         raise ConfigError(
-            f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, or "
-            "take a bfloat16 run's weights into a new one with --init-from"
+            f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, "
+            "or take a bfloat16 run's weights into a new one with --init-from"
         )
     return precision
 
@@ -66,8 +66,8 @@ class Workspace:
 
     model        a Model; its parameters are read at every call, so updates are seen
     training     False leaves out what only gradients need
-    precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to bfloat16, their
-                 sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
+    precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to
+                 bfloat16, their sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
     grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat, until the next chunk runs
     shards       groups that the streams are dealt to, or None: as many as suits the threads; no result depends on it
     """
@@ -133,7 +133,7 @@ class Workspace:
         self._buffers.c0[:] = 0
 
     def get_carry(self):
-        """Return the carry as {"h": (L, B, H)}, with "c" for an LSTM; copies."""
+        """Return the carry as {"h": (L, B, H)}, with "c" where the cell has one; copies."""
         return {name: array.copy() for name, array in self._carry_arrays(self._buffers.h0, self._buffers.c0).items()}
 
     def set_carry(self, carry):
@@ -155,7 +155,9 @@ class Workspace:
     # Reading and holding units
 
     def states(self, name):
-        """Return what the units were in the last chunk, (L, T, B, H): one of the cell's `readable`, copied; gates after activation.
+        """Return what the units were in the last chunk, (L, T, B, H), a copy; gates after activation.
+
+        name    one of the cell's `readable`
 
         Raises ConfigError. Not after loss_and_grads: the gates have become their gradients.
         """
@@ -260,7 +262,8 @@ class Workspace:
                 raise ConfigError(f"ids must be integers, got {ids.dtype}")
             taken = place[: ids.size]
             taken.reshape(ids.shape)[:] = ids
-            # Read as unsigned, what is negative is large: one pass finds both ends. Wider integers may not fit in 32 bits.
+            # Read as unsigned, what is negative is large: one pass finds both ends. Wider integers may not fit in 32
+            # bits.
             if taken.view(np.uint32).max() >= V or ids.dtype != np.int32 and (ids.min() < 0 or ids.max() >= V):
                 raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
         return len(x)
@@ -269,8 +272,8 @@ class Workspace:
         """Run a chunk forward and back; carry the state on.
 
         x, y       (T, B) integers, T <= seq_length: the characters read and the ones to predict
-        dropout    a Dropout or None; step keys its masks. Of a model with zoneout, units keep their states by masks with a Dropout
-                   (of rate 0 too), and in expectation with None
+        dropout    a Dropout or None; step keys its masks. Of a model with zoneout, units keep their states by masks
+                   with a Dropout (of rate 0 too), and in expectation with None
         Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
         """
         if self._clamped:

@@ -1,6 +1,6 @@
-"""A shard of a chunk back: from the gradient of the logits, in blocks of steps from the last to the first, layer by layer.
+"""A shard of a chunk, backward: from the gradient of the logits down, in blocks of steps from the last to the first.
 
-What the gates were becomes the gradients of their sums. The gradients of the weights are left to weight_gradients.py.
+The gradients of the sums take the place of the gates. The gradients of the weights are left to weight_gradients.py.
 """
 
 from charrnn.kernels.chunk.forward import block_product, copy_rows, narrow_rows
