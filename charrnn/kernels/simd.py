@@ -96,33 +96,6 @@ def shifted(typingctx, array, offset):
     return types.CPointer(array.dtype)(array, types.int64), codegen
 
 
-def _pointer_at(dtype):
-    """Make the intrinsic that reads an address from a table of int64, as a pointer to `dtype` (None: to like's)."""
-    if dtype is None:
-
-        def pointer_like(typingctx, table, slot, like):
-            def codegen(context, builder, sig, args):
-                address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
-                return builder.inttoptr(address, context.get_value_type(sig.return_type))
-
-            return types.CPointer(like.dtype)(table, types.int64, like), codegen
-
-        return intrinsic(pointer_like)
-
-    def pointer_to(typingctx, table, slot):
-        def codegen(context, builder, sig, args):
-            address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
-            return builder.inttoptr(address, context.get_value_type(sig.return_type))
-
-        return types.CPointer(dtype)(table, types.int64), codegen
-
-    return intrinsic(pointer_to)
-
-
-pointer = _pointer_at(None)
-pointer_int32, pointer_int64, pointer_float64 = (_pointer_at(t) for t in (types.int32, types.int64, types.float64))
-
-
 @intrinsic
 def fetch_add(typingctx, counter, amount):
     """Add to counter[0] atomically; return its value before. Threads take work items by it."""

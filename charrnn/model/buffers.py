@@ -26,6 +26,7 @@ def buffer(size, dtype=None):
     return field(default_factory=lambda: np.zeros(0), init=False, metadata={"size": size, "dtype": dtype})
 
 
+@dataclass
 class Buffers:
     """A record of arrays, each as large as the largest extent that was asked for."""
 

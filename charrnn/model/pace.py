@@ -43,7 +43,7 @@ class StepPace:
     """
 
     def __init__(self):
-        self._pace, self._workers, self._steps, self._seconds = Pace(STEP_REST), None, 0, 0.0
+        self._pace, self._workers, self._steps, self._seconds = Pace(STEP_REST), 1, 0, 0.0
 
     def count_workers(self, most):
         """Return how many of `most` threads to take for the next step."""

@@ -18,7 +18,7 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
-from charrnn.model.buffers import CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
+from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
 from charrnn.model.pace import ShardPace
@@ -108,7 +108,8 @@ class Workspace:
         self._transposition = Table(updates.Transposition)
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)
-        self._buffers, self._walk, self._walks = ChunkBuffers(), [WalkBuffers()], set()
+        self._buffers, self._walks = ChunkBuffers(), set()
+        self._walk: list[Buffers] = [WalkBuffers()]
         self._buffers.hold(self._extent, self._table)
         if training and CELLS[model.config.cell].has_c:
             self._walk.append(CellBuffers())
