@@ -40,7 +40,7 @@ def open_model(ctx, where, threads):
     checkpoint = load_checkpoint(path)
     announce(ctx)
     use_threads(ctx, threads)
-    from charrnn.model.workspace import Model
+    from charrnn.model.parameters import Model
 
     return OpenedModel(path, checkpoint, Model.from_checkpoint(checkpoint))
 
