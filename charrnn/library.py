@@ -66,7 +66,7 @@ def load(path: StrPath | None = None) -> Model:
     >>> import charrnn
     >>> model = charrnn.load("demo")
     >>> model.config.cell, model.config.hidden_size, model.vocabulary.size
-    ('lstm', 12, 20)
+    ('lstm', 12, 16)
     """
     found = find_checkpoint(None if path is None else Path(path))
     model = Model.from_checkpoint(load_checkpoint(found))
@@ -175,9 +175,35 @@ def train(
 
 
 @overload
-def sample(model: Model, length: int = ..., *, num_samples: None = ..., **settings: Any) -> str: ...
+def sample(  # noqa: PLR0913 - as below
+    model: Model,
+    length: int = ...,
+    *,
+    num_samples: None = ...,
+    prime: str = ...,
+    stop: Sequence[str] = ...,
+    seed: int = ...,
+    clamps: Sequence[Clamp] = ...,
+    temperature: float = ...,
+    top_k: int | None = ...,
+    top_p: float = ...,
+    min_p: float = ...,
+) -> str: ...
 @overload
-def sample(model: Model, length: int = ..., *, num_samples: int, **settings: Any) -> list[str]: ...
+def sample(  # noqa: PLR0913 - as below
+    model: Model,
+    length: int = ...,
+    *,
+    num_samples: int,
+    prime: str = ...,
+    stop: Sequence[str] = ...,
+    seed: int = ...,
+    clamps: Sequence[Clamp] = ...,
+    temperature: float = ...,
+    top_k: int | None = ...,
+    top_p: float = ...,
+    min_p: float = ...,
+) -> list[str]: ...
 def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by keyword
     model: Model,
     length: int = 300,
@@ -235,7 +261,7 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     settings = Settings(temperature, top_k, top_p, min_p)
     sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
     prime_ids = vocabulary.encode(prime)
-    stop_ids = [vocabulary.encode(string) for string in stop]
+    stop_ids = [vocabulary.encode(string).tolist() for string in stop]
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
     drawn: list[list[int]] = [[] for _ in range(sampler.num_samples)]
     for block in sampler.generate(length, stop_ids):

@@ -2,8 +2,10 @@
 
 import doctest
 import importlib
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -91,7 +93,7 @@ def test_an_evaluation_is_what_the_command_prints(model, folder, capfd):
     assert main(["eval", str(folder / "demo"), "--split", "test", "--json"]) == 0
     printed = json.loads(capfd.readouterr().out)
     judgement = charrnn.evaluate(model, split="test")
-    assert judgement.to_dict(model.path) == printed
+    assert json.loads(json.dumps(judgement.to_dict(model.path))) == printed
     assert charrnn.evaluate(model, folder / "corpus.txt").baselines  # by the model's own text
 
 
@@ -101,7 +103,25 @@ def test_findings_show_themselves_in_a_notebook(model, folder):
     assert html.count("<tr>") == 1 + len(findings.named)
     judged = charrnn.evaluate(model, string=LINE)._repr_html_()
     assert "this model" in judged and "bits a character cost" in judged
-    assert "lstm" in model._repr_html_()
+    assert "LSTM" in model._repr_html_()
+
+
+def test_a_notebook_shows_the_model_the_findings_and_the_loss(here):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    sources = [
+        "import charrnn\nmodel = charrnn.load('demo')\nmodel",
+        "charrnn.find_cells(model, 'corpus.txt', characters=20_000)",
+        "charrnn.evaluate(model, string='to be or not to be')",
+        "charrnn.sample(model, 20, seed=1)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(here)}}).execute()
+    shown = [cell.outputs[-1].data for cell in notebook.cells]
+    assert all("<table" in data["text/html"] for data in shown[:3])
+    assert "text/html" not in shown[3] and len(eval(shown[3]["text/plain"])) == 20
 
 
 def test_a_run_is_stopped_and_resumed_to_the_same_end(folder, tmp_path):
@@ -148,3 +168,17 @@ def test_a_wrong_option_is_refused_before_anything_is_written(arguments, words, 
 def test_a_wrong_text_is_refused(model, arguments, word, here):
     with pytest.raises(charrnn.CharRNNError, match=word):
         charrnn.evaluate(model, **arguments)
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    block = re.search(
+        r"    import charrnn\n.*?\n\n(?=## )", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    ).group(0)
+    code = textwrap.dedent(block).replace("steps=500", "steps=2, hidden_size=16")
+    assert "hidden_size=16" in code
+    (tmp_path / "corpus.txt").write_text("ROMEO: To be, or not to be?\n" * 3_500, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["logits"].shape == (5, 1, names["model"].vocabulary.size)
+    assert "Finished(step=2" in capsys.readouterr().out

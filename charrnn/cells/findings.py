@@ -110,7 +110,7 @@ class Findings:
         return self.recording.values.shape[1]
 
     def passage(self, one, length):
-        """Return (symbols, values in -1..1, factor they were enlarged by) of the stretch that shows a unit's signal best.
+        """Return (symbols, values in -1..1, enlarged by what factor) of the stretch that shows a unit's signal best.
 
         one       a Selected
         length    of the stretch, in characters
