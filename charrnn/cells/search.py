@@ -105,6 +105,10 @@ class Follows(NamedTuple):
     spearman: float | None
 
 
+def _nobody(_share):
+    """Take no notice of how far a search is."""
+
+
 def search(recording, signals, untrained=None, shifts=SHIFTS, progress=None):
     """Return a Finding for every signal that can be scored, the surest first.
 
@@ -122,19 +126,24 @@ def search(recording, signals, untrained=None, shifts=SHIFTS, progress=None):
         return []
     _check_finite(recording)
     offsets = [0, *shift_offsets(N, shifts)]
-    associations = _Half(usable, offsets, chooses).associations(recording.units, progress)
+    progress = progress or _nobody
+    # Choosing and scoring take about as long as each other; the untrained network and the probes come after them.
+    associations = _Half(usable, offsets, chooses).associations(recording.units, lambda share: progress(0.4 * share))
     best = np.argmax(np.abs(associations), axis=1)
     signs = np.where(associations[np.arange(len(best)), best] < 0, -1, 1)
     order = np.argsort(-np.abs(associations[:: 1 + shifts]), axis=1, kind="stable")[:, : 1 + RUNNERS_UP]
     extra = [(row * (1 + shifts), unit) for row, units in enumerate(order) for unit in units[1:]]
 
-    values, spearman = _Half(usable, offsets, scores).pairs(recording.units, [*zip(range(len(best)), best), *extra])
+    values, spearman = _Half(usable, offsets, scores).pairs(
+        recording.units, [*zip(range(len(best)), best), *extra], lambda share: progress(0.4 + 0.4 * share)
+    )
     oriented = values[: len(best)] * signs
     others = {}
     for (column, unit), value in zip(extra, values[len(best) :]):
         sign = -1 if associations[column, unit] < 0 else 1
         others.setdefault(column // (1 + shifts), []).append((*divmod(int(unit), H), sign, value * sign))
 
+    progress(0.8)
     probes = _probe(recording, usable, chooses, scores)
     fresh = _untrained_scores(untrained, usable)
     findings = []
@@ -262,30 +271,32 @@ class _Half:
             column[:] = self._shifted(c)
         return columns
 
-    def associations(self, units, progress=None):
+    def associations(self, units, progress=_nobody):
         """Return (C, U) for all units (U, N)."""
         result = np.zeros((len(self.graded), len(units)), np.float32)
         kinds = [(np.flatnonzero(~self.graded), midranks), (np.flatnonzero(self.graded), standardised)]
         step, together = (max(1, size // len(self.keep)) for size in (UNIT_NUMBERS, COLUMN_NUMBERS))
         for at in range(0, len(units), step):
             values = units[at : at + step, self.keep]
+            done = 0
             for numbers, prepare in kinds:
                 prepared = prepare(values).T if len(numbers) else None
                 for first in range(0, len(numbers), together):
                     some = numbers[first : first + together]
                     result[some, at : at + len(values)] = self._columns(some) @ prepared
-            if progress is not None:
-                progress(min(1.0, (at + step) / len(units)))
+                    done += len(some)
+                    progress((at + len(values) * done / len(result)) / len(units))
         return result * self.scale[:, None]
 
-    def pairs(self, units, pairs):
+    def pairs(self, units, pairs, progress=_nobody):
         """Return the association of each (column, unit), and Spearman's rho where the column is graded."""
         result, spearman = np.zeros(len(pairs)), np.zeros(len(pairs))
         by_unit = {}
         for k, (_, unit) in enumerate(pairs):
             by_unit.setdefault(int(unit), []).append(k)
         column_ranks = {}
-        for unit, places in by_unit.items():
+        for done, (unit, places) in enumerate(by_unit.items()):
+            progress(done / len(by_unit))
             values = units[unit : unit + 1, self.keep]
             ranks, standard = midranks(values)[0].astype(np.float64), standardised(values)[0]
             spread = np.sqrt(np.dot(ranks, ranks))
