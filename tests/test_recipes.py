@@ -307,6 +307,46 @@ def test_the_newest_kernel_is_fetched_where_apt_is(tmp_path, tool):
     assert built.path.read_bytes() == kernel_text() and "fetching linux-source-6.10" in said[0]
 
 
+def test_a_download_reports_how_much_of_it_has_come(tmp_path, tool, monkeypatch):
+    monkeypatch.setattr(fetch, "TELL_S", 0.01)
+    tool("apt-cache", '[ "$1" = show ] && echo "Size: 2000\nDescription: 7" || echo linux-source-6.10')
+    # It goes on when half of it has been seen, and gives up where that never happens.
+    go = f'for i in 1 2 3 4 5 6 7 8 9; do [ -e "{tmp_path}/go" ] || sleep 1; done'
+    tool("apt-get", f'head -c 1000 /dev/zero > "$3.deb"\n{go}\nhead -c 1000 /dev/zero >> "$3.deb"\nexit 3')
+    seen = []
+
+    def progress(what, done, of):
+        seen.append((what, done, of))
+        if done == 1000:
+            (tmp_path / "go").touch()
+
+    with pytest.raises(RecipeError, match="apt-get could not fetch"):
+        build_recipe("linux", tmp_path / "a.txt", progress=progress)
+    assert {(what, of) for what, _, of in seen} == {("fetching linux-source-6.10", 2000)}
+    amounts = [done for _, done, _ in seen]
+    assert 1000 in amounts and amounts == sorted(amounts) and set(amounts) <= {0, 1000, 2000}
+
+
+def test_reading_a_source_reports_its_bytes(tmp_path, tree):
+    seen = []
+    source = tarball(tmp_path / "a.tar.xz", {**KERNEL, "large": os.urandom(10**5)}, "w:xz")
+    build_recipe("linux", tmp_path / "a.txt", source=source, progress=lambda *report: seen.append(report))
+    assert {(what, of) for what, _, of in seen} == {("reading the source", source.stat().st_size)}
+    amounts = [done for _, done, _ in seen]
+    assert amounts == sorted(amounts) and 0 < amounts[0] <= amounts[-1] <= source.stat().st_size
+    seen.clear()
+    build_recipe("linux", tmp_path / "b.txt", source=tree, progress=lambda *report: seen.append(report))
+    wanted = [data for path, data in KERNEL.items() if path.startswith("kernel/") and path.endswith((".c", ".h"))]
+    assert seen[-1] == ("reading the source", sum(map(len, wanted)), None)
+
+
+def test_a_tool_that_never_ends_is_ended(tmp_path, tool, monkeypatch):
+    monkeypatch.setattr(fetch, "TELL_S", 0.01)
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 0)
+    tool("apt-cache", "exec sleep 100")
+    assert "within 0 minutes" in refused("linux", tmp_path / "a.txt")
+
+
 def test_without_apt_the_remedy_is_from(tmp_path, tool):
     tool("apt-get", None)
     for name in ("linux", "latex"):

@@ -13,13 +13,14 @@ from pathlib import Path
 from charrnn.errors import RecipeError
 from charrnn.files.storage import atomic_write, make_folder
 from charrnn.recipes import latex, linux, shakespeare, stdlib
+from charrnn.recipes.reports import Reports, ignore
 
 FOLDER = Path("corpora")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One named corpus. `make(source, work_folder, limit_bytes, say)` returns its text as UTF-8 bytes."""
+    """One named corpus. `make(source, work_folder, limit_bytes, reports)` returns its text as UTF-8 bytes."""
 
     name: str
     summary: str
@@ -95,7 +96,7 @@ RECIPES = {
 }
 
 
-def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False, say=lambda line: None):
+def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False, say=ignore, progress=ignore):
     """Make the corpus `name` and write it to `path`, corpora/NAME.txt unless told otherwise.
 
     Parameters
@@ -108,6 +109,9 @@ def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False,
         Replace a file at `path` that holds something else.
     say : callable
         Told in a line what is going on.
+    progress : callable
+        Called with (what is being done, bytes done, of) while material is fetched and read; `of` is None where it is
+        not known.
 
     Raises
     ------
@@ -132,7 +136,7 @@ def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False,
         if not force:
             raise _taken(path)
     with tempfile.TemporaryDirectory(prefix="charrnn-recipe-") as work_folder:
-        text = recipe.make(source, Path(work_folder), limit_bytes or recipe.limit_bytes, say)
+        text = recipe.make(source, Path(work_folder), limit_bytes or recipe.limit_bytes, Reports(say, progress))
     digest = hashlib.sha256(text).hexdigest()
     if recipe.sha256 is not None and digest != recipe.sha256:
         raise RecipeError(

@@ -1,20 +1,28 @@
 """Fetching with the tools a machine has, pip and apt-get, into a folder that the caller throws away."""
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from charrnn.errors import RecipeError
+from charrnn.recipes.reports import ignore
 
 TIMEOUT_S = 1800  # a kernel's source over a slow line
+TELL_S = 0.2  # between two reports of how much has come
 
 
-def pip_download(requirement, folder, remedy):
-    """Download one wheel, without what it depends on, and return its path."""
+def pip_download(requirement, folder, remedy, progress=ignore, size_bytes=None):
+    """Download one wheel, without what it depends on, and return its path.
+
+    progress    called with (what is being done, bytes done, of), as by the other downloads
+    size_bytes  of the wheel, if it is known
+    """
     # Isolated from the current folder: a user's own pip.py there must not be run.
     _run(
         [
@@ -41,14 +49,23 @@ def pip_download(requirement, folder, remedy):
         f"pip could not fetch {requirement}",
         remedy,
         {"No module named pip": "this Python has no pip: install it with python -m ensurepip"},
+        _tells_size(folder, "*.whl", progress, f"fetching {requirement}", size_bytes),
+        {"TMPDIR": str(folder)},  # where pip puts a wheel while it comes
     )
     return _only(folder, "*.whl", f"pip brought no wheel of {requirement}", remedy)
 
 
-def apt_download(package, folder, remedy):
+def apt_download(package, folder, remedy, progress=ignore):
     """Download a Debian package and return the path of its .deb."""
     apt_get = _tool("apt-get", f"the Debian package {package}", remedy)
-    _run([apt_get, "download", "-qq", package], folder, f"apt-get could not fetch {package}", remedy)
+    _run(
+        [apt_get, "download", "-qq", package],
+        folder,
+        f"apt-get could not fetch {package}",
+        remedy,
+        None,
+        _tells_size(folder, "*.deb", progress, f"fetching {package}", _apt_size(package)),
+    )
     return _only(folder, "*.deb", f"apt-get brought no {package}", remedy)
 
 
@@ -66,7 +83,7 @@ def apt_newest(prefix, remedy):
     return max(found, key=lambda name: [int(part) for part in re.findall(r"[0-9]+", name.removeprefix(prefix))])
 
 
-def apt_source(package, folder, remedy):
+def apt_source(package, folder, remedy, progress=ignore):
     """Download a Debian source package and return the path of its upstream tarball."""
     apt_get = _tool("apt-get", f"the Debian source package {package}", remedy)
     _run(
@@ -75,6 +92,7 @@ def apt_source(package, folder, remedy):
         f"apt-get could not fetch the source of {package}",
         remedy,
         {"deb-src": "apt knows no sources: add deb-src to its list and run apt-get update"},
+        _tells_size(folder, "*.tar.*", progress, f"fetching {package}", None),
     )
     return _only(folder, "*.tar.*", f"apt-get brought no source of {package}", remedy, prefer=".orig.")
 
@@ -96,10 +114,38 @@ def _tool(name, what, remedy):
     return path
 
 
-def _run(command, folder, failure, remedy, hints=None):
-    """Run a tool in `folder`; return what it says, or raise RecipeError with its last word."""
+def _apt_size(package):
+    """Return the size of a Debian package in bytes, None where apt-cache does not say."""
     try:
-        done = subprocess.run(
+        output = _run([_tool("apt-cache", package, ""), "show", "--no-all-versions", package], None, "", "")
+    except RecipeError:
+        return None
+    size = re.search(r"^Size: ([0-9]+)$", output, re.MULTILINE)
+    return int(size[1]) if size else None
+
+
+def _tells_size(folder, pattern, progress, what, of):
+    """Return a function that reports how much of a download has come into the folder."""
+
+    def tell():
+        sizes = {}
+        for path in Path(folder).rglob(pattern):
+            with contextlib.suppress(OSError):  # it has been moved meanwhile
+                sizes[path.name] = path.stat().st_size  # by name: a file that is being moved is there twice
+        progress(what, sum(sizes.values()), of)
+
+    return tell
+
+
+def _run(command, folder, failure, remedy, hints=None, tell=ignore, environ=None):
+    """Run a tool in `folder`; return what it says, or raise RecipeError with its last word.
+
+    tell       called now and then while it runs
+    environ    what its environment has beside ours
+    """
+    deadline_s = time.monotonic() + TIMEOUT_S
+    try:
+        with subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -107,19 +153,32 @@ def _run(command, folder, failure, remedy, hints=None):
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=TIMEOUT_S,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+            env={**os.environ, "LC_ALL": "C", **(environ or {})},
+        ) as tool:
+            try:
+                while (output := _output(tool)) is None:
+                    tell()
+                    if time.monotonic() > deadline_s:
+                        raise RecipeError(f"{failure} within {TIMEOUT_S // 60} minutes: {remedy}")
+            except BaseException:
+                tool.kill()
+                raise
     except OSError as error:
         raise RecipeError(f"{failure} ({(error.strerror or str(error)).lower()}): {remedy}") from None
-    except subprocess.TimeoutExpired:
-        raise RecipeError(f"{failure} within {TIMEOUT_S // 60} minutes: {remedy}") from None
-    if done.returncode == 0:
-        return done.stdout
+    if tool.returncode == 0:
+        return output
     for sign, hint in (hints or {}).items():
-        if sign in done.stdout:
+        if sign in output:
             raise RecipeError(f"{failure}, {hint}, or {remedy}")
-    raise RecipeError(f"{failure} ({_last_word(done.stdout)}): {remedy}")
+    raise RecipeError(f"{failure} ({_last_word(output)}): {remedy}")
+
+
+def _output(tool):
+    """Return what a tool has said when it has ended, None if it is still at work after a moment."""
+    try:
+        return tool.communicate(timeout=TELL_S)[0]
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _last_word(output):

@@ -11,13 +11,13 @@ CLEANING = "*.tex sorted by path; files that are not UTF-8 are read as ISO-8859-
 REMEDY = "name a folder of .tex files, or a tarball, with --from"
 
 
-def make(source, work_folder, limit_bytes, say):
+def make(source, work_folder, limit_bytes, reports):
     """Return the .tex files, one after the other."""
     if source is None:
-        say(f"fetching the source of {PACKAGE} with apt-get")
-        source = apt_source(PACKAGE, work_folder, REMEDY)
-    say(f"reading {source}")
-    files = read_tree(source, lambda path: path.endswith(".tex"))
+        reports.say(f"fetching the source of {PACKAGE} with apt-get")
+        source = apt_source(PACKAGE, work_folder, REMEDY, reports.progress)
+    reports.say(f"reading {source}")
+    files = read_tree(source, lambda path: path.endswith(".tex"), reports.progress)
     text = joined(as_utf8(files[path]) for path in sorted(files, key=lambda path: path.split("/")))
     if not text:
         raise RecipeError(f"{source} holds no .tex file with a text: {REMEDY}")

@@ -18,14 +18,14 @@ CLEANING = (
 REMEDY = "name a kernel's tree or tarball (from kernel.org, say) with --from"
 
 
-def make(source, work_folder, limit_bytes, say):
+def make(source, work_folder, limit_bytes, reports):
     """Return the kernel's C source up to `limit_bytes`."""
     if source is None:
         package = apt_newest(PACKAGES, REMEDY)
-        say(f"fetching {package} with apt-get, some 140 MB")
-        source = apt_download(package, work_folder, REMEDY)
-    say(f"reading {source}")
-    files = read_tree(source, _is_wanted)
+        reports.say(f"fetching {package} with apt-get, some 140 MB")
+        source = apt_download(package, work_folder, REMEDY, reports.progress)
+    reports.say(f"reading {source}")
+    files = read_tree(source, _is_wanted, reports.progress)
     if not files:
         # The folder kernel/ itself was named, or a tree without one.
         raise RecipeError(

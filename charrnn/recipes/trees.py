@@ -13,14 +13,18 @@ import zlib
 from pathlib import Path
 
 from charrnn.errors import RecipeError
+from charrnn.recipes.reports import ignore
 
 LARGEST_FILE_BYTES = 16 << 20  # no source file that a person wrote is longer
+READING = "reading the source"  # as progress is told
 
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules"}
 
 
-def read_tree(source, wanted):
+def read_tree(source, wanted, progress=ignore):
     """Return {path: bytes} of the files of `source` for which wanted(path) holds.
+
+    progress    called with (what is being done, bytes done, of), `of` None where it is not known
 
     `source` is a folder, a tarball, or a .deb; paths are relative to it with "/" between their parts. Where an archive
     has no wanted file, it is searched without the folder that most archives wrap around everything.
@@ -33,11 +37,11 @@ def read_tree(source, wanted):
     source = Path(source).expanduser()
     try:
         if source.is_dir():
-            return _read_folder(source, wanted)
+            return _read_folder(source, wanted, progress)
         if source.suffix == ".deb":
-            return _read_deb(source, wanted)
-        with tarfile.open(source, "r|*") as archive:
-            return _read_archive(archive, wanted)
+            return _read_deb(source, wanted, progress)
+        with open(source, "rb") as file:
+            return _read_tarball(file, source.stat().st_size, wanted, progress)
     except FileNotFoundError:
         raise RecipeError(f"{source} does not exist: check the path given with --from") from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -76,8 +80,8 @@ def as_utf8(data):
     return data
 
 
-def _read_folder(folder, wanted):
-    files = {}
+def _read_folder(folder, wanted, progress):
+    files, done = {}, 0
 
     def refuse(error):
         raise error
@@ -89,13 +93,35 @@ def _read_folder(folder, wanted):
             relative = path.relative_to(folder).as_posix()
             if wanted(relative) and path.is_file() and path.stat().st_size <= LARGEST_FILE_BYTES:
                 files[relative] = path.read_bytes()
+                done += len(files[relative])
+                progress(READING, done, None)
     return files
 
 
-def _read_archive(archive, wanted):
+class _Counted:
+    """A file to be read once, from its beginning, that knows how far it is."""
+
+    def __init__(self, file):
+        self.file, self.done = file, 0
+
+    def read(self, size_bytes):
+        block = self.file.read(size_bytes)
+        self.done += len(block)
+        return block
+
+
+def _read_tarball(file, size_bytes, wanted, progress):
+    """Return the wanted files of a tarball that is read from an open file."""
+    counted = _Counted(file)
+    with tarfile.open(fileobj=counted, mode="r|*") as archive:
+        return _read_archive(archive, wanted, lambda: progress(READING, counted.done, size_bytes))
+
+
+def _read_archive(archive, wanted, tell):
     """Return the wanted files of an open archive, without the folder wrapped around them if only so they are wanted."""
     plain, wrapped = {}, {}
     for member in archive:
+        tell()
         name = member.name.removeprefix("./")
         inner = name.partition("/")[2]
         files, path = (plain, name) if wanted(name) else (wrapped, inner)
@@ -104,7 +130,7 @@ def _read_archive(archive, wanted):
     return plain or wrapped
 
 
-def _read_deb(source, wanted):
+def _read_deb(source, wanted, progress):
     """Return the wanted files of the one tarball inside a Debian package such as linux-source-6.1."""
     dpkg = shutil.which("dpkg-deb")
     if dpkg is None:
@@ -119,8 +145,7 @@ def _read_deb(source, wanted):
         with tarfile.open(fileobj=process.stdout, mode="r|") as outer:
             for member in outer:
                 if member.isfile() and ".tar" in Path(member.name).suffixes:
-                    with tarfile.open(fileobj=outer.extractfile(member), mode="r|*") as archive:
-                        return _read_archive(archive, wanted)
+                    return _read_tarball(outer.extractfile(member), member.size, wanted, progress)
     finally:
         process.stdout.close()
         process.kill()
