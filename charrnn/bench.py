@@ -217,18 +217,27 @@ def fit_count(run, target_s=REPETITION_S):
     return max(1, round(count * target_s / took))
 
 
-def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITION_S, clock=time.perf_counter):
+def _nobody(_share):
+    """Take no notice of how far a measurement is."""
+
+
+def measure(
+    measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITION_S, clock=time.perf_counter, progress=_nobody
+):
     """Time measurements in turns; return a Timing for each.
 
     budget_s   no repetition, beyond the third, is begun after so many seconds
     clock      returns seconds; the budget goes by it
+    progress   called with a share from 0 to 1 between two repetitions
     """
     counts = [fit_count(measurement.run, target_s) for measurement in measurements]
     rates = [[] for _ in measurements]
     begun = clock()
     for repetition in range(repeats):
-        if repetition >= 3 and clock() - begun > budget_s:
+        elapsed_s = clock() - begun
+        if repetition >= 3 and elapsed_s > budget_s:
             break
+        progress(max(repetition / repeats, min(repetition / 3, elapsed_s / max(budget_s, 1e-9), 1.0)))
         for measurement, count, row in zip(measurements, counts, rates):
             row.append(measurement.work * count / measurement.run(count))
     return [Timing(tuple(row)) for row in rates]
@@ -254,12 +263,22 @@ class ShapeResult:
     training_repeats: int
 
 
-def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.0):
-    """Measure training and sampling of one shape beside the peak, in turns."""
+def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.0, progress=_nobody):
+    """Measure training and sampling of one shape beside the peak, in turns.
+
+    progress    called with a share from 0 to 1 now and then
+    """
     check_memory(shape)
     training = Training(shape, dropout=dropout, threads=threads)
-    trained, peak = measure([training, Peak(threads=training.threads)], repeats, budget_s)
-    (sampled,) = measure([Sampling(shape, model=training.model)], repeats, budget_s / 4, target_s=0.1)
+    both = [training, Peak(threads=training.threads)]
+    trained, peak = measure(both, repeats, budget_s, progress=lambda share: progress(0.8 * share))
+    (sampled,) = measure(
+        [Sampling(shape, model=training.model)],
+        repeats,
+        budget_s / 4,
+        target_s=0.1,
+        progress=lambda share: progress(0.8 + 0.2 * share),
+    )
     share = statistics.median(t / p for t, p in zip(trained.rates, peak.rates)) * training.flops / training.work
     return ShapeResult(
         shape, training.model.num_parameters, trained.rate, share, peak.rate / 1e9, sampled.rate, len(trained.rates)

@@ -113,6 +113,26 @@ def test_the_budget_ends_the_repetitions_but_leaves_three(budget_s, repetitions)
     assert len(timing.rates) == repetitions
 
 
+@pytest.mark.parametrize("budget_s", [0.0, 2.5, 1000.0])
+def test_a_measurement_reports_how_far_it_is(budget_s):
+    log, shares = [], []
+    measure(
+        [Fake("one", 1.0, log)],
+        repeats=8,
+        budget_s=budget_s,
+        target_s=1.0,
+        clock=lambda: float(len(log)),
+        progress=shares.append,
+    )
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] < 1 and len(shares) >= 3
+
+
+def test_a_shape_reports_how_far_it_is():
+    shares = []
+    bench.measure_shape(TINY, repeats=2, progress=shares.append)
+    assert shares == sorted(shares) and shares[0] == 0 and 0.8 in shares and shares[-1] < 1
+
+
 @pytest.mark.parametrize("seconds", [1e-9, 1e-4, 0.03, 3.0])
 def test_a_repetition_takes_about_the_time_it_should(seconds):
     count = fit_count(lambda n: seconds * n, target_s=0.5)
@@ -187,7 +207,8 @@ def test_json_is_one_object_and_threads_are_as_asked(capsys):
 def test_without_a_shape_all_are_measured_and_the_default_first(capsys, monkeypatch):
     measured = []
 
-    def measure_shape(shape, repeats, dropout):
+    def measure_shape(shape, repeats, dropout, progress):
+        progress(0.5)
         measured.append((shape.hidden_size, shape.batch_size, shape.embedding_size, shape.layer_norm, dropout))
         return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats)
 

@@ -6,6 +6,7 @@ import sys
 import click
 
 from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.progress import progress_bar
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import CELLS
@@ -72,12 +73,18 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     note("measuring the peak")
     peaks = bench.measure_peaks(repeats)
     results = []
-    for shape in shapes:
-        note(f"measuring {shape.cell} {_size(shape)}, {_batch(shape)}")
-        # As `charrnn train` runs it: with its dropout too.
-        results.append(
-            bench.measure_shape(shape, repeats, dropout=0.0 if own or shape != default else DEFAULTS.dropout)
-        )
+    with progress_bar() as progress:  # one for all shapes: its remaining time is that of the command
+        for shape in shapes:
+            note(f"measuring {shape.cell} {_size(shape)}, {_batch(shape)}")
+            results.append(
+                bench.measure_shape(
+                    shape,
+                    repeats,
+                    # As `charrnn train` runs it: with its dropout too.
+                    dropout=0.0 if own or shape != default else DEFAULTS.dropout,
+                    progress=lambda share: progress("measuring", len(results) + share, len(shapes)),
+                )
+            )
     sentence = None if own else bench.expectation(cell, results[0].training_chars_per_s)
     if bench.was_busy(peaks, results):
         note("other processes had a part of the machine meanwhile: figures of an idle one are higher")

@@ -85,13 +85,18 @@ def build(name, source, output, limit_bytes, force, as_json):
     """
     import json
 
-    from charrnn.cli.words import neutralise
+    from charrnn.cli.progress import progress_bar
+    from charrnn.cli.words import bars_hidden, neutralise
     from charrnn.recipes import RECIPES, build_recipe
 
     def say(line):
-        click.echo(neutralise(line), err=True)
+        with bars_hidden():
+            click.echo(neutralise(line), err=True)
 
-    built = build_recipe(name, output, source=source, limit_bytes=limit_bytes, force=force, say=say)
+    with progress_bar(in_bytes=True) as progress:
+        built = build_recipe(
+            name, output, source=source, limit_bytes=limit_bytes, force=force, say=say, progress=progress
+        )
     recipe = RECIPES[name]
     say(f"source: {source or recipe.source}\nlicence: {recipe.licence}\ncleaning: {recipe.cleaning}")
     if as_json:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from charrnn.cli.words import duration, neutralise
+from charrnn.cli.words import bars_hidden, duration, neutralise
 from charrnn.errors import counted
 
 PLAIN_SECONDS = 10  # between two plain lines at least
@@ -54,7 +54,8 @@ class Quiet:
 
     def _guarded(self, function, *arguments):
         try:
-            function(*arguments)
+            with bars_hidden():
+                function(*arguments)
         except OSError:  # the terminal or the pipe is gone
             self._lost = True
 

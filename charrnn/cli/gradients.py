@@ -12,7 +12,7 @@ import click
 
 from charrnn.cli.checks import check_bounds, check_folders, check_pillow
 from charrnn.cli.opening import announce, open_model, open_text, use_threads
-from charrnn.cli.progress import progress_bar
+from charrnn.cli.progress import progress_bar, reading_bar
 from charrnn.cli.show_gradients import MIN_WIDTH, MemoryView, ReachView
 from charrnn.cli.words import duration, note
 from charrnn.errors import ConfigError
@@ -130,8 +130,7 @@ def command(ctx, checkpoint, text, **options):
         measure = _fresh
     else:
         measure = _run
-    with progress_bar() as progress:
-        view = measure(ctx, checkpoint, text, options, progress)
+    view = measure(ctx, checkpoint, text, options)
     if options["as_json"]:
         click.echo(json.dumps(view.report.to_dict(), allow_nan=False))
     else:
@@ -139,7 +138,7 @@ def command(ctx, checkpoint, text, **options):
     view.write(options["svg"], options["png"])
 
 
-def _memory(ctx, checkpoint, text, options, progress):
+def _memory(ctx, checkpoint, text, options):
     """Return the MemoryView of networks trained for it."""
     announce(ctx)
     use_threads(ctx, options["threads"] or 1)  # networks so small are no faster on two
@@ -153,13 +152,14 @@ def _memory(ctx, checkpoint, text, options, progress):
         seed=options["seed"],
     )
     begun, curves = time.perf_counter(), []
-    for curve in measure_memory(asked, progress):
-        note(f"{curve.task}, {CELLS[curve.cell].title}: trained in {duration(curve.elapsed_s)}")
-        curves.append(curve)
+    with progress_bar() as progress:
+        for curve in measure_memory(asked, progress):
+            note(f"{curve.task}, {CELLS[curve.cell].title}: trained in {duration(curve.elapsed_s)}")
+            curves.append(curve)
     return MemoryView(MemoryReport(asked, tuple(curves)), time.perf_counter() - begun)
 
 
-def _fresh(ctx, checkpoint, text, options, progress):
+def _fresh(ctx, checkpoint, text, options):
     """Return the ReachView of fresh networks."""
     announce(ctx)
     use_threads(ctx, options["threads"])
@@ -177,7 +177,8 @@ def _fresh(ctx, checkpoint, text, options, progress):
     )
     excerpt, vocab_size = _fresh_text(text, options)
     check_layer(options["layer"], asked.num_layers)
-    report = compare_fresh(excerpt, vocab_size, options["steps"], options["times"], asked, progress)
+    with progress_bar() as progress:
+        report = compare_fresh(excerpt, vocab_size, options["steps"], options["times"], asked, progress)
     return ReachView("How far back a gradient reaches in fresh networks", report, options["layer"])
 
 
@@ -194,13 +195,15 @@ def _fresh_text(text, options):
     if text is None:
         characters = max(RANDOM_CHARACTERS, options["steps"] + options["times"] + 2)
         return random_excerpt(options["seed"], characters), RANDOM_SYMBOLS
-    with contextlib.closing(read_corpus([text], encoding=options["encoding"] or "utf-8")) as corpus:
+    with reading_bar() as progress:
+        corpus = read_corpus([text], encoding=options["encoding"] or "utf-8", progress=progress)
+    with contextlib.closing(corpus):
         for said in corpus.notes:
             note(said)
         return Excerpt.whole(np.array(corpus.ids), text), corpus.vocabulary.size
 
 
-def _run(ctx, checkpoint, text, options, progress):
+def _run(ctx, checkpoint, text, options):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
     opened = open_model(ctx, checkpoint, options["threads"])
     from charrnn.gradients.report import check_layer, compare_run
@@ -215,15 +218,16 @@ def _run(ctx, checkpoint, text, options, progress):
             excerpt = Excerpt(corpus.ids, splits.val[0], splits.test[1], name)
         check_layer(options["layer"], opened.model.config.num_layers)
         step = opened.checkpoint.training.get("step")
-        report = compare_run(
-            opened.model,
-            excerpt,
-            options["steps"],
-            options["times"],
-            step if isinstance(step, int) else None,
-            options["seed"],
-            progress,
-        )
+        with progress_bar() as progress:
+            report = compare_run(
+                opened.model,
+                excerpt,
+                options["steps"],
+                options["times"],
+                step if isinstance(step, int) else None,
+                options["seed"],
+                progress,
+            )
     run = opened.path.parent if opened.path.name in (BEST, LAST) else opened.path
     return ReachView(f"How far back a gradient reaches in {run}", report, options["layer"])
 

@@ -71,18 +71,27 @@ def open_text(opened, text, encoding, unknown="error"):
 
     Yields an OpenedText.
     """
+    from charrnn.cli.progress import reading_bar
     from charrnn.text.corpus import read_corpus
     from charrnn.training.provenance import read_run_text
     from charrnn.training.stored import stored_encoding
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
-    if text is None:
-        if encoding is not None:
-            raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
-        corpus, named, splits = read_run_text(training, opened.path.parent, vocabulary.mode)
-    else:
-        named, splits, encoding = [text], None, encoding or stored_encoding(training)
-        corpus = read_corpus(named, mode=vocabulary.mode, encoding=encoding, vocabulary=vocabulary, unknown=unknown)
+    if text is None and encoding is not None:
+        raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
+    with reading_bar() as progress:
+        if text is None:
+            corpus, named, splits = read_run_text(training, opened.path.parent, vocabulary.mode, progress)
+        else:
+            named, splits, encoding = [text], None, encoding or stored_encoding(training)
+            corpus = read_corpus(
+                named,
+                mode=vocabulary.mode,
+                encoding=encoding,
+                vocabulary=vocabulary,
+                unknown=unknown,
+                progress=progress,
+            )
     with contextlib.closing(corpus):
         for said in corpus.notes:
             note(said)

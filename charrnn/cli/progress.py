@@ -1,35 +1,173 @@
-"""How long something takes, on stderr: a bar for what is measured, and a word before kernels are compiled.
+"""How far something is, on stderr: a tqdm bar for every call that reports it, and a word before kernels are compiled.
 
-The display of a training run is display.py's.
+On a terminal only, and only for what takes a while. A bar leaves nothing behind: it is gone before a result is written,
+and steps aside for a note. The live displays of `train` and `sweep` are display.py's and sweep_display.py's.
 """
 
 import contextlib
-import os
+import functools
 import sys
+import threading
+import time
 
+from charrnn.cli.display import shows_live
+from charrnn.cli.words import BARS, printable
+
+DELAY_S = 0.5  # what is over sooner shows no bar
+TICK_S = 0.5  # between two drawings while nothing is reported
+MIN_COLUMNS, MAX_COLUMNS = 60, 100  # of a line with a bar in it: a narrower terminal has the figures alone
+WHAT_COLUMNS, BAR_COLUMNS = 24, 4  # of what is being done, so that bars begin below one another; of a bar at least
+TIMES = "{elapsed}<{remaining}"
 COMPILING = (
     "compiling kernels for this CPU and kind of model, about 10 s; they are kept, and the next start takes a second"
 )
 
 
 @contextlib.contextmanager
-def progress_bar():
-    """Yield a function of (what is being done, done, of): one bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+def progress_bar(in_bytes=False):
+    """Yield a function of (what is being done, done, of), `of` None where it is not known: one bar on a terminal,
+    nothing elsewhere. One bar at a time: do not nest them.
+
+    in_bytes    `done` and `of` are bytes, and are shown
+    """
+    if not shows_live():
         yield lambda what, done, of: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    bar = _Bar(in_bytes)
+    BARS.append(bar.hidden)
+    try:
+        yield bar.report
+    finally:
+        BARS.remove(bar.hidden)
+        bar.close()
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, done, of: bar.update(task, description=f"{what:24}", completed=done / of)
+
+@contextlib.contextmanager
+def reading_bar():
+    """Yield a function of (bytes done, of), as `read_corpus` takes it: one bar on a terminal, nothing elsewhere."""
+    with progress_bar(in_bytes=True) as progress:
+        yield lambda done, of: progress("reading the text", done, of)
+
+
+class _Bar:
+    """The bar of one context: a tqdm for each stage, and a thread that keeps its clock going. The lock is for both."""
+
+    def __init__(self, in_bytes):
+        self._in_bytes = in_bytes
+        self._begun_s = time.monotonic()
+        self._lock, self._closed = threading.RLock(), threading.Event()
+        self._stage = self._what = self._ticker = None
+
+    def report(self, what, done, of):
+        """Draw how far it is, if it is time to."""
+        with self._lock:
+            if what != self._what or done < self._stage.n:
+                self._begin(what, of)
+            self._stage.total = of
+            self._stage.update(done - self._stage.n)
+        if self._ticker is None:
+            self._ticker = threading.Thread(target=self._tick, daemon=True)
+            self._ticker.start()
+
+    @contextlib.contextmanager
+    def hidden(self):
+        """Leave the bar's line to something else meanwhile."""
+        with self._lock:
+            drawn = self._stage is not None and self._stage.is_drawn()
+            if drawn:
+                self._stage.display(msg="")
+            yield
+            if drawn:
+                self._stage.refresh()
+
+    def close(self):
+        """Take the bar off the terminal for good."""
+        self._closed.set()
+        with self._lock:
+            if self._stage is not None:
+                self._stage.close()
+        if self._ticker is not None:
+            self._ticker.join()
+
+    def _begin(self, what, of):
+        if self._stage is not None:
+            self._stage.close()
+        self._what = what
+        self._stage = _tqdm()(
+            desc=printable(what, sys.stderr),
+            total=of,
+            unit="B" if self._in_bytes else "it",
+            unit_scale=self._in_bytes,
+            file=sys.stderr,
+            leave=False,
+            delay=max(0.0, DELAY_S - (time.monotonic() - self._begun_s)),
+            dynamic_ncols=True,
+            miniters=0,
+            smoothing=0,  # the remaining time by the mean rate of the stage, which also allows for `update(0)`
+        )
+
+    def _tick(self):
+        while not self._closed.wait(TICK_S):
+            with self._lock:
+                if not self._closed.is_set():
+                    self._stage.update(0)
+
+
+@functools.cache
+def _tqdm():
+    """Return tqdm with our layout. It is made when it is first needed: `charrnn --help` does not import tqdm."""
+    from tqdm import tqdm
+
+    class Tqdm(tqdm):
+        monitor_interval = 0  # no thread of its own beside ours
+
+        def __str__(self):
+            figures = self.format_dict
+            known = figures["ncols"] is not None and figures["ncols"] > 0  # some terminals do not say
+            columns = min(figures["ncols"] if known else 80, MAX_COLUMNS)
+            wide = columns >= MIN_COLUMNS
+            layout = _layout(figures["total"] is not None, figures["unit_scale"], wide)
+            what = figures["prefix"].ljust(WHAT_COLUMNS) if wide else figures["prefix"]
+            # What is being done has the room that the figures leave, and the bar what is left then.
+            bare = {"prefix": "", "ncols": None, "bar_format": layout.replace("{bar}", " " * BAR_COLUMNS)}
+            room = max(0, columns - len(self.format_meter(**figures | bare)))
+            figures |= {"prefix": what[:room], "ncols": columns, "bar_format": layout}
+            return self.format_meter(**figures)[:columns]
+
+        @staticmethod
+        def status_printer(file):
+            """Return what draws a line over the one before it.
+
+            It leaves the cursor at the line's beginning: a narrower window breaks the line in two, and the next drawing
+            then begins at the first half and clears what is below.
+            """
+
+            def draw(text):
+                with contextlib.suppress(OSError):  # the terminal is gone: what is measured goes on
+                    # The space is for tmux, which keeps a whole screen that is cleared from its very first place on.
+                    file.write(f"\r \x1b[J\r{text}\r")
+                    file.flush()
+
+            return draw
+
+        def close(self):
+            with contextlib.suppress(OSError):
+                super().close()
+
+        def is_drawn(self):
+            return not self.disable and self.last_print_t >= self.start_t + self.delay
+
+    # tqdm's own lock is one of processes, for which Python may start a helper process.
+    Tqdm.set_lock(threading.RLock())
+    return Tqdm
+
+
+def _layout(of_known, in_bytes, wide):
+    if not of_known:
+        return "{desc} {n_fmt}B {elapsed}" if in_bytes else "{desc} {elapsed}"
+    if not wide:
+        return "{desc} {percentage:.0f}% " + ("{n_fmt}B " if in_bytes else "") + TIMES
+    return "{desc} {percentage:3.0f}%|{bar}| " + ("{n_fmt}B/{total_fmt}B {rate_fmt} " if in_bytes else "") + TIMES
 
 
 def announce_compilation(say):

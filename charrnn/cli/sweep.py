@@ -1,5 +1,6 @@
 """charrnn sweep: a specification in, a folder of runs and a table out. What a sweep does is the sweep room's."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import click
 
 from charrnn.cli.config import read_toml
 from charrnn.cli.options import OutputPath, typed_options
+from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
@@ -83,7 +85,8 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
     from charrnn.sweep.sweep import Sweep
 
     points = make_points(read)
-    drafts = draft(points, read.texts)
+    with contextlib.nullcontext() if quiet else reading_bar() as progress:
+        drafts = draft(points, read.texts, progress)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
         made = Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts

@@ -1,5 +1,6 @@
 """charrnn train: options in, a run folder out. What a run does is the trainer's; what it shows, the display's."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -69,15 +70,18 @@ def _asked(ctx):
 def _start(text, asked, output, init_from, no_sample, display):
     from charrnn.training.launch import new_run
 
-    with new_run(
-        text,
-        asked,
-        output=output,
-        init_from=init_from,
-        samples=not no_sample,
-        say=display.note,
-        progress=_reading(display),
-    ) as trainer:
+    with contextlib.ExitStack() as stack:
+        with _reading(display) as progress:
+            run = new_run(
+                text,
+                asked,
+                output=output,
+                init_from=init_from,
+                samples=not no_sample,
+                say=display.note,
+                progress=progress,
+            )
+            trainer = stack.enter_context(run)
         _train(trainer, display)
 
 
@@ -96,12 +100,23 @@ def _resume(run, output, text, asked, no_sample, display):
             display.note(
                 f"a run goes on where it stopped, from {folder.last}; to train on from {run}: --init-from {run}"
             )
-        with resumed_run(folder, asked, texts=text, samples=not no_sample, progress=_reading(display)) as trainer:
+        with contextlib.ExitStack() as stack:
+            with _reading(display) as progress:
+                resumed = resumed_run(folder, asked, texts=text, samples=not no_sample, progress=progress)
+                trainer = stack.enter_context(resumed)
             _train(trainer, display)
 
 
+@contextlib.contextmanager
 def _reading(display):
-    """Return a progress function that says so, once, when reading the text takes a while."""
+    """Yield a progress function for the text: a bar on a terminal; in a file one note, when reading takes a while."""
+    from charrnn.cli.display import Live
+    from charrnn.cli.progress import reading_bar
+
+    if isinstance(display, Live):
+        with reading_bar() as progress:
+            yield progress
+        return
     begun, said = time.monotonic(), []
 
     def progress(_done, total):
@@ -109,7 +124,7 @@ def _reading(display):
             said.append(True)
             display.note("reading the text" + (f", {total / 1e6:,.0f} MB" if total else ""))
 
-    return progress
+    yield progress
 
 
 def _train(trainer, display):

@@ -2,6 +2,7 @@
 no command.
 """
 
+import contextlib
 import math
 import os
 import shlex
@@ -24,16 +25,30 @@ _VISIBLE.update(
     }
 )
 
+# Of the progress bars on the terminal: functions that return a context in which a bar is hidden.
+BARS = []
+
+
+@contextlib.contextmanager
+def bars_hidden():
+    """Write in this context what stands on a terminal beside a progress bar."""
+    with contextlib.ExitStack() as stack:
+        for hidden in BARS:
+            stack.enter_context(hidden())
+        yield
+
 
 def note(text):
     """Say something on stderr."""
-    click.echo(printable(text, sys.stderr), err=True)
+    with bars_hidden():
+        click.echo(printable(text, sys.stderr), err=True)
 
 
 def say(text):
     """Write lines to stdout with their colours, whatever characters the stream lacks."""
     encoding = sys.stdout.encoding or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
+    with bars_hidden():
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), color=True)
 
 
 def printable(text, stream):

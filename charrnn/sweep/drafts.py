@@ -34,8 +34,11 @@ class Draft:
     error: str | None = None
 
 
-def draft(points, texts):
-    """Plan every point on the text, read once for each way to read it. Raises CorpusError where that cannot be done."""
+def draft(points, texts, progress=None):
+    """Plan every point on the text, read once for each way to read it. Raises CorpusError where that cannot be done.
+
+    progress    called with (bytes done, of) while the text is read
+    """
     drafts, ways = {}, {}
     for point in points:
         if point.config is None:
@@ -43,7 +46,7 @@ def draft(points, texts):
         else:
             ways.setdefault((point.config.vocab, point.config.encoding), []).append(point)
     for (vocab, encoding), alike in ways.items():
-        with contextlib.closing(read_corpus(texts, mode=vocab, encoding=encoding)) as corpus:
+        with contextlib.closing(read_corpus(texts, mode=vocab, encoding=encoding, progress=progress)) as corpus:
             for point in alike:
                 drafts[point.name] = _draft(point, corpus)
     return [drafts[point.name] for point in points]

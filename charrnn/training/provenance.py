@@ -54,7 +54,7 @@ def find_texts(training, run):
     raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; name the TEXT where it is now")
 
 
-def read_run_text(training, run, mode):
+def read_run_text(training, run, mode, progress=None):
     """Read the text that a run was trained on, found again and checked.
 
     Parameters
@@ -65,6 +65,8 @@ def read_run_text(training, run, mode):
         The run folder.
     mode : str
         Of the model's vocabulary.
+    progress : callable, optional
+        Called with (bytes done, of) while the text is read.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def read_run_text(training, run, mode):
     config = stored_config(training)
     named = find_texts(training, run)
     # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
-    corpus = read_corpus(named, mode=mode, encoding=config.encoding)
+    corpus = read_corpus(named, mode=mode, encoding=config.encoding, progress=progress)
     try:
         check_corpus(training, corpus)  # before anything is said of what the checkpoint made us read
         return corpus, named, corpus.split(config.val_fraction, config.test_fraction)
