@@ -137,8 +137,8 @@ def test_a_busy_machine_is_noticed_by_its_peak():
 
 def test_the_sentence_says_what_five_minutes_read():
     assert bench.expectation("lstm", 41_234.0) == (
-        "charrnn train with its own settings (2 x 256, 16 streams of 64) reads about 41,000 characters/s here: 12,000,000 in "
-        "5 minutes, which is 12 passes over 1 MB of text and 1.2 passes over 10 MB."
+        "charrnn train with its own settings (2 x 256, 16 streams of 64) reads about 41,000 characters/s here: "
+        "12,000,000 in 5 minutes, which is 12 passes over 1 MB of text and 1.2 passes over 10 MB."
     )
     assert bench.expectation("gru", 3_333.0).startswith("charrnn train --cell gru with")
     assert "1.0 pass over 1 MB" in bench.expectation("gru", 3_333.0)

@@ -1,4 +1,7 @@
-"""benchmarks/: the workers, what is kept of a run, the ratios, the page, and the peers' own mathematics. Nothing is timed."""
+"""benchmarks/: the workers, what is kept of a run, the ratios, the page, and the peers' own mathematics.
+
+Nothing is timed.
+"""
 
 import json
 import re

@@ -703,7 +703,7 @@ def test_nothing_named_takes_the_newest_run(tmp_path, monkeypatch):
         find_checkpoint("checkpoints")
 
 
-# ---------------------------------------------------------------------------------------------------- docs/CHECKPOINT.md
+# --------------------------------------------------------------------------------------------------- docs/CHECKPOINT.md
 
 
 def programs():

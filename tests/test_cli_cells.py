@@ -1,4 +1,7 @@
-"""charrnn cells on a checkpoint whose units are planted: table, JSON, CSV, passages, ablation, gates; and what it refuses."""
+"""charrnn cells on a checkpoint whose units are planted.
+
+Table, JSON, CSV, passages, ablation, gates; and what it refuses.
+"""
 
 import csv
 import dataclasses

@@ -44,12 +44,10 @@ TRAINING = {
 }
 
 
-def save(
-    path,
-    training=TRAINING,
-    vocabulary=Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600")),
-    **optional,
-):
+ODD = Vocabulary("chars", ("\n", " ", "\\", "a", "é", "\u0301", "\U0001f600"))
+
+
+def save(path, training=TRAINING, vocabulary=ODD, **optional):
     model = {
         "cell": "gru",
         "hidden_size": 5,

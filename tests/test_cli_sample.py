@@ -26,13 +26,14 @@ from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.vocabulary import Vocabulary
 
 BYTES = Vocabulary("bytes", tuple(range(256)))
+PLAIN = Settings()
 
 
 def chars(text):
     return Vocabulary("chars", tuple(sorted(set(text))))
 
 
-def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=Settings(), seed=7):
+def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN, seed=7):
     """Return Samples whose model can only write `texts` (ids), one a stream."""
     length = length or max(map(len, texts))
 

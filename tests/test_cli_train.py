@@ -606,8 +606,9 @@ def test_the_log_is_json_a_line(folder, capsys):
 def test_a_warm_start_compiles_nothing(folder):
     assert train("text.txt", *TINY, "--steps", 2, "-o", "a", "-q") == 0
     code = (
-        "import sys; from charrnn.cli import main; from charrnn.kernels.compiled import COMPILE_LISTENERS; compiled = [];"
-        "COMPILE_LISTENERS.append(compiled.append); code = main(sys.argv[1:]); print(f'compiled: {compiled}'); sys.exit(code)"
+        "import sys; from charrnn.cli import main; from charrnn.kernels.compiled import COMPILE_LISTENERS;"
+        "compiled = []; COMPILE_LISTENERS.append(compiled.append); code = main(sys.argv[1:]);"
+        "print(f'compiled: {compiled}'); sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "train", "text.txt", *TINY, "--steps", "2", "-o", "b", "-q"],

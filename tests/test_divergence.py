@@ -1,4 +1,4 @@
-"""Divergence: steps left out, the way back to the anchor at half the learning rate, and that all of it resumes exactly."""
+"""Divergence: steps left out, the way back to the anchor at half the learning rate, and all of it resumed exactly."""
 
 import math
 import os
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  # noqa: F401  two of them are fixtures
+from test_trainer import TEXT, TINY, Session, assert_same, of
 
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.text.corpus import read_corpus
 from charrnn.training import trainer as trainer_module
 from charrnn.training.options import TrainingConfig
 from charrnn.training.recovery import Diverged, Recovery
@@ -35,8 +36,16 @@ SMALL = {
 
 
 @pytest.fixture
+def session(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    with read_corpus([path]) as corpus:
+        yield Session(tmp_path, corpus)
+
+
+@pytest.fixture
 def nan_at(monkeypatch):
-    """Return a function: nan_at(bad) makes the parameters NaN for the chunk of every step that bad(step, factor) names."""
+    """Return nan_at(bad): it makes the parameters NaN for the chunk of every step that bad(step, factor) names."""
     real = Trainer._next_chunk
 
     def poison(bad):
@@ -317,9 +326,9 @@ def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
 def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(session, nan_at):
     nan_at(lambda step, factor: 6 <= step <= 8)
     said = (
-        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates tried are "
-        r"0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below 0\.000625 or "
-        r"--clip-norm below 5; the checkpoint of step 4 stands"
+        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates "
+        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below 0\.000625 "
+        r"or --clip-norm below 5; the checkpoint of step 4 stands"
     )
     with pytest.raises(DivergenceError, match=said):
         session.run("run", **SMALL, steps=12, eval_every=4)
@@ -561,7 +570,7 @@ def test_where_there_are_no_links_good_is_a_copy(session, nan_at, monkeypatch):
     assert_ends_the_same(session, "copied")
 
 
-# ------------------------------------------------------------------------------------------------------ for real, in the CLI
+# ------------------------------------------------------------------------------------------------- for real, in the CLI
 
 
 def train_in(folder, *arguments):
@@ -640,7 +649,7 @@ def test_the_option_may_come_from_a_file_and_nonsense_is_refused(folder, capsys)
 
 @pytest.mark.parametrize("damage", ["a bit", "another seed", "a nonsense record"])
 def test_a_good_that_is_not_this_runs_own_or_is_damaged_is_not_gone_back_to(session, damage):
-    options = dict(steps=30, eval_every=5)
+    options = {"steps": 30, "eval_every": 5}
     session.run("run", stop_at=13, **options)
     good = session.tmp_path / "run" / "good.safetensors"
     if damage == "another seed":
@@ -664,7 +673,7 @@ def test_a_good_that_is_not_this_runs_own_or_is_damaged_is_not_gone_back_to(sess
 
 
 def test_what_is_best_can_be_gone_back_to(session, monkeypatch):
-    """A validation that comes right after a step that was left out is no anchor, so its model is not kept as the best either."""
+    """A validation right after a step that was left out is no anchor, so its model is not kept as the best either."""
     real = Workspace.loss_and_grads
 
     def sick(self, x, y, dropout=None, step=None):

@@ -22,7 +22,9 @@ def ids_of(seed, size):
     return np.random.default_rng(seed).integers(0, V, size).astype(np.uint8)
 
 
-def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
+def naive_losses(  # noqa: PLR0913 - the letters of the paper
+    cell, parameters, ids, first, segment, rule, rate, decay, rms
+):
     """Krause et al. 2018, eq. 1 to 7, by name and without haste."""
     home, theta, losses, carry = parameters, {name: value.copy() for name, value in parameters.items()}, [], None
     if first > 1:
@@ -53,11 +55,7 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
 def test_every_loss_is_that_of_a_naive_learner(cell, rule, rate, decay, monkeypatch):
     monkeypatch.setattr(dynamic, "PLACES", 2)
     model, ids, training = make_model(cell), ids_of(0, 60), ids_of(1, 4 * dynamic.SEGMENTS_A_PLACE)
-    rms = (
-        {name: value for name, value in model.unpack(gradient_rms(model, training, 4)).items()}
-        if rule == "rms"
-        else None
-    )
+    rms = dict(model.unpack(gradient_rms(model, training, 4))) if rule == "rms" else None
     found = read_losses_dynamic(model, ids, 11, 60, Settings(rule, rate, decay, 4), training)
     expected = naive_losses(cell, model.get_parameters(), ids, 11, 4, rule, rate, decay, rms)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)

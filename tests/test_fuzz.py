@@ -1,4 +1,4 @@
-"""soak/fuzz.py in short, and the cases that it kept: what once was a finding, and what reaches the most of the readers."""
+"""soak/fuzz.py in short, and the cases that it kept: what once was a finding, and what reaches most of the readers."""
 
 import sys
 from pathlib import Path

@@ -128,7 +128,7 @@ def test_evaluating_a_mapped_text_gives_its_pages_back(tmp_path, model, monkeypa
 
 
 def parity(config, T, B, tolerance, seed=1):
-    """Assert that a chunk's loss and gradients are the oracle's, with a carry, to `tolerance` of the largest gradient."""
+    """Assert that a chunk's loss and gradients with a carry are the oracle's to `tolerance` of the largest gradient."""
     parameters = oracle.random_parameters(
         config.cell, config.vocab_size, config.hidden_size, config.num_layers, dtype=config.dtype, seed=seed
     )

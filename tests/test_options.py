@@ -1,4 +1,7 @@
-"""The options of a run: which a resumption may change, and what is said of the others. tests/test_cli_train.py has their rules."""
+"""The options of a run: which a resumption may change, and what is said of the others.
+
+tests/test_cli_train.py has their rules.
+"""
 
 import dataclasses
 

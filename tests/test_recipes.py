@@ -45,7 +45,7 @@ Ghost
 
 **of King Henry VI**  
 Awake!
-"""
+"""  # noqa: W291 - Markdown's line breaks
 SPEECHES = (
     "First Citizen:\nBefore we proceed any further, hear me.\nAnd more.\n'--So he said.\n\n"
     "ROSENCRANTZ & GUILDENSTERN:\nNo; he'll\nspeak.\n\nGhost of King Henry VI:\nAwake!\n\n"

@@ -18,7 +18,8 @@ def test_constant_stays_at_its_peak():
 
 
 def test_step_decays_once_an_epoch_after_the_tenth_as_char_rnn_does():
-    # train.lua multiplies by 0.97 at the end of every epoch from the tenth on: the eleventh (index 10) is the first lower.
+    # train.lua multiplies by 0.97 at the end of every epoch from the tenth on: the eleventh (index 10) is the first
+    # lower.
     schedule = Schedule("step", 2e-3)
     assert rate(schedule, epoch=9) == 2e-3
     assert rate(schedule, epoch=10) == pytest.approx(2e-3 * 0.97)

@@ -328,8 +328,8 @@ optimizer = "sgd"
         assert "not the text" in capsys.readouterr().err
         Path("text.txt").write_text(TEXT)
 
-    # A value more: the names change, the runs that are there are found by their options. Of those that ended unseen, what
-    # only results.json had is measured again.
+    # A value more: the names change, the runs that are there are found by their options. Of those that ended unseen,
+    # what only results.json had is measured again.
     Path("S/results.json").unlink()
     added = (
         spec[: spec.index("[[run]]")]

@@ -1,4 +1,4 @@
-"""The register tiles against NumPy's matmul: every row count, odd K, several panels, reading and writing strided places."""
+"""The register tiles against NumPy's matmul: every row count, odd K, several panels, strided reads and writes."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products o
 
 
 @njit
-def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):
+def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):  # noqa: PLR0913 - a tile's arguments
     product(tiles, width, n, A, 0, lda, a_panel, B, 0, C, 0, ldc, K, panels, accumulate)
 
 
 @njit
-def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):
+def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):  # noqa: PLR0913 - a tile's arguments
     product_t(tiles, width, n, A, 0, lda, B, 0, ldb, C, 0, ldc, K, accumulate)
 
 

@@ -681,7 +681,7 @@ def test_a_loss_beyond_all_reason_is_divergence_too(session):
 
 
 def test_a_non_finite_loss_is_not_applied_and_what_was_saved_before_stands(session, monkeypatch):
-    real, calls = trainer_module.Workspace.loss_and_grads, []
+    real = trainer_module.Workspace.loss_and_grads
 
     def poisoned(self, x, y, dropout=None, step=0):
         loss = real(self, x, y, dropout, step)
@@ -815,7 +815,7 @@ def test_a_run_from_before_layer_normalisation_goes_on_without_it(session):
     assert not plan_resume(checkpoint, session.corpus).config.layer_norm
 
 
-# ----------------------------------------------------------------------------------- an average of weights, and dropped ones
+# ------------------------------------------------------------------------------ an average of weights, and dropped ones
 
 
 def test_the_average_is_what_is_validated_saved_and_sampled_and_does_not_bear_on_the_training(session):
