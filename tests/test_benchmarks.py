@@ -316,6 +316,7 @@ def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
         assert Side("charrnn", worker, kind="training", **shape).info["flops"] == (25 + 5 * 65) * 36
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["training", "sampling"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_pytorchs_peer_does_a_whole_step_and_draws(cell, kind):
@@ -340,6 +341,7 @@ def test_pytorchs_peer_does_a_whole_step_and_draws(cell, kind):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.torch
 def test_pytorchs_step_in_bfloat16_and_as_min_char_rnn_does_it():
     pytest.importorskip("torch")
     import peer_torch

@@ -724,6 +724,7 @@ def test_the_documented_reader_reads(tmp_path):
         assert_same_arrays(found, part)
 
 
+@pytest.mark.torch
 def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("safetensors")
@@ -735,6 +736,7 @@ def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(
         namespace["load_into_torch"](tmp_path / "a.safetensors")
 
 
+@pytest.mark.torch
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")

@@ -327,8 +327,8 @@ def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(se
     nan_at(lambda step, factor: 6 <= step <= 8)
     said = (
         r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates "
-        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below 0\.000625 "
-        r"or --clip-norm below 5; the checkpoint of step 4 stands"
+        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below "
+        r"0\.000625 or --clip-norm below 5; the checkpoint of step 4 stands"
     )
     with pytest.raises(DivergenceError, match=said):
         session.run("run", **SMALL, steps=12, eval_every=4)

@@ -161,6 +161,7 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
         assert abs(derivative - expected) < 1e-6 * abs(expected) + 1e-11, (name, derivative, expected)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_pytorchs_layer_norm_and_autograd_agree(cell, dtype):

@@ -66,6 +66,7 @@ def five_point(loss, flat, where, eps=1e-3):
     return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * eps)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("dropout", [None, oracle.Dropout(0.4, False, 11)])
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", oracle.GATES)
