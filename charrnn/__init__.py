@@ -1,3 +1,3 @@
 """charrnn: train, sample and look inside character-level RNN, LSTM and GRU language models on a CPU."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
