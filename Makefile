@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test quick lint parity bench soak clean
+.PHONY: demo test quick lint parity golden bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -36,6 +36,10 @@ lint: $(VENV)/.linted
 parity: $(VENV)/.tested
 	@$(BIN)/python -c 'import torch' || { echo "these tests need PyTorch: $(BIN)/python -m pip install torch==2.13.0" >&2; exit 1; }
 	$(BIN)/python -m pytest -m torch
+
+golden: $(VENV)/.installed
+	@test -n "$(OLD)" || { echo "name the commit to compare this tree with, as in: make golden OLD=HEAD~1" >&2; exit 2; }
+	$(BIN)/python tests/golden.py run --old "$(OLD)"
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet torch==2.13.0

@@ -43,9 +43,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="session")
 def _signals_reach_what_tests_start():
-    """Let processes that tests start hear every signal, also where this one ignores some: under nohup, in the background.
+    """Let what tests start hear every signal, also where this process ignores some: under nohup, in the background.
 
-    An ignored signal is inherited as ignored, a handled one as the default. So a handler that does nothing stands here.
+    An ignored signal is inherited as ignored, a handled one as the default, so a handler that does nothing stands here.
     """
     for name in ("SIGINT", "SIGHUP", "SIGTERM"):
         number = getattr(signal, name, None)
