@@ -18,12 +18,13 @@ import numpy as np
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.workspace import Dropout, Model, Workspace
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.spec import CELLS, PRECISIONS, ModelConfig
 from charrnn.text.streams import Streams
 from charrnn.training import trainer
 from charrnn.training.optimisers import Optimizer
-from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, PRECISIONS, SEQ_LENGTH
+from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, SEQ_LENGTH
 from charrnn.training.trainer import available_memory
 
 VOCAB_SIZE = 65  # of tinyshakespeare
@@ -31,7 +32,6 @@ TEMPERATURE = 0.8
 REPEATS = 7
 REPETITION_S = 0.25  # a repetition is as many runs as take about so long
 STREAM_CHUNKS = 50  # of the text that is trained on: it is read again and again
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def step_flops(shape):
     The first layer looks a one-hot character up: no product, neither forward nor back. Gates, softmax, clipping and the
     update are not counted, though they are timed: a share of the peak is a share for the products alone.
     """
-    H, G = shape.hidden_size, GATES[shape.cell]
+    H, G = shape.hidden_size, len(CELLS[shape.cell].blocks)
     products = G * H * (H * (2 * shape.num_layers - 1) + shape.embedding_size) + H * shape.vocab_size
     return 3 * 2 * products * shape.batch_size * shape.seq_length
 

@@ -1,7 +1,7 @@
 """The errors charrnn raises for what a user gave it.
 
 Every message says the rule, the value and the remedy in one sentence. Library code raises these; only the command line
-turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may count by `counted`.
+turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may word its messages by `counted` and `either`.
 """
 
 DAMAGED = "its parameters are damaged or have diverged; use an earlier checkpoint"  # of a model that computes what is no number
@@ -11,6 +11,12 @@ def counted(number, noun):
     """Say how many of a regular noun: 1 step, 2,000 steps, 0.5 minutes."""
     shown = f"{int(number):,}" if number == int(number) else f"{number:g}"
     return f"{shown} {noun}{'' if number == 1 else 's'}"
+
+
+def either(names):
+    """List names of which one is to be taken: a, b or c."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class CharRNNError(Exception):

@@ -33,8 +33,9 @@ from charrnn.model.workspace import Model
 from charrnn.render.page import FoundUnit, PageData, page_pieces
 from charrnn.render.picture import Passage, write_svg
 from charrnn.render.terminal import highlight
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
+from charrnn.spec import CELLS, ModelConfig, parameter_shapes
 from charrnn.text.corpus import read_corpus
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import DEFAULTS, TrainingConfig
@@ -82,14 +83,14 @@ def small_checkpoint(cell="rnn", dtype="float32", tied=False, vocabulary="chars"
         **more,
     }
     symbols = ["\n", "a", "b"] if vocabulary == "chars" else [10, 97, 200]
-    shapes = parameter_shapes(model, len(symbols))
+    shapes = parameter_shapes(ModelConfig(vocab_size=len(symbols), **model))
 
     def filled():
         return {
             name: np.linspace(-1, 1, math.prod(shape)).astype(dtype).reshape(shape) for name, shape in shapes.items()
         }
 
-    carry = {name: np.zeros((1, 2, 2), dtype) for name in (("h", "c") if cell == "lstm" else ("h",))}
+    carry = {name: np.zeros((1, 2, 2), dtype) for name in CELLS[cell].states}
     return Checkpoint(
         model,
         Vocabulary(vocabulary, symbols),

@@ -9,12 +9,13 @@ import pytest
 from charrnn.cells.ablate import ablate, regions
 from charrnn.cells.gates import gate_saturation
 from charrnn.cells.passages import choose_passage, first_whole, read_symbols, shown_values
-from charrnn.cells.record import clamp_at, parse_unit, quantities, read_guesses, read_losses, record
+from charrnn.cells.record import clamp_at, parse_unit, read_guesses, read_losses, record
 from charrnn.cells.search import exact_midranks, halves, midranks, score_unit, search, shift_offsets, standardised
 from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.spec import CELLS
 from charrnn.text.vocabulary import Vocabulary
 
 SYMBOLS = '\n "abcdefghijklmnopqrstuvwxyz.,'
@@ -298,7 +299,7 @@ def test_a_recording_in_streams_is_that_of_one_continuous_reading(cell):
     ids = rng.integers(0, 9, 5_200).astype(np.uint8)
     model = Model.initialise(ModelConfig(cell, 9, 6, 2), 1)
     start, stop = 700, 4_901
-    for quantity in quantities(cell):
+    for quantity in CELLS[cell].quantities:
         recording = record(model, ids, start, stop, quantity)
         assert recording.values.shape == (2, 6, stop - start) and recording.values.dtype == np.float16
         workspace = Workspace(model, 1, stop, training=False)
@@ -393,7 +394,7 @@ def test_gate_saturation_counts_what_a_continuous_reading_shows(planted):
         np.testing.assert_allclose(shares[..., 0], (values < 0.1).mean(axis=1), atol=2e-3)
         np.testing.assert_allclose(shares[..., 1], (values > 0.9).mean(axis=1), atol=2e-3)
     assert saturation["o"][0, 5, 1] == 1 and saturation["f"][0, 5, 0] > 0.01 and saturation["i"][0, 11, 1] > 0.9
-    with pytest.raises(ConfigError, match="lstm or a gru"):
+    with pytest.raises(ConfigError, match="lstm or gru"):
         gate_saturation(Model.initialise(ModelConfig("rnn", 31, 4, 1), 1), ids, 0, 100)
 
 

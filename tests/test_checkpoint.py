@@ -13,15 +13,14 @@ import pytest
 from charrnn.errors import CheckpointError, StorageError
 from charrnn.files import storage
 from charrnn.runs.checkpoint import (
-    OPTIONAL_MODEL_KEYS,
     Checkpoint,
     find_checkpoint,
     load_checkpoint,
     newest_run,
-    parameter_shapes,
     read_metadata,
     save_checkpoint,
 )
+from charrnn.spec import OPTIONAL_KEYS, STORED_KEYS, ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
 
 V, H, L, B, E = 7, 5, 2, 3, 4
@@ -49,7 +48,7 @@ def make(
         "dtype": dtype,
         **optional,
     }
-    shapes = parameter_shapes(model, V)
+    shapes = parameter_shapes(ModelConfig(vocab_size=V, **model))
 
     def filled():
         return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
@@ -195,13 +194,9 @@ def test_a_file_of_the_newer_format_without_an_optional_key_is_read(tmp_path):
 
 
 def test_the_models_optional_fields_are_the_formats():
-    model = pytest.importorskip("charrnn.model.workspace")
-    assert set(model.OPTIONAL_FIELDS) == set(OPTIONAL_MODEL_KEYS)
-    assert all(getattr(model.ModelConfig, name) == key.default for name, key in OPTIONAL_MODEL_KEYS.items())
-    assert set(model.ModelConfig("lstm", V, H, L).to_dict()) == set(make().model)
-    assert (
-        model.ModelConfig("lstm", V, H, L, layer_norm=True).to_dict() == make(embedding_size=0, layer_norm=True).model
-    )
+    assert all(getattr(ModelConfig, name) == key.default for name, key in OPTIONAL_KEYS.items())
+    assert set(ModelConfig("lstm", V, H, L).to_dict()) == set(make().model) == set(STORED_KEYS)
+    assert ModelConfig("lstm", V, H, L, layer_norm=True).to_dict() == make(embedding_size=0, layer_norm=True).model
 
 
 def test_a_checkpoint_without_optimiser_and_carry_is_loaded(tmp_path):
@@ -278,7 +273,9 @@ def test_the_table_of_parameters_is_the_models():
         ):
             settings = make(cell, embedding_size=embedding_size, tied=tied, **optional).model
             shapes = model.Model(model.ModelConfig(vocab_size=V, **settings)).shapes()
-            assert {name: tuple(shape) for name, shape in shapes.items()} == parameter_shapes(settings, V)
+            assert {name: tuple(shape) for name, shape in shapes.items()} == parameter_shapes(
+                ModelConfig(vocab_size=V, **settings)
+            )
 
 
 def test_a_file_written_by_hand_is_read(tmp_path):
@@ -329,7 +326,7 @@ def test_a_flipped_byte_anywhere_changes_nothing_or_is_refused(tmp_path, flip):
     model = {"cell": "gru", "hidden_size": 1, "num_layers": 1, "embedding_size": 0, "tied": False, "dtype": "float32"}
     parameters = {
         name: np.arange(1, 1 + np.prod(shape), dtype="f4").reshape(shape)
-        for name, shape in parameter_shapes(model, 2).items()
+        for name, shape in parameter_shapes(ModelConfig(vocab_size=2, **model)).items()
     }
     carry = {"h": np.ones((1, 1, 1), "f4")}
     saved = Checkpoint(model, Vocabulary("chars", ("a", "b")), parameters, {}, carry, {"step": 7})
@@ -376,7 +373,7 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
         (with_metadata(vocabulary={"mode": "bytes", "symbols": [True, 2.0]}), "vocabulary is malformed"),
         (with_metadata(vocabulary={}), "vocabulary is malformed"),
         (with_model(cell="gru"), "(3, 2)"),
-        (with_model(cell="transformer"), "cell must be rnn, gru or lstm, got 'transformer'"),
+        (with_model(cell="transformer"), "got 'transformer'"),
         (with_model(cell=["rnn"]), "cell must be"),
         (with_model(dtype="float16"), "dtype must be"),
         (with_model(dtype="float64"), "has dtype 'F32'"),

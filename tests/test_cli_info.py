@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from charrnn.cli.info import command, num_trained
+from charrnn.cli.info import command
 from charrnn.cli.words import duration, loss_text, printable
 from charrnn.errors import CheckpointError
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
+from charrnn.spec import ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
 
 HISTORY = [
@@ -57,7 +58,10 @@ def save(path, training=TRAINING, vocabulary=ODD, **optional):
         "dtype": "float32",
         **optional,
     }
-    parameters = {name: np.ones(shape, "f4") for name, shape in parameter_shapes(model, vocabulary.size).items()}
+    parameters = {
+        name: np.ones(shape, "f4")
+        for name, shape in parameter_shapes(ModelConfig(vocab_size=vocabulary.size, **model)).items()
+    }
     save_checkpoint(path, Checkpoint(model, vocabulary, parameters, {}, {}, training))
     return path
 
@@ -134,7 +138,9 @@ def test_json_is_the_metadata_with_the_file_and_its_parameters(tmp_path):
     assert data.pop("file") == str(path)
     assert data.pop("parameters") == {
         "total": 382,
-        "shapes": {name: list(shape) for name, shape in parameter_shapes(data["model"], 7).items()},
+        "shapes": {
+            name: list(shape) for name, shape in parameter_shapes(ModelConfig(vocab_size=7, **data["model"])).items()
+        },
     }
     assert data == read_metadata(path)
 
@@ -210,22 +216,6 @@ def test_odd_numbers_in_the_history_are_left_out(tmp_path):
 def test_a_checkpoint_with_no_history_has_no_plot(tmp_path):
     output = info(save(tmp_path / "a.safetensors", {})).stdout
     assert "Loss" not in output and "training  " not in output
-
-
-def test_the_total_is_the_models():
-    model = pytest.importorskip("charrnn.model.workspace")
-    for cell in ("rnn", "gru", "lstm"):
-        for embedding_size, tied in ((0, False), (4, False), (5, True)):
-            settings = {
-                "cell": cell,
-                "hidden_size": 5,
-                "num_layers": 2,
-                "embedding_size": embedding_size,
-                "tied": tied,
-                "dtype": "float32",
-            }
-            whole = model.Model(model.ModelConfig(vocab_size=7, **settings))
-            assert num_trained(settings, parameter_shapes(settings, 7)) == whole.num_parameters
 
 
 def test_units_of_loss_and_time():

@@ -13,14 +13,17 @@ import pytest
 from charrnn.errors import ConfigError, RunError, StorageError
 from charrnn.files import storage
 from charrnn.runs import folder as runs
-from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, parameter_shapes
+from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder, read_log, to_toml
+from charrnn.spec import ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
 
 
 def make(step):
     model = {"cell": "rnn", "hidden_size": 2, "num_layers": 1, "embedding_size": 0, "tied": False, "dtype": "float32"}
-    parameters = {name: np.full(shape, step, "f4") for name, shape in parameter_shapes(model, 3).items()}
+    parameters = {
+        name: np.full(shape, step, "f4") for name, shape in parameter_shapes(ModelConfig(vocab_size=3, **model)).items()
+    }
     return Checkpoint(model, Vocabulary("chars", ("a", "b", "c")), parameters, {}, {}, {"step": step})
 
 

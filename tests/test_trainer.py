@@ -11,23 +11,16 @@ import pytest
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model.workspace import CELL_NAMES, Dropout, Model, ModelConfig, Workspace
+from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
+from charrnn.spec import CELLS
 from charrnn.text.corpus import read_corpus
 from charrnn.text.streams import Streams
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import optimisers as optim
 from charrnn.training import trainer as trainer_module
-from charrnn.training.options import (
-    CELLS,
-    DEFAULTS,
-    FREE_OPTIONS,
-    LEARNING_RATES,
-    OPTIMIZERS,
-    TrainingConfig,
-    resume_config,
-)
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.training.schedules import SCHEDULES
 from charrnn.training.trainer import (
     Evaluated,
@@ -1019,7 +1012,6 @@ def test_options_travel_through_json():
 
 
 def test_the_names_in_the_options_are_those_of_the_code():
-    assert set(CELLS) == set(CELL_NAMES)
     assert set(OPTIMIZERS) == set(optim.RULES) == set(LEARNING_RATES)
     assert resume_config(DEFAULTS, {}) == DEFAULTS
 

@@ -5,11 +5,11 @@ import oracle
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.model.workspace import STATES, Clamp, Model, ModelConfig, Workspace
+from charrnn.model.workspace import Clamp, Model, ModelConfig, Workspace
+from charrnn.spec import CELLS
 
 PARITY = {"float32": 1e-5, "float64": 2e-14}
 TAPE = {"lstm": {"i": 3, "f": 4, "g": 5, "o": 6}, "gru": {"r": 2, "z": 3, "n": 4}, "rnn": {}}
-CELLS = ("lstm", "gru", "rnn")
 SIZES = [(2, 3, 5, 7, 2), (3, 9, 33, 17, 3), (14, 5, 17, 65, 1)]  # B, T, H, V, L
 
 
@@ -26,7 +26,7 @@ def naive(parameters, cell, x, carry, clamps=()):
     """Read x (T, B) a step at a time, hold units as they are written: ({quantity: (L, T, B, H)}, logits (T, B, V))."""
     L, T = oracle.num_layers(parameters), len(x)
     carry = {part: value.astype("float64") for part, value in carry.items()}
-    seen = {name: [[None] * T for _ in range(L)] for name in STATES[cell]}
+    seen = {name: [[None] * T for _ in range(L)] for name in CELLS[cell].readable}
     logits = []
     for t in range(T):
         up = oracle.input_table(parameters)[x[t : t + 1]]
@@ -68,7 +68,7 @@ def test_every_quantity_of_every_unit_equals_the_oracle(cell, size, dtype):
     workspace.set_carry(carry)
     workspace.losses(x, y)
     expected, _ = naive(parameters, cell, x, carry)
-    for name in STATES[cell]:
+    for name in CELLS[cell].readable:
         np.testing.assert_allclose(workspace.states(name), expected[name], rtol=0, atol=PARITY[dtype], err_msg=name)
 
 
@@ -89,7 +89,7 @@ def test_held_units_act_on_the_layer_above_and_on_the_next_step(cell, size, dtyp
     workspace.set_carry(carry)
     actual = workspace.logits(x)
     np.testing.assert_allclose(actual, logits, rtol=0, atol=10 * PARITY[dtype])
-    for name in STATES[cell]:
+    for name in CELLS[cell].readable:
         np.testing.assert_allclose(workspace.states(name), expected[name], rtol=0, atol=PARITY[dtype], err_msg=name)
     assert np.abs(expected["h"] - free["h"])[:, 1:, :, 2 % H].max() > 1e-3  # neighbours feel it
 

@@ -3,10 +3,10 @@
 import numpy as np
 
 from charrnn.cells.record import read_gates
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, either
+from charrnn.spec import CELLS
 
 LEFT, RIGHT = 0.1, 0.9  # below the one a gate is left-saturated, above the other right-saturated
-SIGMOID_GATES = {"lstm": ("i", "f", "o"), "gru": ("r", "z")}
 
 
 def gate_saturation(model, ids, start, stop, progress=None):
@@ -14,10 +14,11 @@ def gate_saturation(model, ids, start, stop, progress=None):
 
     Raises ConfigError for a cell without gates.
     """
-    cell = model.config.cell
-    if cell not in SIGMOID_GATES:
-        raise ConfigError(f"--gates needs a cell with gates, an lstm or a gru, and this is an {cell}: leave it out")
-    counts = read_gates(model, ids, start, stop, SIGMOID_GATES[cell], _count, progress)
+    gates = CELLS[model.config.cell].sigmoids
+    if not gates:
+        gated = either([cell.name for cell in CELLS.values() if cell.sigmoids])
+        raise ConfigError(f"--gates needs a cell with gates, {gated}, got {model.config.cell}: leave it out")
+    counts = read_gates(model, ids, start, stop, gates, _count, progress)
     return {gate: count / (stop - start) for gate, count in counts.items()}
 
 
@@ -26,7 +27,7 @@ def _count(values):
 
 
 def summarise_gates(saturation):
-    """Return rows (layer, gate, mean left share, mean right share, units left over half, units right over half of the time)."""
+    """Return rows (layer, gate, mean left share, mean right share, and the units left and right over half the time)."""
     rows = []
     layers = len(next(iter(saturation.values())))
     for layer in range(layers):

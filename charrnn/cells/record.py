@@ -11,7 +11,8 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import likeliest
 from charrnn.evaluation.reading import read
-from charrnn.model.workspace import STATES, Clamp, Workspace, check_unit
+from charrnn.model.workspace import Clamp, Workspace, check_unit
+from charrnn.spec import CELLS
 
 STREAMS = 32
 CHUNK = 32
@@ -19,20 +20,11 @@ FEWEST_A_STREAM = 512  # shorter streams would cost more in warming up than they
 SHOWN_GUESSES = 5
 
 
-def default_quantity(cell):
-    """What a unit is looked at by: tanh-c of an LSTM, as in arXiv 1506.02078; h otherwise."""
-    return "tanh-c" if cell == "lstm" else "h"
-
-
-def quantities(cell):
-    """Return every quantity that can be recorded of a cell's units."""
-    return (*STATES[cell], "tanh-c") if cell == "lstm" else STATES[cell]
-
-
 def check_quantity(cell, quantity):
     """Raise ConfigError unless the cell has this quantity."""
-    if quantity not in quantities(cell):
-        raise ConfigError(f"a unit of this {cell} model has {', '.join(quantities(cell))}, got --quantity {quantity}")
+    quantities = CELLS[cell].quantities
+    if quantity not in quantities:
+        raise ConfigError(f"a unit of this {cell} model has {', '.join(quantities)}, got --quantity {quantity}")
 
 
 @dataclass(frozen=True)
@@ -123,8 +115,8 @@ def parse_unit(text, config):
 
 def clamp_at(config, layer, unit, value, quantity=None):
     """Return the Clamp that holds a unit's `quantity`, the default one where None or a gate."""
-    holdable = ("h", "c", "tanh-c") if config.cell == "lstm" else ("h",)
-    return Clamp(layer, unit, float(value), quantity if quantity in holdable else default_quantity(config.cell))
+    cell = CELLS[config.cell]
+    return Clamp(layer, unit, float(value), quantity if quantity in cell.holdable else cell.default_quantity)
 
 
 def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losses):

@@ -6,13 +6,16 @@ import sys
 import click
 
 from charrnn.errors import ConfigError, counted
-from charrnn.training.options import BATCH_SIZE, CELLS, DEFAULTS, SEQ_LENGTH, TrainingConfig
+from charrnn.spec import CELLS
+from charrnn.training.options import BATCH_SIZE, DEFAULTS, SEQ_LENGTH, TrainingConfig
 
 OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them asks for one shape of the user's own
 
 
 @click.command(name="bench")
-@click.option("--cell", type=click.Choice(CELLS), default=DEFAULTS.cell, show_default=True, help="Recurrent cell.")
+@click.option(
+    "--cell", type=click.Choice(tuple(CELLS)), default=DEFAULTS.cell, show_default=True, help="Recurrent cell."
+)
 @click.option(
     "--hidden-size",
     type=int,

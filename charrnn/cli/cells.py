@@ -11,6 +11,7 @@ from charrnn.cli.evaluate import open_text
 from charrnn.cli.words import note, shorter
 from charrnn.errors import counted
 from charrnn.render.colours import RED_BLUE, SCALES
+from charrnn.spec import CELLS, QUANTITIES
 
 MOST_CHARACTERS = 10_000_000
 GATE_CHARACTERS = 40_000
@@ -19,7 +20,6 @@ ABLATION_CHARACTERS = 30_000
 BYTES_A_VALUE = 9  # of a search: two recordings, ranks
 NARROWEST = 40
 SPLITS = ("held-out", "val", "test")
-QUANTITIES = ("tanh-c", "h", "c", "i", "f", "o", "g", "r", "z", "n")
 
 
 @click.command(name="cells")
@@ -276,13 +276,13 @@ class Search:
         self.validation_loss_nats, self.options, self.config = validation_loss_nats, options, model.config
 
     def run(self):
-        from charrnn.cells.record import check_quantity, default_quantity, parse_unit
+        from charrnn.cells.record import check_quantity, parse_unit
         from charrnn.cells.search import halves
         from charrnn.cli.display import progress_bar
         from charrnn.cli.findings import print_csv, print_json, print_text, write_html, write_pictures
 
         options = self.options
-        self.quantity = options["quantity"] or default_quantity(self.config.cell)
+        self.quantity = options["quantity"] or CELLS[self.config.cell].default_quantity
         check_quantity(self.config.cell, self.quantity)
         unit = parse_unit(options["unit_text"], self.config) if options["unit_text"] is not None else None
         self.chooses, self.scores = halves(self.stop - self.start)
@@ -396,9 +396,9 @@ class Search:
         )
 
     def _read_gates(self, progress):
-        from charrnn.cells.gates import SIGMOID_GATES, gate_saturation
+        from charrnn.cells.gates import gate_saturation
 
-        if self.config.cell not in SIGMOID_GATES and not self.options["gates"]:
+        if not CELLS[self.config.cell].sigmoids and not self.options["gates"]:
             return {}
         stop = min(self.stop, self.start + GATE_CHARACTERS)
         return gate_saturation(self.model, self.ids, self.start, stop, progress("reading the gates"))

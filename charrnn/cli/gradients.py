@@ -13,7 +13,7 @@ import click
 from charrnn.cli.evaluate import open_text
 from charrnn.cli.words import duration, note, printable
 from charrnn.errors import counted
-from charrnn.training.options import CELLS
+from charrnn.spec import CELLS
 
 FRESH_SYMBOLS = 65  # a fresh network reads so many different characters, at random, where no TEXT is named
 FRESH_CHARACTERS = 20_000
@@ -25,7 +25,7 @@ PLOT_HEIGHT = 18
 NARROWEST, WIDEST = 40, 110
 STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
 TASK_TITLES = {"copy": "copy a character", "bracket": "close a bracket"}
-NAMES = {"rnn": "vanilla RNN", "gru": "GRU", "lstm": "LSTM"}
+WEAKEST_FIRST = tuple(reversed(CELLS))  # the order in which cells are measured
 OF_FRESH = ("cell", "hidden_size", "num_layers", "embedding_size", "singular_values", "matrix", "forget_biases")
 OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
 OF_DISTANCE = ("steps", "times", "layer")  # of all but --memory
@@ -47,7 +47,7 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
 @click.option(
     "--cell",
     multiple=True,
-    type=click.Choice(CELLS),
+    type=click.Choice(tuple(CELLS)),
     show_default="all three",
     help="Fresh networks: of this cell. May be repeated.",
 )
@@ -189,7 +189,7 @@ def _check(ctx, checkpoint, text, options):
     for name, cell in OF_CELL.items():
         if name in named and options["cell"] and cell not in options["cell"]:
             raise ConfigError(
-                f"{_spelt(name)} is of the {NAMES[cell]}, and --cell names none: leave it out, or add --cell {cell}"
+                f"{_spelt(name)} is of the {CELLS[cell].title}, and --cell names none: leave it out, or add --cell {cell}"
             )
     for name in (*OF_FRESH, *OF_MEMORY):
         if name in named and name not in allowed:
@@ -233,9 +233,9 @@ def _spelt(name):
 def fresh_view(text, options, progress):
     """Return the ReachView of fresh networks: the cells, the vanilla RNN by its matrix, the LSTM by its forget bias."""
     from charrnn.gradients.fresh import fresh_model
-    from charrnn.model.workspace import ModelConfig
+    from charrnn.spec import ModelConfig
 
-    cells = tuple(cell for cell in ("rnn", "gru", "lstm") if not options["cell"] or cell in options["cell"])
+    cells = tuple(cell for cell in WEAKEST_FIRST if not options["cell"] or cell in options["cell"])
     ids, vocab_size, where = _fresh_text(text, options)
     view = ReachView("How far back a gradient reaches in fresh networks", options, where)
 
@@ -245,7 +245,7 @@ def fresh_view(text, options, progress):
         )
 
     panel = view.add_panel(f"fresh, {config('rnn').num_layers} x {config('rnn').hidden_size}")
-    networks = [(panel, NAMES[cell], cell, {}, "hc") for cell in cells]
+    networks = [(panel, CELLS[cell].title, cell, {}, "hc") for cell in cells]
     if "rnn" in cells:
         panel = view.add_panel(f"vanilla RNN, {options['matrix']} matrix")
         networks += [
@@ -316,20 +316,21 @@ def run_view(checkpoint, text, options, progress):
         view.check_layer(config.num_layers)
         step = loaded.training.get("step")
         trained = view.add_panel(
-            f"this {NAMES[config.cell]}, {size}" + (f", after {counted(step, 'step')}" if isinstance(step, int) else "")
+            f"this {CELLS[config.cell].title}, {size}"
+            + (f", after {counted(step, 'step')}" if isinstance(step, int) else "")
         )
-        view.measure(trained, f"this {NAMES[config.cell]}", model, corpus.ids, start, stop, progress("the run"))
+        view.measure(trained, f"this {CELLS[config.cell].title}", model, corpus.ids, start, stop, progress("the run"))
         fresh = view.add_panel(f"fresh, {size}" + "".join(f", {word}" for word in _extras(config)))
-        for cell in ("rnn", "gru", "lstm"):
+        for cell in WEAKEST_FIRST:
             fresh_config = dataclasses.replace(config, cell=cell)
             view.measure(
                 fresh,
-                NAMES[cell],
+                CELLS[cell].title,
                 Model.initialise(fresh_config, options["seed"]),
                 corpus.ids,
                 start,
                 stop,
-                progress(f"a fresh {NAMES[cell]}"),
+                progress(f"a fresh {CELLS[cell].title}"),
             )
     return view
 
@@ -544,19 +545,19 @@ class MemoryView(View):
         begun = time.perf_counter()
         self.chances = {task: 1 / len(answers) for task, (_, answers) in memory.TASKS.items()}
         self.accuracies = {}
-        cells = [cell for cell in ("rnn", "gru", "lstm") if not options["cell"] or cell in options["cell"]]
+        cells = [cell for cell in WEAKEST_FIRST if not options["cell"] or cell in options["cell"]]
         size = options["hidden_size"] or 32, options["num_layers"], options["train_steps"], options["seed"]
         for task in memory.TASKS:
             panel = self.add_panel(TASK_TITLES[task], [(self.chances[task], f"chance, {self.chances[task]:.1%}")])
             for cell in cells:
-                cell_begun, report = time.perf_counter(), progress(f"{task}, {NAMES[cell]}")
+                cell_begun, report = time.perf_counter(), progress(f"{task}, {CELLS[cell].title}")
                 accuracy = self.accuracies[task, cell] = {}
                 for distance in memory.DISTANCES:
                     model = memory.train(task, cell, distance, *size)
                     accuracy[distance] = memory.measure(model, task, distance, options["seed"])
                     report(sum(accuracy), sum(memory.DISTANCES))
-                panel.curves.append(Curve(NAMES[cell], list(accuracy), list(accuracy.values())))
-                note(f"{task}, {NAMES[cell]}: trained in {duration(time.perf_counter() - cell_begun)}")
+                panel.curves.append(Curve(CELLS[cell].title, list(accuracy), list(accuracy.values())))
+                note(f"{task}, {CELLS[cell].title}: trained in {duration(time.perf_counter() - cell_begun)}")
         self.took_s = time.perf_counter() - begun
 
     def figure(self):
@@ -581,7 +582,7 @@ class MemoryView(View):
     def table(self):
         distances = self.panels[0].curves[0].x
         rows = [
-            (f"{task}, {NAMES[cell]}", *(f"{accuracy[k]:.2f}" for k in distances))
+            (f"{task}, {CELLS[cell].title}", *(f"{accuracy[k]:.2f}" for k in distances))
             for (task, cell), accuracy in self.accuracies.items()
         ]
         return ("k =", *map(str, distances)), rows

@@ -12,6 +12,7 @@ import click
 
 from charrnn.cli.words import can_print, duration, loss_text, printable
 from charrnn.errors import counted
+from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
 
 _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
@@ -42,29 +43,29 @@ def command(checkpoint, as_json):
 
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
     """
-    from charrnn.runs.checkpoint import find_checkpoint, parameter_shapes, read_metadata
+    from charrnn.runs.checkpoint import find_checkpoint, read_metadata
 
     path = find_checkpoint(checkpoint)
     if checkpoint is None:
         click.echo(f"checkpoint {printable(str(path), sys.stderr)}", err=True)
     metadata = read_metadata(path)
-    shapes = parameter_shapes(metadata["model"], len(metadata["vocabulary"]["symbols"]))
+    config = ModelConfig(vocab_size=len(metadata["vocabulary"]["symbols"]), **metadata["model"])
     if as_json:
-        _print_json(path, metadata, shapes)
+        _print_json(path, metadata, config)
     else:
-        _print_text(path, metadata, shapes)
+        _print_text(path, metadata, config)
 
 
-def _print_json(path, metadata, shapes):
+def _print_json(path, metadata, config):
     """Print the metadata as stored, with the file and its parameters beside it."""
     import json
 
-    tensors = {name: list(shape) for name, shape in shapes.items()}
-    parameters = {"total": num_trained(metadata["model"], shapes), "shapes": tensors}
+    tensors = {name: list(shape) for name, shape in parameter_shapes(config).items()}
+    parameters = {"total": num_parameters(config), "shapes": tensors}
     click.echo(json.dumps({"file": str(path), **metadata, "parameters": parameters}, indent=2))
 
 
-def _print_text(path, metadata, shapes):
+def _print_text(path, metadata, config):
     from rich.console import Console
     from rich.text import Text
 
@@ -90,8 +91,9 @@ def _print_text(path, metadata, shapes):
     for line in _symbol_lines(vocabulary, width - 2, sys.stdout):
         console.print(Text(f"  {line}"))
     heading("Parameters")
+    shapes = parameter_shapes(config)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    total = f"{num_trained(metadata['model'], shapes):,}"
+    total = f"{num_parameters(config):,}"
     digits = max(len(total), *(len(f"{size:,}") for size in sizes.values()))
     longest = max(map(len, shapes))
     for name, shape in shapes.items():
@@ -151,12 +153,6 @@ def _print_history(console, heading, history, width):
         if curves[index]
     ]
     console.print(Text.assemble(*legend))
-
-
-def num_trained(model, shapes):
-    """Count the numbers that are trained: of a gate's two biases only the sum acts, but in gru's gate n."""
-    beside = model["num_layers"] * model["hidden_size"] * {"rnn": 1, "gru": 2, "lstm": 4}[model["cell"]]
-    return sum(map(math.prod, shapes.values())) - beside
 
 
 def _model_rows(model):

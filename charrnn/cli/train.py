@@ -12,18 +12,16 @@ from click.core import ParameterSource
 
 from charrnn.cli.words import duration, loss_text, printable, quoted
 from charrnn.errors import ConfigError, StorageError, counted
+from charrnn.spec import CELLS, DTYPES, PRECISIONS
 from charrnn.training.options import (
     BATCH_SIZE,
-    CELLS,
     DEFAULT_MINUTES,
     DEFAULTS,
-    DTYPES,
     LEARNING_RATES,
     LENGTHS,
     NAMES,
     ON_DIVERGENCE,
     OPTIMIZERS,
-    PRECISIONS,
     SEQ_LENGTH,
     VOCABULARIES,
     WARMUPS,
@@ -195,7 +193,7 @@ class OutputPath(click.Path):
 
 @click.command(name="train", cls=SectionedCommand)
 @click.argument("text", nargs=-1)
-@setting("cell", "Recurrent cell.", click.Choice(CELLS))
+@setting("cell", "Recurrent cell.", click.Choice(tuple(CELLS)))
 @setting("hidden_size", "Units a layer.", int, metavar="N")
 @setting("num_layers", "Layers.", int, metavar="N")
 @setting("embedding_size", "Size of a learned embedding of each character; 0 is one-hot.", int, metavar="N")

@@ -1,1 +1,1 @@
-"""Why recurrent networks are hard to train, measured: gradients over distance, memory over distance, recurrent matrices."""
+"""Why recurrent networks are hard to train, measured: gradients and memory over distance, recurrent matrices."""

@@ -1,7 +1,8 @@
 """How far back a gradient reaches: the norm of d loss_t / d state_{t-k} for each layer, at every distance k.
 
-The states are those that the kernels computed, in the model's dtype; the way back is plain NumPy in float64, a step at a time and all
-places of the text side by side, since float32 ends at 1e-45 and a vanishing gradient does not. This room knows ids, not texts.
+The states are those that the kernels computed, in the model's dtype; the way back is plain NumPy in float64, a step at
+a time and all places of the text side by side, since float32 ends at 1e-45 and a vanishing gradient does not. This room
+knows ids, not texts.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import numpy as np
 
 from charrnn.errors import ConfigError, counted
 from charrnn.kernels.layernorm import EPSILON
-from charrnn.model.workspace import STATES, Workspace
+from charrnn.model.workspace import Workspace
+from charrnn.spec import CELLS
 
 WARM_UP = 256  # characters read before each stretch, where the text has them
 STREAMS = 16  # places side by side
@@ -19,7 +21,8 @@ MOST_STEPS = 100_000
 
 @dataclass(frozen=True)
 class Reach:
-    """Norms of d loss_t / d state_{t-k} over many t: `norms[state]` is an ndarray (L, steps + 1, N) float64, index k in the middle.
+    """Norms of d loss_t / d state_{t-k} over many t: `norms[state]` is an ndarray (L, steps + 1, N) float64, index k in
+    the middle.
 
     state    "h", and "c" of an LSTM
     """
@@ -27,7 +30,8 @@ class Reach:
     norms: dict
 
     def curve(self, state, layer=None):
-        """Return the lower quartile, the median and the upper quartile over t, ndarray (3, steps + 1); all layers as one vector where None."""
+        """Return the lower quartile, the median and the upper quartile over t, ndarray (3, steps + 1); where layer is
+        None, all layers as one vector."""
         norms = self.norms[state]
         each = np.sqrt((norms**2).sum(axis=0)) if layer is None else norms[layer]
         return np.quantile(each, (0.25, 0.5, 0.75), axis=1)
@@ -38,11 +42,14 @@ class Reach:
 
 
 def choose_times(start, stop, steps, count):
-    """Return up to `count` times t, evenly spaced, whose steps + 1 states and next character lie in start..stop. Raises ConfigError."""
+    """Return up to `count` times t, evenly spaced, whose steps + 1 states and next character lie in start..stop.
+
+    Raises ConfigError.
+    """
     if stop - start < steps + 2:
         raise ConfigError(
-            f"a gradient {counted(steps, 'step')} back needs {steps + 2:,} characters of text, got {stop - start:,}: lower --steps, or "
-            "name a longer TEXT"
+            f"a gradient {counted(steps, 'step')} back needs {steps + 2:,} characters of text, got {stop - start:,}: "
+            "lower --steps, or name a longer TEXT"
         )
     first, last = start + steps, stop - 2
     first += min(WARM_UP, (last - first) // 2)
@@ -52,11 +59,12 @@ def choose_times(start, stop, steps, count):
 def measure_reach(model, ids, times, steps, progress=None):
     """Return the Reach of the loss at each of `times` over the `steps` states before.
 
-    loss_t is of predicting ids[t + 1] after ids[t] was read; state_{t-k} is what a layer held after it had read ids[t-k]. The gradient
-    counts every way from that state to the loss: through time, through the layers above, and from an LSTM's c through its h. With
-    zoneout c is what the gates made of it, which its h comes from.
+    loss_t is of predicting ids[t + 1] after ids[t] was read; state_{t-k} is what a layer held after it had read
+    ids[t-k]. The gradient counts every way from that state to the loss: through time, through the layers above, and
+    from an LSTM's c through its h. With zoneout c is what the gates made of it, which its h comes from.
 
-    times       ndarray (N,), each at least `steps`; up to WARM_UP characters before a stretch are read first, from a carry of zeros
+    times       ndarray (N,), each at least `steps`; up to WARM_UP characters before a stretch are read first, from a
+                carry of zeros
     progress    called with (places done, N) now and then
     """
     parameters = {name: array.astype(np.float64) for name, array in model.get_parameters().items()}
@@ -79,7 +87,7 @@ def _walk(model, parameters, ids, times, steps):
         workspace.losses(before, before)
     carry = workspace.get_carry()
     logits = workspace.logits(window[:T])[-1].astype(np.float64)
-    states = {name: workspace.states(name) for name in STATES[config.cell]}
+    states = {name: workspace.states(name) for name in CELLS[config.cell].readable}
 
     dlogits = np.exp(logits - logits.max(axis=1, keepdims=True))
     dlogits /= dlogits.sum(axis=1, keepdims=True)
@@ -115,12 +123,13 @@ class _Sums:
         return sums
 
     def back(self, t, da):
-        """Return the gradient of the sums (B, blocks*H) from that of what they become; a GRU's blocks are r, z, n, m."""
+        """Return the gradient of the sums (B, blocks*H) from that of what they become; a GRU's are r z n m."""
         return da
 
 
 class _NormalisedSums(_Sums):
-    """The sums of a layer's gates, normalised (kernels/layernorm.py); computed again for a step when its gradient comes.
+    """The sums of a layer's gates, normalised (kernels/layernorm.py); computed again for a step when its gradient
+    comes.
 
     x, W      what enters (T, B, D) and its weights (D, G*H); or characters (T, B) and the sums that each gives (V, G*H)
     h_prev    the states before each step (T, B, H)
@@ -154,10 +163,11 @@ def _normalised(sums):
     return (sums - sums.mean(axis=-1, keepdims=True)) / deviation, deviation
 
 
-# One layer back through time. Each takes the states `s` (T, B, H) after every step and `prev` before it, the recurrent weights, the gates'
-# `sums` (_Sums), the zoneout P, and the gradient `above` (T, B, H) that the layer above, or the output, gives h; writes the norms (T, B);
-# returns ds (T, B, G*H) of what the layer's input enters. Formulas as in kernels/rnn.py, lstm.py, gru.py, with a share P of each state's
-# gradient passing by to the state before, as zoneout.py has it in expectation; `made`: what the gates made of h or c.
+# One layer back through time. Each takes the states `s` (T, B, H) after every step and `prev` before it, the recurrent
+# weights, the gates' `sums` (_Sums), the zoneout P, and the gradient `above` (T, B, H) that the layer above, or the
+# output, gives h; writes the norms (T, B); returns ds (T, B, G*H) of what the layer's input enters. Formulas as in
+# kernels/rnn.py, lstm.py, gru.py, with a share P of each state's gradient passing by to the state before, as zoneout.py
+# has it in expectation; `made`: what the gates made of h or c.
 
 
 def _rnn_backward(s, prev, Wh, bh, sums, P, above, norms):
@@ -174,8 +184,8 @@ def _rnn_backward(s, prev, Wh, bh, sums, P, above, norms):
 
 
 def _lstm_backward(s, prev, Wh, bh, sums, P, above, norms):
-    """dh += above;  made = f c_prev + i g;  dm = (1-P) dh;  dc~ = (1-P) dc + dm o (1 - tanh(made)^2);  da_i, da_f, da_g of dc~ and
-    da_o of dm;  dh_prev = P dh + ds Wh;  dc_prev = P dc + dc~ f."""
+    """dh += above;  made = f c_prev + i g;  dm = (1-P) dh;  dc~ = (1-P) dc + dm o (1 - tanh(made)^2);  da_i, da_f, da_g
+    of dc~ and da_o of dm;  dh_prev = P dh + ds Wh;  dc_prev = P dc + dc~ f."""
     dh, dc, dss = 0, 0, []
     for t in range(len(above) - 1, -1, -1):
         i, f, g, o, c_prev = (*(s[name][t] for name in "ifgo"), prev["c"][t])
@@ -202,8 +212,8 @@ def _lstm_backward(s, prev, Wh, bh, sums, P, above, norms):
 
 
 def _gru_backward(s, prev, Wh, bh, sums, P, above, norms):
-    """dh += above;  dm = (1-P) dh;  da_n = dm (1-z) (1-n^2);  da_r = da_n m r(1-r);  da_z = dm (h_prev - n) z(1-z), where
-    m = h_prev Wh_n + b_m;  da_m = da_n r;  dh_prev = P dh + dm z + (ds_r, ds_z, ds_m) Wh."""
+    """dh += above;  dm = (1-P) dh;  da_n = dm (1-z) (1-n^2);  da_r = da_n m r(1-r);  da_z = dm (h_prev - n) z(1-z),
+    where m = h_prev Wh_n + b_m;  da_m = da_n r;  dh_prev = P dh + dm z + (ds_r, ds_z, ds_m) Wh."""
     H = Wh.shape[1]
     dh, dss = 0, []
     for t in range(len(above) - 1, -1, -1):

@@ -1,8 +1,10 @@
-"""Fresh networks to compare with: initialised as a training would be, but for a recurrent matrix or a forget bias of one's choice."""
+"""Fresh networks to compare with: initialised as for training, but for a recurrent matrix or a forget bias of one's
+choice."""
 
 import numpy as np
 
 from charrnn.model.workspace import Model
+from charrnn.spec import CELLS
 
 MATRICES = ("orthogonal", "uniform")
 
@@ -11,12 +13,12 @@ def fresh_model(config, seed, singular_value=None, matrix="orthogonal", forget_b
     """Return Model.initialise(config, seed), changed.
 
     singular_value   of a vanilla RNN: the largest one of each recurrent matrix
-    matrix           "orthogonal": every singular value is that one, so that all directions fare alike; "uniform": the fresh matrix
-                     times a number, whose other singular values lie between it and 0
+    matrix           "orthogonal": every singular value is that one, so that all directions fare alike; "uniform": the
+                     fresh matrix times a number, whose other singular values lie between it and 0
     forget_bias      of an LSTM
     """
     model = Model.initialise(config, seed)
-    parameters, H = model.get_parameters(), config.hidden_size
+    parameters, cell = model.get_parameters(), CELLS[config.cell]
     for layer in range(config.num_layers):
         if singular_value is not None:
             Wh = parameters[f"rnn.weight_hh_l{layer}"].astype(np.float64)
@@ -25,6 +27,6 @@ def fresh_model(config, seed, singular_value=None, matrix="orthogonal", forget_b
                 left @ right if matrix == "orthogonal" else Wh / values[0]
             )
         if forget_bias is not None:
-            parameters[f"rnn.bias_ih_l{layer}"][H : 2 * H] = forget_bias
+            parameters[f"rnn.bias_ih_l{layer}"][cell.rows(cell.forget_gate, config.hidden_size)] = forget_bias
     model.set_parameters(parameters)
     return model

@@ -1,15 +1,18 @@
-"""How far back a cell can learn to remember: a small network a distance k, trained on a task that only memory over k characters solves.
+"""How far back a cell can learn to remember: a small network a distance k, trained on a task that only memory over k
+characters solves.
 
 copy      a capital, letters, a question mark: the capital again, k after it was shown           C b d a c ? -> C
 bracket   one of ([{<, letters and whole little pairs, a question mark: the bracket that closes  [ a { b } ? -> ]
 
-Episodes of k characters, each from an empty carry; before the question mark a full stop is to be answered. So the one answer that counts
-can only be learned from a gradient that has come back over k - 1 steps: no shorter distance is there to learn it from first.
+Episodes of k characters, each from an empty carry; before the question mark a full stop is to be answered. So the one
+answer that counts can only be learned from a gradient that has come back over k - 1 steps: no shorter distance is there
+to learn it from first.
 """
 
 import numpy as np
 
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.model.workspace import Model, Workspace
+from charrnn.spec import ModelConfig
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.schedules import Schedule
 
@@ -27,7 +30,8 @@ def ids_of(symbols):
 
 
 def write_episodes(task, distance, count, rng):
-    """Return `count` episodes side by side, x and y (distance, count) int32: what is read, and what is to be answered after each character."""
+    """Return `count` episodes side by side, x and y (distance, count) int32: what is read, and what is to be answered
+    after each character."""
     shown, answers = map(ids_of, TASKS[task])
     x = rng.choice(ids_of(LETTERS), (distance, count))
     if task == "bracket":

@@ -4,15 +4,12 @@ A weight matrix that PyTorch stores as (G*H, K) is cut into panels of a few unit
 
     [P][K][W]     W = gates x lanes numbers: the gates of `lanes` units, each gate one vector
 
-so one register tile computes every gate of its units. Gate orders inside a panel:
-
-    lstm  x i f g o      h i f g o      workspace i f g o
-    gru   x n r z        h r z m        workspace n r z m    (m is the recurrent part of n, kept apart: n = tanh(x_n + r m))
-    rnn   four vectors of units instead of gates
+so one register tile computes every gate of its units. Which gates stand where in the panels of Wx and Wh and in the
+workspace that their products fill is the cell's entry in spec.py; a cell may have vectors of units instead of gates.
 
 Biases, and with layer normalisation the gains, are panels of one row, as wide as the workspace.
 
-The workspace of a panel is four vectors wide for every cell; the recurrent product starts at column `h_column` of it.
+The workspace of a panel is four vectors wide for every cell; the recurrent product starts at `h_column` of it.
 Units beyond H and characters beyond V are padding: their weights are zero and stay zero under every optimiser, because
 their gradients are exactly zero.
 """
@@ -23,15 +20,10 @@ import numpy as np
 
 from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, TILES, isa
 from charrnn.kernels.simd import lanes_of_dtype, padded
+from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
-CELLS = {  # gates in PyTorch's order, and which of them stand in the panels of Wx, Wh and b; b of gru: n r z from ih, n from hh
-    "rnn": (1, (0,), (0,)),
-    "gru": (3, (2, 0, 1), (0, 1, 2)),
-    "lstm": (4, (0, 1, 2, 3), (0, 1, 2, 3)),
-}
-GRU_GAINS = (2, 0, 1, 3)  # where n, r, z, m of the workspace stand among the gains r, z, n, m
-
-# Columns of the `plan` table; the addresses of the products come first (tile.fill_tiles), so that plan serves as `tiles`
+# Columns of the `plan` table; the addresses of the products come first (tile.fill_tiles), so that plan serves as
+# `tiles`
 (
     PLAN_LAYERS,
     PLAN_HIDDEN,
@@ -77,7 +69,7 @@ GRU_GAINS = (2, 0, 1, 3)  # where n, r, z, m of the workspace stand among the ga
 # Columns of the `transposes` table
 FROM, FROM_ROWS, FROM_PANELS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE = range(8)
 
-WORK_WIDTH = 4  # vectors in a workspace panel
+WORK_WIDTH = PANEL_VECTORS  # vectors in a workspace panel
 
 
 def _width(count, lanes):
@@ -88,7 +80,8 @@ def _width(count, lanes):
 def _row_stride(count, itemsize):
     """Return how far rows of `count` numbers lie apart: an odd number of cache lines.
 
-    A weight gradient walks down a column; with a power of two between its rows they would share a few sets of the cache.
+    A weight gradient walks down a column; with a power of two between its rows they would share a few sets of the
+    cache.
     """
     lines = -(-count * itemsize // CACHE_LINE)
     return (lines | 1) * CACHE_LINE // itemsize
@@ -111,27 +104,27 @@ class Panels:
 
 
 class Layout:
-    """The offsets of one model's parameters, for one cell, shape, dtype and this host's vectors.
+    """The offsets of the parameters of one ModelConfig, for this host's vectors.
 
     Products read their operands as words of `pack` numbers: one of the dtype, or two of bfloat16.
 
     size          numbers in the flat parameter buffer (padding included)
     derived_size  words in the buffer of transposed weights, and with pack 2 of the weights as words
     plan, layers, transposes   int64 tables for the kernels
-    forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those back
+    forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those
+                                      back
     """
 
-    def __init__(
-        self, cell, vocab_size, hidden_size, num_layers, embedding_size, tied, dtype, pack=1, layer_norm=False
-    ):
-        lanes = lanes_of_dtype(dtype)
-        self.cell, self.lanes, self.dtype = cell, lanes, np.dtype(dtype)
+    def __init__(self, config, pack=1):
+        cell, lanes = CELLS[config.cell], lanes_of_dtype(config.dtype)
+        hidden_size, vocab_size, num_layers = config.hidden_size, config.vocab_size, config.num_layers
+        embedding_size, tied, layer_norm = config.embedding_size, config.tied, config.layer_norm
+        self.config, self.cell, self.lanes, self.dtype = config, config.cell, lanes, np.dtype(config.dtype)
         self.hidden_size, self.vocab_size, self.num_layers = hidden_size, vocab_size, num_layers
         self.embedding_size, self.tied, self.layer_norm = embedding_size, tied, layer_norm
-        _, x_gates, h_gates = CELLS[cell]
-        self.units = 4 * lanes if cell == "rnn" else lanes
+        self.units = cell.unit_vectors * lanes
         panels = padded(hidden_size, self.units) // self.units
-        back = 4 if cell == "rnn" else _width(hidden_size, lanes)
+        back = cell.unit_vectors if cell.unit_vectors > 1 else _width(hidden_size, lanes)
         columns = padded(hidden_size, back * lanes)
         stride = _row_stride(columns, self.dtype.itemsize)
         embedding_back = _width(embedding_size, lanes) if embedding_size else 4
@@ -140,7 +133,7 @@ class Layout:
             embedding_back, embedding_stride = back, columns
         out = _width(vocab_size, lanes)
         out_panels = padded(vocab_size, out * lanes) // (out * lanes)
-        x_width, h_width = (4, 4) if cell == "rnn" else (len(x_gates), len(h_gates))
+        x_width, h_width = len(cell.x_part) * cell.unit_vectors, len(cell.h_part) * cell.unit_vectors
         self.stride_words = stride if pack == 1 else _row_stride(-(-columns // 2), 4)
         self.forward_widths, self.backward_widths = {x_width, h_width, out}, {back, embedding_back}
         self.stride, self.embedding_stride, self.panels, self.out_panels, self.out_width = (
@@ -162,7 +155,7 @@ class Layout:
             return panel
 
         def derive(panel, to_stride, to_width):
-            """Find room for the transpose and, where words are not single numbers, for the words; return their offsets."""
+            """Find room for the transpose and, where words are not single numbers, the words; return their offsets."""
             width, transposed, words = panel.blocks * panel.units, self.derived_size, panel.at
             self.derived_size += to_stride * panel.panels * width // pack
             if pack > 1:
@@ -174,8 +167,8 @@ class Layout:
         for layer in range(num_layers):
             dense = layer > 0 or embedding_size > 0
             rows = hidden_size if layer else embedding_size or vocab_size
-            x = weight(f"x{layer}", rows, panels, len(x_gates), self.units)
-            h = weight(f"h{layer}", hidden_size, panels, len(h_gates), self.units)
+            x = weight(f"x{layer}", rows, panels, len(cell.x_part), self.units)
+            h = weight(f"h{layer}", hidden_size, panels, len(cell.h_part), self.units)
             b = weight(f"b{layer}", 1, panels, WORK_WIDTH * lanes // self.units, self.units)
             self.weights_x.append(x)
             self.weights_h.append(h)
@@ -225,8 +218,8 @@ class Layout:
                 vocab_size if out_panels == 1 else out * lanes,
                 x_width,
                 h_width,
-                lanes if cell == "gru" else 0,
-                cell == "gru",
+                cell.h_column * self.units,
+                cell.passes_h,
                 self.embedding_at,
                 self.out.at,
                 out_words,
@@ -241,35 +234,17 @@ class Layout:
 
     def shapes(self):
         """Return {PyTorch name: shape} of every parameter, in PyTorch's order."""
-        gates, H, V = CELLS[self.cell][0], self.hidden_size, self.vocab_size
-        shapes = {}
-        if self.embedding_size:
-            shapes["embedding.weight"] = (V, self.embedding_size)
-        for layer in range(self.num_layers):
-            D = H if layer else self.embedding_size or V
-            shapes[f"rnn.weight_ih_l{layer}"] = (gates * H, D)
-            shapes[f"rnn.weight_hh_l{layer}"] = (gates * H, H)
-            shapes[f"rnn.bias_ih_l{layer}"] = (gates * H,)
-            shapes[f"rnn.bias_hh_l{layer}"] = (gates * H,)
-            if self.layer_norm:
-                shapes[f"rnn.norm_gain_l{layer}"] = (self._gain_count * H,)
-        if not self.tied:
-            shapes["output.weight"] = (V, H)
-        shapes["output.bias"] = (V,)
-        return shapes
-
-    @property
-    def _gain_count(self):
-        """How many sums of a unit are normalised: one a gate (gru: four, since n has two)."""
-        return 4 if self.cell == "gru" else CELLS[self.cell][0]
+        return parameter_shapes(self.config)
 
     def _view(self, flat, panel):
         return flat[panel.at : panel.at + panel.size].reshape(panel.panels, panel.rows, panel.blocks, panel.units)
 
     def _put(self, flat, panel, matrix, gates):
-        """Write a (G, columns, K) array into panels, gate by gate."""
+        """Write a (G, columns, K) array into panels, gate by gate; where the gate is None zeros stay."""
         view, columns = self._view(flat, panel), matrix.shape[1]
         for block, gate in enumerate(gates):
+            if gate is None:
+                continue
             wide = np.zeros((panel.panels * panel.units, panel.rows), flat.dtype)
             wide[:columns] = matrix[gate]
             view[:, :, block, :] = wide.reshape(panel.panels, panel.units, panel.rows).transpose(0, 2, 1)
@@ -279,36 +254,39 @@ class Layout:
         view = self._view(flat, panel)
         matrix = np.zeros((count, columns, panel.rows), flat.dtype)
         for block, gate in enumerate(gates):
+            if gate is None:
+                continue
             matrix[gate] = view[:, :, block, :].transpose(0, 2, 1).reshape(-1, panel.rows)[:columns]
         return matrix
 
     def pack(self, arrays, flat):
-        """Write parameters by PyTorch's names into `flat` (size,). The two biases of a gate are summed where only their sum acts."""
-        count, x_gates, h_gates = CELLS[self.cell]
-        H = self.hidden_size
+        """Write parameters by PyTorch's names into `flat` (size,); of two biases that act as one, their sum."""
+        cell, H = CELLS[self.cell], self.hidden_size
+        count = len(cell.blocks)
         flat[:] = 0
         for layer in range(self.num_layers):
             x, h = arrays[f"rnn.weight_ih_l{layer}"], arrays[f"rnn.weight_hh_l{layer}"]
-            self._put(flat, self.weights_x[layer], x.reshape(count, H, -1), x_gates)
-            self._put(flat, self.weights_h[layer], h.reshape(count, H, H), h_gates)
+            self._put(flat, self.weights_x[layer], x.reshape(count, H, -1), cell.x_blocks)
+            self._put(flat, self.weights_h[layer], h.reshape(count, H, H), cell.h_blocks)
             b_x = arrays[f"rnn.bias_ih_l{layer}"].reshape(count, H)
             b_h = arrays[f"rnn.bias_hh_l{layer}"].reshape(count, H)
-            bias = b_x + b_h
-            if self.cell == "gru":
-                bias = np.stack([b_x[2], bias[0], bias[1], b_h[2]])
+            bias = np.zeros((len(cell.panel), H), flat.dtype)
+            for place, (of_x, of_h) in enumerate(cell.bias_blocks):
+                if of_x is not None and of_h is not None:
+                    bias[place] = b_x[of_x] + b_h[of_h]
+                elif of_x is not None:
+                    bias[place] = b_x[of_x]
+                elif of_h is not None:
+                    bias[place] = b_h[of_h]
             self._put(flat, self.biases[layer], bias[:, :, None], range(len(bias)))
             if self.layer_norm:
-                gain = arrays[f"rnn.norm_gain_l{layer}"].reshape(self._gain_count, H, 1)
-                self._put(flat, self.gains[layer], gain, self._gain_order())
+                gain = arrays[f"rnn.norm_gain_l{layer}"].reshape(len(cell.sums), H, 1)
+                self._put(flat, self.gains[layer], gain, cell.gain_places)
         out = arrays["embedding.weight" if self.tied else "output.weight"]
         self._put(flat, self.out, out[None], (0,))
         self._put(flat, self.out_bias, arrays["output.bias"][None, :, None], (0,))
         if self.embedding_at >= 0:
             self._embedding(flat)[:, : self.embedding_size] = arrays["embedding.weight"]
-
-    def _gain_order(self):
-        """Return which of the gains, in their order on disk, stand in the blocks of a panel."""
-        return GRU_GAINS if self.cell == "gru" else range(self._gain_count)
 
     def _embedding(self, flat):
         return flat[self.embedding_at : self.embedding_at + self.vocab_size * self.embedding_stride].reshape(
@@ -316,13 +294,14 @@ class Layout:
         )
 
     def unpack(self, flat):
-        """Read a flat buffer as {PyTorch name: array}: the one bias of a gate in bias_ih, bias_hh zero but for gru's n."""
+        """Read a flat buffer as {PyTorch name: array}. A sum's one bias is in bias_ih where that acts on it, else in
+        bias_hh."""
         return {name: self.take(flat, name) for name in self.shapes()}
 
     def take(self, flat, name):
         """Read one parameter from a flat buffer by its PyTorch name; a copy."""
-        count, x_gates, h_gates = CELLS[self.cell]
-        H, V = self.hidden_size, self.vocab_size
+        cell, H, V = CELLS[self.cell], self.hidden_size, self.vocab_size
+        count = len(cell.blocks)
         if name == "embedding.weight" and not self.tied:
             return self._embedding(flat)[:, : self.embedding_size].copy()
         if name in ("embedding.weight", "output.weight"):
@@ -332,26 +311,21 @@ class Layout:
         kind, _, layer = name.removeprefix("rnn.").rpartition("_l")
         layer = int(layer)
         if kind == "weight_ih":
-            return self._take(flat, self.weights_x[layer], x_gates, count, H).reshape(count * H, -1)
+            return self._take(flat, self.weights_x[layer], cell.x_blocks, count, H).reshape(count * H, -1)
         if kind == "weight_hh":
-            return self._take(flat, self.weights_h[layer], h_gates, count, H).reshape(count * H, H)
+            return self._take(flat, self.weights_h[layer], cell.h_blocks, count, H).reshape(count * H, H)
         if kind == "norm_gain":
-            return self._take(flat, self.gains[layer], self._gain_order(), self._gain_count, H).reshape(-1)
-        blocks = 4 if self.cell == "gru" else count
-        bias, b_h = (
-            self._take(flat, self.biases[layer], range(blocks), blocks, H)[:, :, 0],
-            np.zeros((count, H), flat.dtype),
-        )
-        if self.cell == "gru":
-            n, r, z, b_h[2] = bias
-            bias = np.stack([r, z, n])
-        return (bias if kind == "bias_ih" else b_h).reshape(-1)
+            return self._take(flat, self.gains[layer], cell.gain_places, len(cell.sums), H).reshape(-1)
+        places = range(len(cell.panel))
+        summed = self._take(flat, self.biases[layer], places, len(places), H)[:, :, 0]
+        bias = np.zeros((count, H), flat.dtype)
+        for place, (of_x, of_h) in enumerate(cell.bias_blocks):
+            if kind == "bias_ih" and of_x is not None:
+                bias[of_x] = summed[place]
+            elif kind == "bias_hh" and of_x is None and of_h is not None:
+                bias[of_h] = summed[place]
+        return bias.reshape(-1)
 
     def num_parameters(self):
-        """Count the numbers that are trained: one bias a gate (gru: four, since n has two), and as many gains."""
-        H, V, E = self.hidden_size, self.vocab_size, self.embedding_size
-        count, gates = 0, CELLS[self.cell][0]
-        for layer in range(self.num_layers):
-            D = H if layer else E or V
-            count += gates * H * (D + H) + self._gain_count * (1 + self.layer_norm) * H
-        return count + V * E + (0 if self.tied else V * H) + V
+        """Count the numbers that are trained: one bias a sum, and as many gains."""
+        return num_parameters(self.config)

@@ -8,11 +8,11 @@ import contextlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, either
 from charrnn.kernels import chunk, dropconnect, updates, zoneout
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
@@ -21,73 +21,14 @@ from charrnn.kernels.layout import PLAN_SIZE, Layout
 from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
+from charrnn.spec import CELLS, PRECISIONS, ModelConfig
 
-CELL_NAMES = ("lstm", "gru", "rnn")
-DTYPES = ("float32", "float64")
-PRECISIONS = ("float32", "bfloat16")
 SHARED_PRODUCTS = (
     1 << 22
 )  # multiplications of a pass, some 50 us of one core, from which other threads are woken for it
-# What can be read of a unit after a chunk, by cell; gates in PyTorch's order, and where each stands in the kernels' panels.
-GATES = {"lstm": {"i": 0, "f": 1, "g": 2, "o": 3}, "gru": {"r": 1, "z": 2, "n": 0}, "rnn": {}}
-STATES = {cell: ("h", "c", *gates) if cell == "lstm" else ("h", *gates) for cell, gates in GATES.items()}
 SHARED_WEIGHTS = 1 << 17  # recurrent weights, some 60 us of one core, from which other threads are woken to drop them
 LARGEST_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
-
-OPTIONAL_FIELDS = (
-    "zoneout",
-    "layer_norm",
-)  # of a ModelConfig: what a checkpoint names only where it is not the default
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The shape of a model. embedding_size 0 means one-hot characters; tied needs embedding_size == hidden_size.
-
-    zoneout       share P of the units that keep h, and of those that keep c, at each step of training (Krueger et al. 2017). All
-                  else computes the expectation: P x_prev + (1 - P) x
-    layer_norm    each gate's sums are normalised over the layer's units (kernels/layernorm.py)
-    """
-
-    cell: str
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    embedding_size: int = 0
-    tied: bool = False
-    dtype: str = "float32"
-    zoneout: float = 0.0
-    layer_norm: bool = False
-
-    def __post_init__(self):
-        if self.cell not in CELL_NAMES:
-            raise ConfigError(f"cell must be one of {', '.join(CELL_NAMES)}, got {self.cell!r}")
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        for name, least in (("vocab_size", 1), ("hidden_size", 1), ("num_layers", 1), ("embedding_size", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
-        if isinstance(self.zoneout, bool) or not isinstance(self.zoneout, (int, float)) or not 0 <= self.zoneout < 1:
-            raise ConfigError(f"zoneout must be a number of at least 0 and below 1, got {self.zoneout!r}")
-        if not isinstance(self.layer_norm, bool):
-            raise ConfigError(f"layer_norm must be true or false, got {self.layer_norm!r}")
-        if self.tied and self.embedding_size != self.hidden_size:
-            raise ConfigError(
-                f"tied weights need embedding_size equal to hidden_size ({self.hidden_size}), got "
-                f"{self.embedding_size}: set --embedding-size {self.hidden_size} or drop --tie-weights"
-            )
-
-    def to_dict(self):
-        """Return the fields but vocab_size, as checkpoints store them: an optional one only where it is not its default."""
-        fields = asdict(self)
-        del fields["vocab_size"]
-        return {
-            name: value
-            for name, value in fields.items()
-            if name not in OPTIONAL_FIELDS or value != getattr(ModelConfig, name)
-        }
 
 
 @dataclass(frozen=True)
@@ -171,18 +112,7 @@ class Model:
 
     def new_layout(self, pack=1):
         """Return the layout of the parameters, with the tables for operands of `pack` numbers a word."""
-        config = self.config
-        return Layout(
-            config.cell,
-            config.vocab_size,
-            config.hidden_size,
-            config.num_layers,
-            config.embedding_size,
-            config.tied,
-            config.dtype,
-            pack,
-            config.layer_norm,
-        )
+        return Layout(self.config, pack)
 
     @classmethod
     def initialise(cls, config, seed):
@@ -193,7 +123,7 @@ class Model:
         1/sqrt(H)). The same seed gives the same parameters in either dtype, up to rounding.
         """
         model = cls(config)
-        bound, H = uniform_bound(config), config.hidden_size
+        bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
         arrays = {}
         for name, shape in model.shapes().items():
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *name.encode()])))
@@ -205,8 +135,8 @@ class Model:
                 arrays[name] = np.ones(shape)
             else:
                 arrays[name] = rng.uniform(-bound, bound, shape)
-            if name.startswith("rnn.bias_ih") and config.cell == "lstm":
-                arrays[name][H : 2 * H] = 1
+            if name.startswith("rnn.bias_ih") and forget_gate:
+                arrays[name][CELLS[config.cell].rows(forget_gate, config.hidden_size)] = 1
         model.set_parameters(arrays)
         return model
 
@@ -390,7 +320,7 @@ class Workspace:
             "_h0": L * B * S,
             "_c0": L * B * S,
             "_HS": L * (T + 1) * B * S,
-            "_CS": L * (T + 1) * B * S if layout.cell == "lstm" and not training else 0,
+            "_CS": L * (T + 1) * B * S if CELLS[layout.cell].has_c and not training else 0,
             "_G": L * layout.panels * R * 4 * layout.lanes,
             "_X0": R * layout.embedding_stride,
             "_Z": layout.out_panels * R * layout.out_width * layout.lanes,
@@ -409,7 +339,7 @@ class Workspace:
         config, S = self.model.config, self.model.layout.stride
         shape = config.num_layers, self.batch_size, S
         arrays = {"h": h.reshape(shape)[:, :, : config.hidden_size]}
-        if config.cell == "lstm":
+        if CELLS[config.cell].has_c:
             arrays["c"] = c.reshape(shape)[:, :, : config.hidden_size]
         return arrays
 
@@ -441,21 +371,22 @@ class Workspace:
     # Reading and holding units
 
     def states(self, name):
-        """Return what the units were in the last chunk, (L, T, B, H): one of STATES[cell], copied; gates after activation.
+        """Return what the units were in the last chunk, (L, T, B, H): one of the cell's `readable`, copied; gates after activation.
 
         Raises ConfigError. Not after loss_and_grads: the gates have become their gradients.
         """
         config, layout = self.model.config, self.model.layout
         L, T, B, H, S = config.num_layers, self._steps, self.batch_size, config.hidden_size, layout.stride
-        if name not in STATES[config.cell]:
-            raise ConfigError(f"a unit of this {config.cell} has {', '.join(STATES[config.cell])}, got {name!r}")
+        cell = CELLS[config.cell]
+        if name not in cell.readable:
+            raise ConfigError(f"a unit of this {config.cell} has {', '.join(cell.readable)}, got {name!r}")
         if name == "c" and self.training:
             raise ConfigError("a workspace for training does not keep its cell states: make one with training=False")
         if name in "hc":
             states = self._HS if name == "h" else self._CS
             return states[: L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
         gates = self._G[: L * layout.panels * T * B * 4 * layout.lanes].reshape(L, layout.panels, T, B, 4, layout.lanes)
-        gate = gates[:, :, :, :, GATES[config.cell][name]]
+        gate = gates[:, :, :, :, cell.panel.index(name)]
         return gate.transpose(0, 2, 3, 1, 4).reshape(L, T, B, -1)[..., :H].copy()
 
     def set_clamps(self, clamps):
@@ -470,10 +401,10 @@ class Workspace:
             value, tanh_value = clamp.value, clamp.value
             if not math.isfinite(value):
                 raise ConfigError(f"a unit can be held at a finite value, got {value}")
-            if clamp.quantity != "h" and (config.cell != "lstm" or clamp.quantity not in ("c", "tanh-c")):
-                allowed = "h, c or tanh-c" if config.cell == "lstm" else "h"
+            holdable = CELLS[config.cell].holdable
+            if clamp.quantity not in holdable:
                 raise ConfigError(
-                    f"what can be held in a unit of this {config.cell} is {allowed}, got {clamp.quantity!r}"
+                    f"what can be held in a unit of this {config.cell} is {either(holdable)}, got {clamp.quantity!r}"
                 )
             if clamp.quantity == "tanh-c":
                 if abs(value) > 1:
@@ -606,10 +537,11 @@ class Workspace:
         self._grow(chunk.DH_AT, training * rows * layout.stride)
         if self.model.config.zoneout > 0:
             self._grow(
-                chunk.HG_AT, training * (layout.cell != "gru") * layout.num_layers * T * self.batch_size * layout.stride
+                chunk.HG_AT,
+                training * CELLS[layout.cell].reads_h * layout.num_layers * T * self.batch_size * layout.stride,
             )
             self._grow(chunk.DP_AT, training * 2 * self.batch_size * layout.stride)
-        if self.training and layout.cell == "lstm":
+        if self.training and CELLS[layout.cell].has_c:
             self._grow(chunk.CS_AT, (rows + self.batch_size) * layout.stride)
             self._grow(chunk.CK_AT, training * layout.num_layers * -(-T // block) * self.batch_size * layout.stride)
         if self._pack > 1:

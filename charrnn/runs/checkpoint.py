@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.errors import CheckpointError, VocabularyError, counted
+from charrnn.errors import CheckpointError, VocabularyError, counted, either
 from charrnn.files.storage import atomic_write
+from charrnn.spec import CELLS, DTYPES, OPTIONAL_KEYS, STORED_KEYS, ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2  # the newest; a file is written in the oldest that has room for it
@@ -32,7 +33,6 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
 RUNS_FOLDER = "checkpoints"
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 # On disk everything is little-endian. BF16 will join here when a model can be trained in it; NumPy has no such type.
 _DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 _TAG_OF_MODEL_DTYPE = {"float32": "F32", "float64": "F64"}
@@ -44,33 +44,6 @@ _MAX_DEPTH = 64
 _MAX_INTEGER_DIGITS = 64  # the state of a 128-bit generator has 39
 _MAX_SIZE = 1 << 31
 _MAX_LAYERS = 1000
-
-_MODEL_KEYS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype")
-
-
-@dataclass(frozen=True)
-class _OptionalKey:
-    """A key that `model` has only where its value is not the default; files with one are of format 2.
-
-    is_value    tells whether a value may stand in a file; rule says which may
-    """
-
-    default: object
-    is_value: object
-    rule: str
-
-
-OPTIONAL_MODEL_KEYS = {
-    "zoneout": _OptionalKey(
-        0.0, lambda value: type(value) in (int, float) and 0 < value < 1, "a number above 0 and below 1, or left out"
-    ),
-    "layer_norm": _OptionalKey(False, lambda value: value is True, "true, or left out"),
-}
-GAINS = {
-    "rnn": 1,
-    "gru": 4,
-    "lstm": 4,
-}  # with layer_norm, by cell; of gru n's input part and its recurrent part have one each
 
 _SLOT = re.compile(r"[a-z0-9_]{1,40}")
 
@@ -89,12 +62,12 @@ def is_figure(value):
 class Checkpoint:
     """Everything in a checkpoint file.
 
-    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and of OPTIONAL_MODEL_KEYS those that are
-                not their defaults
+    model       {"cell", "hidden_size", "num_layers", "embedding_size", "tied", "dtype"}, and of spec.OPTIONAL_KEYS those
+                that are not their defaults
     vocabulary  a Vocabulary; its size is V
-    parameters  {PyTorch's name: ndarray}, exactly the table of `parameter_shapes`
+    parameters  {PyTorch's name: ndarray}, exactly the table of `spec.parameter_shapes`
     optimizer   {"slot/PyTorch's name": ndarray}; each slot holds every parameter's shape. Empty: no slots
-    carry       {"h": (L, B, H)} and for lstm {"c": (L, B, H)}. Empty: the carry is zero
+    carry       {"h": (L, B, H)}, and {"c": (L, B, H)} of a cell with c. Empty: the carry is zero
     training    what JSON can hold: options, step, cursor, random state, history, corpus fingerprint, ...
 
     All arrays have the model's dtype.
@@ -115,30 +88,6 @@ class _Tensor:
     shape: tuple
     begin: int
     end: int
-
-
-def parameter_shapes(model, vocab_size):
-    """Return {name: shape} of a model's stored parameters, in PyTorch's names and layout.
-
-    model : dict with the keys of `Checkpoint.model`, valid
-    """
-    gates, hidden_size = GATES[model["cell"]], model["hidden_size"]
-    embedding_size = model["embedding_size"]
-    shapes = {}
-    if embedding_size:
-        shapes["embedding.weight"] = (vocab_size, embedding_size)
-    for layer in range(model["num_layers"]):
-        input_size = hidden_size if layer else embedding_size or vocab_size
-        shapes[f"rnn.weight_ih_l{layer}"] = (gates * hidden_size, input_size)
-        shapes[f"rnn.weight_hh_l{layer}"] = (gates * hidden_size, hidden_size)
-        shapes[f"rnn.bias_ih_l{layer}"] = (gates * hidden_size,)
-        shapes[f"rnn.bias_hh_l{layer}"] = (gates * hidden_size,)
-        if model.get("layer_norm"):
-            shapes[f"rnn.norm_gain_l{layer}"] = (GAINS[model["cell"]] * hidden_size,)
-    if not model["tied"]:
-        shapes["output.weight"] = (vocab_size, hidden_size)
-    shapes["output.bias"] = (vocab_size,)
-    return shapes
 
 
 # ---------------------------------------------------------------------------------------------------------- writing
@@ -173,7 +122,7 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": 2 if OPTIONAL_MODEL_KEYS.keys() & checkpoint.model else 1,
+        "format_version": 2 if OPTIONAL_KEYS.keys() & checkpoint.model else 1,
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
@@ -405,14 +354,11 @@ def _check_metadata(metadata):
 
 def _check_model(model, version):
     # A key that is not known could change what the numbers mean, so it is not passed over.
-    optional = [name for name in OPTIONAL_MODEL_KEYS if name in model]
-    if sorted(model) != sorted([*_MODEL_KEYS, *optional]):
-        missing, unknown = (
-            sorted(set(_MODEL_KEYS) - set(model)),
-            sorted(set(model) - {*_MODEL_KEYS, *OPTIONAL_MODEL_KEYS}),
-        )
+    optional = [name for name in OPTIONAL_KEYS if name in model]
+    if sorted(model) != sorted([*STORED_KEYS, *optional]):
+        missing, unknown = (sorted(set(STORED_KEYS) - set(model)), sorted(set(model) - {*STORED_KEYS, *OPTIONAL_KEYS}))
         raise _Refusal(
-            f"its model must have the keys {', '.join(_MODEL_KEYS)}, and may have {' and '.join(OPTIONAL_MODEL_KEYS)}: "
+            f"its model must have the keys {', '.join(STORED_KEYS)}, and may have {' and '.join(OPTIONAL_KEYS)}: "
             + _short(
                 "; ".join(
                     f"{what} {', '.join(keys)}"
@@ -424,12 +370,12 @@ def _check_model(model, version):
     for name in optional:
         if version < 2:
             raise _Refusal(f"its model has the key {name}, which format {version} has not")
-        if not OPTIONAL_MODEL_KEYS[name].is_value(model[name]):
-            raise _Refusal(f"its {name} must be {OPTIONAL_MODEL_KEYS[name].rule}, got {_short(model[name])}")
-    if not isinstance(model["cell"], str) or model["cell"] not in GATES:
-        raise _Refusal(f"its cell must be rnn, gru or lstm, got {_short(model['cell'])}")
-    if not isinstance(model["dtype"], str) or model["dtype"] not in _TAG_OF_MODEL_DTYPE:
-        raise _Refusal(f"its dtype must be float32 or float64, got {_short(model['dtype'])}")
+        if not OPTIONAL_KEYS[name].is_stored_value(model[name]):
+            raise _Refusal(f"its {name} must be {OPTIONAL_KEYS[name].stored_rule}, got {_short(model[name])}")
+    if not isinstance(model["cell"], str) or model["cell"] not in CELLS:
+        raise _Refusal(f"its cell must be {either(CELLS)}, got {_short(model['cell'])}")
+    if not isinstance(model["dtype"], str) or model["dtype"] not in DTYPES:
+        raise _Refusal(f"its dtype must be {either(DTYPES)}, got {_short(model['dtype'])}")
     for key, least in (("hidden_size", 1), ("num_layers", 1), ("embedding_size", 0)):
         if not _is_integer(model[key]) or not least <= model[key] < _MAX_SIZE:
             raise _Refusal(f"its {key} must be a whole number from {least} below 2**31, got {_short(model[key])}")
@@ -469,7 +415,7 @@ def _check_tensors(tensors, model, vocab_size):
             f"it has {counted(num_stored, 'parameter')}, too few for {counted(model['num_layers'], 'layer')}"
         )
 
-    shapes = parameter_shapes(model, vocab_size)
+    shapes = parameter_shapes(ModelConfig(vocab_size=vocab_size, **model))
     expected = {f"param/{name}": shape for name, shape in shapes.items()}
     slots = [name.split("/", 2)[1] for name in by_name if name.startswith("optim/")]
     num_held, slots = len(slots), sorted(set(slots))
@@ -483,8 +429,8 @@ def _check_tensors(tensors, model, vocab_size):
         expected |= {f"optim/{slot}/{name}": shape for name, shape in shapes.items()}
     if "carry/h" in by_name or "carry/c" in by_name:
         batch_size = _carry_batch_size(by_name, model)
-        for name in ("carry/h", "carry/c") if model["cell"] == "lstm" else ("carry/h",):
-            expected[name] = (model["num_layers"], batch_size, model["hidden_size"])
+        for state in CELLS[model["cell"]].states:
+            expected[f"carry/{state}"] = (model["num_layers"], batch_size, model["hidden_size"])
 
     for name in sorted(expected.keys() | by_name.keys()):
         if name not in by_name:

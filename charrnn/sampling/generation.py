@@ -18,6 +18,7 @@ from charrnn.kernels.simd import padded
 from charrnn.kernels.threads import num_threads
 from charrnn.model.pace import Pace
 from charrnn.model.workspace import aligned_zeros
+from charrnn.spec import CELLS
 
 GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
 WORKER_PRODUCTS = 16384  # multiplications of a phase, a microsecond, that are worth one worker more to be met
@@ -88,7 +89,7 @@ class Generation:
     def _places(self):
         """Yield (group, {"h": (L, n, H)}), with "c" for an LSTM: the streams of each group and views of their states."""
         config, S = self.model.config, self.model.layout.stride
-        buffers = {"h": self._HS, "c": self._CS} if config.cell == "lstm" else {"h": self._HS}
+        buffers = {"h": self._HS, "c": self._CS} if CELLS[config.cell].has_c else {"h": self._HS}
         for group in range(self._groups):
             lo, hi = (i * self.streams // self._groups for i in (group, group + 1))
             rows = slice(lo * config.num_layers * S, hi * config.num_layers * S)
@@ -110,10 +111,7 @@ class Generation:
             buffer[:] = 0
         if carry is None:
             return
-        names, shape = (
-            ("h", "c") if config.cell == "lstm" else ("h",),
-            (config.num_layers, self.streams, config.hidden_size),
-        )
+        names, shape = (CELLS[config.cell].states, (config.num_layers, self.streams, config.hidden_size))
         if set(carry) != set(names):
             raise ConfigError(f"the carry must hold {sorted(names)}, got {sorted(carry)}")
         for name, value in carry.items():

@@ -8,13 +8,11 @@ import math
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
+from charrnn.spec import CELLS, DTYPES, PRECISIONS
 from charrnn.training.schedules import SCHEDULES, Schedule
 
-CELLS = ("lstm", "gru", "rnn")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 VOCABULARIES = ("chars", "bytes")
-DTYPES = ("float32", "float64")
-PRECISIONS = ("float32", "bfloat16")
 ON_DIVERGENCE = ("recover", "stop")
 
 # Used when no length is named.

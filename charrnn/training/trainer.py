@@ -34,9 +34,10 @@ from charrnn.evaluation.reading import WARM_UP
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
 from charrnn.model.pace import StepPace
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.runs.checkpoint import OPTIONAL_MODEL_KEYS, Checkpoint, is_count, is_figure, load_checkpoint
+from charrnn.model.workspace import Dropout, Model, Workspace
+from charrnn.runs.checkpoint import Checkpoint, is_count, is_figure, load_checkpoint
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.spec import OPTIONAL_KEYS, ModelConfig
 from charrnn.text.corpus import strange_sources_exist
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.optimisers import SLOTS, Optimizer
@@ -316,7 +317,7 @@ def _stretch_notes(before, after, training, steps_per_epoch):
 def _check_agreement(config, checkpoint):
     """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
     model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
-    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
+    optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
     for name, value in {**optional, **model, "vocab": checkpoint.vocabulary.mode}.items():
         said = getattr(config, name)
         if said != value:
@@ -379,7 +380,7 @@ def config_like(checkpoint, asked):
 
     asked : {option name: value}; ConfigError where it wants another model
     """
-    optional = {name: key.default for name, key in OPTIONAL_MODEL_KEYS.items()}
+    optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
     model = {**optional, **checkpoint.model}
     options = {
         "cell": model["cell"],
