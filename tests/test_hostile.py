@@ -503,6 +503,7 @@ def test_a_sample_goes_into_a_pipe_as_it_is(folder, capfdbinary, monkeypatch):
     assert captured.out.startswith(EVIL.encode()) and b"\x1b" not in captured.err
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (apt-get install chromium)")
 def test_the_page_of_a_hostile_text_runs_nothing_of_it(tmp_path, monkeypatch):
     attack = (

@@ -7,7 +7,10 @@ from test_page import ATTACK, page_data
 
 from charrnn.render.page import FoundUnit, Sheet, write_page
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (apt-get install chromium)"),
+]
 
 LAYERS, UNITS = 2, 20
 QUOTED = 1 * UNITS + 7  # the unit that is on inside quotation marks
