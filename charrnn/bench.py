@@ -72,7 +72,8 @@ def step_flops(shape):
     """Count the floating-point operations of a training step's matrix products: two a multiply-add.
 
         forward    a row reads H through G H x H recurrent weights in every layer, through as many input weights in
-                   every layer but the first, there with an embedding of D through G H x D, and through V x H output weights
+                   every layer but the first, there with an embedding of D through G H x D, and through V x H output
+                   weights
         backward   as many again for the gradient of what was read, and as many again for that of the weights
 
     The first layer looks a one-hot character up: no product, neither forward nor back. Gates, softmax, clipping and the
@@ -215,16 +216,17 @@ def fit_count(run, target_s=REPETITION_S):
     return max(1, round(count * target_s / took))
 
 
-def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITION_S):
+def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITION_S, clock=time.perf_counter):
     """Time measurements in turns; return a Timing for each.
 
     budget_s   no repetition, beyond the third, is begun after so many seconds
+    clock      returns seconds; the budget goes by it
     """
     counts = [fit_count(measurement.run, target_s) for measurement in measurements]
     rates = [[] for _ in measurements]
-    begun = time.perf_counter()
+    begun = clock()
     for repetition in range(repeats):
-        if repetition >= 3 and time.perf_counter() - begun > budget_s:
+        if repetition >= 3 and clock() - begun > budget_s:
             break
         for measurement, count, row in zip(measurements, counts, rates):
             row.append(measurement.work * count / measurement.run(count))
@@ -282,9 +284,9 @@ def expectation(cell, chars_per_s):
     H, L, B, T = DEFAULT_SHAPE
     option = "" if cell == DEFAULTS.cell else f" --cell {cell}"
     return (
-        f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about {rounded(chars_per_s):,} "
-        f"characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is {_passes(read / 1e6)} over 1 MB of text "
-        f"and {_passes(read / 1e7)} over 10 MB."
+        f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about "
+        f"{rounded(chars_per_s):,} characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is "
+        f"{_passes(read / 1e6)} over 1 MB of text and {_passes(read / 1e7)} over 10 MB."
     )
 
 

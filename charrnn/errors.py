@@ -1,10 +1,12 @@
 """The errors charrnn raises for what a user gave it.
 
 Every message says the rule, the value and the remedy in one sentence. Library code raises these; only the command line
-turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may word its messages by `counted` and `either`.
+turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may word its messages
+by `counted` and `either`.
 """
 
-DAMAGED = "its parameters are damaged or have diverged; use an earlier checkpoint"  # of a model that computes what is no number
+# Of a model that computes what is no number.
+DAMAGED = "its parameters are damaged or have diverged; use an earlier checkpoint"
 
 
 def counted(number, noun):
@@ -24,7 +26,15 @@ class CharRNNError(Exception):
 
 
 class ConfigError(CharRNNError):
-    """An option or configuration value breaks its rule, or two of them contradict."""
+    """An option or configuration value breaks its rule, or two of them contradict.
+
+    options : the names of the options concerned, as TrainingConfig has them, e.g. ("hidden_size",); empty where the
+        error is about something else. Whoever needs to know reads them here, never in the message.
+    """
+
+    def __init__(self, message, options=()):
+        super().__init__(message)
+        self.options = tuple(options)
 
 
 class CorpusError(CharRNNError):

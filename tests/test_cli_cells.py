@@ -394,7 +394,8 @@ def test_a_clamp_that_cannot_be_is_refused_before_anything_else_is_said(capsys):
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
     script = textwrap.dedent(f"""
-        import os, sys
+        import os, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
         from charrnn.files import storage
         from charrnn.cli import main
         real = storage.write_all

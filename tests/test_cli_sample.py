@@ -464,7 +464,11 @@ def test_more_threads_than_there_are_is_refused(invoke):
 
 
 def start(folder, *args, **kwargs):
-    code = "from charrnn.cli.sample import command; command(prog_name='charrnn sample')"
+    code = (
+        # Ctrl-C is ignored where the tests run in the background.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from charrnn.cli.sample import command; command(prog_name='charrnn sample')"
+    )
     env = {**os.environ, "PYTHONPATH": str(Path(charrnn.__file__).parents[1])}
     return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=folder, env=env, **kwargs)
 

@@ -1,6 +1,15 @@
-"""How a message counts."""
+"""What an error carries, and how a message counts."""
 
-from charrnn.errors import counted
+import pickle
+
+from charrnn.errors import CharRNNError, ConfigError, counted
+
+
+def test_an_error_of_options_carries_their_names_also_through_a_pickle():
+    error = ConfigError("--steps must be at least 1, got 0", ["steps"])
+    for one in (error, pickle.loads(pickle.dumps(error))):
+        assert isinstance(one, CharRNNError) and one.options == ("steps",) and str(one) == str(error)
+    assert ConfigError("the signal is no regular expression").options == ()
 
 
 def test_one_is_no_plural_and_large_counts_have_commas():

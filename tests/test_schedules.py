@@ -77,5 +77,8 @@ def test_progress_outside_the_run_is_clamped():
     ],
 )
 def test_nonsense_is_refused_with_the_value_in_the_message(wrong):
-    with pytest.raises(ConfigError, match=str(list(wrong.values())[0])):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ConfigError, match=str(value)) as refused:
         Schedule(**{"name": "cosine", "peak": 1.0, **wrong})
+    option = {"name": "schedule", "peak": "learning_rate", "min_ratio": "min_learning_rate"}.get(name, name)
+    assert refused.value.options == (option,)

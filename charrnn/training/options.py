@@ -1,15 +1,17 @@
-"""Every option of a training run: its default, its rule, and how it travels into a checkpoint and back.
+"""Every option of a training run: its default, its rule, its help, and how it travels into a checkpoint and back.
 
-The one place where defaults live. Imports neither numpy nor numba, so that `charrnn train --help` can show them.
+An option is one field of TrainingConfig, and all about it stands in that one place: the validator, the command line
+and the rule of resumption read the field's `Setting`. Imports neither numpy nor numba, so that `charrnn train --help`
+can show the options; knows nothing of click.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
-from charrnn.spec import CELLS, DTYPES, PRECISIONS
+from charrnn.spec import CELLS, DTYPES, OPTIONAL_KEYS, PRECISIONS
 from charrnn.training.schedules import SCHEDULES, Schedule
+from charrnn.training.settings import FREE, LONGER, UNSET, option, setting, settings_of, short, shown
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 VOCABULARIES = ("chars", "bytes")
@@ -18,34 +20,29 @@ ON_DIVERGENCE = ("recover", "stop")
 # Used when no length is named.
 DEFAULT_MINUTES = 5.0
 
-# What the optimiser decides, when the option is left out.
+# What the optimiser decides when the option is left out.
 LEARNING_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
 WEIGHT_DECAYS = {"adamw": 0.01}
 MOMENTUM_OPTIMIZERS = ("sgd",)
 
-# What the schedule decides, when the option is left out: the share of the run over which the rate rises.
+# What the schedule decides when the option is left out: the share of the run over which the rate rises.
 WARMUPS = {"cosine": 0.02}
 
-# Shrunk to the text when it is too short for them, and said so; what the user names is not.
+# Shrunk to the text when it is too short for them, with a note; what the user names is not.
 BATCH_SIZE, SEQ_LENGTH = 16, 64
 
 # Sizes beyond this are mistakes: they overflow before any memory is asked for.
-LARGEST = {
-    "hidden_size": 10**7,
-    "embedding_size": 10**7,
-    "num_layers": 1000,
-    "batch_size": 10**7,
-    "seq_length": 10**7,
-    "steps": 10**15,
-}
+MAX_SIZE, MAX_LAYERS, MAX_STEPS = 10**7, 1000, 10**15
 
-LENGTHS = ("epochs", "steps", "minutes")
+# The headings of `charrnn train --help`.
+MODEL, LENGTH, OPTIMISER, REGULARISATION = "Model", "Length and batch", "Optimiser", "Regularisation"
+TEXT, COMPUTING, WATCHING = "Text", "Computing", "Watching and saving"
+HEADINGS = (MODEL, LENGTH, OPTIMISER, REGULARISATION, TEXT, COMPUTING, WATCHING)
 
-# A resumed run may change these: they bear on what is shown and kept, not on any result; and on_divergence, so that a run that
-# it stopped can go on. The lengths have a rule of their own: the same kind, and not shorter.
-FREE_OPTIONS = ("sample_every", "sample_length", "checkpoint_every", "log_every", "on_divergence")
 
-BEFORE = {"layer_norm": False}  # of a run from before the option was there
+def by_name(values):
+    """Spell a table of defaults for the help: adam 0.003, sgd 0.5."""
+    return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
 @dataclass(frozen=True)
@@ -55,112 +52,237 @@ class TrainingConfig:
     None stands for a choice that the text, the optimiser, the schedule or the clock makes. Of epochs, steps and minutes
     one at most is set.
 
+    The order of the fields is the order in which options are written to files; `heading` and `place` give the help's.
+
     Raises ConfigError for a value outside its rule, or two that contradict.
     """
 
     # the model
-    cell: str = "lstm"
-    hidden_size: int = 256
-    num_layers: int = 2
-    embedding_size: int = 64
-    tie_weights: bool = False
-    layer_norm: bool = True
-    dtype: str = "float32"
-    precision: str = "float32"
+    cell: str = setting("lstm", MODEL, "Recurrent cell.", choices=tuple(CELLS))
+    hidden_size: int = setting(256, MODEL, "Units a layer.", "N", minimum=1, maximum=MAX_SIZE)
+    num_layers: int = setting(2, MODEL, "Layers.", "N", minimum=1, maximum=MAX_LAYERS)
+    embedding_size: int = setting(
+        64, MODEL, "Size of a learned embedding of each character; 0 is one-hot.", "N", minimum=0, maximum=MAX_SIZE
+    )
+    tie_weights: bool = setting(
+        False, MODEL, "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size)."
+    )
+    layer_norm: bool = setting(
+        True,
+        MODEL,
+        "Normalise each gate's sums over the units of its layer.",
+        before=OPTIONAL_KEYS["layer_norm"].default,
+    )
+    dtype: str = setting("float32", COMPUTING, "Type of the numbers.", place=2, choices=DTYPES)
+    precision: str = setting(
+        "float32",
+        COMPUTING,
+        "What matrix products multiply; bfloat16 is faster on a CPU with AVX512-BF16 and refused elsewhere.",
+        place=2,
+        choices=PRECISIONS,
+    )
     # the text
-    vocab: str = "chars"
-    encoding: str = "utf-8"
-    val_fraction: float = 0.05
-    test_fraction: float = 0.05
-    batch_size: int | None = None
-    seq_length: int | None = None
+    vocab: str = setting("chars", TEXT, "Model characters or bytes.", choices=VOCABULARIES)
+    encoding: str = setting("utf-8", TEXT, "Encoding of the text, for --vocab chars.", "NAME")
+    val_fraction: float = setting(
+        0.05, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
+    )
+    test_fraction: float = setting(0.05, TEXT, "Share of the text to test on, at its end.", "P", minimum=0, below=1)
+    batch_size: int | None = setting(
+        None,
+        LENGTH,
+        "Streams read in parallel.",
+        "N",
+        place=2,
+        shown=f"{BATCH_SIZE}, fewer for a short text",
+        minimum=1,
+        maximum=MAX_SIZE,
+    )
+    seq_length: int | None = setting(
+        None,
+        LENGTH,
+        "Truncate backpropagation after this many characters.",
+        "N",
+        place=2,
+        shown=f"{SEQ_LENGTH}, fewer for a short text",
+        minimum=1,
+        maximum=MAX_SIZE,
+    )
     # the length
-    epochs: float | None = None
-    steps: int | None = None
-    minutes: float | None = None
+    epochs: float | None = setting(
+        None, LENGTH, "Train for this many passes over the training split.", "N", place=1, above=0, on_resume=LONGER
+    )
+    steps: int | None = setting(
+        None,
+        LENGTH,
+        "Train for this many optimiser steps.",
+        "N",
+        place=1,
+        minimum=1,
+        maximum=MAX_STEPS,
+        on_resume=LONGER,
+    )
+    minutes: float | None = setting(
+        None,
+        LENGTH,
+        "Train for this long, validation included; the schedule ends when the time does.",
+        "M",
+        shown=f"{DEFAULT_MINUTES:g}, where no length is named",
+        above=0,
+        on_resume=LONGER,
+    )
     # the update
-    optimizer: str = "adam"
-    learning_rate: float | None = None
-    schedule: str = "cosine"
-    warmup: float | None = None
-    min_learning_rate: float = 0.02
-    decay: float = 0.97
-    decay_after: int = 10
-    momentum: float = 0.0
-    weight_decay: float | None = None
-    clip_norm: float = 5.0
-    clip_value: float = 0.0
-    ema: float = 0.0
-    dropout: float = 0.2
-    variational_dropout: bool = False
-    weight_dropout: float = 0.0
-    zoneout: float = 0.0
-    seed: int = 1
-    on_divergence: str = "recover"
+    optimizer: str = setting("adam", OPTIMISER, "Optimiser.", choices=OPTIMIZERS)
+    learning_rate: float | None = setting(
+        None, OPTIMISER, "Highest learning rate.", "X", shown=by_name(LEARNING_RATES), above=0
+    )
+    schedule: str = setting("cosine", OPTIMISER, "How the learning rate goes over the run.", choices=SCHEDULES)
+    warmup: float | None = setting(
+        None,
+        OPTIMISER,
+        "Let the learning rate rise first: below 1 a share of the run, from 1 on a number of steps.",
+        "X",
+        shown=f"{by_name(WARMUPS)}, others 0",
+        minimum=0,
+    )
+    # The rules of min_learning_rate and decay are the Schedule's own.
+    min_learning_rate: float = setting(
+        0.02, OPTIMISER, "Where cosine ends, as a share of --learning-rate (0 to 1).", "X"
+    )
+    decay: float = setting(0.97, OPTIMISER, "Factor of the step schedule, an epoch.", "X")
+    decay_after: int = setting(10, OPTIMISER, "Epochs before the step schedule begins to decay.", "N", minimum=0)
+    momentum: float = setting(0.0, OPTIMISER, "Momentum, sgd only (0 to below 1).", "X", minimum=0, below=1)
+    weight_decay: float | None = setting(
+        None,
+        REGULARISATION,
+        "Decoupled weight decay of every parameter, adamw only.",
+        "X",
+        place=1,
+        shown=by_name(WEIGHT_DECAYS),
+        minimum=0,
+    )
+    clip_norm: float = setting(5.0, OPTIMISER, "Scale the gradient down to this L2 norm; 0 is off.", "X", minimum=0)
+    clip_value: float = setting(
+        0.0, OPTIMISER, "Clip each element of the gradient to this magnitude; 0 is off.", "X", minimum=0
+    )
+    ema: float = setting(
+        0.0,
+        REGULARISATION,
+        "Decay of an average of the weights, which is what is validated, saved and sampled; 0 is off, 0.999 is usual.",
+        "X",
+        place=1,
+        minimum=0,
+        below=1,
+    )
+    dropout: float = setting(
+        0.2,
+        REGULARISATION,
+        "Share of units dropped between layers and before the output (0 to below 1).",
+        "P",
+        minimum=0,
+        below=1,
+    )
+    variational_dropout: bool = setting(False, REGULARISATION, "Drop the same units at every step of a chunk.")
+    weight_dropout: float = setting(
+        0.0,
+        REGULARISATION,
+        "Share of the recurrent weights dropped, anew each step (0 to below 1).",
+        "P",
+        minimum=0,
+        below=1,
+    )
+    zoneout: float = setting(
+        0.0,
+        REGULARISATION,
+        "Share of units that keep their state at a step, of h and of an LSTM's c (0 to below 1); used in expectation "
+        "later.",
+        "P",
+        minimum=0,
+        below=1,
+    )
+    seed: int = setting(
+        1, COMPUTING, "Seed of initialisation, dropout and samples.", "N", minimum=0, rule="between 0 and 2**63 - 1"
+    )
+    on_divergence: str = setting(
+        "recover",
+        OPTIMISER,
+        "When the loss is no longer a number: go back to the last good state at half the learning rate, or stop.",
+        choices=ON_DIVERGENCE,
+        on_resume=FREE,
+    )
     # what is measured, shown and kept, and how often; in steps
-    eval_every: int | None = None
-    log_every: int | None = None
-    checkpoint_every: int | None = None
-    sample_every: int | None = None
-    sample_length: int = 300
+    eval_every: int | None = setting(
+        None,
+        WATCHING,
+        "Validate every N steps; 0 only at the end.",
+        "N",
+        shown="so often that it takes 5 % of the time at most",
+        minimum=0,
+    )
+    log_every: int | None = setting(
+        None,
+        WATCHING,
+        "Write a line to the log every N steps.",
+        "N",
+        place=2,
+        shown="about 1000 lines a run",
+        minimum=1,
+        on_resume=FREE,
+    )
+    checkpoint_every: int | None = setting(
+        None, WATCHING, "Save every N steps, beside once a minute or so.", "N", place=2, minimum=0, on_resume=FREE
+    )
+    sample_every: int | None = setting(
+        None,
+        WATCHING,
+        "Show a sample every N steps; 0 never.",
+        "N",
+        place=1,
+        shown="often at first, then less",
+        minimum=0,
+        on_resume=FREE,
+    )
+    sample_length: int = setting(300, WATCHING, "Characters a sample.", "N", place=1, minimum=1, on_resume=FREE)
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            _check_type(field.name, field.type, getattr(self, field.name))
-        _one_of("cell", self.cell, CELLS)
-        _one_of("dtype", self.dtype, DTYPES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("vocab", self.vocab, VOCABULARIES)
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("on_divergence", self.on_divergence, ON_DIVERGENCE)
-        for name in ("hidden_size", "num_layers", "batch_size", "seq_length", "steps", "log_every", "sample_length"):
-            _at_least(name, getattr(self, name), 1)
-        for name, most in LARGEST.items():
-            value = getattr(self, name)
-            if value is not None and value > most:
-                raise ConfigError(f"{option(name)} must be at most {most:,}, got {shown(value)}")
-        for name in ("embedding_size", "eval_every", "checkpoint_every", "sample_every", "decay_after"):
-            _at_least(name, getattr(self, name), 0)
-        for name in ("clip_norm", "clip_value", "weight_decay", "warmup"):
-            _at_least(name, getattr(self, name), 0)
-        for name in ("epochs", "minutes", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{option(name)} must be above 0, got {value:g}")
-        for name in ("dropout", "weight_dropout", "zoneout", "momentum", "ema"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ConfigError(f"{option(name)} must be at least 0 and below 1, got {value:g}")
-        for name in ("val_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ConfigError(f"{option(name)} must be at least 0 and below 1, got {value:g}")
+        for name, one in SETTINGS.items():
+            one.check_type(name, getattr(self, name))
+        for name, one in SETTINGS.items():
+            one.check_rule(name, getattr(self, name))
+        self._check_together()
+        self.make_schedule()
+
+    def _check_together(self):
+        """Raise ConfigError where two options contradict."""
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError(
-                f"--val-fraction {self.val_fraction:g} and --test-fraction {self.test_fraction:g} leave nothing to train "
-                "on: together they must stay below 1"
+                f"--val-fraction {self.val_fraction:g} and --test-fraction {self.test_fraction:g} leave nothing to "
+                "train on: together they must stay below 1",
+                ["val_fraction", "test_fraction"],
             )
-        if not 0 <= self.seed < 2**63:
-            raise ConfigError(f"--seed must be between 0 and 2**63 - 1, got {self.seed}")
-        named = [option(name) for name in LENGTHS if getattr(self, name) is not None]
+        named = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(named) > 1:
-            raise ConfigError(f"{' and '.join(named)} both say how long to train: leave one of them out")
+            raise ConfigError(
+                f"{' and '.join(map(option, named))} both say how long to train: leave one of them out", named
+            )
         if self.tie_weights and self.embedding_size != self.hidden_size:
             raise ConfigError(
                 f"--tie-weights needs --embedding-size equal to --hidden-size, got {self.embedding_size} and "
-                f"{self.hidden_size}: add --embedding-size {self.hidden_size}"
+                f"{self.hidden_size}: add --embedding-size {self.hidden_size}",
+                ["tie_weights", "embedding_size", "hidden_size"],
             )
         if self.momentum and self.optimizer not in MOMENTUM_OPTIMIZERS:
             raise ConfigError(
-                f"--momentum {self.momentum:g} has no effect with --optimizer {self.optimizer}: leave it out, or take sgd"
+                f"--momentum {self.momentum:g} has no effect with --optimizer {self.optimizer}: leave it out, or "
+                "take sgd",
+                ["momentum", "optimizer"],
             )
         if self.weight_decay and self.optimizer not in WEIGHT_DECAYS:
             raise ConfigError(
-                f"--weight-decay {self.weight_decay:g} has no effect with --optimizer {self.optimizer}: leave it out, or "
-                f"take {' or '.join(WEIGHT_DECAYS)}"
+                f"--weight-decay {self.weight_decay:g} has no effect with --optimizer {self.optimizer}: leave it out, "
+                f"or take {' or '.join(WEIGHT_DECAYS)}",
+                ["weight_decay", "optimizer"],
             )
-        self.make_schedule()
 
     def resolved(self):
         """Return the config with what optimiser and schedule decide filled in, and with a length."""
@@ -181,6 +303,7 @@ class TrainingConfig:
         return next((name for name in LENGTHS if getattr(self, name) is not None), None)
 
     def make_schedule(self):
+        """Return the Schedule of the learning rate, with the defaults that depend on optimiser and schedule."""
         peak = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
         warmup = WARMUPS.get(self.schedule, 0.0) if self.warmup is None else self.warmup
         return Schedule(self.schedule, peak, warmup, self.min_learning_rate, self.decay, self.decay_after)
@@ -193,38 +316,23 @@ class TrainingConfig:
     def from_dict(cls, options):
         """Make a config from `to_dict`'s dict, as a checkpoint holds it; ConfigError for a name that is no option.
 
-        An option that came later, and is not its default in a run of before, is what it was then (BEFORE).
+        An option that the dict does not have came later. It takes its default, or its `before` where it has one.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
         for name in options:
-            if name not in names:
+            if name not in NAMES:
                 raise ConfigError(
                     f"{short(repr(name))} is no training option that this charrnn knows: use the charrnn that wrote it"
                 )
-        return cls(**{**BEFORE, **options})
+        before = {name: one.before for name, one in SETTINGS.items() if one.before is not UNSET}
+        return cls(**{**before, **options})
 
 
-def option(name):
-    """Spell an option as the command line does: batch_size -> --batch-size."""
-    return "--" + name.replace("_", "-")
-
-
-def shown(value):
-    """Spell an option's value for a message."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)  # two that differ are to look different
-    return "unset" if value is None else str(value)
-
-
-def short(value, most=60):
-    """Spell any value for a message: its text or its repr, cut to a length that leaves the message readable."""
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except (RecursionError, ValueError):  # nested too deep; an integer with too many digits
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= most else text[: most - 3] + "..."
+# {option name: Setting}, in the order of the fields, and what is read off it.
+SETTINGS = settings_of(TrainingConfig)
+NAMES = tuple(SETTINGS)
+LENGTHS = tuple(name for name, one in SETTINGS.items() if one.on_resume == LONGER)
+FREE_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume == FREE)
+LARGEST = {name: one.maximum for name, one in SETTINGS.items() if one.maximum is not None}
 
 
 def resume_config(stored, asked):
@@ -237,61 +345,31 @@ def resume_config(stored, asked):
     """
     changes = {}
     for name, value in asked.items():
-        old = getattr(stored, name)
-        if name in LENGTHS and value is not None:
+        old, on_resume = getattr(stored, name), SETTINGS[name].on_resume
+        if on_resume == LONGER and value is not None:
             if old is None:
                 kind = stored.length_kind
                 raise ConfigError(
                     f"the run's length is {option(kind)} {shown(getattr(stored, kind))}, it cannot go on by "
-                    f"{option(name)}: name a longer {option(kind)}"
+                    f"{option(name)}: name a longer {option(kind)}",
+                    [name, kind],
                 )
             if value < old:
                 raise ConfigError(
                     f"the run's length is {option(name)} {shown(old)}, it can be made longer but not shorter, got "
-                    f"{shown(value)}"
+                    f"{shown(value)}",
+                    [name],
                 )
             changes[name] = value
-        elif name in FREE_OPTIONS:
+        elif on_resume == FREE:
             changes[name] = value
         elif value != old:
             raise ConfigError(
                 f"the run was started with {option(name)} {shown(old)}, resuming it with {shown(value)} would make it "
-                f"another run: leave {option(name)} out, or start a new run with --init-from"
+                f"another run: leave {option(name)} out, or start a new run with --init-from",
+                [name],
             )
     return dataclasses.replace(stored, **changes)
 
 
-def _check_type(name, kind, value):
-    """Check a value against its annotation; a checkpoint or a caller may have given anything."""
-    if value is None:
-        if "None" in str(kind):
-            return
-    elif kind is bool:
-        if isinstance(value, bool):
-            return
-    elif kind is str:
-        if isinstance(value, str):
-            return
-    elif not isinstance(value, bool):
-        if kind in (int, int | None) and isinstance(value, int) and abs(value) < 2**63:
-            return
-        if kind in (float, float | None) and isinstance(value, (int, float)) and math.isfinite(value):
-            return
-    what = "true or false" if kind is bool else "a text" if kind is str else "a whole number"
-    if kind in (float, float | None):
-        what = "a finite number"
-    raise ConfigError(f"{option(name)} must be {what}, got {short(repr(value) if isinstance(value, str) else value)}")
-
-
-def _one_of(name, value, allowed):
-    if value not in allowed:
-        raise ConfigError(f"{option(name)} must be one of {', '.join(allowed)}, got {short(repr(value))}")
-
-
-def _at_least(name, value, least):
-    if value is not None and not value >= least:
-        raise ConfigError(f"{option(name)} must be at least {least}, got {shown(value)}")
-
-
 DEFAULTS = TrainingConfig()
-NAMES = tuple(field.name for field in dataclasses.fields(TrainingConfig))

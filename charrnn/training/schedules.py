@@ -1,7 +1,7 @@
 """Learning-rate schedules: how far a run has come -> the learning rate of its next step.
 
-Pure functions of numbers. They know no clock and no optimiser: the trainer says how far the run has come, be it by steps
-or by time, and gets the same bits back for the same arguments, which an exact resume needs.
+Pure functions of numbers. They know no clock and no optimiser: the trainer says how far the run has come, be it by
+steps or by time, and gets the same bits back for the same arguments, which an exact resume needs.
 """
 
 import math
@@ -33,21 +33,22 @@ class Schedule:
 
     def __post_init__(self):
         if self.name not in SCHEDULES:
-            raise ConfigError(f"--schedule must be one of {', '.join(SCHEDULES)}, got {self.name!r}")
+            raise ConfigError(f"--schedule must be one of {', '.join(SCHEDULES)}, got {self.name!r}", ["schedule"])
         if not (math.isfinite(self.peak) and self.peak > 0):
-            raise ConfigError(f"--learning-rate must be a finite number above 0, got {self.peak}")
+            raise ConfigError(f"--learning-rate must be a finite number above 0, got {self.peak}", ["learning_rate"])
         if not (math.isfinite(self.warmup) and self.warmup >= 0):
             raise ConfigError(
-                f"--warmup must be 0 or more (below 1 a fraction of the run, else steps), got {self.warmup}"
+                f"--warmup must be 0 or more (below 1 a fraction of the run, else steps), got {self.warmup}", ["warmup"]
             )
         if not 0 <= self.min_ratio <= 1:
             raise ConfigError(
-                f"--min-learning-rate must be between 0 and 1, a share of --learning-rate, got {self.min_ratio:g}"
+                f"--min-learning-rate must be between 0 and 1, a share of --learning-rate, got {self.min_ratio:g}",
+                ["min_learning_rate"],
             )
         if not 0 < self.decay <= 1:
-            raise ConfigError(f"--decay must be above 0 and at most 1, got {self.decay:g}")
+            raise ConfigError(f"--decay must be above 0 and at most 1, got {self.decay:g}", ["decay"])
         if self.decay_after < 0:
-            raise ConfigError(f"--decay-after must be 0 epochs or more, got {self.decay_after}")
+            raise ConfigError(f"--decay-after must be 0 epochs or more, got {self.decay_after}", ["decay_after"])
 
     def learning_rate(self, *, progress, step, epoch):
         """Return the learning rate of the next step.

@@ -1,0 +1,65 @@
+"""Drafts: the points of a sweep planned on the text, before anything is trained; what a dry run shows."""
+
+import contextlib
+from dataclasses import dataclass
+
+from charrnn.errors import CharRNNError
+from charrnn.spec import num_parameters
+from charrnn.sweep.points import Point
+from charrnn.text.corpus import read_corpus
+from charrnn.training.options import TrainingConfig
+from charrnn.training.trainer import plan_run
+
+NO_MEMORY = "this does not fit in memory: lower --hidden-size, --num-layers, --batch-size or --seq-length"
+
+
+@dataclass(frozen=True)
+class Text:
+    """What tells a text from another one."""
+
+    sources: tuple
+    characters: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A point planned on the text. config : with what the text decides filled in; None where `error` says why not."""
+
+    point: Point
+    config: TrainingConfig | None = None
+    parameters: int | None = None
+    memory_bytes: int | None = None
+    text: Text | None = None
+    error: str | None = None
+
+
+def draft(points, texts):
+    """Plan every point on the text, read once for each way to read it. Raises CorpusError where that cannot be done."""
+    drafts, ways = {}, {}
+    for point in points:
+        if point.config is None:
+            drafts[point.name] = Draft(point, error=point.error)
+        else:
+            ways.setdefault((point.config.vocab, point.config.encoding), []).append(point)
+    for (vocab, encoding), alike in ways.items():
+        with contextlib.closing(read_corpus(texts, mode=vocab, encoding=encoding)) as corpus:
+            for point in alike:
+                drafts[point.name] = _draft(point, corpus)
+    return [drafts[point.name] for point in points]
+
+
+def _draft(point, corpus):
+    try:
+        plan = plan_run(point.config, corpus, must_fit=False)
+        text = Text(corpus.sources, corpus.characters, corpus.fingerprint)
+        return Draft(point, plan.config, *_count(plan), text)
+    except CharRNNError as error:
+        return Draft(point, error=str(error))
+    except (MemoryError, ValueError, OverflowError):  # NumPy's words for an array beyond all bounds
+        return Draft(point, error=NO_MEMORY)
+
+
+def _count(plan):
+    """Return how many parameters the model of a plan has, and how many bytes of memory its training needs."""
+    return num_parameters(plan.model_config), plan.memory_needed()

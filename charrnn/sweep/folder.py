@@ -1,0 +1,70 @@
+"""The folder of a sweep: made or opened, locked, and what the runs in it say of themselves.
+
+What a run is, and how far it has come, stands in its own last checkpoint.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from charrnn.errors import CheckpointError, RunError
+from charrnn.files.storage import make_folder, remove_stale_temporaries
+from charrnn.runs.checkpoint import LAST, is_count, is_figure, read_metadata
+from charrnn.runs.folder import LOCK, lock_folder, make_numbered_folder
+
+SPEC = "spec.toml"
+
+
+@contextlib.contextmanager
+def open_sweep(path=None, name="sweep"):
+    """Make the folder of a sweep or open one that is there, and hold its lock; yields (folder, descriptor of the lock).
+
+    path : the folder; None takes ./checkpoints/<name>-sweep-<n> with the next free number
+
+    Raises RunError where the folder holds anything but a sweep, or another process works in it.
+    """
+    folder = make_numbered_folder(f"{name[:30]}-sweep") if path is None else Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: choose another folder with -o/--output")
+    make_folder(folder)
+    if not (folder / SPEC).exists():
+        other = sorted(entry for entry in os.listdir(folder) if entry != LOCK)
+        if other:
+            raise RunError(f"{folder} holds no sweep but other things ({other[0]}): name a new folder with -o/--output")
+    with lock_folder(folder) as lock:
+        remove_stale_temporaries(folder)
+        yield folder, lock
+
+
+def stored_runs(folder):
+    """Return {name: training record} of the runs in a sweep folder that have a checkpoint that can be read."""
+    stored = {path.name: stored_run(path) for path in sorted(folder.iterdir())}
+    return {name: training for name, training in stored.items() if training is not None}
+
+
+def stored_run(path):
+    """Return the training record of a run's folder, or None where it has no checkpoint that can be read."""
+    if (path / LAST).is_file():
+        with contextlib.suppress(CheckpointError):
+            return read_metadata(path / LAST)["training"]
+    return None
+
+
+def standing(training):
+    """Return what a checkpoint's training record says of a run, as Result has it.
+
+    What is not of the type that a run writes is left out.
+    """
+
+    def within(record, name, is_sound, otherwise):
+        value = record.get(name) if isinstance(record, dict) else None
+        return value if is_sound(value) else otherwise
+
+    best = training.get("best")
+    return {
+        "step": within(training, "step", is_count, 0),
+        "elapsed_s": within(training, "elapsed_s", is_figure, 0.0),
+        "val_loss_nats": within(best, "val_loss_nats", is_figure, None),
+        "best_step": within(best, "step", is_count, None),
+        "returns": len(within(training.get("divergence"), "returns", lambda value: isinstance(value, list), [])),
+    }

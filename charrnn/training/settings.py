@@ -1,0 +1,135 @@
+"""A setting: what is known of an option beside its value, and the check of a value against it.
+
+Knows no option by name: options.py has those. Imports neither numpy nor numba.
+"""
+
+import dataclasses
+import sys
+import types
+import typing
+from dataclasses import dataclass
+
+from charrnn.errors import ConfigError
+
+# What a resumed run may do with an option. FIXED: it must keep its value. FREE: it may change, because it bears on what
+# is shown and kept, not on any result. LONGER: a length of the run; it may grow, but neither shrink nor become another
+# kind.
+FIXED, FREE, LONGER = "fixed", "free", "longer"
+
+UNSET = object()  # where None is a value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of an option beside its name and default.
+
+    heading    where it stands in the help
+    help       a sentence
+    metavar    what the help calls its value
+    shown      what the help says instead of the default where that is None
+    place      where it stands under its heading, ascending; those with the same place stand in the fields' order
+    choices    the values it may have, or None for any of its kind
+    minimum, maximum   bounds that are values themselves
+    above, below       bounds that are not; `below` goes with a minimum
+    rule       the bounds in words, where they do not say it well by themselves
+    on_resume  FIXED, FREE or LONGER
+    before     its value in runs from before it existed, where that is not the default
+    kind       bool, str, int or float, and
+    optional   whether None is a value too: both from the field's annotation
+    """
+
+    heading: str
+    help: str
+    metavar: str | None = None
+    shown: str | None = None
+    place: int = 0
+    choices: tuple | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    rule: str | None = None
+    on_resume: str = FIXED
+    before: object = UNSET
+    kind: type = str
+    optional: bool = False
+
+    def check_type(self, name, value):
+        """Raise ConfigError unless the value is of the kind; a checkpoint or a caller may have given anything."""
+        what, is_one = _KINDS[self.kind]
+        if is_one(value) or value is None and self.optional:
+            return
+        got = short(repr(value) if isinstance(value, str) else value)
+        raise ConfigError(f"{option(name)} must be {what}, got {got}", [name])
+
+    def check_rule(self, name, value):
+        """Raise ConfigError unless the value, of the right kind, is among the choices or within the bounds."""
+        wrong = None
+        if value is None:
+            return
+        if self.choices is not None:
+            if value not in self.choices:
+                wrong = f"one of {', '.join(self.choices)}, got {short(repr(value))}"
+        elif self.above is not None and not value > self.above:
+            wrong = f"above {self.above}, got {value:g}"
+        elif self.below is not None and not self.minimum <= value < self.below:
+            wrong = f"at least {self.minimum} and below {self.below}, got {value:g}"
+        elif self.minimum is not None and not value >= self.minimum:
+            wrong = f"{self.rule or f'at least {self.minimum}'}, got {shown(value)}"
+        elif self.maximum is not None and not value <= self.maximum:
+            wrong = f"at most {self.maximum:,}, got {shown(value)}"
+        if wrong is not None:
+            raise ConfigError(f"{option(name)} must be {wrong}", [name])
+
+
+def setting(default, heading, help, metavar=None, **facts):
+    """Make a dataclass field that is an option; `facts` are further ones of Setting."""
+    return dataclasses.field(default=default, metadata={"setting": Setting(heading, help, metavar, **facts)})
+
+
+def settings_of(config):
+    """Return {name: Setting} of a dataclass whose fields were made by `setting`, in their order."""
+    settings = {}
+    for field in dataclasses.fields(config):
+        kinds = typing.get_args(field.type) or (field.type,)  # of `int | None`, or of `int`
+        (kind,) = [one for one in kinds if one is not types.NoneType]
+        settings[field.name] = dataclasses.replace(
+            field.metadata["setting"], kind=kind, optional=types.NoneType in kinds
+        )
+    return settings
+
+
+def _is_number(value, kinds):
+    return isinstance(value, kinds) and not isinstance(value, bool)  # which Python counts among them
+
+
+# {kind: (what a message calls its values, whether a value is one)}
+_KINDS = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    str: ("a text", lambda value: isinstance(value, str)),
+    int: ("a whole number", lambda value: _is_number(value, int) and abs(value) < 2**63),
+    float: ("a finite number", lambda value: _is_number(value, int | float) and abs(value) <= sys.float_info.max),
+}
+
+
+def option(name):
+    """Spell an option as the command line does: batch_size -> --batch-size."""
+    return "--" + name.replace("_", "-")
+
+
+def shown(value):
+    """Spell an option's value for a message."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)  # two that differ are to look different
+    return "unset" if value is None else str(value)
+
+
+def short(value, most=60):
+    """Spell any value for a message: its text or its repr, cut to a length that leaves the message readable."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (RecursionError, ValueError):  # nested too deep; an integer with too many digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 3] + "..."
