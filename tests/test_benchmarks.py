@@ -297,6 +297,7 @@ def test_a_worker_that_has_died_is_an_error():
             worker.memory()
 
 
+@pytest.mark.slow
 def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 40)

@@ -473,6 +473,7 @@ def start(folder, *args, **kwargs):
     return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=folder, env=env, **kwargs)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_ends_the_command_without_a_traceback(folder):
     process = start(folder, "--length", 10**7, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert len(process.stdout.read(100)) == 100
@@ -483,6 +484,7 @@ def test_a_reader_that_has_enough_ends_the_command_without_a_traceback(folder):
     assert "Traceback" not in errors and "BrokenPipe" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_a_terminal_sees_the_text_as_it_is_made_and_ctrl_c_leaves_it_clean(folder):
     main, other = os.openpty()

@@ -191,6 +191,7 @@ def test_after_the_return_the_run_is_one_that_goes_on_from_the_anchor_at_half_th
         assert np.array_equal(array, session.last("run").parameters[name])
 
 
+@pytest.mark.slow
 def test_a_return_takes_the_average_back_too(session, nan_at, monkeypatch):
     options = {**SMALL, "steps": 20, "eval_every": 5}
     nan_at(lambda step, factor: factor == 1 and 12 <= step <= 14)
@@ -355,6 +356,7 @@ def test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover(s
 # ---------------------------------------------------------------------------------------------- where nothing validates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"val_fraction": 0.0, "test_fraction": 0.0}, {"eval_every": 0}], ids=str)
 def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(session, nan_at, monkeypatch, options):
     monkeypatch.setattr(trainer_module, "LEAST_ANCHOR_STEPS", 5)
@@ -390,6 +392,7 @@ def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a
     assert returns(session, "lost") == [(0, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"val_fraction": 0.0, "test_fraction": 0.0}], ids=str)
 def test_by_minutes_it_goes_back_in_step_and_not_in_time(session, nan_at, options):
     nan_at(lambda step, factor: 90 <= step <= 92 and factor == 1)
@@ -462,6 +465,7 @@ def test_killed_between_any_two_writes_of_an_anchor_or_a_return_it_ends_in_the_s
     assert_ends_the_same(session, "killed")
 
 
+@pytest.mark.slow
 def test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits(session, nan_at):
     nan_at(fails_twice)
     total = go(session, "whole", None, **KILL_OPTIONS)
@@ -473,6 +477,7 @@ def test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits(sessi
         shutil.rmtree(session.tmp_path / "killed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"ema": 0.9, "weight_dropout": 0.3}], ids=str)
 def test_killed_again_and_again_it_ends_in_the_same_bits(session, nan_at, more):
     nan_at(fails_twice)

@@ -296,6 +296,7 @@ def test_a_config_without_end_is_refused(capfd):
     assert "at most 262,144 bytes" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own(tmp_path, monkeypatch):
     for name, compress in (("a.gz", gzip.compress), ("a.xz", lzma.compress)):
         (tmp_path / name).write_bytes(compress(b"abc" * (1 << 23)))
@@ -357,6 +358,7 @@ print(len(bombs))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
 def test_bombs_for_checkpoints_go_off_in_no_memory(tmp_path):
     metadata = {
@@ -471,6 +473,7 @@ def commands(folder):
     ]
 
 
+@pytest.mark.slow
 def test_no_command_sends_a_strangers_sequence_to_a_terminal(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TERM", "xterm-256color")

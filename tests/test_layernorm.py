@@ -232,6 +232,7 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
     assert_same_bits(trained.get_carry(), whole.get_carry())
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize(
     "precision",

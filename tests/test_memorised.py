@@ -33,6 +33,7 @@ def test_a_copy_longer_than_any_depth_is_measured_whole(monkeypatch):
     assert found.longest >= 2000 and found.start <= 3 and found.shares[-1] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_longest_of_several_copies_beyond_any_depth_is_found(monkeypatch, dtype):
     monkeypatch.setattr("charrnn.evaluation.memorised.LENGTHS", 2)  # a depth of 4, then of 16

@@ -381,6 +381,7 @@ def test_other_scripts_and_odd_characters_are_shown(browser, tmp_path):
     assert page.troubles() == []
 
 
+@pytest.mark.slow
 def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path):
     text = "abc\n" * 50
     values = np.zeros((2, len(text)))

@@ -486,6 +486,7 @@ def test_a_priming_id_outside_the_vocabulary_is_refused_with_its_offset(ids):
         fake_sampler().prime(ids)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length():
     class Cheap(FakeWorkspace):
         def logits(self, x):

@@ -130,6 +130,7 @@ def assert_same(one, other):
 # ------------------------------------------------------------------------------------------------------ exact resume
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_optimizer_and_schedule_resumes_exactly(session, cell):
     before = num_threads()
@@ -331,6 +332,7 @@ def test_a_longer_length_stands_from_its_first_moment(session):
     assert_same(session.last("whole"), session.last("parts"))
 
 
+@pytest.mark.slow
 def test_a_resumption_by_minutes_that_trains_nothing_says_so(session, monkeypatch):
     session.run("run", minutes=0.5 / 60)
     plan = plan_resume(session.last("run"), session.corpus, {"minutes": 0.5001 / 60})
@@ -568,6 +570,7 @@ def test_a_sample_is_shown_at_the_steps_asked_for_and_a_preflight_before_the_fir
     assert preflight.total_steps == 6 and preflight.steps_per_epoch == 44 and preflight.duration_s > 0
 
 
+@pytest.mark.slow
 def test_by_minutes_the_run_and_its_schedule_end_with_the_time(session):
     records = session.run("run", minutes=1.5 / 60, learning_rate=0.01)
     steps, finished = of(records, Step), records[-1]
@@ -578,6 +581,7 @@ def test_by_minutes_the_run_and_its_schedule_end_with_the_time(session):
     assert [step.remaining_s for step in steps[:3]] == sorted((step.remaining_s for step in steps[:3]), reverse=True)
 
 
+@pytest.mark.slow
 def test_a_run_by_minutes_that_was_stopped_goes_on_for_what_was_left(session):
     records = session.run("run", stop_at=20, minutes=1 / 60)
     assert records[-1].resumable
