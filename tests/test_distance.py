@@ -102,6 +102,7 @@ def test_norms_agree_with_the_oracle(cell, shape, zoneout, monkeypatch):
             np.testing.assert_allclose(norms[:, :, n], expected[state], rtol=1e-10, atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zoneout", [0.0, 0.4])
 @pytest.mark.parametrize("cell", oracle.GATES)
 def test_norms_agree_with_central_differences(cell, zoneout):

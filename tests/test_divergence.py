@@ -435,6 +435,7 @@ def fails_twice(step, factor):
     return step == 3 or 9 <= step <= 11 and factor > 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     "where, count", [("keep_last_as_good", 1), ("save", 1), ("save", 2), ("trim_log", 1), ("trim_log", 2)]

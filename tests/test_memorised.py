@@ -7,6 +7,7 @@ from oracle import longest_match
 from charrnn.evaluation.memorised import LENGTHS, overlaps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_shares_and_the_longest_copy_are_those_of_a_search_for_every_substring(dtype):
     rng = np.random.default_rng(1)
