@@ -32,3 +32,8 @@ def test_every_target_that_the_documents_name_is_in_the_makefile():
     for page in ("README.md", "CONTRIBUTING.md"):
         named = set(re.findall(r"(?:`|^    )make ([a-z]+)", read(page), re.M))
         assert named <= targets, f"{page} names {sorted(named - targets)}"
+
+
+def test_every_file_that_contributing_names_is_there():
+    named = re.findall(r"\b(?:charrnn|tests|docs|soak|benchmarks)/[\w/]+\.(?:py|md)\b", read("CONTRIBUTING.md"))
+    assert named and [name for name in named if not (ROOT / name).exists()] == []
