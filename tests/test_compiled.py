@@ -29,7 +29,7 @@ def run(cache, script=SCRIPT):
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "CHARRNN_CACHE_DIR": str(cache), "XDG_CACHE_HOME": str(cache / "second")},
+        env={**os.environ, "CHARRNN_CACHE_DIR": str(cache)},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -146,17 +146,21 @@ def test_the_digest_covers_every_kernel_source(tmp_path, monkeypatch):
     before = compiled.kernel_digest()
     package = tmp_path / "kernels"
     package.mkdir()
-    source = os.path.dirname(compiled.__file__)
-    for name in os.listdir(source):
-        if name.endswith(".py"):
-            (package / name).write_bytes(open(os.path.join(source, name), "rb").read())
+    source = Path(compiled.__file__).parent
+    for path in source.rglob("*.py"):
+        copy = package / path.relative_to(source)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
     monkeypatch.setattr(compiled, "__file__", str(package / "compiled.py"))
     compiled.kernel_digest.cache_clear()
     assert compiled.kernel_digest() == before
-    with open(package / "lstm.py", "a") as file:
-        file.write("# changed\n")
-    compiled.kernel_digest.cache_clear()
-    assert compiled.kernel_digest() != before
+    (package / "deeper").mkdir()
+    for change in ("lstm.py", "deeper/lstm.py", "deeper/lstm.py"):
+        with open(package / change, "a") as file:
+            file.write("# changed\n")
+        compiled.kernel_digest.cache_clear()
+        assert compiled.kernel_digest() != before
+        before = compiled.kernel_digest()
     monkeypatch.undo()
     compiled.kernel_digest.cache_clear()
 
