@@ -136,7 +136,7 @@ def test_one_unit_can_be_asked_what_it_follows(planted):
 
 
 def test_the_planted_unit_is_missed_when_the_output_listens_to_it_and_only_there(planted):
-    """Teach the output alone that `a` is likely inside quotes: then holding the unit hurts, a random one does not."""
+    """Teach the output alone that `a` is likely inside quotes: holding the unit then hurts, a random one does not."""
     _, vocabulary, text, _, _, _ = planted
     text = text[:8_000]
     model, _ = plant()

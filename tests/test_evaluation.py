@@ -256,7 +256,10 @@ def test_units_are_consistent_and_a_huge_loss_does_not_overflow():
     evaluated = Evaluation(math.log(16), 5)
     assert evaluated.loss_bpc == pytest.approx(4) and evaluated.perplexity == pytest.approx(16)
     assert set(evaluated.to_dict()) == {"loss_nats", "loss_bpc", "perplexity", "characters"}
-    assert Evaluation(1e4, 5).perplexity == math.inf
+    assert Evaluation(709, 5).perplexity == math.exp(709)
+    for loss_nats in (710, 1e4):
+        assert Evaluation(loss_nats, 5).perplexity == math.inf
+        assert Evaluation(loss_nats, 5).to_dict()["perplexity"] is None
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

@@ -75,8 +75,8 @@ SCALES = {scale.name: scale for scale in (RED_BLUE, ORANGE_BLUE)}
 def colour_mode(stream, environ):
     """Return "truecolor", "256" or "none": what a stream can show.
 
-    NO_COLOR, where it is set to anything, means none (no-color.org); a FORCE_COLOR other than 0 gives colours to
-    a pipe.
+    NO_COLOR, where it is set to anything, means none (no-color.org); a FORCE_COLOR other than 0 gives colours to a
+    pipe.
     """
     if environ.get("NO_COLOR"):
         return "none"

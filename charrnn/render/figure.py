@@ -1,4 +1,5 @@
-"""Curves with bands as a figure for slides and papers: panels side by side over one y axis, as SVG, or PNG with Pillow.
+"""Curves with bands as a figure for slides and papers: panels side by side over one y axis, as SVG, or as PNG with
+Pillow.
 
 Both draw the same layout. The SVG follows the reader's light or dark scheme; its colours keep a contrast of 3 on either
 paper (WCAG 2.2, 1.4.11) and each curve has dashes of its own, so that none is told by colour alone.
@@ -31,9 +32,8 @@ _FAINT = 0.14  # opacity of the grid's lines
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through (x, y), with a band from low to high where these are given.
-
-    Values that are not finite are left out.
+    """A line through (x, y), with a band from low to high where these are given. Values that are not finite are left
+    out.
     """
 
     name: str
@@ -100,9 +100,8 @@ def write_png(path, figure):
 
 
 def shared_range(figure):
-    """Return (low, high) of the y axis, over all panels, bands and levels.
-
-    Values count as far as they are finite and, on a log axis, above 0.
+    """Return (low, high) of the y axis: over all panels, bands and levels, as far as they are finite and, on a log
+    axis, above 0.
     """
     if figure.y_range:
         return figure.y_range
@@ -141,8 +140,7 @@ def _laid_out(figure):
     for panel in figure.panels:
         if len(panel.curves) > MOST_CURVES:
             raise ConfigError(f"a panel holds at most {MOST_CURVES} curves, got {len(panel.curves)}: ask for fewer")
-    low, high = shared_range(figure)
-    to_y = _Scale(low, high, figure.log)
+    to_y = _Scale(*shared_range(figure), figure.log)
     xs = [x for panel in figure.panels for curve in panel.curves for x in curve.x]
     to_x = _Scale(min(xs), max(xs), figure.log_x)
     shapes, y = [], TOP
@@ -154,14 +152,13 @@ def _laid_out(figure):
     across = (WIDTH - LEFT - RIGHT - GAP * (len(figure.panels) - 1)) / len(figure.panels)
     bottom, rows = y + PLOT_HEIGHT, max(len(panel.curves) for panel in figure.panels)
     for at, panel in enumerate(figure.panels):
-        _lay_panel(shapes, figure, panel, LEFT + at * (across + GAP), y, across, to_x, to_y, at == 0)
+        _lay_panel(shapes, figure, panel, (LEFT + at * (across + GAP), y, across), to_x, to_y, at == 0)
     shapes.append(_Shape([(20.0, y + PLOT_HEIGHT / 2)], text=visible(figure.y_label), anchor="middle", upright=True))
     return shapes, bottom + 56 + rows * 20 + 12
 
 
-def _lay_panel(  # noqa: PLR0913 - where a panel stands, and its two scales
-    shapes, figure, panel, left, top, across, to_x, to_y, has_labels
-):
+def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
+    left, top, across = place_on_page
     bottom = top + PLOT_HEIGHT
 
     def place(x, y):
@@ -250,11 +247,10 @@ def _svg(shapes, height):
         if shape.text:
             ((x, y),) = shape.points
             turn = f' transform="rotate(-90 {short_number(x)} {short_number(y)})"' if shape.upright else ""
-            weight = ' font-weight="600"' if shape.bold else ""
+            bold = ' font-weight="600"' if shape.bold else ""
             pieces.append(
                 f'<text class="{name}" x="{short_number(x)}" y="{short_number(y)}" font-size="{shape.size:g}" '
-                f'text-anchor="{shape.anchor}"{weight}{turn}>'
-                f"{escape(shape.text)}</text>\n"
+                f'text-anchor="{shape.anchor}"{bold}{turn}>{escape(shape.text)}</text>\n'
             )
         elif shape.filled:
             pieces.append(f'<polygon class="{name}" points="{points}" fill-opacity="{shape.opacity:g}"/>\n')

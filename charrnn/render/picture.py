@@ -266,9 +266,8 @@ def _svg(layout):
 
 
 def _rows(clusters):
-    """Join neighbours of one line and colour into (y, colour, [x of each character], text).
-
-    What is not one UTF-16 unit, or is wider than its cell may be, stands alone.
+    """Join neighbours of one line and colour into (y, colour, [x of each character], text); what is not one UTF-16
+    unit, or is wider than its cell may be, stands alone.
     """
     row = None
     for x, y, shown, cells, colour in clusters:

@@ -66,7 +66,7 @@ def plot_spans(series, width=80, height=12, unicode=True, bands=(), log=False, l
     labels = [""] * rows  # each in the row that its value falls into
     for value, text in reversed(ticks):
         labels[row_of(min(value, y_high), rows)] = text
-    cells: list[list[tuple[str, int | None]]] = [[(" ", None)] * columns for _ in range(rows)]
+    cells = [[(" ", None)] * columns for _ in range(rows)]
     for index, band in enumerate(bands):
         for x, low, high in band:
             if x_low <= x <= x_high and high >= y_low and low <= y_high:
@@ -135,7 +135,7 @@ def _labels(low, high, about):
 
 
 def _power_labels(low, high, about):
-    """Return [(exponent, text)] of powers of ten; where there are not two of them, of 2 and 5 times such as well."""
+    """Return [(exponent, text)] of powers of ten, and where there are not two of them, of 2 and 5 times such too."""
     powers = round_powers(low, high, about)
     if len(powers) > 1:
         return [(power, f"1e{power}") for power in powers]

@@ -30,7 +30,7 @@ _DOTTED_CIRCLE = "◌"
 _RESET = "\x1b[0m"
 
 
-def highlight(  # noqa: PLR0913 - all but two are keywords with defaults, or what every caller decides
+def highlight(  # noqa: PLR0913 - how a text looks, each by its keyword and most with a default
     text,
     values,
     *,
@@ -44,7 +44,8 @@ def highlight(  # noqa: PLR0913 - all but two are keywords with defaults, or wha
     most=None,
     unit="",
 ):
-    r"""Return the text as lines of at most `width` cells, each character coloured by its value; title and legend above.
+    r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a title and a
+    legend.
 
     Parameters
     ----------
@@ -105,7 +106,8 @@ def visible(text, unicode=True):
 
 
 def wrapped_lines(text, values, width, unicode=True):
-    """Yield the lines of a text: lists of [what is shown of a symbol, its cells, its value], of at most `width` cells.
+    """Yield the lines of a text: lists of [what is shown of a symbol, its cells, its value], at most `width` cells a
+    line.
 
     text, values, width, unicode : as `highlight` takes them
     """
@@ -147,9 +149,8 @@ def wrapped_words(text, width):
 
 
 def _broken(line, width):
-    """Break a full line after its last blank, or at its end where its second half has none.
-
-    Return (what stays, what goes to the next line).
+    """Break a full line after its last blank: (what stays, what goes to the next line); without one in its second half,
+    at its end.
     """
     used = sum(cells for _, cells, _ in line)
     for at in range(len(line) - 1, -1, -1):
@@ -249,7 +250,9 @@ def _rising_legend(paint, unicode, most, unit):
 
 
 class _Paint:
-    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` behind it, if any."""
+    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` for what is behind it, if
+    anything.
+    """
 
     def __init__(self, colour, scale, background):
         self.scale, self._background, self._true = scale, background, colour == "truecolor"
