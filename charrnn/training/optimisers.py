@@ -93,7 +93,7 @@ class Optimizer:
             self._table[slot] = 0 if array is None else array.ctypes.data
         self._table[updates.RULE], self._table[updates.SIZE] = RULES[name], model.layout.size
 
-    def step(self, workspace, learning_rate, clip_norm=0, clip_value=0):
+    def step(self, workspace, learning_rate, clip_norm: float = 0, clip_value: float = 0):
         """Clip the workspace's gradient and update the model.
 
         clip_value   > 0 clamps every element to +-clip_value first;  clip_norm > 0 scales the whole to that L2 norm
