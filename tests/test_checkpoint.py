@@ -13,7 +13,8 @@ import pytest
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, StorageError
 from charrnn.files import storage
-from charrnn.model.workspace import Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.runs.checkpoint import (
     Checkpoint,
     find_checkpoint,

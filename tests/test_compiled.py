@@ -14,7 +14,9 @@ from charrnn.kernels import compiled
 SCRIPT = """
 import numpy as np
 from charrnn.kernels import compiled
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import ModelConfig
 built = []
 compiled.COMPILE_LISTENERS.append(built.append)
 model = Model(ModelConfig("rnn", 3, 2, 1, dtype="float64"))

@@ -14,9 +14,11 @@ from test_trainer import TEXT, TINY, Session, assert_same, of
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
 from charrnn.evaluation.loss import Evaluation
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.spec import ModelConfig
 from charrnn.text.corpus import read_corpus
 from charrnn.training import intervals, validation
 from charrnn.training.options import TrainingConfig

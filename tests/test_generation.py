@@ -1,4 +1,4 @@
-"""Compiled generation, held to the plain form: the logits to Workspace's, the ids to sampler.choose on those logits.
+"""Compiled generation, held to the plain form: logits to Workspace's, ids to sampler.choose on those very logits.
 
 The choice differs from NumPy's in the last bit of an exponential at most. That can turn an id only where a draw falls
 within some 1e-15 of a boundary, so on millions of seeded draws the ids must be the same. The logits are sums in another
@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from charrnn.errors import ConfigError, DivergenceError
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.kernels.splitmix import splitmix64
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.sampling import generation
 from charrnn.sampling.generation import Generation
-from charrnn.sampling.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
+from charrnn.sampling.sampler import Sampler, Settings, choose, surprisal, uniforms
+from charrnn.spec import ModelConfig
 
 CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 2e-14}
@@ -20,8 +23,8 @@ B, N, H, V = 5, 6, 19, 17  # off every vector and tile
 INPUTS = {"onehot": {}, "embedding": {"embedding_size": 4}, "tied": {"embedding_size": H, "tied": True}}
 SETTINGS = [
     Settings(0.8), Settings(0), Settings(1.3, top_k=3), Settings(0.7, top_p=0.8), Settings(min_p=0.05),
-    Settings(1.5, top_k=9, top_p=0.9, min_p=0.01), Settings(5e-324), Settings(1e308),
-    Settings(top_k=1), Settings(top_p=1e-9),
+    Settings(1.5, top_k=9, top_p=0.9, min_p=0.01), Settings(5e-324), Settings(1e308), Settings(top_k=1),
+    Settings(top_p=1e-9),
 ]  # fmt: skip
 SEED = 6
 

@@ -18,7 +18,7 @@ from charrnn.gradients.report import (
     measure_memory,
     random_excerpt,
 )
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.spec import ModelConfig
 from charrnn.text.excerpt import Excerpt
 

@@ -1,7 +1,7 @@
-"""Layer normalisation, through Model, Workspace and Generation: held to the oracle, to finite differences, to PyTorch.
+"""Layer normalisation through Model, Workspace and Generation: held to the oracle, finite differences and PyTorch.
 
-Tolerances are those of test_model.py, times AMPLIFIED: a sum's rounding is divided by its layer's deviation, here about
-0.1.
+Tolerances are those of test_model.py, times AMPLIFIED: a sum's rounding is divided by its layer's deviation, about 0.1
+here.
 """
 
 import numpy as np
@@ -34,8 +34,11 @@ from test_model import (
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
+from charrnn.model import dropped
 from charrnn.model import workspace as model_module
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
+from charrnn.spec import ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 
@@ -141,9 +144,8 @@ def test_a_layer_of_one_unit_is_its_biases(cell):
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_equal_central_differences(cell, inputs, dropout):
-    """Of every parameter tensor and the carry in: one random direction through it.
+    """One random direction through every parameter tensor and the carry in; bounds as in test_model.py, with eps 2e-4.
 
-    The bounds are test_model.py's, with eps 2e-4.
     (The loss bends more: 1e-3 would leave an error of the differences of 1e-9. Its rounding over 2e-4 is 1e-12.)
     """
     model, parameters = make_model(cell, H=5, **INPUTS[inputs])
@@ -244,7 +246,7 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
 @pytest.mark.parametrize("cell", CELLS)
 def test_threads_shards_and_blocks_change_no_bit(cell, precision, restore_threads, monkeypatch):
     """The gradient's parts are summed by stream, whoever walks it; the parameters after three steps are the same."""
-    for module, name in ((model_module, "SHARED_PRODUCTS"), (model_module, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
+    for module, name in ((model_module, "SHARED_PRODUCTS"), (dropped, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
         monkeypatch.setattr(module, name, 0)
     chunks = [oracle.random_chunk(49, 9, 13, seed) for seed in range(3)]
 

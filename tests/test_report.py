@@ -14,7 +14,8 @@ from charrnn.evaluation.dynamic import DynamicSettings
 from charrnn.evaluation.judgement import TrainingText
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.evaluation.report import JudgeOptions, judge
-from charrnn.model.workspace import Model, ModelConfig
+from charrnn.model.parameters import Model
+from charrnn.spec import ModelConfig
 from charrnn.text.corpus import Splits
 from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary

@@ -5,8 +5,8 @@ import oracle
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.model.workspace import Model, ModelConfig
-from charrnn.spec import CELLS, largest_parameter, num_parameters, parameter_shapes
+from charrnn.model.parameters import Model
+from charrnn.spec import CELLS, ModelConfig, largest_parameter, num_parameters, parameter_shapes
 
 KINDS = [
     {"embedding_size": embedding_size, "tied": tied, "layer_norm": layer_norm}

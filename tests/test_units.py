@@ -5,8 +5,10 @@ import oracle
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.model.workspace import Clamp, Model, ModelConfig, Workspace
-from charrnn.spec import CELLS
+from charrnn.model.clamps import Clamp
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import CELLS, ModelConfig
 
 PARITY = {"float32": 1e-5, "float64": 2e-14}
 TAPE = {"lstm": {"i": 3, "f": 4, "g": 5, "o": 6}, "gru": {"r": 2, "z": 3, "n": 4}, "rnn": {}}

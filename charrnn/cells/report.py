@@ -20,8 +20,10 @@ from charrnn.cells.search import halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
 from charrnn.errors import ConfigError
 from charrnn.evaluation.stages import Stages
+from charrnn.model.clamps import check_unit
 from charrnn.model.memory import available_memory
-from charrnn.model.workspace import Model, Workspace, check_unit
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS
 
 GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most

@@ -163,7 +163,7 @@ def _prepare(ctx, where, settings, options):
     stop_ids = [_encode(vocabulary, string, "--stop") for string in options["stop"]]
 
     announce(ctx)
-    from charrnn.model.workspace import Model
+    from charrnn.model.parameters import Model
     from charrnn.sampling.priming import start_ids
     from charrnn.sampling.sampler import Sampler
 

@@ -18,7 +18,7 @@ from charrnn.errors import DAMAGED, ConfigError, DivergenceError, counted
 from charrnn.gradients import memory
 from charrnn.gradients.distance import Reach, choose_times, measure_reach
 from charrnn.gradients.fresh import fresh_model
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.spec import CELLS, ModelConfig
 from charrnn.text.excerpt import Excerpt
 

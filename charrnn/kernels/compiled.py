@@ -26,6 +26,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache,
 from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 
+from charrnn import spec
 from charrnn.files.cache import cache_root, temporary_root
 
 KEPT_DAYS = 30  # a digest folder that no process has opened for this long is removed
@@ -34,11 +35,12 @@ ABANDONED_S = 3600  # a temporary file this old was left by a killed process
 
 @lru_cache(maxsize=1)
 def kernel_digest():
-    """Return a digest (16 hex digits) of all kernel sources and of the compiler's versions."""
+    """Return a digest (16 hex digits) of all kernel sources, the table of cells, and the compiler's versions."""
     h = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version_info[:2]}".encode())
     folder = Path(__file__).parent
     for path in sorted(folder.rglob("*.py")):
         h.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    h.update(Path(spec.__file__).read_bytes())  # what a cell's entry says is compiled in
     return h.hexdigest()[:16]
 
 
@@ -256,9 +258,14 @@ def inline(function):
     a third that loads both from the cache would run the one's code in the place of the other's.
     """
     if function.__closure__:
-        over = [getattr(cell.cell_contents, "__qualname__", repr(cell.cell_contents)) for cell in function.__closure__]
+        over = [_full_name(cell.cell_contents) for cell in function.__closure__]
         function.__name__ = function.__qualname__ = f"{function.__qualname__}({', '.join(over)})"
     return njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+def _full_name(value):
+    """Return the module and name of a function, or what another value looks like."""
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
 
 
 def kernel(function=None, *, parallel=False, name=None):

@@ -1,8 +1,8 @@
 """Draw new characters from a model, one at a time for every stream, as ids.
 
 Knows ids and logits; knows no text, no file and no terminal. `choose` is the whole choice of a character, a pure
-function in float64; kernels/generate.py does the same in compiled code, and may differ in the last bit of an exponential.
-`Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
+function in float64; kernels/choose.py does the same in compiled code, and may differ in the last bit of an
+exponential. `Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
 
 Promises
     Stream j's ids depend on the parameters, the priming ids, the settings, the seed and j alone: not on how many
@@ -25,15 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError, VocabularyError
+from charrnn.kernels.splitmix import splitmix64
 
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
 PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory and what Ctrl-C waits for; no effect on the ids
 
 NOT_FINITE = f"the model's output is not a finite number, so no character can be drawn: {DAMAGED}"
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True)
@@ -92,9 +89,10 @@ class Sampler:
             print(vocabulary.decode(block.ids[0]), end="", flush=True)
 
     Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
-    seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`: a
-    fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry, logits.
-    `clamps` (charrnn.model.workspace.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
+    seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`:
+    a fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry
+    and logits. `clamps` (charrnn.model.clamps.Clamp) are units to be held while the prime is read and the text is
+    made; they take this second way too.
     """
 
     def __init__(
@@ -242,7 +240,7 @@ class Sampler:
             yield Block(tuple(pieces), tuple(finished), drawn, loss_nats)
 
     def _generate_block(self, count: int, with_losses: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Draw `count` characters for every stream; return ids (count, B), int32, and the losses (count, B), or None."""
+        """Draw `count` characters for every stream; return ids (count, B), int32, and losses (count, B), or None."""
         if self._inputs is not None:
             return self._draw(count, with_losses)
         # Nothing was read yet: every character is as likely, and the filters have nothing to filter.
@@ -353,18 +351,6 @@ def uniforms(seed: int, streams, positions) -> np.ndarray:
     keys = splitmix64(np.uint64(seed), np.asarray(streams))
     bits = splitmix64(keys[None, :], np.asarray(positions)[:, None])
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def splitmix64(key, number) -> np.ndarray:
-    """Return number `number` (from 0) of the SplitMix64 sequence seeded with `key`; uint64, broadcasting.
-
-    Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", with the constants of Java 8.
-    """
-    with np.errstate(over="ignore"):  # arithmetic is modulo 2**64
-        z = np.asarray(key, dtype=np.uint64) + (np.asarray(number).astype(np.uint64) + np.uint64(1)) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * _MIX_1
-        z = (z ^ (z >> np.uint64(27))) * _MIX_2
-    return z ^ (z >> np.uint64(31))
 
 
 class StopMatcher:

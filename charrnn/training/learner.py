@@ -14,7 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.model.workspace import Dropout, Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
 from charrnn.text.streams import Streams
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.options import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS

@@ -6,7 +6,8 @@ Knows models and workspaces, not texts, runs or files.
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.model.workspace import Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.spec import largest_parameter
 from charrnn.training.optimisers import SLOTS
 

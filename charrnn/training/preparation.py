@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from charrnn.model.workspace import Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.training.learner import make_optimizer
 
 MEASURING_S = 0.3  # no call is begun after so long

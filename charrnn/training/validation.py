@@ -5,7 +5,7 @@ Knows ids, models and where checkpoints stand; decides neither when to validate 
 
 from charrnn.evaluation.loss import evaluate_split, split_workspace
 from charrnn.evaluation.reading import WARM_UP
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import load_checkpoint
 
 
