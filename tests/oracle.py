@@ -4,10 +4,11 @@ It shares no line and no layout with the package and must not import it. Loops o
 packing, no threads, no fused anything; every forward is followed by its backward, written out by hand. `test_oracle.py`
 holds this file to PyTorch and to finite differences, `test_model.py` and `test_optim.py` hold charrnn to this file.
 
-Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding, the tying and the
-layer normalisation are read off the names. Whatever dtype the parameters have, the arithmetic has.
+Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding, the tying and
+the layer normalisation are read off the names. Whatever dtype the parameters have, the arithmetic has.
 
-    B  parallel streams   T  characters in a chunk   V  vocabulary   D  input size of a layer   H  hidden size   L  layers
+    B  parallel streams         T  characters in a chunk    V  vocabulary
+    D  input size of a layer    H  hidden size              L  layers
 """
 
 from collections import namedtuple
@@ -18,7 +19,8 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 CARRIED = {"rnn": ("h",), "gru": ("h",), "lstm": ("h", "c")}
 
 Dropout = namedtuple("Dropout", "rate variational seed weight_rate", defaults=(0.0,))
-# of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,); gain, or None: (G*H,), of a GRU (4*H,) for r, z, n's input and recurrent part
+# of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,); gain, or None: (G*H,), of a GRU (4*H,) for r, z, n's input and
+# recurrent part
 Weights = namedtuple("Weights", "Wx Wh bx bh gain")
 Forward = namedtuple("Forward", "logits carry tape")
 Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
@@ -29,9 +31,9 @@ Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
 # forward   (w, x (T, B, D), carry, zones)           -> h (T, B, H), carry out, tape
 # backward  (w, tape, dh (T, B, H), carry gradient)  -> dx (T, B, D), Weights of gradients, gradient of the carry in
 #
-# `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs. `zones` is how much of itself each unit
-# keeps at each step, one (T, B, H) for h and one for c: 0 or 1 by a mask, P throughout in expectation, or nothing at all for None:
-# x = k x_prev + (1 - k) x~, where x~ is what the cell made of h or c.
+# `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs. `zones` is how much of
+# itself each unit keeps at each step, one (T, B, H) for h and one for c: 0 or 1 by a mask, P throughout in expectation,
+# or nothing at all for None: x = k x_prev + (1 - k) x~, where x~ is what the cell made of h or c.
 
 
 def zone_of(zones, t, count):
@@ -44,7 +46,10 @@ def sigmoid(a):
 
 
 def normalise(s, gain, count):
-    """Layer normalisation (Ba et al. 2016) of each gate's sums s (B, count*H): gain (s - mean) / sqrt(var + 1e-5), and its tape."""
+    """Normalise each gate's sums s (B, count*H) over its layer (Ba et al. 2016); return them and the tape.
+
+    gain (s - mean) / sqrt(var + 1e-5)
+    """
     if gain is None:
         return s, None
     parts = np.split(s, count, axis=1)
@@ -141,8 +146,8 @@ def lstm_backward(w, tape, dhs, dcarry):
 def gru_forward(w, x, carry, zones=None):
     """r, z = sigmoid(.);  n = tanh(Wx_n x + bx_n + r*(Wh_n h_prev + bh_n));  h~ = (1-z)*n + z*h_prev.
 
-    The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before. Normalised are the sums of
-    r and z, and of n the input part and the recurrent part, each on its own.
+    The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before.
+    Normalised are the sums of r and z, and of n the input part and the recurrent part, each on its own.
     """
     (h,) = carry
     H = h.shape[1]
@@ -348,7 +353,9 @@ def one_bias(named, cell):
     return folded
 
 
-def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, layer_norm=False):
+def random_parameters(  # noqa: PLR0913 - what a model is made of
+    cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, layer_norm=False
+):
     """Uniform in +-1.5/sqrt(H): every gate bends and no gradient is tiny, and yet no rounding error grows over time
     (the spectral radius of Wh stays under 0.9). One bias a gate, as in charrnn. Gains are uniform in 0.2..0.6.
     """
@@ -519,8 +526,9 @@ class Optimizer:
 def kneser_ney(text, vocab_size, order, context):
     """Return P(. | context) of an interpolated modified Kneser-Ney n-gram, (V,), by counting all over again.
 
-    Chen & Goodman 1999, eq. 13 to 17. A count below the highest order is the number of different characters before, the text's
-    beginning being one more. A longer context than order - 1 is cut; a shorter one lowers the order, counts and all.
+    Chen & Goodman 1999, eq. 13 to 17. A count below the highest order is the number of different characters before, the
+    text's beginning being one more. A longer context than order - 1 is cut; a shorter one lowers the order, counts and
+    all.
     """
     text, context = list(text), list(context)[max(0, len(context) - order + 1) :]
 

@@ -44,6 +44,7 @@ def errors(dtype, which, limit):
     return float(absolute.max()), float((absolute / np.abs(exact)).max()), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype, limit, bound", [("float32", 86, 3e-7), ("float64", 700, 1e-15)])
 def test_exp_keeps_its_relative_bound(dtype, limit, bound):
     assert errors(dtype, 0, limit)[1] < bound

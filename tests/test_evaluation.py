@@ -126,8 +126,9 @@ def test_a_state_that_mends_one_stream_a_reading_is_followed_to_the_end(scale):
 
 
 def quiet_latch():
-    """Return an LSTM of two units: one holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only; the other is
-    nothing, always.
+    """Return an LSTM of two units, one of which is always zero.
+
+    The other holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only.
     """
     model = Model(ModelConfig("lstm", vocab_size=5, hidden_size=2, num_layers=1, dtype="float64"))
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}

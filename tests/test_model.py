@@ -795,6 +795,7 @@ def read_fixture(cell, inputs):
     return groups
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_live_pytorch(cell, inputs, dtype_and_tolerance):
@@ -827,6 +828,7 @@ def test_live_pytorch(cell, inputs, dtype_and_tolerance):
     assert_all_close(workspace.carry_grads(), {part: value.grad.numpy() for part, value in starts.items()}, tolerance)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("cell", CELLS)
 def test_twenty_training_steps_follow_pytorch(cell):
     """Adam, clipping, carried state, float32. Both round; over 20 steps the losses part by less than 1e-5 nats."""

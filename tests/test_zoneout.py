@@ -122,6 +122,7 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
             assert size > 1e-6, f"{name}: the direction chosen tests nothing"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_loop_over_pytorchs_cells_gives_the_same(cell, masked):

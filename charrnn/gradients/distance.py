@@ -98,7 +98,7 @@ def _walk(model, parameters, ids, times, steps):
     for layer in range(config.num_layers - 1, -1, -1):
         values = {name: states[name][layer].astype(np.float64) for name in states}
         previous = {name: np.concatenate([carry[name][layer][None], values[name][:-1]]) for name in carry}
-        weights = [parameters[f"rnn.{kind}_l{layer}"] for kind in ("weight_hh", "bias_hh")]
+        Wh, bh = (parameters[f"rnn.{kind}_l{layer}"] for kind in ("weight_hh", "bias_hh"))
         sums = _Sums()
         if config.layer_norm:
             Wx = parameters[f"rnn.weight_ih_l{layer}"]
@@ -108,7 +108,7 @@ def _walk(model, parameters, ids, times, steps):
                 x, W = window[:T], parameters["embedding.weight"] @ Wx.T if config.embedding_size else Wx.T
             sums = _NormalisedSums(config.cell, parameters, layer, x, W, previous["h"])
         da = _BACKWARD[config.cell](
-            values, previous, *weights, sums, config.zoneout, above, {name: norms[name][layer] for name in norms}
+            values, previous, Wh, bh, sums, config.zoneout, above, {name: norms[name][layer] for name in norms}
         )
         if layer:
             above = da @ parameters[f"rnn.weight_ih_l{layer}"]
