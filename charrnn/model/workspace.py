@@ -11,7 +11,8 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import updates, zoneout
-from charrnn.kernels.chunk import items, views, weight_gradients
+from charrnn.kernels.chunk import items, views
+from charrnn.kernels.chunk.weight_gradients import count_gradient_items, count_pair_items
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
@@ -222,10 +223,10 @@ class Workspace:
             if workers > 1:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
-                run(items.pair_gradients, table, weight_gradients.count_pair_items(self.layout))
-            run(items.weight_gradients, table, weight_gradients.count_gradient_items(model.layout))
+                run(items.PAIR_GRADIENTS, table, count_pair_items(self.layout))
+            run(items.WEIGHT_GRADIENTS, table, count_gradient_items(model.layout))
             if model.config.tied:
-                run(items.tied_gradients, table, model.layout.out_panels)
+                run(items.TIED_GRADIENTS, table, model.layout.out_panels)
         return T
 
     def reserve(self, dropping=False, dropping_weights=False):
