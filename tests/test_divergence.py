@@ -16,6 +16,7 @@ from charrnn.errors import CheckpointError, DivergenceError, StorageError
 from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.spec import CELLS
 from charrnn.training import trainer as trainer_module
 from charrnn.training.options import TrainingConfig
 from charrnn.training.recovery import Diverged, Recovery
@@ -108,7 +109,7 @@ def test_two_bad_steps_then_a_good_one_begin_the_count_anew(session, nan_at):
     assert session.last("run").training["divergence"]["skipped"] == 8
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_workspace_forgets_a_chunk_of_nan(cell, dtype):
     config = ModelConfig(cell, 7, 5, 2, 3, False, dtype)
