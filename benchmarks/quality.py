@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from charrnn.evaluation.loss import evaluate_split, read_losses, standard_error, sum_up
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.render.figure import Curve, Figure, Panel, write_svg
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.folder import RunFolder

@@ -58,7 +58,9 @@ def train_both(
     seed=0,
 ):
     """Return losses and gradient norms before clipping of both: (steps,) each, ours, theirs, ours, theirs."""
-    from charrnn.model.workspace import Model, ModelConfig, Workspace
+    from charrnn.model.parameters import Model
+    from charrnn.model.workspace import Workspace
+    from charrnn.spec import ModelConfig
     from charrnn.training.optimisers import Optimizer
 
     text = make_text(batch_size * steps * seq_length + 1, seed)

@@ -11,8 +11,8 @@ from scene import Broken
 from charrnn.errors import DivergenceError
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
-from charrnn.text.corpus import read_corpus
 from charrnn.spec import CELLS
+from charrnn.text.corpus import read_corpus
 from charrnn.training.options import OPTIMIZERS, TrainingConfig
 from charrnn.training.recovery import SOUND_NATS
 from charrnn.training.trainer import Preflight, Trainer, plan_resume, plan_run

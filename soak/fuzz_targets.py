@@ -29,7 +29,7 @@ from charrnn.cli.train import _asked
 from charrnn.cli.train import command as train_command
 from charrnn.cli.words import neutralise, printable
 from charrnn.errors import CharRNNError
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.render.page import FoundUnit, PageData, page_pieces
 from charrnn.render.picture import Passage, write_svg
 from charrnn.render.terminal import highlight

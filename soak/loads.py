@@ -195,7 +195,7 @@ def large_vocabularies(scene):
     """vocabularies of 20,000 and 70,000 characters"""
     import numpy as np
 
-    from charrnn.model.workspace import ModelConfig
+    from charrnn.spec import ModelConfig
 
     worst = parity(ModelConfig("lstm", 20_000, 16, 1, 0, False, "float32"), T=3, B=3)
     rows = []
@@ -247,7 +247,8 @@ def parity(config, T, B):
     import numpy as np
     import oracle
 
-    from charrnn.model.workspace import Model, Workspace
+    from charrnn.model.parameters import Model
+    from charrnn.model.workspace import Workspace
 
     parameters = oracle.random_parameters(
         config.cell, config.vocab_size, config.hidden_size, config.num_layers, dtype=config.dtype, seed=1
@@ -276,7 +277,7 @@ def parity(config, T, B):
 
 def large_shapes(scene):
     """2,048 units, 2,000 steps, 1,000 streams, 12 layers"""
-    from charrnn.model.workspace import ModelConfig
+    from charrnn.spec import ModelConfig
 
     H, T, B = (256, 100, 100) if scene.quick else (2048, 2000, 1000)
     rows = []

@@ -11,7 +11,8 @@ from charrnn.cli import main
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.peak import numbers_per_item
-from charrnn.model.workspace import Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Streams
 from charrnn.training.optimisers import Optimizer
 

@@ -9,10 +9,12 @@ from test_tile import run, run_t
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.kernels.host import TILES, has_bfloat16
-from charrnn.kernels.simd import load, narrow_pairs, narrow_row, store
+from charrnn.kernels.simd import load, store
 from charrnn.kernels.tile import fill_tiles
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace, check_precision
-from charrnn.spec import CELLS
+from charrnn.kernels.words import narrow_pairs, narrow_row
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace, check_precision
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 here = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")

@@ -14,8 +14,9 @@ from charrnn.cells.search import exact_midranks, halves, midranks, score_unit, s
 from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
-from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.spec import CELLS
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 
 SYMBOLS = '\n "abcdefghijklmnopqrstuvwxyz.,'

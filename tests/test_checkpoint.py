@@ -12,6 +12,7 @@ import pytest
 
 from charrnn.errors import CheckpointError, StorageError
 from charrnn.files import storage
+from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -719,7 +720,8 @@ def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
-    from charrnn.model.workspace import Model, ModelConfig, Workspace
+    from charrnn.model.workspace import Workspace
+    from charrnn.spec import ModelConfig
 
     namespace = {}
     exec(programs()[1], namespace)

@@ -410,7 +410,7 @@ def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
 @pytest.mark.parametrize("run", ["planted", "gru"])
 def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, tmp_path, monkeypatch):
     from charrnn.cells.record import read_losses
-    from charrnn.model.workspace import Model
+    from charrnn.model.parameters import Model
     from charrnn.render import page
 
     pages = []

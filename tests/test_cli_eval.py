@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.cli import main
 from charrnn.evaluation.loss import evaluate_stream
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.text.corpus import read_corpus
 

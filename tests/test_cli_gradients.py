@@ -10,7 +10,7 @@ from charrnn.cli import main
 from charrnn.gradients import memory
 from charrnn.gradients.distance import choose_times, measure_reach
 from charrnn.gradients.fresh import fresh_model
-from charrnn.model.workspace import ModelConfig
+from charrnn.spec import ModelConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 40
 TINY = ("--steps", "5", "--times", "4")

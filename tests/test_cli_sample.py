@@ -345,8 +345,9 @@ TEXT = "\x1b\n abcdefghijklmnopqrstuvwxyzé"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a folder with two runs under checkpoints/: old, of bytes, and new, of characters."""
-    from charrnn.model.workspace import Model, ModelConfig
+    from charrnn.model.parameters import Model
     from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
+    from charrnn.spec import ModelConfig
 
     folder = tmp_path_factory.mktemp("sample")
     for name, vocabulary in (("old", BYTES), ("new", chars(TEXT))):
@@ -433,7 +434,8 @@ def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invok
 
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
-    from charrnn.model.workspace import Model, Workspace
+    from charrnn.model.parameters import Model
+    from charrnn.model.workspace import Workspace
     from charrnn.runs.checkpoint import load_checkpoint
 
     result = invoke("--json", "--length", 80, "--seed", 1, "--num-samples", 2, "--temperature", 0.7, "--prime", "ab")

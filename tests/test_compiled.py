@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from charrnn.kernels import compiled
 SCRIPT = """
 import numpy as np
 from charrnn.kernels import compiled
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import ModelConfig
 built = []
 compiled.COMPILE_LISTENERS.append(built.append)
 model = Model(ModelConfig("rnn", 3, 2, 1, dtype="float64"))
@@ -142,20 +145,19 @@ def test_what_killed_processes_left_is_removed_and_what_is_new_stays(tmp_path):
 
 
 def test_the_digest_covers_every_kernel_source(tmp_path, monkeypatch):
-    before = compiled.kernel_digest()
-    package = tmp_path / "kernels"
-    package.mkdir()
-    source = os.path.dirname(compiled.__file__)
-    for name in os.listdir(source):
-        if name.endswith(".py"):
-            (package / name).write_bytes(open(os.path.join(source, name), "rb").read())
+    """Those of the packages inside the room too: else a change in one would go on running the old code."""
+    source, package = Path(compiled.__file__).parent, tmp_path / "kernels"
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
+    sources = sorted(package.rglob("*.py"))
+    assert any(path.parent != package for path in sources)
+    digests = [compiled.kernel_digest()]
     monkeypatch.setattr(compiled, "__file__", str(package / "compiled.py"))
-    compiled.kernel_digest.cache_clear()
-    assert compiled.kernel_digest() == before
-    with open(package / "lstm.py", "a") as file:
-        file.write("# changed\n")
-    compiled.kernel_digest.cache_clear()
-    assert compiled.kernel_digest() != before
+    for path in (None, *sources):
+        if path is not None:
+            path.write_text(path.read_text() + "# changed\n")
+        compiled.kernel_digest.cache_clear()
+        digests.append(compiled.kernel_digest())
+    assert digests[0] == digests[1] and len(set(digests)) == len(sources) + 1
     monkeypatch.undo()
     compiled.kernel_digest.cache_clear()
 

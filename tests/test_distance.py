@@ -7,8 +7,8 @@ import pytest
 from charrnn.errors import ConfigError
 from charrnn.gradients import distance
 from charrnn.gradients.distance import choose_times, measure_reach
-from charrnn.model.workspace import Model, ModelConfig
-from charrnn.spec import CELLS
+from charrnn.model.parameters import Model
+from charrnn.spec import CELLS, ModelConfig
 
 H, V, STEPS = 5, 7, 6
 TIMES = np.array([9, 14, 23])

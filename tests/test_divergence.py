@@ -13,10 +13,11 @@ from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  
 
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.spec import CELLS
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.training import trainer as trainer_module
 from charrnn.training.options import TrainingConfig
 from charrnn.training.recovery import Diverged, Recovery

@@ -8,7 +8,9 @@ from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation import dynamic
 from charrnn.evaluation.dynamic import EPS, Settings, gradient_rms, read_losses_dynamic
 from charrnn.evaluation.loss import read_losses
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 V = 7

@@ -21,8 +21,9 @@ from charrnn.evaluation.loss import (
     sum_up,
 )
 from charrnn.kernels import num_threads, set_num_threads
-from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.spec import CELLS
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 V = 7

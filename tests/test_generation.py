@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from charrnn.errors import ConfigError, DivergenceError
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.kernels.splitmix import splitmix64
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.sampling import generation
 from charrnn.sampling.generation import Generation
-from charrnn.sampling.sampler import Sampler, Settings, choose, splitmix64, surprisal, uniforms
-from charrnn.spec import CELLS, DTYPES
+from charrnn.sampling.sampler import Sampler, Settings, choose, surprisal, uniforms
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 
 TOLERANCE = {"float32": 1e-5, "float64": 2e-14}
 B, N, H, V = 5, 6, 19, 17  # off every vector and tile

@@ -32,9 +32,11 @@ from test_model import (
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
+from charrnn.model import dropped
 from charrnn.model import workspace as model_module
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
-from charrnn.spec import CELLS, DTYPES
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 
@@ -240,7 +242,7 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
 @pytest.mark.parametrize("cell", CELLS)
 def test_threads_shards_and_blocks_change_no_bit(cell, precision, restore_threads, monkeypatch):
     """The gradient's parts are summed by stream, whoever walks it, and the parameters after three steps are the same."""
-    for module, name in ((model_module, "SHARED_PRODUCTS"), (model_module, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
+    for module, name in ((model_module, "SHARED_PRODUCTS"), (dropped, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
         monkeypatch.setattr(module, name, 0)
     chunks = [oracle.random_chunk(49, 9, 13, seed) for seed in range(3)]
 

@@ -15,10 +15,12 @@ import pytest
 
 from charrnn.cli.sample import Output, Samples
 from charrnn.evaluation.loss import evaluate_split
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.spec import ModelConfig
 from charrnn.text import streams as streams_module
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.streams import Streams
@@ -288,7 +290,9 @@ def test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints(tmp_path
 
 THREADED = """
 import hashlib, numpy as np
-from charrnn.model.workspace import Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import ModelConfig
 from charrnn.training.optimisers import Optimizer
 from charrnn.sampling.sampler import Sampler, Settings
 import numba

@@ -5,7 +5,8 @@ import pytest
 
 from charrnn.gradients import memory
 from charrnn.gradients.memory import CLOSING, OPENING, SYMBOLS, TASKS, measure, train, write_episodes
-from charrnn.model.workspace import Model, ModelConfig
+from charrnn.model.parameters import Model
+from charrnn.spec import ModelConfig
 
 
 def episodes(task, distance, count=50, seed=0):

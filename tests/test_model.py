@@ -17,9 +17,12 @@ from safetensors.numpy import load_file
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
+from charrnn.model import dropped
 from charrnn.model import workspace as model_module
-from charrnn.model.workspace import Dropout, Model, ModelConfig, ShardPace, Workspace
-from charrnn.spec import CELLS, DTYPES
+from charrnn.model.pace import ShardPace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 
@@ -639,7 +642,7 @@ def restore_threads():
 @pytest.mark.parametrize("cell", CELLS)
 def test_any_number_of_threads_gives_the_same_bits(cell, batch_size, dtype, restore_threads, monkeypatch):
     """Losses, gradients, carry, and the parameters after four Adam steps with clipping and dropout; shared, small as it all is."""
-    for module, name in ((model_module, "SHARED_PRODUCTS"), (model_module, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
+    for module, name in ((model_module, "SHARED_PRODUCTS"), (dropped, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
         monkeypatch.setattr(module, name, 0)
     chunks = [oracle.random_chunk(49, 9, batch_size, seed) for seed in range(4)]
 

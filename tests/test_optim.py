@@ -10,8 +10,9 @@ import pytest
 
 from charrnn.errors import CharRNNError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model.workspace import Model, ModelConfig, Workspace
-from charrnn.spec import CELLS
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 B, T, E, H, V = 2, 3, 4, 5, 7

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from charrnn.model.buffers import aligned_zeros
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
-from charrnn.model.workspace import Model, ModelConfig, aligned_zeros
-from charrnn.spec import CELLS
+from charrnn.model.parameters import Model
+from charrnn.spec import CELLS, ModelConfig
 
 
 @pytest.mark.parametrize("H", [1, 5, 70])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from charrnn.errors import CharRNNError, ConfigError, DivergenceError, VocabularyError
-from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, splitmix64, surprisal, uniforms
+from charrnn.kernels.splitmix import splitmix64
+from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, surprisal, uniforms
 
 V, H, L = 7, 5, 1
 
@@ -508,7 +509,8 @@ def test_memory_does_not_grow_with_the_length():
 
 @pytest.fixture(scope="module")
 def model():
-    from charrnn.model.workspace import Model, ModelConfig
+    from charrnn.model.parameters import Model
+    from charrnn.spec import ModelConfig
 
     return Model.initialise(ModelConfig("lstm", vocab_size=V, hidden_size=5, num_layers=2), seed=3)
 

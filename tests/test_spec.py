@@ -9,11 +9,11 @@ import pytest
 
 from charrnn import spec
 from charrnn.errors import ConfigError
-from charrnn.kernels.chunk import READ, TRAIN
+from charrnn.kernels.chunk.items import READ, TRAIN
 from charrnn.kernels.generate import GENERATE
 from charrnn.kernels.host import WIDTHS
 from charrnn.kernels.layout import Layout
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.spec import CELLS, Cell, ModelConfig, largest_parameter, num_parameters, parameter_shapes
 
 KINDS = [

@@ -5,19 +5,19 @@ import pytest
 from numba import njit
 
 from charrnn.kernels.host import TILE_ROWS, TILES, isa, lanes_of
-from charrnn.kernels.tile import fill_tiles, product, product_t
+from charrnn.kernels.tile import Rows, Weights, fill_tiles, product, product_t
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
 
 
 @njit
-def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):
-    product(tiles, width, n, A, 0, lda, a_panel, B, 0, C, 0, ldc, K, panels, accumulate)
+def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):  # noqa: PLR0913  as many as a product has
+    product(tiles, width, n, Rows(A, 0, lda, a_panel), Weights(B, 0, K, panels), Rows(C, 0, ldc, 0), accumulate)
 
 
 @njit
-def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):
-    product_t(tiles, width, n, A, 0, lda, B, 0, ldb, C, 0, ldc, K, accumulate)
+def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):  # noqa: PLR0913  likewise
+    product_t(tiles, width, Rows(A, 0, lda, 0), Rows(B, 0, ldb, 0), Rows(C, 0, ldc, 0), (n, K), accumulate)
 
 
 def all_tiles(dtype):

@@ -11,10 +11,11 @@ import pytest
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model.workspace import Dropout, Model, ModelConfig, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
-from charrnn.spec import CELLS
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.text.corpus import read_corpus
 from charrnn.text.streams import Streams
 from charrnn.text.vocabulary import Vocabulary

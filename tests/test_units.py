@@ -5,8 +5,10 @@ import oracle
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.model.workspace import Clamp, Model, ModelConfig, Workspace
-from charrnn.spec import CELLS
+from charrnn.model.clamps import Clamp
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import CELLS, ModelConfig
 
 PARITY = {"float32": 1e-5, "float64": 2e-14}
 SIZES = [(2, 3, 5, 7, 2), (3, 9, 33, 17, 3), (14, 5, 17, 65, 1)]  # B, T, H, V, L

@@ -11,7 +11,8 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import likeliest
 from charrnn.evaluation.reading import read
-from charrnn.model.workspace import Clamp, Workspace, check_unit
+from charrnn.model.clamps import Clamp, check_unit
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS
 
 STREAMS = 32

@@ -120,7 +120,7 @@ def command(ctx, checkpoint, text, **options):
     loaded = load_checkpoint(path)
     ctx.call_on_close(announce_compilation(note))
     from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model.workspace import Model
+    from charrnn.model.parameters import Model
 
     if options["threads"] is not None:
         before = num_threads()
@@ -343,7 +343,7 @@ class Search:
     def _search(self, progress):
         from charrnn.cells.record import record
         from charrnn.cells.search import search
-        from charrnn.model.workspace import Model
+        from charrnn.model.parameters import Model
 
         self.recording = record(
             self.model, self.ids, self.start, self.stop, self.quantity, progress("reading the text")

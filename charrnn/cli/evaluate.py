@@ -113,7 +113,7 @@ def command(ctx, checkpoint, text, **options):
     ctx.call_on_close(announce_compilation(note))
     from charrnn.errors import ConfigError, VocabularyError
     from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model.workspace import Model
+    from charrnn.model.parameters import Model
 
     if options["threads"] is not None:
         before = num_threads()

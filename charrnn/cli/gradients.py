@@ -297,7 +297,7 @@ def _fresh_text(text, options):
 
 def run_view(checkpoint, text, options, progress):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
-    from charrnn.model.workspace import Model
+    from charrnn.model.parameters import Model
     from charrnn.runs.checkpoint import BEST, LAST, find_checkpoint, load_checkpoint
 
     path = find_checkpoint(checkpoint)

@@ -201,7 +201,7 @@ def _prepare(where, settings, length, prime, prime_file, stop, num_samples, clam
     from charrnn.cli.display import announce_compilation
 
     click.get_current_context().call_on_close(announce_compilation(_note))
-    from charrnn.model.workspace import Model
+    from charrnn.model.parameters import Model
     from charrnn.sampling.sampler import Sampler
 
     model = Model.from_checkpoint(checkpoint)

@@ -17,7 +17,8 @@ import numpy as np
 
 from charrnn.errors import ConfigError, DivergenceError, counted
 from charrnn.evaluation.loss import STREAM_CHUNK, first_predicted
-from charrnn.model.workspace import Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 
 RULES = ("rms", "sgd")
 RATES = {"rms": 5e-4, "sgd": 0.1}

@@ -3,7 +3,7 @@ choice."""
 
 import numpy as np
 
-from charrnn.model.workspace import Model
+from charrnn.model.parameters import Model
 from charrnn.spec import CELLS
 
 MATRICES = ("orthogonal", "uniform")

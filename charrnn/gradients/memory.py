@@ -11,7 +11,8 @@ to learn it from first.
 
 import numpy as np
 
-from charrnn.model.workspace import Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.spec import ModelConfig
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.schedules import Schedule

@@ -33,8 +33,9 @@ ABANDONED_S = 3600  # a temporary file this old was left by a killed process
 def kernel_digest():
     """Return a digest (16 hex digits) of all kernel sources and of the compiler's versions."""
     h = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version_info[:2]}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        h.update(path.name.encode() + b"\0" + path.read_bytes())
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        h.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return h.hexdigest()[:16]
 
 

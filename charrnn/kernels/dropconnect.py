@@ -3,35 +3,61 @@
     before the chunk    kept = Wh;  Wh = Wh * mask / (1 - P), in place, so that all that reads Wh needs to know nothing
     after it            Wh = kept;  dWh = dWh * mask / (1 - P)
 
-One mask for all T steps and B streams of a chunk. That of a weight is a function of (seed, step, layer, gate, unit it comes from,
-unit it leads to), drawn as dropout.py draws those of units: nothing is kept of it, and no layout of panels changes it.
+One mask for all T steps and B streams of a chunk. That of a weight is a function of (seed, step, layer, gate, unit it comes
+from, unit it leads to), drawn as dropout.py draws those of units: nothing is kept of it, and no layout of panels changes it.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.kernels.compiled import Items, inline
-from charrnn.kernels.dropout import row_base
-from charrnn.kernels.layout import LAYER_H, LAYER_SIZE
-from charrnn.kernels.simd import keep_lanes, lanes, load, pointer, pointer_float64, pointer_int64, select, store
-
-# The table: sizes (a panel is [HIDDEN][GATES][UNITS]) and the draw's key and threshold, then addresses. NUMBERS_AT: the scale.
-(HIDDEN, PANELS, GATES, UNITS, KEY, THRESHOLD, NUMBERS_AT, LAYERS_AT, PARAMS_AT, GRADS_AT, KEPT_AT, TABLE_SIZE) = range(
-    12
-)
+from charrnn.kernels.dropout import keep_lanes, row_base
+from charrnn.kernels.layout import Layer
+from charrnn.kernels.simd import lanes, load, select, store
+from charrnn.kernels.table import Int64s, Numbers, opener, row_opener
 
 FIRST_LAYER = 1 << 20  # in the counter, beyond all layers whose units are dropped: the two draws have nothing in common
 
 
+class Connections(NamedTuple):
+    """The table: a panel of a recurrent matrix is [H][gates][units]."""
+
+    H: int
+    P: int
+    gates: int
+    units: int
+    key: int
+    threshold: int
+    scale: float
+    layers: Int64s  # Layers
+    params: Numbers
+    grads: Numbers
+    kept: Numbers  # the recurrent weights, panel after panel
+
+
+open_connections, open_layer = opener(Connections), row_opener(Layer)
+
+
 @inline
-def drop_panel(X, x, Y, y, H, gates, units, panel, key, layer, threshold, scale):
-    """Y = X * mask * scale for a panel [H][gates][units] of a recurrent matrix; X and Y may be the same."""
-    for k in range(H):
-        for gate in range(gates):
-            base = row_base(key, FIRST_LAYER + layer, gate * H + k)
-            at = (k * gates + gate) * units
-            for u in range(0, units, lanes(X)):
-                kept = keep_lanes(X, base, panel * units + u, threshold)
-                store(Y, y + at + u, select(kept, load(X, x + at + u) * scale, 0.0))
+def panel_at(v, item):
+    """Return where an item's panel begins in the flat buffer, and how many numbers it has."""
+    size = v.H * v.gates * v.units
+    return open_layer(v.layers, item // v.P).h + item % v.P * size, size
+
+
+@inline
+def drop_panel(v, X, item):
+    """X = X * mask * scale for an item's panel, in place."""
+    start, _ = panel_at(v, item)
+    layer, panel = FIRST_LAYER + item // v.P, item % v.P
+    for k in range(v.H):
+        for gate in range(v.gates):
+            base = row_base(np.uint64(v.key), layer, gate * v.H + k)
+            at = start + (k * v.gates + gate) * v.units
+            for u in range(0, v.units, lanes(X)):
+                kept = keep_lanes(X, base, panel * v.units + u, v.threshold)
+                store(X, at + u, select(kept, load(X, at + u) * v.scale, 0.0))
 
 
 @inline
@@ -43,46 +69,18 @@ def copy_panel(X, x, Y, y, count):
 
 def _drop_weights(table, like, item):
     """Keep one panel of a recurrent matrix aside, and drop weights from it in its place."""
-    H, P, gates, units = table[HIDDEN], table[PANELS], table[GATES], table[UNITS]
-    params, size = pointer(table, PARAMS_AT, like), H * gates * units
-    at = pointer_int64(table, LAYERS_AT)[item // P * LAYER_SIZE + LAYER_H] + item % P * size
-    copy_panel(params, at, pointer(table, KEPT_AT, like), item * size, size)
-    drop_panel(
-        params,
-        at,
-        params,
-        at,
-        H,
-        gates,
-        units,
-        item % P,
-        np.uint64(table[KEY]),
-        item // P,
-        table[THRESHOLD],
-        pointer_float64(table, NUMBERS_AT)[0],
-    )
+    v = open_connections(table, like)
+    at, size = panel_at(v, item)
+    copy_panel(v.params, at, v.kept, item * size, size)
+    drop_panel(v, v.params, item)
 
 
 def _restore_weights(table, like, item):
     """Put one panel of a recurrent matrix back as it was, and drop from its gradient what was dropped from it."""
-    H, P, gates, units = table[HIDDEN], table[PANELS], table[GATES], table[UNITS]
-    grads, size = pointer(table, GRADS_AT, like), H * gates * units
-    at = pointer_int64(table, LAYERS_AT)[item // P * LAYER_SIZE + LAYER_H] + item % P * size
-    copy_panel(pointer(table, KEPT_AT, like), item * size, pointer(table, PARAMS_AT, like), at, size)
-    drop_panel(
-        grads,
-        at,
-        grads,
-        at,
-        H,
-        gates,
-        units,
-        item % P,
-        np.uint64(table[KEY]),
-        item // P,
-        table[THRESHOLD],
-        pointer_float64(table, NUMBERS_AT)[0],
-    )
+    v = open_connections(table, like)
+    at, size = panel_at(v, item)
+    copy_panel(v.kept, item * size, v.params, at, size)
+    drop_panel(v, v.grads, item)
 
 
 drop_weights = Items(_drop_weights)  # item: a panel of a layer's recurrent matrix, before the weights are read

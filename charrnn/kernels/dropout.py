@@ -6,45 +6,64 @@ the variational form (one mask for all steps of a chunk: Gal & Ghahramani 2016).
 """
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.extending import intrinsic
 
 from charrnn.kernels.compiled import inline
-from charrnn.kernels.simd import keep_lanes, lanes, load, select, store
+from charrnn.kernels.simd import lanes, load, select, store
+from charrnn.kernels.splitmix import MASK, mix, mix_uint64
+from charrnn.kernels.vector import Vector, splat_value, vector_of
 
 THRESHOLD_BITS = 24
 
 
-def mix(z):
-    """Return splitmix64 of a Python int: the finaliser of Steele, Lea & Flood 2014."""
-    z = (z + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return z ^ (z >> 31)
-
-
 def step_key(seed, step):
     """Return the key of one optimiser step's masks: 64 bits, as the int that an int64 table holds them in."""
-    key = mix((mix(seed & 0xFFFFFFFFFFFFFFFF) + step) & 0xFFFFFFFFFFFFFFFF)
+    key = mix((mix(seed & MASK) + step) & MASK)
     return key - 2**64 if key >= 2**63 else key
-
-
-@inline
-def _mix64(z):
-    z = z + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 @inline
 def row_base(key, layer, row):
     """Return what the draws of one row begin from: 32 bits, for keep_lanes."""
-    return np.int64(_mix64(key + (np.uint64(layer) << np.uint64(32)) + np.uint64(row)) & np.uint64(0xFFFFFFFF))
+    return np.int64(mix_uint64(key + (np.uint64(layer) << np.uint64(32)) + np.uint64(row)) & np.uint64(0xFFFFFFFF))
+
+
+@intrinsic
+def keep_lanes(typingctx, array, base, unit, threshold):
+    """The dropout mask of the units unit .. unit+lanes of a row: set where the unit is kept.
+
+    x = base + unit*0x9E3779B9, then two rounds of xor-shift and multiply; kept iff (x >> 8) >= threshold. All uint32.
+    """
+    vector = vector_of(array.dtype)
+
+    def codegen(context, builder, sig, args):
+        i32 = ir.IntType(32)
+        kind = ir.VectorType(i32, vector.lanes)
+
+        def constant(v):
+            return ir.Constant(kind, [ir.Constant(i32, v)] * vector.lanes)
+
+        def narrow(v):
+            return splat_value(builder, builder.trunc(v, i32), vector.lanes)
+
+        index = builder.add(narrow(args[2]), ir.Constant(kind, [ir.Constant(i32, i) for i in range(vector.lanes)]))
+        x = builder.add(narrow(args[1]), builder.mul(index, constant(0x9E3779B9)))
+        x = builder.xor(x, builder.lshr(x, constant(16)))
+        x = builder.mul(x, constant(0x7FEB352D))
+        x = builder.xor(x, builder.lshr(x, constant(15)))
+        x = builder.mul(x, constant(0x846CA68B))
+        x = builder.xor(x, builder.lshr(x, constant(16)))
+        return builder.icmp_unsigned(">=", builder.lshr(x, constant(8)), narrow(args[3]))
+
+    return Vector(types.boolean, vector.lanes)(array, types.int64, types.int64, types.int64), codegen
 
 
 @inline
-def drop_row(X, x, Y, y, count, key, layer, row, threshold, scale):
-    """Y = X * mask * scale for the `count` units of one row; X and Y may be the same."""
-    base = row_base(key, layer, row)
-    for u in range(0, count, lanes(X)):
-        kept = keep_lanes(X, base, u, threshold)
-        store(Y, y + u, select(kept, load(X, x + u) * scale, 0.0))
+def drop_row(v, X, x, Y, y, layer, row):
+    """Y = X * mask * scale for one row of states, v a view of a chunk; X and Y may be the same."""
+    base = row_base(np.uint64(v.key), layer, row)
+    for u in range(0, v.plan.S, lanes(X)):
+        kept = keep_lanes(X, base, u, v.threshold)
+        store(Y, y + u, select(kept, load(X, x + u) * v.scale, 0.0))

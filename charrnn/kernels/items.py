@@ -9,7 +9,8 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from charrnn.kernels.compiled import kernel
-from charrnn.kernels.simd import data_pointer, fetch_add
+from charrnn.kernels.simd import fetch_add
+from charrnn.kernels.vector import data_pointer
 
 
 @intrinsic

@@ -9,29 +9,44 @@ lane, then over the lanes by halves: its bits depend on nothing that lies beside
 """
 
 import math
+from typing import NamedTuple
 
 from charrnn.kernels.compiled import inline
-from charrnn.kernels.layout import PLAN_HIDDEN, PLAN_PANELS, PLAN_UNITS
 from charrnn.kernels.simd import fma, get, lane_below, lanes, load, put, reduce_add, select, store, zeros
 
 EPSILON = 1e-5  # PyTorch's
 
 
-@inline
-def normalise_sums(plan, params, gain, G, g, panel, n, XN, RS, rs, keep):
-    """Turn the sums of n streams, all panels of a layer, into gain*xhat.
+class Sums(NamedTuple):
+    """The sums of a time step, all panels of a layer, for some streams.
 
     gain   (P, 4 lanes) at params[gain]
-    G      (P, n, 4 lanes), panel p from g + p*panel on: s read, gain*xhat written
-    XN     laid out as G: xhat, and RS (n, 4) at rs: 1/sqrt(var + EPSILON); written where keep is not 0
+    G      (P, n, 4 lanes), panel p from g + p*panel on: the sums
+    XN     laid out as G: xhat
+    RS     (n, 4) at rs: 1/sqrt(var + EPSILON)
     """
-    VL, P, H, units = lanes(G), plan[PLAN_PANELS], plan[PLAN_HIDDEN], plan[PLAN_UNITS]
+
+    params: object
+    gain: int
+    G: object
+    g: int
+    panel: int
+    XN: object
+    RS: object
+    rs: int
+
+
+@inline
+def normalise_sums(plan, s, n, keep):
+    """Turn the sums of n streams into gain*xhat, in their place; write XN and RS where `keep` is not 0."""
+    params, G, XN, RS = s.params, s.G, s.XN, s.RS
+    VL, P, H, units = lanes(G), plan.P, plan.H, plan.units
     work, next_vector = 4 * VL, VL if units > VL else 0  # rnn: the four vectors are units of one gate
     for r in range(n):
-        row = g + r * work
+        row = s.g + r * work
         s0, s1, s2, s3 = zeros(G), zeros(G), zeros(G), zeros(G)
         for p in range(P):
-            a = row + p * panel
+            a = row + p * s.panel
             s0, s1, s2, s3 = s0 + load(G, a), s1 + load(G, a + VL), s2 + load(G, a + 2 * VL), s3 + load(G, a + 3 * VL)
         if next_vector > 0:
             s0 = (s0 + s1) + (s2 + s3)
@@ -39,7 +54,7 @@ def normalise_sums(plan, params, gain, G, g, panel, n, XN, RS, rs, keep):
         m0, m1, m2, m3 = reduce_add(s0) / H, reduce_add(s1) / H, reduce_add(s2) / H, reduce_add(s3) / H
         s0, s1, s2, s3 = zeros(G), zeros(G), zeros(G), zeros(G)
         for p in range(P):
-            a, left = row + p * panel, H - p * units
+            a, left = row + p * s.panel, H - p * units
             d0 = select(lane_below(G, left), load(G, a) - m0, 0.0)
             d1 = select(lane_below(G, left - next_vector), load(G, a + VL) - m1, 0.0)
             d2 = select(lane_below(G, left - 2 * next_vector), load(G, a + 2 * VL) - m2, 0.0)
@@ -55,7 +70,7 @@ def normalise_sums(plan, params, gain, G, g, panel, n, XN, RS, rs, keep):
         m0, m1 = 1.0 / math.sqrt(reduce_add(s0) / H + EPSILON), 1.0 / math.sqrt(reduce_add(s1) / H + EPSILON)
         m2, m3 = 1.0 / math.sqrt(reduce_add(s2) / H + EPSILON), 1.0 / math.sqrt(reduce_add(s3) / H + EPSILON)
         for p in range(P):
-            a, k = row + p * panel, gain + p * work
+            a, k = row + p * s.panel, s.gain + p * work
             x0, x1, x2, x3 = load(G, a) * m0, load(G, a + VL) * m1, load(G, a + 2 * VL) * m2, load(G, a + 3 * VL) * m3
             store(G, a, x0 * load(params, k))
             store(G, a + VL, x1 * load(params, k + VL))
@@ -67,20 +82,20 @@ def normalise_sums(plan, params, gain, G, g, panel, n, XN, RS, rs, keep):
                 store(XN, a + 2 * VL, x2)
                 store(XN, a + 3 * VL, x3)
         if keep:
-            put(RS, rs + r * 4, m0)
-            put(RS, rs + r * 4 + 1, m1)
-            put(RS, rs + r * 4 + 2, m2)
-            put(RS, rs + r * 4 + 3, m3)
+            put(RS, s.rs + r * 4, m0)
+            put(RS, s.rs + r * 4 + 1, m1)
+            put(RS, s.rs + r * 4 + 2, m2)
+            put(RS, s.rs + r * 4 + 3, m3)
 
 
 @inline
-def _gain_backward(params, k, G, XN, a, DN, to, gains):
+def _gain_backward(s, k, a, DN, to, gains):
     """Return dx = da*gain of a vector, put in the place of da; add da to the bias's gradient and da*xhat to the gain's."""
-    da = load(G, a)
+    da = load(s.G, a)
     store(DN, to, load(DN, to) + da)
-    store(DN, to + gains, fma(da, load(XN, a), load(DN, to + gains)))
-    dx = da * load(params, k)
-    store(G, a, dx)
+    store(DN, to + gains, fma(da, load(s.XN, a), load(DN, to + gains)))
+    dx = da * load(s.params, k)
+    store(s.G, a, dx)
     return dx
 
 
@@ -91,38 +106,38 @@ def _sums_backward(G, XN, a, mean, share, scale, left):
 
 
 @inline
-def normalise_backward(plan, params, gain, G, g, panel, n, XN, RS, rs, DN, to, to_panel, gains):
-    """Turn da of n streams, all panels of a layer, into ds.
+def normalise_backward(plan, s, n, DN, to, to_panel, gains):
+    """Turn da of n streams into ds, in their place; XN and RS read.
 
         dx = da*gain;   ds = (dx - mean(dx) - xhat*mean(dx*xhat)) / sqrt(var + EPSILON);   db += da;   dgain += da*xhat
 
-    gain, G, XN, RS   as in normalise_sums: XN and RS read; G: da read, ds written
-    DN                (P, n, 4 lanes), panel p from to + p*to_panel on: each stream's db, and `gains` numbers on its dgain; added to
+    DN     (P, n, 4 lanes), panel p from to + p*to_panel on: each stream's db, and `gains` numbers on its dgain; added to
     """
-    VL, P, H, units = lanes(G), plan[PLAN_PANELS], plan[PLAN_HIDDEN], plan[PLAN_UNITS]
+    G, XN, RS = s.G, s.XN, s.RS
+    VL, P, H, units = lanes(G), plan.P, plan.H, plan.units
     work, next_vector = 4 * VL, VL if units > VL else 0  # rnn: the four vectors are units of one gate
     for r in range(n):
-        row = g + r * work
+        row = s.g + r * work
         s0, s1, s2, s3 = zeros(G), zeros(G), zeros(G), zeros(G)
         q0, q1, q2, q3 = zeros(G), zeros(G), zeros(G), zeros(G)
         for p in range(P):
-            a, k, at = row + p * panel, gain + p * work, to + p * to_panel + r * work
-            dx = _gain_backward(params, k, G, XN, a, DN, at, gains)
+            a, k, at = row + p * s.panel, s.gain + p * work, to + p * to_panel + r * work
+            dx = _gain_backward(s, k, a, DN, at, gains)
             s0, q0 = s0 + dx, fma(dx, load(XN, a), q0)
-            dx = _gain_backward(params, k + VL, G, XN, a + VL, DN, at + VL, gains)
+            dx = _gain_backward(s, k + VL, a + VL, DN, at + VL, gains)
             s1, q1 = s1 + dx, fma(dx, load(XN, a + VL), q1)
-            dx = _gain_backward(params, k + 2 * VL, G, XN, a + 2 * VL, DN, at + 2 * VL, gains)
+            dx = _gain_backward(s, k + 2 * VL, a + 2 * VL, DN, at + 2 * VL, gains)
             s2, q2 = s2 + dx, fma(dx, load(XN, a + 2 * VL), q2)
-            dx = _gain_backward(params, k + 3 * VL, G, XN, a + 3 * VL, DN, at + 3 * VL, gains)
+            dx = _gain_backward(s, k + 3 * VL, a + 3 * VL, DN, at + 3 * VL, gains)
             s3, q3 = s3 + dx, fma(dx, load(XN, a + 3 * VL), q3)
         if next_vector > 0:
             s0, q0 = (s0 + s1) + (s2 + s3), (q0 + q1) + (q2 + q3)
             s1, s2, s3, q1, q2, q3 = s0, s0, s0, q0, q0, q0
         m0, m1, m2, m3 = reduce_add(s0) / H, reduce_add(s1) / H, reduce_add(s2) / H, reduce_add(s3) / H
         c0, c1, c2, c3 = reduce_add(q0) / H, reduce_add(q1) / H, reduce_add(q2) / H, reduce_add(q3) / H
-        scale = rs + r * 4
+        scale = s.rs + r * 4
         for p in range(P):
-            a, left = row + p * panel, H - p * units
+            a, left = row + p * s.panel, H - p * units
             _sums_backward(G, XN, a, m0, c0, get(RS, scale), left)
             _sums_backward(G, XN, a + VL, m1, c1, get(RS, scale + 1), left - next_vector)
             _sums_backward(G, XN, a + 2 * VL, m2, c2, get(RS, scale + 2), left - 2 * next_vector)

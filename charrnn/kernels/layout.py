@@ -15,61 +15,72 @@ their gradients are exactly zero.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, TILES, isa
-from charrnn.kernels.simd import lanes_of_dtype, padded
+from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, isa
+from charrnn.kernels.table import Table, Tiles
+from charrnn.kernels.vector import lanes_of_dtype, padded
 from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
-# Columns of the `plan` table; the addresses of the products come first (tile.fill_tiles), so that plan serves as
-# `tiles`
-(
-    PLAN_LAYERS,
-    PLAN_HIDDEN,
-    PLAN_VOCAB,
-    PLAN_PANELS,
-    PLAN_STRIDE,
-    PLAN_STRIDE_WORDS,
-    PLAN_BACK_WIDTH,
-    PLAN_BACK_PANELS,
-    PLAN_EMBEDDING,
-    PLAN_EMBEDDING_STRIDE,
-    PLAN_EMBEDDING_BACK_WIDTH,
-    PLAN_OUT_PANELS,
-    PLAN_OUT_WIDTH,
-    PLAN_OUT_DEPTH,
-    PLAN_X_WIDTH,
-    PLAN_H_WIDTH,
-    PLAN_H_COLUMN,
-    PLAN_H_DIRECT,
-    PLAN_EMBEDDING_AT,
-    PLAN_OUT_AT,
-    PLAN_OUT_WORDS,
-    PLAN_OUT_BIAS_AT,
-    PLAN_OUT_T_AT,
-    PLAN_TIED,
-    PLAN_UNITS,
-    PLAN_NORM,
-    PLAN_SIZE,
-) = range(TILES, TILES + 27)
-# Columns of the `layers` table
-(
-    LAYER_X,
-    LAYER_H,
-    LAYER_BIAS,
-    LAYER_X_WORDS,
-    LAYER_H_WORDS,
-    LAYER_X_T,
-    LAYER_H_T,
-    LAYER_INPUT,
-    LAYER_GAIN,
-    LAYER_SIZE,
-) = range(10)
-# Columns of the `transposes` table
-FROM, FROM_ROWS, FROM_PANELS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE = range(8)
 
-WORK_WIDTH = PANEL_VECTORS  # vectors in a workspace panel
+class Plan(NamedTuple):
+    """The sizes of a model and where its parameters begin, as compiled code reads them. Widths count vectors, strides numbers."""
+
+    tiles: Tiles  # the addresses of the products (tile.fill_tiles)
+    L: int
+    H: int
+    V: int
+    P: int  # panels of a layer
+    units: int  # of a panel
+    S: int  # stride of a row of states: H padded
+    S_words: int  # the same in words
+    E: int  # embedding size, 0 without an embedding
+    ES: int  # stride of a row of embeddings: E padded
+    Q: int  # panels of the output layer
+    x_width: int  # what the product with Wx fills of a panel's workspace, from its first vector on
+    h_width: int  # what the product with Wh fills
+    h_column: int  # where that begins, in numbers
+    back_width: int  # tiles of the products on the way back, to states
+    back_panels: int
+    embedding_back_width: int  # and to embeddings
+    out_width: int
+    out_depth: int  # columns of the output layer's panels that a product on the way back reads
+    embedding_at: int
+    out_at: int
+    out_words: int
+    out_bias_at: int
+    out_t_at: int
+    tied: int  # the embedding is the output layer's weights
+    norm: int  # the sums are normalised
+    pack: int  # numbers in a word
+
+
+class Layer(NamedTuple):
+    """Where one layer's parameters begin: in the flat buffer, as words, and transposed; -1 where there are none."""
+
+    x: int
+    h: int
+    bias: int
+    x_words: int
+    h_words: int
+    x_t: int
+    h_t: int
+    inputs: int  # D
+    gain: int
+
+
+class Transpose(NamedTuple):
+    """One matrix that is kept transposed too, and with words of two numbers also as words."""
+
+    source: int  # in the flat buffer: panels of `rows` rows, `width` vectors wide
+    rows: int
+    panels: int
+    width: int
+    target: int  # among the transposed weights, in panels `target_width` vectors wide
+    target_width: int
+    words: int
 
 
 def _width(count, lanes):
@@ -110,7 +121,7 @@ class Layout:
 
     size          numbers in the flat parameter buffer (padding included)
     derived_size  words in the buffer of transposed weights, and with pack 2 of the weights as words
-    plan, layers, transposes   int64 tables for the kernels
+    plan          the Table of a Plan; layers, transposes: the tables of Layers and Transposes, an int64 row each
     forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those
                                       back
     """
@@ -145,7 +156,7 @@ class Layout:
         )
 
         self.size = self.derived_size = 0
-        self.layers = np.zeros((num_layers, LAYER_SIZE), np.int64)
+        layers = []
         self.weights_x, self.weights_h, self.biases, self.gains = [], [], [], []
         transposes = []
 
@@ -161,7 +172,9 @@ class Layout:
             if pack > 1:
                 words = self.derived_size
                 self.derived_size += panel.panels * -(-panel.rows // pack) * width
-            transposes.append((panel.at, panel.rows, panel.panels, width // lanes, transposed, to_width, words))
+            transposes.append(
+                Transpose(panel.at, panel.rows, panel.panels, width // lanes, transposed, to_width, words)
+            )
             return words, transposed
 
         for layer in range(num_layers):
@@ -169,7 +182,7 @@ class Layout:
             rows = hidden_size if layer else embedding_size or vocab_size
             x = weight(f"x{layer}", rows, panels, len(cell.x_part), self.units)
             h = weight(f"h{layer}", hidden_size, panels, len(cell.h_part), self.units)
-            b = weight(f"b{layer}", 1, panels, WORK_WIDTH * lanes // self.units, self.units)
+            b = weight(f"b{layer}", 1, panels, PANEL_VECTORS * lanes // self.units, self.units)
             self.weights_x.append(x)
             self.weights_h.append(h)
             self.biases.append(b)
@@ -179,17 +192,8 @@ class Layout:
             if dense:
                 x_words, x_t = derive(x, columns if layer else embedding_stride, back if layer else embedding_back)
             h_words, h_t = derive(h, columns, back)
-            self.layers[layer] = (
-                x.at,
-                h.at,
-                b.at,
-                x_words,
-                h_words,
-                x_t,
-                h_t,
-                rows,
-                self.gains[layer].at if layer_norm else -1,
-            )
+            gain = self.gains[layer].at if layer_norm else -1
+            layers.append(Layer(x.at, h.at, b.at, x_words, h_words, x_t, h_t, rows, gain))
         self.out = weight("out", hidden_size, out_panels, 1, out * lanes)
         self.out_bias = weight("out bias", 1, out_panels, 1, out * lanes)
         out_words, out_t = derive(self.out, columns, back)
@@ -197,39 +201,36 @@ class Layout:
         if embedding_size and not tied:
             self.embedding_at = self.size
             self.size += vocab_size * embedding_stride
-        self.transposes = np.array(transposes, np.int64)
-        self.transposed_panels = int(self.transposes[:, FROM_PANELS].sum())
-        self.plan = np.array(
-            [
-                *[0] * TILES,
-                num_layers,
-                hidden_size,
-                vocab_size,
-                panels,
-                stride,
-                self.stride_words,
-                back,
-                columns // (back * lanes),
-                embedding_size,
-                embedding_stride,
-                embedding_back,
-                out_panels,
-                out,
-                vocab_size if out_panels == 1 else out * lanes,
-                x_width,
-                h_width,
-                cell.h_column * self.units,
-                cell.passes_h,
-                self.embedding_at,
-                self.out.at,
-                out_words,
-                self.out_bias.at,
-                out_t,
-                tied,
-                self.units,
-                layer_norm,
-            ],
-            np.int64,
+        self.layers, self.transposes = np.array(layers, np.int64), np.array(transposes, np.int64)
+        self.transposed_panels = sum(transpose.panels for transpose in transposes)
+        self.plan = Table(Plan)
+        self.plan.set(
+            L=num_layers,
+            H=hidden_size,
+            V=vocab_size,
+            P=panels,
+            units=self.units,
+            S=stride,
+            S_words=self.stride_words,
+            E=embedding_size,
+            ES=embedding_stride,
+            Q=out_panels,
+            x_width=x_width,
+            h_width=h_width,
+            h_column=cell.h_column * self.units,
+            back_width=back,
+            back_panels=columns // (back * lanes),
+            embedding_back_width=embedding_back,
+            out_width=out,
+            out_depth=vocab_size if out_panels == 1 else out * lanes,
+            embedding_at=self.embedding_at,
+            out_at=self.out.at,
+            out_words=out_words,
+            out_bias_at=self.out_bias.at,
+            out_t_at=out_t,
+            tied=tied,
+            norm=layer_norm,
+            pack=pack,
         )
 
     def shapes(self):

@@ -4,6 +4,8 @@ Each of ACCUMULATORS vectors x is taken through x = a x + b as often as asked; n
 one is hidden behind the rest. What they end at is written back, so that nothing can be optimised away.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -13,13 +15,13 @@ from numba.core.extending import intrinsic
 from charrnn.kernels.compiled import Items
 from charrnn.kernels.host import isa
 from charrnn.kernels.items import run_items
-from charrnn.kernels.simd import (
+from charrnn.kernels.table import Numbers, Table, opener
+from charrnn.kernels.vector import (
     call_llvm,
     data_pointer,
     fma_name,
     lanes_of_dtype,
     llvm_vector,
-    pointer,
     splat_value,
     vector_of,
 )
@@ -29,8 +31,16 @@ from charrnn.kernels.simd import (
 ACCUMULATORS = {"avx512": 20, "neon": 20, "avx2": 12}
 UNROLLED = 4  # steps of the recurrence between two looks at the loop's counter
 
-# The table: how often to go round the loop, how many numbers an item has, and the address of all of them.
-ROUNDS, ITEM_SIZE, NUMBERS_AT = range(3)
+
+class Peak(NamedTuple):
+    """The table: how often to go round the loop, how many numbers an item has, and all of them."""
+
+    rounds: int
+    item_size: int
+    numbers: Numbers
+
+
+open_peak = opener(Peak)
 
 
 @intrinsic
@@ -71,7 +81,8 @@ def numbers_per_item(dtype):
 
 def _peak(table, like, item):
     """Run the recurrence of one item."""
-    _recur(pointer(table, NUMBERS_AT, like), item * table[ITEM_SIZE], table[ROUNDS])
+    v = open_peak(table, like)
+    _recur(v.numbers, item * v.item_size, v.rounds)
 
 
 peak = Items(_peak)  # item: one thread's share
@@ -83,6 +94,7 @@ def multiply_adds(numbers, rounds, workers=1):
     numbers   (items, numbers_per_item(dtype)) float32 or float64, contiguous: a, b, then the vectors, written
     Returns the floating-point operations done: two a multiply-add and lane.
     """
-    table = np.array([rounds, numbers.shape[1], numbers.ctypes.data], np.int64)
-    run_items(peak.address(numbers.dtype.name), table, len(numbers), workers, np.zeros(8, np.int64))
+    table = Table(Peak)
+    table.set(rounds=rounds, item_size=numbers.shape[1], numbers=numbers)
+    run_items(peak.address(numbers.dtype.name), table.words, len(numbers), workers, np.zeros(8, np.int64))
     return 2 * rounds * UNROLLED * len(numbers) * (numbers.shape[1] - 2)

@@ -28,7 +28,8 @@ from numba.extending import intrinsic
 
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.host import isa
-from charrnn.kernels.simd import data_pointer, get, put
+from charrnn.kernels.simd import get, put
+from charrnn.kernels.vector import data_pointer
 
 LINE = 8  # int64 words a cache line
 CLAIMED, OWED, EAGER = range(3)

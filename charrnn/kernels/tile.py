@@ -7,7 +7,8 @@ rows were divided among tiles or threads. With bfloat16 a step of k is a word of
 sums by one instruction.
 """
 
-from functools import cache, lru_cache
+from functools import cache
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -16,15 +17,40 @@ from numba.core.extending import intrinsic
 
 from charrnn.kernels.compiled import entry_address, inline
 from charrnn.kernels.host import TILE_ROWS, WIDTHS, isa
-from charrnn.kernels.simd import bfloat_pairs, call_llvm, data_pointer, fma_name, llvm_vector, splat_value, vector_of
+from charrnn.kernels.simd import shifted
+from charrnn.kernels.vector import Vector, call_llvm, fma_name, llvm_vector, splat_value, vector_of
+from charrnn.kernels.words import bfloat_pairs
 
 I64 = ir.IntType(64)
 
 
-def _emit_tile(
-    builder, vector, bfloat16, rows, width, transposed, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate
-):
+class _Tile(NamedTuple):
+    """Which tiles are emitted: `width` vectors wide, with A transposed or not, of numbers or of words of bfloat16."""
+
+    vector: Vector
+    width: int
+    transposed: bool
+    bfloat16: bool
+
+
+class _Operands(NamedTuple):
+    """The LLVM values of a product: pointers and int64."""
+
+    a: object
+    lda: object
+    a_panel: object
+    b: object
+    ldb: object
+    c: object
+    ldc: object
+    K: object
+    panels: object
+
+
+def _emit_tile(builder, tile, rows, operands, accumulate):
     """Emit one tile: c[rows, width*lanes] (+)= sum over panels and k of A(row, k) * B(k, :)."""
+    vector, width, transposed, bfloat16 = tile
+    a, lda, a_panel, b, ldb, c, ldc, K, panels = operands
     element, kind = llvm_vector(vector).element, llvm_vector(vector)
     align, lanes = vector.dtype.bitwidth // 8, vector.lanes
 
@@ -55,7 +81,7 @@ def _emit_tile(
         with cgutils.for_range(builder, K) as inner:
             k = inner.index
             b_k = builder.gep(b_p, [builder.mul(k, ldb)])
-            operands = [builder.load(at(b_k, const(v * lanes)), align=align) for v in range(width)]
+            b_row = [builder.load(at(b_k, const(v * lanes)), align=align) for v in range(width)]
             if transposed:
                 a_k = builder.gep(a_p, [builder.mul(k, lda)])
             for m in range(rows):
@@ -68,10 +94,10 @@ def _emit_tile(
                             builder,
                             "llvm.x86.avx512bf16.dpbf16ps.512",
                             kind,
-                            [total, bfloat_pairs(builder, broadcast), bfloat_pairs(builder, operands[v])],
+                            [total, bfloat_pairs(builder, broadcast), bfloat_pairs(builder, b_row[v])],
                         )
                     else:
-                        total = call_llvm(builder, fma_name(vector), kind, [broadcast, operands[v], total])
+                        total = call_llvm(builder, fma_name(vector), kind, [broadcast, b_row[v], total])
                     builder.store(total, sums[m][v])
     for m in range(rows):
         for v in range(width):
@@ -81,52 +107,36 @@ def _emit_tile(
 def _make_product(width, transposed, bfloat16):
     """Return the intrinsic that walks n rows of C in tiles as even as can be, on raw pointers."""
 
-    def walk(typingctx, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
-        vector = vector_of(c.dtype)
+    def walk(typingctx, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as tile_address has
+        tile = _Tile(vector_of(c.dtype), width, transposed, bfloat16)
         most = TILE_ROWS[isa()][width]
 
         def const(v):
             return ir.Constant(I64, v)
 
         def codegen(context, builder, sig, args):
-            n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate = args
+            n, *pointers, accumulate = args
+            whole = _Operands(*pointers)
             accumulate = builder.icmp_signed("!=", accumulate, const(0))
             tiles = builder.sdiv(builder.add(n, const(most - 1)), const(most))
             with builder.if_then(builder.icmp_signed(">", n, const(0))):
                 base, extra = builder.sdiv(n, tiles), builder.srem(n, tiles)
                 row = cgutils.alloca_once_value(builder, const(0))
-                step = const(1) if transposed else lda  # how far A moves for the next row of C
+                step = const(1) if transposed else whole.lda  # how far A moves for the next row of C
                 if not transposed:
-                    ldb = const(width * vector.lanes)
+                    whole = whole._replace(ldb=const(width * tile.vector.lanes))
                 with cgutils.for_range(builder, tiles) as loop:
                     rows = builder.add(base, builder.zext(builder.icmp_signed("<", loop.index, extra), I64))
                     first = builder.load(row)
-                    a_tile = builder.gep(a, [builder.mul(first, step)])
-                    c_tile = builder.gep(c, [builder.mul(first, ldc)])
+                    a_tile = builder.gep(whole.a, [builder.mul(first, step)])
+                    operands = whole._replace(a=a_tile, c=builder.gep(whole.c, [builder.mul(first, whole.ldc)]))
                     done = builder.append_basic_block("done")
                     switch = builder.switch(rows, done)
                     for count in range(1, most + 1):
                         block = builder.append_basic_block(f"rows{count}")
                         switch.add_case(const(count), block)
                         builder.position_at_end(block)
-                        _emit_tile(
-                            builder,
-                            vector,
-                            bfloat16,
-                            count,
-                            width,
-                            transposed,
-                            a_tile,
-                            lda,
-                            a_panel,
-                            b,
-                            ldb,
-                            c_tile,
-                            ldc,
-                            K,
-                            panels,
-                            accumulate,
-                        )
+                        _emit_tile(builder, tile, count, operands, accumulate)
                         builder.branch(done)
                     builder.position_at_end(done)
                     builder.store(builder.add(first, rows), row)
@@ -150,7 +160,7 @@ def tile_address(width, transposed, dtype):
     bfloat16 = dtype == "bfloat16"
     walk = _make_product(width, transposed, bfloat16)
 
-    def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):
+    def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
         walk(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
 
     entry.__name__ = entry.__qualname__ = f"product{width}{'t' if transposed else ''}{'_bfloat16' if bfloat16 else ''}"
@@ -167,56 +177,60 @@ def fill_tiles(tiles, widths, transposed_widths, dtype):
 
 
 @intrinsic
-def _call(typingctx, address, n, A, a, lda, a_panel, B, b, ldb, C, c, ldc, K, panels, accumulate):
-    """Call a product by its address with pointers into flat arrays."""
+def _call(typingctx, address, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  a tile's own
+    """Call a product by its address."""
     integer = types.int64
 
     def codegen(context, builder, sig, args):
-        address, n, A, a, lda, a_panel, B, b, ldb, C, c, ldc, K, panels, accumulate = args
-        pointers = [
-            builder.gep(data_pointer(context, builder, sig.args[i], array), [offset])
-            for i, array, offset in ((2, A, a), (6, B, b), (9, C, c))
-        ]
-        p = pointers[0].type
+        p = args[2].type
         kind = ir.FunctionType(ir.VoidType(), [I64, p, I64, I64, p, I64, p, I64, I64, I64, I64])
-        function = builder.inttoptr(address, kind.as_pointer())
-        builder.call(
-            function, [n, pointers[0], lda, a_panel, pointers[1], ldb, pointers[2], ldc, K, panels, accumulate]
-        )
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
 
-    return types.void(
-        integer,
-        integer,
-        A,
-        integer,
-        integer,
-        integer,
-        B,
-        integer,
-        integer,
-        C,
-        integer,
-        integer,
-        integer,
-        integer,
-        integer,
-    ), codegen
+    signature = integer, integer, a, integer, integer, b, integer, c, integer, integer, integer, integer
+    return types.void(*signature), codegen
+
+
+class Rows(NamedTuple):
+    """Rows of numbers in a flat array: number k of row r of panel p is numbers[at + p*panel + r*stride + k]."""
+
+    numbers: object
+    at: int
+    stride: int
+    panel: int
+
+
+class Weights(NamedTuple):
+    """The right-hand side of a product, `panels` times K rows of width*lanes numbers, all contiguous from words[at] on."""
+
+    words: object
+    at: int
+    K: int
+    panels: int
 
 
 @inline
-def product(tiles, width, n, A, a, lda, a_panel, B, b, C, c, ldc, K, panels, accumulate):
-    """C (+)= A B for n rows and `width` (3 to 5) vectors of columns: C(row, :) at c + row*ldc.
+def product(tiles, width, n, X, W, Y, accumulate):
+    """Y (+)= X W for n rows and `width` (3 to 5) vectors of columns.
 
-    A(row, k) of panel p is A[a + p*a_panel + row*lda + k]; B(k, :) is the k-th row of width*lanes numbers from b on, and
-    goes on contiguously from panel to panel. All arrays are flat, all offsets and strides count elements, nothing is
-    checked. With accumulate 0, C is written without being read. k runs over 0..K-1 of each of the `panels`.
-    tiles has been through fill_tiles.
+    tiles         has been through fill_tiles
+    X             Rows; k runs over 0..K-1 of each of W's panels, in ascending order
+    W             Weights
+    Y             Rows, one panel of them
+    accumulate    0: Y is written without being read
+
+    All strides and offsets count elements, and nothing is checked.
     """
-    _call(tiles[width - WIDTHS[0]], n, A, a, lda, a_panel, B, b, 0, C, c, ldc, K, panels, accumulate)
+    a, b, c = shifted(X.numbers, X.at), shifted(W.words, W.at), shifted(Y.numbers, Y.at)
+    _call(tiles[width - WIDTHS[0]], n, a, X.stride, X.panel, b, 0, c, Y.stride, W.K, W.panels, accumulate)
 
 
 @inline
-def product_t(tiles, width, n, A, a, lda, B, b, ldb, C, c, ldc, K, accumulate):
-    """C (+)= A' B: as `product` with A(row, k) = A[a + k*lda + row], and B(k, :) at b + k*ldb. For weight gradients."""
-    _call(tiles[width - WIDTHS[0] + len(WIDTHS)], n, A, a, lda, 0, B, b, ldb, C, c, ldc, K, 1, accumulate)
+def product_t(tiles, width, X, D, Y, shape, accumulate):
+    """Y (+)= X' D, for weight gradients: (n, width vectors), summed over R rows in ascending order; shape is (n, R).
+
+    X, D, Y       Rows of one panel: R, R and n of them
+    """
+    n, R = shape
+    a, b, c = shifted(X.numbers, X.at), shifted(D.numbers, D.at), shifted(Y.numbers, Y.at)
+    _call(tiles[width - WIDTHS[0] + len(WIDTHS)], n, a, X.stride, 0, b, D.stride, c, Y.stride, R, 1, accumulate)

@@ -4,45 +4,49 @@ Everything is elementwise over flat buffers of one length, so the panels' order 
 over blocks of a fixed size and added in their order: the norm is the same bits for any number of threads.
 """
 
+from typing import NamedTuple
+
 from charrnn.kernels.compiled import Items, inline
-from charrnn.kernels.layout import FROM, FROM_PANELS, FROM_ROWS, FROM_WIDTH, TO, TO_WIDTH, TO_WORDS, TRANSPOSE_SIZE
-from charrnn.kernels.simd import (
-    fma,
-    lanes,
-    load,
-    narrow_pairs,
-    narrow_transpose_block,
-    pointer,
-    pointer_float64,
-    pointer_int64,
-    reduce_add,
-    select,
-    sqrt,
-    store,
-    transpose_block,
-    zeros,
-)
+from charrnn.kernels.layout import Transpose
+from charrnn.kernels.simd import fma, lanes, load, reduce_add, select, sqrt, store, zeros
+from charrnn.kernels.table import Float64s, Int64s, Numbers, opener, row_opener
+from charrnn.kernels.words import narrow_pairs, narrow_transpose_block, transpose_block
 
 BLOCK = 4096
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
 
-# The table of an update: its rule and size, then the addresses of the arrays; of a transposition: three addresses of it.
-(
-    RULE,
-    SIZE,
-    NUMBERS_AT,
-    PARTIAL_AT,
-    PARAMS_AT,
-    GRADS_AT,
-    FIRST_AT,
-    SECOND_AT,
-    AVERAGE_AT,
-    DERIVED_AT,
-    TRANSPOSES_AT,
-    TABLE_SIZE,
-) = range(12)
-# The float64 numbers at NUMBERS_AT
-SCALE, RATE, DECAY_1, DECAY_2, EPS, WEIGHT_DECAY, CORRECTION, CLIP_VALUE, NEWEST, NUMBERS_SIZE = range(10)
+
+class Update(NamedTuple):
+    """The table of an optimiser's step."""
+
+    rule: int
+    size: int
+    scale: float  # of the gradient, by clipping its norm
+    rate: float  # with Adam's 1/(1 - decay_1^step)
+    decay_1: float  # momentum, RMSprop's alpha, or Adam's first beta
+    decay_2: float  # Adam's second beta
+    eps: float
+    weight_decay: float  # times the learning rate
+    correction: float  # Adam's 1/sqrt(1 - decay_2^step)
+    clip_value: float
+    newest: float  # the share of the new parameters in their average; 0 without one
+    params: Numbers
+    grads: Numbers
+    moment: Numbers  # where the rule keeps one: the average of gradients
+    square: Numbers  # and of their squares
+    average: Numbers
+    partial: Float64s  # the sums of squares, a block each
+
+
+class Transposition(NamedTuple):
+    """The table of a rewriting of all transposed weights."""
+
+    params: Numbers
+    derived: Numbers
+    transposes: Int64s  # Transposes
+
+
+open_update, open_transposition, open_transpose = opener(Update), opener(Transposition), row_opener(Transpose)
 
 
 @inline
@@ -60,40 +64,43 @@ def block_sum_of_squares(grads, lo, hi, clip_value):
 
 
 @inline
-def update_block(rule, params, grads, first, second, lo, hi, scale, rate, a, b, eps, decay, correction):
-    """Update params[lo:hi] by one rule from grads*scale and the state `first`, `second` (only what the rule keeps).
+def update_block(v, lo, hi):
+    """Update params[lo:hi] by its rule from grads*scale and the state v = m = `moment`, s = `square` (only what the rule keeps).
 
         sgd      v = a v + g;                              w -= rate v          (a: momentum)
         adagrad  s += g^2;                                 w -= rate g / (sqrt(s) + eps)
         rmsprop  s = a s + (1-a) g^2;                      w -= rate g / (sqrt(s) + eps)
         adam     m = a m + (1-a) g; s = b s + (1-b) g^2;   w -= rate m / (sqrt(s) correction + eps)
-        adamw    w -= decay w first, then adam
+        adamw    w -= decay w moment, then adam
 
-    `rate` already holds Adam's 1/(1 - a^step), `correction` is 1/sqrt(1 - b^step), `decay` the learning rate times the
-    weight decay. Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019.
+    a, b are decay_1 and decay_2, decay is weight_decay.
+
+    Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019.
     """
+    rule, params, grads, moment, square = v.rule, v.params, v.grads, v.moment, v.square
+    scale, rate, a, b, eps = v.scale, v.rate, v.decay_1, v.decay_2, v.eps
     for i in range(lo, hi, lanes(params)):
         g, w = load(grads, i) * scale, load(params, i)
         if rule == SGD:
             if a > 0:
-                g = fma(a, load(first, i), g)
-                store(first, i, g)
+                g = fma(a, load(moment, i), g)
+                store(moment, i, g)
             w = fma(0.0 - rate, g, w)
         elif rule == ADAGRAD:
-            s = fma(g, g, load(second, i))
-            store(second, i, s)
+            s = fma(g, g, load(square, i))
+            store(square, i, s)
             w = w - rate * g / (sqrt(s) + eps)
         elif rule == RMSPROP:
-            s = fma(a, load(second, i), (1.0 - a) * g * g)
-            store(second, i, s)
+            s = fma(a, load(square, i), (1.0 - a) * g * g)
+            store(square, i, s)
             w = w - rate * g / (sqrt(s) + eps)
         else:
-            m = fma(a, load(first, i), (1.0 - a) * g)
-            s = fma(b, load(second, i), (1.0 - b) * g * g)
-            store(first, i, m)
-            store(second, i, s)
-            w = fma(0.0 - decay, w, w)
-            w = w - rate * m / fma(sqrt(s), correction, eps)
+            m = fma(a, load(moment, i), (1.0 - a) * g)
+            s = fma(b, load(square, i), (1.0 - b) * g * g)
+            store(moment, i, m)
+            store(square, i, s)
+            w = fma(0.0 - v.weight_decay, w, w)
+            w = w - rate * m / fma(sqrt(s), v.correction, eps)
         store(params, i, w)
 
 
@@ -119,114 +126,70 @@ def pair_rows(X, x, ldx, rows, Y, y, ldy, count):
 
 
 @inline
-def narrow_panel(transposes, at, panel, params, derived):
+def narrow_panel(matrix, panel, params, derived):
     """As transpose_panel, in words of bfloat16; and the panel itself in words of two rows."""
     VL = lanes(params)
-    K, columns = transposes[at + FROM_ROWS], transposes[at + FROM_WIDTH] * VL
-    wide, rows = transposes[at + TO_WIDTH] * VL, transposes[at + FROM_PANELS] * columns // 2
-    source = transposes[at + FROM] + panel * K * columns
-    pair_rows(
-        params,
-        source,
-        columns,
-        K,
-        derived,
-        transposes[at + TO_WORDS] + panel * ((K + 1) // 2) * columns,
-        columns,
-        columns,
-    )
+    K, columns = matrix.rows, matrix.width * VL
+    wide, rows = matrix.target_width * VL, matrix.panels * columns // 2
+    source, words = matrix.source + panel * K * columns, matrix.words + panel * ((K + 1) // 2) * columns
+    pair_rows(params, source, columns, K, derived, words, columns, columns)
     for k in range(0, -(-K // wide) * wide, VL):
-        to = transposes[at + TO] + ((k // wide) * rows + panel * columns // 2) * wide + k % wide
+        to = matrix.target + ((k // wide) * rows + panel * columns // 2) * wide + k % wide
         for c in range(0, columns, 2 * VL):
-            narrow_transpose_block(
-                params,
-                source + k * columns + c,
-                columns,
-                min(VL, K - k),
-                derived,
-                to + c // 2 * wide,
-                wide,
-                (columns - c) // 2,
-            )
+            x, y = source + k * columns + c, to + c // 2 * wide
+            narrow_transpose_block(params, x, columns, min(VL, K - k), derived, y, wide, (columns - c) // 2)
 
 
 @inline
-def transpose_panel(transposes, at, panel, params, derived):
+def transpose_panel(matrix, panel, params, derived):
     """Write one panel's part of a transposed matrix: derived [K/wide][columns][wide] from params [K][columns], K padded with 0."""
     VL = lanes(params)
-    K, columns = transposes[at + FROM_ROWS], transposes[at + FROM_WIDTH] * VL
-    wide, rows = transposes[at + TO_WIDTH] * VL, transposes[at + FROM_PANELS] * columns
-    source = transposes[at + FROM] + panel * K * columns
+    K, columns = matrix.rows, matrix.width * VL
+    wide, rows = matrix.target_width * VL, matrix.panels * columns
+    source = matrix.source + panel * K * columns
     for k in range(0, -(-K // wide) * wide, VL):
-        to = transposes[at + TO] + ((k // wide) * rows + panel * columns) * wide + k % wide
+        to = matrix.target + ((k // wide) * rows + panel * columns) * wide + k % wide
         for c in range(0, columns, VL):
             transpose_block(params, source + k * columns + c, columns, min(VL, K - k), derived, to + c * wide, wide, VL)
 
 
 def _sum_squares(table, like, item):
-    """Write the sum of squares of one block of the gradient; clamp its elements first to +-CLIP_VALUE where that is > 0."""
-    numbers, lo = pointer_float64(table, NUMBERS_AT), item * BLOCK
-    pointer_float64(table, PARTIAL_AT)[item] = block_sum_of_squares(
-        pointer(table, GRADS_AT, like), lo, min(table[SIZE], lo + BLOCK), numbers[CLIP_VALUE]
-    )
+    """Write the sum of squares of one block of the gradient; clamp its elements first to +-clip_value where that is > 0."""
+    v, lo = open_update(table, like), item * BLOCK
+    v.partial[item] = block_sum_of_squares(v.grads, lo, min(v.size, lo + BLOCK), v.clip_value)
 
 
 def _update(table, like, item):
-    """Update one block of the parameters, and while it is in cache its average, where NEWEST > 0; see update_block for the rules."""
-    x, lo = pointer_float64(table, NUMBERS_AT), item * BLOCK
-    hi, params = min(table[SIZE], lo + BLOCK), pointer(table, PARAMS_AT, like)
-    update_block(
-        table[RULE],
-        params,
-        pointer(table, GRADS_AT, like),
-        pointer(table, FIRST_AT, like),
-        pointer(table, SECOND_AT, like),
-        lo,
-        hi,
-        x[SCALE],
-        x[RATE],
-        x[DECAY_1],
-        x[DECAY_2],
-        x[EPS],
-        x[WEIGHT_DECAY],
-        x[CORRECTION],
-    )
-    if x[NEWEST] > 0:
-        average_block(params, pointer(table, AVERAGE_AT, like), lo, hi, x[NEWEST])
+    """Update one block of the parameters, and while it is in cache its average, where there is one."""
+    v, lo = open_update(table, like), item * BLOCK
+    hi = min(v.size, lo + BLOCK)
+    update_block(v, lo, hi)
+    if v.newest > 0:
+        average_block(v.params, v.average, lo, hi, v.newest)
 
 
 @inline
 def find_panel(transposes, item):
-    """Return (where its matrix stands in the table, which of its panels) for an item of a transposition."""
-    m = 0
-    while item >= transposes[m * TRANSPOSE_SIZE + FROM_PANELS]:
-        item -= transposes[m * TRANSPOSE_SIZE + FROM_PANELS]
-        m += 1
-    return m * TRANSPOSE_SIZE, item
+    """Return (a view of its matrix, which of its panels) for an item of a transposition."""
+    i = 0
+    while item >= open_transpose(transposes, i).panels:
+        item -= open_transpose(transposes, i).panels
+        i += 1
+    return open_transpose(transposes, i), item
 
 
 def _transpose(table, like, item):
     """Rewrite one panel's part of the transposed weights."""
-    at, panel = find_panel(pointer_int64(table, TRANSPOSES_AT), item)
-    transpose_panel(
-        pointer_int64(table, TRANSPOSES_AT),
-        at,
-        panel,
-        pointer(table, PARAMS_AT, like),
-        pointer(table, DERIVED_AT, like),
-    )
+    v = open_transposition(table, like)
+    matrix, panel = find_panel(v.transposes, item)
+    transpose_panel(matrix, panel, v.params, v.derived)
 
 
 def _narrow(table, like, item):
     """Rewrite one panel's words and its part of the transposed words."""
-    at, panel = find_panel(pointer_int64(table, TRANSPOSES_AT), item)
-    narrow_panel(
-        pointer_int64(table, TRANSPOSES_AT),
-        at,
-        panel,
-        pointer(table, PARAMS_AT, like),
-        pointer(table, DERIVED_AT, like),
-    )
+    v = open_transposition(table, like)
+    matrix, panel = find_panel(v.transposes, item)
+    narrow_panel(matrix, panel, v.params, v.derived)
 
 
 sum_squares = Items(_sum_squares)  # item: a block of BLOCK numbers of the gradient

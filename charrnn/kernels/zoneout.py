@@ -7,9 +7,11 @@ Nothing is scaled. h~ is o tanh(c~): the gates know nothing of it. The mask of a
 unit), drawn as dropout.py draws those of units and drawn again on the way back: no layout of panels changes it.
 """
 
+import numpy as np
+
 from charrnn.kernels.compiled import inline
-from charrnn.kernels.dropout import row_base
-from charrnn.kernels.simd import keep_lanes, lanes, load, select, store, zeros
+from charrnn.kernels.dropout import keep_lanes, row_base
+from charrnn.kernels.simd import lanes, load, select, store, zeros
 
 OFF, MASKS, EXPECTATION = range(3)
 
@@ -18,17 +20,20 @@ FIRST_H, FIRST_C = 2 << 20, 3 << 20
 
 
 @inline
-def zone_rows(zoning, X, prev, new, n, stride, key, layer, row, threshold, rate):
-    """Let units keep their states: X (n, stride) at new, from what it was at prev. `row` is the first of the n in the counter."""
-    VL = lanes(X)
+def zone_rows(v, X, prev, new, layer, row, n):
+    """Let units keep their states: X (n, S) at new, from what it was at prev; v a view of a chunk.
+
+    layer, row   of the first of the n in the counter
+    """
+    S, VL = v.plan.S, lanes(X)
     for r in range(n):
-        at, old = new + r * stride, prev + r * stride
-        if zoning == MASKS:
-            base = row_base(key, layer, row + r)
-            for u in range(0, stride, VL):
-                store(X, at + u, select(keep_lanes(X, base, u, threshold), load(X, at + u), load(X, old + u)))
+        at, old = new + r * S, prev + r * S
+        if v.zoning == MASKS:
+            base = row_base(np.uint64(v.key), layer, row + r)
+            for u in range(0, S, VL):
+                store(X, at + u, select(keep_lanes(X, base, u, v.zone_threshold), load(X, at + u), load(X, old + u)))
         else:
-            blend_row(X, old, at, at, stride, rate)
+            blend_row(X, old, at, at, S, v.zone_rate)
 
 
 @inline
@@ -40,15 +45,15 @@ def blend_row(X, prev, new, to, count, rate):
 
 
 @inline
-def part_rows(zoning, D, d, P, p, n, stride, key, layer, row, threshold, rate):
+def part_rows(v, D, d, P, p, layer, row, n):
     """Part the gradient D of n zoned states into that of what the gates made, in its place, and P, that of the states before."""
-    VL = lanes(D)
+    S, masks, VL = v.plan.S, v.zoning == MASKS, lanes(D)
     for r in range(n):
-        at, to = d + r * stride, p + r * stride
-        base = row_base(key, layer, row + r) if zoning == MASKS else 0
-        for u in range(0, stride, VL):
+        at, to = d + r * S, p + r * S
+        base = row_base(np.uint64(v.key), layer, row + r) if masks else 0
+        for u in range(0, S, VL):
             whole = load(D, at + u)
-            passed = select(keep_lanes(D, base, u, threshold), 0.0, whole) if zoning == MASKS else whole * rate
+            passed = select(keep_lanes(D, base, u, v.zone_threshold), 0.0, whole) if masks else whole * v.zone_rate
             store(P, to + u, passed)
             store(D, at + u, whole - passed)
 

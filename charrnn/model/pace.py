@@ -1,5 +1,7 @@
 """How many threads share a piece of work, by what it took before: no result depends on it."""
 
+import math
+
 REST = 8, 512  # blocks that one worker does alone after a team was slower: at first, and at most
 BLOCK_S = 0.2  # of training steps, which are too short to be judged one by one
 STEP_REST = 8, 64  # blocks of these, the most of them 13 s
@@ -55,3 +57,27 @@ class StepPace:
         if self._seconds >= BLOCK_S:
             self._pace.record(self._workers, self._seconds / self._steps)
             self._steps, self._seconds = 0, 0.0
+
+
+class ShardPace:
+    """Watches how long a step of training takes, and deals the streams to more shards while a core is busy elsewhere.
+
+    With one shard a thread, the thread on the busy core is waited for; with three, the other takes some of its shards. Small
+    shards read the weights more often: a few per cent slower on an idle machine.
+    """
+
+    PATIENCE = 8  # quiet chunks before the streams are dealt to few shards again
+
+    def __init__(self):
+        self.best, self.disturbed = math.inf, 0
+
+    def shards(self, workers, streams):
+        return max(workers, min(3 * workers, streams // 4)) if self.disturbed else workers
+
+    def note(self, seconds):
+        """Take down the time of a step's forward and backward pass."""
+        if seconds > 1.25 * self.best:
+            self.disturbed = self.PATIENCE
+        elif self.disturbed:
+            self.disturbed -= 1
+        self.best = min(seconds, 1.01 * self.best)  # what was fast once may be out of reach later: forget it slowly

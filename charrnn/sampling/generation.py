@@ -13,11 +13,11 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.kernels import generate, team
 from charrnn.kernels.items import run_items
-from charrnn.kernels.layout import PLAN_SIZE
-from charrnn.kernels.simd import padded
+from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
+from charrnn.kernels.vector import padded
+from charrnn.model.buffers import Extent, GenerationBuffers, aligned_zeros
 from charrnn.model.pace import Pace
-from charrnn.model.workspace import aligned_zeros
 from charrnn.spec import CELLS
 
 GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
@@ -45,51 +45,37 @@ class Generation:
         if streams < 1:
             raise ConfigError(f"streams must be at least 1, got {streams}")
         self.model, self.streams, self.workers = model, streams, workers
-        layout, dtype, B = model.layout, model.config.dtype, streams
-        L, P, S = layout.num_layers, layout.panels, layout.stride
+        layout, B = model.layout, streams
         looked_up = layout.vocab_size * layout.embedding_stride * (layout.embedding_at >= 0)
         if not layout.embedding_size:
             looked_up = layout.weights_x[0].size
         self._products = B * (layout.size - looked_up)  # multiplications of a step
         self._pace, self._scratches = Pace(), {}
-        states, rate = L * B * S, model.config.zoneout
-        self._HS, self._CS = (aligned_zeros(states * (2 if rate > 0 else 1), dtype) for _ in range(2))
-        self._G = aligned_zeros(L * P * B * 4 * layout.lanes, dtype)
-        self._X0 = aligned_zeros(B * layout.embedding_stride, dtype)
-        self._Z = aligned_zeros(layout.out_panels * B * layout.out_width * layout.lanes, dtype)
-        self._inputs, self._drawn, self._summed = np.zeros(B, np.int32), np.zeros(B, np.int64), np.zeros(B, np.int64)
-        self._numbers, self._counter = np.zeros(generate.NUMBERS_SIZE), np.zeros(8, np.int64)
-        self._numbers[generate.ZONE_RATE] = rate
-        self._table = np.zeros(generate.TABLE_SIZE, np.int64)
-        self._table[:PLAN_SIZE] = layout.plan
-        self._table[generate.GIVE_WAY] = _give_way_address()
+        states, rate = layout.num_layers * B * layout.stride, model.config.zoneout
+        self._counter = np.zeros(8, np.int64)
         self._groups = self._count_groups(workers or num_threads())
-        self._set(STREAMS=B, GROUPS=self._groups, SCRATCH=padded(layout.vocab_size, 8), NEW=states if rate > 0 else 0)
-        self._point(
-            LAYERS=layout.layers,
-            PARAMS=model.flat,
-            INPUTS=self._inputs,
-            NUMBERS=self._numbers,
-            HS_AT=self._HS,
-            CS_AT=self._CS,
-            G_AT=self._G,
-            X0_AT=self._X0,
-            Z_AT=self._Z,
-            DRAWN_AT=self._drawn,
-            SUMMED_AT=self._summed,
+        self._scratch_size = padded(layout.vocab_size, 8)
+        self._table = Table(generate.Generation)
+        self._table.set(
+            plan=layout.plan,
+            B=B,
+            groups=self._groups,
+            give_way=_give_way_address(),
+            scratch=self._scratch_size,
+            new=states if rate > 0 else 0,
+            zone_rate=rate,
+            layers=layout.layers,
+            params=model.flat,
         )
-
-    def _set(self, **values):
-        for slot, value in values.items():
-            self._table[getattr(generate, slot)] = value
-
-    def _point(self, **arrays):
-        self._set(**{slot: 0 if array is None else array.ctypes.data for slot, array in arrays.items()})
+        self._buffers = GenerationBuffers()
+        self._buffers.hold(Extent(layout, B, 1, training=False), self._table)
 
     def _places(self):
         """Yield (group, {"h": (L, n, H)}), with "c" for an LSTM: the streams of each group and views of their states."""
         config, S = self.model.config, self.model.layout.stride
-        buffers = {"h": self._HS, "c": self._CS} if CELLS[config.cell].has_c else {"h": self._HS}
+        buffers = (
+            {"h": self._buffers.HS, "c": self._buffers.CS} if CELLS[config.cell].has_c else {"h": self._buffers.HS}
+        )
         for group in range(self._groups):
             lo, hi = (i * self.streams // self._groups for i in (group, group + 1))
             rows = slice(lo * config.num_layers * S, hi * config.num_layers * S)
@@ -107,7 +93,7 @@ class Generation:
         Raises ConfigError.
         """
         config = self.model.config
-        for buffer in (self._HS, self._CS):
+        for buffer in (self._buffers.HS, self._buffers.CS):
             buffer[:] = 0
         if carry is None:
             return
@@ -132,7 +118,7 @@ class Generation:
         if ids.ndim != 2 or ids.shape[1] != self.streams or not len(ids):
             raise ConfigError(f"ids must have shape (N, {self.streams}) with N at least 1, got {ids.shape}")
         self._check_ids(ids)
-        self._set(READING=1)
+        self._table.set(reading=1)
         self._run(np.ascontiguousarray(ids, np.int32))
 
     def draw(
@@ -166,16 +152,17 @@ class Generation:
                 f"{keys.shape} and {count}"
             )
         self._check_ids(inputs)
-        self._inputs[:] = inputs
-        self._drawn[:] = 0
-        self._numbers[: generate.ZONE_RATE] = temperature, top_p, min_p, 0
+        self._buffers.inputs[:] = inputs
+        self._buffers.drawn[:] = 0
+        self._buffers.not_finite[:] = 0
         ids = np.empty((count, B), np.int32)
         losses = np.empty((count, B)) if with_losses else None
         logits = np.empty((count, B, V)) if with_logits else None
-        self._set(READING=0, POSITION=position, TOP_K=V if top_k is None else min(top_k, V))
-        self._point(KEYS=keys, LOSSES_AT=losses, LOGITS_AT=logits)
+        self._table.set(reading=0, position=position, top_k=V if top_k is None else min(top_k, V))
+        self._table.set(temperature=temperature, top_p=top_p, min_p=min_p, keys=keys)
+        self._table.set(with_losses=with_losses, with_logits=with_logits, losses=losses, logits=logits)
         self._run(ids)
-        return ids, losses, logits, self._numbers[generate.NOT_FINITE] == 0
+        return ids, losses, logits, self._buffers.not_finite[0] == 0
 
     def _check_ids(self, ids):
         V = self.model.config.vocab_size
@@ -190,17 +177,16 @@ class Generation:
         workers = self._pace.count_workers(most) if paced else most
         words, weights, order = self._scratch(workers)
         words[:] = 0
-        self._set(STEPS=len(ids), WORKERS=workers)
-        self._point(CHOSEN_AT=ids, WEIGHTS_AT=weights, ORDER_AT=order, WORDS_AT=words)
+        self._table.set(T=len(ids), workers=workers, chosen=ids, weights=weights, order=order, words=words)
         start = time.perf_counter()
-        run_items(address, self._table, workers, workers, self._counter)
+        run_items(address, self._table.words, workers, workers, self._counter)
         if paced:
             self._pace.record(workers, (time.perf_counter() - start) / len(ids))
 
     def _scratch(self, workers):
         """Return the words of a team, and the weights and orders of its choices."""
         if workers not in self._scratches:
-            size = workers * 2 * int(self._table[generate.SCRATCH])
+            size = workers * 2 * self._scratch_size
             self._scratches[workers] = (
                 aligned_zeros(team.count_words(workers), "int64"),
                 aligned_zeros(size, "float64"),

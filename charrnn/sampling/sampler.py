@@ -25,15 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError, VocabularyError
+from charrnn.kernels.splitmix import splitmix64
 
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
 PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory and what Ctrl-C waits for; no effect on the ids
 
 NOT_FINITE = f"the model's output is not a finite number, so no character can be drawn: {DAMAGED}"
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class Sampler:
     Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
     seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`: a
     fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry, logits.
-    `clamps` (charrnn.model.workspace.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
+    `clamps` (charrnn.model.clamps.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
     """
 
     def __init__(
@@ -353,18 +350,6 @@ def uniforms(seed: int, streams, positions) -> np.ndarray:
     keys = splitmix64(np.uint64(seed), np.asarray(streams))
     bits = splitmix64(keys[None, :], np.asarray(positions)[:, None])
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def splitmix64(key, number) -> np.ndarray:
-    """Return number `number` (from 0) of the SplitMix64 sequence seeded with `key`; uint64, broadcasting.
-
-    Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators", with the constants of Java 8.
-    """
-    with np.errstate(over="ignore"):  # arithmetic is modulo 2**64
-        z = np.asarray(key, dtype=np.uint64) + (np.asarray(number).astype(np.uint64) + np.uint64(1)) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * _MIX_1
-        z = (z ^ (z >> np.uint64(27))) * _MIX_2
-    return z ^ (z >> np.uint64(31))
 
 
 class StopMatcher:

@@ -12,8 +12,10 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.kernels import updates
 from charrnn.kernels.items import run_items
+from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
-from charrnn.model.workspace import Model, aligned_zeros
+from charrnn.model.buffers import aligned_zeros
+from charrnn.model.parameters import Model
 
 RULES = {
     "sgd": updates.SGD,
@@ -73,23 +75,18 @@ class Optimizer:
             self.average = Model(model.config)
             self.average.flat[:] = model.flat
         self._blocks = -(-model.layout.size // updates.BLOCK)
-        self._partial, self._numbers = np.zeros(self._blocks), np.zeros(updates.NUMBERS_SIZE)
-        self._counter, self._table = np.zeros(8, np.int64), np.zeros(updates.TABLE_SIZE, np.int64)
+        self._partial, self._counter = np.zeros(self._blocks), np.zeros(8, np.int64)
         slots = list(self.state.values())
-        first, second = (
-            slots[0] if self.name in ("sgd", "adam", "adamw") and slots else None,
-            slots[-1] if slots else None,
+        self._table = Table(updates.Update)
+        self._table.set(
+            rule=RULES[name],
+            size=model.layout.size,
+            params=model.flat,
+            moment=slots[0] if self.name in ("sgd", "adam", "adamw") and slots else None,
+            square=slots[-1] if slots else None,
+            average=self.average and self.average.flat,
+            partial=self._partial,
         )
-        for slot, array in (
-            (updates.NUMBERS_AT, self._numbers),
-            (updates.PARTIAL_AT, self._partial),
-            (updates.PARAMS_AT, model.flat),
-            (updates.FIRST_AT, first),
-            (updates.SECOND_AT, second),
-            (updates.AVERAGE_AT, self.average and self.average.flat),
-        ):
-            self._table[slot] = 0 if array is None else array.ctypes.data
-        self._table[updates.RULE], self._table[updates.SIZE] = RULES[name], model.layout.size
 
     def step(self, workspace, learning_rate, clip_norm=0, clip_value=0):
         """Clip the workspace's gradient and update the model.
@@ -97,34 +94,37 @@ class Optimizer:
         clip_value   > 0 clamps every element to +-clip_value first;  clip_norm > 0 scales the whole to that L2 norm
         Returns the L2 norm of the gradient before clipping. A norm that is not finite changes nothing but the gradient.
         """
-        numbers, h = self._numbers, self.hyperparameters
-        self._table[updates.GRADS_AT] = workspace.grads.ctypes.data
+        h = self.hyperparameters
+        self._table.set(grads=workspace.grads)
         norm = self._norm(0.0)
         if not math.isfinite(norm):
             return norm
         clipped = self._norm(clip_value) if clip_value > 0 else norm
         self.steps += 1
-        numbers[updates.SCALE] = min(1.0, clip_norm / (clipped + 1e-6)) if clip_norm > 0 else 1.0
-        self.clipped = bool(clipped != norm or numbers[updates.SCALE] < 1)
-        numbers[updates.RATE], numbers[updates.CORRECTION] = learning_rate, 1.0
-        numbers[updates.EPS] = h.get("eps", 0.0)
-        numbers[updates.WEIGHT_DECAY] = learning_rate * h.get("weight_decay", 0.0)
-        numbers[updates.DECAY_1] = h.get("momentum", h.get("alpha", 0.0))
+        scale = min(1.0, clip_norm / (clipped + 1e-6)) if clip_norm > 0 else 1.0
+        self.clipped = bool(clipped != norm or scale < 1)
+        self._table.set(
+            scale=scale,
+            rate=learning_rate,
+            correction=1.0,
+            eps=h.get("eps", 0.0),
+            weight_decay=learning_rate * h.get("weight_decay", 0.0),
+            decay_1=h.get("momentum", h.get("alpha", 0.0)),
+            newest=max(1 - self.ema, 10 / (self.steps + 9)) if self.average else 0.0,
+        )
         if "betas" in h:
             a, b = h["betas"]
-            numbers[updates.DECAY_1], numbers[updates.DECAY_2] = a, b
-            numbers[updates.RATE] = learning_rate / (1 - a**self.steps)
-            numbers[updates.CORRECTION] = 1 / math.sqrt(1 - b**self.steps)
-        numbers[updates.NEWEST] = max(1 - self.ema, 10 / (self.steps + 9)) if self.average else 0.0
+            rate, correction = learning_rate / (1 - a**self.steps), 1 / math.sqrt(1 - b**self.steps)
+            self._table.set(decay_1=a, decay_2=b, rate=rate, correction=correction)
         self._run(updates.update)
         return norm
 
     def _norm(self, clip_value):
         """Return the norm of the gradient, its elements clamped first where clip_value > 0."""
-        self._numbers[updates.CLIP_VALUE] = clip_value
+        self._table.set(clip_value=clip_value)
         self._run(updates.sum_squares)
         return math.sqrt(self._partial.sum())
 
     def _run(self, items):
         workers = num_threads() if self._blocks >= SHARED_BLOCKS else 1
-        run_items(items.address(self.model.config.dtype), self._table, self._blocks, workers, self._counter)
+        run_items(items.address(self.model.config.dtype), self._table.words, self._blocks, workers, self._counter)

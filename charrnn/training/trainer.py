@@ -34,7 +34,8 @@ from charrnn.evaluation.reading import WARM_UP
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
 from charrnn.model.pace import StepPace
-from charrnn.model.workspace import Dropout, Model, Workspace
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import Checkpoint, is_count, is_figure, load_checkpoint
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.spec import OPTIONAL_KEYS, ModelConfig

@@ -1,0 +1,1 @@
+"""One chunk of truncated backpropagation through time: views, forward, backward, weight gradients, items."""

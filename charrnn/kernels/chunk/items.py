@@ -1,0 +1,63 @@
+"""The items that a chunk is made of, for run_items: shards, and panels of the weight gradients.
+
+Streams are dealt to shards, and a thread carries its shard through all steps and layers, forward and back, meeting the
+others only at the weight gradients; there each panel is one thread's and its rows are summed in ascending order. So no
+result depends on the number of threads.
+"""
+
+from charrnn.kernels.chunk.backward import make_backward
+from charrnn.kernels.chunk.forward import make_forward
+from charrnn.kernels.chunk.views import open_chunk
+from charrnn.kernels.chunk.weight_gradients import add_tied_gradient, gradient_item, pair_item
+from charrnn.kernels.compiled import Items
+from charrnn.kernels.registry import CELL_KERNELS
+
+SUFFIX = {1: "", 2: "_bfloat16"}  # of the items' names, by the numbers in a word
+
+
+def _make_shards(kernels, pack):
+    """Return the items that run a shard of one cell: with the gradients, and without."""
+    run_forward, run_backward = make_forward(kernels, pack), make_backward(kernels, pack)
+
+    def train(table, like, item):
+        """Run one shard forward and back."""
+        v = open_chunk(table, like)
+        lo = item * v.B // v.shards
+        n = (item + 1) * v.B // v.shards - lo
+        run_forward(v, lo, n)
+        run_backward(v, lo, n)
+
+    def read(table, like, item):
+        """Run one shard forward."""
+        v = open_chunk(table, like)
+        lo = item * v.B // v.shards
+        run_forward(v, lo, (item + 1) * v.B // v.shards - lo)
+
+    name = kernels.cell.name
+    return Items(train, f"{name}_train{SUFFIX[pack]}"), Items(read, f"{name}_read{SUFFIX[pack]}")
+
+
+def _weight_gradients(table, like, item):
+    """Compute one item of the gradient from what the shards left in the workspace."""
+    gradient_item(open_chunk(table, like), item)
+
+
+def _pair_gradients(table, like, item):
+    """Make the pairs of rows that the weight gradients of bfloat16 are computed from."""
+    pair_item(open_chunk(table, like), item)
+
+
+def _tied_gradients(table, like, item):
+    """Add what the embedding received to the output weights it is tied to, one panel of them."""
+    add_tied_gradient(open_chunk(table, like), item)
+
+
+# For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without.
+TRAIN, READ = {}, {}
+for _name, _kernels in CELL_KERNELS.items():
+    for _pack in SUFFIX:
+        TRAIN[_name, _pack], READ[_name, _pack] = _make_shards(_kernels, _pack)
+
+weight_gradients = Items(_weight_gradients)  # item: 0 .. count_gradient_items(layout)
+pair_gradients = Items(_pair_gradients)  # item: 0 .. count_pair_items(layout), before the weight gradients of bfloat16
+tied_gradients = Items(_tied_gradients)  # item: a panel of the output layer, after the weight gradients

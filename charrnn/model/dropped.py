@@ -1,0 +1,61 @@
+"""Recurrent weights that are dropped while a chunk runs, kept aside and put back (kernels/dropconnect.py)."""
+
+import contextlib
+
+import numpy as np
+
+from charrnn.kernels import dropconnect
+from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
+from charrnn.kernels.items import run_items
+from charrnn.kernels.table import Table
+from charrnn.kernels.threads import num_threads
+from charrnn.model.buffers import aligned_zeros
+
+SHARED_WEIGHTS = 1 << 17  # recurrent weights, some 60 us of one core, from which other threads are woken to drop them
+
+
+class DroppedWeights:
+    """Drops recurrent weights of a model, and the same of a gradient, both in their place.
+
+    layout         that of the flat arrays `params` and `grads`
+    """
+
+    def __init__(self, layout, params, grads):
+        self._layout, self._params, self._grads = layout, params, grads
+        self._table, self._kept = Table(dropconnect.Connections), np.zeros(0, layout.dtype)
+        self._counter = np.zeros(8, np.int64)
+
+    def reserve(self):
+        """Hold the array that dropped weights are kept in."""
+        size = sum(panels.size for panels in self._layout.weights_h)
+        if self._kept.size < size:
+            self._kept = aligned_zeros(size, self._layout.dtype)
+
+    @contextlib.contextmanager
+    def dropped(self, rate, seed, step):
+        """Drop weights while the body runs; then they are as they were, and the gradient is that of what was left."""
+        self.reserve()
+        panels = self._layout.weights_h[0]
+        self._table.set(
+            H=panels.rows,
+            P=panels.panels,
+            gates=panels.blocks,
+            units=panels.units,
+            key=step_key(seed, step),
+            threshold=round(rate * 2**THRESHOLD_BITS),
+            scale=1 / (1 - rate),
+            layers=self._layout.layers,
+            params=self._params,
+            grads=self._grads,
+            kept=self._kept,
+        )
+        workers = num_threads() if self._kept.size >= SHARED_WEIGHTS else 1
+        self._run(dropconnect.drop_weights, workers)
+        try:
+            yield
+        finally:
+            self._run(dropconnect.restore_weights, workers)
+
+    def _run(self, items, workers):
+        count = self._layout.num_layers * self._layout.panels
+        run_items(items.address(self._layout.dtype.name), self._table.words, count, workers, self._counter)

@@ -1,0 +1,126 @@
+"""The parameters of a model: the numbers that are trained, in one flat array and by their PyTorch names.
+
+Knows neither a file nor a batch: what runs a model is workspace.py.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.kernels.layout import Layout
+from charrnn.kernels.tile import fill_tiles
+from charrnn.model.buffers import aligned_zeros
+from charrnn.spec import CELLS, ModelConfig
+
+
+def uniform_bound(config):
+    """Return the bound of the uniform initialisation, 1/sqrt(hidden_size), as PyTorch's recurrent layers have it."""
+    return 1 / math.sqrt(config.hidden_size)
+
+
+class Model:
+    """The parameters of a recurrent language model.
+
+    flat   (N,) of config.dtype: every parameter, in panels (kernels/layout.py); Optimizer updates it in place
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.layout = self.new_layout()
+        fill_tiles(self.layout.plan.words, self.layout.forward_widths, (), config.dtype)
+        self.flat = aligned_zeros(self.layout.size, config.dtype)
+
+    def new_layout(self, pack=1):
+        """Return the layout of the parameters, with the tables for operands of `pack` numbers a word."""
+        return Layout(self.config, pack)
+
+    @classmethod
+    def initialise(cls, config, seed):
+        """Return a model with fresh parameters.
+
+        Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases 1 (Jozefowicz et al.
+        2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are normal with deviation 1 (tied:
+        1/sqrt(H)). The same seed gives the same parameters in either dtype, up to rounding.
+        """
+        model = cls(config)
+        bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
+        arrays = {}
+        for name, shape in model.shapes().items():
+            rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *name.encode()])))
+            if name == "embedding.weight":
+                arrays[name] = rng.standard_normal(shape) * (bound if config.tied else 1)
+            elif name == "output.bias" or name.startswith("rnn.bias_hh"):
+                arrays[name] = np.zeros(shape)
+            elif name.startswith("rnn.norm_gain"):
+                arrays[name] = np.ones(shape)
+            else:
+                arrays[name] = rng.uniform(-bound, bound, shape)
+            if name.startswith("rnn.bias_ih") and forget_gate:
+                arrays[name][CELLS[config.cell].rows(forget_gate, config.hidden_size)] = 1
+        model.set_parameters(arrays)
+        return model
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint):
+        """Return the model of a Checkpoint (checkpoint.py)."""
+        model = cls(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
+        model.set_parameters(checkpoint.parameters)
+        return model
+
+    @property
+    def num_parameters(self):
+        """How many numbers are trained; a gate's bias counts once, as it is kept."""
+        return self.layout.num_parameters()
+
+    def shapes(self):
+        """Return {PyTorch name: shape} of every parameter."""
+        return self.layout.shapes()
+
+    def get_parameters(self):
+        """Return {PyTorch name: array}, copies."""
+        return self.unpack(self.flat)
+
+    def set_parameters(self, arrays):
+        """Set every parameter from {PyTorch name: array}. Raises ConfigError where names or shapes differ."""
+        self.flat[:] = self.pack(arrays)
+
+    def pack(self, arrays):
+        """Return {PyTorch name: array} as one flat array in the layout of `flat`. Raises ConfigError."""
+        shapes = self.shapes()
+        if set(arrays) != set(shapes):
+            missing, unknown = sorted(set(shapes) - set(arrays)), sorted(set(arrays) - set(shapes))
+            raise ConfigError(f"parameters do not fit the model: missing {missing}, unknown {unknown}")
+        for name, shape in shapes.items():
+            if np.shape(arrays[name]) != shape:
+                raise ConfigError(f"parameter {name} must have shape {shape}, got {np.shape(arrays[name])}")
+        flat = aligned_zeros(self.layout.size, self.config.dtype)
+        self.layout.pack({name: np.asarray(arrays[name], self.config.dtype) for name in shapes}, flat)
+        return flat
+
+    def unpack(self, flat):
+        """Return a flat array of this layout (parameters, gradients, optimiser state) as {PyTorch name: array}."""
+        return self.layout.unpack(flat)
+
+    def view(self, flat):
+        """Return a flat array of this layout as a mapping from PyTorch name to array that makes each one when it is asked for."""
+        return NamedArrays(self.layout, flat)
+
+
+class NamedArrays(Mapping):
+    """A flat array of a layout by PyTorch name: each array is made when it is asked for, and belongs to the asker."""
+
+    def __init__(self, layout, flat):
+        self._layout, self._flat, self._names = layout, flat, layout.shapes()
+
+    def __getitem__(self, name):
+        if name not in self._names:
+            raise KeyError(name)
+        return self._layout.take(self._flat, name)
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self):
+        return len(self._names)
