@@ -7,7 +7,11 @@ import pytest
 from charrnn.errors import ConfigError
 from charrnn.gradients import distance
 from charrnn.gradients.distance import choose_times, measure_reach
+from charrnn.kernels import max_threads, num_threads, set_num_threads
+from charrnn.model import workspace as workspace_module
+from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, ModelConfig
 
 H, V, STEPS = 5, 7, 6
@@ -146,3 +150,33 @@ def test_times_leave_room_for_the_way_back_and_the_next_character():
     assert len(choose_times(0, 20, 6, 100)) == len(set(choose_times(0, 20, 6, 100))) <= 13
     with pytest.raises(ConfigError, match=r"6 steps back needs 8 characters of text, got 7"):
         choose_times(0, 7, 6, 10)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_norms_have_the_same_bits_for_any_number_of_threads(cell, monkeypatch):
+    monkeypatch.setattr(workspace_module, "SHARED_PRODUCTS", 1)
+    model, _, ids = make(cell, L=2, layer_norm=True)
+    before, found = num_threads(), []
+    try:
+        for threads in (1, max_threads()):
+            set_num_threads(threads)
+            found.append(measure_reach(model, ids, TIMES, STEPS).norms)
+    finally:
+        set_num_threads(before)
+    for state, norms in found[0].items():
+        np.testing.assert_array_equal(found[1][state], norms)
+
+
+def test_a_reach_of_streams_that_are_no_steps_of_places_is_refused():
+    model, _, _ = make("gru")
+    x = np.zeros((1, 6), int)
+    workspace = Workspace(model, 6, 2)
+    assert workspace.measure_reach(x, x, 3)["h"].shape == (1, 2, 3)
+    for ids, places in ((x, 4), (x, 7), (x, 0), (np.zeros((2, 6), int), 3)):
+        with pytest.raises(ConfigError, match="a reach takes one step of 6 streams"):
+            workspace.measure_reach(ids, ids, places)
+    with pytest.raises(ConfigError, match="training=False"):
+        Workspace(model, 6, 1, training=False).measure_reach(x, x, 3)
+    workspace.set_clamps([Clamp(0, 0, 0.0)])
+    with pytest.raises(ConfigError, match="held"):
+        workspace.measure_reach(x, x, 3)

@@ -18,7 +18,15 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
-from charrnn.model.buffers import CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
+from charrnn.model.buffers import (
+    CellBuffers,
+    ChunkBuffers,
+    Extent,
+    ReachBuffers,
+    WalkBuffers,
+    WordBuffers,
+    aligned_zeros,
+)
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
 from charrnn.model.pace import ShardPace
@@ -110,6 +118,7 @@ class Workspace:
         self._extent = Extent(layout, batch_size, seq_length, training)
         self._buffers, self._walk, self._walks = ChunkBuffers(), [WalkBuffers()], set()
         self._buffers.hold(self._extent, self._table)
+        self._reach = ReachBuffers()
         if training and CELLS[model.config.cell].has_c:
             self._walk.append(CellBuffers())
         if self._pack > 1:
@@ -186,7 +195,7 @@ class Workspace:
 
     # Running
 
-    def _run(self, mode, x, y, dropout=None, step=0):
+    def _run(self, mode, x, y, dropout=None, step=0, places=None):
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
         dtype = model.config.dtype
@@ -214,6 +223,11 @@ class Workspace:
             run(derive, self._transposition, self.layout.transposed_panels)
         self._steps = T
         start = time.perf_counter()
+        if places:
+            run(items.READ[model.config.cell, self._pack], table, shards)
+            table.set(shards=min(shards, places))
+            run(items.REACH[model.config.cell], table, min(shards, places))
+            return T
         run((items.TRAIN if training else items.READ)[model.config.cell, self._pack], table, shards)
         if training:
             if workers > 1:
@@ -273,10 +287,7 @@ class Workspace:
                    (of rate 0 too), and in expectation with None
         Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
         """
-        if self._clamped:
-            raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
-        if not self.training:
-            raise ConfigError("this workspace was made with training=False and holds no gradients")
+        self._check_way_back()
         if dropout is not None and dropout.weight_rate > 0:
             with self._dropped.dropped(dropout.weight_rate, dropout.seed, step):
                 T = self._run(views.GRADIENTS, x, y, dropout, step)
@@ -284,6 +295,38 @@ class Workspace:
             T = self._run(views.GRADIENTS, x, y, dropout, step)
         rows = T * self.batch_size
         return float(np.add.reduce(self._buffers.losses[:rows])) / rows
+
+    def measure_reach(self, x, y, places):
+        """Run one step of every stream from the carry, and back from the last time's losses to the first; the carry moves on.
+
+        The streams are places of a text at successive times: stream t*places + b is place b at time t, and its carry is what the
+        place's state was before. So the states may come from elsewhere, and what the gates make of them is this model's.
+
+        x, y       (1, batch_size) integers as of loss_and_grads; of y the last `places` count
+        Returns {state: (L, T, places) float64}: the norm, over a layer's units, of the gradient of a place's last loss in nats with
+        respect to its state after each time, by every way from there to the loss. c is what the gates made of it, before zoneout.
+        `grads` holds nothing afterwards. Raises ConfigError.
+        """
+        self._check_way_back()
+        if self._pack > 1:
+            raise ConfigError("a reach is measured in the model's own dtype: make the workspace without bfloat16")
+        if not 1 <= places <= self.batch_size or self.batch_size % places or np.shape(x)[:1] != (1,):
+            raise ConfigError(
+                f"a reach takes one step of {self.batch_size} streams, a multiple of its places; got {places} and {np.shape(x)}"
+            )
+        self._table.set(places=places)
+        self._reach.hold(replace(self._extent, T=1), self._table)
+        self._run(views.GRADIENTS, x, y, places=places)
+        states, L = CELLS[self.model.config.cell].states, self.model.config.num_layers
+        # The kernels take the mean of the losses.
+        norms = self.batch_size * self._reach.norms.reshape(len(states), L, -1, places)
+        return dict(zip(states, norms))
+
+    def _check_way_back(self):
+        if self._clamped:
+            raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
+        if not self.training:
+            raise ConfigError("this workspace was made with training=False and holds no gradients")
 
     def losses(self, x, y):
         """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats."""

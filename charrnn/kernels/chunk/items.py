@@ -37,6 +37,19 @@ def _make_shards(kernels, pack):
     return Items(train, f"{name}_train{SUFFIX[pack]}"), Items(read, f"{name}_read{SUFFIX[pack]}")
 
 
+def _make_reach(kernels):
+    """Return the items that take a shard of places back through all their steps, after READ."""
+    run_reach = make_backward(kernels, 1, measures_reach=True)
+
+    def reach(table, like, item):
+        """Take the places of one shard back."""
+        v = open_chunk(table, like)
+        lo = item * v.places // v.shards
+        run_reach(v, lo, (item + 1) * v.places // v.shards - lo)
+
+    return Items(reach, f"{kernels.cell.name}_reach")
+
+
 def _weight_gradients(table, like, item):
     """Compute one item of the gradient from what the shards left in the workspace."""
     gradient_item(open_chunk(table, like), item)
@@ -52,9 +65,10 @@ def _tied_gradients(table, like, item):
     add_tied_gradient(open_chunk(table, like), item)
 
 
-# For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without.
-TRAIN, READ = {}, {}
+# For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without; for each cell those of a reach.
+TRAIN, READ, REACH = {}, {}, {}
 for _name, _kernels in CELL_KERNELS.items():
+    REACH[_name] = _make_reach(_kernels)
     for _pack in SUFFIX:
         TRAIN[_name, _pack], READ[_name, _pack] = _make_shards(_kernels, _pack)
 

@@ -21,6 +21,7 @@ The arrays, all flat, with R = T*B rows in the order t*B + b:
     DE     (V, ES)           the gradient that a tied embedding receives
     XN     (L, P, R, 4 lanes)   the normalised sums, and RS (L, R, 4) what they were multiplied by for that (only with layer
                              normalisation)
+    norms (2, L, R) float64  of the gradients of h, and of c as the gates made it, after each step (only of a reach)
     DN     (2, L, P, B, 4 lanes)   the gradients of biases and gains, each stream's own: its steps summed from the last to the
                              first (likewise)
     losses (R,) float64      nats
@@ -59,6 +60,7 @@ class Chunk(NamedTuple):
     block: int  # steps that a shard walks at a time
     mode: int  # LOGITS, LOSSES or GRADIENTS
     kept: int  # whether CS holds all steps
+    places: int  # of a reach: streams that are one step of places side by side
 
     key: int  # of this step's masks: the uint64 of dropout.step_key, as int64
     per_step: int  # 1: dropout masks of each step; 0: of the chunk
@@ -99,6 +101,7 @@ class Chunk(NamedTuple):
     RS: Numbers
     DN: Numbers
     losses: Float64s
+    norms: Float64s
 
     HW: Numbers
     XW: Numbers
