@@ -71,7 +71,8 @@ class Run:
         from charrnn.runs.folder import RunFolder
         from charrnn.text.corpus import read_corpus
         from charrnn.training.options import TrainingConfig
-        from charrnn.training.trainer import Trainer, plan_run
+        from charrnn.training.plan import plan_run
+        from charrnn.training.trainer import Trainer
 
         set_num_threads(threads)
         H, L, B, T = size

@@ -21,7 +21,9 @@ from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import DEFAULTS, TrainingConfig
-from charrnn.training.trainer import Step, Trainer, plan_run
+from charrnn.training.plan import plan_run
+from charrnn.training.records import Step
+from charrnn.training.trainer import Trainer
 
 HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.parent / "docs"
 KEPT = HERE / "quality" / "results.json"
@@ -92,7 +94,7 @@ def minutes(row, folder):
         step_s = (time.perf_counter() - begun) / count
         start, stop = corpus.split(config.val_fraction, config.test_fraction).val
         begun = time.perf_counter()
-        evaluate_split(trainer.model, corpus.ids, start, stop)
+        evaluate_split(trainer.state.learner.result, corpus.ids, start, stop)
         validation_s = time.perf_counter() - begun
     return (row["curve"][-1][0] * step_s + len(row["curve"]) * validation_s) / 60
 

@@ -23,10 +23,10 @@ from charrnn.model.workspace import Dropout, Workspace
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.spec import CELLS, PRECISIONS, ModelConfig
 from charrnn.text.streams import Streams
-from charrnn.training import trainer
+from charrnn.training import memory
+from charrnn.training.memory import available_memory
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, SEQ_LENGTH
-from charrnn.training.trainer import available_memory
 
 VOCAB_SIZE = 65  # of tinyshakespeare
 TEMPERATURE = 0.8
@@ -236,8 +236,8 @@ def measure(measurements, repeats=REPEATS, budget_s=math.inf, target_s=REPETITIO
 
 def check_memory(shape):
     """Raise ConfigError where a shape does not fit into the memory that is free."""
-    trainer.check_memory(
-        trainer.memory_needed(shape.model_config(), shape.batch_size, shape.seq_length), available_memory()
+    memory.check_memory(
+        memory.memory_needed(shape.model_config(), shape.batch_size, shape.seq_length), available_memory()
     )
 
 

@@ -157,7 +157,8 @@ class Desk:
 
     def start(self, path, stop_at=None):
         from charrnn.runs.folder import RunFolder
-        from charrnn.training.trainer import Trainer, plan_run
+        from charrnn.training.plan import plan_run
+        from charrnn.training.trainer import Trainer
 
         with RunFolder.create(path) as run:
             return _go(Trainer(plan_run(self.config, self.corpus), self.corpus, run, samples=False), stop_at)
@@ -165,7 +166,8 @@ class Desk:
     def resume(self, path, stop_at=None):
         from charrnn.runs.checkpoint import load_checkpoint
         from charrnn.runs.folder import RunFolder
-        from charrnn.training.trainer import Trainer, plan_resume
+        from charrnn.training.plan import plan_resume
+        from charrnn.training.trainer import Trainer
 
         with RunFolder.open(path) as run:
             checkpoint = load_checkpoint(run.last)
@@ -235,7 +237,7 @@ class Desk:
 
 
 def _go(trainer, stop_at):
-    from charrnn.training.trainer import Step
+    from charrnn.training.records import Step
 
     for record in trainer.run():
         if isinstance(record, Step) and record.step == stop_at:

@@ -14,8 +14,10 @@ from charrnn.runs.folder import RunFolder, read_log
 from charrnn.spec import CELLS
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import OPTIMIZERS, TrainingConfig
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.records import Preflight
 from charrnn.training.recovery import SOUND_NATS
-from charrnn.training.trainer import Preflight, Trainer, plan_resume, plan_run
+from charrnn.training.trainer import Trainer
 
 TITLE = "Divergence"
 

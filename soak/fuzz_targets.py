@@ -39,7 +39,9 @@ from charrnn.spec import CELLS, ModelConfig, parameter_shapes
 from charrnn.text.corpus import read_corpus
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import DEFAULTS, TrainingConfig
-from charrnn.training.trainer import Trainer, plan_resume, plan_run, stored_config
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.stored import stored_config
+from charrnn.training.trainer import Trainer
 
 # A loaded checkpoint may take this much for the bytes of its file, and this much whatever its length.
 MEMORY_A_BYTE, MEMORY = 64, 1 << 20

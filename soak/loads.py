@@ -185,7 +185,9 @@ def huge_text(scene):
 
 def _cache(scene):
     """Return the folder that holds the compiled kernels: the ids go there too."""
-    return os.environ.get("CHARRNN_CACHE_DIR") or os.path.expanduser("~/.cache/charrnn")
+    from charrnn.files.cache import cache_root
+
+    return str(cache_root())
 
 
 # ---- vocabularies

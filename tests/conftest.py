@@ -10,6 +10,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from charrnn.files.cache import cache_root
+
 # Before anything imports numba: two threads are compared with one also on a machine of one core.
 if os.cpu_count() == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
@@ -24,14 +26,16 @@ def pytest_configure(config):
     given = os.environ.get("CHARRNN_CACHE_DIR")
     if given and not hasattr(config, "workerinput"):
         return
+    cache = cache_root()
     _TEMPORARY_CACHE = tempfile.mkdtemp(prefix="charrnn-tests-")
     os.environ["CHARRNN_CACHE_DIR"] = _TEMPORARY_CACHE
+    if cache is None:
+        return
     try:
-        cache = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
         kernels = (cache / "kernels").resolve()
         kernels.mkdir(parents=True, exist_ok=True, mode=0o700)
         (Path(_TEMPORARY_CACHE) / "kernels").symlink_to(kernels, target_is_directory=True)
-    except (OSError, RuntimeError):  # no home, read-only, no symlinks: the kernels are compiled anew in each run
+    except OSError:  # read-only, no symlinks: the kernels are compiled anew in each run
         pass
 
 

@@ -36,6 +36,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -483,6 +484,7 @@ READERS = {
     ".jsonl": lambda text: [without_clock(json.loads(line)) for line in text.splitlines()],
     ".json": lambda text: without_clock(json.loads(text)),
     ".csv": read_csv,
+    ".toml": tomllib.loads,  # what it says, not how it is laid out
 }
 
 

@@ -1,4 +1,4 @@
-"""Training with bfloat16 operands: against the oracle on rounded operands' scale, the same bits for any threads, refusals."""
+"""Training with bfloat16 operands: against the oracle, to rounding; the same bits for any threads, refusals."""
 
 import numpy as np
 import oracle

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charrnn.cli import main
 from charrnn.errors import CheckpointError, StorageError
 from charrnn.files import storage
 from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.runs.checkpoint import (
     Checkpoint,
     find_checkpoint,
@@ -23,6 +25,7 @@ from charrnn.runs.checkpoint import (
 )
 from charrnn.spec import CELLS, OPTIONAL_KEYS, STORED_KEYS, ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.optimisers import DEFAULTS, Optimizer
 
 V, H, L, B, E = 7, 5, 2, 3, 4
 
@@ -678,20 +681,47 @@ def test_nothing_named_takes_the_newest_run(tmp_path, monkeypatch):
         (tmp_path / "checkpoints" / name / "last.safetensors").touch()
         os.utime(tmp_path / "checkpoints" / name / "last.safetensors", (10**9 - age, 10**9 - age))
     (tmp_path / "checkpoints" / "newest-but-empty").mkdir()
-    (tmp_path / "checkpoints" / "file").touch()
+    (tmp_path / "checkpoints" / "README.md").touch()
     assert newest_run().name == "a"
     assert find_checkpoint() == find_checkpoint(None) == newest_run() / "last.safetensors"
     with pytest.raises(CheckpointError, match="name one of the runs in it, such as .*a"):
         find_checkpoint("checkpoints")
 
 
-# ---------------------------------------------------------------------------------------------------- docs/CHECKPOINT.md
+# --------------------------------------------------------------------------------------------------- docs/CHECKPOINT.md
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "CHECKPOINT.md").read_text(encoding="utf-8")
 
 
 def programs():
     """The namespaces of the programs in docs/CHECKPOINT.md: the reader, the way into PyTorch."""
-    text = (Path(__file__).parent.parent / "docs" / "CHECKPOINT.md").read_text(encoding="utf-8")
-    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
+
+
+def documented_slots():
+    """Return {optimiser: its slots} as the table of docs/CHECKPOINT.md says."""
+    table = DOCUMENT.split("| optimiser | slots |\n|---|---|\n")[1].split("\n\n")[0]
+    rows = [[re.findall(r"`(\w+)`", cell) for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {name: tuple(slots) for names, slots in rows for name in names}
+
+
+def test_the_documented_slots_are_those_of_the_optimisers():
+    config = ModelConfig("rnn", V, H, 1)
+    slots = {}
+    for name in DEFAULTS:
+        options = {"momentum": 0.9} if name == "sgd" else {}
+        slots[name] = tuple(Optimizer(name, Model(config), **options).state)
+    assert documented_slots() == slots
+
+
+def test_a_run_writes_the_documented_slots(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("abc " * 100)
+    sizes = ["--hidden-size", "8", "--num-layers", "1", "--batch-size", "2", "--seq-length", "8"]
+    options = [*sizes, "--optimizer", "adam", "--ema", "0.9", "--steps", "1", "-o", "run", "-q"]
+    assert main(["train", "text.txt", *options, "--no-sample"]) == 0
+    names = load_checkpoint(Path("run", "last.safetensors")).optimizer
+    assert {name.split("/")[0] for name in names} == {*documented_slots()["adam"], "unaveraged"}
 
 
 def test_the_documented_reader_reads(tmp_path):
@@ -720,9 +750,6 @@ def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
-    from charrnn.model.workspace import Workspace
-    from charrnn.spec import ModelConfig
-
     namespace = {}
     exec(programs()[1], namespace)
     ids = np.random.default_rng(0).integers(0, V, (6, B))

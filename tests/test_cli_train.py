@@ -20,7 +20,7 @@ from charrnn.evaluation.loss import Evaluation
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import read_log
 from charrnn.training.options import HEADINGS, LEARNING_RATES, NAMES, SETTINGS
-from charrnn.training.trainer import Evaluated, Preflight, Sampled, Step
+from charrnn.training.records import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
@@ -512,9 +512,9 @@ def show_all(shown):
         )
     )
     shown.show(Sampled(50, "ROMEO\x1b[2J\x07\r\nthe\ttext"))
-    shown.show(Evaluated(98, 0.2, Evaluation(1.5, 55770), True, 0.5))
+    shown.show(Evaluated(98, 0.2, Evaluation(1.5, 55770), True, 0.5, 1.5))
     shown.show(Step(99, 11760, 0.2, 1.61, 1.6, 0.45, 2.9e-3, 89123.4, 3.2, 0.0084, 270.0))
-    shown.show(Evaluated(196, 0.4, Evaluation(1.4, 55770), False, 0.5))
+    shown.show(Evaluated(196, 0.4, Evaluation(1.4, 55770), False, 0.5, 1.5))
     shown.close()
 
 

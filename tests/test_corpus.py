@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
 from charrnn.text import corpus as module
+from charrnn.text import decoding, ids, sources
 from charrnn.text.corpus import read_corpus
 from charrnn.text.vocabulary import Vocabulary
 
@@ -49,8 +50,13 @@ def stdin(monkeypatch):
 
 @pytest.fixture(params=[1, 2, 3, 7, 1 << 17])
 def block_bytes(request, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_BYTES", request.param)
+    set_block_bytes(monkeypatch, request.param)
     return request.param
+
+
+def set_block_bytes(monkeypatch, size):
+    for each in (sources, decoding, ids):
+        monkeypatch.setattr(each, "BLOCK_BYTES", size)
 
 
 def whole(corpus):
@@ -153,7 +159,7 @@ def test_ids_are_widened_twice_for_very_many_symbols(write, size, dtype):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])), min_size=1, max_size=3), st.integers(1, 9))
 def test_any_texts_are_read_back_whole(write, monkeypatch, texts, size):
-    monkeypatch.setattr(module, "BLOCK_BYTES", size)
+    set_block_bytes(monkeypatch, size)
     joined = "".join(text.removeprefix("\ufeff") for text in texts)
     paths = [write(f"{number}.txt", text) for number, text in enumerate(texts)]
     if len(set(joined)) < 2:
@@ -277,7 +283,7 @@ def test_a_pipe_is_read_to_its_end():
 
 
 def test_progress_counts_stored_bytes_up_to_the_total(write, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_BYTES", 10)
+    set_block_bytes(monkeypatch, 10)
     paths = [write("a.txt", "ab" * 20), write("b.txt.gz", gzip.compress(b"cd" * 1000)), write("c.txt", "ef")]
     calls = []
     read_corpus(paths, progress=lambda *call: calls.append(call))
@@ -287,7 +293,7 @@ def test_progress_counts_stored_bytes_up_to_the_total(write, monkeypatch):
 
 
 def test_progress_of_stdin_has_no_total(stdin, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK_BYTES", 3)
+    set_block_bytes(monkeypatch, 3)
     stdin(b"abcdefg")
     calls = []
     read_corpus(["-"], progress=lambda *call: calls.append(call))
@@ -489,7 +495,7 @@ def test_a_refused_permission_names_the_file_and_the_remedy(write, monkeypatch):
     def refuse(*arguments):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(module, "open", refuse, raising=False)
+    monkeypatch.setattr(sources, "open", refuse, raising=False)
     assert refused([path]) == f"{path} may not be read: change its permissions, or name a copy of it"
 
 
@@ -511,7 +517,7 @@ def test_a_full_disk_is_told_with_the_folder_and_the_remedy(write, tmp_path, mon
     def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "write_all", full)
+    monkeypatch.setattr(ids, "write_all", full)
     message = refused([write("a.txt", "ab")], error=StorageError)
     assert (
         message == f"the text's ids cannot be written to {tmp_path}/cache (no space left on device): free some "
@@ -558,25 +564,8 @@ def test_an_unusable_cache_folder_falls_back_to_another_and_says_so(write, tmp_p
 def test_no_usable_folder_at_all_is_an_error(write, monkeypatch):
     nowhere = str(write("file", "x") / "cache")
     monkeypatch.setenv("CHARRNN_CACHE_DIR", nowhere)
-    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: nowhere)
+    monkeypatch.setattr(ids.tempfile, "gettempdir", lambda: nowhere)
     assert "find no place" in refused([write("a.txt", "ab")], error=StorageError)
-
-
-@pytest.mark.parametrize(
-    "environment, expected",
-    [
-        ({"CHARRNN_CACHE_DIR": "/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/c"),
-        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/charrnn"),
-        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/charrnn"),
-        ({"HOME": "/h"}, "/h/.cache/charrnn"),
-    ],
-)
-def test_the_cache_folder_is_where_the_environment_says(monkeypatch, environment, expected):
-    for name in ("CHARRNN_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert module._cache_folders()[0] == expected
 
 
 def test_closing_frees_the_room_on_the_disk(write):
@@ -591,8 +580,8 @@ def test_closing_frees_the_room_on_the_disk(write):
 
 def test_a_refused_text_leaves_no_open_file(write, monkeypatch):
     files = []
-    opened = module._scratch_file
-    monkeypatch.setattr(module, "_scratch_file", lambda notes: files.append(opened(notes)) or files[-1])
+    opened = module.open_scratch_file
+    monkeypatch.setattr(module, "open_scratch_file", lambda notes: files.append(opened(notes)) or files[-1])
     for data, error in ((b"a\0", CorpusError), (b"a", CorpusError), (b"a\xff", CorpusError)):
         refused([write("a.txt", data)], error=error)
     assert len(files) == 3

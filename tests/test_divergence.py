@@ -1,4 +1,5 @@
-"""Divergence: steps left out, the way back to the anchor at half the learning rate, and that all of it resumes exactly."""
+"""Divergence: steps left out, the way back to the anchor at half the learning rate, and that it resumes exactly."""
+# ruff: noqa: F811  fixtures of another module are imported, and named again by the tests that want them
 
 import math
 import os
@@ -13,15 +14,18 @@ from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  
 
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
+from charrnn.evaluation.loss import Evaluation
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.spec import CELLS, ModelConfig
-from charrnn.training import trainer as trainer_module
+from charrnn.training import intervals, validation
 from charrnn.training.options import TrainingConfig
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.records import Evaluated, Notice, Step
 from charrnn.training.recovery import Diverged, Recovery
-from charrnn.training.trainer import Evaluated, Notice, Step, Trainer, plan_resume, plan_run
+from charrnn.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))
 from dying import Killed, killed_at  # noqa: E402
@@ -38,14 +42,14 @@ SMALL = {
 
 @pytest.fixture
 def nan_at(monkeypatch):
-    """Return a function: nan_at(bad) makes the parameters NaN for the chunk of every step that bad(step, factor) names."""
+    """Return nan_at(bad): it makes the parameters NaN for the chunk of every step that bad(step, factor) names."""
     real = Trainer._next_chunk
 
     def poison(bad):
         def next_chunk(trainer):
-            if not bad(trainer.step + 1, trainer._recovery.factor):
+            if not bad(trainer.state.step + 1, trainer.state.recovery.factor):
                 return real(trainer)
-            flat = trainer.model.flat
+            flat = trainer.state.learner.model.flat
             kept = flat.copy()
             flat[:] = math.nan
             try:
@@ -200,7 +204,7 @@ def test_a_return_takes_the_average_back_too(session, nan_at, monkeypatch):
 
     def go_back(trainer, diverged):
         notice = real(trainer, diverged)
-        good.append(trainer.optimizer.average.get_parameters())
+        good.append(trainer.state.learner.optimizer.average.get_parameters())
         return notice
 
     monkeypatch.setattr(Trainer, "_go_back", go_back)
@@ -216,8 +220,8 @@ def test_weights_that_are_lost_under_a_sound_average_are_no_anchor(session, monk
     real = Trainer._evaluate
 
     def evaluate(trainer):
-        if trainer.step == 8 and trainer._recovery.factor == 1:
-            trainer.model.flat[:] *= lost
+        if trainer.state.step == 8 and trainer.state.recovery.factor == 1:
+            trainer.state.learner.model.flat[:] *= lost
         return real(trainer)
 
     monkeypatch.setattr(Trainer, "_evaluate", evaluate)
@@ -230,7 +234,7 @@ def test_an_exploded_loss_goes_back_at_once(session, monkeypatch):
 
     def exploded(trainer):
         size, loss = real(trainer)
-        return size, 1e4 if trainer.step == 6 and trainer._recovery.factor == 1 else loss
+        return size, 1e4 if trainer.state.step == 6 and trainer.state.recovery.factor == 1 else loss
 
     monkeypatch.setattr(Trainer, "_next_chunk", exploded)
     session.run("run", **SMALL, steps=10, eval_every=4)
@@ -239,15 +243,15 @@ def test_an_exploded_loss_goes_back_at_once(session, monkeypatch):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e4])
 def test_a_bad_validation_goes_back_to_the_one_before(session, monkeypatch, value):
-    real = trainer_module.evaluate_split
+    real = validation.evaluate_split
     calls = []
 
     def bad(*arguments, **keywords):
         calls.append(1)
         evaluation = real(*arguments, **keywords)
-        return trainer_module.Evaluation(value, evaluation.characters) if len(calls) == 2 else evaluation
+        return Evaluation(value, evaluation.characters) if len(calls) == 2 else evaluation
 
-    monkeypatch.setattr(trainer_module, "evaluate_split", bad)
+    monkeypatch.setattr(validation, "evaluate_split", bad)
     records = session.run("run", **SMALL, steps=12, eval_every=4)
     assert returns(session, "run") == [(4, 8)]
     assert [record.step for record in of(records, Evaluated)] == [4, 8, 12]
@@ -256,15 +260,15 @@ def test_a_bad_validation_goes_back_to_the_one_before(session, monkeypatch, valu
 def test_a_validation_far_worse_than_guessing_is_divergence_only_where_the_training_text_is_as_bad(
     session, monkeypatch
 ):
-    real = trainer_module.evaluate_split
+    real = validation.evaluate_split
     monkeypatch.setattr(
-        trainer_module,
+        validation,
         "evaluate_split",
-        lambda *arguments, **keywords: trainer_module.Evaluation(50.0, real(*arguments, **keywords).characters),
+        lambda *arguments, **keywords: Evaluation(50.0, real(*arguments, **keywords).characters),
     )
     records = session.run("unlike", **SMALL, steps=8, eval_every=4)
     assert returns(session, "unlike") == [] and len(of(records, Evaluated)) == 2
-    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 20.0 if trainer._recovery.factor == 1 else 2.0)
+    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 20.0 if trainer.state.recovery.factor == 1 else 2.0)
     session.run("lost", **SMALL, steps=8, eval_every=4)
     assert returns(session, "lost") == [(0, 4)]
 
@@ -274,8 +278,10 @@ def test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anc
 
     def spoil(trainer):
         record = real(trainer)
-        if trainer.step == 6 and trainer._recovery.factor == 1:
-            trainer.optimizer.state["exp_avg_sq"][:] = math.inf  # a second moment that overflows: no loss ever tells
+        if trainer.state.step == 6 and trainer.state.recovery.factor == 1:
+            trainer.state.learner.optimizer.state["exp_avg_sq"][:] = (
+                math.inf
+            )  # a second moment that overflows: no loss ever tells
         return record
 
     monkeypatch.setattr(Trainer, "_train_step", spoil)
@@ -287,6 +293,26 @@ def test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anc
     assert returns(session, "whole") == [(4, 8)]
     assert_same(session.last("whole"), session.last("parts"))
     assert session.log("whole") == session.log("parts")
+
+
+def test_a_run_that_is_stopped_where_nothing_can_be_saved_does_not_say_that_it_is(folder, monkeypatch, capsys):
+    real = Trainer._train_step
+
+    def spoil(trainer):
+        record = real(trainer)
+        if trainer.state.step == 6:
+            trainer.state.learner.optimizer.state["exp_avg_sq"][:] = math.inf
+        if trainer.state.step == 7:
+            trainer.stop()
+        return record
+
+    monkeypatch.setattr(Trainer, "_train_step", spoil)
+    with pytest.raises(SystemExit, match="1"):
+        train_in(folder, "--checkpoint-every", "1")
+    said = capsys.readouterr().err
+    assert "stopped at step 7 after" in said and "saved; go on" not in said
+    assert "was not saved" in said and "the checkpoint of step 5 stands" in said and "train --resume" in said
+    assert load_checkpoint(folder / "run" / "last.safetensors").training["step"] == 5
 
 
 def test_coming_further_counts_the_returns_anew_and_the_rate_stays_down(session, nan_at):
@@ -309,7 +335,7 @@ def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
     recovery = Recovery()
     recovery.anchored(4)
     for step in (19, 9):
-        recovery.went_back(Diverged("a loss", math.nan, step))
+        recovery.went_back(Diverged("a loss", math.nan, step), skipped=0)
     recovery.anchored(12)
     assert recovery.futile == 2
     recovery.anchored(19)
@@ -319,9 +345,9 @@ def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
 def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(session, nan_at):
     nan_at(lambda step, factor: 6 <= step <= 8)
     said = (
-        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates tried are "
-        r"0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below 0\.000625 or "
-        r"--clip-norm below 5; the checkpoint of step 4 stands"
+        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates "
+        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with "
+        r"--learning-rate below 0\.000625 or --clip-norm below 5; the checkpoint of step 4 stands"
     )
     with pytest.raises(DivergenceError, match=said):
         session.run("run", **SMALL, steps=12, eval_every=4)
@@ -350,7 +376,7 @@ def test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover(s
 
 @pytest.mark.parametrize("options", [{"val_fraction": 0.0, "test_fraction": 0.0}, {"eval_every": 0}], ids=str)
 def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(session, nan_at, monkeypatch, options):
-    monkeypatch.setattr(trainer_module, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
     nan_at(lambda step, factor: 13 <= step <= 15 and factor == 1)
     options = {**SMALL, "steps": 22, **options, "log_every": 3}
     session.run("whole", **options)
@@ -365,11 +391,11 @@ def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(
 
 
 def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a_trace(session, monkeypatch):
-    monkeypatch.setattr(trainer_module, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
     options = {**SMALL, "steps": 14, "eval_every": 0}
     tried = []
     real = Trainer._try_next_chunk
-    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: tried.append(trainer.step) or real(trainer))
+    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: tried.append(trainer.state.step) or real(trainer))
     session.run("tried", **options)
     monkeypatch.setattr(Trainer, "_anchor_is_due", lambda trainer: False)
     session.run("untried", **options)
@@ -377,8 +403,8 @@ def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a
     for name, array in session.last("tried").parameters.items():
         assert np.array_equal(array, session.last("untried").parameters[name])
     monkeypatch.undo()
-    monkeypatch.setattr(trainer_module, "LEAST_ANCHOR_STEPS", 5)
-    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 40.0 if trainer._recovery.factor == 1 else 2.0)
+    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 40.0 if trainer.state.recovery.factor == 1 else 2.0)
     session.run("lost", **options)
     assert returns(session, "lost") == [(0, 5)]
 
@@ -563,7 +589,7 @@ def test_where_there_are_no_links_good_is_a_copy(session, nan_at, monkeypatch):
     assert_ends_the_same(session, "copied")
 
 
-# ------------------------------------------------------------------------------------------------------ for real, in the CLI
+# ------------------------------------------------------------------------------------------------- for real, in the CLI
 
 
 def train_in(folder, *arguments):
@@ -642,7 +668,7 @@ def test_the_option_may_come_from_a_file_and_nonsense_is_refused(folder, capsys)
 
 @pytest.mark.parametrize("damage", ["a bit", "another seed", "a nonsense record"])
 def test_a_good_that_is_not_this_runs_own_or_is_damaged_is_not_gone_back_to(session, damage):
-    options = dict(steps=30, eval_every=5)
+    options = {"steps": 30, "eval_every": 5}
     session.run("run", stop_at=13, **options)
     good = session.tmp_path / "run" / "good.safetensors"
     if damage == "another seed":
@@ -666,7 +692,7 @@ def test_a_good_that_is_not_this_runs_own_or_is_damaged_is_not_gone_back_to(sess
 
 
 def test_what_is_best_can_be_gone_back_to(session, monkeypatch):
-    """A validation that comes right after a step that was left out is no anchor, so its model is not kept as the best either."""
+    """A validation right after a step that was left out is no anchor, so its model is not kept as the best either."""
     real = Workspace.loss_and_grads
 
     def sick(self, x, y, dropout=None, step=None):

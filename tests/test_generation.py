@@ -1,8 +1,8 @@
-"""Compiled generation, held to the plain form: the logits to Workspace's, the ids to sampler.choose on those very logits.
+"""Compiled generation, held to the plain form: logits to Workspace's, ids to sampler.choose on those very logits.
 
-The choice differs from NumPy's in the last bit of an exponential at most. That can turn an id only where a draw falls within
-some 1e-15 of a boundary, so on millions of seeded draws the ids must be the same. The logits are sums in another order than
-Workspace's; the tolerances are those of test_model.py.
+The choice differs from NumPy's in the last bit of an exponential at most. That can turn an id only where a draw falls
+within some 1e-15 of a boundary, so on millions of seeded draws the ids must be the same. The logits are sums in another
+order than Workspace's; the tolerances are those of test_model.py.
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ B, N, H, V = 5, 6, 19, 17  # off every vector and tile
 INPUTS = {"onehot": {}, "embedding": {"embedding_size": 4}, "tied": {"embedding_size": H, "tied": True}}
 SETTINGS = [
     Settings(0.8), Settings(0), Settings(1.3, top_k=3), Settings(0.7, top_p=0.8), Settings(min_p=0.05),
-    Settings(1.5, top_k=9, top_p=0.9, min_p=0.01), Settings(5e-324), Settings(1e308), Settings(top_k=1), Settings(top_p=1e-9),
+    Settings(1.5, top_k=9, top_p=0.9, min_p=0.01), Settings(5e-324), Settings(1e308), Settings(top_k=1),
+    Settings(top_p=1e-9),
 ]  # fmt: skip
 SEED = 6
 
@@ -40,7 +41,7 @@ def make_generation(model, streams=B, **options):
     return made
 
 
-def draw(made, count=N, settings=Settings(0.8), position=0, inputs=None):
+def draw(made, count=N, settings=SETTINGS[0], position=0, inputs=None):
     inputs = np.arange(made.streams) % made.model.config.vocab_size if inputs is None else inputs
     keys = splitmix64(np.uint64(SEED), np.arange(made.streams))
     return made.draw(inputs, count, keys, position, temperature=settings.temperature, top_k=settings.top_k,

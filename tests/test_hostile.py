@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 from chromium import Chromium, find_chromium
 
-import charrnn.text.corpus as corpus_module
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, CorpusError, RunError
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
+from charrnn.text import decoding
+from charrnn.text import sources as sources_module
 from charrnn.text.corpus import read_corpus
-from charrnn.training.trainer import find_texts, plan_resume
+from charrnn.training.plan import plan_resume
+from charrnn.training.provenance import find_texts
 
 ROOT = Path(__file__).parent.parent
 # Sequences that none of our own are: a clipboard, a link, a reset, a printer, C1's CSI, an override, and a bell.
@@ -116,17 +118,22 @@ def test_a_note_on_a_file_that_a_checkpoint_names_is_not_told_before_it_is_known
     assert not any("hidden" in said for said in refused(tmp_path, loaded, texts, capfd=capfd))
 
 
+def open_nothing(monkeypatch):
+    for module in (sources_module, decoding):
+        monkeypatch.setattr(module, "open_source", lambda path: pytest.fail(f"opened {path}"))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 def test_pipes_and_devices_that_a_checkpoint_names_are_not_opened(tmp_path, loaded, capfd, monkeypatch):
     os.mkfifo(tmp_path / "pipe.txt")
-    monkeypatch.setattr(corpus_module, "_open", lambda path: pytest.fail(f"opened {path}"))
+    open_nothing(monkeypatch)
     for source in (tmp_path / "pipe.txt", tmp_path / "p*.txt", "/dev/zero", "/dev/stdin"):
         for said in refused(tmp_path, loaded, source, capfd=capfd):
             assert "neither a file nor a folder" in said
 
 
 def test_a_checkpoint_does_not_make_the_reader_wander(tmp_path, loaded, capfd, monkeypatch):
-    monkeypatch.setattr(corpus_module, "_open", lambda path: pytest.fail(f"opened {path}"))
+    open_nothing(monkeypatch)
     tree = tmp_path / "tree"
     (tree / "a").mkdir(parents=True)
     (tree / "a" / "x.txt").write_text("x")
@@ -138,11 +145,11 @@ def test_a_checkpoint_does_not_make_the_reader_wander(tmp_path, loaded, capfd, m
     }
     for pattern, reason in cases.items():
         assert all(reason in said for said in refused(tmp_path, loaded, tree / pattern, capfd=capfd))
-    monkeypatch.setattr(corpus_module, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(sources_module, "MAX_ENTRIES", 2)
     for sources in ([tree], [tree / "a", tree / "a", tree / "a"], [tree / "a" / "*", tree / "a", tree / "a" / "?.txt"]):
         assert all("more than 2 entries" in said for said in refused(tmp_path, loaded, *sources, capfd=capfd))
     if os.path.ismount("/proc"):
-        monkeypatch.setattr(corpus_module, "MOST_ENTRIES", 10**6)
+        monkeypatch.setattr(sources_module, "MAX_ENTRIES", 10**6)
         with pytest.raises(CorpusError, match="another file system|entries|cannot be read|may not be read"):
             find_texts({"corpus": {"sources": ["/"]}}, tmp_path)
 
@@ -302,7 +309,7 @@ def test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own(tmp_pat
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 12 << 20
-    monkeypatch.setattr(corpus_module, "XZ_MEMORY", 1 << 24)
+    monkeypatch.setattr(sources_module, "MAX_XZ_BYTES", 1 << 24)
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 26}]
     (tmp_path / "b.xz").write_bytes(lzma.compress(b"ab", filters=filters))
     with pytest.raises(CorpusError, match="asks for more than 16 MB of memory"):

@@ -1,6 +1,7 @@
-"""Layer normalisation, through Model, Workspace and Generation: held to the naive oracle, to finite differences and to PyTorch.
+"""Layer normalisation through Model, Workspace and Generation: held to the oracle, finite differences and PyTorch.
 
-Tolerances are those of test_model.py, times AMPLIFIED: a sum's rounding is divided by its layer's deviation, about 0.1 here.
+Tolerances are those of test_model.py, times AMPLIFIED: a sum's rounding is divided by its layer's deviation, about 0.1
+here.
 """
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_a_layer_of_one_unit_is_its_biases(cell):
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_equal_central_differences(cell, inputs, dropout):
-    """Of every parameter tensor and the carry in: one random direction through it; the bounds are test_model.py's, with eps 2e-4.
+    """One random direction through every parameter tensor and the carry in; bounds as in test_model.py, with eps 2e-4.
 
     (The loss bends more: 1e-3 would leave an error of the differences of 1e-9. Its rounding over 2e-4 is 1e-12.)
     """
@@ -182,7 +183,7 @@ def test_pytorchs_layer_norm_and_autograd_agree(cell, dtype):
             p[f"rnn.{kind}_l{l}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "norm_gain")
         )
 
-        def norm(s, k):
+        def norm(s, k, gain=gain):
             return torch.nn.functional.layer_norm(s, (H,), gain[k * H : (k + 1) * H], eps=1e-5)
 
         h, hs = starts["h"][l], []
@@ -241,7 +242,7 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
 )
 @pytest.mark.parametrize("cell", CELLS)
 def test_threads_shards_and_blocks_change_no_bit(cell, precision, restore_threads, monkeypatch):
-    """The gradient's parts are summed by stream, whoever walks it, and the parameters after three steps are the same."""
+    """The gradient's parts are summed by stream, whoever walks it; the parameters after three steps are the same."""
     for module, name in ((model_module, "SHARED_PRODUCTS"), (dropped, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
         monkeypatch.setattr(module, name, 0)
     chunks = [oracle.random_chunk(49, 9, 13, seed) for seed in range(3)]

@@ -25,9 +25,11 @@ from charrnn.text import streams as streams_module
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.streams import Streams
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training import trainer as trainer_module
+from charrnn.training import intervals
 from charrnn.training.options import TrainingConfig
-from charrnn.training.trainer import Notice, Preflight, Trainer, plan_resume, plan_run
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.records import Notice, Preflight
+from charrnn.training.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 PAST_31_BITS = 2**31 + 10_000
@@ -91,7 +93,7 @@ def test_ids_beyond_two_to_the_31_are_read_at_their_places(huge_ids, model):
 
 
 def test_validation_on_a_huge_split_is_shortened_by_steps_too_and_that_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer_module, "SHORTEST_VALIDATION", 300)
+    monkeypatch.setattr(intervals, "SHORTEST_VALIDATION", 300)
     (tmp_path / "text.txt").write_text("abcde fghij\n" * 2000)
     options = {"hidden_size": 4, "num_layers": 1, "batch_size": 2, "seq_length": 5, "val_fraction": 0.5}
     with read_corpus([tmp_path / "text.txt"]) as corpus:

@@ -77,7 +77,7 @@ def as_float64(arrays):
 
 
 def movable_loss(model, parameters, dropout):
-    """Return (a function: the loss of a chunk by `parameters` and `carry` as they stand when it is called, its workspace, carry)."""
+    """Return (loss, workspace, carry): loss() is that of a chunk by `parameters` and `carry` as they stand then."""
     x, y = oracle.random_chunk(V, T, B, seed=2)
     carry = oracle.random_carry(model.config.cell, model.config.num_layers, B, H, seed=3)
     workspace = new_workspace(model, carry=carry)
@@ -98,7 +98,10 @@ def new_workspace(model, batch_size=B, seq_length=T, carry=None, **options):
 
 
 def read_whole_and_in_parts(model, x, carry):
-    """Read 9 steps of 7 streams at once, in three chunks and step by step, to the same bits; return (the workspace of the first, its logits)."""
+    """Read 9 steps of 7 streams at once, in three chunks and step by step, to the same bits.
+
+    Returns the workspace of the first way, and its logits.
+    """
     whole = new_workspace(model, 7, 9, carry)
     logits = whole.logits(x)
     for steps, training in ((3, True), (1, False)):
@@ -289,7 +292,7 @@ def test_dropout_equals_the_oracle(cell, size, variational, dtype):
 @pytest.mark.parametrize("size", SIZES[::3])
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropped_recurrent_weights_equal_the_oracle(cell, size, rate, dtype):
-    """With and without dropped units, and a chunk that nothing is dropped from after it, of the same weights to the bit."""
+    """With and without dropped units; a chunk after it, from which nothing is dropped, has the same weights."""
     model, parameters, x, y, carry = make_sized(cell, size, dtype)
     before = model.flat.copy()
     workspace = new_workspace(model, x.shape[1], x.shape[0])
@@ -307,7 +310,7 @@ def test_dropped_recurrent_weights_equal_the_oracle(cell, size, rate, dtype):
 
 
 def test_the_share_of_dropped_weights_is_the_rate_and_no_two_masks_are_alike():
-    """2 x 4 x 64 x 64 weights: the share has a deviation of 0.0025; two independent masks agree in 0.58 of them, to 0.0027."""
+    """2 x 4 x 64 x 64 weights: the share has a deviation of 0.0025; independent masks agree in 0.58, to 0.0027."""
     model = Model.initialise(ModelConfig("lstm", V, 64, 2), 1)
     x, y = oracle.random_chunk(V, T, B)
     workspace, masks = new_workspace(model), []
@@ -641,7 +644,7 @@ def restore_threads():
 @pytest.mark.parametrize("batch_size", [1, 2, 14])
 @pytest.mark.parametrize("cell", CELLS)
 def test_any_number_of_threads_gives_the_same_bits(cell, batch_size, dtype, restore_threads, monkeypatch):
-    """Losses, gradients, carry, and the parameters after four Adam steps with clipping and dropout; shared, small as it all is."""
+    """Losses, gradients, carry, and the parameters after four Adam steps with clipping and dropout; all shared."""
     for module, name in ((model_module, "SHARED_PRODUCTS"), (dropped, "SHARED_WEIGHTS"), (optim, "SHARED_BLOCKS")):
         monkeypatch.setattr(module, name, 0)
     chunks = [oracle.random_chunk(49, 9, batch_size, seed) for seed in range(4)]
@@ -824,7 +827,7 @@ def test_live_pytorch(cell, inputs, dtype_and_tolerance):
 
 @pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_twenty_training_steps_follow_pytorch(cell):
-    """Adam, clipping, carried state, float32. Both sides round; over 20 steps the losses part by less than 1e-5 nats."""
+    """Adam, clipping, carried state, float32. Both round; over 20 steps the losses part by less than 1e-5 nats."""
     pytest.importorskip("torch")
     path = Path(__file__).parent.parent / "benchmarks" / "torch_parity.py"
     spec = importlib.util.spec_from_file_location("torch_parity", path)
@@ -841,7 +844,7 @@ def test_twenty_training_steps_follow_pytorch(cell):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("embedding, tied", [(0, False), (9, False), (17, True)])
 def test_every_number_of_the_gradient_is_written_and_none_is_read(cell, embedding, tied):
-    """The gradient's memory held the transposed weights before: nothing of them may be left in it, padding least of all."""
+    """The gradient's memory held the transposed weights before: nothing of them may be left in it."""
     model, _ = make_model(cell, 21, 17, 2, embedding, tied=tied)
     x, y = oracle.random_chunk(21, 9, 7)
     found = []

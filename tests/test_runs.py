@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from charrnn.errors import ConfigError, RunError, StorageError
-from charrnn.files import storage
+from charrnn.files import locks, storage
 from charrnn.runs import folder as runs
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder, read_log, to_toml
@@ -49,6 +50,8 @@ def test_a_finished_run_leaves_four_files(tmp_path):
 
 def test_runs_that_are_not_named_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "README.md").touch()  # as in a clone of charrnn
     names = []
     for _ in range(2):
         with RunFolder.create(None, "texts/shakespeare.txt") as run:
@@ -168,7 +171,7 @@ def test_a_folder_that_cannot_be_signed_is_not_left_behind(tmp_path, monkeypatch
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(runs, "write_all", full)
+    monkeypatch.setattr(locks, "write_all", full)
     for path in (None, "new", "there"):
         with pytest.raises(StorageError, match="lock: no space left on device; free some space"):
             RunFolder.create(path)
@@ -328,11 +331,23 @@ sys.stdin.readline()
 """
 
 
+@contextlib.contextmanager
+def killed_after(process, seconds):
+    """Kill `process` if the block takes longer: a read from its pipe then ends, and the test fails on what it lacks."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def hold(folder):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout.readline() == "held\n"
+    with killed_after(process, 120):
+        assert process.stdout.readline() == "held\n"
     return process
 
 
@@ -343,7 +358,8 @@ def test_a_second_process_is_kept_out_until_the_first_lets_go(tmp_path):
                 RunFolder.create(tmp_path)
             process.stdin.write("\n")
             process.stdin.flush()
-            assert process.stdout.readline() == "released\n"
+            with killed_after(process, 120):
+                assert process.stdout.readline() == "released\n"
             with RunFolder.create(tmp_path):
                 pass
         finally:
@@ -385,7 +401,7 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, code):
 
     with RunFolder.create(tmp_path / "old") as run:
         run.save(make(1))
-    monkeypatch.setattr(runs.fcntl, "flock", none)
+    monkeypatch.setattr(locks.fcntl, "flock", none)
     for take, name in ((RunFolder.create, "new"), (RunFolder.open, "old")):
         with pytest.raises(
             RunError, match=f"{name} is on a file system that has no locks.*choose a folder on a disk of this machine"
@@ -415,15 +431,15 @@ def test_the_same_process_cannot_hold_a_folder_twice(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows removes no open file")
 def test_a_lock_file_removed_before_it_was_locked_is_not_trusted(tmp_path, monkeypatch):
-    real, raced = runs._try_lock, []
+    real, raced = locks._try_lock, []
 
-    def lose_the_race_once(descriptor, folder):
+    def lose_the_race_once(descriptor, path):
         if not raced:
             raced.append(True)
             os.unlink(tmp_path / "lock")  # its holder lets go between our open and our lock
-        return real(descriptor, folder)
+        return real(descriptor, path)
 
-    monkeypatch.setattr(runs, "_try_lock", lose_the_race_once)
+    monkeypatch.setattr(locks, "_try_lock", lose_the_race_once)
     with RunFolder.create(tmp_path):
         assert raced
         with pytest.raises(RunError):

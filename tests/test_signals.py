@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from charrnn.cells import signals
 from charrnn.cells.signals import (
     BUILT_IN,
     GRADED,
@@ -16,6 +15,7 @@ from charrnn.cells.signals import (
     scan,
     without_twins,
 )
+from charrnn.cells.signals.scanning import MAX_FORMULA, MAX_QUOTATION, MAX_SPAN
 from charrnn.errors import ConfigError
 
 
@@ -408,12 +408,12 @@ def test_no_text_is_too_short(text):
 
 
 def test_what_never_closes_opens_nothing_however_often():
-    far = "x" * (signals.LONGEST + 1)
+    far = "x" * (MAX_SPAN + 1)
     code = scan("/* " * 50 + far + "*/ /* yes */", "c")
     assert not code.comment[: 150 + len(far)].any() and code.comment[-8:-1].all() and not code.comment[-1]
     assert scan("/* /* to the end", "c").comment[1:].all()
-    far = "x" * (signals.LONGEST_FORMULA + 1)
+    far = "x" * (MAX_FORMULA + 1)
     text = "\\[ \\( " * 9 + far + "\\] \\[a\\] \\(b\n\nc\\) \\(d\\)"
     assert {text[t] for t in np.flatnonzero(scan(text, "latex").math)} == set("[a(d\\")
-    text = "if (" * 9 + "x" * signals.LONGEST_QUOTATION + ") if (y) z"
+    text = "if (" * 9 + "x" * MAX_QUOTATION + ") if (y) z"
     assert "".join(text[t] for t in np.flatnonzero(scan(text, "c").condition)) == "(y"

@@ -1,4 +1,4 @@
-"""The register tiles against NumPy's matmul: every row count, odd K, several panels, reading and writing strided places."""
+"""The register tiles against NumPy's matmul: every row count, odd K, several panels, strided places."""
 
 import numpy as np
 import pytest

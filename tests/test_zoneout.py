@@ -1,4 +1,4 @@
-"""Zoneout through Model, Workspace and Generation: held to the oracle, to finite differences and to PyTorch; masks, bits, edges.
+"""Zoneout through Model, Workspace and Generation: held to the oracle, finite differences and PyTorch; masks, bits.
 
 The tolerances are those of test_model.py.
 """
@@ -38,7 +38,7 @@ B, T, H, V = 2, 3, 5, 7
 DROPOUTS = {"expectation": None, "masks": Dropout(0.0, False, 11), "masks and dropout": Dropout(0.4, False, 11, 0.3)}
 
 
-def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zoneout=0.3, layer_norm=False):
+def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zoneout=0.3, layer_norm=False):  # noqa: PLR0913
     """A model with zoneout and random parameters, and those parameters."""
     parameters = oracle.random_parameters(cell, V, H, L, E, tied, dtype, seed, layer_norm)
     model = Model(ModelConfig(cell, V, H, L, E, tied, dtype, zoneout, layer_norm))
@@ -55,7 +55,7 @@ def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zo
 @pytest.mark.parametrize("size", SIZES[::3])
 @pytest.mark.parametrize("cell", CELLS)
 def test_forward_and_backward_equal_the_oracle(cell, size, dropout, dtype):
-    """Masks are equal to the bit: one unit that keeps its state too much would move the loss by far more than the tolerance."""
+    """Masks are equal to the bit: one unit that keeps its state too much would move the loss beyond the tolerance."""
     b, t, h, v, layers, e = size
     dropout = DROPOUTS[dropout]
     for zoneout, step in ((0.05, 0), (0.5, 123_456), (0.9, 3)):
@@ -174,7 +174,7 @@ def kept_units(seed, step, rate=0.3, dropout=0.0):
 
 
 def test_the_share_of_units_that_keep_their_state_is_the_rate_and_no_two_masks_are_alike():
-    """2,560 units a mask: the share has a deviation of 0.009; two independent masks agree in 0.58 of them, to 0.01; four are allowed."""
+    """2,560 units a mask: the share has a deviation of 0.009; independent ones agree in 0.58, to 0.01; 4 allowed."""
     masks = [mask for seed, step in ((1, 0), (1, 1), (2, 0)) for states in kept_units(seed, step) for mask in states]
     dropped = [
         ~np.array([[oracle.dropout_bit(0.3, 1, 0, l, b, unit) for unit in range(64)] for b in range(40)])

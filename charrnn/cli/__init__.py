@@ -50,7 +50,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(verb, COMMANDS[verb][1]) for verb in self.list_commands(ctx)])
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+EPILOG = (
+    "Compiled kernels and the texts in use are kept in the cache folder of your system, ~/.cache/charrnn on Linux; "
+    "the environment variable CHARRNN_CACHE_DIR names another folder."
+)
+
+
+@click.group(
+    cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG
+)
 @click.version_option(charrnn.__version__, prog_name="charrnn")
 @click.pass_context
 def group(ctx):

@@ -304,7 +304,7 @@ class Search:
         from charrnn.cells.record import clamp_at
         from charrnn.errors import ConfigError
         from charrnn.model.workspace import Workspace
-        from charrnn.training.trainer import available_memory
+        from charrnn.training.memory import available_memory
 
         if self.options["ablate"] and not isinstance(self.options["clamp"], str):
             Workspace(self.model, 1, 1, training=False).set_clamps(

@@ -108,7 +108,7 @@ class Live(Quiet):
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         # Refreshed by hand between steps: a thread of its own would take time from the kernels.
         self._live = RichLive(console=self._console, auto_refresh=False, transient=True)
-        self._step_record = self._evaluation = self._best = None
+        self._step_record = self._evaluation = None
         self._next_s = 0.0
 
     def note(self, text, important=False):
@@ -139,8 +139,6 @@ class Live(Quiet):
 
     def _evaluated(self, record):
         self._evaluation = record
-        if record.is_best:
-            self._best = record
         self._print(evaluated_line(record), "green" if record.is_best else "")
         self._refresh()
 
@@ -188,8 +186,8 @@ class Live(Quiet):
         ]
         if self._evaluation is not None:
             figures.append(("val", f"{self._evaluation.evaluation.loss_nats:.3f}"))
-            if wide:
-                figures.append(("best", f"{self._best.evaluation.loss_nats:.3f}"))
+            if wide and self._evaluation.best_loss_nats is not None:
+                figures.append(("best", f"{self._evaluation.best_loss_nats:.3f}"))
         figures += [("norm", f"{record.grad_norm:.2f}"), ("lr", f"{record.learning_rate:.1e}")]
         line = Text(no_wrap=True, overflow="crop")
         for name, value in figures:
@@ -200,7 +198,7 @@ class Live(Quiet):
 
 @contextlib.contextmanager
 def progress_bar():
-    """Yield a function of a description that gives a function of (done, of): one bar on a terminal, nothing elsewhere."""
+    """Yield a function of a description that gives a function of (done, of): a bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda description: lambda done, of: None
         return
@@ -253,10 +251,12 @@ def preflight_lines(record):
         length = "by the clock, steps"
     at = f", from step {record.step:,} on" if record.step else ""
     epochs = f"{epochs:.3g}"
+    train, val, test = record.train_characters, record.val_characters, record.test_characters
+    threads = counted(record.threads, "thread")
     return [
         f"text    {record.characters:,} characters, {record.vocab_size:,} different",
-        f"splits  {record.train_characters:,} train, {record.val_characters:,} validation, {record.test_characters:,} test",
-        f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {counted(record.threads, 'thread')}",
+        f"splits  {train:,} train, {val:,} validation, {test:,} test",
+        f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
         f"length  {length} of {record.batch_size} x {record.seq_length}{at}, about "
         f"{epochs} epoch{'' if epochs == '1' else 's'}, {duration(record.duration_s)}",
         f"folder  {neutralise(str(record.folder))}",

@@ -150,7 +150,8 @@ def open_text(loaded, path, text, encoding, unknown="error"):
     """
     from charrnn.errors import ConfigError
     from charrnn.text.corpus import read_corpus
-    from charrnn.training.trainer import check_corpus, find_texts, stored_config, stored_encoding
+    from charrnn.training.provenance import check_corpus, find_texts
+    from charrnn.training.stored import stored_config, stored_encoding
 
     if text is None:
         if encoding is not None:
@@ -323,7 +324,7 @@ class Judge:
         from charrnn.errors import ConfigError
         from charrnn.evaluation import baselines
         from charrnn.evaluation.ngram import BYTES_A_CHARACTER
-        from charrnn.training.trainer import available_memory
+        from charrnn.training.memory import available_memory
 
         V, ids, training = self.model.config.vocab_size, self.ids[self.first : self.stop], self._training_ids()
         found = [baselines.uniform(V)]

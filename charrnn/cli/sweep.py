@@ -185,7 +185,7 @@ def _one_option(key, value, where):
 def _texts_of(folder, texts):
     """Return the texts of a sweep, found again as they were named or from where its folder stands."""
     from charrnn.sweep.results import read_results
-    from charrnn.training.trainer import find_texts
+    from charrnn.training.provenance import find_texts
 
     known = read_results(folder).get("text")
     from_run = known.get("sources_from_run") if isinstance(known, dict) else None

@@ -69,7 +69,9 @@ def _asked(ctx):
 def _start(text, asked, output, init_from, no_sample, display):
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.runs.folder import RunFolder
-    from charrnn.training.trainer import Trainer, config_like, plan_run
+    from charrnn.training.plan import plan_run
+    from charrnn.training.trainer import Trainer
+    from charrnn.training.warm_start import config_like
 
     initial = None
     if init_from is None:
@@ -96,8 +98,10 @@ def _start(text, asked, output, init_from, no_sample, display):
 def _resume(run, output, text, asked, no_sample, display):
     from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.runs.folder import RunFolder
-    from charrnn.training.options import resume_config
-    from charrnn.training.trainer import Trainer, find_texts, plan_resume, stored_config
+    from charrnn.training.plan import plan_resume
+    from charrnn.training.provenance import find_texts
+    from charrnn.training.stored import resumed_config, stored_config
+    from charrnn.training.trainer import Trainer
 
     if output is not None:
         if run != NEWEST and Path(run).resolve() != output.resolve():
@@ -112,7 +116,7 @@ def _resume(run, output, text, asked, no_sample, display):
             )
         checkpoint = load_checkpoint(folder.last)
         config = stored_config(checkpoint.training)
-        resume_config(config, asked)  # what contradicts is said before the text is read
+        resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
         text = text or find_texts(checkpoint.training, folder.path)
         with contextlib.closing(_read(text, config, display)) as corpus:
             plan = plan_resume(checkpoint, corpus, asked)
@@ -136,7 +140,7 @@ def _read(text, config, display):
 def _train(trainer, folder, display):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
     from charrnn.runs.checkpoint import read_metadata
-    from charrnn.training.trainer import Finished
+    from charrnn.training.records import Finished
 
     finished, announced = None, False
     try:
@@ -166,8 +170,14 @@ def _report(finished, display):
     """Say the result on stdout, and on stderr what to do next."""
     run = quoted(finished.folder)
     if finished.resumable:
+        saved = "saved; go on with"
+        if finished.saved_step != finished.step:
+            saved = (
+                "but its state holds numbers that are not finite and was not saved: the checkpoint of step "
+                f"{finished.saved_step:,} stands; go on from it with"
+            )
         display.note(
-            f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, saved; go on with:\n"
+            f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, {saved}:\n"
             f"  charrnn train --resume {run}",
             important=True,
         )

@@ -67,7 +67,7 @@ def atomic_write(path, data):
 
 
 def give_second_name(path, second):
-    """Make `second` another name of the file at `path`, in place of what had that name; a copy where there are no links.
+    """Make `second` another name of the file at `path`, replacing what had that name; a copy where there are no links.
 
     As whole and as durable as by `atomic_write`. The file must be one that is replaced and never written to.
     """
@@ -101,7 +101,7 @@ def write_all(descriptor, piece):
 
 
 def fsync_folder(folder):
-    """Make what was created, renamed or removed in `folder` survive a power cut; a no-op where folders cannot be synced."""
+    """Make what was created, renamed or removed in `folder` survive a power cut; nothing where folders cannot sync."""
     if os.name != "posix":
         return
     try:

@@ -8,7 +8,8 @@ The alphabet, used in every module here:
 
     P  panels of a layer             W  columns of a panel         Q  panels of the output layer
 
-This room knows no file, no model and no option. Kernels trust their arguments: model.py validates once, at its boundary.
+This room knows no file, no model and no option. Kernels trust their arguments: the room model/
+validates once, at its boundary.
 """
 
 from charrnn.kernels.threads import max_threads, num_threads, set_num_threads

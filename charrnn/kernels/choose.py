@@ -1,6 +1,7 @@
 """The choice of a character from its logits, in compiled code. sampler.choose is the same rule in NumPy.
 
-What may differ from it is the last bit of an exponential. Arrays are float64 and int64, V of them used, padded to whole vectors.
+What may differ from it is the last bit of an exponential. Arrays are float64 and int64, V of them used, padded to whole
+vectors.
 """
 
 import math
@@ -20,7 +21,7 @@ def exponentials(z, w, V, highest, divisor):
 
 @inline
 def rank(z, order, spare, V):
-    """Fill order[0..V-1] with the ids by falling z, of equals the lowest first: a merge sort; V more places are spare."""
+    """Fill order[0..V-1] with the ids by falling z, of equals the lowest first (a merge sort), with V spare places."""
     for j in range(V):
         order[j] = j
     source, to, run = 0, spare, 1
@@ -62,7 +63,10 @@ def keep_likeliest(v, z, w, order):
 
 @inline
 def choose_id(v, z, w, order, draw):
-    """Return the id that the draw chooses from the logits z[0..V-1]; w and order are scratch, v a view of a generation."""
+    """Return the id that the draw chooses from the logits z[0..V-1].
+
+    v    a view of a generation; w and order are scratch
+    """
     V, min_p = v.plan.V, v.min_p
     highest, best = z[0], 0
     for j in range(1, V):

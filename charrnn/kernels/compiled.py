@@ -2,8 +2,9 @@
 
 Numba's own cache looks at the source file of the function alone: after a change in a function that it *calls* from
 another file it would go on running the old code. Here the cache folder's name holds a digest of every kernel source, of
-the versions of numba and llvmlite, so a change anywhere gives a fresh folder. Its files are run: they are read only from a
-folder that nobody else can have written in, and only where a seal tells them whole and their own; else they are made anew.
+the versions of numba and llvmlite, so a change anywhere gives a fresh folder. Its files are run: they are read only
+from a folder that nobody else can have written in, and only where a seal tells them whole and their own; else they are
+made anew.
 """
 
 import hashlib
@@ -25,39 +26,39 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache,
 from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 
+from charrnn import spec
+from charrnn.files.cache import cache_root, temporary_root
+
 KEPT_DAYS = 30  # a digest folder that no process has opened for this long is removed
 ABANDONED_S = 3600  # a temporary file this old was left by a killed process
 
 
 @lru_cache(maxsize=1)
 def kernel_digest():
-    """Return a digest (16 hex digits) of all kernel sources and of the compiler's versions."""
+    """Return a digest (16 hex digits) of all kernel sources, the table of cells, and the compiler's versions."""
     h = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version_info[:2]}".encode())
     folder = Path(__file__).parent
     for path in sorted(folder.rglob("*.py")):
         h.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    h.update(Path(spec.__file__).read_bytes())  # what a cell's entry says is compiled in
     return h.hexdigest()[:16]
 
 
 def _cache_roots():
     """Yield the folders that may hold compiled kernels, best first."""
-    if os.environ.get("CHARRNN_CACHE_DIR"):
-        yield Path(os.environ["CHARRNN_CACHE_DIR"])
-    if os.environ.get("XDG_CACHE_HOME"):
-        yield Path(os.environ["XDG_CACHE_HOME"]) / "charrnn"
-    try:
-        yield Path.home() / ".cache" / "charrnn"
-    except RuntimeError:  # no home folder at all
-        pass
-    owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    yield Path(tempfile.gettempdir()) / f"charrnn-{owner}"
+    if root := cache_root():
+        yield root
+    if root := temporary_root():
+        owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+        yield root / f"charrnn-{owner}"
 
 
 def _is_private(folder):
     """Tell whether only this user, or root, can have written in `folder` or can put another one in its place.
 
-    What is read from it is unpickled and run. So each folder above it must belong to the user or to root, and be closed to others
-    or sticky, as /tmp is; and every file in it must be the user's own, should it have been open to others once.
+    What is read from it is unpickled and run. So each folder above it must belong to the user or to root, and be closed
+    to others or sticky, as /tmp is; and every file in it must be the user's own, should it have been open to others
+    once.
     """
     if not hasattr(os, "getuid"):
         return True
@@ -82,7 +83,7 @@ def _is_private(folder):
 
 
 def _unmapped_owners():
-    """Return the id that stands for every user from outside, root among them, where this process is in a user namespace."""
+    """Return the id of every user from outside, root among them, if this process is in a user namespace."""
     try:
         if Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]:
             return set()
@@ -112,7 +113,7 @@ def cache_folder():
 
 
 def _forget_old(current):
-    """Remove the machine code of versions that were not used for KEPT_DAYS, and what killed processes left of this one."""
+    """Remove the machine code of versions not used for KEPT_DAYS, and what killed processes left of this one."""
     for folder in current.parent.iterdir():
         try:
             if folder != current and time.time() - folder.stat().st_mtime > KEPT_DAYS * 86400:
@@ -133,10 +134,10 @@ class _Files:
         32 bytes    the seal: sha256 of the file's name and the rest
         the rest    Numba's pickle
 
-    Numba keeps an index from signatures to numbered files, and two processes that begin at once can make the one's entry
-    point at the other's code. Here the name of a file is a digest of what it is for, so there is no index to race for; and a file
-    that is cut off, flipped in a bit or put in the place of another breaks its seal. The seal is against accidents: against
-    people there is `_is_private`.
+    Numba keeps an index from signatures to numbered files, and two processes that begin at once can make the one's
+    entry point at the other's code. Here the name of a file is a digest of what it is for, so there is no index to race
+    for; and a file that is cut off, flipped in a bit or put in the place of another breaks its seal. The seal is
+    against accidents: against people there is `_is_private`.
     """
 
     def __init__(self, folder, name):
@@ -221,7 +222,7 @@ class _Cache(FunctionCache):
             str(sig),
             codegen.magic_tuple(),
             self._py_func.__qualname__,
-            Path(code.co_filename).name,
+            Path(code.co_filename).parts[-2:],  # packages of kernels may have modules of one name
             code.co_firstlineno,
         )
 
@@ -257,13 +258,18 @@ def inline(function):
     a third that loads both from the cache would run the one's code in the place of the other's.
     """
     if function.__closure__:
-        over = [getattr(cell.cell_contents, "__qualname__", repr(cell.cell_contents)) for cell in function.__closure__]
+        over = [_full_name(cell.cell_contents) for cell in function.__closure__]
         function.__name__ = function.__qualname__ = f"{function.__qualname__}({', '.join(over)})"
     return njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
+def _full_name(value):
+    """Return the module and name of a function, or what another value looks like."""
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else repr(value)
+
+
 def kernel(function=None, *, parallel=False, name=None):
-    """Compile a function that Python calls; its machine code is kept on disk, under `name` if it is made more than once."""
+    """Compile a function that Python calls; its code is kept on disk, under `name` if it is made more than once."""
     if function is None:
         return lambda f: kernel(f, parallel=parallel, name=name)
     function.__name__ = function.__qualname__ = name or function.__name__

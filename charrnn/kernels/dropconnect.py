@@ -1,10 +1,13 @@
-"""Recurrent weights dropped for one step of training: DropConnect on Wh (Wan et al. 2013; AWD-LSTM, Merity et al. 2017).
+"""Recurrent weights dropped for one step of training: DropConnect on Wh.
+
+Wan et al. 2013; AWD-LSTM, Merity et al. 2017.
 
     before the chunk    kept = Wh;  Wh = Wh * mask / (1 - P), in place, so that all that reads Wh needs to know nothing
     after it            Wh = kept;  dWh = dWh * mask / (1 - P)
 
-One mask for all T steps and B streams of a chunk. That of a weight is a function of (seed, step, layer, gate, unit it comes
-from, unit it leads to), drawn as dropout.py draws those of units: nothing is kept of it, and no layout of panels changes it.
+One mask for all T steps and B streams of a chunk. That of a weight is a function of (seed, step, layer, gate, unit it
+comes from, unit it leads to), drawn as dropout.py draws those of units: nothing is kept of it, and no layout of panels
+changes it.
 """
 
 from typing import NamedTuple

@@ -1,26 +1,30 @@
 """Generation: every stream reads its character, runs a step, draws the next one, and so on for a block of characters.
 
-The items of a call are workers of a team (team.py). A step of L layers is L + 1 phases, and the workers meet after each:
+The items of a call are workers of a team (team.py). A step of L layers is L + 1 phases, and the workers meet after
+each:
 
-    layer l    a unit is a panel of layer l and a group of streams: G + x Wx, then the gates. With layer normalisation, which needs
-               all sums of a row, the one that finishes a group's last panel normalises them and runs the gates of all its panels
+    layer l    a unit is a panel of layer l and a group of streams: G + x Wx, then the gates. With layer normalisation,
+               which needs all sums of a row, the one that finishes a group's last panel normalises them and runs the
+               gates of all its panels
     tail       a unit is a panel of the output layer and a group, or a panel of a layer's Wh and a group
 
-The recurrent products h Wh need nothing of the next character, so they are made in the tail of the step before, while one
-worker draws: the one that finishes a group's last output panel. A call begins with a phase of them alone. Units are counted
-group by group: many streams divide among the workers by groups, whose states then stay with one core; one group, by panels.
+The recurrent products h Wh need nothing of the next character, so they are made in the tail of the step before, while
+one worker draws: the one that finishes a group's last output panel. A call begins with a phase of them alone. Units are
+counted group by group: many streams divide among the workers by groups, whose states then stay with one core; one
+group, by panels.
 
-The order of sums. An element of G is a sum by fma that starts at zero and runs over k of h_prev Wh, then over k of x Wx, both
-ascending; normalisation, bias and gates come last. chunk.py does x Wx first: the same numbers but for rounding. Here it is this order for
-every number of streams, as a tile's sums are the same bits for any number of its rows: so a stream's characters depend
-neither on the streams beside it, nor on threads, nor on blocks. One row at a time is what one stream needs: there a core waits
-for its caches to bring the weights, not for the sums.
+The order of sums. An element of G is a sum by fma that starts at zero and runs over k of h_prev Wh, then over k of x
+Wx, both ascending; normalisation, bias and gates come last. The room chunk/ does x Wx first: the same numbers but for
+rounding. Here it is this order for every number of streams, as a tile's sums are the same bits for any number of its
+rows: so a stream's characters depend neither on the streams beside it, nor on threads, nor on blocks. One row at a time
+is what one stream needs: there a core waits for its caches to bring the weights, not for the sums.
 
-The arrays beside the parameters, S the padded stride of H. The first three hold one group after the other, n streams from lo
-on, so that a core that reads ahead meets no other core's:
+The arrays beside the parameters, S the padded stride of H. The first three hold one group after the other, n streams
+from lo on, so that a core that reads ahead meets no other core's:
 
-    HS, CS (L, n, S)             from row lo L on: the carry, in and out; a step overwrites it in place. With zoneout as much again,
-                                 `new` numbers on: what the gates make of a state, before it is blended with the state before
+    HS, CS (L, n, S)             from row lo L on: the carry, in and out; a step overwrites it in place. With zoneout as
+                                 much again, `new` numbers on: what the gates make of a state, before it is blended with
+                                 the state before
     G      (L, P, n, 4 lanes)    from row lo L P on: sums and gates
     Z      (Q, n, out width lanes)   from row lo Q on: logits without their bias
     X0     (B, ES)               embeddings (only with an embedding)
@@ -123,7 +127,10 @@ def sums_at(v, l, p, group):
 
 @inline
 def recurrent_unit(v, l, p, group):
-    """G = h Wh for a panel of layer l and a group. The rest of the panel becomes zero: the product with Wx adds to it."""
+    """G = h Wh for a panel of layer l and a group.
+
+    The vectors of the panel that h Wh does not fill become zero, since the product with Wx adds to them.
+    """
     m, n, VL = v.plan, group.n, lanes(v.G)
     g, wide, work = sums_at(v, l, p, group), m.h_width * VL, 4 * VL
     if wide < work:
@@ -164,7 +171,7 @@ def input_unit(v, l, p, t, group):
 
 @inline
 def zone_unit(v, X, at, n):
-    """Blend what the gates made of a panel's h or c with the states before it, X (n, S) at `at`, in the place of these."""
+    """Blend what the gates made of a panel's h or c with the states before it, in their place: X (n, S) at `at`."""
     for r in range(n):
         row = at + r * v.plan.S
         blend_row(X, row, row + v.new, row, v.plan.units, v.zone_rate)
@@ -227,7 +234,7 @@ def _make_generate(kernels):
 
     @inline
     def layer_unit(v, l, t, unit):
-        """Do a unit of layer l: a panel's x Wx, and the gates; with layer normalisation those of all panels, after the last."""
+        """Do a unit of layer l: a panel's x Wx and gates; with layer normalisation, all gates after the last."""
         m, p, index, work = v.plan, unit % v.plan.P, unit // v.plan.P, 4 * lanes(v.G)
         group = group_of(v, index)
         layer, n, states = open_layer(v.layers, l), group.n, states_at(v, l, group)
@@ -249,7 +256,7 @@ def _make_generate(kernels):
 
     @inline
     def tail_unit(v, me, t, unit, outputs):
-        """Do a unit of the tail: one of `outputs` panels of the output layer, then a draw; or a panel of h Wh for step t + 1."""
+        """Do a unit of the tail: one of `outputs` output panels, after the last a draw; or a panel of the next h Wh."""
         m, each = v.plan, outputs + (v.plan.L * v.plan.P if t + 1 < v.T else 0)
         index, panel = unit // each, unit % each - outputs
         group = group_of(v, index)

@@ -1,4 +1,4 @@
-"""What vectors this CPU has, as LLVM names them. NUMBA_CPU_NAME (haswell, say) overrides the host, to test other shapes."""
+"""What vectors this CPU has, as LLVM names them. NUMBA_CPU_NAME (haswell, say) overrides it, to test other shapes."""
 
 from functools import lru_cache
 
@@ -25,7 +25,7 @@ BFLOAT16_CPUS = "cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids"
 
 @lru_cache(maxsize=1)
 def isa():
-    """Return "avx512", "avx2" or "neon": the family of tile shapes to emit. Older x86 CPUs take avx2's, which LLVM splits."""
+    """Return the family of tile shapes to emit: "avx512", "avx2" or "neon". LLVM splits avx2's for older x86 CPUs."""
     if not llvm.get_default_triple().startswith(("x86", "i686", "amd64")):
         return "neon"
     if config.CPU_NAME is not None:

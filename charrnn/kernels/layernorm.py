@@ -1,11 +1,13 @@
-"""Layer normalisation of a time step's sums, forward beside backward. It stands between the products and the gates, which add the bias.
+"""Layer normalisation of a time step's sums, forward beside backward.
 
-Each gate's sums s are normalised over the layer's H units, for every stream on its own, and multiplied by gains of that gate's own:
+It stands between the products and the gates, which add the bias.
+Each gate's sums s are normalised over the layer's H units, for every stream on its own, and multiplied by gains of that
+gate's own:
 
     xhat = (s - mean(s)) / sqrt(var(s) + EPSILON);   a = gain*xhat + b
 
-Ba, Kiros & Hinton 2016. The padding is left out of both means and stays zero. A row's sums run over its panels in ascending order, lane by
-lane, then over the lanes by halves: its bits depend on nothing that lies beside it.
+Ba, Kiros & Hinton 2016. The padding is left out of both means and stays zero. A row's sums run over its panels in
+ascending order, lane by lane, then over the lanes by halves: its bits depend on nothing that lies beside it.
 """
 
 import math
@@ -90,7 +92,7 @@ def normalise_sums(plan, s, n, keep):
 
 @inline
 def _gain_backward(s, k, a, DN, to, gains):
-    """Return dx = da*gain of a vector, put in the place of da; add da to the bias's gradient and da*xhat to the gain's."""
+    """Return dx = da*gain of a vector, in the place of da; add da to the bias's gradient and da*xhat to the gain's."""
     da = load(s.G, a)
     store(DN, to, load(DN, to) + da)
     store(DN, to + gains, fma(da, load(s.XN, a), load(DN, to + gains)))
@@ -111,7 +113,7 @@ def normalise_backward(plan, s, n, DN, to, to_panel, gains):
 
         dx = da*gain;   ds = (dx - mean(dx) - xhat*mean(dx*xhat)) / sqrt(var + EPSILON);   db += da;   dgain += da*xhat
 
-    DN     (P, n, 4 lanes), panel p from to + p*to_panel on: each stream's db, and `gains` numbers on its dgain; added to
+    DN     (P, n, 4 lanes), panel p from to + p*to_panel on: each stream's db; `gains` numbers on, its dgain; added to
     """
     G, XN, RS = s.G, s.XN, s.RS
     VL, P, H, units = lanes(G), plan.P, plan.H, plan.units

@@ -26,7 +26,7 @@ from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
 
 class Plan(NamedTuple):
-    """The sizes of a model and where its parameters begin, as compiled code reads them. Widths count vectors, strides numbers."""
+    """The sizes of a model and where its parameters begin, for compiled code. Widths count vectors, strides numbers."""
 
     tiles: Tiles  # the addresses of the products (tile.fill_tiles)
     L: int

@@ -4,11 +4,12 @@ A file of cells/ holds, under these names:
 
     forward(s)       s a Forward: the sums become gates, and h, with c where the cell has one, is written
     backward(s)      s a Backward: the gates become the gradients of their sums
-    cell_state(s)    s a Forward, of which G, CS and their offsets count: c computed again, to the same bits, from the gates that
-                     forward left in G. Only of a cell that has a c
+    cell_state(s)    s a Forward, of which G, CS and their offsets count: c computed again, to the same bits, from the
+                     gates that forward left in G. Only of a cell that has a c
 
-Whether backward reads h as forward made it (s.HG), and whether a part of dh_prev goes beside the recurrent product (backward has
-then written it to s.DR, which is otherwise overwritten by the product): `reads_h` and `passes_h` of the cell's entry say so.
+Whether backward reads h as forward made it (s.HG), and whether a part of dh_prev goes beside the recurrent product
+(backward has then written it to s.DR, which is otherwise overwritten by the product): `reads_h` and `passes_h` of the
+cell's entry say so.
 
 The workspace of a panel, four vectors a stream, holds the gates as `panel` of that entry has them.
 """

@@ -1,4 +1,4 @@
-"""The fused-multiply-add peak of this CPU: a kernel that touches nothing but registers, to measure every other one against.
+"""The fused-multiply-add peak of this CPU: a kernel that touches nothing but registers, to measure the others against.
 
 Each of ACCUMULATORS vectors x is taken through x = a x + b as often as asked; none waits for another, so the latency of
 one is hidden behind the rest. What they end at is written back, so that nothing can be optimised away.
@@ -45,7 +45,7 @@ open_peak = opener(Peak)
 
 @intrinsic
 def _recur(typingctx, numbers, offset, rounds):
-    """Take the vectors at numbers[offset + 2:] through x = a x + b, rounds*UNROLLED times; a and b stand before them."""
+    """Take the vectors at numbers[offset + 2:] through x = a x + b, rounds*UNROLLED times; a, b stand before them."""
     vector = vector_of(numbers.dtype)
     count, align = ACCUMULATORS[isa()], numbers.dtype.bitwidth // 8
 

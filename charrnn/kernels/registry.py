@@ -1,4 +1,4 @@
-"""The compiled parts of each cell, found by its name: a cell is an entry of spec.CELLS and a file of cells/ (panel.py)."""
+"""The compiled parts of each cell, by its name: a cell is an entry of spec.CELLS and a file of cells/ (panel.py)."""
 
 from importlib import import_module
 from typing import Any, NamedTuple

@@ -1,9 +1,10 @@
-"""Vectors as values: loads, stores, arithmetic and comparisons of the Numba type that is one machine vector (vector.py).
+"""Vectors as values: loads, stores, arithmetic and comparisons of the type that is one machine vector (vector.py).
 
 Kernels written with it look like the scalar formula and compile to exactly the vector code that is meant, with no
-auto-vectoriser, no fast-math and no remainder loop: buffers are padded to whole vectors, so every element takes the same
-path whatever thread computes it. `load(a, i)` and `store(a, i, v)` take a flat array and an element offset, unchecked.
-A Python float beside a vector becomes a vector of the vector's own dtype, so one source serves float32 and float64.
+auto-vectoriser, no fast-math and no remainder loop: buffers are padded to whole vectors, so every element takes the
+same path whatever thread computes it. `load(a, i)` and `store(a, i, v)` take a flat array and an element offset,
+unchecked. A Python float beside a vector becomes a vector of the vector's own dtype, so one source serves float32 and
+float64.
 """
 
 import operator
@@ -93,33 +94,6 @@ def shifted(typingctx, array, offset):
         return builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]])
 
     return types.CPointer(array.dtype)(array, types.int64), codegen
-
-
-def _pointer_at(dtype):
-    """Make the intrinsic that reads an address from a table of int64, as a pointer to `dtype` (None: to like's)."""
-    if dtype is None:
-
-        def pointer_like(typingctx, table, slot, like):
-            def codegen(context, builder, sig, args):
-                address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
-                return builder.inttoptr(address, context.get_value_type(sig.return_type))
-
-            return types.CPointer(like.dtype)(table, types.int64, like), codegen
-
-        return intrinsic(pointer_like)
-
-    def pointer_to(typingctx, table, slot):
-        def codegen(context, builder, sig, args):
-            address = builder.load(builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [args[1]]))
-            return builder.inttoptr(address, context.get_value_type(sig.return_type))
-
-        return types.CPointer(dtype)(table, types.int64), codegen
-
-    return intrinsic(pointer_to)
-
-
-pointer = _pointer_at(None)
-pointer_int32, pointer_int64, pointer_float64 = (_pointer_at(t) for t in (types.int32, types.int64, types.float64))
 
 
 @intrinsic

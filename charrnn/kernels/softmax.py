@@ -29,8 +29,8 @@ def add_output_bias(v, row):
 def softmax_loss(v, row, backward):
     """Return the loss of one row, in nats: log sum_j e^z_j - z_target; v a view of a chunk.
 
-    Z       (Q, R, width lanes): z = h Wo read; where `backward`, dz = (softmax(z) - onehot(target)) / R written, zero in the
-            lanes beyond V
+    Z       (Q, R, width lanes): z = h Wo read; where `backward`, dz = (softmax(z) - onehot(target)) / R written, zero
+            in the lanes beyond V
     """
     plan, Z, R, VL = v.plan, v.Z, v.T * v.B, lanes(v.Z)
     width, scale, target = plan.out_width, 1.0 / R, np.int64(v.targets[row])

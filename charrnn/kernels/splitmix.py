@@ -1,7 +1,8 @@
 """SplitMix64: keyed random numbers, as a Python int, as a NumPy array and in compiled code (Steele, Lea & Flood 2014).
 
-"Fast splittable pseudorandom number generators", with the constants of Java 8. A sequence is counted, not consumed: number n of
-the sequence seeded with `key` is mix(key + n*GOLDEN), so any of them can be had without those before it. Arithmetic is modulo 2**64.
+"Fast splittable pseudorandom number generators", with the constants of Java 8. A sequence is counted, not consumed:
+number n of the sequence seeded with `key` is mix(key + n*GOLDEN), so any of them can be had without those before it.
+Arithmetic is modulo 2**64.
 """
 
 import numpy as np

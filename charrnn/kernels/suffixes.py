@@ -1,9 +1,10 @@
-"""Walks along the suffixes of a text in their order: how much neighbours share, how often an n-gram occurs, and what follows it.
+"""Walks along the sorted suffixes of a text: how much neighbours share, how often an n-gram occurs, what follows it.
 
-A text is codes (N,) int32: several stretches side by side, separators between them that are no character. `order` (N,) int32
-lists where its suffixes begin, sorted by their first so many codes (charrnn/evaluation/suffixes.py makes it). Suffixes that begin with the
-same k codes then stand together, so that one walk meets every k-gram once: `shared[i]` says how many codes suffix i has in common
-with the one before it. Plain serial code; the counts are whole numbers, and no result depends on how ties were sorted.
+A text is codes (N,) int32: several stretches side by side, separators between them that are no character. `order` (N,)
+int32 lists where its suffixes begin, sorted by their first so many codes (charrnn/evaluation/suffixes.py makes it).
+Suffixes that begin with the same k codes then stand together, so that one walk meets every k-gram once: `shared[i]`
+says how many codes suffix i has in common with the one before it. Plain serial code; the counts are whole numbers, and
+no result depends on how ties were sorted.
 """
 
 import numpy as np
@@ -25,13 +26,15 @@ def share_prefixes(codes, order, most, shared):
 
 
 @kernel
-def count_grams(order, shared, left, k, stop, seen, counts, lefts, counts_of_counts):
+def count_grams(order, shared, left, k, stop, seen, counts, lefts, counts_of_counts):  # noqa: PLR0913  plain arrays
     """Count every k-gram of codes[:stop], and the different codes that stand before it.
 
     left               (N,) int32    the code before each suffix, in the order of `order`
     seen               (codes,) int64 scratch, written: which k-gram a code was last seen before
-    counts, lefts      (N,) int32    written where a k-gram's suffixes begin: its two counts, 0 where it is not in codes[:stop]
-    counts_of_counts   (2, 5) int64  written: how many k-grams have a count of 1, 2, 3 and 4, by either count, from column 1 on
+    counts, lefts      (N,) int32    written where a k-gram's suffixes begin: its two counts, 0 where it is not in
+                       codes[:stop]
+    counts_of_counts   (2, 5) int64  written: how many k-grams have a count of 1, 2, 3 and 4, by either count, from
+                       column 1 on
     """
     counts_of_counts[:] = 0
     seen[:] = -1
@@ -54,16 +57,18 @@ def count_grams(order, shared, left, k, stop, seen, counts, lefts, counts_of_cou
 
 
 @kernel
-def interpolate(order, shared, k, stop, counts, lefts, discounts, slots, low, top):
+def interpolate(order, shared, k, stop, counts, lefts, discounts, slots, low, top):  # noqa: PLR0913  plain arrays
     """Take the probabilities of order k - 1 to order k (charrnn/evaluation/ngram.py has the formula).
 
     A context that reaches over a separator occurs nowhere in codes[:stop], and is left alone like any other such.
 
-    discounts   (2, 4) float64  what a count of 1, 2, or 3 and more is lowered by, from column 1 on: row 0 for the highest order
+    discounts   (2, 4) float64  what a count of 1, 2, or 3 and more is lowered by, from column 1 on: row 0 for the
+                highest order
                                 (plain counts), row 1 for one below others (counts of different codes before)
     slots       (N,) int32      which result the code at each place is, -1 where it is none
     low         (P,) float64    read and written: probabilities as a lower order has them
-    top         (P,) float64    written: as the highest order has them; the caller has put `low` there for what no k-gram reaches
+    top         (P,) float64    written: as the highest order has them; the caller has put `low` there for what no
+                k-gram reaches
     """
     N = len(order)
     first = 0
@@ -104,9 +109,10 @@ def interpolate(order, shared, k, stop, counts, lefts, discounts, slots, low, to
 
 @kernel
 def longest_matches(order, shared, stop, matches):
-    """Write to matches (N,) int32, by place, how much of each suffix from `stop` on occurs in codes[:stop], and past `stop` whole.
+    """Write to matches (N,) int32, by place, how much of each suffix from `stop` on occurs in codes[:stop].
 
-    A match as long as `shared` goes may be longer. Of a suffix that begins before `stop` it is not written.
+    A match may run past `stop`, and one as long as `shared` goes may be longer. Nothing is written of a suffix that
+    begins before `stop`.
     """
     for backward in range(2):
         reach = 0

@@ -1,7 +1,7 @@
 """Tables: how Python hands sizes, switches and arrays to compiled code by name.
 
-A *record* is a NamedTuple class. Its annotations say what each field is, and their order where it stands in the record's *table*,
-an array of int64:
+A *record* is a NamedTuple class. Its annotations say what each field is, and their order where it stands in the
+record's *table*, an array of int64:
 
     int            a size, an offset or a switch
     float          a float64, by its bits
@@ -10,14 +10,15 @@ an array of int64:
     Tiles          the addresses of the products (tile.py), TILES words that stand in the table itself
     a record       that record's fields, in place
 
-Python writes a table by the fields' names (Table). Compiled code opens a *view* of it, in which every field is an attribute:
+Python writes a table by the fields' names (Table). Compiled code opens a *view* of it, in which every field is an
+attribute:
 
     open_chunk = opener(Chunk)
     v = open_chunk(table, like)      like: a pointer that is never read; its type is the model's dtype
     store(v.HS, v.T * v.plan.S, ...)
 
-A view is one pointer, whatever the number of fields, so passing it on costs nothing. A field is read where it is named. LLVM is told
-that it never changes while the item runs: so it may be kept in a register across stores, calls and loops.
+A view is one pointer, whatever the number of fields, so passing it on costs nothing. A field is read where it is named.
+LLVM is told that it never changes while the item runs: so it may be kept in a register across stores, calls and loops.
 """
 
 from functools import cache
@@ -159,7 +160,7 @@ def opener(record):
 
 
 def row_opener(record):
-    """Return the compiled function open(rows, i) that makes a view of row i of many of the record's tables, one after the other."""
+    """Return the compiled function open(rows, i): a view of the i-th of the record's tables, one after the other."""
     size = places(record)[1]
 
     def open_row(typingctx, rows, index):

@@ -5,10 +5,10 @@ one after the other on one thread. A barrier among items that counts on all of t
 phase are claimed one at a time, and a worker waits only for units that somebody has claimed and is working on; so any
 number of present workers, down to one, makes progress, and one that comes late finds the work done and leaves.
 
-Each worker has a lot, a fixed range of a phase's units, and takes from it first: so the weights behind a unit stay in the
-cache of one core. A worker without units left takes from the others' lots: at once where the owner has not come, after
-PATIENCE turns of waiting where it has, since as a rule the owner is about to. A core that is taken away for a while thus
-costs the unit that it held, not the phase.
+Each worker has a lot, a fixed range of a phase's units, and takes from it first: so the weights behind a unit stay in
+the cache of one core. A worker without units left takes from the others' lots: at once where the owner has not come,
+after PATIENCE turns of waiting where it has, since as a rule the owner is about to. A core that is taken away for a
+while thus costs the unit that it held, not the phase.
 
 The words of a team, int64, zero at the start of a call:
 
@@ -16,10 +16,12 @@ The words of a team, int64, zero at the start of a call:
     OWED(w)        the worker's own: units finished and not yet told
     EAGER(w)       the worker's own: the phase in which its patience ran out
     PRESENT(w)     1 once the worker has come
-    FINISHED(w)    units that it has finished and told since the start of the call; a phase is over when their sum says so
+    FINISHED(w)    units that it has finished and told since the start of the call; a phase is over when their sum says
+                   so
 
-The first three lie on a cache line that others touch only to take units, the last two on one that others read while they
-wait. Phases are numbered from 1 and lots never go back, so a worker that fell behind cannot take a unit a second time.
+The first three lie on a cache line that others touch only to take units, the last two on one that others read while
+they wait. Phases are numbered from 1 and lots never go back, so a worker that fell behind cannot take a unit a second
+time.
 """
 
 from llvmlite import ir

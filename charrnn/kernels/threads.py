@@ -1,4 +1,4 @@
-"""How many threads the kernels use. Results are the same bits for any number, and for any of Numba's threading layers."""
+"""How many threads the kernels use. Results are the same bits for any number and any of Numba's threading layers."""
 
 import os
 import warnings

@@ -3,8 +3,8 @@
 A tile keeps rows x vectors accumulators in registers and runs over K once: each step loads one row of vectors of B and
 broadcasts one number of A per row. Numba would not keep such a block in registers; LLVM does when it is handed the IR.
 Every product here sums over k in ascending order whatever the tile's rows, so an element's bits do not depend on how
-rows were divided among tiles or threads. With bfloat16 a step of k is a word of two numbers, multiplied and added to float32
-sums by one instruction.
+rows were divided among tiles or threads. With bfloat16 a step of k is a word of two numbers, multiplied and added to
+float32 sums by one instruction.
 """
 
 from functools import cache
@@ -150,12 +150,14 @@ def _make_product(width, transposed, bfloat16):
 
 @cache
 def tile_address(width, transposed, dtype):
-    """Return the address of the product of `width` vectors for "float32", "float64" or "bfloat16", compiled on first use.
+    """Return the address of the product of `width` vectors for a dtype, compiled on first use.
+
+    dtype    "float32", "float64" or "bfloat16"
 
     With bfloat16, A and B hold words of two neighbours in k, K counts words, and C is float32.
 
-    It is called through its address, which kernels get in a table: linked into every kernel instead, LLVM would optimise
-    the large bodies anew at each level of calls, and compiling took 25 s, not 6.
+    It is called through its address, which kernels get in a table: linked into every kernel instead, LLVM would
+    optimise the large bodies anew at each level of calls, and compiling took 25 s, not 6.
     """
     bfloat16 = dtype == "bfloat16"
     walk = _make_product(width, transposed, bfloat16)
@@ -201,7 +203,7 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The right-hand side of a product, `panels` times K rows of width*lanes numbers, all contiguous from words[at] on."""
+    """The right-hand side of a product: `panels` times K rows of width*lanes numbers, contiguous from words[at] on."""
 
     words: object
     at: int

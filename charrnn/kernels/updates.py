@@ -1,7 +1,7 @@
 """The optimiser step over the flat parameters: gradient norm, clipping, fused updates, and the transposes rebuilt.
 
-Everything is elementwise over flat buffers of one length, so the panels' order does not matter. Sums of squares are taken
-over blocks of a fixed size and added in their order: the norm is the same bits for any number of threads.
+Everything is elementwise over flat buffers of one length, so the panels' order does not matter. Sums of squares are
+taken over blocks of a fixed size and added in their order: the norm is the same bits for any number of threads.
 """
 
 from typing import NamedTuple
@@ -51,7 +51,7 @@ open_update, open_transposition, open_transpose = opener(Update), opener(Transpo
 
 @inline
 def block_sum_of_squares(grads, lo, hi, clip_value):
-    """Return the sum of squares of grads[lo:hi], after clamping each element to +-clip_value in place where that is > 0."""
+    """Return the sum of squares of grads[lo:hi], each clamped to +-clip_value first, in place, where that is > 0."""
     total = zeros(grads)
     for i in range(lo, hi, lanes(grads)):
         g = load(grads, i)
@@ -65,8 +65,7 @@ def block_sum_of_squares(grads, lo, hi, clip_value):
 
 @inline
 def update_block(v, lo, hi):
-    """Update params[lo:hi] by its rule from grads*scale and the state v = m = `moment`, s = `square` (only what the rule keeps).
-
+    """Update params[lo:hi] by the rule from grads*scale and what the rule keeps: v = m = `moment`, s = `square`.
         sgd      v = a v + g;                              w -= rate v          (a: momentum)
         adagrad  s += g^2;                                 w -= rate g / (sqrt(s) + eps)
         rmsprop  s = a s + (1-a) g^2;                      w -= rate g / (sqrt(s) + eps)
@@ -114,9 +113,9 @@ def average_block(params, average, lo, hi, newest):
 
 @inline
 def pair_rows(X, x, ldx, rows, Y, y, ldy, count):
-    """Y = the rows of X in pairs, as words of bfloat16: word u of row j is (X[2j][u], X[2j+1][u]), a missing last row zero.
+    """Y = the rows of X in pairs, as words of bfloat16: word u of row j is (X[2j][u], X[2j+1][u]).
 
-    `count` numbers a row, whole vectors. Y may begin where X begins if ldy <= 2 ldx.
+    A missing last row counts as zero. `count` numbers a row, whole vectors. Y may begin where X begins if ldy <= 2 ldx.
     """
     VL = lanes(X)
     for r in range(0, rows, 2):
@@ -142,7 +141,10 @@ def narrow_panel(matrix, panel, params, derived):
 
 @inline
 def transpose_panel(matrix, panel, params, derived):
-    """Write one panel's part of a transposed matrix: derived [K/wide][columns][wide] from params [K][columns], K padded with 0."""
+    """Write one panel's part of a transposed matrix: derived [K/wide][columns][wide] from params [K][columns].
+
+    K is padded with zeros.
+    """
     VL = lanes(params)
     K, columns = matrix.rows, matrix.width * VL
     wide, rows = matrix.target_width * VL, matrix.panels * columns
@@ -154,7 +156,7 @@ def transpose_panel(matrix, panel, params, derived):
 
 
 def _sum_squares(table, like, item):
-    """Write the sum of squares of one block of the gradient; clamp its elements first to +-clip_value where that is > 0."""
+    """Write the sum of squares of one block of the gradient, its elements clamped first where clip_value > 0."""
     v, lo = open_update(table, like), item * BLOCK
     v.partial[item] = block_sum_of_squares(v.grads, lo, min(v.size, lo + BLOCK), v.clip_value)
 

@@ -1,4 +1,4 @@
-"""The Numba type of one machine vector, and what the code that emits LLVM IR needs of it. Its operations: simd.py, words.py."""
+"""The Numba type of one machine vector, and helpers of code that emits LLVM IR. Its operations: simd.py, words.py."""
 
 import numpy as np
 from llvmlite import ir

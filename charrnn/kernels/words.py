@@ -61,7 +61,7 @@ narrow_row = intrinsic(_make_narrow(False))  # words of neighbours: (a[0], a[1])
 
 
 def _make_transpose(narrowed):
-    def transpose(typingctx, X, x, ldx, count, Y, y, ldy, stores):
+    def transpose(typingctx, X, x, ldx, count, Y, y, ldy, stores):  # noqa: PLR0913  the first is Numba's
         vector = vector_of(X.dtype)
         n = vector.lanes
 
@@ -108,8 +108,8 @@ def _make_transpose(narrowed):
     return transpose
 
 
-# Y = X' for one square block of `lanes` by `lanes` words: rows ldx apart from x on, to rows ldy apart from y on. Only the first
-# `count` rows of X are read (none if it is not positive), the rest count as zeros; only the first `stores` rows of Y are
-# written. Rows are interleaved with those half a block below, log2(lanes) times over. A word is a number, or with
-# narrow_transpose_block two neighbours as bfloat16.
+# Y = X' for one square block of `lanes` by `lanes` words: rows ldx apart from x on, to rows ldy apart from y on. Only
+# the first `count` rows of X are read (none if it is not positive), the rest count as zeros; only the first `stores`
+# rows of Y are written. Rows are interleaved with those half a block below, log2(lanes) times over. A word is a number,
+# or with narrow_transpose_block two neighbours as bfloat16.
 transpose_block, narrow_transpose_block = intrinsic(_make_transpose(False)), intrinsic(_make_transpose(True))

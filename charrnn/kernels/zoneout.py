@@ -3,8 +3,9 @@
     MASKS         training      x = x_prev where the mask says so, else x~    x~ is what the gates made of h or c
     EXPECTATION   otherwise     x = x~ + P (x_prev - x~)
 
-Nothing is scaled. h~ is o tanh(c~): the gates know nothing of it. The mask of a unit is a function of (seed, step, layer, row t*B + b,
-unit), drawn as dropout.py draws those of units and drawn again on the way back: no layout of panels changes it.
+Nothing is scaled. h~ is o tanh(c~): the gates know nothing of it. The mask of a unit is a function of (seed, step,
+layer, row t*B + b, unit), drawn as dropout.py draws those of units and drawn again on the way back: no layout of panels
+changes it.
 """
 
 import numpy as np
@@ -46,7 +47,7 @@ def blend_row(X, prev, new, to, count, rate):
 
 @inline
 def part_rows(v, D, d, P, p, layer, row, n):
-    """Part the gradient D of n zoned states into that of what the gates made, in its place, and P, that of the states before."""
+    """Part the gradient D of n zoned states: that of the gates stays in D, what passes to the states before in P."""
     S, masks, VL = v.plan.S, v.zoning == MASKS, lanes(D)
     for r in range(n):
         at, to = d + r * S, p + r * S

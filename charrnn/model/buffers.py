@@ -1,7 +1,7 @@
 """The arrays that compiled code works in: typed records that say how large each is, hold it, and give it to a table.
 
-A record is a dataclass of Buffers. Its fields bear the names of the table's fields; what each array is, with its shape, stands
-where that table is declared: kernels/chunk/views.py, kernels/generate.py.
+A record is a dataclass of Buffers. Its fields bear the names of the table's fields; what each array is, with its shape,
+stands where that table is declared: kernels/chunk/views.py, kernels/generate.py.
 """
 
 from dataclasses import dataclass, field, fields
@@ -26,6 +26,7 @@ def buffer(size, dtype=None):
     return field(default_factory=lambda: np.zeros(0), init=False, metadata={"size": size, "dtype": dtype})
 
 
+@dataclass
 class Buffers:
     """A record of arrays, each as large as the largest extent that was asked for."""
 

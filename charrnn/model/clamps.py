@@ -37,7 +37,8 @@ def check_unit(config, layer, unit):
 def pack_clamps(config, clamps):
     """Return Clamps, each unit at most once, as compiled code reads them (kernels/chunk/views.py). Raises ConfigError.
 
-    Returns ndarray (N, 3), int64: layer, unit and what is held; and ndarray (N, 2) of the model's dtype: c, and h or tanh(c).
+    Returns ndarray (N, 3), int64: layer, unit and what is held; and ndarray (N, 2) of the model's dtype: c, and h or
+    tanh(c).
     """
     rows, values = [], []
     for clamp in clamps:

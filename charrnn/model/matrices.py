@@ -1,7 +1,7 @@
-"""A model's health while it trains: the largest singular value of each recurrent matrix, and the gradient's norm by layer.
+"""A model's health while it trains: the largest singular value of each recurrent matrix, the gradient's norm by layer.
 
-Both read the flat buffers where they lie. A panel holds the columns of its matrix in another order, beside columns of zeros: neither
-changes a singular value or a norm.
+Both read the flat buffers where they lie. A panel holds the columns of its matrix in another order, beside columns of
+zeros: neither changes a singular value or a norm.
 """
 
 import math
@@ -14,7 +14,7 @@ TOLERANCE = 1e-4  # of the value, from one iteration to the next
 
 
 def largest_singular_values(model):
-    """Return the largest singular value of each layer's recurrent matrix, all gates as one matrix (G*H, H), by power iteration.
+    """Return the largest singular value of each layer's recurrent matrix (G*H, H), by power iteration.
 
     Never above it by more than rounding, and below it by less than 0.5 %.
     """
@@ -22,7 +22,10 @@ def largest_singular_values(model):
 
 
 def norms_by_layer(model, flat):
-    """Return {"embedding", "layer 0", ..., "output": norm} of a flat array such as a gradient. A tied embedding is part of the output."""
+    """Return {"embedding", "layer 0", ..., "output": norm} of a flat array such as a gradient.
+
+    A tied embedding is part of the output.
+    """
     layout = model.layout
     parts = {
         f"layer {layer}": [
@@ -49,7 +52,10 @@ def panel_view(flat, panel):
 
 
 def _largest(W):
-    """Return the largest singular value of W (panels, K, columns), all panels side by side (block power iteration, Ritz values)."""
+    """Return the largest singular value of W (panels, K, columns), all panels side by side.
+
+    By block power iteration, with Ritz values.
+    """
     v = np.random.Generator(np.random.Philox(0)).standard_normal((W.shape[1], min(VECTORS, W.shape[1]))).astype(W.dtype)
     value = 0.0
     for _ in range(ITERATIONS):

@@ -11,8 +11,8 @@ class Pace:
     """Decides, block by block, whether a team or one worker does it, by what both took.
 
     Where another process holds a core, the worker on that core comes late or is stopped in the middle of a unit, for
-    milliseconds; the others then wait for as long as a hundred characters take. So a team's block that took longer a character
-    than one worker's last is followed by blocks done alone, twice as many each time in a row.
+    milliseconds; the others then wait for as long as a hundred characters take. So a team's block that took longer a
+    character than one worker's last is followed by blocks done alone, twice as many each time in a row.
     """
 
     def __init__(self, rest=REST):
@@ -38,12 +38,12 @@ class Pace:
 class StepPace:
     """Decides for steps of training, by Pace: a block is as many as take BLOCK_S.
 
-    A step of a small model takes a millisecond and meets five times. While other processes hold a core, each meeting waits for as
-    long as a whole step takes: two threads train it at an eighth of the speed of one.
+    A step of a small model takes a millisecond and meets five times. While other processes hold a core, each meeting
+    waits for as long as a whole step takes: two threads train it at an eighth of the speed of one.
     """
 
     def __init__(self):
-        self._pace, self._workers, self._steps, self._seconds = Pace(STEP_REST), None, 0, 0.0
+        self._pace, self._workers, self._steps, self._seconds = Pace(STEP_REST), 1, 0, 0.0
 
     def count_workers(self, most):
         """Return how many of `most` threads to take for the next step."""
@@ -62,8 +62,8 @@ class StepPace:
 class ShardPace:
     """Watches how long a step of training takes, and deals the streams to more shards while a core is busy elsewhere.
 
-    With one shard a thread, the thread on the busy core is waited for; with three, the other takes some of its shards. Small
-    shards read the weights more often: a few per cent slower on an idle machine.
+    With one shard a thread, the thread on the busy core is waited for; with three, the other takes some of its shards.
+    Small shards read the weights more often: a few per cent slower on an idle machine.
     """
 
     PATIENCE = 8  # quiet chunks before the streams are dealt to few shards again

@@ -40,9 +40,9 @@ class Model:
     def initialise(cls, config, seed):
         """Return a model with fresh parameters.
 
-        Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases 1 (Jozefowicz et al.
-        2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are normal with deviation 1 (tied:
-        1/sqrt(H)). The same seed gives the same parameters in either dtype, up to rounding.
+        Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases 1 (Jozefowicz et
+        al. 2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are normal with
+        deviation 1 (tied: 1/sqrt(H)). The same seed gives the same parameters in either dtype, up to rounding.
         """
         model = cls(config)
         bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
@@ -104,7 +104,7 @@ class Model:
         return self.layout.unpack(flat)
 
     def view(self, flat):
-        """Return a flat array of this layout as a mapping from PyTorch name to array that makes each one when it is asked for."""
+        """Return a flat array of this layout as {PyTorch name: array}; each is made when it is asked for."""
         return NamedArrays(self.layout, flat)
 
 

@@ -1,7 +1,7 @@
 """The workspace of a model: what runs it over chunks of one batch shape.
 
-Everything that one batch shape needs beside the parameters: states, gates, gradients, and the carry from chunk to chunk. Knows
-neither a file nor a character nor an option of the command line.
+Everything that one batch shape needs beside the parameters: states, gates, gradients, and the carry from chunk to
+chunk. Knows neither a file nor a character nor an option of the command line.
 """
 
 import time
@@ -19,6 +19,7 @@ from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
 from charrnn.model.buffers import (
+    Buffers,
     CellBuffers,
     ChunkBuffers,
     Extent,
@@ -63,8 +64,8 @@ def check_precision(precision, dtype="float32"):
         raise ConfigError(f"--precision {precision} needs --dtype float32, got {dtype}: leave one of them out")
     if not has_bfloat16():
         raise ConfigError(
-            f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, or "
-            "take a bfloat16 run's weights into a new one with --init-from"
+            f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, "
+            "or take a bfloat16 run's weights into a new one with --init-from"
         )
     return precision
 
@@ -74,8 +75,8 @@ class Workspace:
 
     model        a Model; its parameters are read at every call, so updates are seen
     training     False leaves out what only gradients need
-    precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to bfloat16, their
-                 sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
+    precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to
+                 bfloat16, their sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
     grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat, until the next chunk runs
     shards       groups that the streams are dealt to, or None: as many as suits the threads; no result depends on it
     """
@@ -116,7 +117,8 @@ class Workspace:
         self._transposition = Table(updates.Transposition)
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)
-        self._buffers, self._walk, self._walks = ChunkBuffers(), [WalkBuffers()], set()
+        self._buffers, self._walks = ChunkBuffers(), set()
+        self._walk: list[Buffers] = [WalkBuffers()]
         self._buffers.hold(self._extent, self._table)
         self._reach = ReachBuffers()
         if training and CELLS[model.config.cell].has_c:
@@ -142,7 +144,7 @@ class Workspace:
         self._buffers.c0[:] = 0
 
     def get_carry(self):
-        """Return the carry as {"h": (L, B, H)}, with "c" for an LSTM; copies."""
+        """Return the carry as {"h": (L, B, H)}, with "c" where the cell has one; copies."""
         return {name: array.copy() for name, array in self._carry_arrays(self._buffers.h0, self._buffers.c0).items()}
 
     def set_carry(self, carry):
@@ -164,7 +166,9 @@ class Workspace:
     # Reading and holding units
 
     def states(self, name):
-        """Return what the units were in the last chunk, (L, T, B, H): one of the cell's `readable`, copied; gates after activation.
+        """Return what the units were in the last chunk, (L, T, B, H), a copy; gates after activation.
+
+        name    one of the cell's `readable`
 
         Raises ConfigError. Not after loss_and_grads: the gates have become their gradients.
         """
@@ -274,7 +278,8 @@ class Workspace:
                 raise ConfigError(f"ids must be integers, got {ids.dtype}")
             taken = place[: ids.size]
             taken.reshape(ids.shape)[:] = ids
-            # Read as unsigned, what is negative is large: one pass finds both ends. Wider integers may not fit in 32 bits.
+            # Read as unsigned, what is negative is large: one pass finds both ends. Wider integers may not fit in 32
+            # bits.
             if taken.view(np.uint32).max() >= V or ids.dtype != np.int32 and (ids.min() < 0 or ids.max() >= V):
                 raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
         return len(x)
@@ -283,8 +288,8 @@ class Workspace:
         """Run a chunk forward and back; carry the state on.
 
         x, y       (T, B) integers, T <= seq_length: the characters read and the ones to predict
-        dropout    a Dropout or None; step keys its masks. Of a model with zoneout, units keep their states by masks with a Dropout
-                   (of rate 0 too), and in expectation with None
+        dropout    a Dropout or None; step keys its masks. Of a model with zoneout, units keep their states by masks
+                   with a Dropout (of rate 0 too), and in expectation with None
         Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
         """
         self._check_way_back()
@@ -297,22 +302,24 @@ class Workspace:
         return float(np.add.reduce(self._buffers.losses[:rows])) / rows
 
     def measure_reach(self, x, y, places):
-        """Run one step of every stream from the carry, and back from the last time's losses to the first; the carry moves on.
+        """Measure how far the gradient of a loss reaches back, at several places of a text side by side.
 
-        The streams are places of a text at successive times: stream t*places + b is place b at time t, and its carry is what the
-        place's state was before. So the states may come from elsewhere, and what the gates make of them is this model's.
+        The streams are the places at successive times: stream t*places + b is place b at time t, and its carry is the
+        state that the place had before. Each stream runs one step from its carry; then the gradient of the losses at
+        the last time goes back through all times. So the states may come from elsewhere, such as another dtype.
 
-        x, y       (1, batch_size) integers as of loss_and_grads; of y the last `places` count
-        Returns {state: (L, T, places) float64}: the norm, over a layer's units, of the gradient of a place's last loss in nats with
-        respect to its state after each time, by every way from there to the loss. c is what the gates made of it, before zoneout.
-        `grads` holds nothing afterwards. Raises ConfigError.
+        x, y       (1, batch_size) integers as for loss_and_grads; of y the last `places` count
+        Returns {state: (L, T, places) float64}: the norm, over a layer's units, of the gradient of a place's last loss
+        in nats with respect to its state after each time, by every way from there to the loss; c is taken as the gates
+        made it, before zoneout. The carry moves on; `grads` holds nothing afterwards. Raises ConfigError.
         """
         self._check_way_back()
         if self._pack > 1:
             raise ConfigError("a reach is measured in the model's own dtype: make the workspace without bfloat16")
         if not 1 <= places <= self.batch_size or self.batch_size % places or np.shape(x)[:1] != (1,):
             raise ConfigError(
-                f"a reach takes one step of {self.batch_size} streams, a multiple of its places; got {places} and {np.shape(x)}"
+                f"a reach takes one step of {self.batch_size} streams, a multiple of its places, got {places} places "
+                f"and ids of shape {np.shape(x)}"
             )
         self._table.set(places=places)
         self._reach.hold(replace(self._extent, T=1), self._table)

@@ -1,7 +1,7 @@
 """The named corpora: where each comes from, how it is cleaned, its licence, and the sha256 of the result.
 
-A recipe makes one text in memory; `build_recipe` compares it with what is known of it and writes it whole or not at all.
-No text travels with charrnn. This room knows files and downloads; it knows no vocabulary and no model.
+A recipe makes one text in memory; `build_recipe` compares it with what is known of it and writes it whole or not at
+all. No text travels with charrnn. This room knows files and downloads; it knows no vocabulary and no model.
 """
 
 import hashlib

@@ -18,7 +18,10 @@ import re
 import stat
 from pathlib import Path
 
+import tomli_w
+
 from charrnn.errors import ConfigError, RunError
+from charrnn.files import locks
 from charrnn.files.storage import (
     atomic_write,
     fsync_folder,
@@ -28,17 +31,8 @@ from charrnn.files.storage import (
     storage_error,
     write_all,
 )
-from charrnn.runs.checkpoint import BEST, GOOD, LAST, RUNS_FOLDER, find_checkpoint, newest_run, save_checkpoint
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-    import msvcrt
-
-__all__ = ["RunFolder", "find_checkpoint", "lock_folder", "make_numbered_folder", "newest_run", "read_log", "to_toml"]
-
-LOG, CONFIG, LOCK = "log.jsonl", "config.toml", "lock"
+from charrnn.runs.checkpoint import newest_run, save_checkpoint
+from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER
 
 
 class RunFolder:
@@ -81,7 +75,7 @@ class RunFolder:
             remove_stale_temporaries(path)
             _refuse_a_run(path)
         except BaseException:
-            _release(path, lock)
+            locks.release(path / LOCK, lock)
             raise
         return cls(path, lock)
 
@@ -161,9 +155,10 @@ class RunFolder:
             raise storage_error(error, self.log_path) from error
 
     def trim_log(self, step, returns=()):
-        """Make the log what it was at the checkpoint to go on from: its records up to `step`, half-written lines mended.
+        """Make the log what it was at the checkpoint to resume from: its records up to `step`, half lines mended.
 
-        returns : the records of returns after divergence up to then: of these no other is kept, and the missing are appended
+        returns : the records of returns after divergence up to then: of these no other is kept, and the missing are
+            appended
 
         Lines that are no record, such as a killed process leaves, go too.
         """
@@ -197,7 +192,7 @@ class RunFolder:
         """Give the folder free. Safe to call twice."""
         self._close_log()
         if self._lock is not None:
-            _release(self.path, self._lock)
+            locks.release(self.path / LOCK, self._lock)
             self._lock = None
 
     def _close_log(self):
@@ -213,7 +208,7 @@ class RunFolder:
 
 
 def read_log(path):
-    """Yield the records of a log file in order; lines that are no record, such as a half-written last one, are left out."""
+    """Yield the records of a log file in order, without lines that are no record, such as a half-written last one."""
     with open(path, "rb") as file:
         for line in file:
             record = _record(line)
@@ -286,7 +281,7 @@ def _plain_name(name):
 
 
 def _refuse_odd_files(path):
-    """Refuse a folder, such as a stranger's, in which a link or a pipe has the name of a file that is opened to be written to."""
+    """Refuse a folder, such as a stranger's, where a link or a pipe has the name of a file that we open to write to."""
     for name in (LOCK, LOG):
         try:
             kind = os.lstat(path / name).st_mode
@@ -317,7 +312,6 @@ def _refuse_a_run(path):
 
 
 # --------------------------------------------------------------------------------------------------------- the lock
-# The system's lock on an open file: it ends with the process, however that ends. The file's presence means nothing.
 
 
 @contextlib.contextmanager
@@ -330,87 +324,24 @@ def lock_folder(folder):
     try:
         yield descriptor
     finally:
-        _release(Path(folder), descriptor)
+        locks.release(Path(folder, LOCK), descriptor)
 
 
 def _acquire(folder):
     """Return the descriptor of the folder's locked lock file; RunError where another holds it."""
-    path = folder / LOCK
     try:
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                if not _try_lock(descriptor, folder):
-                    raise RunError(
-                        f"{folder} is being trained into by another process{_holder(descriptor)}: "
-                        "wait for it or stop it, or choose another folder with -o/--output"
-                    )
-                # Its holder removes the file before it lets go. If that came between our open and our lock, we hold
-                # a file that nobody else can find, which locks nobody out.
-                if _is_still_at(path, descriptor):
-                    _sign(folder, descriptor)
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
-    except OSError as error:
-        raise storage_error(error, path) from error
-
-
-def _release(folder, descriptor):
-    if fcntl:
-        with contextlib.suppress(OSError):
-            os.unlink(folder / LOCK)
-        os.close(descriptor)
-    else:  # Windows removes no open file
-        os.close(descriptor)
-        with contextlib.suppress(OSError):
-            os.unlink(folder / LOCK)
-
-
-def _sign(folder, descriptor):
-    """Write who holds the lock into it; where that fails, take it away."""
-    try:
-        os.ftruncate(descriptor, 0)
-        write_all(descriptor, f"{os.getpid()}\n".encode("ascii"))
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(folder / LOCK)
-        raise
-
-
-def _try_lock(descriptor, folder):
-    """Tell whether the lock could be had; RunError where the file system has none."""
-    try:
-        if fcntl:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            # One byte far behind the process id, which must stay readable.
-            os.lseek(descriptor, 1 << 20, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError as error:  # some network file systems
+        return locks.acquire(folder / LOCK)
+    except locks.LockHeld as error:
+        holder = f" (process {error.process_id})" if error.process_id is not None else ""
         raise RunError(
-            f"{folder} is on a file system that has no locks ({(error.strerror or str(error)).lower()}), and without one a second "
+            f"{folder} is being trained into by another process{holder}: "
+            "wait for it or stop it, or choose another folder with -o/--output"
+        ) from None
+    except locks.NoLocks as error:
+        raise RunError(
+            f"{folder} is on a file system that has no locks ({error.reason}), and without one a second "
             "process could train into it: choose a folder on a disk of this machine with -o/--output"
         ) from None
-    return True
-
-
-def _is_still_at(path, descriptor):
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _holder(descriptor):
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    text = os.read(descriptor, 20).strip()
-    return f" (process {int(text)})" if text.isdigit() else ""
 
 
 # ------------------------------------------------------------------------------------------------------------- TOML
@@ -423,40 +354,29 @@ def to_toml(options):
         values. None is left out, as TOML has none. A string's lone surrogates, which TOML cannot hold either, become
         U+FFFD.
     """
-    lines = []
-    tables = []
-    for name, value in options.items():
-        if isinstance(value, dict):
-            tables.append((name, value))
-        elif value is not None:
-            lines.append(f"{_toml_key(name)} = {_toml_value(name, value)}")
-    for table, entries in tables:
-        lines += [""] * bool(lines) + [f"[{_toml_key(table)}]"]
-        for name, value in entries.items():
-            if value is not None:
-                lines.append(f"{_toml_key(name)} = {_toml_value(name, value)}")
-    return "".join(line + "\n" for line in lines)
+    return tomli_w.dumps(
+        {
+            _plain(name): _without_none(value) if isinstance(value, dict) else _toml_value(name, value)
+            for name, value in options.items()
+            if value is not None
+        }
+    )
 
 
-def _toml_key(name):
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_string(name)
+def _without_none(table):
+    return {_plain(name): _toml_value(name, value) for name, value in table.items() if value is not None}
 
 
 def _toml_value(name, value):
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return repr(float(value))  # float(): NumPy's float64 is one, and has another repr
+    """Return a value of a type that TOML has; ConfigError naming the option for any other."""
+    if isinstance(value, (bool, int, float)):
+        return value
     if isinstance(value, str):
-        return _toml_string(value)
+        return _plain(value)
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(name, each) for each in value) + "]"
+        return [_toml_value(name, each) for each in value]
     raise ConfigError(f"option {name} must be a string, number, boolean or list, got {type(value).__name__}")
 
 
-def _toml_string(text):
-    escaped = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    escaped = escaped.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\u{ord(found[0]):04x}", escaped) + '"'
+def _plain(text):
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)

@@ -1,7 +1,7 @@
 """Generation: a model that reads what it has drawn, a block of characters at a time, in compiled code.
 
-Holds the carry of its streams and every buffer that kernels/generate.py needs; knows no seed, no stop and no text. What a
-character is chosen by comes in as numbers; the rule is sampler.choose's.
+Holds the carry of its streams and every buffer that kernels/generate.py needs; knows no seed, no stop and no text. What
+a character is chosen by comes in as numbers; the rule is sampler.choose's.
 """
 
 import ctypes
@@ -38,7 +38,8 @@ class Generation:
     """Draws characters from a model for `streams` streams, and keeps their carry.
 
     model    a Model; its parameters are read at every call
-    workers  how many threads share a step; None: as many as are worth it (count_workers, Pace). No effect on what is drawn.
+    workers  how many threads share a step; None: as many as are worth it (count_workers, Pace). No effect on what is
+             drawn.
     """
 
     def __init__(self, model, streams, workers=None):
@@ -71,7 +72,7 @@ class Generation:
         self._buffers.hold(Extent(layout, B, 1, training=False), self._table)
 
     def _places(self):
-        """Yield (group, {"h": (L, n, H)}), with "c" for an LSTM: the streams of each group and views of their states."""
+        """Yield (streams, {"h": (L, n, H)}) of each group, views of their states; with "c" where the cell has one."""
         config, S = self.model.config, self.model.layout.stride
         buffers = (
             {"h": self._buffers.HS, "c": self._buffers.CS} if CELLS[config.cell].has_c else {"h": self._buffers.HS}
@@ -88,9 +89,9 @@ class Generation:
             )
 
     def set_carry(self, carry):
-        """Set the carry from {"h": (L, B, H)}, with "c" for an LSTM, or where B is 1 the same for every stream; None is zero.
+        """Set the carry from {"h": (L, B, H)}, with "c" where the cell has one; None is zero.
 
-        Raises ConfigError.
+        Where B is 1, every stream gets the same. Raises ConfigError.
         """
         config = self.model.config
         for buffer in (self._buffers.HS, self._buffers.CS):
@@ -108,7 +109,7 @@ class Generation:
                 place[:] = carry[name] if carry[name].shape[1] == 1 else carry[name][:, streams]
 
     def get_carry(self):
-        """Return the carry as {"h": (L, B, H)}, with "c" for an LSTM; copies."""
+        """Return the carry as {"h": (L, B, H)}, with "c" where the cell has one; copies."""
         groups = [places for _, places in self._places()]
         return {name: np.concatenate([places[name] for places in groups], axis=1) for name in groups[0]}
 
@@ -121,7 +122,7 @@ class Generation:
         self._table.set(reading=1)
         self._run(np.ascontiguousarray(ids, np.int32))
 
-    def draw(
+    def draw(  # noqa: PLR0913  a choice has four settings
         self,
         inputs,
         count,
@@ -141,8 +142,8 @@ class Generation:
         keys      ndarray (B,), uint64: stream j's draw n is number position + n of the SplitMix64 sequence of keys[j]
         temperature, top_k, top_p, min_p   as in sampler.Settings
 
-        Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or None;
-        and whether every logit was a finite number. Raises ConfigError.
+        Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or
+        None; and whether every logit was a finite number. Raises ConfigError.
         """
         B, V = self.streams, self.model.config.vocab_size
         inputs, keys = np.asarray(inputs), np.ascontiguousarray(keys, np.uint64)
@@ -195,7 +196,7 @@ class Generation:
         return self._scratches[workers]
 
     def count_workers(self, threads):
-        """Return how many of the threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
+        """Return how many threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
         phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._groups
         return max(1, min(threads, units, 1 + self._products // phases // WORKER_PRODUCTS))
 

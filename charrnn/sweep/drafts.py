@@ -8,7 +8,7 @@ from charrnn.spec import num_parameters
 from charrnn.sweep.points import Point
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
-from charrnn.training.trainer import plan_run
+from charrnn.training.plan import plan_run
 
 NO_MEMORY = "this does not fit in memory: lower --hidden-size, --num-layers, --batch-size or --seq-length"
 

@@ -16,23 +16,19 @@ from pathlib import Path
 from charrnn.errors import CharRNNError, CheckpointError, DivergenceError
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.compiled import COMPILE_LISTENERS
-from charrnn.runs.checkpoint import LAST, load_checkpoint, read_metadata
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.runs.folder import RunFolder
+from charrnn.runs.names import LAST
 from charrnn.sweep.drafts import NO_MEMORY
 from charrnn.sweep.folder import standing
 from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
-from charrnn.training.trainer import (
-    Evaluated,
-    Notice,
-    Step,
-    Trainer,
-    check_corpus,
-    evaluate_test,
-    plan_resume,
-    plan_run,
-)
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.provenance import check_corpus
+from charrnn.training.records import Evaluated, Notice, Step
+from charrnn.training.trainer import Trainer
+from charrnn.training.validation import evaluate_test
 
 PROGRESS_SECONDS = 0.25  # between two messages about a run at least
 

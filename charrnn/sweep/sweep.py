@@ -40,7 +40,8 @@ from charrnn.sweep.results import (
     to_csv,
 )
 from charrnn.training.options import FREE_OPTIONS, NAMES, option, shown
-from charrnn.training.trainer import check_corpus, describe_texts, stored_config
+from charrnn.training.provenance import check_corpus, describe_texts
+from charrnn.training.stored import stored_config
 
 BEARING = tuple(name for name in NAMES if name not in FREE_OPTIONS)  # the options that a result hangs on
 

@@ -1,7 +1,7 @@
 """B parallel streams over ids, chunk by chunk, with a cursor that can be saved.
 
-Streams copy the characters of a chunk and nothing more; the ids may be a memory-mapped text of any length. They know ids
-and indices, not characters, files or models.
+Streams copy the characters of a chunk and nothing more; the ids may be a memory-mapped text of any length. They know
+ids and indices, not characters, files or models.
 """
 
 import mmap
@@ -170,15 +170,13 @@ def fit_streams(characters, batch_size, seq_length, fixed):
         # Few chunks a stream: the steps are evened out, so that hardly a character is left over at its end.
         stream = (characters - 1) // batch_size
         even = stream // -(-stream // seq_length)
-        return (
-            batch_size,
-            even,
-            []
-            if even == seq_length
-            else [
-                f"the text is short: training {counted(batch_size, 'stream')} of {even:,} instead of {seq_length:,}, so that all of it is used"
-            ],
+        if even == seq_length:
+            return batch_size, even, []
+        note = (
+            f"the text is short: training {counted(batch_size, 'stream')} of {even:,} instead of {seq_length:,}, "
+            "so that all of it is used"
         )
+        return batch_size, even, [note]
     wanted = max(1, (characters - 1) // CHUNKS_WANTED)  # characters of all streams in one chunk
     length = min(seq_length, wanted)
     streams = min(batch_size, wanted // length)

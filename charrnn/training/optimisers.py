@@ -1,5 +1,6 @@
-"""Optimisers over a model's flat parameters: sgd, adagrad, rmsprop, adam, adamw; clipping by value and by global L2 norm; and the
-average of the parameters over the updates.
+"""Optimisers over a model's flat parameters: sgd, adagrad, rmsprop, adam, adamw.
+
+With them clipping, by value and by global L2 norm, and the average of the parameters over the updates.
 
 State is named flat arrays of the parameters' own layout. The definitions and names are PyTorch's, so that a run can be
 compared step by step; the arithmetic is one fused pass in kernels/updates.py.
@@ -51,11 +52,12 @@ class Optimizer:
     clipped           whether the last step's gradient was clipped, by value or by norm
     average           a Model whose parameters are the average of the model's, with `ema` > 0; otherwise None
 
-    The average begins as the model is, and moves with update k by max(1 - ema, 10 / (k + 9)) of the way to it: an exponential
-    average that while it is young looks back over a tenth of the updates made, and forgets how the run began.
+    The average begins as the model is, and moves with update k by max(1 - ema, 10 / (k + 9)) of the way to it: an
+    exponential average that while it is young looks back over a tenth of the updates made, and forgets how the run
+    began.
 
-    Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019; averages: Polyak & Juditsky 1992,
-    Shamir & Zhang 2013. Raises ConfigError.
+    Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019; averages: Polyak & Juditsky
+    1992, Shamir & Zhang 2013. Raises ConfigError.
     """
 
     def __init__(self, name, model, ema=0.0, **hyperparameters):

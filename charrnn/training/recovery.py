@@ -6,9 +6,14 @@
     a run that has diverged                          goes back to its anchor, at half the learning rate
     MOST_RETURNS that did not get it further         end it
 
-An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never from the
-clock by which `last` is saved: a run that is killed anywhere goes the same way again. This room knows no file and no model.
+An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never
+from the clock by which `last` is saved: a run that is killed anywhere goes the same way again. This module knows no
+file and no model.
 """
+
+import copy
+import math
+from dataclasses import asdict, dataclass, field, fields
 
 MOST_SKIPPED = 3  # steps in a row
 MOST_RETURNS = 5
@@ -29,42 +34,48 @@ class Diverged(Exception):
         self.step = step
 
 
-class Recovery:
-    """What a run remembers of its divergence, from checkpoint to checkpoint.
+def has_exploded(loss_nats):
+    """Say whether a finite loss is one that nothing comes back from."""
+    return EXPLODED_NATS <= loss_nats < math.inf
 
-    anchor_step   the step to go back to; None where a checkpoint does not say
-    factor        of the learning rate: a half for every return
-    returns       the returns made, as the log has them
-    futile        returns since the run last came further than it ever had
-    failed_step   the furthest step at which the run diverged
-    in_a_row      steps left out, up to now
-    skipped       steps left out on the way to where the run stands
+
+def fault_of_step(loss_nats, norm, step):
+    """Return the Diverged of a step that is to be left out, None of one that has updated the model.
+
+    norm : of its gradient; not looked at where the loss is not finite
     """
+    if not math.isfinite(loss_nats):
+        return Diverged("the training loss", loss_nats, step)
+    return None if math.isfinite(norm) else Diverged("the gradient's norm", norm, step)
 
-    def __init__(self):
-        self.anchor_step, self.factor, self.returns = None, 1.0, []
-        self.futile = self.failed_step = self.in_a_row = self.skipped = 0
+
+def is_sound(loss_nats, vocab_size):
+    """Say whether a model of so many characters may have come to such a loss by learning."""
+    return loss_nats < math.log(vocab_size) + SOUND_NATS
+
+
+@dataclass
+class Recovery:
+    """What a run remembers of its divergence, from checkpoint to checkpoint."""
+
+    anchor_step: int | None = None  # the step to go back to; None where a checkpoint does not say
+    factor: float = 1.0  # of the learning rate: a half for every return
+    returns: list = field(default_factory=list)  # the returns made, as the log has them
+    futile: int = 0  # returns since the run last came further than it ever had
+    failed_step: int = 0  # the furthest step at which the run diverged
+    in_a_row: int = 0  # steps left out, up to now
+    skipped: int = 0  # steps left out on the way to where the run stands
 
     @classmethod
     def from_dict(cls, record):
-        """Make it from what `to_dict` gave; as new from None, which a checkpoint of before has. ValueError where it is nonsense."""
-        recovery = cls()
+        """Make it from what `to_dict` gave, checked by `stored.check_record`; as new from None, of old checkpoints."""
         if record is None:
-            return recovery
-        for key in list(vars(recovery)):
-            setattr(recovery, key, record[key])
-            if key not in ("factor", "returns") and not (type(record[key]) is int and 0 <= record[key] < 2**53):
-                raise ValueError(f"divergence has {key} {record[key]!r}")
-        if recovery.futile > MOST_RETURNS:
-            raise ValueError(f"divergence has futile {recovery.futile}")
-        if not (type(recovery.factor) is float and 0 < recovery.factor <= 1):
-            raise ValueError(f"divergence has factor {recovery.factor!r}")
-        recovery.returns = [dict(one) for one in recovery.returns]
-        return recovery
+            return cls()
+        return cls(**{one.name: copy.deepcopy(record[one.name]) for one in fields(cls)})
 
     def to_dict(self):
         """Return it as a checkpoint holds it."""
-        return vars(self)
+        return asdict(self)
 
     def anchored(self, step):
         """Take `step` for the anchor."""
@@ -72,12 +83,12 @@ class Recovery:
         if step >= self.failed_step:
             self.futile = 0
 
-    def went_back(self, diverged):
-        """Count a return to the anchor."""
+    def went_back(self, diverged, skipped):
+        """Count a return to the anchor, on the way to which so many steps were skipped."""
         self.factor /= 2
         self.futile += 1
         self.failed_step = max(self.failed_step, diverged.step)
-        self.in_a_row = 0
+        self.in_a_row, self.skipped = 0, skipped
         self.returns.append(
             {
                 "step": self.anchor_step,
@@ -88,6 +99,25 @@ class Recovery:
             }
         )
 
-    def rates_tried(self, peak):
-        """Return the highest learning rates of the futile returns, the one before them first."""
-        return [peak * self.factor * 2**back for back in range(self.futile, -1, -1)]
+    def leave_out(self, diverged, on_divergence):
+        """Count a step that is left out; raise `diverged` where it is one too many in a row, or the run is to stop."""
+        self.in_a_row += 1
+        self.skipped += 1
+        if self.in_a_row >= MOST_SKIPPED or on_divergence == "stop":
+            raise diverged
+
+    def why_it_ends(self, diverged, on_divergence, peak):
+        """Say why the run ends and does not go back; None where it is to go back.
+
+        peak : the highest learning rate that was asked for
+        """
+        if on_divergence == "stop":
+            return f"{diverged}, and training stopped"
+        if self.futile < MOST_RETURNS:
+            return None
+        # The highest rates of the futile returns, the one before them first.
+        rates = [peak * self.factor * 2**back for back in range(self.futile, -1, -1)]
+        return (
+            f"{diverged}, and training stopped, since going back to step {self.anchor_step:,} again and again did not "
+            f"help: the learning rates tried are {', '.join(f'{rate:.3g}' for rate in rates)}"
+        )

@@ -1,1 +1,1 @@
-"""The cells, a file each: the elementwise part of a time step. panel.py says what such a file holds, registry.py finds it."""
+"""The cells, a file each: the elementwise part of a time step. panel.py says what a file holds."""

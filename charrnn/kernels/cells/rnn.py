@@ -1,4 +1,4 @@
-"""The vanilla RNN: the elementwise part of a time step, forward beside backward. The products around it are chunk/'s."""
+"""The vanilla RNN: the elementwise part of a time step, forward beside backward. The products around it: chunk/."""
 
 from charrnn.kernels.activations import tanh
 from charrnn.kernels.compiled import inline

@@ -1,7 +1,7 @@
-"""A shard of a chunk back: from the gradient of the logits, in blocks of steps from the last to the first, layer by layer.
+"""A shard of a chunk, backward: from the gradient of the logits down, in blocks of steps from the last to the first.
 
-What the gates were becomes the gradients of their sums. The gradients of the weights are left to weight_gradients.py. A way
-back that measures its reach notes, on its way, how long the gradients of the states are.
+The gradients of the sums take the place of the gates. The gradients of the weights are left to weight_gradients.py. A
+way back that measures its reach writes the norms of the gradients of the states as well.
 """
 
 import math
@@ -81,7 +81,7 @@ def pass_by(*args):
 
 
 def make_note_c(o):
-    """Return what writes the norms of the gradients of c as the gates made it, of a cell whose gate o is the o-th of its panel."""
+    """Return what writes the norms of the gradients of c as the gates made it; o is the place of that gate in the panel."""
 
     @inline
     def note_c(v, l, t, part, H, h):
@@ -104,7 +104,7 @@ def make_note_c(o):
 
 @inline
 def follow(v, part):
-    """Begin the way back through a part's one step with what the step after it, v.places streams on, left; nothing from above."""
+    """Begin a part's one step with what the step after it left, v.places streams on; nothing comes from above."""
     m, VL = v.plan, lanes(v.DR)
     for l in range(m.L):
         to, after = carry_at(v, l, part.lo), carry_at(v, l, part.lo + v.places)

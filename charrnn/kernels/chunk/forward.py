@@ -1,6 +1,6 @@
-"""A shard of a chunk forward: in blocks of steps, layer by layer, so that what one layer wrote is still in cache for the next.
+"""A shard of a chunk, forward: in blocks of steps, so that what a layer wrote is in cache when the next reads it.
 
-Of each layer: the products of all its inputs in the block, then step by step the recurrent products and the cell's own part.
+For each layer come the products of all its inputs in the block, then step by step the recurrent products and the cell.
 """
 
 import numpy as np
@@ -82,7 +82,10 @@ def embed_row(plan, params, X0, row, character):
 
 @inline
 def input_products(v, l, part):
-    """G = x Wx for a part's rows of layer l: row lookups for characters, products otherwise. The rest of a panel becomes zero."""
+    """G = x Wx for a part's rows of layer l: row lookups for characters, products otherwise.
+
+    The vectors of a panel that x Wx does not fill become zero, since the product with Wh adds to them.
+    """
     m, layer, VL = v.plan, open_layer(v.layers, l), lanes(v.G)
     wide, work, depth = m.x_width * VL, 4 * VL, as_words(layer.inputs, m.pack)
     for p in range(m.P):
@@ -100,7 +103,7 @@ def input_products(v, l, part):
                     source = layer.x + (p * layer.inputs + np.int64(v.ids[t * v.B + b])) * wide
                     for u in range(0, wide, VL):
                         store(v.G, sums_at(v, l, p, t, b) + u, load(v.params, source + u))
-        if wide < work:  # the product with Wh adds to them
+        if wide < work:
             for t in range(part.t0, part.t1):
                 for b in range(part.lo, part.lo + part.n):
                     for u in range(wide, work, VL):

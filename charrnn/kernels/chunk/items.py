@@ -65,7 +65,7 @@ def _tied_gradients(table, like, item):
     add_tied_gradient(open_chunk(table, like), item)
 
 
-# For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without; for each cell those of a reach.
+# For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without. REACH: for each cell.
 TRAIN, READ, REACH = {}, {}, {}
 for _name, _kernels in CELL_KERNELS.items():
     REACH[_name] = _make_reach(_kernels)

@@ -1,39 +1,41 @@
 """The table of a chunk, and where everything stands in its arrays.
 
-The arrays, all flat, with R = T*B rows in the order t*B + b:
+The arrays, all flat, with R = T*B rows in the order t*B + b, S the padded stride of H:
 
-    params, derived, grads   the parameters, their transposes, their gradients (layout.py); derived and grads share their memory:
-                             the shards read the one, then the weight gradients write the other
+    params, derived, grads   the parameters, their transposes, their gradients (layout.py); derived and grads share
+                             memory: the shards read the one, then the weight gradients write the other
     ids, targets (R,)        characters in and the ones to predict
     h0, c0 (L, B, S)         the carry: read at the start, the state after the chunk written at the end
-    HS (L, T+1, B, S)        states; slot 0 the carry in, slot t+1 the state after step t; S the padded stride of H
-    CS                       a cell's states c: as HS where they are kept (v.kept); otherwise (block+1, B, S), those of the layer
-                             and block of steps at hand, which the backward pass computes again from the gates
+    HS (L, T+1, B, S)        states; slot 0 is the carry in, slot t+1 the state after step t
+    CS (L, T+1, B, S)        a cell's states c, where they are kept (v.kept). Otherwise (block+1, B, S): those of the
+                             layer and block of steps at hand, which the backward pass computes again from the gates
     CK (L, blocks, B, S)     c before each block, for that
-    XD     (L, R, S)         outputs after dropout (only with dropout)
-    HG     (L, R, S)         h as the gates made it, for the way back (only with zoneout and gradients, of a cell that reads it)
-    DP     (2, B, S)         the gradients of h and c that pass by a time step on the way back (only with zoneout)
-    G      (L, P, R, 4 lanes)   gates, then the gradients of their sums
-    X0, DX0 (R, ES)          embeddings of the characters and their gradient (only with an embedding)
-    Z      (Q, R, out width lanes)   logits, then their gradients
-    DH     (block, B, S)     the gradient coming down into a layer
-    DR, DC (L, B, S)         the gradients of the carry: of h and c before the block at hand, in the end of h0 and c0
-    DE     (V, ES)           the gradient that a tied embedding receives
-    XN     (L, P, R, 4 lanes)   the normalised sums, and RS (L, R, 4) what they were multiplied by for that (only with layer
-                             normalisation)
-    norms (2, L, R) float64  of the gradients of h, and of c as the gates made it, after each step (only of a reach)
-    DN     (2, L, P, B, 4 lanes)   the gradients of biases and gains, each stream's own: its steps summed from the last to the
-                             first (likewise)
+    XD (L, R, S)             outputs after dropout; only with dropout
+    HG (L, R, S)             h as the gates made it; only with zoneout and gradients, of a cell whose way back reads it
+    DP (2, B, S)             the gradients of h and c that pass by a time step on the way back; only with zoneout
+    G (L, P, R, 4 lanes)     sums, then gates, then the gradients of the sums
+    X0, DX0 (R, ES)          embeddings of the characters and their gradient; only with an embedding
+    Z (Q, R, out width lanes)   logits, then their gradients
+    DH (block, B, S)         the gradient coming down into a layer
+    DR, DC (L, B, S)         the gradients of h and c before the block at hand; in the end, of h0 and c0
+    DE (V, ES)               the gradient that a tied embedding receives
+    XN (L, P, R, 4 lanes)    the normalised sums; only with layer normalisation, as are the next two
+    RS (L, R, 4)             what the sums were multiplied by for that
+    DN (2, L, P, B, 4 lanes)   the gradients of biases and gains, of each stream: its steps from the last to the first
+    norms (2, L, R) float64  of the gradients of h, and of c as the gates made it, after each step; only of a reach
     losses (R,) float64      nats
 
-Products read words. A word is a number, and the operands are the arrays above (pack 1); or it is two neighbours as bfloat16
-(pack 2), and the operands are rounded copies, of a block of steps only, rows `block*B` of them, padded to whole vectors:
+Products read words. A word is a number, and the operands are the arrays above (pack 1). Or it is two neighbours as
+bfloat16 (pack 2), and the operands are rounded copies of a block of steps, block*B rows, padded to whole vectors:
 
     weights, derived         all weights as words, and transposed (layout.py)
     HW (2, block+1, B, SW)   states of the layer at hand and of the one below, or what dropout left of them
-    XW (rows, ES/2), GW (P, rows, 2 lanes), ZW (Q, rows, out width lanes / 2)     copies of X0, G and Z
-    HP (L, 2, R/2, S), XP (R/2, ES)   pairs of rows, for the weight gradients: of h before each step, and of what the layer
-                             gives upward; of X0. The pairs of G and Z take the place of the first half of their own panels.
+    XW (block*B, ES/2)       copy of X0
+    GW (P, block*B, 2 lanes)   copy of G
+    ZW (Q, block*B, out width lanes / 2)   copy of Z
+    HP (L, 2, R/2, S)        pairs of rows for the weight gradients: of h before each step, and of what a layer gives
+                             upward. The pairs of G and Z take the place of the first half of their own panels.
+    XP (R/2, ES)             pairs of rows of X0
 
 With pack 1, weights are params, XW is X0, and the rest of the second list has no memory.
 """
@@ -216,7 +218,7 @@ def output_words(v, l, part):
 
 @inline
 def gradient_words(v, l, t, part):
-    """Return the Rows of the sums' gradients of a part from step t on, as words; a panel of them is a panel of the layer's."""
+    """Return the Rows of the sums' gradients of a part from step t on, as words; each panel is one of the layer's."""
     work, R = 4 * lanes(v.G), v.T * v.B
     if v.plan.pack == 1:
         return Rows(v.G, sums_at(v, l, 0, t, part.lo), work, R * work)

@@ -1,4 +1,4 @@
-"""The weight gradients of a chunk, from what the shards left: an item is a panel, and sums all R rows in ascending order."""
+"""The weight gradients of a chunk, from what the shards left: an item is a panel, summed over all R rows in order."""
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def state_rows(v, l):
 
 @inline
 def bias_gradients(v, l, p):
-    """Sum up the gradients of a panel's biases, and with layer normalisation of its gains, over what there is a row of each."""
+    """Sum up the gradients of a panel's biases; with layer normalisation, of its gains too, from each stream's own."""
     m, layer, work = v.plan, open_layer(v.layers, l), 4 * lanes(v.G)
     if m.norm != 0:
         at = (l * m.P + p) * v.B * work
@@ -151,8 +151,8 @@ def embedding_gradient(v, u):
 def gradient_item(v, item):
     """Compute one item of the weight gradients.
 
-    Items: a panel of the output; of each layer from the last on, a panel of its Wh, b and gains, and of its Wx; a vector of the
-    embeddings. The light ones come last (lookups, in layer 0), so that threads finish together.
+    Items: a panel of the output; of each layer from the last on, a panel of its Wh, b and gains, and of its Wx; a
+    vector of the embeddings. The light ones come last (lookups, in layer 0), so that threads finish together.
     """
     m = v.plan
     if item < m.Q:
@@ -176,7 +176,9 @@ def count_gradient_items(layout):
 
 @inline
 def pair_item(v, item):
-    """Make one item's pairs of rows for the weight gradients, and what is summed from the single rows: biases, and lookups.
+    """Make one item's pairs of rows for the weight gradients.
+
+    What is summed from single rows, biases and lookups, is summed here too: the pairs take the rows' place.
 
     Items: a panel of the output, a panel of a layer, a layer's states before each step, what a layer gave upward, X0.
     """

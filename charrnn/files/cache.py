@@ -1,0 +1,38 @@
+"""Where charrnn keeps what it can make again: compiled kernels, and the ids of a text while it is open.
+
+The one place that decides it. Nothing here creates a folder or looks into one: each caller has rules of its own for
+what it trusts.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_root():
+    """Return the folder for everything cached, absolute; it need not exist. None where the system names none.
+
+    That is CHARRNN_CACHE_DIR if it is set, with `~` expanded, and a relative path taken from the current folder.
+    Otherwise it is the system's folder for caches: $XDG_CACHE_HOME/charrnn or ~/.cache/charrnn on Linux, where a
+    relative XDG_CACHE_HOME is ignored, as the XDG specification says; ~/Library/Caches/charrnn on macOS; the local
+    AppData on Windows.
+    """
+    if chosen := os.environ.get("CHARRNN_CACHE_DIR"):
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    try:
+        folder = platformdirs.user_cache_dir("charrnn", appauthor=False)
+        if not os.path.isabs(folder):  # older platformdirs take a relative XDG_CACHE_HOME
+            folder = os.path.join(os.path.expanduser("~"), ".cache", "charrnn")
+    except RuntimeError:  # no home folder at all
+        return None
+    return Path(folder) if os.path.isabs(folder) else None
+
+
+def temporary_root():
+    """Return the system's folder for temporary files, for when `cache_root` cannot be used; None if there is none."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return None

@@ -1,0 +1,25 @@
+"""One `.safetensors` file that holds everything a run needs to go on, and everything a reader needs to use the model.
+
+docs/CHECKPOINT.md tells the format. What the rest of charrnn uses is named here; nothing of it imports numba, so that
+`charrnn info` starts at once.
+"""
+
+from charrnn.runs.checkpoint.finding import find_checkpoint, newest_run
+from charrnn.runs.checkpoint.format import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint.rules import is_count, is_figure
+from charrnn.runs.names import BEST, GOOD, LAST, RUNS_FOLDER
+
+__all__ = [
+    "BEST",
+    "GOOD",
+    "LAST",
+    "RUNS_FOLDER",
+    "Checkpoint",
+    "find_checkpoint",
+    "is_count",
+    "is_figure",
+    "load_checkpoint",
+    "newest_run",
+    "read_metadata",
+    "save_checkpoint",
+]

@@ -1,0 +1,64 @@
+"""Which checkpoint file is meant: by a path, by a run's folder, or by no name at all."""
+
+import os
+from pathlib import Path
+
+from charrnn.errors import CheckpointError
+from charrnn.runs.checkpoint.refusals import unreadable
+from charrnn.runs.names import BEST, LAST, RUNS_FOLDER
+
+
+def find_checkpoint(where=None, prefer="best"):
+    """Return the path of the checkpoint file that `where` names.
+
+    where : a checkpoint file, a run folder, or None: the newest run under ./checkpoints
+    prefer : "best" or "last", which of a run's two files to take; where it is missing, the other
+
+    Raises CheckpointError, saying what was looked for and how to get one.
+    """
+    if where is None:
+        run = newest_run()
+        found = run and _pick(run, prefer)
+        if not found:
+            raise CheckpointError(f"no run under ./{RUNS_FOLDER}: train one with 'charrnn train TEXT'")
+        return found
+    where = Path(where)
+    try:
+        is_folder = where.is_dir()
+        if not is_folder and not where.exists():
+            raise CheckpointError(f"{where} does not exist: name a checkpoint file or a run folder")
+    except (OSError, ValueError) as error:
+        raise unreadable(where, error) from None
+    if not is_folder:
+        return where
+    found = _pick(where, prefer)
+    if found is None:
+        inner = newest_run(where)
+        raise CheckpointError(
+            f"{where} holds no checkpoint (neither {BEST} nor {LAST}): "
+            + (f"name one of the runs in it, such as {inner}" if inner else "name a run folder or a checkpoint file")
+        )
+    return found
+
+
+def newest_run(folder=RUNS_FOLDER):
+    """Return the run folder directly under `folder` with the newest checkpoint, or None."""
+    newest = (0, "")
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return None
+    for name in names:
+        for file in (LAST, BEST):
+            try:
+                newest = max(newest, (os.stat(Path(folder, name, file)).st_mtime_ns, name))
+            except OSError:
+                pass
+    return Path(folder, newest[1]) if newest[1] else None
+
+
+def _pick(run, prefer):
+    for name in (BEST, LAST) if prefer == "best" else (LAST, BEST):
+        if (run / name).is_file():
+            return run / name
+    return None

@@ -1,0 +1,28 @@
+"""What is wrong with a checkpoint: a rule that is broken, and the errors that name the file and the remedy."""
+
+from charrnn.errors import CheckpointError
+from charrnn.runs.names import BEST, LAST
+
+
+class Refusal(Exception):
+    """A rule of the format is broken; the message says which, without the file.
+
+    Saving and loading put the file and the remedy around it.
+    """
+
+
+def short(value):
+    """Return a value out of a file for a message: its repr, cut to a length that leaves the message readable."""
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def damaged(path, what):
+    """Return the CheckpointError for a file that is charrnn's and not whole."""
+    return CheckpointError(f"{path} is damaged: {what}; use the run's other checkpoint ({LAST} or {BEST}) or a copy")
+
+
+def unreadable(path, error):
+    """Return the CheckpointError for a file that the system does not give."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return CheckpointError(f"{path} cannot be read: {reason.lower()}; check its permissions and the disk")

@@ -1,0 +1,210 @@
+"""The ids of a text, on disk: a temporary file without a name, memory-mapped when it is complete.
+
+So the memory needed does not grow with the text, and nothing is left behind that could go stale. This module knows
+codes and ids; it knows nothing of the files that they come from.
+"""
+
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from charrnn.errors import StorageError
+from charrnn.files.cache import cache_root, temporary_root
+from charrnn.files.storage import write_all
+from charrnn.text.vocabulary import CODE_POINTS, Vocabulary, smallest_dtype
+
+BLOCK_BYTES = 1 << 17  # rewritten at a time
+
+
+class IdWriter:
+    """Writes ids to a file, learning symbols in the order they come; `finish` puts them in order of code.
+
+    A byte table serves ASCII and bytes mode while there are at most 256 symbols; everything else goes through a table
+    over all code points. The file holds the smallest dtype for the symbols so far, and is widened when they outgrow it.
+    """
+
+    def __init__(self, file, mode, vocabulary, skip):
+        self.file = file
+        self.mode = mode
+        self.vocabulary = vocabulary
+        self.skip = skip
+        self.skipped = Counter()
+        self.characters = 0
+        self.codes = []
+        self.table = np.full(256 if mode == "bytes" else CODE_POINTS, -1, np.int32)
+        self.where = ""
+        self._file_start = 0
+        if vocabulary is not None:
+            self._learn([symbol if mode == "bytes" else ord(symbol) for symbol in vocabulary.symbols])
+        self.dtype = smallest_dtype(self.size)
+        self._make_byte_table()
+
+    @property
+    def size(self):
+        return len(self.codes)
+
+    def begin(self, name):
+        """A file begins: the offset of an unknown symbol counts from here."""
+        self.where = f"{name}, "
+        self._file_start = self.characters + sum(self.skipped.values())
+
+    def write_bytes(self, data):
+        """Append the ids of `data`: ASCII text, or bytes in bytes mode."""
+        if self.byte_table is not None:
+            ids = data.translate(self.byte_table)
+            # 255 marks an unknown byte until it is an id, which takes 256 symbols.
+            if b"\xff" not in ids or self._all_bytes_known:
+                self._append(ids, len(ids))
+                return
+        self.write_codes(np.frombuffer(data, np.uint8))
+
+    def write_codes(self, codes):
+        """Append the ids of `codes`, ndarray (N,) of code points or bytes."""
+        ids = self.table[codes]
+        if len(ids) and ids.min() < 0:
+            missing = ids < 0
+            if self.vocabulary is None:
+                self._learn(np.unique(codes[missing]).tolist())
+                self._widen(smallest_dtype(self.size))
+                self._make_byte_table()
+                ids = self.table[codes]
+            elif self.skip:
+                strange, counts = np.unique(codes[missing], return_counts=True)
+                self.skipped.update(dict(zip(strange.tolist(), counts.tolist())))
+                ids = ids[~missing]
+            else:
+                index = int(np.argmax(missing))
+                symbol = int(codes[index])
+                raise self.vocabulary.unknown(
+                    symbol if self.mode == "bytes" else chr(symbol),
+                    self.characters - self._file_start + index,
+                    self.where,
+                )
+        self._append(ids.astype(self.dtype), len(ids))
+
+    def finish(self, vocabulary):
+        """Return the memory-mapped ids and their vocabulary, its symbols sorted if it is a new one."""
+        if vocabulary is None:
+            order = sorted(range(self.size), key=self.codes.__getitem__)
+            symbols = [self.codes[number] for number in order]
+            vocabulary = Vocabulary(self.mode, symbols if self.mode == "bytes" else map(chr, symbols))
+            new_ids = np.empty(self.size, self.dtype)
+            new_ids[order] = np.arange(self.size, dtype=self.dtype)
+            if order != list(range(self.size)):
+                self._rewrite(new_ids)
+        self.file.flush()
+        if self.characters == 0:
+            return np.empty(0, self.dtype), vocabulary
+        return np.memmap(self.file, self.dtype, mode="r", shape=(self.characters,)), vocabulary
+
+    def _learn(self, codes):
+        self.table[codes] = np.arange(self.size, self.size + len(codes), dtype=np.int32)
+        self.codes.extend(codes)
+
+    def _make_byte_table(self):
+        """The first 256 codes' ids as bytes, or None where an id needs more than a byte."""
+        first = self.table[:256]
+        self.byte_table = np.where(first < 0, 255, first).astype(np.uint8).tobytes() if self.size <= 256 else None
+        # In chars mode these bytes are ASCII.
+        self._all_bytes_known = bool((first[: 256 if self.mode == "bytes" else 128] >= 0).all())
+
+    def _append(self, ids, count):
+        with _room_for_ids(self.file):
+            write_all(self.file.fileno(), ids)
+        self.characters += count
+
+    def _widen(self, dtype):
+        """Rewrite the file in place with a wider dtype, from its end: no block is overwritten before it is read."""
+        if dtype == self.dtype:
+            return
+        old, block = self.dtype, BLOCK_BYTES // dtype.itemsize or 1
+        for stop in range(self.characters, 0, -block):
+            start = max(0, stop - block)
+            ids = self._read_ids(start, stop, old)
+            self._write_at(start * dtype.itemsize, ids.astype(dtype))
+        os.lseek(self.file.fileno(), 0, os.SEEK_END)
+        self.dtype = dtype
+
+    def _rewrite(self, new_ids):
+        """Replace each id of the file by new_ids[id], in place."""
+        block = BLOCK_BYTES // self.dtype.itemsize or 1
+        byte_table = new_ids.tobytes().ljust(256, b"\0") if self.dtype == np.uint8 else None
+        for start in range(0, self.characters, block):
+            ids = self._read_ids(start, min(start + block, self.characters), self.dtype)
+            self._write_at(
+                start * self.dtype.itemsize, ids.tobytes().translate(byte_table) if byte_table else new_ids[ids]
+            )
+
+    def _read_ids(self, start, stop, dtype):
+        descriptor, size_bytes = self.file.fileno(), (stop - start) * dtype.itemsize
+        os.lseek(descriptor, start * dtype.itemsize, os.SEEK_SET)
+        pieces = bytearray()
+        while len(pieces) < size_bytes:
+            piece = os.read(descriptor, size_bytes - len(pieces))
+            if not piece:
+                raise StorageError(
+                    "the temporary file of ids was cut short while it was in use: try again, or set "
+                    "CHARRNN_CACHE_DIR to another folder"
+                )
+            pieces += piece
+        return np.frombuffer(pieces, dtype)
+
+    def _write_at(self, offset, ids):
+        with _room_for_ids(self.file):
+            os.lseek(self.file.fileno(), offset, os.SEEK_SET)
+            write_all(self.file.fileno(), ids)
+
+
+class _room_for_ids:
+    """Turns an OSError of writing ids into a StorageError that says where, and what to do."""
+
+    def __init__(self, file):
+        self.folder = file.folder
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, OSError):
+            reason = (error.strerror or str(error)).lower()
+            raise StorageError(
+                f"the text's ids cannot be written to {self.folder} ({reason}): free some space there, "
+                "or set CHARRNN_CACHE_DIR to a folder with room"
+            ) from error
+
+
+class _ScratchFile:
+    """An unlinked temporary file, unbuffered, that knows which folder it takes its room from."""
+
+    def __init__(self, file, folder):
+        self.file = file
+        self.folder = folder
+        self.read, self.seek, self.tell, self.fileno = file.read, file.seek, file.tell, file.fileno
+        self.flush, self.close = file.flush, file.close
+
+
+def open_scratch_file(notes):
+    """Open a temporary file without a name in the first cache folder that lets us."""
+    folders = _folders()
+    for place, folder in enumerate(folders):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            file = tempfile.TemporaryFile(buffering=0, prefix="charrnn-ids-", dir=folder)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            continue
+        if place:
+            notes.append(f"the cache folder {folders[0]} cannot be used, ids are kept in {folder}")
+        return _ScratchFile(file, folder)
+    raise StorageError(
+        f"the text's ids find no place in {' or '.join(map(str, folders))} ({reason}): set CHARRNN_CACHE_DIR to a "
+        "folder that you may write to"
+    )
+
+
+def _folders():
+    """Return where ids may be kept, the first choice first."""
+    return [folder for folder in (cache_root(), temporary_root()) if folder] or [Path.cwd()]

@@ -1,0 +1,201 @@
+"""How long a run is, in steps or in minutes: how far it has come, what is due, when it is finished.
+
+StepBudget and ClockBudget answer the same questions, so that nobody else asks which of the two a run has:
+
+    progress(step)             share of the run at the middle of the next step, for the schedule
+    share_done(step)           share of the run that is done, for the display
+    remaining_s(step)          seconds to the end, estimated
+    duration_s(step)           the same before the first step, from what was measured
+    is_finished(step)          whether no step is to follow
+    evaluation_is_due(step)    whether to validate after this step, beside the validation at the end
+    log_is_due(step)           whether to log it
+    anchor_is_due(step)        whether it is an anchor to go back to, where validations come late or not at all
+    evaluated() tried()        a validation, or the trial of an anchor, has been made
+    reserve(seconds)           so much is to be left for the end
+
+By steps, all that bears on a result is a function of options, text and step. By the clock, the clock decides; an
+interval that the user named in steps still counts. Knows no model, text or file.
+"""
+
+import math
+from dataclasses import dataclass
+
+from charrnn.training.intervals import EVALUATION_SHARE, LOG_RECORDS, MOST_ANCHORS, MOST_EVALUATIONS, anchor_interval
+
+FADE_S = 3.0  # the speed that is shown is that of the last seconds
+
+
+def make_budget(plan, stopwatch, costs):
+    """Return the budget of a Plan's run."""
+    config = plan.config
+    validates = plan.validated[1] > plan.validated[0]
+    if config.minutes is None:
+        return StepBudget(plan.total_steps, config.eval_every, config.log_every, validates, stopwatch, costs)
+    return ClockBudget(config.minutes * 60, config.eval_every, config.log_every, validates, stopwatch, costs)
+
+
+class Stopwatch:
+    """The time of a run, all its sessions together; it stands still until `start`, while the run is prepared.
+
+    clock : seconds, monotonic
+    before_s : of the sessions before this one
+    """
+
+    def __init__(self, clock, before_s=0.0):
+        self.clock = clock
+        self.before_s = before_s
+        self._started = None
+
+    def start(self):
+        """Let the time of this session run."""
+        self._started = self.clock()
+
+    def session_s(self):
+        """Return the seconds of this session."""
+        return 0.0 if self._started is None else self.clock() - self._started
+
+    def elapsed_s(self):
+        """Return the seconds of the run."""
+        return self.before_s + self.session_s()
+
+
+@dataclass
+class Costs:
+    """What the parts of a run take, as lately measured, and how fast it is; without validations and saves."""
+
+    step_s: float = 0.0
+    evaluation_s: float = 0.0
+    save_s: float = 0.0
+    steps: int = 0  # made in this session, those that a return has undone among them
+    recent_characters: float = 0.0
+    recent_s: float = 0.0
+
+    def step_made(self, characters, seconds):
+        """Take in what a step took."""
+        fade = math.exp(-seconds / FADE_S)
+        self.recent_characters = self.recent_characters * fade + characters
+        self.recent_s = self.recent_s * fade + seconds
+        self.step_s = self.recent_s / self.recent_characters * characters if self.recent_s > 0 else seconds
+        self.steps += 1
+
+    @property
+    def chars_per_s(self):
+        """Characters a second, lately."""
+        return round(self.recent_characters / max(self.recent_s, 1e-9), 1)
+
+
+class StepBudget:
+    """A run of so many steps. eval_every and log_every are numbers: `intervals.default_intervals`."""
+
+    def __init__(self, total_steps, eval_every, log_every, validates, stopwatch, costs):
+        self.total_steps = total_steps
+        self._eval_every, self._log_every, self._validates = eval_every, log_every, validates
+        self._stopwatch, self._costs = stopwatch, costs
+
+    def progress(self, step):
+        return (step + 0.5) / self.total_steps
+
+    def share_done(self, step):
+        return step / self.total_steps
+
+    def remaining_s(self, step):
+        return self._stopwatch.session_s() / self._costs.steps * (self.total_steps - step)
+
+    def duration_s(self, step):
+        left = self.total_steps - step
+        evaluations = left // self._eval_every + 1 if self._eval_every else 0
+        return left * self._costs.step_s + evaluations * self._costs.evaluation_s
+
+    def is_finished(self, step):
+        return step >= self.total_steps
+
+    def evaluation_is_due(self, step):
+        return _falls_on(step, self._eval_every)
+
+    def log_is_due(self, step):
+        return _falls_on(step, self._log_every)
+
+    def anchor_is_due(self, step):
+        if self._validates and 0 < self._eval_every < self.total_steps:
+            return False
+        return step % anchor_interval(self.total_steps) == 0 or self.is_finished(step)
+
+    def evaluated(self):
+        """Nothing follows from it: the next one is due at a step."""
+
+    def tried(self):
+        """Nothing follows from it."""
+
+    def reserve(self, seconds):
+        """A run by steps takes the time that it takes."""
+
+
+class ClockBudget:
+    """A run of so many seconds, the final validation, test and save included."""
+
+    total_steps = None
+
+    def __init__(self, budget_s, eval_every, log_every, validates, stopwatch, costs):
+        self._budget_s = budget_s
+        self._eval_every, self._log_every, self._validates = eval_every, log_every, validates
+        self._stopwatch, self._costs = stopwatch, costs
+        self._end_s = budget_s  # when the last step must be done
+        self._next_evaluation_s = None  # known from the first step on
+        self._next_log_s = stopwatch.before_s
+        self._next_anchor_s = 0.0
+
+    def progress(self, step):
+        return min(1.0, (self._stopwatch.elapsed_s() + self._costs.step_s / 2) / self._end_s)
+
+    def share_done(self, step):
+        return min(1.0, self._stopwatch.elapsed_s() / self._budget_s)
+
+    def remaining_s(self, step):
+        return max(0.0, self._budget_s - self._stopwatch.elapsed_s())
+
+    def duration_s(self, step):
+        return self.remaining_s(step)
+
+    def is_finished(self, step):
+        return step > 0 and self._stopwatch.elapsed_s() + self._costs.step_s / 2 >= self._end_s
+
+    def evaluation_is_due(self, step):
+        if self._eval_every is not None:
+            return _falls_on(step, self._eval_every)
+        now, interval = self._stopwatch.elapsed_s(), self._evaluation_interval_s()
+        if self._next_evaluation_s is None:
+            self._next_evaluation_s = now + interval
+        # One that the final validation is soon to follow is left out.
+        soon = now + interval / 2 > self._end_s
+        return now >= self._next_evaluation_s and not soon
+
+    def log_is_due(self, step):
+        if self._log_every is not None:
+            return _falls_on(step, self._log_every)
+        now = self._stopwatch.elapsed_s()
+        if now < self._next_log_s:
+            return False
+        self._next_log_s = now + self._budget_s / LOG_RECORDS
+        return True
+
+    def anchor_is_due(self, step):
+        if self._validates and self._eval_every is None:
+            return False
+        return self._stopwatch.elapsed_s() >= self._next_anchor_s or self.is_finished(step)
+
+    def evaluated(self):
+        self._next_evaluation_s = self._stopwatch.elapsed_s() + self._evaluation_interval_s()
+
+    def tried(self):
+        self._next_anchor_s = self._stopwatch.elapsed_s() + self._budget_s / MOST_ANCHORS
+
+    def reserve(self, seconds):
+        self._end_s = max(self._budget_s - seconds, self._budget_s / 2)
+
+    def _evaluation_interval_s(self):
+        costs = self._costs
+        return max(self._budget_s / MOST_EVALUATIONS, (costs.evaluation_s + costs.save_s) / EVALUATION_SHARE)
+
+
+def _falls_on(step, every):
+    return every > 0 and step % every == 0

@@ -1,0 +1,60 @@
+"""What a run remembers of its losses: their smoothed average, and a history of a bounded number of records.
+
+Functions of the steps alone, so that a resumed run remembers the same. Knows numbers and records; no model, clock or
+file.
+"""
+
+from dataclasses import dataclass, field
+
+SMOOTHING = 0.98  # the smoothed training loss remembers about 50 steps
+HISTORY_RECORDS = 512  # at most, in a checkpoint
+
+_KEPT = ("step", "epoch", "train_loss_nats", "val_loss_nats", "learning_rate", "grad_norm")
+
+
+@dataclass
+class SmoothedLoss:
+    """Exponential average of the training loss, corrected for its start at zero (as Adam's moments are)."""
+
+    total: float = 0.0  # not yet corrected
+    count: int = 0
+
+    def add(self, loss_nats):
+        """Take in the loss of a step."""
+        self.total = SMOOTHING * self.total + (1 - SMOOTHING) * loss_nats
+        self.count += 1
+
+    @property
+    def value(self):
+        """The average in nats, None before the first loss."""
+        return self.total / (1 - SMOOTHING**self.count) if self.count else None
+
+
+@dataclass
+class History:
+    """Records of a run from its start to where it stands: every validation, and the others while there is room.
+
+    Of the others it takes every `stride`-th, and doubles the stride when it is full.
+    """
+
+    entries: list = field(default_factory=list)
+    stride: int = 1
+
+    def remember(self, record, count):
+        """Keep a log record, its training loss smoothed.
+
+        record : dict, as logged
+        count : the training losses so far, to count the stride by
+        """
+        if "val_loss_nats" in record or "skipped" not in record and count % self.stride == 0:
+            entry = {key: record[key] for key in _KEPT if record.get(key) is not None}
+            if record["smoothed_loss_nats"] is not None:
+                entry["train_loss_nats"] = record["smoothed_loss_nats"]
+            self.entries.append(entry)
+        while len(self.entries) > HISTORY_RECORDS:
+            self.stride *= 2
+            plain = [entry for entry in self.entries if "val_loss_nats" not in entry]
+            # Validations alone fill it when there are very many of them: then they are thinned like the rest.
+            thinned = plain if plain else self.entries
+            gone = {entry["step"] for entry in thinned[::2]}
+            self.entries = [entry for entry in self.entries if entry["step"] not in gone]

@@ -1,0 +1,153 @@
+"""What learns: a model, its optimiser, the workspace with the carry, and the streams that feed them.
+
+    x, y = learner.next_chunk()             a chunk; at an epoch's start the carry is zero
+    loss = learner.backward(x, y, step)     forward, loss and back; the carry goes on to the next chunk
+    norm = learner.update(rate)             clip and update
+
+With --ema the average of the weights is the model: it is validated, sampled from and saved as the parameters, and the
+weights that are trained stand beside it. All arrays keep their place, also when a checkpoint is restored into them.
+Knows no clock and no folder.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
+from charrnn.text.streams import Streams
+from charrnn.training.optimisers import Optimizer
+from charrnn.training.options import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS
+from charrnn.training.warm_start import map_parameters
+
+# Beside the optimiser's own slots in a checkpoint: the weights as the updates left them, where its parameters are their
+# average.
+UNAVERAGED = "unaveraged"
+
+
+class Learner:
+    """A model in training.
+
+    model       the Model that is trained
+    optimizer   its Optimizer, with the average of the weights under --ema
+    workspace   the Workspace of a chunk; holds the carry and the gradient
+    streams     the Streams that it reads; hold the cursor
+    dropout     what is dropped, a function of the seed and the step
+    """
+
+    def __init__(self, config, model, streams):
+        self.config = config
+        self.model = model
+        self.optimizer = make_optimizer(config, model)
+        self.workspace = Workspace(model, config.batch_size, config.seq_length, precision=config.precision)
+        self.streams = streams
+        self.dropout = Dropout(config.dropout, config.variational_dropout, config.seed, config.weight_dropout)
+
+    @property
+    def result(self):
+        """The Model that the run is for: the one that is trained, or the average of its weights."""
+        return self.optimizer.average or self.model
+
+    def next_chunk(self):
+        """Return x and y of the next chunk, (T, B) each; the carry is reset before an epoch's first."""
+        if self.streams.at_epoch_start:
+            self.workspace.reset_carry()
+        return self.streams.next_chunk()
+
+    def backward(self, x, y, step):
+        """Run a chunk forward and back; return its mean loss in nats.
+
+        The workspace then holds the gradient, and the carry to the next chunk.
+        """
+        return float(self.workspace.loss_and_grads(x, y, self.dropout, step))
+
+    def update(self, learning_rate):
+        """Clip the gradient and update the model; return the gradient's norm before clipping.
+
+        A norm that is not finite changes nothing.
+        """
+        config = self.config
+        return float(self.optimizer.step(self.workspace, learning_rate, config.clip_norm, config.clip_value))
+
+    def slots(self):
+        """Return {slot: flat array} of what a checkpoint keeps beside the result's parameters."""
+        averaging = self.optimizer.average is not None
+        return {**self.optimizer.state, **({UNAVERAGED: self.model.flat} if averaging else {})}
+
+    def named_slots(self):
+        """Return the slots as a checkpoint has them: {"slot/name": array}, each array made when it is asked for."""
+        return _NamedSlots({slot: self.model.view(flat) for slot, flat in self.slots().items()})
+
+    def state_is_finite(self):
+        """Say whether all that a checkpoint would hold is."""
+        arrays = (self.result.flat, *self.slots().values(), *self.workspace.get_carry().values())
+        return all(np.isfinite(array).all() for array in arrays)
+
+    def gradient_is_finite(self):
+        """Say whether the gradient in the workspace is."""
+        return bool(np.isfinite(self.workspace.grads).all())
+
+    def restore(self, checkpoint):
+        """Make parameters, optimiser, carry and cursor what a checkpoint holds, in their own places.
+
+        Raises ConfigError where it holds another optimiser's state, another carry, or a cursor of other streams.
+        """
+        self.result.set_parameters(checkpoint.parameters)
+        slots, places = {}, self.slots()
+        for name, array in checkpoint.optimizer.items():
+            slot, _, parameter = name.partition("/")
+            slots.setdefault(slot, {})[parameter] = array
+        if set(slots) != set(places):
+            raise ConfigError(
+                f"the checkpoint's optimiser state has {', '.join(sorted(slots)) or 'nothing'}, "
+                f"{self.config.optimizer} needs {', '.join(sorted(places)) or 'nothing'}: start a new run from it by "
+                "--init-from"
+            )
+        for slot, arrays in slots.items():
+            places[slot][...] = self.model.pack(arrays)
+        self.optimizer.steps = checkpoint.training["optimizer_steps"]
+        self.workspace.set_carry(checkpoint.carry)
+        self.streams.seek(checkpoint.training["cursor"])
+
+
+def make_learner(plan, corpus):
+    """Return the Learner of a Plan's run.
+
+    Its weights are drawn, or taken from an old model, or still to be restored from the checkpoint to go on from.
+    """
+    config = plan.config
+    streams = Streams(corpus.ids, *plan.splits.train, config.batch_size, config.seq_length)
+    if plan.resume is not None:
+        return Learner(config, Model(plan.model_config), streams)
+    model = Model.initialise(plan.model_config, config.seed)
+    if plan.initial is not None:
+        model.set_parameters(map_parameters(model.get_parameters(), plan.initial, corpus.vocabulary))
+    return Learner(config, model, streams)
+
+
+def make_optimizer(config, model):
+    """Return the Optimizer that the options ask for."""
+    hyperparameters = {}
+    if config.optimizer in MOMENTUM_OPTIMIZERS:
+        hyperparameters["momentum"] = config.momentum
+    if config.optimizer in WEIGHT_DECAYS:
+        hyperparameters["weight_decay"] = config.weight_decay
+    return Optimizer(config.optimizer, model, ema=config.ema, **hyperparameters)
+
+
+class _NamedSlots(Mapping):
+    """An optimiser's state as {"slot/name": array}, over a mapping for each slot."""
+
+    def __init__(self, slots):
+        self._slots = slots
+
+    def __getitem__(self, key):
+        slot, _, name = key.partition("/")
+        return self._slots[slot][name]
+
+    def __iter__(self):
+        return (f"{slot}/{name}" for slot, arrays in self._slots.items() for name in arrays)
+
+    def __len__(self):
+        return sum(map(len, self._slots.values()))

@@ -1,0 +1,106 @@
+"""How much memory training takes, and how much there is: refused before anything is written, not killed halfway.
+
+Knows models and workspaces, not texts, runs or files.
+"""
+
+import os
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import largest_parameter
+from charrnn.training.optimisers import SLOTS
+
+
+def memory_needed(
+    model_config,
+    batch_size,
+    seq_length,
+    precision="float32",
+    dropping=False,
+    optimizer="adam",
+    averaging=False,
+    dropping_weights=False,
+):
+    """Return the bytes that the arrays of a training step take, and the one that a checkpoint is written from.
+
+    Parameters
+    ----------
+    model_config : ModelConfig
+    batch_size, seq_length : int
+        B and T.
+    precision : str
+        What matrix products multiply: "float32" or "bfloat16".
+    dropping, dropping_weights : bool
+        Whether units, or recurrent weights, are dropped.
+    optimizer : str
+    averaging : bool
+        Whether an average of the weights is kept beside them.
+    """
+    # Arrays of zeros take no memory until they are written to.
+    model = Model(model_config)
+    workspace = Workspace(model, batch_size, seq_length, precision=precision)
+    workspace.reserve(dropping, dropping_weights)
+    return array_bytes([workspace]) + model.flat.nbytes * (len(SLOTS[optimizer]) + averaging) + saving_bytes(model)
+
+
+def held_bytes(model, optimizer, *workspaces):
+    """Return the bytes of the arrays that training holds, a save included. A workspace may be None."""
+    owners = [model, optimizer, *(workspace for workspace in workspaces if workspace is not None)]
+    return array_bytes(owners) + saving_bytes(model)
+
+
+def saving_bytes(model):
+    """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
+    return largest_parameter(model.config) * model.flat.itemsize
+
+
+def check_memory(needed, available):
+    """Raise ConfigError where `needed` bytes do not fit: a machine out of memory may kill any process it likes.
+
+    available : bytes, or None where the system does not say
+    """
+    if available is not None and needed > available:
+        raise ConfigError(
+            f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
+            "--hidden-size, --num-layers, --batch-size or --seq-length"
+        )
+
+
+def available_memory():
+    """Return the bytes of memory that can be had without pushing others out, or None where the system does not say."""
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            for line in file:
+                if line.startswith(b"MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def array_bytes(owners):
+    """Return the bytes of all arrays that hang on objects, each counted once."""
+    seen, total, todo = set(), 0, list(owners)
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, np.ndarray):
+            if thing.base is not None and isinstance(thing.base, np.ndarray):
+                todo.append(thing.base)
+            else:
+                total += thing.nbytes
+        elif isinstance(thing, dict):
+            todo.extend(thing.values())
+        elif isinstance(thing, (list, tuple)):
+            todo.extend(thing)
+        elif type(thing).__module__.startswith("charrnn.") and hasattr(thing, "__dict__"):
+            todo.extend(vars(thing).values())
+    return total

@@ -1,0 +1,185 @@
+"""A run in every detail that options and text decide, checked before anything is written.
+
+    plan = plan_run(config, corpus)             a new run
+    plan = plan_resume(checkpoint, corpus)      or one to go on with
+
+The same options and text make the same plan. Knows no run folder and no clock; makes no model.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from charrnn.errors import ConfigError
+from charrnn.runs.checkpoint import Checkpoint
+from charrnn.spec import ModelConfig
+from charrnn.text.streams import Streams, fit_streams
+from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
+from charrnn.training.memory import available_memory, check_memory, memory_needed
+from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH, TrainingConfig
+from charrnn.training.provenance import check_corpus
+from charrnn.training.stored import check_agreement, check_record, resumed_config, stored_config
+from charrnn.training.warm_start import warm_start_notes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run in every detail that options and text decide.
+
+    validated is (start, stop): the validation split, or its beginning where a pass over all would take too long. resume
+    is the checkpoint to go on from, initial the one to take the weights from; one of them at most is not None.
+    """
+
+    config: TrainingConfig
+    model_config: ModelConfig
+    splits: object
+    steps_per_epoch: int
+    total_steps: int | None
+    validated: tuple
+    notes: tuple = ()
+    resume: Checkpoint | None = None
+    initial: Checkpoint | None = None
+
+    def memory_needed(self):
+        """Return the bytes that the arrays of a training step take."""
+        config = self.config
+        return memory_needed(
+            self.model_config,
+            config.batch_size,
+            config.seq_length,
+            config.precision,
+            config.dropout > 0,
+            config.optimizer,
+            config.ema > 0,
+            config.weight_dropout > 0,
+        )
+
+
+def plan_run(config, corpus, initial=None, must_fit=True):
+    """Plan a new run.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    corpus : Corpus
+    initial : Checkpoint, optional
+        To take the weights from. Its model must be the config's: see `warm_start.config_like`.
+    must_fit : bool
+        Refuse what does not fit into the memory that is free now.
+
+    Raises
+    ------
+    ConfigError, CorpusError
+        Options and text do not fit. Nothing was written.
+    """
+    config = config.resolved()
+    splits = corpus.split(config.val_fraction, config.test_fraction)
+    config, notes = _fit(config, splits)
+    model_config = ModelConfig(
+        config.cell,
+        corpus.vocabulary.size,
+        config.hidden_size,
+        config.num_layers,
+        config.embedding_size,
+        config.tie_weights,
+        config.dtype,
+        config.zoneout,
+        config.layer_norm,
+    )
+    if initial is not None:
+        notes += warm_start_notes(config, corpus.vocabulary, initial)
+    steps_per_epoch = _streams(config, corpus, splits).chunks_per_epoch
+    total = total_steps(config, steps_per_epoch)
+    if splits.val[1] - splits.val[0] < 1:
+        notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
+    validated = shorten_split(config, splits.val, total)
+    if validated != splits.val:
+        notes += (shortened_note(validated, splits.val, "the training up to the next one"),)
+    config = dataclasses.replace(config, **default_intervals(config, validated, total))
+    plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, None, initial)
+    if must_fit:
+        check_memory(plan.memory_needed(), available_memory())
+    return plan
+
+
+def plan_resume(checkpoint, corpus, asked=None):
+    """Plan to go on with the run of a `last` checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    corpus : Corpus
+    asked : dict, optional
+        {option name: value} named for the resumption; `options.resume_config` has the rule.
+
+    Raises
+    ------
+    ConfigError
+        An option contradicts the run, or the run has nothing left to do.
+    CorpusError
+        The text is not the one the run was started on.
+    CheckpointError
+        What the checkpoint says of its training is no record of a run.
+    """
+    training = checkpoint.training
+    before, config = stored_config(training), resumed_config(training, asked or {})
+    if "step" not in training or "cursor" not in training:
+        raise ConfigError("the checkpoint holds a model but no run to go on with: start one from it by --init-from")
+    check_agreement(config, checkpoint)
+    check_corpus(training, corpus)
+    check_record(training, corpus.characters)
+    splits = corpus.split(config.val_fraction, config.test_fraction)
+    streams = _streams(config, corpus, splits)
+    streams.seek(training["cursor"])
+    steps_per_epoch = streams.chunks_per_epoch
+    total = total_steps(config, steps_per_epoch)
+    step, kind = training["step"], config.length_kind
+    done = training.get("finished") and getattr(config, kind) == getattr(before, kind)
+    if done or total is not None and step >= total and training["evaluated_step"] == step:
+        raise ConfigError(
+            f"the run is finished, at step {step:,}: name a longer --{kind} than {getattr(config, kind):g} to extend it"
+        )
+    model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
+    notes = _stretch_notes(before, config, training, steps_per_epoch)
+    validated = tuple(training["validated"])
+    return Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, checkpoint)
+
+
+def _fit(config, splits):
+    """Return the config with its batch and sequence, shrunk to the text where the user named none, and notes."""
+    characters = splits.train[1] - splits.train[0]
+    batch_size, seq_length = config.batch_size or BATCH_SIZE, config.seq_length or SEQ_LENGTH
+    fixed = config.batch_size is not None or config.seq_length is not None
+    notes = []
+    if fixed and characters > 1 and batch_size * seq_length >= characters:
+        # Of the two, only the one that was named is to be kept.
+        if config.seq_length is None:
+            seq_length = max(1, (characters - 1) // batch_size)
+            notes.append(f"the text is short: seq_length is lowered to {seq_length}")
+        elif config.batch_size is None:
+            batch_size = max(1, (characters - 1) // seq_length)
+            notes.append(f"the text is short: batch_size is lowered to {batch_size}")
+    batch_size, seq_length, more = fit_streams(characters, batch_size, seq_length, fixed)
+    return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
+
+
+def _streams(config, corpus, splits):
+    return Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length)
+
+
+def _stretch_notes(before, after, training, steps_per_epoch):
+    """Say what a longer length does to the learning rate: a schedule over the run is stretched, and the rate jumps."""
+    step = training["step"]
+    rates = []
+    for config in (before, after):
+        if config.minutes is None:
+            progress = (step + 0.5) / total_steps(config, steps_per_epoch)
+        else:
+            progress = training["elapsed_s"] / (config.minutes * 60)
+        rate = config.make_schedule().learning_rate(progress=progress, step=step, epoch=step // steps_per_epoch)
+        rates.append(f"{rate:.2g}")
+    if rates[0] == rates[1]:
+        return ()
+    return (
+        f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it "
+        f"had come to {rates[0]}",
+    )

@@ -1,0 +1,70 @@
+"""What a run does before its clock starts: compile or load every kernel, measure how fast they are, and leave no trace.
+
+Knows plan, learner and validation; decides nothing.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.training.learner import make_optimizer
+
+MEASURING_S = 0.3  # no call is begun after so long
+MOST_CALLS = 5
+
+
+def load_update_kernels(plan):
+    """Compile or load the optimiser's kernels on a model of one unit: a step of the real one could not be undone."""
+    config = plan.config
+    tiny = Model(
+        dataclasses.replace(plan.model_config, vocab_size=2, hidden_size=1, num_layers=1, embedding_size=0, tied=False)
+    )
+    workspace = Workspace(tiny, 1, 1, precision=config.precision)
+    workspace.loss_and_grads(*np.zeros((2, 1, 1), np.int32))
+    make_optimizer(config, tiny).step(workspace, 0.0, config.clip_norm, config.clip_value)
+
+
+def measure_step_s(learner, step, rng, clock):
+    """Return the seconds of a step forward and back; the carry is as before, the gradient is not."""
+    carry = learner.workspace.get_carry()
+
+    def run():
+        learner.backward(*_random_chunk(rng, learner.workspace), step)
+
+    run()
+    step_s = _shortest_s(run, clock)
+    learner.workspace.set_carry(carry)
+    return step_s
+
+
+def measure_validation_s(validation, model, rng, clock):
+    """Return the seconds of a pass over what is validated on, by those of a chunk; 0 where there is none."""
+    workspace = validation.workspace(model)
+    if workspace is None:
+        return 0.0
+
+    def run():
+        workspace.losses(*_random_chunk(rng, workspace))
+
+    run()
+    return validation.estimate_s(_shortest_s(run, clock))
+
+
+def _random_chunk(rng, workspace):
+    shape = 2, workspace.seq_length, workspace.batch_size
+    return rng.integers(0, workspace.model.config.vocab_size, shape, dtype=np.int32)
+
+
+def _shortest_s(function, clock):
+    """Return the shortest time of a few calls."""
+    shortest, begun = math.inf, clock()
+    for _ in range(MOST_CALLS):
+        start = clock()
+        function()
+        shortest = min(shortest, clock() - start)
+        if clock() - begun > MEASURING_S:
+            break
+    return shortest

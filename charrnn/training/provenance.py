@@ -1,0 +1,88 @@
+"""The text of a run: remembered in its checkpoints, found again, and known to be the same.
+
+What a checkpoint says of its text may be a stranger's: nothing is opened because it says so but regular files and
+folders (`strange_sources_exist`), and what they hold is shown to nobody before `check_corpus`. Knows texts and records,
+no models.
+"""
+
+import os
+
+from charrnn.errors import CorpusError
+from charrnn.text.sources import strange_sources_exist
+from charrnn.training.settings import short
+
+
+def describe_texts(texts, folder):
+    """Return how a checkpoint remembers its texts: as they were named, and as seen from the run folder."""
+    described = {"sources": [str(text) for text in texts]}
+    try:
+        described["sources_from_run"] = ["-" if str(text) == "-" else os.path.relpath(text, folder) for text in texts]
+    except ValueError:  # another drive
+        pass
+    return described
+
+
+def find_texts(training, run):
+    """Return the texts of a run, found again as they were named or from where the run folder stands.
+
+    Parameters
+    ----------
+    training : dict
+        A checkpoint's record of its training.
+    run : path
+        The run folder.
+
+    Raises
+    ------
+    CorpusError
+        They are gone, were read from stdin, or are what is not opened because a checkpoint names it:
+        `strange_sources_exist`. What they hold is to be shown to nobody before `check_corpus`.
+    """
+    known = _corpus_record(training)
+    named = known["sources"]
+    if not named:
+        raise CorpusError("the checkpoint does not say which text it was trained on: name the TEXT")
+    if "-" in named:
+        raise CorpusError("the run read its text from stdin, which cannot be read again: name the TEXT")
+    from_run = [os.path.normpath(os.path.join(run, text)) for text in known["sources_from_run"]]
+    for texts in (from_run, named):
+        texts = [os.path.expanduser(text) for text in texts]
+        if texts and strange_sources_exist(texts):
+            return texts
+    raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; name the TEXT where it is now")
+
+
+def check_corpus(training, corpus):
+    """Raise CorpusError unless `corpus` is the text of the run."""
+    known = _corpus_record(training)
+    # The bytes of a text have the fingerprint of its characters.
+    if not has_fingerprint(training, corpus) or known["characters"] not in (0, corpus.characters):
+        raise CorpusError(
+            "this is not the text the run was started on, or it has changed since: "
+            f"{_named(known['sources']) or 'an unnamed text'} had "
+            f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
+            f"{_named(corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
+            "bring the old text back, name the run that belongs to this one, or start a new run with --init-from"
+        )
+
+
+def has_fingerprint(training, corpus):
+    """Say whether a checkpoint's record has the fingerprint of `corpus`."""
+    return _corpus_record(training)["fingerprint"] == corpus.fingerprint
+
+
+def _corpus_record(training):
+    """Return what a checkpoint says of its text, each value of the type that it should have, else empty."""
+    known = training.get("corpus")
+    known = known if isinstance(known, dict) else {}
+    kinds = {"fingerprint": str, "characters": int, "sources": list, "sources_from_run": list}
+    record = {name: known[name] if type(known.get(name)) is kind else kind() for name, kind in kinds.items()}
+    for name in ("sources", "sources_from_run"):
+        record[name] = [text for text in record[name] if isinstance(text, str)]
+    return record
+
+
+def _named(texts, most=3):
+    return ", ".join(short(text, 200) for text in texts[:most]) + (
+        f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    )

@@ -1,0 +1,45 @@
+"""Texts that are drawn from a model while it trains: often while much changes, later less.
+
+Drawn in a workspace of their own: no state of the training is touched. Knows no checkpoint and no display.
+"""
+
+from charrnn.errors import VocabularyError
+from charrnn.sampling.sampler import Sampler, Settings
+
+SAMPLE_TEMPERATURE = 0.8
+FIRST_SAMPLE_S = 2.0
+LEAST_PAUSE_S, MOST_PAUSE_S = 8.0, 600.0
+PAUSE_SHARE = 0.9  # of the time since the start
+
+
+class Samples:
+    """When a run shows a sample, and the text of it."""
+
+    def __init__(self, config, vocabulary, stopwatch):
+        self._every, self._seed = config.sample_every, config.seed
+        self._vocabulary, self._stopwatch = vocabulary, stopwatch
+        self._next_s = stopwatch.before_s + FIRST_SAMPLE_S
+
+    def are_due(self, step):
+        """Say whether to show one after this step; counts on its being shown."""
+        if step == 0 or self._every == 0:
+            return False
+        if self._every:
+            return step % self._every == 0
+        now = self._stopwatch.elapsed_s()
+        if now < self._next_s:
+            return False
+        self._next_s = now + min(max(LEAST_PAUSE_S, PAUSE_SHARE * now), MOST_PAUSE_S)
+        return True
+
+    def draw(self, model, step, length):
+        """Return a text of so many characters. Raises DivergenceError where the model computes what is no number."""
+        sampler = Sampler(model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self._seed + step)
+        try:
+            sampler.prime(self._vocabulary.encode("\n"))
+        except VocabularyError:
+            sampler.prime(())
+        decoder, text = self._vocabulary.decoder(), []
+        for block in sampler.generate(length):
+            text += [decoder.feed(int(i)) for i in block.ids[0]]
+        return "".join(text) + decoder.flush()

@@ -1,0 +1,101 @@
+"""A run's checkpoints: what they hold beside its state, when `last` is due, and the order in which files are written.
+
+`last` is saved, then becomes `good` as well where it is an anchor; killed in between, the resumed run sees that `last`
+is the anchor. Nothing that is not finite is ever saved. Knows the folder and the state, not what a step does.
+"""
+
+import charrnn
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.runs.checkpoint import load_checkpoint
+from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES
+from charrnn.training.provenance import describe_texts, has_fingerprint
+from charrnn.training.records import Saved
+from charrnn.training.stored import check_record, stored_config
+
+SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
+MOST_SAVING = 20  # times that a save takes lie between two of them at least
+
+
+class Saver:
+    """Writes the checkpoints of a run into its folder."""
+
+    def __init__(self, plan, corpus, folder, texts, vocabulary, stopwatch, costs):
+        self._plan, self._config, self._corpus = plan, plan.config, corpus
+        self._folder, self._texts, self._vocabulary = folder, texts, vocabulary
+        self._stopwatch, self._costs = stopwatch, costs
+        self.saved_step = 0 if plan.resume is None else plan.resume.training["step"]  # of `last`
+        self._saved_s = stopwatch.elapsed_s()
+
+    def is_due(self, step):
+        """Say whether to save `last`, be it at the interval that was asked for or because so much time has passed."""
+        if step == self.saved_step:
+            return False
+        every = self._config.checkpoint_every
+        if every and step % every == 0:
+            return True
+        pause = max(SAVE_SECONDS, MOST_SAVING * self._costs.save_s)
+        return self._stopwatch.elapsed_s() - self._saved_s >= pause
+
+    def save(self, state, validated, is_best=False, is_anchor=False, finished=False):
+        """Save `last`, `best` when this is it, and `good` at an anchor; return a Saved.
+
+        None, and nothing saved, where a number is not finite: `last` stands, and the next anchor tells what comes of
+        it.
+        """
+        begun = self._stopwatch.clock()
+        state.add_gradient_norms()  # a resumed run may log this step, and has its gradient no more
+        if not state.learner.state_is_finite():
+            return None
+        if is_anchor:
+            state.recovery.anchored(state.step)
+        run = {
+            "charrnn_version": charrnn.__version__,
+            "config": self._config.to_dict(),
+            "corpus": self._describe_corpus(),
+            "validated": list(validated),
+            "elapsed_s": round(self._stopwatch.elapsed_s(), 3),
+            "finished": finished,
+        }
+        folder = self._folder
+        folder.save(state.to_checkpoint(self._vocabulary, run), best=is_best)
+        if finished:
+            folder.remove_good()
+        elif is_anchor:
+            folder.keep_last_as_good()
+        self.saved_step = state.step
+        self._saved_s = self._stopwatch.elapsed_s()
+        self._costs.save_s = self._stopwatch.clock() - begun
+        return Saved(state.step, folder.best if is_best else folder.last, is_best)
+
+    def load_good(self):
+        """Return the Checkpoint of the anchor. Raises CheckpointError where it is lost or damaged."""
+        good = load_checkpoint(self._folder.good)
+        check_record(good.training, self._corpus.characters)
+        return good
+
+    def anchor_stands(self, state):
+        """Say whether `good` is what the record of `last`, whose state this is, says.
+
+        If not, the run was killed when `last` was to become `good`, is of an older charrnn, or has lost the file:
+        `last` is the anchor then.
+        """
+        try:
+            good = self.load_good()
+            config = stored_config(good.training)
+        except (CheckpointError, ConfigError):
+            return False
+        may_differ = (*FREE_OPTIONS, *LENGTHS)
+        return (
+            all(getattr(config, name) == getattr(self._config, name) for name in NAMES if name not in may_differ)
+            and good.model == self._plan.model_config.to_dict()
+            and good.training["step"] == state.recovery.anchor_step
+            and has_fingerprint(good.training, self._corpus)
+        )
+
+    def _describe_corpus(self):
+        return {
+            **describe_texts(self._texts, self._folder.path),
+            "characters": int(self._corpus.characters),
+            "fingerprint": self._corpus.fingerprint,
+            "splits": {name: list(getattr(self._plan.splits, name)) for name in ("train", "val", "test")},
+        }

@@ -1,0 +1,195 @@
+"""What a checkpoint's record of its training says, checked field by field before anything goes on from it.
+
+A record may be damaged, or a stranger's. It is checked here and nowhere else, each fault in a sentence of its own; what
+comes behind trusts it, and an exception from there is a defect of charrnn. Knows records and options; no text, model or
+file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.runs.checkpoint import is_count, is_figure
+from charrnn.spec import OPTIONAL_KEYS
+from charrnn.training.options import TrainingConfig, resume_config
+from charrnn.training.recovery import MOST_RETURNS
+from charrnn.training.settings import option, short, shown
+
+# What a run by steps, or of any length, writes resolved: `TrainingConfig.resolved`, `plan_run`.
+RESOLVED = ("batch_size", "seq_length", "learning_rate", "weight_decay", "warmup")
+RESOLVED_BY_STEPS = ("eval_every", "log_every")
+
+_FIGURES_OF_LAST = ("epoch", "learning_rate", "chars_per_s", "elapsed_s")
+_FIGURES_OF_LOSS = ("train_loss_nats", "smoothed_loss_nats", "grad_norm")  # may be None where the step was left out
+
+
+def stored_config(training):
+    """Return the TrainingConfig that a checkpoint's training metadata holds.
+
+    Raises ConfigError where it holds none, or one that breaks a rule.
+    """
+    options = training.get("config")
+    if not isinstance(options, dict):
+        raise ConfigError("the checkpoint holds no training options: start a new run from it by --init-from")
+    return TrainingConfig.from_dict(options)
+
+
+def stored_encoding(training):
+    """Return the encoding of a checkpoint's text, UTF-8 where it does not say."""
+    options = training.get("config")
+    encoding = options.get("encoding") if isinstance(options, dict) else None
+    return encoding if isinstance(encoding, str) else "utf-8"
+
+
+def resumed_config(training, asked):
+    """Return the TrainingConfig to go on with: the run's own, with what may change changed.
+
+    Parameters
+    ----------
+    training : dict
+        A checkpoint's record of its training.
+    asked : dict
+        {option name: value} named for the resumption.
+
+    Raises
+    ------
+    ConfigError
+        An option contradicts the run.
+    CheckpointError
+        The options are not those of a run: one that every run decides is left open.
+    """
+    config = stored_config(training)
+    if config.length_kind is None:
+        raise _damaged("its options name no length")
+    for name in RESOLVED + (() if config.minutes is not None else RESOLVED_BY_STEPS):
+        if getattr(config, name) is None:
+            raise _damaged(f"its options leave {option(name)} open")
+    return resume_config(config, asked)
+
+
+def check_agreement(config, checkpoint):
+    """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
+    model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
+    optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
+    for name, value in {**optional, **model, "vocab": checkpoint.vocabulary.mode}.items():
+        said = getattr(config, name)
+        if said != value:
+            raise CheckpointError(
+                f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, its model has "
+                f"{shown(value)}; start a new run from its weights by --init-from"
+            )
+
+
+def check_record(training, characters):
+    """Raise CheckpointError where a value of a run's record is not what a run writes there.
+
+    The options and the cursor have rules of their own: `resumed_config`, `Streams.seek`.
+
+    Parameters
+    ----------
+    training : dict
+        A checkpoint's record of its training.
+    characters : int
+        Of the text of the run.
+    """
+    for name, field in _FIELDS.items():
+        _check(name, field, training)
+    start, stop = training["validated"]
+    if stop > characters:
+        raise _damaged(f"validated must lie in the {characters:,} characters of the text, got {[start, stop]}")
+    if training["last"] is None and training["step"] > 0:
+        raise _damaged(f"last must be the record of step {training['step']:,}, got None")
+    divergence = training.get("divergence")
+    if divergence is not None:  # runs of before it was recorded have none
+        for name, field in _DIVERGENCE_FIELDS.items():
+            _check(name, field, divergence, "divergence.")
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What stands in a field: `rule` completes "it must be ...", `holds` tells whether a value does."""
+
+    rule: str
+    holds: Callable
+    is_optional: bool = False
+
+
+def _check(name, field, record, prefix=""):
+    if name not in record:
+        if field.is_optional:
+            return
+        raise _damaged(f"{prefix}{name} is missing")
+    if not field.holds(record[name]):
+        raise _damaged(f"{prefix}{name} must be {field.rule}, got {short(repr(record[name]))}")
+
+
+def _damaged(fault):
+    return CheckpointError(
+        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; start "
+        "a new run from its weights by --init-from"
+    )
+
+
+def _is_record(value, figures=(), absent=()):
+    """Say whether a value is a dict with a step and these figures, of which those in `absent` may be None."""
+    return (
+        isinstance(value, dict)
+        and is_count(value.get("step"))
+        and all(is_figure(value.get(name)) or name in absent and value.get(name) is None for name in figures)
+    )
+
+
+def _is_last(value):
+    skipped = isinstance(value, dict) and value.get("skipped") is True
+    return _is_record(value, _FIGURES_OF_LAST + _FIGURES_OF_LOSS, _FIGURES_OF_LOSS if skipped else ())
+
+
+def _is_pair(value):
+    return isinstance(value, list) and len(value) == 2
+
+
+_COUNT = _Field("a whole number from 0", is_count)
+
+_FIELDS = {
+    "step": _COUNT,
+    "optimizer_steps": _COUNT,
+    "logged_step": _COUNT,
+    "evaluated_step": _COUNT,
+    "history_stride": _Field("a whole number from 1", lambda value: is_count(value, 1)),
+    "elapsed_s": _Field("a number of seconds", lambda value: is_figure(value) and value >= 0),
+    "smoothing": _Field(
+        "a sum and the count of its losses",
+        lambda value: _is_pair(value) and is_figure(value[0]) and is_count(value[1]),
+    ),
+    "best": _Field(
+        "null or a step and its val_loss_nats", lambda value: value is None or _is_record(value, ("val_loss_nats",))
+    ),
+    "last": _Field("null or the log record of a step", lambda value: value is None or _is_last(value)),
+    "history": _Field(
+        "a list of records, each with its step", lambda value: isinstance(value, list) and all(map(_is_record, value))
+    ),
+    "clipped": _Field(
+        "the count of clipped steps and that of all",
+        lambda value: _is_pair(value) and is_count(value[1]) and is_count(value[0], 0, value[1]),
+        is_optional=True,  # runs of before charrnn logged it have none
+    ),
+    "validated": _Field(
+        "where a stretch begins and where it ends",
+        lambda value: _is_pair(value) and is_count(value[0]) and is_count(value[1], value[0]),
+    ),
+    "divergence": _Field(
+        "null or a record of divergence", lambda value: value is None or isinstance(value, dict), is_optional=True
+    ),
+}
+
+_DIVERGENCE_FIELDS = {
+    "anchor_step": _COUNT,
+    "factor": _Field("above 0 and at most 1", lambda value: type(value) is float and 0 < value <= 1),
+    "returns": _Field(
+        "a list of records", lambda value: isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    ),
+    "futile": _Field(f"a whole number from 0 to {MOST_RETURNS}", lambda value: is_count(value, 0, MOST_RETURNS)),
+    "failed_step": _COUNT,
+    "in_a_row": _COUNT,
+    "skipped": _COUNT,
+}

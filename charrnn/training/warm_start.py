@@ -1,0 +1,128 @@
+"""--init-from: a new run from old weights, their rows matched by character.
+
+The model is the checkpoint's; the text, and so the vocabulary, may be another. Knows checkpoints and vocabularies, no
+run.
+"""
+
+import numpy as np
+
+from charrnn.errors import ConfigError, counted
+from charrnn.spec import OPTIONAL_KEYS
+from charrnn.training.options import TrainingConfig
+from charrnn.training.settings import shown
+
+
+def config_like(checkpoint, asked):
+    """Return the options of a new run from old weights.
+
+    The model is the checkpoint's (its zoneout too, unless asked), the rest as asked.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    asked : dict
+        {option name: value}
+
+    Raises
+    ------
+    ConfigError
+        Another model is asked for.
+    """
+    optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
+    model = {**optional, **checkpoint.model}
+    options = {
+        "cell": model["cell"],
+        "hidden_size": model["hidden_size"],
+        "num_layers": model["num_layers"],
+        "embedding_size": model["embedding_size"],
+        "tie_weights": model["tied"],
+        **{name: model[name] for name in optional},
+    }
+    free = {
+        "dtype": model["dtype"],
+        "vocab": checkpoint.vocabulary.mode,
+        "zoneout": options.pop("zoneout"),
+    }  # the weights are the same
+    for name, value in options.items():
+        if name in asked and asked[name] != value:
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(
+                f"the weights to start from have {flag} {shown(value)}, {shown(asked[name])} was asked for: "
+                f"leave {flag} out"
+            )
+    return TrainingConfig(**{**free, **asked, **options})
+
+
+def warm_start_notes(config, vocabulary, initial):
+    """Return notes on a run from the weights of `initial`: on characters that come and go, on another zoneout.
+
+    Raises ConfigError where one reads characters and the other bytes.
+    """
+    if initial.vocabulary.mode != vocabulary.mode:
+        raise ConfigError(
+            f"the weights to start from are of a model of {initial.vocabulary.mode}, the text is read as "
+            f"{vocabulary.mode}: add --vocab {initial.vocabulary.mode}"
+        )
+    notes = _vocabulary_notes(vocabulary, initial.vocabulary)
+    before = initial.model.get("zoneout", 0.0)
+    if before != config.zoneout:
+        notes += (
+            f"the weights to start from were trained with --zoneout {shown(before)}, this run has "
+            f"{shown(config.zoneout)}",
+        )
+    return notes
+
+
+def map_parameters(fresh, checkpoint, vocabulary):
+    """Return the parameters of a model for `vocabulary` that knows what the checkpoint's knows.
+
+    Rows that stand for a character (of the embedding, the output and its bias; columns of a one-hot input) are taken
+    from the same character's of the old vocabulary, fresh where it had none; everything else is the old model's.
+
+    Parameters
+    ----------
+    fresh : dict
+        {name: array} of the new model as initialised, with rows for every character of `vocabulary`.
+    checkpoint : Checkpoint
+        Of the same model, but for its vocabulary.
+    vocabulary : Vocabulary
+    """
+    old_of_new = np.asarray(vocabulary.mapping_from(checkpoint.vocabulary))
+    known = np.flatnonzero(old_of_new >= 0)
+    one_hot = "embedding.weight" not in fresh
+    mapped = {}
+    for name, array in fresh.items():
+        old = checkpoint.parameters[name].astype(array.dtype)
+        if name in ("embedding.weight", "output.weight", "output.bias"):
+            array = array.copy()
+            array[known] = old[old_of_new[known]]
+        elif name == "rnn.weight_ih_l0" and one_hot:
+            array = array.copy()
+            array[:, known] = old[:, old_of_new[known]]
+        else:
+            array = old
+        mapped[name] = array
+    return mapped
+
+
+def _vocabulary_notes(new, old):
+    mapping = new.mapping_from(old)
+    added = [i for i in range(new.size) if mapping[i] < 0]
+    kept = {int(i) for i in mapping if i >= 0}
+    dropped = [i for i in range(old.size) if i not in kept]
+    notes = []
+    if added:
+        notes.append(
+            f"new to the weights, and untrained at first, {counted(len(added), 'character')}: {_listed(new, added)}"
+        )
+    if dropped:
+        notes.append(
+            f"known to the weights, but not in the text, and dropped, {counted(len(dropped), 'character')}: "
+            f"{_listed(old, dropped)}"
+        )
+    return tuple(notes)
+
+
+def _listed(vocabulary, ids, most=40):
+    text = " ".join(repr(vocabulary.decode(np.array([i], np.int32))) for i in ids[:most])
+    return text + (f" and {len(ids) - most} more" if len(ids) > most else "")
