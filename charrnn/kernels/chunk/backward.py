@@ -81,7 +81,7 @@ def pass_by(*args):
 
 
 def make_note_c(o):
-    """Return what writes the norms of the gradients of c as the gates made it; o is the place of that gate in the panel."""
+    """Return what writes the norms of the gradients of c as the gates made it; o is that gate's place in the panel."""
 
     @inline
     def note_c(v, l, t, part, H, h):
