@@ -18,13 +18,13 @@ import numpy as np
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
+from charrnn.model.memory import available_memory
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.spec import CELLS, PRECISIONS, ModelConfig
 from charrnn.text.streams import Streams
 from charrnn.training import memory
-from charrnn.training.memory import available_memory
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, SEQ_LENGTH
 

@@ -43,8 +43,8 @@ def make_text(characters, seed=0):
 def plant(hidden_size=24, seed=3, quotes=5, counter=11):
     """An LSTM of random weights in which two units of layer 0 are made by hand.
 
-    `quotes` stands at -tanh(1) inside quotes and at +tanh(1) outside: a quote shuts its forget gate, opens its input gate,
-    and writes the opposite of what it holds. `counter` adds 0.008 a character and forgets at a newline.
+    `quotes` stands at -tanh(1) inside quotes and at +tanh(1) outside: a quote shuts its forget gate, opens its input
+    gate, and writes the opposite of what it holds. `counter` adds 0.008 a character and forgets at a newline.
     """
     vocabulary = Vocabulary("chars", SYMBOLS)
     model = Model.initialise(ModelConfig("lstm", vocabulary.size, hidden_size, 1), seed)
@@ -135,7 +135,7 @@ def test_one_unit_can_be_asked_what_it_follows(planted):
 
 
 def test_the_planted_unit_is_missed_when_the_output_listens_to_it_and_only_there(planted):
-    """Teach the output alone that `a` is likely inside quotes: holding the unit then hurts, and a random unit does not."""
+    """Teach the output alone that `a` is likely inside quotes: holding the unit then hurts, a random one does not."""
     _, vocabulary, text, _, _, _ = planted
     text = text[:8_000]
     model, _ = plant()

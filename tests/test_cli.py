@@ -57,7 +57,10 @@ def test_the_version_is_the_packages(capsys):
 
 def test_help_imports_no_command_and_no_room_but_errors():
     """That is what makes it come in a moment, however busy the machine is."""
-    code = "import sys; from charrnn.cli import main; main(['--help']); print(*(name for name in sys.modules if name.startswith('charrnn')))"
+    code = (
+        "import sys; from charrnn.cli import main; main(['--help']);"
+        "print(*(name for name in sys.modules if name.startswith('charrnn')))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert set(done.stdout.splitlines()[-1].split()) == {"charrnn", "charrnn.cli", "charrnn.errors"}
 

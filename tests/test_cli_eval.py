@@ -55,6 +55,10 @@ def folder(tmp_path_factory):
     far = {**healthy.parameters, "output.weight": np.full_like(healthy.parameters["output.weight"], 3e38)}
     (folder / "damaged/far").mkdir(parents=True)
     save_checkpoint(folder / "damaged/far/best.safetensors", dataclasses.replace(healthy, parameters=far))
+    sure = {**healthy.parameters, "output.bias": healthy.parameters["output.bias"].copy()}
+    sure["output.bias"][0] = 3_000.0  # of a newline, always
+    (folder / "sure").mkdir()
+    save_checkpoint(folder / "sure/best.safetensors", dataclasses.replace(healthy, parameters=sure))
     return folder
 
 
@@ -116,38 +120,34 @@ def test_a_model_of_bytes_reads_any_file(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, words",
     [
-        (["nowhere"], "nowhere does not exist"),
-        (["text.txt"], "not a safetensors file"),
-        (["checkpoints/chars", "gone.txt"], "gone.txt"),
-        (["checkpoints/chars", "text.txt", "--split", "val"], "leave it out"),
-        (["checkpoints/chars", "--split", "dev"], "dev"),
-        (["checkpoints/chars", "--threads", "0"], "--threads must be at least 1"),
-        (["checkpoints/chars", "--encoding", "latin-1"], "none is named"),
-        (["checkpoints/chars", "unknown.txt"], "'ß'"),
-        (["checkpoints/chars", "unknown.txt"], "; --unknown skip leaves such characters out"),
-        (["damaged/far", "text.txt"], "loss on this text is not a finite number"),
-        (["checkpoints/chars", "one.txt"], "needs a character to predict"),
-        (["checkpoints/chars", "--unknown", "skip"], "none is named"),
-        (["checkpoints/chars", "--dynamic-rate", "1"], "add --dynamic"),
-        (
-            ["checkpoints/chars", "--dynamic", "--dynamic-rate", "-1"],
-            "--dynamic-rate must be a finite number of 0 or more, got -1: leave it out for 0.0005",
-        ),
-        (["checkpoints/chars", "--seed", "1"], "add --memorised"),
-        (["checkpoints/chars", "--memorised", "--length", "0"], "--length must be at least 1"),
-        (["checkpoints/chars", "--top-k", "3"], "add --surprisal"),
-        (["checkpoints/chars", "--surprisal", "--top-k", "99"], "at most 20"),
-        (["checkpoints/chars", "--surprisal", "--json", "--errors"], "has no place"),
-        (["checkpoints/chars", "--html", "nowhere/page.html"], "make it first"),
+        (["nowhere"], ["nowhere", "does not exist"]),
+        (["text.txt"], ["text.txt", "not a safetensors file"]),
+        (["checkpoints/chars", "gone.txt"], ["gone.txt"]),
+        (["checkpoints/chars", "text.txt", "--split", "val"], ["--split val", "leave out text.txt"]),
+        (["checkpoints/chars", "--split", "dev"], ["--split", "dev"]),
+        (["checkpoints/chars", "--threads", "0"], ["--threads", "at least 1", "got 0"]),
+        (["checkpoints/chars", "--encoding", "latin-1"], ["--encoding latin-1", "TEXT"]),
+        (["checkpoints/chars", "unknown.txt"], ["'ß'", "--unknown skip"]),
+        (["damaged/far", "text.txt"], ["not a finite number", "earlier checkpoint"]),
+        (["checkpoints/chars", "one.txt"], ["got 1 character", "longer text"]),
+        (["checkpoints/chars", "--unknown", "skip"], ["--unknown skip", "TEXT"]),
+        (["checkpoints/chars", "--dynamic-rate", "1"], ["--dynamic-rate", "add --dynamic"]),
+        (["checkpoints/chars", "--dynamic", "--dynamic-rate", "-1"], ["--dynamic-rate", "got -1", "0.0005"]),
+        (["checkpoints/chars", "--seed", "1"], ["--seed", "add --memorised"]),
+        (["checkpoints/chars", "--memorised", "--length", "0"], ["--length", "at least 1", "got 0"]),
+        (["checkpoints/chars", "--top-k", "3"], ["--top-k 3", "add --surprisal"]),
+        (["checkpoints/chars", "--surprisal", "--top-k", "99"], ["--top-k", "at most 20", "got 99"]),
+        (["checkpoints/chars", "--surprisal", "--json", "--errors"], ["--surprisal --json", "--errors"]),
+        (["checkpoints/chars", "--html", "nowhere/page.html"], ["--html nowhere/page.html", "make it first"]),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused_in_one_sentence(folder, capsys, arguments, said):
+def test_what_cannot_be_evaluated_is_refused_in_one_sentence(folder, capsys, arguments, words):
     (folder / "unknown.txt").write_text("ß" * 20)
     (folder / "one.txt").write_text("a")
     captured = evaluate(capsys, *arguments, code=2)
-    assert said in captured.err and "Traceback" not in captured.err
+    assert all(word in captured.err.splitlines()[-1] for word in words) and "Traceback" not in captured.err
     assert captured.err.splitlines()[-1].startswith("Error: ") and captured.out == ""
 
 
@@ -176,6 +176,15 @@ def test_the_figures_are_consistent_and_say_what_they_are_of(folder, capsys):
     assert f"{result['loss_nats']:.4f} nats = {result['loss_bpc']:.4f} bits" in shown
     assert f"standard error {result['standard_error_nats']:.4f} nats, from {result['error_blocks']} blocks" in shown
     assert "too short for a standard error" in evaluate(capsys, "checkpoints/chars", "--split", "val").out
+
+
+def test_a_loss_whose_perplexity_no_float_holds_is_told_all_the_same(capsys):
+    result = json.loads(evaluate(capsys, "sure", "text.txt", "--json").out)
+    assert result["loss_nats"] > 709.8 and result["perplexity"] is None
+    shown = evaluate(capsys, "sure", "text.txt").out
+    assert "perplexity beyond counting" in shown
+    (row,) = [line for line in shown.splitlines() if line.startswith("this model")]
+    assert row.split()[-1] == "inf"
 
 
 def test_bits_a_byte_count_the_bytes_of_utf_8(folder, tmp_path, monkeypatch, capsys):
@@ -230,6 +239,16 @@ def test_baselines_stand_beside_the_loss(folder, capsys, text):
     shown = evaluate(capsys, "checkpoints/chars", *text)
     assert f"{order}-gram" in shown.out and "xz -9e" in shown.out
     assert result_of(capsys, "checkpoints/chars", "--no-baselines")["baselines"] == []
+
+
+@pytest.mark.parametrize("asked", [(), ("--errors",)])
+def test_baselines_of_many_characters_are_left_to_be_asked_for_in_one_note(capsys, monkeypatch, asked):
+    from charrnn.cli import evaluate as module
+
+    monkeypatch.setattr(module, "AT_ONCE", 100)
+    captured = evaluate(capsys, "checkpoints/chars", *asked)
+    assert captured.err.count("--baselines") == 1 and "xz -9e" not in captured.out
+    assert "--baselines" not in evaluate(capsys, "checkpoints/chars", "--no-baselines", *asked).err
 
 
 def test_a_run_from_stdin_can_be_judged_on_a_text(folder, capsys, monkeypatch):
@@ -376,5 +395,5 @@ def test_an_interrupt_ends_it_with_the_shells_code(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("charrnn.evaluation.loss.sum_up", interrupted)
+    monkeypatch.setattr("charrnn.evaluation.report.sum_up", interrupted)
     assert evaluate(capsys, "checkpoints/chars", code=130).out == ""

@@ -19,20 +19,23 @@ import pytest
 from click.testing import CliRunner
 
 import charrnn
-from charrnn.cli.sample import Output, Samples, _settings, command, start_ids
+from charrnn.cli.sample import _settings, command
+from charrnn.cli.samples import Output, Samples
 from charrnn.cli.words import neutralise
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
+from charrnn.sampling.priming import start_ids
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.vocabulary import Vocabulary
 
 BYTES = Vocabulary("bytes", tuple(range(256)))
+PLAIN = Settings()
 
 
 def chars(text):
     return Vocabulary("chars", tuple(sorted(set(text))))
 
 
-def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=Settings(), seed=7):
+def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN, seed=7):
     """Return Samples whose model can only write `texts` (ids), one a stream."""
     length = length or max(map(len, texts))
 
@@ -315,9 +318,9 @@ def test_a_nonsense_or_contradictory_option_is_refused_in_one_sentence(args, wor
 
 def test_greedy_and_temperature_zero_are_the_same_and_agree():
     greedy = Settings(temperature=0)
-    assert _settings(1.0, None, 1.0, 0.0, True, {"greedy"}) == greedy
-    assert _settings(0.0, None, 1.0, 0.0, True, {"greedy", "temperature"}) == greedy
-    assert _settings(0.0, None, 1.0, 0.0, False, {"temperature"}) == greedy
+    assert _settings({"greedy"}, 1.0, None, 1.0, 0.0, True) == greedy
+    assert _settings({"greedy", "temperature"}, 0.0, None, 1.0, 0.0, True) == greedy
+    assert _settings({"temperature"}, 0.0, None, 1.0, 0.0, False) == greedy
 
 
 def test_a_prime_file_that_cannot_be_read_is_named(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation import dynamic
-from charrnn.evaluation.dynamic import EPS, Settings, gradient_rms, read_losses_dynamic
+from charrnn.evaluation.dynamic import EPS, DynamicSettings, gradient_rms, read_losses_dynamic
 from charrnn.evaluation.loss import read_losses
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
@@ -24,8 +24,9 @@ def ids_of(seed, size):
     return np.random.default_rng(seed).integers(0, V, size).astype(np.uint8)
 
 
-def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
+def naive_losses(cell, parameters, ids, first, settings, rms):
     """Krause et al. 2018, eq. 1 to 7, by name and without haste."""
+    rate, decay, segment = settings.rate, settings.decay, settings.segment
     home, theta, losses, carry = parameters, {name: value.copy() for name, value in parameters.items()}, [], None
     if first > 1:
         carry = oracle.forward(theta, cell, ids[: first - 1, None].astype(int)).carry
@@ -39,7 +40,7 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
             if name.startswith("rnn.bias_hh"):  # charrnn trains one bias a gate
                 continue
             here = theta[name].copy()
-            if rule == "sgd":
+            if settings.rule == "sgd":
                 theta[name] = here - rate * grad + decay * (home[name] - here)
             else:
                 theta[name] = (
@@ -55,13 +56,10 @@ def naive_losses(cell, parameters, ids, first, segment, rule, rate, decay, rms):
 def test_every_loss_is_that_of_a_naive_learner(cell, rule, rate, decay, monkeypatch):
     monkeypatch.setattr(dynamic, "PLACES", 2)
     model, ids, training = make_model(cell), ids_of(0, 60), ids_of(1, 4 * dynamic.SEGMENTS_A_PLACE)
-    rms = (
-        {name: value for name, value in model.unpack(gradient_rms(model, training, 4)).items()}
-        if rule == "rms"
-        else None
-    )
-    found = read_losses_dynamic(model, ids, 11, 60, Settings(rule, rate, decay, 4), training)
-    expected = naive_losses(cell, model.get_parameters(), ids, 11, 4, rule, rate, decay, rms)
+    rms = dict(model.unpack(gradient_rms(model, training, 4)).items()) if rule == "rms" else None
+    settings = DynamicSettings(rule, rate, decay, 4)
+    found = read_losses_dynamic(model, ids, 11, 60, settings, training)
+    expected = naive_losses(cell, model.get_parameters(), ids, 11, settings, rms)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
     assert abs(found.mean() - read_losses(model, ids, 11, 60).mean()) > 1e-3
 
@@ -91,7 +89,7 @@ def test_at_rate_0_it_is_the_static_model(dtype, segment):
     static = read_losses(model, ids, 30, 700)
     for rule in ("rms", "sgd"):
         np.testing.assert_array_equal(
-            read_losses_dynamic(model, ids, 30, 700, Settings(rule, 0.0, segment=segment), ids), static
+            read_losses_dynamic(model, ids, 30, 700, DynamicSettings(rule, 0.0, segment=segment), ids), static
         )
 
 
@@ -107,7 +105,7 @@ def test_it_gains_on_a_text_unlike_the_training_text_and_leaves_the_model_as_it_
     before = model.flat.copy()
     static = read_losses(model, unlike).mean()
     for rule in ("rms", "sgd"):
-        runs = [read_losses_dynamic(model, unlike, 0, len(unlike), Settings(rule), alike) for _ in range(2)]
+        runs = [read_losses_dynamic(model, unlike, 0, len(unlike), DynamicSettings(rule), alike) for _ in range(2)]
         np.testing.assert_array_equal(*runs)
         assert runs[0].mean() < static - 0.5
         assert runs[0][-100:].mean() < runs[0][:100].mean()
@@ -117,9 +115,9 @@ def test_it_gains_on_a_text_unlike_the_training_text_and_leaves_the_model_as_it_
 def test_what_breaks_a_rule_is_refused_and_divergence_is_said():
     for options in ({"rule": "adam"}, {"rate": -1}, {"rate": float("nan")}, {"decay": 1.5}, {"segment": 0}):
         with pytest.raises(ConfigError):
-            Settings(**options)
+            DynamicSettings(**options)
     model, ids = make_model(dtype="float32"), ids_of(0, 200)
     with pytest.raises(ConfigError, match="needs the text the run was trained on"):
-        read_losses_dynamic(model, ids, 0, 200, Settings("rms"))
+        read_losses_dynamic(model, ids, 0, 200, DynamicSettings("rms"))
     with pytest.raises(DivergenceError, match="lower --dynamic-rate"):
-        read_losses_dynamic(model, ids, 0, 200, Settings("sgd", 1e38))
+        read_losses_dynamic(model, ids, 0, 200, DynamicSettings("sgd", 1e38))

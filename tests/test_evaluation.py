@@ -129,7 +129,9 @@ def test_a_state_that_mends_one_stream_a_reading_is_followed_to_the_end(scale):
 
 
 def quiet_latch():
-    """Return an LSTM of two units: one holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only; the other is nothing, always."""
+    """Return an LSTM of two units: one holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only; the other is
+    nothing, always.
+    """
     model = Model(ModelConfig("lstm", vocab_size=5, hidden_size=2, num_layers=1, dtype="float64"))
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
     arrays["output.weight"][:, 0] = [0, 0, 0, 9, -9]
@@ -258,7 +260,10 @@ def test_units_are_consistent_and_a_huge_loss_does_not_overflow():
     evaluated = Evaluation(math.log(16), 5)
     assert evaluated.loss_bpc == pytest.approx(4) and evaluated.perplexity == pytest.approx(16)
     assert set(evaluated.to_dict()) == {"loss_nats", "loss_bpc", "perplexity", "characters"}
-    assert Evaluation(1e4, 5).perplexity == math.inf
+    assert Evaluation(709, 5).perplexity == math.exp(709)
+    for loss_nats in (710, 1e4):
+        assert Evaluation(loss_nats, 5).perplexity == math.inf
+        assert Evaluation(loss_nats, 5).to_dict()["perplexity"] is None
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -40,7 +40,8 @@ def test_the_longest_of_several_copies_beyond_any_depth_is_found(monkeypatch, dt
     rng = np.random.default_rng(2)
     for _ in range(12):
         training = rng.integers(0, 2, 700).astype(dtype)
-        # Copies end to end, so that one deep place follows another though they go on elsewhere; some at both texts' ends.
+        # Copies end to end, so that one deep place follows another though they go on elsewhere; some at both texts'
+        # ends.
         parts = [training[at : at + rng.integers(5, 90)] for at in rng.integers(0, 700, 6)]
         text = np.concatenate([*parts, rng.integers(0, 2, 3).astype(dtype), training[-40:]])
         (found,) = overlaps(training, [text], 2)

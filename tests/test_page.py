@@ -22,26 +22,28 @@ def page_data(text="ab\n<c>\t&", layers=2, units=3, rng=None, **changes):
     rng = rng or np.random.default_rng(0)
     N = len(text)
     vocabulary = sorted(set(text))
-    fields = dict(
-        text=list(text),
-        vocabulary=vocabulary,
-        layers=layers,
-        units=units,
-        quantity="tanh(c)",
-        values=rng.uniform(-1, 1, (layers * units, N)),
-        guesses_ids=rng.integers(0, len(vocabulary), (N, 5)),
-        guesses_p=np.sort(rng.dirichlet(np.ones(5), N))[:, ::-1],
-        surprisal_bits=np.r_[math.nan, rng.exponential(2, N - 1)],
-        gates={"forget": rng.dirichlet(np.ones(3), (layers, units))[..., :2]},
-        title="A text",
-        model_line="LSTM, 2 x 3",
-        found=[FoundUnit("quotes", "inside quotation marks", 1, 2, 0.9, 0.1, 0.95, "AUC", -1)],
-    )
+    fields = {
+        "text": list(text),
+        "vocabulary": vocabulary,
+        "layers": layers,
+        "units": units,
+        "quantity": "tanh(c)",
+        "values": rng.uniform(-1, 1, (layers * units, N)),
+        "guesses_ids": rng.integers(0, len(vocabulary), (N, 5)),
+        "guesses_p": np.sort(rng.dirichlet(np.ones(5), N))[:, ::-1],
+        "surprisal_bits": np.r_[math.nan, rng.exponential(2, N - 1)],
+        "gates": {"forget": rng.dirichlet(np.ones(3), (layers, units))[..., :2]},
+        "title": "A text",
+        "model_line": "LSTM, 2 x 3",
+        "found": [FoundUnit("quotes", "inside quotation marks", 1, 2, 0.9, 0.1, 0.95, "AUC", -1)],
+    }
     return PageData(**{**fields, **changes})
 
 
 class Parsed(HTMLParser):
-    """What an HTML parser makes of a page: its tags, and the text of each element that has an id, or is a script or a style."""
+    """What an HTML parser makes of a page: its tags, and the text of each element that has an id, or is a script or a
+    style.
+    """
 
     def __init__(self, page):
         super().__init__()
@@ -228,13 +230,13 @@ def test_fewer_levels_are_the_nearest_ones(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        (dict(values=np.zeros((6, 7))), "values of a page must have shape (6, 8), got (6, 7)"),
-        (dict(guesses_ids=np.zeros((8, 4))), "guesses_ids of a page must have shape (8, 5)"),
-        (dict(guesses_p=np.zeros((5, 8))), "guesses_p of a page must have shape (8, 5)"),
-        (dict(surprisal_bits=np.zeros(7)), "surprisal_bits of a page must have shape (8,)"),
-        (dict(gates={"forget": np.zeros((3, 2, 2))}), "gate 'forget' of a page must have shape (2, 3, 2)"),
-        (dict(found=[FoundUnit("s", "d", 2, 0, 0.5)]), "a unit found must be in 0:0..1:2, got 2:0"),
-        (dict(text=[]), "a page needs a text"),
+        ({"values": np.zeros((6, 7))}, "values of a page must have shape (6, 8), got (6, 7)"),
+        ({"guesses_ids": np.zeros((8, 4))}, "guesses_ids of a page must have shape (8, 5)"),
+        ({"guesses_p": np.zeros((5, 8))}, "guesses_p of a page must have shape (8, 5)"),
+        ({"surprisal_bits": np.zeros(7)}, "surprisal_bits of a page must have shape (8,)"),
+        ({"gates": {"forget": np.zeros((3, 2, 2))}}, "gate 'forget' of a page must have shape (2, 3, 2)"),
+        ({"found": [FoundUnit("s", "d", 2, 0, 0.5)]}, "a unit found must be in 0:0..1:2, got 2:0"),
+        ({"text": []}, "a page needs a text"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path, changes, words):

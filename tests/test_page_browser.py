@@ -132,7 +132,8 @@ def test_hovering_shows_value_guesses_and_surprisal(page):
     assert page.run(words("value")) == "+0.90"
     assert page.run(words("surprisal")) == f"{data.surprisal_bits[at]:.2f} bits"
     rows = page.run(
-        "[...document.querySelectorAll('#guesses li:not([hidden])')].map((row) => [row.querySelector('code').title, row.querySelector('b').textContent])"
+        "[...document.querySelectorAll('#guesses li:not([hidden])')].map((row) => [row.querySelector('code').title, "
+        "row.querySelector('b').textContent])"
     )
     assert len(rows) == 5
     for (title, share), symbol, p in zip(rows, data.guesses_ids[at], data.guesses_p[at]):
@@ -199,9 +200,11 @@ def test_the_keyboard_moves_and_selects(page):
 
 
 def test_every_control_is_reached_by_tab_and_shows_its_focus(page):
-    names = page.run("""[...document.querySelectorAll('button, input, summary, [tabindex]')].filter((one) => one.checkVisibility())
+    names = page.run("""[...document.querySelectorAll('button, input, summary, [tabindex]')]
+        .filter((one) => one.checkVisibility())
         .map((one) => { one.focus({ focusVisible: true }); const style = getComputedStyle(one);
-          return [one.id || one.className || one.tagName, document.activeElement === one, style.outlineStyle, parseFloat(style.outlineWidth)]; })""")
+          return [one.id || one.className || one.tagName, document.activeElement === one, style.outlineStyle,
+                  parseFloat(style.outlineWidth)]; })""")
     assert len(names) > 8
     for name, focused, style, width in names:
         assert focused and style == "solid" and width >= 1, name
@@ -224,10 +227,10 @@ def test_a_dot_of_the_gates_plot_picks_its_unit(page):
     apart = ((shares[:, None] - shares) ** 2).sum(-1) + 9 * np.eye(len(shares))
     alone = int(apart.min(1).argmax())
     page.run("document.querySelector('#gate-plots').scrollIntoView({block: 'center'})")
-    x, y = (
-        page.run(f"""(() => {{ const svg = document.querySelector('#gate-plots svg'), frame = svg.querySelector('.frame').getBoundingClientRect();
-        return [frame.left + {shares[alone, 0]} * frame.width, frame.bottom - {shares[alone, 1]} * frame.height]; }})()""")
-    )
+    x, y = page.run(f"""(() => {{ const svg = document.querySelector('#gate-plots svg');
+        const frame = svg.querySelector('.frame').getBoundingClientRect();
+        return [frame.left + {shares[alone, 0]} * frame.width,
+                frame.bottom - {shares[alone, 1]} * frame.height]; }})()""")
     for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
         page.call(
             "Input.dispatchMouseEvent",
@@ -325,7 +328,8 @@ def test_a_hostile_text_does_not_run(browser, tmp_path):
 
 def test_what_did_get_in_would_not_run(page):
     page.run("""(() => { const script = document.createElement('script'); script.textContent = "document.title = 'run'";
-        document.body.append(script); document.body.insertAdjacentHTML('beforeend', '<p onclick="document.title=1" id="p">x</p>');
+        document.body.append(script);
+        document.body.insertAdjacentHTML('beforeend', '<p onclick="document.title=1" id="p">x</p>');
         document.getElementById('p').click(); })()""")
     assert page.run("document.title") == "Reader's text"
     refused = page.troubles()

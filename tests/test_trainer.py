@@ -12,6 +12,7 @@ import pytest
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.kernels import max_threads, num_threads, set_num_threads
+from charrnn.model.memory import available_memory
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
@@ -25,7 +26,7 @@ from charrnn.training import optimisers as optim
 from charrnn.training import plan as plan_module
 from charrnn.training import trainer as trainer_module
 from charrnn.training import validation
-from charrnn.training.memory import available_memory, memory_needed
+from charrnn.training.memory import memory_needed
 from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import describe_texts, find_texts

@@ -1,11 +1,12 @@
-"""Does the model miss a unit where its signal is, and only there? Hold it while the model reads, and compare the losses.
+"""Does the model miss a unit where its signal is, and only there? Hold it while the model reads, and compare the
+losses.
 
 The characters are dealt to three regions, by the state that each next character is predicted from:
     on      the signal is on (a graded one: in its upper third)
     off     it is off (a graded one: in its lower third)
     switch  within a few characters of where it switches: from the prediction of the character that switches it on
-Beside the unit stand random units of the same layer, each held in the same way. What is said of a unit is the rise of the
-mean loss, in nats a character, with the standard error of that rise over blocks of the text.
+Beside the unit stand random units of the same layer, each held in the same way. What is said of a unit is the rise of
+the mean loss, in nats a character, with the standard error of that rise over blocks of the text.
 """
 
 import math
@@ -26,7 +27,7 @@ ERROR_BLOCK = 250  # characters: longer than what makes neighbours alike
 
 @dataclass(frozen=True)
 class Rise:
-    """The rise of the loss in one region: nats a character, its standard error, and the characters it is the mean of."""
+    """The rise of the loss in one region: nats a character, its standard error, and the number of characters."""
 
     nats: float
     error: float
@@ -96,12 +97,13 @@ class Ablation:
         }
 
 
-def ablate(model, ids, start, recording, found, clamp="mean", characters=None, seed=0, progress=None):
+def ablate(model, ids, start, recording, found, clamp="mean", characters=None, progress=None):
     """Return an Ablation for each (signal, layer, unit) in `found`.
 
     ids, start   the text that `recording` is of begins at ids[start]
-    clamp        what to hold a unit at: "mean", its mean over the recording; "off", its mean where the signal is off (a graded
-                 one: in its lower third), so that only where it is on anything is taken away; "zero"; or a number
+    clamp        what to hold a unit at: "mean", its mean over the recording; "off", its mean where the signal is off (a
+                 graded one: in its lower third), so that only where it is on anything is taken away; "zero"; or a
+                 number
     characters   read so many of them
     progress     called with a share from 0 to 1 now and then
 
@@ -116,7 +118,7 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, s
         raise ConfigError(
             f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero"
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)  # the same units each time
     randoms = {}
     for layer in sorted({layer for _, layer, _ in found}):
         others = [unit for unit in range(config.hidden_size) if (layer, unit) not in {(l, u) for _, l, u in found}]
@@ -142,7 +144,7 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, s
             start,
             stop,
             [] if hold is None else [clamp_at(config, *hold, quantity)],
-            None if progress is None else lambda done, of: progress((k + done / of) / len(losses)),
+            None if progress is None else lambda done, of, k=k: progress((k + done / of) / len(losses)),
         )
     whole = losses[None]
     known = np.isfinite(whole)

@@ -16,10 +16,10 @@ LONGEST_TAIL = 3  # a part of 1 / LONGEST_TAIL may be cut off a passage for its 
 def read_symbols(vocabulary, ids):
     """Return (text, symbols, lengths) of ids (N,): a str for the scanners, and what of it each id is.
 
-    symbols   list of N str to show. Of a character of several bytes the last one shows it, those before it nothing; a byte
-              that belongs to no character is U+FFFD
-    lengths   ndarray (len(text),): ids a character has; np.repeat(values, lengths) brings values a character to values an
-              id, so that all bytes of a character have what holds when it has been read
+    symbols   list of N str to show. Of a character of several bytes the last one shows it, those before it nothing; a
+              byte that belongs to no character is U+FFFD
+    lengths   ndarray (len(text),): ids a character has; np.repeat(values, lengths) brings values a character to values
+              an id, so that all bytes of a character have what holds when it has been read
     """
     ids = np.asarray(ids)
     if vocabulary.mode != "bytes":
@@ -53,8 +53,8 @@ def choose_passage(text, signal, allowed, length):
     signal    a Signal of N values, or None
     allowed   ndarray (N,) bool: stretches lie in it where that can be had
 
-    It begins with a line or, where lines are long, with a word, ends likewise where that costs little, and is the one in
-    which the signal switches most and is on about half of the time, or a graded one varies most.
+    It begins with a line or, where lines are long, with a word, ends likewise where that costs little, and is the one
+    in which the signal switches most and is on about half of the time, or a graded one varies most.
     """
     N = len(text)
     length = min(length, N)
@@ -77,7 +77,8 @@ def choose_passage(text, signal, allowed, length):
 
 
 def first_whole(text, before):
-    """Return where the first whole line of a list of symbols begins, or the first whole word where lines are long; 0 where text begins so.
+    """Return where the first whole line of a list of symbols begins, or the first whole word where lines are long; 0
+    where text begins so.
 
     before    the symbol that stands before the text, "" where none does
     """
@@ -90,7 +91,9 @@ def first_whole(text, before):
 
 
 def _starts(text, length):
-    """Return where a passage may begin: at lines that are not empty, at words if lines are long, at 0 where there is neither."""
+    """Return where a passage may begin: at lines that are not empty, at words if lines are long, at 0 where there is
+    neither.
+    """
     last = len(text) - length
     lines = [t for t in range(1, last + 1) if text[t - 1] == NEWLINE and text[t] not in (NEWLINE, "\r")]
     if len(lines) < len(text) / 400:

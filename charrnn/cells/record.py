@@ -1,7 +1,7 @@
 """Run a model over a text and keep what its units were: one array, a row a unit, a column a character.
 
-The text is read in STREAMS streams side by side, and again where they do not meet (reading.py): what is kept is one continuous
-reading. This room knows ids and units, not texts.
+The text is read in STREAMS streams side by side, and again where they do not meet (reading.py): what is kept is one
+continuous reading. This room knows ids and units, not texts.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ def check_quantity(cell, quantity):
 class Recording:
     """What was recorded of a stretch of N characters.
 
-    values      ndarray (L, H, N) float16: of each unit after reading each character. Rounding to float16 moves a value by
-                2**-11 of itself; what it makes equal, within 0.0005 at an end of tanh's range, the layer above hardly
-                tells apart either
+    values      ndarray (L, H, N) float16: of each unit after reading each character. Rounding to float16 moves a value
+                by 2**-11 of itself; what it makes equal, within 0.0005 at an end of tanh's range, the layer above
+                hardly tells apart either
     loss_nats   ndarray (N,) float64: of predicting the character after each, from the state it left; the last one
                 is NaN where the text ends
     """
@@ -81,7 +81,7 @@ def read_losses(model, ids, start, stop, clamps=(), progress=None):
 
 
 def read_guesses(model, ids, start, stop):
-    """Return what the model expects after each character: ids (N, 5) int32 and probabilities (N, 5) float32, falling."""
+    """Return what the model expects after each character: ids (N, 5) int32, likeliest first, and p (N, 5) float32."""
     N, count = stop - start, min(SHOWN_GUESSES, model.config.vocab_size)
     guesses, p = np.zeros((N, SHOWN_GUESSES), np.int32), np.zeros((N, SHOWN_GUESSES), np.float32)
     for _, logits, places in _read(model, ids, start, stop, run=lambda workspace, x, y: workspace.logits(x)):
@@ -123,9 +123,9 @@ def clamp_at(config, layer, unit, value, quantity=None):
 def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losses):
     """Yield what reading.read does, in as many streams as the stretch is long enough for."""
     N = stop - start
-    workspace = Workspace(model, max(1, min(STREAMS, N // FEWEST_A_STREAM)), CHUNK, training=False)
+    first = Workspace(model, max(1, min(STREAMS, N // FEWEST_A_STREAM)), CHUNK, training=False)
     done = 0
-    for workspace, results, places in read(workspace, ids, start, stop, clamps, run):
+    for workspace, results, places in read(first, ids, start, stop, clamps, run):
         yield workspace, results, places
         done += sum(count for _, _, count in places)
         if progress is not None:

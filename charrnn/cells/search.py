@@ -1,19 +1,22 @@
 """Score every unit against every signal, and say how much of a score is luck.
 
-On/off signals are scored by AUROC: the probability that the unit is higher at a random character where the signal is on than
-at one where it is off (0.5 is nothing, 1 is perfect). A unit that is low where the signal is on counts as well, with
-sign -1. Graded signals are scored by |Pearson|, with |Spearman| of the same unit beside it.
+On/off signals are scored by AUROC: the probability that the unit is higher at a random character where the signal is on
+than at one where it is off (0.5 is nothing, 1 is perfect). A unit that is low where the signal is on counts as well,
+with sign -1. Graded signals are scored by |Pearson|, with |Spearman| of the same unit beside it.
 
 Honesty. The text is cut into blocks, dealt in turn to two halves, and a margin at every cut is left out. One half
 chooses the unit and its sign, the other scores it. Beside each score stand
-    null       the same search, choice and score, on the signal shifted circularly by thousands of characters, which keeps
-               its rhythm and breaks its tie to the text: the 95th percentile of many shifts, and their maximum
-    untrained  the same search in a fresh network of the same shape: what any random projection of the last characters has
+    null       the same search, choice and score, on the signal shifted circularly by thousands of characters, which
+               keeps its rhythm and breaks its tie to the text: the 95th percentile of many shifts, and their maximum
+    untrained  the same search in a fresh network of the same shape: what any random projection of the last characters
+               has
     probe      a linear readout of all units of the best layer (ridge): what is known there, by one unit or by many
-A unit is *named* for a signal when its score is above every shift's and at most half as far from 1 as an untrained one's.
+A unit is *named* for a signal when its score is above every shift's and at most half as far from 1 as an untrained
+one's.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,6 +92,19 @@ class Finding:
         }
 
 
+class Follows(NamedTuple):
+    """How well one unit follows a signal over the whole text.
+
+    score       AUROC or Pearson's r with the unit's sign: -0.9 of an on/off signal is an AUROC of 0.9 for being low
+                where it is on
+    spearman    |Spearman|, of a graded signal
+    """
+
+    signal: Signal
+    score: float
+    spearman: float | None
+
+
 def search(recording, signals, untrained=None, shifts=SHIFTS, progress=None):
     """Return a Finding for every signal that can be scored, the surest first.
 
@@ -147,10 +163,7 @@ def search(recording, signals, untrained=None, shifts=SHIFTS, progress=None):
 
 
 def score_unit(recording, signals, layer, unit):
-    """Return [(Signal, score with its sign, |Spearman| or None)] of one unit over the whole text, the highest score first.
-
-    Here -0.9 of an on/off signal is an AUROC of 0.9 for being low where it is on.
-    """
+    """Return [Follows] of one unit, the highest score first."""
     _check_finite(recording)
     N = recording.values.shape[2]
     keep = np.arange(N)
@@ -164,13 +177,13 @@ def score_unit(recording, signals, layer, unit):
         sign = -1 if value < 0 else 1
         graded = signal.kind == GRADED
         rows.append(
-            (
+            Follows(
                 signal,
                 sign * (abs(float(value)) if graded else 0.5 + abs(float(value))),
                 abs(float(rho)) if graded else None,
             )
         )
-    return sorted(rows, key=lambda row: -abs(row[1]))
+    return sorted(rows, key=lambda row: -abs(row.score))
 
 
 def halves(N):
@@ -189,7 +202,9 @@ def halves(N):
 
 
 def shift_offsets(N, count):
-    """Return `count` circular shifts, spread over the text, none shorter than a thousand characters where there is room."""
+    """Return `count` circular shifts, spread over the text, none shorter than a thousand characters where there is
+    room.
+    """
     least = min(max(1000, N // 50), N // 4)
     places = np.linspace(least, N - least, count + 2)[1:-1]
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, count) * (N - 2 * least) / (count + 1)
@@ -197,7 +212,9 @@ def shift_offsets(N, count):
 
 
 def midranks(values):
-    """Return the ranks of each row of float16 values (U, n), equal values sharing theirs, as float32 in -0.5 .. 0.5, sum 0."""
+    """Return the ranks of each row of float16 values (U, n), equal values sharing theirs, as float32 in -0.5 .. 0.5,
+    sum 0.
+    """
     values = np.ascontiguousarray(values) + np.float16(0)  # -0 is 0
     bits = values.view(np.uint16)
     keys = np.where(bits & 0x8000, ~bits, bits | 0x8000)  # in the order of the values
@@ -212,12 +229,13 @@ def midranks(values):
 
 
 class _Half:
-    """Signals and their shifts on one half of the text, as columns: number s * len(offsets) + k is signal s shifted by offsets[k].
+    """Signals and their shifts on one half of the text, as columns: number s * len(offsets) + k is signal s shifted by
+    offsets[k].
 
     A column's product with a unit's ranks or standardised values is their association: AUROC - 0.5 of an on/off column,
     Pearson's r of a graded one. Ranks are centred and in units of the number n of characters, so
-    AUROC - 0.5 = sum of the ranks where it is on * n / (n_on * n_off). Columns are made when they are needed: all at once
-    would be the largest thing in memory.
+    AUROC - 0.5 = sum of the ranks where it is on * n / (n_on * n_off). Columns are made when they are needed: all at
+    once would be the largest thing in memory.
     """
 
     def __init__(self, signals, offsets, keep):

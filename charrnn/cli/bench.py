@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.words import note
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import CELLS
 from charrnn.training.options import BATCH_SIZE, DEFAULTS, SEQ_LENGTH, TrainingConfig
@@ -54,18 +56,11 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     own = {name: value for name, value in own.items() if value is not None}
     TrainingConfig(**own)  # its rules are theirs
 
-    from charrnn.cli.display import announce_compilation
-
-    def note(sentence):
-        click.echo(sentence, err=True)
-
-    ctx.call_on_close(announce_compilation(note))
+    announce(ctx)
     from charrnn import bench
-    from charrnn.kernels import max_threads, num_threads, set_num_threads
+    from charrnn.kernels import max_threads, num_threads
 
-    before = num_threads()
-    ctx.call_on_close(lambda: set_num_threads(before))
-    set_num_threads(threads or max_threads())
+    use_threads(ctx, threads or max_threads())
     default = bench.Shape(cell, *bench.DEFAULT_SHAPE, **bench.DEFAULT_MODEL)
     if own:
         shapes = [bench.Shape(cell, **{**dict(zip(OWN, bench.DEFAULT_SHAPE)), **own})]

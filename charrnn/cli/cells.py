@@ -1,24 +1,31 @@
-"""charrnn cells: which units follow something in the text. Here they are searched for; findings.py shows them."""
+"""charrnn cells: which units follow something in the text.
 
-import importlib.util
+Searching is cells/report.py's, printing show_cells.py's, pages and pictures are cells_files.py's.
+"""
+
+import csv
+import dataclasses
+import io
+import json
 import math
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
 import click
 
-from charrnn.cli.evaluate import open_text
-from charrnn.cli.words import note, shorter
-from charrnn.errors import counted
+from charrnn.cli.cells_files import write_cells_page, write_pictures
+from charrnn.cli.cells_text import Shown
+from charrnn.cli.checks import check_bounds, check_folders, check_pillow
+from charrnn.cli.clamps import parse_clamp_of_ablation
+from charrnn.cli.opening import open_model, open_text
+from charrnn.cli.progress import progress_bar
+from charrnn.cli.show_cells import MIN_WIDTH, print_findings
+from charrnn.cli.words import neutralise, note, shorter
+from charrnn.errors import ConfigError, counted
 from charrnn.render.colours import RED_BLUE, SCALES
 from charrnn.spec import CELLS, QUANTITIES
 
-MOST_CHARACTERS = 10_000_000
-GATE_CHARACTERS = 40_000
-UNTRAINED_SEED = 1_000_003
-ABLATION_CHARACTERS = 30_000
-BYTES_A_VALUE = 9  # of a search: two recordings, ranks
-NARROWEST = 40
+MAX_CHARACTERS = 10_000_000
 SPLITS = ("held-out", "val", "test")
 
 
@@ -111,39 +118,75 @@ def command(ctx, checkpoint, text, **options):
     signals, `untrained` in a network that has learned nothing, `probe` a linear readout of all units of a layer.
     """
     _check(options, text)
-    from charrnn.cli.display import announce_compilation
-    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
-
-    path = find_checkpoint(checkpoint)
-    if path != checkpoint:
-        note(f"checkpoint {shorter(path)}")
-    loaded = load_checkpoint(path)
-    ctx.call_on_close(announce_compilation(note))
-    from charrnn.kernels.threads import num_threads, set_num_threads
-    from charrnn.model.parameters import Model
-
-    if options["threads"] is not None:
-        before = num_threads()
-        ctx.call_on_close(lambda: set_num_threads(before))
-        set_num_threads(options["threads"])
-    if loaded.training.get("step") == 0:
+    opened = open_model(ctx, checkpoint, options["threads"])
+    if opened.checkpoint.training.get("step") == 0:
         note("this model is untrained (step 0): what its units follow, any random network follows")
-    model = Model.from_checkpoint(loaded)
-    with open_text(loaded, path, text, options["encoding"]) as (corpus, named, splits):
-        stretch = _stretch(corpus, splits, named, text, options)
-        Search(model, loaded.vocabulary, corpus.ids, stretch, path, _validation_loss(loaded.training), options).run()
+    with open_text(opened, text, options["encoding"]) as read:
+        excerpt, end, of = _excerpt(read, text, options)
+        asked = _asked(options, opened.model.config)
+        with progress_bar() as progress:
+            from charrnn.cells.report import find_cells
+
+            findings = find_cells(opened.model, opened.checkpoint.vocabulary, excerpt, asked, progress)
+            remedy = "raise --characters" if excerpt.stop < end else "name a longer TEXT"
+            _note_what_is_not_there(findings, options, remedy)
+            validation_loss_nats = _validation_loss(opened.checkpoint.training)
+            shown = Shown(findings, of, end, opened.model.config, opened.path, validation_loss_nats)
+            if options["html"]:
+                progress("writing the page", 0, 1)
+                write_cells_page(shown, opened.model, options["scale"], options["html"])
+        _print(shown, options)
+        write_pictures(findings, options["scale"], options["png"], options["svg"])
+
+
+def _asked(options, config):
+    """Return the CellsOptions of the options of the command line."""
+    from charrnn.cells.record import parse_unit
+    from charrnn.cells.report import CellsOptions
+
+    return CellsOptions(
+        quantity=options["quantity"],
+        signals=tuple(options["custom"]),
+        wanted=options["wanted"],
+        unit=None if options["unit_text"] is None else parse_unit(options["unit_text"], config),
+        clamp=options["clamp"] if options["ablate"] else None,
+        gates=options["gates"] or options["html"] is not None and bool(CELLS[config.cell].sigmoids),
+    )
+
+
+def _note_what_is_not_there(findings, options, remedy):
+    """Say which signal stands for one that was asked for, and which of the user's own could not be scored."""
+    if options["wanted"] in findings.twins:
+        wanted, twin = options["wanted"], findings.twins[options["wanted"]]
+        note(f"{wanted} is on where {twin} is in this text: what follows is {twin}")
+    scored = {finding.signal.name for finding in findings.found}
+    for name, _ in options["custom"]:
+        if name not in scored:
+            note(f"signal {name} is too rare in one half of the text to be scored: {remedy}")
+
+
+def _print(shown, options):
+    if options["as_json"]:
+        # The page has the gates even where they are not asked for.
+        findings = shown.findings if options["gates"] else dataclasses.replace(shown.findings, gates=None)
+        click.echo(json.dumps(dataclasses.replace(shown, findings=findings).to_dict(), allow_nan=False))
+    elif options["as_csv"]:
+        _print_csv(shown.findings)
+    else:
+        print_findings(shown, options["scale"], options["width"], options["highlight"], options["gates"])
+
+
+def _print_csv(findings):
+    output = io.StringIO()  # a program's input: to a terminal only what it would act on is written otherwise
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(findings.columns())
+    writer.writerows(findings.rows())
+    click.echo(neutralise(output.getvalue()) if sys.stdout.isatty() else output.getvalue(), nl=False)
 
 
 def _check(options, text):
     """Refuse options that break a rule or contradict each other, before anything is read."""
-    from charrnn.errors import ConfigError
-
-    for name, least, most in (("characters", 1, MOST_CHARACTERS), ("threads", 1, None), ("width", NARROWEST, None)):
-        value = options[name]
-        if value is not None and (value < least or most is not None and value > most):
-            raise ConfigError(
-                f"--{name} must be at least {least:,}{f' and at most {most:,}' if most else ''}, got {value:,}"
-            )
+    check_bounds(options, ("characters", 1, MAX_CHARACTERS), ("threads", 1, None), ("width", MIN_WIDTH, None))
     if text is not None and options["split"] is not None:
         raise ConfigError(f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}")
     if options["as_json"] and options["as_csv"]:
@@ -152,105 +195,57 @@ def _check(options, text):
         raise ConfigError("--find and --unit both say which unit to show: leave one of them out")
     if options["highlight"] and (options["as_json"] or options["as_csv"]):
         raise ConfigError(
-            f"--highlight is for reading, --{'json' if options['as_json'] else 'csv'} for a program: leave one of them out"
+            f"--highlight is for reading, --{'json' if options['as_json'] else 'csv'} for a program: leave one of them "
+            "out"
         )
     if options["clamp"] is not None and not options["ablate"]:
         raise ConfigError(f"--clamp {options['clamp']} says what --ablate holds a unit at: add --ablate")
-    for file in ("html", "png", "svg"):
-        if options[file] is not None and not options[file].absolute().parent.is_dir():
-            raise ConfigError(f"--{file} {options[file]}: there is no folder {options[file].parent}; make it first")
-    if options["png"] is not None and importlib.util.find_spec("PIL") is None:
-        raise ConfigError(
-            "--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs nothing"
-        )
-    options["clamp"] = _parse_clamp(options["clamp"])
+    check_folders(options, "html", "png", "svg")
+    check_pillow(options["png"])
+    options["clamp"] = parse_clamp_of_ablation(options["clamp"])
     options["custom"] = [_parse_signal(text) for text in options["custom"]]
 
 
-def _parse_clamp(text):
-    from charrnn.errors import ConfigError
-
-    if text in (None, "mean", "off", "zero"):
-        return text or "mean"
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ConfigError(f"--clamp must be mean, off, zero or a number, got {text!r}")
-    return value
-
-
 def _parse_signal(text):
-    from charrnn.errors import ConfigError
-
     name, equals, expression = text.partition("=")
     if not equals or not name.strip() or not expression:
         raise ConfigError(f"--signal is written NAME=REGEX, such as year='\\b1[89][0-9][0-9]\\b', got {text!r}")
     return name.strip(), expression
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """The characters that are read, start .. stop - 1, of a part that goes on to `end`.
+def _excerpt(read, text, options):
+    """Return (Excerpt to read, where the part that it begins ends, what that is of).
 
-    of      what the part is of: "held out from shakespeare.txt", "of other.txt"
-    named   the texts as they were named, whole
-    split   one of SPLITS, None for a TEXT
+    Raises ConfigError where it is too short to search in.
     """
-
-    start: int
-    stop: int
-    end: int
-    of: str
-    named: str
-    split: str | None
-
-    @property
-    def told(self):
-        """Say which characters these are."""
-        count, whole = f"{self.stop - self.start:,}", f"{self.end - self.start:,}"
-        return (
-            f"all {counted(self.stop - self.start, 'character')} {self.of}"
-            if count == whole
-            else f"the first {count} of {whole} characters {self.of}"
-        )
-
-    @property
-    def remedy(self):
-        """Say how to read more."""
-        return "raise --characters" if self.stop < self.end else "name a longer TEXT"
-
-
-def _stretch(corpus, splits, named, text, options):
-    """Return the Stretch to read. Raises ConfigError where it is too short to search in."""
     from charrnn.cells.search import FEWEST_CHARACTERS
-    from charrnn.errors import ConfigError
+    from charrnn.text.excerpt import Excerpt
 
     split = options["split"] or SPLITS[0]
-    if splits is None:
-        split, start, end = None, 0, corpus.characters
+    if read.splits is None:
+        split, start, end, name = None, 0, read.corpus.characters, text
         of = f"of {shorter(text) if text != '-' else 'stdin'}"
     else:
+        splits, name = read.splits, ", ".join(read.named)
         start, end = (splits.val[0], splits.test[1]) if split == SPLITS[0] else getattr(splits, split)
-        files = ", ".join(Path(name).name for name in named)
+        files = ", ".join(Path(one).name for one in read.named)
         of = f"held out from {files}" if split == SPLITS[0] else f"of the {split} split of {files}"
         if start == end and split != SPLITS[0]:
             raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
         if end - start < FEWEST_CHARACTERS:
+            as_split = f" as {split}" if split != SPLITS[0] else ""
             raise ConfigError(
-                f"the run held out {counted(end - start, 'character')}{f' as {split}' if split != SPLITS[0] else ''} and a search needs "
+                f"the run held out {counted(end - start, 'character')}{as_split} and a search needs "
                 f"{FEWEST_CHARACTERS:,}: name a TEXT it was not trained on"
             )
-    stretch = Stretch(
-        start, min(end, start + options["characters"]), end, of, text if splits is None else ", ".join(named), split
-    )
-    if stretch.stop - start < FEWEST_CHARACTERS:
+    stop = min(end, start + options["characters"])
+    if stop - start < FEWEST_CHARACTERS:
+        remedy = "raise --characters" if stop < end else "name a longer TEXT"
         raise ConfigError(
-            f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, got "
-            f"{stretch.stop - start:,}: {stretch.remedy}"
+            f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
+            f"got {stop - start:,}: {remedy}"
         )
-    return stretch
+    return Excerpt(read.corpus.ids, start, stop, name, split), end, of
 
 
 def _validation_loss(training):
@@ -262,143 +257,3 @@ def _validation_loss(training):
             if isinstance(loss_nats, float) and math.isfinite(loss_nats):
                 return loss_nats
     return None
-
-
-class Search:
-    """One search, and what is asked of the units found.
-
-    After `run`: symbols, signals, twins, recording, findings, selected, unit_rows, ablations, gates.
-    """
-
-    def __init__(self, model, vocabulary, ids, stretch, path, validation_loss_nats, options):
-        self.model, self.vocabulary, self.ids, self.stretch, self.path = model, vocabulary, ids, stretch, path
-        self.start, self.stop = stretch.start, stretch.stop
-        self.validation_loss_nats, self.options, self.config = validation_loss_nats, options, model.config
-
-    def run(self):
-        from charrnn.cells.record import check_quantity, parse_unit
-        from charrnn.cells.search import halves
-        from charrnn.cli.display import progress_bar
-        from charrnn.cli.findings import print_csv, print_json, print_text, write_html, write_pictures
-
-        options = self.options
-        self.quantity = options["quantity"] or CELLS[self.config.cell].default_quantity
-        check_quantity(self.config.cell, self.quantity)
-        unit = parse_unit(options["unit_text"], self.config) if options["unit_text"] is not None else None
-        self.chooses, self.scores = halves(self.stop - self.start)
-        self._check_clamp_and_memory()
-        self._find_signals()
-        with progress_bar() as progress:
-            self._search(progress)
-            self.selected = self._select(unit)
-            self.ablations = self._ablate(progress) if options["ablate"] else []
-            self.gates = self._read_gates(progress) if options["gates"] or options["html"] else {}
-            if options["html"]:
-                progress("writing the page")(0, 1)
-                write_html(self, options["html"])
-        show = print_json if options["as_json"] else print_csv if options["as_csv"] else print_text
-        show(self)
-        write_pictures(self)
-
-    def _check_clamp_and_memory(self):
-        from charrnn.cells.record import clamp_at
-        from charrnn.errors import ConfigError
-        from charrnn.model.workspace import Workspace
-        from charrnn.training.memory import available_memory
-
-        if self.options["ablate"] and not isinstance(self.options["clamp"], str):
-            Workspace(self.model, 1, 1, training=False).set_clamps(
-                [clamp_at(self.config, 0, 0, self.options["clamp"], self.quantity)]
-            )
-        units, characters = self.config.num_layers * self.config.hidden_size, self.stop - self.start
-        need, free = BYTES_A_VALUE * units * characters, available_memory()
-        if free is not None and need > free:
-            raise ConfigError(
-                f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} are free: "
-                f"lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most"
-            )
-
-    # What is found
-
-    def _find_signals(self):
-        import numpy as np
-
-        from charrnn.cells.passages import read_symbols
-        from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
-        from charrnn.errors import ConfigError
-
-        text, self.symbols, lengths = read_symbols(self.vocabulary, self.ids[self.start : self.stop])
-        found, self.twins = without_twins(find_signals(text, self.options["custom"]))
-        self.signals = [
-            Signal(signal.name, signal.phrase, signal.kind, np.repeat(signal.values, lengths)) for signal in found
-        ]
-        wanted, names = self.options["wanted"], [signal.name for signal in self.signals]
-        if wanted in self.twins:
-            note(f"{wanted} is on where {self.twins[wanted]} is in this text: what follows is {self.twins[wanted]}")
-            wanted = self.options["wanted"] = self.twins[wanted]
-        if wanted is not None and wanted not in names:
-            why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
-            raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
-
-    def _search(self, progress):
-        from charrnn.cells.record import record
-        from charrnn.cells.search import search
-        from charrnn.model.parameters import Model
-
-        self.recording = record(
-            self.model, self.ids, self.start, self.stop, self.quantity, progress("reading the text")
-        )
-        fresh = Model.initialise(self.config, UNTRAINED_SEED)
-        untrained = record(fresh, self.ids, self.start, self.stop, self.quantity, progress("reading it untrained"))
-        report = progress("scoring every unit")
-        self.findings = search(self.recording, self.signals, untrained, progress=lambda share: report(share, 1))
-        scored = {finding.signal.name for finding in self.findings}
-        for name, _ in self.options["custom"]:
-            if name not in scored:
-                note(f"signal {name} is too rare in one half of the text to be scored: {self.stretch.remedy}")
-
-    def _select(self, unit):
-        """Return [(finding or None, signal or None, layer, unit)] to show, ablate and draw."""
-        from charrnn.cells.search import score_unit
-        from charrnn.errors import ConfigError
-
-        self.unit_rows = None
-        if unit is not None:
-            self.unit_rows = score_unit(self.recording, self.signals, *unit)
-            return [(None, self.unit_rows[0][0] if self.unit_rows else None, *unit)]
-        findings = self.findings
-        if self.options["wanted"] is not None:
-            findings = [finding for finding in findings if finding.signal.name == self.options["wanted"]]
-            if not findings:
-                raise ConfigError(
-                    f"--find {self.options['wanted']}: it is too rare in one half of the text to be scored: {self.stretch.remedy}"
-                )
-        else:
-            findings = [finding for finding in findings if finding.named]
-        return [(finding, finding.signal, finding.layer, finding.unit) for finding in findings]
-
-    def _ablate(self, progress):
-        from charrnn.cells.ablate import ablate
-
-        found = [(signal, layer, unit) for _, signal, layer, unit in self.selected if signal is not None]
-        if not found:
-            return []
-        report = progress("reading with units held")
-        return ablate(
-            self.model,
-            self.ids,
-            self.start,
-            self.recording,
-            found,
-            self.options["clamp"],
-            ABLATION_CHARACTERS,
-            progress=lambda share: report(share, 1),
-        )
-
-    def _read_gates(self, progress):
-        from charrnn.cells.gates import gate_saturation
-
-        if not CELLS[self.config.cell].sigmoids and not self.options["gates"]:
-            return {}
-        stop = min(self.stop, self.start + GATE_CHARACTERS)
-        return gate_saturation(self.model, self.ids, self.start, stop, progress("reading the gates"))

@@ -3,7 +3,6 @@
 A display must never end a run: when the terminal goes away, it falls silent.
 """
 
-import contextlib
 import os
 import sys
 import time
@@ -13,9 +12,6 @@ from charrnn.errors import counted
 
 PLAIN_SECONDS = 10  # between two plain lines at least
 REFRESH_SECONDS = 0.125
-COMPILING = (
-    "compiling kernels for this CPU and kind of model, about 10 s; they are kept, and the next start takes a second"
-)
 
 
 def make_display(quiet):
@@ -194,50 +190,6 @@ class Live(Quiet):
             line.append(f"{name} ", style="dim")
             line.append(f"{value}  ", style="bold")
         return Group(bar, line)
-
-
-@contextlib.contextmanager
-def progress_bar():
-    """Yield a function of a description that gives a function of (done, of): a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda description: lambda done, of: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def begin(description):
-            bar.update(task, description=f"{description:24}", completed=0.0)
-            return lambda done, of: bar.update(task, completed=done / of)
-
-        yield begin
-
-
-def announce_compilation(say):
-    """Call `say` with a sentence, once, when a kernel must be compiled: the one thing that makes a start take long.
-
-    Return a function that takes it back.
-    """
-    from charrnn.kernels.compiled import COMPILE_LISTENERS
-
-    def listener(_name):
-        forget()
-        say(COMPILING)
-
-    def forget():
-        if listener in COMPILE_LISTENERS:
-            COMPILE_LISTENERS.remove(listener)
-
-    COMPILE_LISTENERS.append(listener)
-    return forget
 
 
 def preflight_lines(record):

@@ -29,7 +29,8 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     holds last.safetensors, best.safetensors, log.jsonl and config.toml, and good.safetensors until the run is
     finished, where it goes back to when it diverges. Ctrl-C saves; --resume goes on.
     """
-    from charrnn.cli.display import announce_compilation, make_display
+    from charrnn.cli.display import make_display
+    from charrnn.cli.progress import announce_compilation
 
     asked = _asked(ctx)
     if resume is not None and init_from is not None:

@@ -1,4 +1,6 @@
-"""How the commands speak: what a terminal may be given, and how losses, times, symbols and paths are spelled. Imports no other command."""
+"""How the commands speak: what a terminal may be given, and how losses, times, symbols and paths are spelled. Imports
+no command.
+"""
 
 import math
 import os
@@ -6,6 +8,10 @@ import shlex
 import sys
 
 import click
+
+from charrnn.evaluation.units import bits, perplexity
+
+LARGE = 1e9  # a perplexity from here on is written as a power of ten
 
 # C0 as the pictures of their names, DEL likewise; C1 and the characters that reorder a line as escapes.
 _VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
@@ -58,8 +64,9 @@ def bare_symbol(symbol):
 
 def loss_text(loss_nats):
     """Say a loss in its three units."""
-    perplexity = f"{math.exp(loss_nats):.3f}" if loss_nats < 700 else "beyond counting"
-    return f"{loss_nats:.4f} nats = {loss_nats / math.log(2):.4f} bits a character, perplexity {perplexity}"
+    hard = perplexity(loss_nats)
+    shown = "beyond counting" if math.isinf(hard) else f"{hard:.3f}" if hard < LARGE else f"{hard:.3e}"
+    return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a character, perplexity {shown}"
 
 
 def duration(seconds):

@@ -2,9 +2,10 @@
 
     uniform     every character of the vocabulary alike
     unigram     characters by how often they come in the training text, each counted once more than it does
-    n-gram      interpolated modified Kneser-Ney of the order that suits the validation text best (charrnn/evaluation/ngram.py)
-    xz          what `xz -9e` writes more for the training text with the text after it than for the training text alone; and
-                beside it, what it takes for the text alone
+    n-gram      interpolated modified Kneser-Ney of the order that suits the validation text best
+                (charrnn/evaluation/ngram.py)
+    xz          what `xz -9e` writes more for the training text with the text after it than for the training text alone;
+                and beside it, what it takes for the text alone
 
 Knows ids and bytes, not files.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.evaluation.ngram import judge_text
+from charrnn.evaluation.units import bits
 
 MOST_TRAINING = 20_000_000  # characters of the training text that are read, its last ones
 WINDOW_BYTES = 1 << 26  # how far back xz -9 looks
@@ -29,6 +31,10 @@ class Baseline:
     name: str
     loss_nats: float
     detail: str = ""
+
+    def to_dict(self):
+        """Return it as plain numbers and words."""
+        return {"name": self.name, "loss_nats": self.loss_nats, "loss_bpc": bits(self.loss_nats), "detail": self.detail}
 
 
 def uniform(vocab_size):
@@ -46,7 +52,7 @@ def unigram(training_ids, ids, vocab_size):
 
 
 def ngram(training_ids, validation, text, vocab_size, progress=None):
-    """Return (Baseline, ngram.Judgement) of the Kneser-Ney n-gram; arguments as judge_text takes them."""
+    """Return (Baseline, ngram.NgramLosses) of the Kneser-Ney n-gram; arguments as judge_text takes them."""
     judged = judge_text(training_ids, validation, text, vocab_size, progress=progress)
     chosen = (
         "on this text"

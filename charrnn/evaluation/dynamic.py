@@ -1,13 +1,14 @@
-"""Dynamic evaluation: a model that goes on learning from the text it is judged on, each character after it was predicted.
+"""Dynamic evaluation: a model that goes on learning from the text it is judged on, each character after it was
+predicted.
 
-Krause et al. 2018 (arXiv 1709.07432). After every segment of the text, the parameters theta take one step down the gradient g of
-that segment's loss and one step back to what they were in training, theta_0:
+Krause et al. 2018 (arXiv 1709.07432). After every segment of the text, the parameters theta take one step down the
+gradient g of that segment's loss and one step back to what they were in training, theta_0:
 
     rms    theta += -rate g / (RMS + eps)  +  min(1, decay RMS / mean(RMS)) (theta_0 - theta)
     sgd    theta += -rate g                +  decay (theta_0 - theta)
 
-RMS is the root of the mean square of each parameter's gradient over segments of the training text: a parameter that moved much in
-training may move much now. Knows ids and a model, of which it makes a copy; nothing is random.
+RMS is the root of the mean square of each parameter's gradient over segments of the training text: a parameter that
+moved much in training may move much now. Knows ids and a model, of which it makes a copy; nothing is random.
 """
 
 import math
@@ -27,7 +28,7 @@ PLACES, SEGMENTS_A_PLACE = 16, 25  # of the training text, that RMS is taken ove
 
 
 @dataclass(frozen=True)
-class Settings:
+class DynamicSettings:
     """How the model learns. Raises ConfigError.
 
     rule       "rms" or "sgd"
@@ -48,18 +49,21 @@ class Settings:
             object.__setattr__(self, "rate", RATES[self.rule])
         if not 0 <= self.rate < math.inf:
             raise ConfigError(
-                f"--dynamic-rate must be a finite number of 0 or more, got {self.rate:g}: leave it out for {RATES[self.rule]:g}"
+                f"--dynamic-rate must be a finite number of 0 or more, got {self.rate:g}: leave it out for "
+                f"{RATES[self.rule]:g}"
             )
         if not 0 <= self.decay <= 1:
             raise ConfigError(
-                f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for {Settings.decay:g}"
+                f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for "
+                f"{DynamicSettings.decay:g}"
             )
         if self.segment < 1:
             raise ConfigError(f"--dynamic-segment must be at least 1 character, got {self.segment}")
 
 
 def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None):
-    """Return the loss of every character as evaluation.read_losses does, while a copy of the model learns from those before.
+    """Return the loss of every character as evaluation.read_losses does, while a copy of the model learns from those
+    before.
 
     training_ids    the text the model was trained on; the rule "rms" needs it
     progress        called with (characters read, n) after every segment
@@ -82,7 +86,8 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
         )
         if not math.isfinite(loss):
             raise DivergenceError(
-                f"dynamic evaluation diverged after {counted(at, 'character')}: lower --dynamic-rate, which is {settings.rate:g}"
+                f"dynamic evaluation diverged after {counted(at, 'character')}: lower --dynamic-rate, which is "
+                f"{settings.rate:g}"
             )
         losses[at:end] = workspace.last_losses()[:, 0]
         np.subtract(model.flat, learner.flat, out=home)
@@ -111,7 +116,9 @@ def _pace(model, training_ids, settings):
 
 
 def gradient_rms(model, ids, segment):
-    """Return the root mean square of the gradient of a segment's loss, (N,) in the layout of model.flat, over PLACES in ids."""
+    """Return the root mean square of the gradient of a segment's loss, (N,) in the layout of model.flat, over PLACES in
+    ids.
+    """
     segment = min(segment, len(ids) - 1)
     workspace = Workspace(model, 1, max(segment, STREAM_CHUNK))
     run = segment * SEGMENTS_A_PLACE

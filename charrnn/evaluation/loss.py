@@ -1,8 +1,9 @@
 """How well a model predicts a text: mean loss in nats a character, bits per character, perplexity.
 
-Two passes over a range of ids. `evaluate_stream` is the plain definition, one stream from end to end; `read_losses` keeps what it
-found of every character, `read_guesses` what the model expected there. `evaluate_split` gives the same figure, of trained models to
-0.00005 nats, faster: in a few parallel streams (reading.py, which says what they may miss). All are deterministic. This module knows models and ids, not texts, files or clocks.
+Two passes over a range of ids. `evaluate_stream` is the plain definition, one stream from end to end; `read_losses`
+keeps what it found of every character, `read_guesses` what the model expected there. `evaluate_split` gives the same
+figure, of trained models to 0.00005 nats, faster: in a few parallel streams (reading.py, which says what they may
+miss). All are deterministic. This module knows models and ids, not texts, files or clocks.
 """
 
 import math
@@ -12,21 +13,24 @@ import numpy as np
 
 from charrnn.errors import CorpusError, counted
 from charrnn.evaluation.reading import WARM_UP, read
+from charrnn.evaluation.units import bits, perplexity
 from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Pages
 
 SHORTEST_STREAM = 1024  # a few times the warm-up, which would cost more than the streams gain
 MOST_STREAMS = 64
 
-# Streams that begin in another state than the one before them left are read again, as long as that may move the loss by so much: a
-# state that is kept for ever mends one stream a reading, so what a reading moved is taken times the streams that it may come to.
+# Streams that begin in another state than the one before them left are read again, as long as that may move the loss by
+# so much: a state that is kept for ever mends one stream a reading, so what a reading moved is taken times the streams
+# that it may come to.
 SETTLED_NATS = 1e-4
 
 # Characters in a chunk. Small for many streams, to hold memory down; the carry makes the result independent of it.
 SPLIT_CHUNK = 8
 STREAM_CHUNK = 256
 
-# Blocks of a text that a standard error is taken over: contiguous, since what makes one character easy makes its neighbours so.
+# Blocks of a text that a standard error is taken over: contiguous, since what makes one character easy makes its
+# neighbours so.
 ERROR_BLOCKS = 100
 SHORTEST_BLOCK = 200
 
@@ -41,17 +45,19 @@ class Evaluation:
     @property
     def loss_bpc(self):
         """Bits per character."""
-        return self.loss_nats / math.log(2)
+        return bits(self.loss_nats)
 
     @property
     def perplexity(self):
-        return math.exp(self.loss_nats) if self.loss_nats < 700 else math.inf
+        """As hard as choosing among so many equally likely characters; infinite where no float holds it."""
+        return perplexity(self.loss_nats)
 
     def to_dict(self):
+        """Return it as plain numbers, None for an infinite perplexity."""
         return {
             "loss_nats": self.loss_nats,
             "loss_bpc": self.loss_bpc,
-            "perplexity": self.perplexity,
+            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
             "characters": self.characters,
         }
 
@@ -147,15 +153,16 @@ def sum_up(losses):
 
 
 def first_predicted(start, stop):
-    """Return the first place of start .. stop - 1 that can be predicted, and how many characters before it warm up the carry.
+    """Return the first place of start .. stop - 1 that can be predicted, and how many characters before it warm up the
+    carry.
 
     Raises CorpusError where there is none.
     """
     first = max(start, 1)
     if stop - first < 1:
         raise CorpusError(
-            f"an evaluation needs a character to predict and one before it, got {counted(max(0, stop - start), 'character')}: name a "
-            "longer text"
+            "an evaluation needs a character to predict and one before it, got "
+            f"{counted(max(0, stop - start), 'character')}: name a longer text"
         )
     return first, min(WARM_UP, first - 1)
 
@@ -163,9 +170,9 @@ def first_predicted(start, stop):
 def standard_error(losses):
     """Return (standard error of the mean, blocks, characters a block) of losses (n,); the error is NaN below 2 blocks.
 
-    Of n characters as of n independent draws, the error would come out too small: a hard word is several hard characters, a hard
-    passage many. So it is that of the means of blocks side by side, up to ERROR_BLOCKS of at least SHORTEST_BLOCK characters. What
-    is alike over longer stretches than a block it does not see.
+    Of n characters as of n independent draws, the error would come out too small: a hard word is several hard
+    characters, a hard passage many. So it is that of the means of blocks side by side, up to ERROR_BLOCKS of at least
+    SHORTEST_BLOCK characters. What is alike over longer stretches than a block it does not see.
     """
     blocks = min(ERROR_BLOCKS, len(losses) // SHORTEST_BLOCK)
     if blocks < 2:
@@ -201,7 +208,9 @@ def read_guesses(model, ids, start, stop, count, progress=None):
 
 
 def likeliest(logits, count):
-    """Return the ids (..., count) of the largest logits (..., V), falling, the first of equal ones first, and their probabilities, float64."""
+    """Return the ids (..., count) of the largest logits (..., V), falling, the first of equal ones first, and their
+    probabilities, float64.
+    """
     logits = logits.astype(np.float64)
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)

@@ -58,7 +58,8 @@ def _overlap(training_ids, ids, matches, depth):
 
 
 def _read_on(training_ids, ids, is_deep, depth, longest, start):
-    """Return (length, place) of the longest copy, of which it is known so far that it is `longest` at `start`, or lies where `is_deep`.
+    """Return (length, place) of the longest copy, of which it is known so far that it is `longest` at `start`, or lies
+    where `is_deep`.
 
     is_deep    ndarray (n,) bool: the next `depth` characters stand in the training text, and how many more is not known
     """

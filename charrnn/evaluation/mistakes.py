@@ -1,23 +1,27 @@
-"""What kinds of characters a model gets wrong, and how far back it remembers brackets. Pure: texts and losses in, counts out.
+"""What kinds of characters a model gets wrong, and how far back it remembers brackets. Pure: texts and losses in,
+counts out.
 
-After "Visualizing and Understanding Recurrent Networks" (arXiv 1506.02078, section 4.4). A mistake is a character that the model
-gave a probability below 0.5. Mistakes are peeled off in this order, each counted once, under the first kind that has it:
+After "Visualizing and Understanding Recurrent Networks" (arXiv 1506.02078, section 4.4). A mistake is a character that
+the model gave a probability below 0.5. Mistakes are peeled off in this order, each counted once, under the first kind
+that has it:
 
     n-gram        an n-gram model of order 1 to 9, of the same training text, gave the character more than 0.5
-    memory        the character is in a word, its first character excepted, and that whole word stands in the last 100, 500 or
-                  1,000 characters before it
+    memory        the character is in a word, its first character excepted, and that whole word stands in the last 100,
+                  500 or 1,000 characters before it
     rare word     the character is in a word that the training text has at most 5 times
     word start    the character comes after a blank, a newline or a quote
     punctuation   the character is neither of a word nor blank
     the rest      by the probability it did get: what a model a little better would get right
 
-Departures: n-grams are Kneser-Ney (charrnn/evaluation/ngram.py); a word is a run of letters, digits, underscores and inner apostrophes, so
-that names in source code are words; of a vocabulary of bytes every byte above 127 counts as a letter (`readable`).
+Departures: n-grams are Kneser-Ney (charrnn/evaluation/ngram.py); a word is a run of letters, digits, underscores and
+inner apostrophes, so that names in source code are words; of a vocabulary of bytes every byte above 127 counts as a
+letter (`readable`).
 """
 
+import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -46,7 +50,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """All mistakes by kind, in the order they are peeled off. `characters` were judged, `count` of them are mistakes."""
+    """All mistakes by kind, in the order they are peeled off: `count` of the `characters` that were judged."""
 
     characters: int
     count: int
@@ -61,9 +65,13 @@ class Mistakes:
             sums[one.kind] = count + one.count, share + one.loss_share
         return [(kind, *of_kind) for kind, of_kind in sums.items()]
 
+    def to_dict(self):
+        """Return it as plain numbers and words."""
+        return asdict(self)
+
 
 @dataclass(frozen=True)
-class Reach:
+class BracketLoss:
     """Closing brackets at a distance of low .. high - 1 characters from the one that they close, and what they cost."""
 
     low: int
@@ -71,6 +79,10 @@ class Reach:
     count: int
     loss_nats: float
     ngram_loss_nats: float
+
+    def to_dict(self):
+        """Return it as plain numbers, None for the loss of no brackets."""
+        return {name: value if value is None or math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 def readable(vocabulary, ids):
@@ -90,7 +102,8 @@ def find_mistakes(text, first, loss_nats, first_sure, words):
 
     text          str, a character an id; what stands before `first` is context
     loss_nats     ndarray (n,): of text[first:]
-    first_sure    ndarray (n,): the lowest order of n-gram, up to ORDERS, that gave a character more than 0.5; 0 where none did
+    first_sure    ndarray (n,): the lowest order of n-gram, up to ORDERS, that gave a character more than 0.5; 0 where
+                  none did
     words         count_words of the training text
     """
     left = loss_nats > -np.log(SURE)
@@ -126,7 +139,9 @@ def find_mistakes(text, first, loss_nats, first_sure, words):
 
 
 def bracket_losses(text, first, loss_nats, ngram_loss_nats):
-    """Return the Reach of every range of DISTANCES: loss at closing brackets of text[first:] against how far the opening one is."""
+    """Return the BracketLoss of every range of DISTANCES: loss at closing brackets of text[first:] against how far the
+    opening one is.
+    """
     opened, distances = {opener: [] for opener in BRACKETS.values()}, []
     for at, character in enumerate(text):
         if character in opened:
@@ -139,7 +154,7 @@ def bracket_losses(text, first, loss_nats, ngram_loss_nats):
     for low, high in zip(DISTANCES, (*DISTANCES[1:], None)):
         places = [at for distance, at in distances if distance >= low and (high is None or distance < high)]
         means = [float(losses[places].mean()) if places else np.nan for losses in (loss_nats, ngram_loss_nats)]
-        found.append(Reach(low, high, len(places), *means))
+        found.append(BracketLoss(low, high, len(places), *means))
     return found
 
 
@@ -150,7 +165,8 @@ def _is_punctuation(character):
 def _read_words(text, first, words):
     """Return, for every character of text[first:], two ndarrays (n,) int64, each -1 where it does not apply:
 
-    distance       how far back the word it belongs to was last seen begin, were it in a window; not of a word's first character
+    distance       how far back the word it belongs to was last seen begin, were it in a window; not of a word's first
+                   character
     occurrences    how often the training text has its word
     """
     distance, occurrences = np.full(len(text), -1), np.full(len(text), -1)

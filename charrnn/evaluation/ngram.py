@@ -1,16 +1,19 @@
-"""Character n-grams with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999), every order from one sorting of the text.
+"""Character n-grams with interpolated modified Kneser-Ney smoothing (Chen & Goodman 1999), every order from one sorting
+of the text.
 
 Of a context h, the k - 1 characters before w, in a model whose highest order is k:
 
     P_k(w | h) = (c(hw) - D(c(hw))) / c(h.)  +  (D_1 N_1(h.) + D_2 N_2(h.) + D_3 N_3+(h.)) / c(h.)  *  P_k-1(w | h')
 
-c counts occurrences in the highest order and, in every order below it, the different characters that stand before (the beginning
-of the text being one more); N_r(h.) are the characters that follow h with a count of r; h' is h without its first character; P_0 is
-uniform over the vocabulary. A context that does not occur leaves P as the order below has it, and so do places with fewer than k - 1
-characters before them. D comes from how many k-grams have a count of 1, 2, 3 and 4; where these allow no such D, it is 0.5, 1, 1.5.
+c counts occurrences in the highest order and, in every order below it, the different characters that stand before (the
+beginning of the text being one more); N_r(h.) are the characters that follow h with a count of r; h' is h without its
+first character; P_0 is uniform over the vocabulary. A context that does not occur leaves P as the order below has it,
+and so do places with fewer than k - 1 characters before them. D comes from how many k-grams have a count of 1, 2, 3 and
+4; where these allow no such D, it is 0.5, 1, 1.5.
 
-Nothing is looked up: the texts to be judged are sorted together with the training text, so that each stands beside what it is
-to be judged by. All orders up to the highest are models of their own and come out of the same walk. This room knows ids.
+Nothing is looked up: the texts to be judged are sorted together with the training text, so that each stands beside what
+it is to be judged by. All orders up to the highest are models of their own and come out of the same walk. This room
+knows ids.
 """
 
 from dataclasses import dataclass
@@ -73,12 +76,13 @@ def judge(training_ids, stretches, vocab_size, orders=MOST_ORDERS, discounts=Non
 
 
 @dataclass(frozen=True)
-class Judgement:
+class NgramLosses:
     """What a text costs the n-gram that was chosen.
 
     order         the order with the least loss on the validation text
     loss_nats     ndarray (n,): of every judged character
-    first_sure    ndarray (n,) uint8: the lowest order up to `sure_orders` whose model gave the character more than 0.5, or 0
+    first_sure    ndarray (n,) uint8: the lowest order up to `sure_orders` whose model gave the character more than 0.5,
+                  or 0
     by_order      mean loss of the judged text in nats, order 1 first
     """
 
@@ -87,12 +91,21 @@ class Judgement:
     first_sure: np.ndarray
     by_order: tuple
 
+    @property
+    def mean_nats(self):
+        """Mean loss in nats per character."""
+        return float(self.loss_nats.mean())
+
+    def to_dict(self):
+        """Return it as plain numbers, without those of single characters."""
+        return {"order": self.order, "loss_nats_by_order": list(self.by_order)}
+
 
 def judge_text(training_ids, validation, text, vocab_size, orders=MOST_ORDERS, sure_orders=9, progress=None):
-    """Return the Judgement of `text`, the order chosen on `validation`; both are a Stretch, and may be the same one.
+    """Return the NgramLosses of `text`, the order chosen on `validation`; both are a Stretch, and may be the same one.
 
-    validation    None where the run has none: then the order is chosen on the last tenth of the training text, with n-grams
-                  of the rest
+    validation    None where the run has none: then the order is chosen on the last tenth of the training text, with
+                  n-grams of the rest
     """
     report = progress or (lambda share: None)
     chosen, share = None, 0.0
@@ -120,7 +133,7 @@ def judge_text(training_ids, validation, text, vocab_size, orders=MOST_ORDERS, s
         loss = _mean_nats(result.probabilities[-1])
         if result.order == chosen or chosen is None and loss < least:
             least, kept = loss, (result.order, -np.log(of_text))
-    return Judgement(kept[0], kept[1], first_sure, tuple(by_order))
+    return NgramLosses(kept[0], kept[1], first_sure, tuple(by_order))
 
 
 def _mean_nats(probabilities):

@@ -1,9 +1,10 @@
 """Read a stretch of a text in a few streams side by side, and have what one continuous reading would have.
 
-Every stream is warmed up on the WARM_UP characters before it, from an empty carry. A unit that remembers for longer, a toggle
-above all, may then begin in the wrong state, and be wrong for thousands of characters. So where a stream's beginning is not the
-end of the stream before it, within TOLERANCE, it is read again from that end, until all fit. What differs less is taken to be
-forgotten: a cell state that is far out, where tanh is flat, fits another that is too. Knows models and ids, not texts.
+Every stream is warmed up on the WARM_UP characters before it, from an empty carry. A unit that remembers for longer, a
+toggle above all, may then begin in the wrong state, and be wrong for thousands of characters. So where a stream's
+beginning is not the end of the stream before it, within TOLERANCE, it is read again from that end, until all fit. What
+differs less is taken to be forgotten: a cell state that is far out, where tanh is flat, fits another that is too. Knows
+models and ids, not texts.
 """
 
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ class Stream:
 
 
 def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=lambda left: False):
-    """Yield (workspace, what run(workspace, x, y) gave (T, B, ...), places) a chunk; a place is (stream, first column, its columns).
+    """Yield (workspace, what run(workspace, x, y) gave (T, B, ...), places) a chunk; a place is (stream, first column,
+    its columns).
 
-    workspace    not of training; it has as many streams as there will be, and reads as many characters at a time as it can
+    workspace    not of training; it has as many streams as there will be, and reads as many characters at a time as it
+                 can
     ids          ndarray (N,), any integer type; column t is the reading of ids[start + t], t < stop - start
     clamps       units to be held; streams that are read again are held too
-    enough       asked before streams are read again, with the number of streams from the first of them on: True leaves them as they are
+    enough       asked before streams are read again, with the number of streams from the first of them on: True leaves
+                 them as they are
 
     A stream that is read again comes once more as a whole: what comes later stands.
     """
@@ -81,8 +85,8 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=la
 def _warm_up(workspace, ids, at):
     """Read the WARM_UP characters before each stream, from an empty carry.
 
-    Only the first stream can stand so near the text's beginning that there are less. It then runs along on a character of
-    no meaning, and starts from an empty carry where the text does.
+    Only the first stream can stand so near the text's beginning that there are less. It then runs along on a character
+    of no meaning, and starts from an empty carry where the text does.
     """
     workspace.reset_carry()
     own = min(WARM_UP, int(at[0]))

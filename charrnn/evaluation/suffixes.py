@@ -1,8 +1,9 @@
-"""The suffixes of a text in order, so that all places with the same next characters stand side by side. Knows ids, not texts.
+"""The suffixes of a text in order, so that all places with the same next characters stand side by side. Knows ids, not
+texts.
 
-Stretches of ids are laid side by side as codes, a separator after each: no match and no n-gram reaches from one into another.
-Sorting is by the first `depth` codes only, which is all that n-grams and matches of bounded length ask for: a radix of packed
-codes, then doubling. About 40 bytes of memory a character at the peak.
+Stretches of ids are laid side by side as codes, a separator after each: no match and no n-gram reaches from one into
+another. Sorting is by the first `depth` codes only, which is all that n-grams and matches of bounded length ask for: a
+radix of packed codes, then doubling. About 40 bytes of memory a character at the peak.
 """
 
 from dataclasses import dataclass

@@ -141,13 +141,6 @@ class WalkBuffers(Buffers):
 
 
 @dataclass
-class ReachBuffers(Buffers):
-    """What a way back that measures its reach leaves."""
-
-    norms: np.ndarray = buffer(lambda e: len(e.cell.states) * e.layout.num_layers * e.R, np.float64)
-
-
-@dataclass
 class CellBuffers(Buffers):
     """Those of a cell with c, where its states are not kept."""
 

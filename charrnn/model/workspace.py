@@ -18,16 +18,7 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.kernels.tile import fill_tiles
-from charrnn.model.buffers import (
-    Buffers,
-    CellBuffers,
-    ChunkBuffers,
-    Extent,
-    ReachBuffers,
-    WalkBuffers,
-    WordBuffers,
-    aligned_zeros,
-)
+from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
 from charrnn.model.pace import ShardPace
@@ -120,7 +111,6 @@ class Workspace:
         self._buffers, self._walks = ChunkBuffers(), set()
         self._walk: list[Buffers] = [WalkBuffers()]
         self._buffers.hold(self._extent, self._table)
-        self._reach = ReachBuffers()
         if training and CELLS[model.config.cell].has_c:
             self._walk.append(CellBuffers())
         if self._pack > 1:
@@ -199,11 +189,16 @@ class Workspace:
 
     # Running
 
-    def _run(self, mode, x, y, dropout=None, step=0, places=None):
+    def _workers(self, T):
+        """Return how many threads share a pass over T steps."""
+        return num_threads() if T * self.batch_size * self.layout.size >= SHARED_PRODUCTS else 1
+
+    def _run(self, mode, x, y, dropout=None, step=0, back=True):
+        """Run a chunk; return its length. back False: what a way back needs is made, but it is not gone."""
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
         dtype = model.config.dtype
-        workers = num_threads() if T * B * self.layout.size >= SHARED_PRODUCTS else 1
+        workers = self._workers(T)
         training = mode == views.GRADIENTS
         shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
         block = self._block(shards, T)
@@ -227,13 +222,8 @@ class Workspace:
             run(derive, self._transposition, self.layout.transposed_panels)
         self._steps = T
         start = time.perf_counter()
-        if places:
-            run(items.READ[model.config.cell, self._pack], table, shards)
-            table.set(shards=min(shards, places))
-            run(items.REACH[model.config.cell], table, min(shards, places))
-            return T
-        run((items.TRAIN if training else items.READ)[model.config.cell, self._pack], table, shards)
-        if training:
+        run((items.TRAIN if training and back else items.READ)[model.config.cell, self._pack], table, shards)
+        if training and back:
             if workers > 1:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
@@ -321,13 +311,15 @@ class Workspace:
                 f"a reach takes one step of {self.batch_size} streams, a multiple of its places, got {places} places "
                 f"and ids of shape {np.shape(x)}"
             )
-        self._table.set(places=places)
-        self._reach.hold(replace(self._extent, T=1), self._table)
-        self._run(views.GRADIENTS, x, y, places=places)
-        states, L = CELLS[self.model.config.cell].states, self.model.config.num_layers
-        # The kernels take the mean of the losses.
-        norms = self.batch_size * self._reach.norms.reshape(len(states), L, -1, places)
-        return dict(zip(states, norms))
+        dtype, cell, L = self.model.config.dtype, CELLS[self.model.config.cell], self.model.config.num_layers
+        self._run(views.GRADIENTS, x, y, back=False)
+        workers, norms = min(places, self._workers(1)), np.zeros((len(cell.states), L, self.batch_size))
+        table = Table(views.Reach)
+        table.words[: self._table.words.size] = self._table.words
+        table.set(places=places, shards=workers, norms=norms)
+        run_items(items.REACH[cell.name].address(dtype), table.words, workers, workers, self._counter)
+        norms *= self.batch_size  # the kernels take the mean of all losses
+        return dict(zip(cell.states, norms.reshape(len(cell.states), L, -1, places)))
 
     def _check_way_back(self):
         if self._clamped:

@@ -1,8 +1,8 @@
 """A value in [-1, 1] as a colour, and whether a stream shows colours at all.
 
-Two diverging scales from the background's own colour (0) to a strong one at either end: red (+1) and blue (-1), and orange
-and blue, which stay further apart for eyes that lack one kind of cone. On each of them text keeps one colour, with a contrast of at
-least 4.5 (WCAG 2.2, 1.4.3) at every value: dark text on a light background, light on a dark one.
+Two diverging scales from the background's own colour (0) to a strong one at either end: red (+1) and blue (-1), and
+orange and blue, which stay further apart for eyes that lack one kind of cone. On each of them text keeps one colour,
+with a contrast of at least 4.5 (WCAG 2.2, 1.4.3) at every value: dark text on a light background, light on a dark one.
 """
 
 from dataclasses import dataclass
@@ -75,7 +75,8 @@ SCALES = {scale.name: scale for scale in (RED_BLUE, ORANGE_BLUE)}
 def colour_mode(stream, environ):
     """Return "truecolor", "256" or "none": what a stream can show.
 
-    NO_COLOR, where it is set to anything, means none (no-color.org); a FORCE_COLOR other than 0 gives colours to a pipe.
+    NO_COLOR, where it is set to anything, means none (no-color.org); a FORCE_COLOR other than 0 gives colours to a
+    pipe.
     """
     if environ.get("NO_COLOR"):
         return "none"

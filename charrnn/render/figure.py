@@ -1,7 +1,8 @@
-"""Curves with bands as a figure for slides and papers: panels side by side over one y axis, as SVG, or as PNG with Pillow.
+"""Curves with bands as a figure for slides and papers: panels side by side over one y axis, as SVG, or as PNG with
+Pillow.
 
-Both draw the same layout. The SVG follows the reader's light or dark scheme; its colours keep a contrast of 3 on either paper
-(WCAG 2.2, 1.4.11) and each curve has dashes of its own, so that none is told by colour alone.
+Both draw the same layout. The SVG follows the reader's light or dark scheme; its colours keep a contrast of 3 on either
+paper (WCAG 2.2, 1.4.11) and each curve has dashes of its own, so that none is told by colour alone.
 """
 
 import math
@@ -31,7 +32,9 @@ _FAINT = 0.14  # opacity of the grid's lines
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through (x, y), with a band from low to high where these are given. Values that are not finite are left out."""
+    """A line through (x, y), with a band from low to high where these are given. Values that are not finite are left
+    out.
+    """
 
     name: str
     x: list
@@ -97,7 +100,9 @@ def write_png(path, figure):
 
 
 def shared_range(figure):
-    """Return (low, high) of the y axis: over all panels, bands and levels, as far as they are finite and, on a log axis, above 0."""
+    """Return (low, high) of the y axis: over all panels, bands and levels, as far as they are finite and, on a log
+    axis, above 0.
+    """
     if figure.y_range:
         return figure.y_range
     values = [
@@ -147,12 +152,13 @@ def _laid_out(figure):
     across = (WIDTH - LEFT - RIGHT - GAP * (len(figure.panels) - 1)) / len(figure.panels)
     bottom, rows = y + PLOT_HEIGHT, max(len(panel.curves) for panel in figure.panels)
     for at, panel in enumerate(figure.panels):
-        _lay_panel(shapes, figure, panel, LEFT + at * (across + GAP), y, across, to_x, to_y, at == 0)
+        _lay_panel(shapes, figure, panel, (LEFT + at * (across + GAP), y, across), to_x, to_y, at == 0)
     shapes.append(_Shape([(20.0, y + PLOT_HEIGHT / 2)], text=visible(figure.y_label), anchor="middle", upright=True))
     return shapes, bottom + 56 + rows * 20 + 12
 
 
-def _lay_panel(shapes, figure, panel, left, top, across, to_x, to_y, has_labels):
+def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
+    left, top, across = place_on_page
     bottom = top + PLOT_HEIGHT
 
     def place(x, y):
@@ -241,10 +247,10 @@ def _svg(shapes, height):
         if shape.text:
             ((x, y),) = shape.points
             turn = f' transform="rotate(-90 {short_number(x)} {short_number(y)})"' if shape.upright else ""
+            bold = ' font-weight="600"' if shape.bold else ""
             pieces.append(
                 f'<text class="{name}" x="{short_number(x)}" y="{short_number(y)}" font-size="{shape.size:g}" '
-                f'text-anchor="{shape.anchor}"{" font-weight=" + chr(34) + "600" + chr(34) if shape.bold else ""}{turn}>'
-                f"{escape(shape.text)}</text>\n"
+                f'text-anchor="{shape.anchor}"{bold}{turn}>{escape(shape.text)}</text>\n'
             )
         elif shape.filled:
             pieces.append(f'<polygon class="{name}" points="{points}" fill-opacity="{shape.opacity:g}"/>\n')

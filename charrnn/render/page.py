@@ -5,12 +5,14 @@ The same page shows surprisals in the place of units: `most_bits` says so, and `
 The page is page.html with page.css and page.js put into it, and the data: JSON for what is small, streams for what is
 large. A stream is an array's bytes, deflated and written in base 85, one stream a line:
 
-    float32 (N,)  surprisal in bits        uint32 (N, 5)  ids of the guesses        uint16 (N, 5)  their probabilities * 65535
-    uint8 (N,)    a unit's values as levels 0 .. levels - 1, from -1 to 1, one stream for each of the L*H units
+    float32 (N,)      surprisal in bits
+    uint32 (N, 5)     ids of the guesses
+    uint16 (N, 5)     their probabilities * 65535
+    uint8 (N,)        a unit's values as levels 0 .. levels - 1, from -1 to 1, one stream for each of the L*H units
 
-all little-endian. A browser inflates a unit's stream when it is asked for. Nothing of a text reaches the page but inside the
-JSON, in which `<` and `&` are escaped, and the page's Content-Security-Policy names its own script and style by their digests: no
-other script runs, and nothing is fetched.
+all little-endian. A browser inflates a unit's stream when it is asked for. Nothing of a text reaches the page but
+inside the JSON, in which `<` and `&` are escaped, and the page's Content-Security-Policy names its own script and style
+by their digests: no other script runs, and nothing is fetched.
 """
 
 import html

@@ -1,8 +1,8 @@
 """Passages of text coloured by values, as a picture for slides and papers: SVG, or PNG with Pillow.
 
-Both draw the same layout: a grid of character cells on a light background, each cell in its value's colour, a legend below.
-An SVG names the fonts that are likely to be there and places every glyph on the grid by itself, so that it looks the same
-whatever font is found.
+Both draw the same layout: a grid of character cells on a light background, each cell in its value's colour, a legend
+below. An SVG names the fonts that are likely to be there and places every glyph on the grid by itself, so that it looks
+the same whatever font is found.
 """
 
 from dataclasses import dataclass, field
@@ -243,17 +243,19 @@ def _svg(layout):
     ]
     for x, y, across, down, colour in layout.rectangles:
         pieces.append(
-            f'<rect x="{short_number(x)}" y="{short_number(y)}" width="{short_number(across)}" height="{short_number(down)}" '
-            f'fill="{colour}"/>\n'
+            f'<rect x="{short_number(x)}" y="{short_number(y)}" width="{short_number(across)}" '
+            f'height="{short_number(down)}" fill="{colour}"/>\n'
         )
     pieces.append(f'</g>\n<g font-family="{SANS}" fill="{LIGHT.ink}">\n')
     for x, y, text in layout.titles:
         pieces.append(
-            f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{TITLE_FONT}" font-weight="600">{escape(text)}</text>\n'
+            f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{TITLE_FONT}" font-weight="600">'
+            f"{escape(text)}</text>\n"
         )
     for x, y, text in layout.notes:
         pieces.append(
-            f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{NOTE_FONT}" text-anchor="end">{escape(text)}</text>\n'
+            f'<text x="{short_number(x)}" y="{short_number(y)}" font-size="{NOTE_FONT}" text-anchor="end">'
+            f"{escape(text)}</text>\n"
         )
     pieces.append(f'</g>\n<g font-family="{_MONO}" font-size="{FONT}" font-variant-ligatures="none">\n')
     for y, colour, xs, text in _rows(layout.clusters):
@@ -264,8 +266,9 @@ def _svg(layout):
 
 
 def _rows(clusters):
-    """Join neighbours of one line and colour into (y, colour, [x of each character], text); what is not one UTF-16 unit, or is
-    wider than its cell may be, stands alone."""
+    """Join neighbours of one line and colour into (y, colour, [x of each character], text); what is not one UTF-16
+    unit, or is wider than its cell may be, stands alone.
+    """
     row = None
     for x, y, shown, cells, colour in clusters:
         is_plain = len(shown) == 1 and ord(shown) < 0x10000 and cells == 1

@@ -135,7 +135,7 @@ def _labels(low, high, about):
 
 
 def _power_labels(low, high, about):
-    """Return [(exponent, text)] of powers of ten, and where there are not two of them, of 2 and 5 times such as well."""
+    """Return [(exponent, text)] of powers of ten, and where there are not two of them, of 2 and 5 times such too."""
     powers = round_powers(low, high, about)
     if len(powers) > 1:
         return [(power, f"1e{power}") for power in powers]

@@ -12,10 +12,12 @@ _CROWDS = (".", "o", "@")  # for one point in a character, two to four, more
 def scatter(x, y, *, width=40, height=14, title="", x_label="", y_label="", unicode=True):
     """Return points as lines of text, none longer than `width`, joined by newlines.
 
-    x, y : sequences of equal length, in [0, 1]; points that are outside or not finite are left out, and counted in the title
+    x, y : sequences of equal length, in [0, 1]; points that are outside or not finite are left out, and counted in the
+        title
     width, height : characters, everything included; at least 24 and 7 are taken
 
-    A title line, the label of the y axis, the plot between 0 and 1 both ways, and the label of the x axis between its ends.
+    A title line, the label of the y axis, the plot between 0 and 1 both ways, and the label of the x axis between its
+    ends.
     """
     width, height = max(width, 24), max(height, 7)
     rows, columns = height - 4, width - 3
@@ -33,7 +35,8 @@ def scatter(x, y, *, width=40, height=14, title="", x_label="", y_label="", unic
 
 
 def scatters(gates, *, width=80, unicode=True):
-    """Return the saturation of every gate and layer: a plot each, a row of them a layer, as many as fit beside each other.
+    """Return the saturation of every gate and layer: a plot each, a row of them a layer, as many as fit beside each
+    other.
 
     gates : {name: array-like (L, H, 2)}, shares of the time below 0.1 and above 0.9
     """

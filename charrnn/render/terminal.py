@@ -30,7 +30,7 @@ _DOTTED_CIRCLE = "◌"
 _RESET = "\x1b[0m"
 
 
-def highlight(
+def highlight(  # noqa: PLR0913 - how a text looks, each by its keyword and most with a default
     text,
     values,
     *,
@@ -44,21 +44,22 @@ def highlight(
     most=None,
     unit="",
 ):
-    r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a title and a legend.
+    r"""Return the text as lines of at most `width` cells, each character coloured by its value, under a title and a
+    legend.
 
     Parameters
     ----------
     text : list of str (N,)
-        One symbol a value. "\n" is shown as a mark and then breaks the line, "\t" as an arrow up to the next tab stop, "\r"
-        as an arrow back. A line that is too long is broken between words where there is a blank in its second half.
-        A combining character stands over the one before it, with that one's colour.
+        One symbol a value. "\n" is shown as a mark and then breaks the line, "\t" as an arrow up to the next tab stop,
+        "\r" as an arrow back. A line that is too long is broken between words where there is a blank in its second
+        half. A combining character stands over the one before it, with that one's colour.
     values : array-like (N,)
         In [-1, 1].
     width : int
         Terminal cells; at least 20 are taken.
     colour : "truecolor", "256" or "none"
-        With "none", a line of signs follows each line of text: + from STRONG up, - from -STRONG down, a dot for what lies
-        between WEAK and STRONG either way, a blank for the rest.
+        With "none", a line of signs follows each line of text: + from STRONG up, - from -STRONG down, a dot for what
+        lies between WEAK and STRONG either way, a blank for the rest.
     title : str
         What the values are; it may be several lines.
     unicode : bool
@@ -68,7 +69,8 @@ def highlight(
     with_legend : bool
         False where `legend` has been shown before.
     most, unit : float and str
-        Where given, the values are from 0 to `most` and more, in this unit, and only the upper half of the scale is used.
+        Where given, the values are from 0 to `most` and more, in this unit, and only the upper half of the scale is
+        used.
 
     Examples
     --------
@@ -104,7 +106,8 @@ def visible(text, unicode=True):
 
 
 def wrapped_lines(text, values, width, unicode=True):
-    """Yield the lines of a text: lists of [what is shown of a symbol, its cells, its value], at most `width` cells a line.
+    """Yield the lines of a text: lists of [what is shown of a symbol, its cells, its value], at most `width` cells a
+    line.
 
     text, values, width, unicode : as `highlight` takes them
     """
@@ -146,7 +149,9 @@ def wrapped_words(text, width):
 
 
 def _broken(line, width):
-    """Break a full line after its last blank: (what stays, what goes to the next line); without one in its second half, at its end."""
+    """Break a full line after its last blank: (what stays, what goes to the next line); without one in its second half,
+    at its end.
+    """
     used = sum(cells for _, cells, _ in line)
     for at in range(len(line) - 1, -1, -1):
         if used <= width // 2:
@@ -245,7 +250,9 @@ def _rising_legend(paint, unicode, most, unit):
 
 
 class _Paint:
-    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` for what is behind it, if anything."""
+    """The escape sequences of a scale on a background: `ink` for the text, `back(step)` for what is behind it, if
+    anything.
+    """
 
     def __init__(self, colour, scale, background):
         self.scale, self._background, self._true = scale, background, colour == "truecolor"

@@ -4,7 +4,9 @@ import math
 
 
 def round_values(low, high, about):
-    """Return (the multiples of 1, 2 or 5 times a power of ten between low and high, at most `about` + 1 of them; their distance)."""
+    """Return (the multiples of 1, 2 or 5 times a power of ten between low and high, at most `about` + 1 of them; their
+    distance).
+    """
     step = 10.0 ** math.floor(math.log10((high - low) / about))
     step *= next(times for times in (1, 2, 5, 10, 20) if (high - low) / (step * times) <= about)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

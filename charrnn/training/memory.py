@@ -1,9 +1,7 @@
-"""How much memory training takes, and how much there is: refused before anything is written, not killed halfway.
+"""How much memory training takes: what does not fit is refused before anything is written, not killed halfway.
 
 Knows models and workspaces, not texts, runs or files.
 """
-
-import os
 
 import numpy as np
 
@@ -67,21 +65,6 @@ def check_memory(needed, available):
             f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
             "--hidden-size, --num-layers, --batch-size or --seq-length"
         )
-
-
-def available_memory():
-    """Return the bytes of memory that can be had without pushing others out, or None where the system does not say."""
-    try:
-        with open("/proc/meminfo", "rb") as file:
-            for line in file:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def array_bytes(owners):

@@ -10,11 +10,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
+from charrnn.model.memory import available_memory
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
-from charrnn.training.memory import available_memory, check_memory, memory_needed
+from charrnn.training.memory import check_memory, memory_needed
 from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH, TrainingConfig
 from charrnn.training.provenance import check_corpus
 from charrnn.training.stored import check_agreement, check_record, resumed_config, stored_config

@@ -7,7 +7,7 @@ result depends on the number of threads.
 
 from charrnn.kernels.chunk.backward import make_backward
 from charrnn.kernels.chunk.forward import make_forward
-from charrnn.kernels.chunk.views import open_chunk
+from charrnn.kernels.chunk.views import open_chunk, open_reach
 from charrnn.kernels.chunk.weight_gradients import add_tied_gradient, gradient_item, pair_item
 from charrnn.kernels.compiled import Items
 from charrnn.kernels.registry import CELL_KERNELS
@@ -43,7 +43,7 @@ def _make_reach(kernels):
 
     def reach(table, like, item):
         """Take the places of one shard back."""
-        v = open_chunk(table, like)
+        v = open_reach(table, like)
         lo = item * v.places // v.shards
         run_reach(v, lo, (item + 1) * v.places // v.shards - lo)
 

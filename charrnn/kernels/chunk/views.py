@@ -22,7 +22,6 @@ The arrays, all flat, with R = T*B rows in the order t*B + b, S the padded strid
     XN (L, P, R, 4 lanes)    the normalised sums; only with layer normalisation, as are the next two
     RS (L, R, 4)             what the sums were multiplied by for that
     DN (2, L, P, B, 4 lanes)   the gradients of biases and gains, of each stream: its steps from the last to the first
-    norms (2, L, R) float64  of the gradients of h, and of c as the gates made it, after each step; only of a reach
     losses (R,) float64      nats
 
 Products read words. A word is a number, and the operands are the arrays above (pack 1). Or it is two neighbours as
@@ -62,7 +61,6 @@ class Chunk(NamedTuple):
     block: int  # steps that a shard walks at a time
     mode: int  # LOGITS, LOSSES or GRADIENTS
     kept: int  # whether CS holds all steps
-    places: int  # of a reach: streams that are one step of places side by side
 
     key: int  # of this step's masks: the uint64 of dropout.step_key, as int64
     per_step: int  # 1: dropout masks of each step; 0: of the chunk
@@ -103,7 +101,6 @@ class Chunk(NamedTuple):
     RS: Numbers
     DN: Numbers
     losses: Float64s
-    norms: Float64s
 
     HW: Numbers
     XW: Numbers
@@ -111,6 +108,11 @@ class Chunk(NamedTuple):
     ZW: Numbers
     HP: Numbers
     XP: Numbers
+
+
+# The table of a reach: a chunk's, of one step of all streams, which are `places` places at successive times; and the
+# norms (2, L, R) of the gradients of h, and of c as the gates made it, after each step.
+Reach = NamedTuple("Reach", [*Chunk.__annotations__.items(), ("places", int), ("norms", Float64s)])
 
 
 class Part(NamedTuple):
@@ -123,6 +125,7 @@ class Part(NamedTuple):
 
 
 open_chunk = opener(Chunk)
+open_reach = opener(Reach)
 open_layer = row_opener(Layer)
 
 

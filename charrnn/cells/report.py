@@ -1,0 +1,205 @@
+"""Search a text for what units follow, and look at the units found: all that `charrnn cells` finds.
+
+    findings = find_cells(model, vocabulary, Excerpt.whole(vocabulary.encode(text)))
+    [finding.signal.name for finding in findings.named]
+
+Every unit is scored against every signal that occurs (search.py), beside an untrained network of the same shape. Knows
+a model, a vocabulary and ids; no file, no terminal. findings.py has the records.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.cells.ablate import ablate
+from charrnn.cells.findings import Findings, Selected
+from charrnn.cells.gates import gate_saturation
+from charrnn.cells.passages import read_symbols
+from charrnn.cells.record import check_quantity, clamp_at, record
+from charrnn.cells.search import halves, score_unit, search
+from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
+from charrnn.errors import ConfigError
+from charrnn.evaluation.stages import Stages
+from charrnn.model.clamps import check_unit
+from charrnn.model.memory import available_memory
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
+from charrnn.spec import CELLS
+
+GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most
+UNTRAINED_SEED = 1_000_003
+BYTES_A_VALUE = 9  # of a search: two recordings, ranks
+
+
+@dataclass(frozen=True)
+class CellsOptions:
+    """What is to be looked for, and what is to be asked of the units found.
+
+    quantity    what to look at in a unit, None for tanh-c of an LSTM and h of others; its Cell (spec.py) has them all
+    signals     ((name, regular expression), ...): signals of one's own beside the built-in ones, on inside each match
+    wanted      the name of the one signal whose best unit is selected, None for the units that are named
+    unit        (layer, unit), both from 0: the one that is selected in the place of these
+    clamp       what to hold each unit selected at while the model reads: "mean", "off", "zero" or a number (ablate.py);
+                None holds none
+    gates       say how often each gate is nearly shut and nearly open
+    """
+
+    quantity: str | None = None
+    signals: tuple = ()
+    wanted: str | None = None
+    unit: tuple[int, int] | None = None
+    clamp: str | float | None = None
+    gates: bool = False
+
+
+def find_cells(model, vocabulary, excerpt, options=CellsOptions(), progress=None):
+    """Find the units of a model that follow something in a text.
+
+    Parameters
+    ----------
+    model : Model
+    vocabulary : Vocabulary
+        The model's own.
+    excerpt : Excerpt
+        Of 4,000 characters at least: one half chooses a unit, the other scores it.
+    options : CellsOptions
+    progress : callable, optional
+        Called with (what is being done, done, of) now and then, `done` from 0 to `of`.
+
+    Returns
+    -------
+    Findings
+
+    Raises
+    ------
+    ConfigError
+        The excerpt is too short, the model has no such unit, quantity or gates, a regular expression is none or hardly
+        matches, the signal wanted is not there, a unit cannot be held at that, or memory does not suffice.
+    DivergenceError
+        The model's units are not finite numbers.
+    """
+    return _Search(model, vocabulary, excerpt, options, Stages(progress)).find()
+
+
+class _Search:
+    """One search, and what is asked of the units found."""
+
+    def __init__(self, model, vocabulary, excerpt, options, stages):
+        self.model, self.vocabulary, self.excerpt = model, vocabulary, excerpt
+        self.options, self.stages = options, stages
+        self.quantity = options.quantity or CELLS[model.config.cell].default_quantity
+
+    def find(self):
+        options, excerpt = self.options, self.excerpt
+        check_quantity(self.model.config.cell, self.quantity)
+        if options.unit is not None:
+            check_unit(self.model.config, *options.unit)
+        _, scores = halves(excerpt.stop - excerpt.start)
+        self._check_clamp()
+        self._check_memory()
+        symbols, signals, twins = self._find_signals()
+        wanted = _check_wanted(options.wanted, signals, twins)
+        recording, found = self._search(signals)
+        follows = None if options.unit is None else tuple(score_unit(recording, signals, *options.unit))
+        selected = self._select(found, wanted, follows)
+        return Findings(
+            excerpt=excerpt,
+            vocabulary=self.vocabulary,
+            symbols=symbols,
+            scores=scores,
+            quantity=self.quantity,
+            recording=recording,
+            signals=signals,
+            twins=twins,
+            found=found,
+            wanted=wanted,
+            selected=selected,
+            follows=follows,
+            ablations=None if options.clamp is None else self._ablate(recording, selected),
+            gates=self._read_gates() if options.gates else None,
+        )
+
+    def _check_clamp(self):
+        clamp = self.options.clamp
+        if clamp is not None and not isinstance(clamp, str):
+            # A workspace knows what a unit can be held at.
+            Workspace(self.model, 1, 1, training=False).set_clamps(
+                [clamp_at(self.model.config, 0, 0, clamp, self.quantity)]
+            )
+
+    def _check_memory(self):
+        config, characters = self.model.config, self.excerpt.stop - self.excerpt.start
+        units = config.num_layers * config.hidden_size
+        need, free = BYTES_A_VALUE * units * characters, available_memory()
+        if free is not None and need > free:
+            raise ConfigError(
+                f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and "
+                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most"
+            )
+
+    def _find_signals(self):
+        """Return (symbols, the Signals that occur, {name: the one that is on where it is})."""
+        excerpt = self.excerpt
+        text, symbols, lengths = read_symbols(self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop])
+        found, twins = without_twins(find_signals(text, list(self.options.signals)))
+        return (
+            symbols,
+            tuple(Signal(one.name, one.phrase, one.kind, np.repeat(one.values, lengths)) for one in found),
+            twins,
+        )
+
+    def _search(self, signals):
+        """Return (Recording, Findings of the signals that can be scored, the surest first)."""
+        excerpt = self.excerpt
+        ids, start, stop = excerpt.ids, excerpt.start, excerpt.stop
+        recording = record(self.model, ids, start, stop, self.quantity, self.stages.begin("reading the text"))
+        fresh = Model.initialise(self.model.config, UNTRAINED_SEED)
+        untrained = record(fresh, ids, start, stop, self.quantity, self.stages.begin("reading it untrained"))
+        return recording, tuple(
+            search(recording, signals, untrained, progress=self.stages.begin_share("scoring every unit"))
+        )
+
+    def _select(self, found, wanted, follows):
+        if self.options.unit is not None:
+            return (Selected(None, follows[0].signal if follows else None, *self.options.unit),)
+        if wanted is None:
+            chosen = [finding for finding in found if finding.named]
+        else:
+            chosen = [finding for finding in found if finding.signal.name == wanted]
+            if not chosen:
+                raise ConfigError(
+                    f"--find {wanted}: it is too rare in one half of the text to be scored: name a longer TEXT, or "
+                    "raise --characters"
+                )
+        return tuple(map(Selected.of, chosen))
+
+    def _ablate(self, recording, selected):
+        found = [(one.signal, one.layer, one.unit) for one in selected if one.signal is not None]
+        if not found:
+            return ()
+        return tuple(
+            ablate(
+                self.model,
+                self.excerpt.ids,
+                self.excerpt.start,
+                recording,
+                found,
+                self.options.clamp,
+                ABLATION_CHARACTERS,
+                progress=self.stages.begin_share("reading with units held"),
+            )
+        )
+
+    def _read_gates(self):
+        excerpt = self.excerpt
+        stop = min(excerpt.stop, excerpt.start + GATE_CHARACTERS)
+        return gate_saturation(self.model, excerpt.ids, excerpt.start, stop, self.stages.begin("reading the gates"))
+
+
+def _check_wanted(wanted, signals, twins):
+    """Return the name of the signal that stands for the one wanted. Raises ConfigError where it does not occur."""
+    wanted, names = twins.get(wanted, wanted), [signal.name for signal in signals]
+    if wanted is not None and wanted not in names:
+        why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
+        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
+    return wanted

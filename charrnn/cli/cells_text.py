@@ -1,0 +1,119 @@
+"""What is said of the units found, in the terminal, on the page and in pictures alike: which text, which passage, which
+words.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import counted
+
+PASSAGE, LONG_PASSAGE = 420, 800  # characters
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Findings, and where they are from.
+
+    findings                a Findings
+    of                      what the excerpt is of: "held out from shakespeare.txt", "of other.txt"
+    end                     where that ends: the excerpt may be its beginning
+    config                  of the model
+    path                    its checkpoint
+    validation_loss_nats    of its run, None where the checkpoint does not say
+    """
+
+    findings: Any
+    of: str
+    end: int
+    config: Any
+    path: Path
+    validation_loss_nats: float | None = None
+
+    @property
+    def told(self):
+        """Say which characters these are."""
+        excerpt = self.findings.excerpt
+        characters, whole = excerpt.stop - excerpt.start, self.end - excerpt.start
+        if characters == whole:
+            return f"all {counted(characters, 'character')} {self.of}"
+        return f"the first {characters:,} of {whole:,} characters {self.of}"
+
+    @property
+    def model_line(self):
+        """Say which model this is."""
+        return f"{self.config.cell} of {self.config.num_layers} x {self.config.hidden_size}"
+
+    @property
+    def title(self):
+        """Name the run."""
+        return f"Cells of {self.path.parent.name or self.path.name}"
+
+    def to_dict(self):
+        """Return the findings as plain numbers and words."""
+        return self.findings.to_dict(os.fspath(self.path), self.validation_loss_nats)
+
+
+def units_of(findings):
+    """Return Findings as units that can be shown."""
+    from charrnn.cells.findings import Selected
+
+    return [Selected.of(finding) for finding in findings]
+
+
+def telling(selected):
+    """Order units: what tells more of a model than which character it has just read comes first."""
+    from charrnn.cells.signals import OF_CHARACTERS
+
+    return sorted(selected, key=lambda one: one.signal is not None and one.signal.name in OF_CHARACTERS)
+
+
+def each_once(selected):
+    """Leave out units that were there before."""
+    first = {}
+    for one in selected:
+        first.setdefault((one.layer, one.unit), one)
+    return list(first.values())
+
+
+def passage(findings, one, length):
+    """Return (symbols, values in -1..1, factor) of the stretch that shows a unit's signal best."""
+    import numpy as np
+
+    from charrnn.cells.passages import choose_passage, shown_values
+
+    allowed = np.zeros(len(findings.symbols), bool)
+    allowed[findings.scores] = True
+    start, stop = choose_passage(findings.symbols, one.signal, allowed, length)
+    values, factor = shown_values(findings.recording.values[one.layer, one.unit], findings.quantity)
+    return findings.symbols[start:stop], values[start:stop], factor
+
+
+def heading(quantity, one, factor, high, low):
+    """Return the lines over a passage: what the unit follows, how it shows it, and how surely.
+
+    high, low    what +1 and -1 look like
+    """
+    enlarged, finding, signal = [f"shown x{factor:.3g}"] if factor != 1 else [], one.finding, one.signal
+    if finding is None:
+        return [f"unit {one.layer}:{one.unit}, {quantity}", *enlarged]
+    begin, end = (low, high) if finding.sign > 0 else (high, low)
+    how = f"from {begin} to {end} as it grows" if is_graded(signal) else f"{end} where it is on"
+    untrained = "" if finding.untrained is None else f", untrained {finding.untrained:.3f}"
+    score = f"r {finding.score:.3f}, rank {finding.spearman:.3f}" if is_graded(signal) else f"AUROC {finding.score:.3f}"
+    return [
+        f"{signal.phrase}: unit {one.layer}:{one.unit}, {how}",
+        f"{score} (null {finding.null:.3f}{untrained})",
+        *enlarged,
+    ]
+
+
+def is_graded(signal):
+    return signal.kind == "graded"
+
+
+def mille(nats):
+    """Say thousandths of a nat."""
+    return f"{1000 * nats:.1f}" if math.isfinite(nats) else "-"

@@ -1,0 +1,34 @@
+"""What several commands refuse in the same words, before anything is read."""
+
+import importlib.util
+
+from charrnn.errors import ConfigError
+
+
+def check_bounds(options, *bounds):
+    """Raise ConfigError unless each option that was given lies within its bounds.
+
+    options    {name: number or None}
+    bounds     (name, lowest, highest or None), each
+    """
+    for name, lowest, highest in bounds:
+        value = options[name]
+        if value is not None and (value < lowest or highest is not None and value > highest):
+            most = f" and at most {highest:,}" if highest else ""
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest:,}{most}, got {value:,}")
+
+
+def check_folders(options, *names):
+    """Raise ConfigError where the folder of a file to be written is not there."""
+    for name in names:
+        path = options[name]
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ConfigError(f"--{name} {path}: there is no folder {path.parent}; make it first")
+
+
+def check_pillow(path):
+    """Raise ConfigError where --png asks for what only Pillow draws, and it is not installed."""
+    if path is not None and importlib.util.find_spec("PIL") is None:
+        raise ConfigError(
+            "--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs nothing"
+        )

@@ -1,0 +1,107 @@
+"""The page of `charrnn eval --html`: the text coloured by what each character cost each reader, and the tables beside
+it.
+"""
+
+import math
+
+from charrnn.cli.eval_text import (
+    MAX_BITS,
+    PAGE_CHARACTERS,
+    bracket_rows,
+    figure,
+    loss_rows,
+    mistakes_line,
+    verdict_line,
+)
+from charrnn.cli.words import bare_symbol, note
+from charrnn.evaluation.units import bits
+
+
+def write_judgement_page(judgement, model_line, path):
+    """Write a Judgement, whose guesses were read, as a page.
+
+    model_line    what the model is, before its figure
+    """
+    import numpy as np
+
+    from charrnn.cells.passages import read_symbols
+    from charrnn.render.page import GUESSES, FoundUnit, PageData, write_page
+
+    text, losses = judgement.text, judgement.losses
+    n = min(len(losses), PAGE_CHARACTERS)
+    readers = _readers(judgement)
+    costs = np.full((len(readers), n + 1), np.nan)
+    for row, (_, of_reader) in zip(costs, readers):
+        row[1:] = bits(of_reader[:n])
+    guesses_ids, guesses_p = np.zeros((n + 1, GUESSES), np.int32), np.zeros((n + 1, GUESSES))
+    shown = min(GUESSES, judgement.guesses.ids.shape[1])
+    guesses_ids[:-1, :shown], guesses_p[:-1, :shown] = (array[:n, :shown] for array in judgement.guesses)
+    data = PageData(
+        # The character before the first judged one leads in.
+        text=read_symbols(judgement.vocabulary, text.ids[text.first - 1 : text.first + n])[1],
+        vocabulary=[bare_symbol(symbol) for symbol in judgement.vocabulary.symbols],
+        layers=1,
+        units=len(readers),
+        quantity="bits each character cost",
+        values=np.nan_to_num(np.minimum(costs / MAX_BITS, 1)),
+        guesses_ids=guesses_ids,
+        guesses_p=guesses_p,
+        surprisal_bits=costs[0],
+        title=f"Surprisal: {text.name if text.name != '-' else 'stdin'}",
+        model_line=f"{model_line}: {figure(judgement)}",
+        found=[FoundUnit(name, name, 0, k, math.nan) for k, (name, _) in enumerate(readers)],
+        most_bits=MAX_BITS,
+        sheets=_sheets(judgement),
+    )
+    write_page(path, data)
+    cut = f", the first {n:,} of {len(losses):,} characters" if n < len(losses) else ""
+    note(f"wrote {path}{cut}")
+
+
+def _readers(judgement):
+    """Return [(name, losses (n,))] of what the text can be coloured by."""
+    readers = [("the model", judgement.losses)]
+    if judgement.ngram is not None:
+        readers.append((f"a {judgement.ngram.order}-gram of the same training text", judgement.ngram.loss_nats))
+    if judgement.dynamic is not None:
+        readers.append(("the model, learning as it reads", judgement.dynamic.losses))
+    return readers
+
+
+def _sheets(judgement):
+    from charrnn.render.page import Sheet
+
+    sheets, mistakes = [], judgement.mistakes
+    if judgement.baselines:
+        rows = loss_rows(judgement)
+        sheets.append(
+            Sheet(
+                "Is it good?",
+                verdict_line(judgement),
+                ["", "nats", "bits"],
+                [[name, f"{nats:.4f}", f"{bits(nats):.3f}"] for name, nats, _ in rows],
+                [nats / max(row[1] for row in rows) for _, nats, _ in rows],
+            )
+        )
+    if mistakes is not None and mistakes.count:
+        sheets.append(
+            Sheet(
+                "Mistakes",
+                mistakes_line(mistakes),
+                ["", "characters", "share"],
+                [
+                    [f"{one.kind}: {one.detail}", f"{one.count:,}", f"{one.count / mistakes.count:.1%}"]
+                    for one in mistakes.kinds
+                ],
+                [one.count / mistakes.count for one in mistakes.kinds],
+            )
+        )
+        sheets.append(
+            Sheet(
+                "Closing brackets",
+                "Bits each cost the model and the n-gram, by the distance from the opening one.",
+                ["distance", "brackets", "model", "n-gram"],
+                [[*row] for row in bracket_rows(judgement.brackets)],
+            )
+        )
+    return sheets

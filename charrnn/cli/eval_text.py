@@ -1,0 +1,74 @@
+"""What is said of a judgement, in the terminal and on the page alike: sentences and rows of words."""
+
+import math
+
+from charrnn.errors import counted
+from charrnn.evaluation.units import bits
+
+MAX_BITS = 8  # of a character: what costs more is shown in the strongest colour
+PAGE_CHARACTERS = 40_000
+
+
+def figure(judgement):
+    """Say the loss."""
+    error = f" (standard error {judgement.error.nats:.4f})" if math.isfinite(judgement.error.nats) else ""
+    evaluation = judgement.evaluation
+    return f"{evaluation.loss_nats:.4f} nats{error} = {evaluation.loss_bpc:.4f} bits a character"
+
+
+def loss_rows(judgement):
+    """Return [(name, nats, detail)] of the baselines and the model, the worst first."""
+    rows = [(baseline.name, baseline.loss_nats, baseline.detail) for baseline in judgement.baselines]
+    rows.append(("this model", judgement.evaluation.loss_nats, ""))
+    if judgement.dynamic is not None:
+        rows.append(("this model, learning", judgement.dynamic.loss_nats, "as it reads: --dynamic"))
+    return sorted(rows, key=lambda row: -row[1])
+
+
+def verdict_line(judgement):
+    """Say how the model stands to the n-gram, "" where none was trained."""
+    verdict = judgement.verdict
+    if verdict is None:
+        return ""
+    name, characters = f"{verdict.order}-gram", counted(verdict.order, "character")
+    if verdict.kind == "known":
+        return (
+            "Most of this text stands in the training text, word for word: these figures tell nothing of a text that "
+            "is new to the model."
+        )
+    if verdict.kind == "level":
+        return f"It is level with the {name}: what it knows beyond {characters} does not show yet."
+    if verdict.kind == "ahead":
+        return f"It needs {verdict.share:.1%} fewer bits than the {name}, which knows all that {characters} can tell."
+    if judgement.text.split is None:
+        return f"The {name} needs {verdict.share:.1%} fewer bits for this text, knowing the same training text."
+    return (
+        f"The {name} needs {verdict.share:.1%} fewer bits: a longer training, or a larger model, has something to "
+        "learn here."
+    )
+
+
+def mistakes_line(mistakes):
+    """Say how many mistakes there are."""
+    return (
+        f"{mistakes.count:,} of {mistakes.characters:,} characters ({mistakes.count / mistakes.characters:.1%}) got a "
+        f"probability below 0.5; they make {mistakes.loss_share:.1%} of the loss. Each is counted once, under the "
+        "first kind that has it."
+    )
+
+
+def bracket_rows(brackets):
+    """Return [(distance, brackets, the model's bits, the n-gram's bits)] as words."""
+
+    def in_bits(nats):
+        return f"{bits(nats):.2f}" if math.isfinite(nats) else "-"
+
+    return [
+        (
+            f"{one.low}-{one.high - 1}" if one.high else f"{one.low}+",
+            f"{one.count:,}",
+            in_bits(one.loss_nats),
+            in_bits(one.ngram_loss_nats),
+        )
+        for one in brackets
+    ]

@@ -1,0 +1,114 @@
+"""How a command opens what it was named: a checkpoint and its model, a TEXT or the run's own text, and threads.
+
+Says on stderr what a user should know of them; the commands say nothing of their own about it.
+"""
+
+import contextlib
+from typing import Any, NamedTuple
+
+from charrnn.cli.words import note, shorter
+from charrnn.errors import CharRNNError, ConfigError
+
+
+class OpenedModel(NamedTuple):
+    """A checkpoint that was found and read: its file, the Checkpoint, and the Model of its parameters."""
+
+    path: Any
+    checkpoint: Any
+    model: Any
+
+
+class OpenedText(NamedTuple):
+    """A text that was read: its Corpus, the texts' names, and the run's Splits, None where it is not the run's own."""
+
+    corpus: Any
+    named: list
+    splits: Any
+
+
+def open_model(ctx, where, threads):
+    """Return the OpenedModel of a CHECKPOINT as it was named, None for the newest run; name the file where that
+    differs.
+
+    Until the command of `ctx` ends, `threads` compute, and kernels that must be compiled are announced.
+    """
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
+
+    path = find_checkpoint(where)
+    if path != where:
+        note(f"checkpoint {shorter(path)}")
+    checkpoint = load_checkpoint(path)
+    announce(ctx)
+    use_threads(ctx, threads)
+    from charrnn.model.parameters import Model
+
+    return OpenedModel(path, checkpoint, Model.from_checkpoint(checkpoint))
+
+
+def announce(ctx):
+    """Say a word before kernels are compiled, until the command ends."""
+    from charrnn.cli.progress import announce_compilation
+
+    ctx.call_on_close(announce_compilation(note))
+
+
+def use_threads(ctx, threads):
+    """Compute with so many threads, all cores where None, until the command ends."""
+    from charrnn.kernels.threads import num_threads, set_num_threads
+
+    before = num_threads()
+    ctx.call_on_close(lambda: set_num_threads(before))
+    if threads is not None:
+        set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def open_text(opened, text, encoding, unknown="error"):
+    """Read TEXT, or where it is None the text that the run of a checkpoint was trained on, found again and checked.
+
+    opened     an OpenedModel
+    unknown    what to do with characters that the model does not know, "error" or "skip"
+
+    Yields an OpenedText.
+    """
+    from charrnn.text.corpus import read_corpus
+    from charrnn.training.provenance import check_corpus, find_texts
+    from charrnn.training.stored import stored_config, stored_encoding
+
+    training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
+    known = vocabulary
+    if text is None:
+        if encoding is not None:
+            raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
+        config = stored_config(training)
+        named, encoding = find_texts(training, opened.path.parent), config.encoding
+        known = None  # the fingerprint says better than an unknown character that the text has changed
+    else:
+        named, encoding = [text], encoding or stored_encoding(training)
+    with contextlib.closing(
+        read_corpus(named, mode=vocabulary.mode, encoding=encoding, vocabulary=known, unknown=unknown)
+    ) as corpus:
+        splits = None
+        if text is None:  # before anything is said of what the checkpoint made us read
+            check_corpus(training, corpus)
+            splits = corpus.split(config.val_fraction, config.test_fraction)
+        for said in corpus.notes:
+            note(said)
+        yield OpenedText(corpus, named, splits)
+
+
+@contextlib.contextmanager
+def open_training_text(opened, needed=None):
+    """Yield the OpenedText of the run's own text, beside a TEXT; None, and a word on it, where it is not at hand.
+
+    needed    the option that cannot be had without it: then its absence raises ConfigError
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            own = stack.enter_context(open_text(opened, None, None))
+        except CharRNNError as error:
+            if needed is not None:
+                raise ConfigError(f"{needed} needs the text that the run was trained on: {error}") from None
+            note(f"without the training text there are no unigram, no n-gram, and xz knows nothing before: {error}")
+            own = None
+        yield own

@@ -1,0 +1,284 @@
+"""The units found, in the terminal: table, passages, ablation and gates on stdout, hints on stderr."""
+
+import os
+import sys
+import textwrap
+
+import click
+
+from charrnn.cli.cells_text import (
+    LONG_PASSAGE,
+    PASSAGE,
+    each_once,
+    heading,
+    is_graded,
+    mille,
+    passage,
+    telling,
+    units_of,
+)
+from charrnn.cli.words import note, printable, say, shorter
+from charrnn.errors import counted
+
+FIRST_SHOWN = 2  # passages after the table, and where no unit is named
+MIN_WIDTH, MAX_WIDTH = 40, 110
+MAX_NAME, MIN_PHRASE = 24, 18  # columns of a table: a longer name is cut, phrases with less room are left out
+MIN_TABLE, NAME_ROOM = 80, 14
+REGIONS = ("on", "off", "switch")
+
+
+def print_findings(shown, scale, width=None, is_highlight=False, with_gates=False):
+    """Print the table, passages, and what else was asked for.
+
+    shown           a Shown
+    scale           a name in SCALES
+    width           columns of the passages, the terminal's where None
+    is_highlight    passages of every signal found, in the place of the table
+    with_gates      print the gates too
+    """
+    _Printed(shown, scale, width, is_highlight).print(with_gates)
+
+
+class _Printed:
+    """A search on a console of some width, with or without Unicode and colours."""
+
+    def __init__(self, shown, scale, width, is_highlight):
+        from rich.console import Console
+
+        from charrnn.render.colours import SCALES, background_of, colour_mode
+
+        self.shown, self.findings, self.is_highlight = shown, shown.findings, is_highlight
+        self.console = Console(highlight=False, markup=False, emoji=False)
+        self.unicode = (self.console.encoding or "").lower().startswith("utf")
+        self.width = width or max(MIN_WIDTH, min(MAX_WIDTH, self.console.width))
+        self.console.width = max(MIN_TABLE, self.console.width)  # rich would cut figures, a terminal wraps
+        colour, ends = colour_mode(sys.stdout, os.environ), SCALES[scale]
+        self.high, self.low = ("+", "-") if colour == "none" else (ends.plus_name, ends.minus_name)
+        self.look = {
+            "width": self.width,
+            "colour": colour,
+            "unicode": self.unicode,
+            "scale": scale,
+            "background": background_of(os.environ),
+        }
+
+    def print(self, with_gates):
+        findings, is_highlight = self.findings, self.is_highlight
+        is_focused = findings.wanted is not None or findings.follows is not None
+        self.print_what_was_read()
+        if findings.follows is not None:
+            self.print_unit()
+        elif not is_highlight:
+            self.print_table([one.finding for one in findings.selected] if is_focused else findings.found)
+        if not is_focused:
+            self.print_verdict()
+        elif findings.wanted is not None and not findings.selected[0].finding.named:
+            self.paragraph(
+                f"No unit is named for {findings.wanted}: this one comes nearest, and is not clearly better than "
+                "chance (null) and than an untrained network."
+            )
+        passages = telling(findings.selected)
+        if is_highlight and not passages:
+            passages = telling(units_of(findings.found))[:FIRST_SHOWN]
+        elif not is_highlight and not is_focused:
+            passages = each_once(passages)[:FIRST_SHOWN]
+        self.print_passages(passages, LONG_PASSAGE if is_focused else PASSAGE)
+        if findings.ablations:
+            self.print_ablations()
+        if with_gates:
+            self.print_gates()
+        if not is_focused:
+            self.print_hints()
+
+    def paragraph(self, text):
+        say(textwrap.fill(printable(text, sys.stdout), self.width, break_on_hyphens=False, break_long_words=False))
+
+    def print_what_was_read(self):
+        findings, shown = self.findings, self.shown
+        characters, units = len(findings.symbols), findings.num_layers * findings.hidden_size
+        validation = ""
+        if shown.validation_loss_nats is not None:
+            validation = f"; {shown.validation_loss_nats:.4f} on the run's validation"
+        click.echo(f"model  {shown.model_line}: {units:,} units, looked at by {findings.quantity}")
+        click.echo(f"text   {printable(shown.told, sys.stdout)}")
+        click.echo(f"loss   {findings.loss_nats:.4f} nats on these {characters:,} characters{validation}")
+
+    def print_table(self, findings):
+        from rich.cells import cell_len, set_cell_size
+        from rich.text import Text
+
+        heads = ["on", "unit", "goes", "score", "rank", "null", "untrained", "probe"]
+        rows = [
+            [
+                f"{f.signal.on:.3g}" if is_graded(f.signal) else f"{f.signal.on:.1%}",
+                f"{f.layer}:{f.unit}",
+                "down" if f.sign < 0 else "up",
+                ("r " if is_graded(f.signal) else "") + f"{f.score:.3f}",
+                "" if f.spearman is None else f"{f.spearman:.3f}",
+                f"{f.null:.3f}",
+                "" if f.untrained is None else f"{f.untrained:.3f}",
+                f"{f.probe:.3f}",
+            ]
+            for f in findings
+        ]
+        if not any(row[4] for row in rows):
+            for row in (heads, *rows):
+                del row[4]
+        names = [printable(f.signal.name, sys.stdout) for f in findings]
+        phrases = [printable(f.signal.phrase, sys.stdout) for f in findings]
+        used = 5 + sum(2 + max(map(len, column)) for column in zip(heads, *rows))
+        name_size = min(MAX_NAME, max(map(cell_len, ["signal", *names])), max(NAME_ROOM, self.console.width - used))
+        room = min(self.console.width - used - name_size - 2, max(map(cell_len, phrases), default=0))
+
+        def cut(text, size):
+            return text if cell_len(text) <= size else set_cell_size(text, size - 1) + ("…" if self.unicode else "~")
+
+        with_phrase = room >= MIN_PHRASE
+        table = self.table(
+            "<signal", *(["<"] if with_phrase else []), *("<goes" if head == "goes" else head for head in heads)
+        )
+        mark = "✓ " if self.unicode else "* "
+        for f, name, phrase, row in zip(findings, names, phrases, rows):
+            place = 2 + heads.index("score") + with_phrase
+            cells = [
+                (mark if f.named else "  ") + cut(name, name_size),
+                *([cut(phrase, room)] if with_phrase else []),
+                *row,
+            ]
+            table.add_row(
+                *(Text(cell, style="bold" if f.named and k == place - 1 else "") for k, cell in enumerate(cells)),
+                style="" if f.named else "dim",
+            )
+        self.console.print(table)
+
+    def table(self, *columns):
+        from rich import box
+        from rich.table import Table
+
+        table = Table(
+            box=box.SIMPLE_HEAD if self.unicode else box.ASCII_DOUBLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        )
+        for name in columns:
+            table.add_column(name.lstrip("<"), justify="left" if name.startswith("<") else "right", no_wrap=True)
+        return table
+
+    def print_verdict(self):
+        findings, is_highlight = self.findings.found, self.is_highlight
+        named = [finding for finding in findings if finding.named]
+        mark = "✓" if self.unicode else "*"
+        if is_highlight:
+            click.echo()
+        if not findings:
+            self.paragraph(
+                "Nothing that charrnn knows by name happens often enough in this text: name a signal of your own by "
+                "--signal NAME=REGEX, or a longer TEXT."
+            )
+            return
+        if not named:
+            self.paragraph(
+                "No unit stands out: none is clearly better than chance and than a network that has learned nothing. "
+                "That is common in a small or young model: train longer, or larger. Where the probe is high, the model "
+                "does know the signal, by many units together." + (" What comes nearest:" if is_highlight else "")
+            )
+        else:
+            units = len({(f.layer, f.unit) for f in named})
+            follows = "has a unit that follows it" if len(named) == 1 else "have a unit that follows them"
+            self.paragraph(
+                f"{len(named)} of {counted(len(findings), 'signal')} {follows}, beyond chance (null) and beyond an "
+                f"untrained network: {counted(units, 'unit')} that nobody designed."
+            )
+        if is_highlight:
+            return
+        against = ""
+        if any(f.score < (0 if is_graded(f.signal) else 0.5) for f in findings):
+            against = (
+                " A score below 0.5, or an r below 0: in the half that scores, the unit went the other way than in the "
+                "half that chose it, so it follows nothing."
+            )
+        graded = (
+            " r: Pearson's, rank: Spearman's; other scores are AUROCs."
+            if any(is_graded(f.signal) for f in findings)
+            else ""
+        )
+        self.paragraph(
+            f"{mark}: above every shifted search (null), and at most half as far from 1 as the untrained network's "
+            "best. on: the share of the text, or the mean. goes: the unit's way where the signal is on or "
+            f"high.{graded}{against}"
+        )
+        for name, other in self.findings.twins.items():
+            self.paragraph(f"{name} is on where {other} is, which stands for both.")
+
+    def print_unit(self):
+        _, _, layer, unit = self.findings.selected[0]
+        table = self.table(f"<unit {layer}:{unit} follows", "<", "<goes", "score", "rank")
+        for signal, score, rho in self.findings.follows:
+            table.add_row(
+                printable(signal.name, sys.stdout),
+                printable(signal.phrase, sys.stdout),
+                "down" if score < 0 else "up",
+                ("r " if is_graded(signal) else "") + f"{abs(score):.3f}",
+                "" if rho is None else f"{rho:.3f}",
+            )
+        self.console.print(table)
+        self.paragraph(
+            "Over the whole text; the unit was not chosen, so no null is needed. goes: its way where the signal is on "
+            "or high."
+        )
+
+    def print_passages(self, selected, length):
+        from charrnn.render.terminal import highlight, legend
+
+        if selected:
+            say("\n" + legend(**self.look))
+        for one in selected:
+            symbols, values, factor = passage(self.findings, one, length)
+            title = heading(self.findings.quantity, one, factor, self.high, self.low)
+            if one.finding is not None:
+                title[1] += f"   --find {one.signal.name}"
+            say("\n" + highlight(symbols, values, title="\n".join(title), with_legend=False, **self.look))
+
+    def print_ablations(self):
+        first = self.findings.ablations[0]
+        held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(
+            first.held, f"{first.value:g}"
+        )
+        click.echo()
+        self.paragraph(
+            f"Each unit held at {held}: by how many thousandths of a nat a character the loss rises where the signal "
+            "is on (a graded one: high), where it is off and where it switches."
+        )
+        table = self.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
+        for a in self.findings.ablations:
+            figures = [mille(nats) for name in REGIONS for nats in (a.rises[name].nats, a.random[name][0])]
+            table.add_row(printable(a.signal, sys.stdout), *figures, a.missed)
+        self.console.print(table)
+        self.paragraph(
+            "random: the same of other units of the layer, drawn at random and held in the same way: their mean, to "
+            "compare with. missed: where the loss rises by more than with any of those and than twice its standard "
+            "error; there is where the "
+            "signal is on or switches, there most that it rises three times as much there as where the signal is off."
+        )
+
+    def print_gates(self):
+        from charrnn.cells.gates import summarise_gates
+        from charrnn.render.scatter import scatters
+
+        table = self.table("<layer", "gate", "shut < 0.1", "open > 0.9", "units mostly shut", "units mostly open")
+        for layer, gate, left, right, shut, opened in summarise_gates(self.findings.gates):
+            table.add_row(str(layer), gate, f"{left:.1%}", f"{right:.1%}", str(shut), str(opened))
+        self.console.print(table)
+        click.echo(scatters(self.findings.gates, width=self.width, unicode=self.unicode))
+
+    def print_hints(self):
+        findings = self.findings
+        if not findings.found or not sys.stderr.isatty():
+            return
+        f, _, layer, unit = telling(findings.selected or units_of(findings.found))[0]
+        run = shorter(self.shown.path)
+        for purpose, command in (
+            ("To see more:", f"cells {run} --find {f.signal.name}"),
+            ("", f"cells {run} --html cells.html"),
+            ("To test it:", f"cells {run} --ablate"),
+            ("To hear it:", f"sample {run} --clamp {layer}:{unit}={f.sign}"),
+        ):
+            note(f"{purpose:14} charrnn {command}")

@@ -1,0 +1,210 @@
+"""A judgement in the terminal: figures and tables on stdout, what is said about them on stderr."""
+
+import math
+import os
+import shutil
+import sys
+
+import click
+
+from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
+from charrnn.cli.words import LARGE, bare_symbol, can_print, loss_text, note, printable, say
+from charrnn.errors import counted
+from charrnn.evaluation.units import bits, perplexity
+
+MIN_WIDTH, MAX_WIDTH = 40, 110
+SHOWN_CHARACTERS = 1_200
+MAX_PASSAGE = 400  # characters of a copied passage
+DEAREST = 12  # characters whose guesses are shown
+SHOWN_LENGTHS = (1, 3, 5, 8, 10, 12, 15, 20, 25, 30, 40, 50)
+
+
+def print_judgement(judgement, width=None, surprisal=False, top_k=None):
+    """Print all that a Judgement holds.
+
+    width        columns, the terminal's where None
+    surprisal    show the text too, coloured by the bits that each character cost
+    top_k        with it, so many of the guesses that were read
+    """
+    shown = _Shown(judgement, width)
+    shown.print_loss()
+    if judgement.baselines or judgement.dynamic is not None:
+        shown.print_baselines()
+    if judgement.dynamic is not None:
+        shown.print_dynamic()
+    if judgement.mistakes is not None:
+        shown.print_mistakes()
+    if judgement.sample is not None:
+        shown.print_copies()
+    if surprisal:
+        shown.print_surprisal()
+        if top_k is not None:
+            shown.print_guesses(top_k)
+
+
+class _Shown:
+    """A judgement in a terminal of some width, with or without Unicode."""
+
+    def __init__(self, judgement, width):
+        self.judgement, self.text = judgement, judgement.text
+        self.unicode = can_print("█·●⠿└␣␊↵", sys.stdout)
+        self.width = width or max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size().columns))
+
+    def print_loss(self):
+        judgement, evaluation = self.judgement, self.judgement.evaluation
+        click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
+        where = self.text.name if self.text.name != "-" else "stdin"
+        note(f"of the {where}" if self.text.split else f"of {where}")
+        if math.isfinite(judgement.error.nats):
+            click.echo(
+                f"standard error {judgement.error.nats:.4f} nats, from {counted(judgement.error.blocks, 'block')} of "
+                f"{judgement.error.block_characters:,} characters; {judgement.bits_per_byte:.4f} bits a byte"
+            )
+        else:
+            click.echo(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
+        if self.text.split == "train":
+            note("the model has seen this split, and so have the baselines: --split val or test says how good they are")
+
+    def print_baselines(self):
+        rows = loss_rows(self.judgement)
+        longest = max(len(name) for name, _, _ in rows)
+        click.echo(f"\n{'':{longest}}    nats    bits  perplexity")
+        for name, nats, detail in rows:
+            hard = perplexity(nats)
+            shown = f"{hard:10,.2f}" if hard < LARGE or math.isinf(hard) else f"{hard:10.2e}"
+            line = f"{name:{longest}}  {nats:6.4f}  {bits(nats):6.4f}  {shown}  {detail}".rstrip()
+            click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
+        if verdict := verdict_line(self.judgement):
+            click.echo("\n" + click.wrap_text(verdict, self.width))
+
+    def print_dynamic(self):
+        from charrnn.evaluation.loss import standard_error
+
+        losses, dynamic = self.judgement.losses, self.judgement.dynamic
+        gain, settings = losses - dynamic.losses, dynamic.settings
+        error = standard_error(gain)[0]
+        click.echo(
+            f"\nLearning as it reads, it needs {gain.mean():.4f} nats less a character"
+            f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
+            f"{losses.mean():.4f} -> {dynamic.loss_nats:.4f}"
+        )
+        note(
+            f"{settings.rule}, rate {settings.rate:g}, decay {settings.decay:g}, an update every "
+            f"{counted(settings.segment, 'character')}; the checkpoint is as it was"
+        )
+
+    def print_mistakes(self):
+        mistakes, brackets = self.judgement.mistakes, self.judgement.brackets
+        count = max(1, mistakes.count)
+        click.echo(f"\n{click.wrap_text(mistakes_line(mistakes), self.width)}\n")
+        rows = _mistake_rows(mistakes)
+        label = max(len(name) for name, _, _ in rows)
+        longest = max(0, min(40, self.width - label - 26))
+        click.echo(f"{'':{label}}{'mistakes':>10}{'of them':>8}{'of loss':>8}")
+        for name, found, share in rows:
+            bar = ("█" if self.unicode else "#") * round(longest * found / count)
+            click.echo(f"{name:{label}}{found:10,}{found / count:8.1%}{share:8.1%} {bar}".rstrip())
+        if not any(one.count for one in brackets):
+            click.echo("\nNo bracket is closed in it that was opened in it: nothing to say of their distance.")
+            return
+        ngram = f"{self.judgement.ngram.order}-gram"
+        click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{ngram:>9}   bits each")
+        for distance, found, of_model, of_ngram in bracket_rows(brackets):
+            click.echo(f"{distance + ' characters':24}{found:>9}{of_model:>9}{of_ngram:>9}")
+
+    def print_copies(self):
+        from charrnn.render.plot import mark, plot
+        from charrnn.render.terminal import visible
+
+        sample, held_out = self.judgement.sample, self.judgement.held_out
+        click.echo(
+            f"\nOf all substrings of this length, the share that stands in the training text too ({len(sample.ids):,} "
+            f"characters drawn,\n{len(held_out.ids):,} of {printable(held_out.name, sys.stdout)}):\n"
+        )
+        click.echo(f"{'length':>8}" + "".join(f"{length:>6}" for length in SHOWN_LENGTHS))
+        other = "held out" if self.text.split else "text"
+        for name, copies in (("sample", sample), (other, held_out)):
+            shares = [copies.overlap.shares[length - 1] for length in SHOWN_LENGTHS]
+            click.echo(
+                f"{name:>8}" + "".join(f"{share:6.0%}" if math.isfinite(share) else f"{'-':>6}" for share in shares)
+            )
+        click.echo()
+        curves = [list(enumerate(map(float, copies.overlap.shares), 1)) for copies in (sample, held_out)]
+        for line in plot(curves, min(self.width, 80), 12, self.unicode):
+            click.echo(line)
+        marks = f"{mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}"
+        click.echo(f"  {marks}  (share, against the length of the substring)")
+        for name, copies in (("sample", sample), ("held-out text" if self.text.split else "text", held_out)):
+            overlap = copies.overlap
+            stop = overlap.start + min(overlap.longest, MAX_PASSAGE)
+            copied = visible(self.judgement.vocabulary.decode(copies.ids[overlap.start : stop]), self.unicode)
+            click.echo(
+                f"\nThe longest passage of the {name} that stands in the training text, "
+                f"{counted(overlap.longest, 'character')}, there from {overlap.source:,} on:"
+            )
+            say(f"  {copied}{' ...' if overlap.longest > MAX_PASSAGE else ''}")
+
+    def print_surprisal(self):
+        from charrnn.render.colours import background_of, colour_mode
+        from charrnn.render.terminal import highlight
+
+        symbols, costs = self._shown_characters()
+        click.echo()
+        say(
+            highlight(
+                symbols,
+                costs,
+                width=self.width,
+                colour=colour_mode(sys.stdout, os.environ),
+                unicode=self.unicode,
+                title="bits each character cost",
+                background=background_of(os.environ),
+                most=MAX_BITS,
+                unit="bits",
+            )
+        )
+        n, of = len(costs), len(self.judgement.losses)
+        if n < of:
+            note(f"the first {n:,} of {of:,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all")
+
+    def print_guesses(self, count):
+        from charrnn.render.terminal import visible
+
+        symbols, costs = self._shown_characters()
+        vocabulary, guesses = self.judgement.vocabulary, self.judgement.guesses
+        click.echo("\nThe most surprising of them, and what the model expected instead:\n")
+        for at in sorted((-costs).argsort(kind="stable")[:DEAREST].tolist()):
+            before = visible("".join(symbols[max(0, at - 16) : at]), self.unicode)
+            expected = "  ".join(
+                f"{self._by_itself(bare_symbol(vocabulary.symbols[guess]))} {share:.0%}"
+                for guess, share in zip(guesses.ids[at, :count], guesses.p[at])
+            )
+            say(f"{before:>16} [{self._by_itself(symbols[at])}] {costs[at]:5.1f} bits   {expected}")
+
+    def _shown_characters(self):
+        """Return (symbols, what each cost in bits) of the first characters."""
+        from charrnn.cells.passages import read_symbols
+
+        n = min(SHOWN_CHARACTERS, len(self.judgement.losses))
+        symbols = read_symbols(self.judgement.vocabulary, self.text.predicted_ids[:n])[1]
+        return symbols, bits(self.judgement.losses[:n])
+
+    def _by_itself(self, symbol):
+        """Return a symbol as it is shown by itself."""
+        from charrnn.render.terminal import visible
+
+        return ("␣" if self.unicode else "' '") if symbol == " " else visible(symbol, self.unicode)
+
+
+def _mistake_rows(mistakes):
+    """Return [(name, count, share of the loss)]: each kind, under one of several sorts those."""
+    rows = []
+    for kind, found, share in mistakes.by_kind():
+        sorts = [one for one in mistakes.kinds if one.kind == kind]
+        if len(sorts) > 1:
+            rows.append((kind, found, share))
+        rows += [
+            (f"  {one.detail}" if len(sorts) > 1 else f"{kind}: {one.detail}", one.count, one.loss_share)
+            for one in sorts
+        ]
+    return rows

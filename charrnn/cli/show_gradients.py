@@ -1,0 +1,198 @@
+"""What `charrnn gradients` has measured, as curves: plots and a table in the terminal, a drawing, a picture."""
+
+import dataclasses
+import math
+import sys
+
+import click
+
+from charrnn.cli.words import duration, note, printable
+from charrnn.errors import counted
+from charrnn.spec import CELLS
+
+LOWEST_SHARE = 1e-40  # of the largest norm: what is below it is told, not drawn
+SHOWN = (0, 10, 50, 100)  # distances in the table, beside the last
+PLOT_HEIGHT = 18
+MIN_WIDTH, MAX_WIDTH = 40, 110
+STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
+TASK_TITLES = {"copy": "copy a character", "bracket": "close a bracket"}
+
+
+class View:
+    """Panels of curves, and the ways to show them: what a report becomes. See ReachView and MemoryView."""
+
+    title = ""
+    foot = ""  # the line under the table
+
+    def panels(self):
+        """Return the figure.Panels."""
+        raise NotImplementedError
+
+    def figure(self):
+        """Return the figure.Figure."""
+        raise NotImplementedError
+
+    def heading(self):
+        """Return the lines above the plots."""
+        raise NotImplementedError
+
+    def table(self):
+        """Return (names of the columns, rows of words)."""
+        raise NotImplementedError
+
+    def print(self, width=None):
+        """Print heading, plots and table; width : columns, the terminal's where None."""
+        from rich.console import Console
+        from rich.text import Text
+
+        from charrnn.render.figure import Curve, shared_range
+        from charrnn.render.plot import band_mark, mark, plot_spans
+
+        figure = self.figure()
+        console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        unicode = (console.encoding or "").lower().startswith("utf")
+        width = width or max(MIN_WIDTH, min(MAX_WIDTH, console.width))
+        for line in self.heading():
+            click.echo(click.wrap_text(printable(line, sys.stdout), width))
+        for panel in figure.panels:
+            console.print(Text(f"\n{panel.title}", style="bold"))
+            curves = [
+                *panel.curves,
+                *(Curve(name, panel.curves[0].x, [y] * len(panel.curves[0].x)) for y, name in panel.levels),
+            ]
+            lines = plot_spans(
+                [list(zip(curve.x, curve.y)) for curve in curves],
+                width,
+                PLOT_HEIGHT,
+                unicode,
+                log=figure.log,
+                bands=[list(zip(curve.x, curve.low, curve.high)) if curve.low else [] for curve in curves],
+                log_x=figure.log_x,
+                y_range=shared_range(figure),
+            )
+            for line in lines:
+                console.print(
+                    Text.assemble(*((text, STYLES[index] if index is not None else "") for text, index in line))
+                )
+            for index, curve in enumerate(curves):
+                console.print(Text.assemble("  ", (f"{mark(index, unicode)} {curve.name}", STYLES[index])))
+            if any(curve.low for curve in panel.curves):
+                console.print(f"  {band_mark(unicode)} from the lower to the upper quartile")
+        self._print_table(console, unicode, width)
+
+    def _print_table(self, console, unicode, width):
+        from rich import box
+        from rich.table import Table
+
+        names, rows = self.table()
+        table = Table(box=box.SIMPLE_HEAD if unicode else box.ASCII_DOUBLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for at, name in enumerate(names):
+            table.add_column(name, justify="right" if at else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        if self.foot:
+            click.echo(click.wrap_text(self.foot, width))
+
+    def write(self, svg=None, png=None):
+        """Write the figure as files."""
+        from charrnn.render.figure import write_png, write_svg
+
+        for path, write in ((svg, write_svg), (png, write_png)):
+            if path is not None:
+                write(path, self.figure())
+                note(f"written: {path}")
+
+
+class ReachView(View):
+    """A ReachReport: norms of gradients against distance; layer : whose state is meant, None for all as one vector."""
+
+    foot = (
+        "times a step: by what the median is multiplied from one k to the next, on average; below 1 the gradient "
+        "vanishes, above 1 it explodes"
+    )
+
+    def __init__(self, title, report, layer=None):
+        self.title, self.report, self.layer = title, report, layer
+
+    def panels(self):
+        from charrnn.render.figure import Curve, Panel
+
+        panels, x = {}, list(range(self.report.steps + 1))
+        for network in self.report.networks:
+            panel = panels.setdefault(network.panel, Panel(network.panel, []))
+            for state in network.states:
+                low, median, high = network.reach.curve(state, self.layer)
+                name = f"{network.name}, {state}" if len(network.states) > 1 else network.name
+                panel.curves.append(Curve(name, x, median.tolist(), low.tolist(), high.tolist()))
+        return list(panels.values())
+
+    def figure(self):
+        from charrnn.render.figure import Figure, shared_range
+
+        y_label = "norm of the gradient, median and quartiles"
+        figure = Figure(self.title, "k, characters back", y_label, self.panels(), log=True)
+        low, high = shared_range(figure)
+        if low < high * LOWEST_SHARE:
+            figure = dataclasses.replace(figure, y_range=(high * LOWEST_SHARE, high))
+        return figure
+
+    def heading(self):
+        which = "all layers' states as one vector" if self.layer is None else f"the state of layer {self.layer}"
+        places = f"{counted(self.report.times, 'place')} t of {self.report.text}"
+        return [self.title, f"norm of d loss(t) / d state(t - k): {which}, median over {places}"]
+
+    def table(self):
+        steps, rows = self.report.steps, []
+        at = [*(k for k in SHOWN if k < steps), steps]
+        for panel in self.panels():
+            for curve in panel.curves:
+                factor = (curve.y[-1] / curve.y[0]) ** (1 / steps) if curve.y[0] > 0 else math.nan
+                rows.append((curve.name, *(f"{curve.y[k]:.1e}" for k in at), f"{factor:.3f}"))
+        return ("median norm at k =", *map(str, at), "times a step"), rows
+
+
+class MemoryView(View):
+    """A MemoryReport: accuracy against distance, by task and cell; took_s : all of it."""
+
+    title = "How far back a cell remembers"
+
+    def __init__(self, report, took_s):
+        self.report, self.took_s = report, took_s
+
+    def panels(self):
+        from charrnn.render.figure import Curve, Panel
+
+        panels = {
+            task: Panel(TASK_TITLES[task], [], [(chance, f"chance, {chance:.1%}")])
+            for task, chance in self.report.chances.items()
+        }
+        for curve in self.report.curves:
+            x, y = map(list, zip(*curve.accuracy.items()))
+            panels[curve.task].curves.append(Curve(CELLS[curve.cell].title, x, y))
+        return list(panels.values())
+
+    def figure(self):
+        from charrnn.render.figure import Figure
+
+        panels = self.panels()
+        return Figure(
+            self.title,
+            "k, characters from what is shown to its answer",
+            "share of right answers",
+            panels,
+            log_x=True,
+            x_ticks=panels[0].curves[0].x,
+            y_range=(0.0, 1.05),
+        )
+
+    def heading(self):
+        updates = counted(self.report.options.train_steps, "update")
+        return [self.title, f"share of right answers after {updates}, {duration(self.took_s)} in all"]
+
+    def table(self):
+        rows = [
+            (f"{curve.task}, {CELLS[curve.cell].title}", *(f"{share:.2f}" for share in curve.accuracy.values()))
+            for curve in self.report.curves
+        ]
+        return ("k =", *map(str, self.report.curves[0].accuracy)), rows

@@ -1,0 +1,238 @@
+"""Judge how well a model predicts a text, and what that is to be held against: all that `charrnn eval` measures.
+
+    judgement = judge(model, vocabulary, Excerpt.whole(vocabulary.encode(text)))
+    judgement.evaluation.loss_nats, judgement.to_dict()
+
+Knows a model, a vocabulary and ids; no file, no terminal. judgement.py has the records.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import DAMAGED, ConfigError, DivergenceError
+from charrnn.evaluation import baselines
+from charrnn.evaluation.baselines import MOST_TRAINING
+from charrnn.evaluation.dynamic import DynamicSettings, read_losses_dynamic
+from charrnn.evaluation.judgement import Copies, DynamicLosses, Guesses, Judgement, StandardError
+from charrnn.evaluation.loss import read_guesses, read_losses, standard_error, sum_up
+from charrnn.evaluation.memorised import overlaps
+from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
+from charrnn.evaluation.ngram import BYTES_A_CHARACTER, MOST_ORDERS, Stretch
+from charrnn.evaluation.stages import Stages
+from charrnn.model.memory import available_memory
+from charrnn.sampling.priming import start_ids
+from charrnn.sampling.sampler import Sampler
+from charrnn.sampling.sampler import Settings as SamplerSettings
+
+CONTEXT = 2_000  # characters before the judged ones in which mistakes and brackets are followed
+SAMPLE_LENGTH = 20_000
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """What is to be measured beside the loss.
+
+    baselines        uniform, unigram, n-gram and xz, trained on the same text
+    dynamic          how the model learns as it reads a second time, None where it does not
+    mistakes         the kinds of characters that it gets wrong, and brackets by distance; needs the training text
+    memorised        how much of a sample stands word for word in the training text, which it needs
+    sample_length    characters of that sample, and of what it is compared with; at least 1
+    sample_seed      of that sample, 0 .. 2**64 - 1
+    top_k            guesses a character, 0 for none
+    guessed          of the first so many characters, None for all
+    """
+
+    baselines: bool = True
+    dynamic: DynamicSettings | None = None
+    mistakes: bool = False
+    memorised: bool = False
+    sample_length: int = SAMPLE_LENGTH
+    sample_seed: int = 0
+    top_k: int = 0
+    guessed: int | None = None
+
+    def __post_init__(self):
+        if self.sample_length < 1:
+            raise ConfigError(f"sample_length must be at least 1 character, got {self.sample_length}")
+        if self.top_k < 0:
+            raise ConfigError(f"top_k must be at least 0, got {self.top_k}")
+
+
+def judge(model, vocabulary, text, training=None, options=JudgeOptions(), progress=None):
+    """Judge how well a model predicts a text.
+
+    Parameters
+    ----------
+    model : Model
+    vocabulary : Vocabulary
+        The model's own.
+    text : Excerpt
+        Read as one stream from end to end, after up to 256 characters before it; its first character is judged only
+        where one stands before it.
+    training : TrainingText, optional
+        What the model was trained on. Without it there are no unigram and no n-gram, and xz knows nothing before.
+    options : JudgeOptions
+    progress : callable, optional
+        Called with (what is being done, done, of) now and then, `done` from 0 to `of`.
+
+    Returns
+    -------
+    Judgement
+
+    Raises
+    ------
+    ConfigError
+        Something asked for needs the training text, or more memory than is free.
+    CorpusError
+        There is no character to predict.
+    DivergenceError
+        The loss is not a finite number, or stops being one while the model learns.
+    """
+    return _Judge(model, vocabulary, text, training, options, Stages(progress)).judge()
+
+
+class _Judge:
+    """The parts of one judgement, in the order in which they are measured."""
+
+    def __init__(self, model, vocabulary, text, training, options, stages):
+        self.model, self.vocabulary, self.text, self.training = model, vocabulary, text, training
+        self.options, self.stages = options, stages
+
+    def judge(self):
+        options, text = self.options, self.text
+        if self.training is None and (options.mistakes or options.memorised):
+            asked = "mistakes" if options.mistakes else "memorised"
+            raise ConfigError(f"{asked} needs the text that the model was trained on: give it as `training`")
+        losses = read_losses(self.model, text.ids, text.start, text.stop, self.stages.begin("reading the text"))
+        evaluation = sum_up(losses)
+        if not math.isfinite(evaluation.loss_nats):
+            raise DivergenceError(f"the model's loss on this text is not a finite number: {DAMAGED}")
+        found = {}
+        if options.baselines or options.mistakes:
+            found |= self._measure_baselines()
+        if options.dynamic is not None:
+            found["dynamic"] = self._read_dynamically()
+        if options.mistakes:
+            found |= self._find_mistakes(losses, found["ngram"])
+        if options.memorised:
+            found |= self._measure_copies()
+        if options.top_k:
+            found["guesses"] = self._read_guesses()
+        error = StandardError(*standard_error(losses))
+        return Judgement(self.vocabulary, text, losses, evaluation, error, self._size_bytes(), **found)
+
+    def _training_ids(self):
+        """Return the training split's ids, the last ones of a very long one, or None."""
+        if self.training is None:
+            return None
+        start, stop = self.training.splits.train
+        return self.training.ids[max(start, stop - MOST_TRAINING) : stop]
+
+    def _measure_baselines(self):
+        V, ids, training = self.model.config.vocab_size, self.text.predicted_ids, self._training_ids()
+        measured, result = [baselines.uniform(V)], {}
+        if training is not None:
+            text = _with_context(self.text.ids, self.text.first, self.text.stop)
+            start, stop = self.training.splits.val
+            validation = None
+            if self.text.split == "val":
+                validation = text
+            elif stop > start:
+                validation = _with_context(self.training.ids, start, stop)
+            _check_memory(len(training), BYTES_A_CHARACTER * (len(training) + len(text.ids) + stop - start))
+            result["training_used"] = len(training)
+            measured.append(baselines.unigram(training, ids, V))
+            ngram, result["ngram"] = baselines.ngram(
+                training, validation, text, V, self.stages.begin_share("training n-grams")
+            )
+            measured.append(ngram)
+        if self.options.baselines:
+            before = b"" if training is None else baselines.encoded(self.vocabulary, training)
+            data = baselines.encoded(self.vocabulary, ids)
+            measured += baselines.xz(before, data, len(ids), self.stages.begin_share("compressing with xz"))
+            result["baselines"] = tuple(sorted(measured, key=lambda baseline: -baseline.loss_nats))
+        return result
+
+    def _read_dynamically(self):
+        text, settings = self.text, self.options.dynamic
+        report = self.stages.begin("reading and learning")
+        losses = read_losses_dynamic(
+            self.model, text.ids, text.start, text.stop, settings, self._training_ids(), report
+        )
+        return DynamicLosses(settings, losses)
+
+    def _find_mistakes(self, losses, ngram):
+        self.stages.begin("sorting the mistakes")
+        before = min(CONTEXT, self.text.first)
+        text = readable(self.vocabulary, self.text.ids[self.text.first - before : self.text.stop])
+        words = count_words(readable(self.vocabulary, self._training_ids()))
+        return {
+            "mistakes": find_mistakes(text, before, losses, ngram.first_sure, words),
+            "brackets": tuple(bracket_losses(text, before, losses, ngram.loss_nats)),
+        }
+
+    def _measure_copies(self):
+        length = self.options.sample_length
+        held_out, name = self._held_out()
+        sampler = Sampler(self.model, SamplerSettings(), seed=self.options.sample_seed, num_samples=1)
+        sampler.prime(start_ids(self.vocabulary))
+        report, drawn = self.stages.begin("drawing a sample"), []
+        for block in sampler.generate(length):
+            drawn.append(block.ids[0])
+            report(sum(map(len, drawn)), length)
+        texts = {"sample": ("a sample of the model's", np.concatenate(drawn)), "held_out": (name, held_out[:length])}
+        found = overlaps(
+            self._training_ids(),
+            [ids for _, ids in texts.values()],
+            self.model.config.vocab_size,
+            self.stages.begin_share("looking for copies"),
+        )
+        return {
+            key: Copies(name, ids, one, self.vocabulary.decode(ids[one.start : one.start + one.longest]))
+            for (key, (name, ids)), one in zip(texts.items(), found)
+        }
+
+    def _held_out(self):
+        """Return (ids, their name) of a text that the model has not seen."""
+        if self.text.split is None:
+            return self.text.ids, self.text.name
+        for split in (self.text.split, "test", "val"):
+            start, stop = getattr(self.training.splits, split)
+            if split != "train" and stop > start:
+                return self.text.ids[start:stop], f"the {split} split"
+        return self.text.ids[:0], "nothing held out"
+
+    def _read_guesses(self):
+        text, options = self.text, self.options
+        stop = text.stop if options.guessed is None else min(text.stop, text.first + options.guessed)
+        return Guesses(
+            *read_guesses(
+                self.model, text.ids, text.start, stop, options.top_k, self.stages.begin("reading the guesses")
+            )
+        )
+
+    def _size_bytes(self):
+        """Return the bytes that the judged characters take, of characters in UTF-8."""
+        ids = self.text.predicted_ids
+        if self.vocabulary.mode == "bytes":
+            return len(ids)
+        sizes = np.array([len(symbol.encode()) for symbol in self.vocabulary.symbols])
+        return int(np.bincount(ids, minlength=len(sizes)) @ sizes)
+
+
+def _with_context(ids, first, stop):
+    """Return the Stretch of ids[first:stop] after as many characters as an n-gram looks at."""
+    before = min(MOST_ORDERS, first)
+    return Stretch(ids[first - before : stop], before)
+
+
+def _check_memory(characters, need_bytes):
+    """Raise ConfigError where an n-gram of so many characters does not fit into memory."""
+    free = available_memory()
+    if free is not None and need_bytes > free:
+        raise ConfigError(
+            f"an n-gram of {characters:,} characters needs {need_bytes / 1e9:.1f} GB of memory and {free / 1e9:.1f} "
+            "are free: add --no-baselines"
+        )

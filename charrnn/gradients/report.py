@@ -1,0 +1,319 @@
+"""Compare networks by how far back their gradients reach, or how far they learn to remember: what `charrnn gradients`
+measures.
+
+    report = compare_fresh(random_excerpt(seed=1), vocab_size=RANDOM_SYMBOLS, steps=100, count=64)
+    {network.name: network.reach.curve("h")[1] for network in report.networks}
+
+Knows models and ids; no file, no terminal.
+"""
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import DAMAGED, ConfigError, DivergenceError, counted
+from charrnn.gradients import memory
+from charrnn.gradients.distance import Reach, choose_times, measure_reach
+from charrnn.gradients.fresh import fresh_model
+from charrnn.model.parameters import Model
+from charrnn.spec import CELLS, ModelConfig
+from charrnn.text.excerpt import Excerpt
+
+RANDOM_SYMBOLS, RANDOM_CHARACTERS = 65, 20_000
+SINGULAR_VALUES, FORGET_BIASES = (0.8, 1.0, 1.5), (0.0, 1.0, 2.0)
+WEAKEST_FIRST = tuple(reversed(CELLS))  # the order in which cells are measured
+
+
+@dataclass(frozen=True)
+class NetworkReach:
+    """How far back the gradients of one network reach.
+
+    panel     what it is compared in, and `name` among those
+    config    its ModelConfig
+    reach     a Reach
+    states    those that the panel is about, such as ("c",) where the forget bias is
+    """
+
+    panel: str
+    name: str
+    config: ModelConfig
+    reach: Reach
+    states: tuple
+
+    def to_dict(self):
+        """Return the quartiles of every state and layer as plain numbers, None for one that is not finite."""
+        curves = []
+        for state, norms in self.reach.norms.items():
+            for layer in (None, *range(len(norms))):
+                low, median, high = (
+                    [value if math.isfinite(value) else None for value in line.tolist()]
+                    for line in self.reach.curve(state, layer)
+                )
+                curves.append(
+                    {
+                        "state": state,
+                        "layer": "all" if layer is None else layer,
+                        "lower_quartile": low,
+                        "median": median,
+                        "upper_quartile": high,
+                    }
+                )
+        return {
+            "panel": self.panel,
+            "name": self.name,
+            "cell": self.config.cell,
+            "hidden_size": self.config.hidden_size,
+            "num_layers": self.config.num_layers,
+            "curves": curves,
+        }
+
+
+@dataclass(frozen=True)
+class ReachReport:
+    """Networks beside one another, at the same places of the same text.
+
+    steps       characters back, at most
+    times       places of the text at which the loss was taken
+    text        what the text is called
+    networks    a NetworkReach each
+    """
+
+    steps: int
+    times: int
+    text: str | None
+    networks: tuple[NetworkReach, ...]
+
+    def to_dict(self):
+        """Return it as plain numbers and words."""
+        return {
+            "steps": self.steps,
+            "times": self.times,
+            "text": self.text,
+            "networks": [network.to_dict() for network in self.networks],
+        }
+
+
+@dataclass(frozen=True)
+class FreshOptions:
+    """Which fresh networks are compared: the cells, the vanilla RNN by its recurrent matrix, the LSTM by its forget
+    bias.
+
+    singular_values    of a vanilla RNN: the largest one of its recurrent matrix, a network each
+    matrix             "orthogonal" or "uniform" (fresh.py)
+    forget_biases      of an LSTM, a network each
+    """
+
+    cells: tuple = WEAKEST_FIRST
+    hidden_size: int = 128
+    num_layers: int = 1
+    embedding_size: int = 0
+    singular_values: tuple = SINGULAR_VALUES
+    matrix: str = "orthogonal"
+    forget_biases: tuple = FORGET_BIASES
+    seed: int = 1
+
+
+def random_excerpt(seed, characters=RANDOM_CHARACTERS):
+    """Return an Excerpt of random characters, RANDOM_SYMBOLS different ones."""
+    ids = np.random.default_rng(seed).integers(0, RANDOM_SYMBOLS, characters).astype(np.int32)
+    return Excerpt.whole(ids, f"random characters, {RANDOM_SYMBOLS} different")
+
+
+def check_layer(layer, num_layers):
+    """Raise ConfigError unless a layer that is asked for, None for all of them, is there."""
+    if layer is not None and not 0 <= layer < num_layers:
+        raise ConfigError(
+            f"--layer must be at most {num_layers - 1}, the last of {num_layers} counted from 0, got {layer}"
+        )
+
+
+def compare_fresh(excerpt, vocab_size, steps, count, options=FreshOptions(), progress=None):
+    """Measure how far back gradients reach in fresh networks.
+
+    Parameters
+    ----------
+    excerpt : Excerpt
+        What they read, of ids below vocab_size.
+    steps, count : int
+        Go back so many characters, from up to so many places.
+    options : FreshOptions
+    progress : callable, optional
+        Called with (what is being done, done, of) now and then.
+
+    Returns
+    -------
+    ReachReport
+
+    Raises
+    ------
+    ConfigError
+        The excerpt is too short.
+    DivergenceError
+        A gradient is not a finite number even where it begins.
+    """
+
+    def config(cell):
+        return ModelConfig(cell, vocab_size, options.hidden_size, options.num_layers, options.embedding_size)
+
+    panel = f"fresh, {options.num_layers} x {options.hidden_size}"
+    networks = [(panel, CELLS[cell].title, cell, {}, ("h", "c")) for cell in options.cells]
+    if "rnn" in options.cells:
+        panel = f"vanilla RNN, {options.matrix} matrix"
+        networks += [
+            (panel, f"singular value {value:g}", "rnn", {"singular_value": value, "matrix": options.matrix}, ("h",))
+            for value in options.singular_values
+        ]
+    if "lstm" in options.cells:
+        panel = "LSTM's c, by its forget bias"
+        networks += [
+            (panel, f"forget bias {bias:g}", "lstm", {"forget_bias": bias}, ("c",)) for bias in options.forget_biases
+        ]
+    measured = _Measured(excerpt, steps, count, progress)
+    for at, (panel, name, cell, changes, states) in enumerate(networks):
+        model = fresh_model(config(cell), options.seed, **changes)
+        measured.add(panel, name, model, f"network {at + 1} of {len(networks)}", states)
+    return measured.report()
+
+
+def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progress=None):
+    """Measure how far back gradients reach in a trained network, beside fresh ones of its size that read the same text.
+
+    Parameters
+    ----------
+    model : Model
+    excerpt : Excerpt
+    steps, count : int
+        Go back so many characters, from up to so many places.
+    trained_steps : int, optional
+        How long it was trained, for its panel's name.
+    seed : int
+        Of the fresh networks.
+    progress : callable, optional
+        Called with (what is being done, done, of) now and then.
+
+    Returns
+    -------
+    ReachReport
+
+    Raises
+    ------
+    ConfigError, DivergenceError
+        As `compare_fresh`.
+    """
+    config, name = model.config, f"this {CELLS[model.config.cell].title}"
+    size = f"{config.num_layers} x {config.hidden_size}"
+    after = "" if trained_steps is None else f", after {counted(trained_steps, 'step')}"
+    measured = _Measured(excerpt, steps, count, progress)
+    measured.add(f"{name}, {size}{after}", name, model, "the run")
+    panel = f"fresh, {size}" + "".join(f", {word}" for word in _extras(config))
+    for cell in WEAKEST_FIRST:
+        fresh = Model.initialise(dataclasses.replace(config, cell=cell), seed)
+        measured.add(panel, CELLS[cell].title, fresh, f"a fresh {CELLS[cell].title}")
+    return measured.report()
+
+
+def _extras(config):
+    """Name what a model has beside cells and sizes, which its fresh networks have too."""
+    if config.embedding_size:
+        yield f"embedding {config.embedding_size}"
+    if config.layer_norm:
+        yield "layer norm"
+    if config.zoneout:
+        yield f"zoneout {config.zoneout:g}"
+
+
+class _Measured:
+    """Networks measured so far, one by one, at the same places of the same text."""
+
+    def __init__(self, excerpt, steps, count, progress):
+        self.excerpt, self.steps, self.progress = excerpt, steps, progress or (lambda what, done, of: None)
+        self.times = choose_times(excerpt.start, excerpt.stop, steps, count)
+        self.networks = []
+
+    def add(self, panel, name, model, what, states=("h", "c")):
+        """Measure a network; what : what is being done, as it is reported."""
+        self.progress(what, 0, 1)
+        reach = measure_reach(
+            model, self.excerpt.ids, self.times, self.steps, lambda done, of: self.progress(what, done, of)
+        )
+        if not all(math.isfinite(norm) for norms in reach.norms.values() for norm in norms[:, 0].ravel()):
+            raise DivergenceError(f"a gradient of {name} is not a finite number even where it begins: {DAMAGED}")
+        shown = tuple(state for state in reach.norms if state in states or len(reach.norms) == 1)
+        self.networks.append(NetworkReach(panel, name, model.config, reach, shown))
+
+    def report(self):
+        return ReachReport(self.steps, len(self.times), self.excerpt.name, tuple(self.networks))
+
+
+# Memory
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Which networks are trained on the tasks of memory.py, and how long."""
+
+    cells: tuple = WEAKEST_FIRST
+    hidden_size: int = 32
+    num_layers: int = 1
+    train_steps: int = 2_000
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class MemoryCurve:
+    """How often networks of one cell answer right, {characters back: share}, each trained at that distance."""
+
+    task: str
+    cell: str
+    accuracy: dict
+    elapsed_s: float
+
+    def to_dict(self):
+        """Return it as plain numbers and words."""
+        by_distance = {str(k): share for k, share in self.accuracy.items()}
+        return {"task": self.task, "cell": self.cell, "by_distance": by_distance}
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """The MemoryCurves of all tasks and cells."""
+
+    options: MemoryOptions
+    curves: tuple[MemoryCurve, ...]
+
+    @property
+    def chances(self):
+        """The share of right answers that guessing has, {task: share}."""
+        return {task: 1 / len(answers) for task, (_, answers) in memory.TASKS.items()}
+
+    def to_dict(self):
+        """Return it as plain numbers and words."""
+        return {
+            "train_steps": self.options.train_steps,
+            "hidden_size": self.options.hidden_size,
+            "num_layers": self.options.num_layers,
+            "seed": self.options.seed,
+            "chance": self.chances,
+            "accuracy": [curve.to_dict() for curve in self.curves],
+        }
+
+
+def measure_memory(options=MemoryOptions(), progress=None):
+    """Yield a MemoryCurve for every task and cell, as its networks have been trained.
+
+    progress    called with (what is being done, done, of) after every network
+    """
+    size = options.hidden_size, options.num_layers, options.train_steps, options.seed
+    progress = progress or (lambda what, done, of: None)
+    for task in memory.TASKS:
+        for cell in options.cells:
+            begun, what, accuracy = time.perf_counter(), f"{task}, {CELLS[cell].title}", {}
+            progress(what, 0, 1)
+            for distance in memory.DISTANCES:
+                model = memory.train(task, cell, distance, *size)
+                accuracy[distance] = memory.measure(model, task, distance, options.seed)
+                progress(what, sum(accuracy), sum(memory.DISTANCES))
+            yield MemoryCurve(task, cell, accuracy, time.perf_counter() - begun)

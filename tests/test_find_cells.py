@@ -1,0 +1,96 @@
+"""find_cells: one call that finds what `charrnn cells` shows; its records agree with each other."""
+
+import json
+
+import numpy as np
+import pytest
+from test_cells import make_text, plant
+
+from charrnn.cells.report import CellsOptions, find_cells
+from charrnn.errors import ConfigError
+from charrnn.text.excerpt import Excerpt
+
+TEXT = make_text(12_000, seed=8)
+MODEL, VOCABULARY = plant()
+EXCERPT = Excerpt(np.array(VOCABULARY.encode(TEXT)), 1_000, 11_000, "planted.txt")
+
+
+@pytest.fixture(scope="module")
+def found():
+    stages = []
+    options = CellsOptions(signals=(("e", "e"),), clamp="mean", gates=True)
+    return find_cells(MODEL, VOCABULARY, EXCERPT, options, lambda *stage: stages.append(stage)), stages
+
+
+def test_the_planted_units_are_named_selected_and_held(found):
+    findings, _ = found
+    assert {finding.signal.name: finding.unit for finding in findings.named} == {"quotes": 5, "line-position": 11}
+    assert [one.finding for one in findings.selected] == list(findings.named)
+    assert [(one.signal, one.unit) for one in findings.ablations] == [
+        (one.signal.name, one.unit) for one in findings.selected
+    ]
+    assert findings.wanted is findings.follows is None and set(findings.gates) == {"i", "f", "o"}
+    assert "".join(findings.symbols) == TEXT[1_000:11_000]
+    assert (findings.num_layers, findings.hidden_size, findings.quantity) == (1, 24, "tanh-c")
+    assert "e" in {finding.signal.name for finding in findings.found}
+
+
+def test_the_dictionary_and_the_rows_say_the_same(found):
+    findings, _ = found
+    result = findings.to_dict("a/best.safetensors", 2.5)
+    json.dumps(result, allow_nan=False)
+    assert (result["text"], result["split"], result["start"], result["characters"]) == (
+        "planted.txt",
+        None,
+        1000,
+        10000,
+    )
+    assert result["checkpoint"] == "a/best.safetensors" and result["validation_loss_nats"] == 2.5
+    rows = [dict(zip(findings.columns(), row)) for row in findings.rows()]
+    assert [row["signal"] for row in rows] == [one["signal"] for one in result["signals"]]
+    (quotes,) = [row for row in rows if row["signal"] == "quotes"]
+    (ablation,) = [one for one in result["ablation"] if one["signal"] == "quotes"]
+    assert quotes["rise_on_nats"] == ablation["regions"]["on"]["rise_nats"] and quotes["named"] is True
+    assert {row["rise_on_nats"] for row in rows if not row["named"]} == {None}
+
+
+def test_every_stage_is_reported_from_its_beginning_on(found):
+    _, stages = found
+    for what in {what for what, _, _ in stages}:
+        shares = [done / of for one, done, of in stages if one == what]
+        assert shares == sorted(shares) and shares[0] == 0 and shares[-1] <= 1
+    assert len({what for what, _, _ in stages}) == 5
+
+
+def test_a_unit_can_be_asked_for_by_its_place_or_by_its_signal():
+    findings = find_cells(MODEL, VOCABULARY, EXCERPT, CellsOptions(unit=(0, 5)))
+    assert findings.follows[0].signal.name == "quotes" and findings.selected[0][1:] == (
+        findings.follows[0].signal,
+        0,
+        5,
+    )
+    assert findings.to_dict()["unit"]["follows"][0]["signal"] == "quotes" and findings.ablations is None
+    findings = find_cells(MODEL, VOCABULARY, EXCERPT, CellsOptions(wanted="vowel"))
+    assert [one.signal.name for one in findings.selected] == ["vowel"] and findings.wanted == "vowel"
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"wanted": "nonsense"}, "there is no such signal"),
+        ({"quantity": "z"}, "got --quantity z"),
+        ({"clamp": 2.0}, "-1..1"),
+        ({"unit": (0, 24)}, "0:0 to 0:23"),
+    ],
+)
+def test_what_cannot_be_found_is_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        find_cells(MODEL, VOCABULARY, EXCERPT, CellsOptions(**options))
+
+
+def test_a_text_too_short_or_too_large_is_refused(monkeypatch):
+    with pytest.raises(ConfigError, match="at least 4,000 characters"):
+        find_cells(MODEL, VOCABULARY, Excerpt(EXCERPT.ids, 0, 3_999))
+    monkeypatch.setattr("charrnn.cells.report.available_memory", lambda: 1_000_000)
+    with pytest.raises(ConfigError, match="--characters, to 4,629 at most"):
+        find_cells(MODEL, VOCABULARY, EXCERPT)
