@@ -11,9 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.cells.ablate import REGIONS, Ablation
+from charrnn.cells.passages import choose_passage, shown_values
 from charrnn.cells.record import Recording
 from charrnn.cells.search import Finding, Follows
 from charrnn.cells.signals import GRADED, Signal
+from charrnn.render.notebook import coloured_text, html_table
+
+NOTEBOOK_PASSAGES, NOTEBOOK_CHARACTERS = 3, 420
 
 COLUMNS = (
     "signal",
@@ -104,6 +108,40 @@ class Findings:
     @property
     def hidden_size(self):
         return self.recording.values.shape[1]
+
+    def passage(self, one, length):
+        """Return (symbols, values in -1..1, enlarged by what factor) of the stretch that shows a unit's signal best.
+
+        one       a Selected
+        length    of the stretch, in characters
+        """
+        allowed = np.zeros(len(self.symbols), bool)
+        allowed[self.scores] = True
+        start, stop = choose_passage(self.symbols, one.signal, allowed, length)
+        values, factor = shown_values(self.recording.values[one.layer, one.unit], self.quantity)
+        return self.symbols[start:stop], values[start:stop], factor
+
+    def _repr_html_(self):
+        """Show a notebook the units that are named, and the text coloured by the first few."""
+        rows = [
+            [
+                one.signal.phrase,
+                f"{one.layer}:{one.unit}",
+                f"{one.score:.3f}",
+                f"{one.null:.3f}",
+                "" if one.untrained is None else f"{one.untrained:.3f}",
+                f"{one.probe:.3f}",
+            ]
+            for one in self.named
+        ]
+        headings = ("signal", "unit", "score", "null", "untrained", "probe")
+        caption = f"{len(self.named)} of {len(self.found)} signals are followed by a unit"
+        parts = [html_table(rows, headings, caption)]
+        for one in self.selected[:NOTEBOOK_PASSAGES]:
+            symbols, values, _ = self.passage(one, NOTEBOOK_CHARACTERS)
+            follows = "" if one.signal is None else f": {one.signal.phrase}"
+            parts.append(coloured_text(symbols, values, title=f"unit {one.layer}:{one.unit}{follows}"))
+        return "".join(parts)
 
     def to_dict(self, checkpoint=None, validation_loss_nats=None):
         """Return all that was asked for as plain numbers and words.

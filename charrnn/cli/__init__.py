@@ -1,6 +1,7 @@
 """The `charrnn` command: one verb a module, imported when it is called. The only room with click.
 
-Here alone an error becomes a sentence and an exit code: 2 for what the user can put right, 130 for Ctrl-C, 143 for SIGTERM.
+Here alone an error becomes a sentence and an exit code: 2 for what the user can put right, 130 for Ctrl-C, 143 for
+SIGTERM.
 """
 
 import contextlib
@@ -16,8 +17,8 @@ import click
 import charrnn
 from charrnn.errors import CharRNNError
 
-# verb: (module in this folder, the first line of its help), kept true by tests/test_cli.py. The help is repeated here so
-# that `charrnn --help` needs to import no command.
+# verb: (module in this folder, the first line of its help), kept true by tests/test_cli.py. The help is repeated here
+# so that `charrnn --help` needs to import no command.
 COMMANDS = {
     "train": ("train", "Train a model on your own text."),
     "sweep": ("sweep", "Train a grid of models and compare them."),

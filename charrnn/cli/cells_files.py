@@ -2,7 +2,7 @@
 
 import math
 
-from charrnn.cli.cells_text import PASSAGE, heading, passage, telling, units_of
+from charrnn.cli.cells_text import PASSAGE, heading, telling, units_of
 from charrnn.cli.words import bare_symbol, note
 from charrnn.errors import ConfigError
 from charrnn.render.colours import SCALES
@@ -20,7 +20,7 @@ def write_pictures(findings, scale, png=None, svg=None):
         raise ConfigError("no unit is named, so there is nothing to draw: name one by --find or --unit")
     ends, passages = SCALES[scale], []
     for one in telling(findings.selected):
-        symbols, values, factor = passage(findings, one, PASSAGE)
+        symbols, values, factor = findings.passage(one, PASSAGE)
         lines = heading(findings.quantity, one, factor, ends.plus_name, ends.minus_name)
         passages.append(Passage("; ".join(lines), symbols, values))
     for path, write in ((png, write_png), (svg, write_svg)):

@@ -78,19 +78,6 @@ def each_once(selected):
     return list(first.values())
 
 
-def passage(findings, one, length):
-    """Return (symbols, values in -1..1, factor) of the stretch that shows a unit's signal best."""
-    import numpy as np
-
-    from charrnn.cells.passages import choose_passage, shown_values
-
-    allowed = np.zeros(len(findings.symbols), bool)
-    allowed[findings.scores] = True
-    start, stop = choose_passage(findings.symbols, one.signal, allowed, length)
-    values, factor = shown_values(findings.recording.values[one.layer, one.unit], findings.quantity)
-    return findings.symbols[start:stop], values[start:stop], factor
-
-
 def heading(quantity, one, factor, high, low):
     """Return the lines over a passage: what the unit follows, how it shows it, and how surely.
 

@@ -72,26 +72,18 @@ def open_text(opened, text, encoding, unknown="error"):
     Yields an OpenedText.
     """
     from charrnn.text.corpus import read_corpus
-    from charrnn.training.provenance import check_corpus, find_texts
-    from charrnn.training.stored import stored_config, stored_encoding
+    from charrnn.training.provenance import read_run_text
+    from charrnn.training.stored import stored_encoding
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
-    known = vocabulary
     if text is None:
         if encoding is not None:
             raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
-        config = stored_config(training)
-        named, encoding = find_texts(training, opened.path.parent), config.encoding
-        known = None  # the fingerprint says better than an unknown character that the text has changed
+        corpus, named, splits = read_run_text(training, opened.path.parent, vocabulary.mode)
     else:
-        named, encoding = [text], encoding or stored_encoding(training)
-    with contextlib.closing(
-        read_corpus(named, mode=vocabulary.mode, encoding=encoding, vocabulary=known, unknown=unknown)
-    ) as corpus:
-        splits = None
-        if text is None:  # before anything is said of what the checkpoint made us read
-            check_corpus(training, corpus)
-            splits = corpus.split(config.val_fraction, config.test_fraction)
+        named, splits, encoding = [text], None, encoding or stored_encoding(training)
+        corpus = read_corpus(named, mode=vocabulary.mode, encoding=encoding, vocabulary=vocabulary, unknown=unknown)
+    with contextlib.closing(corpus):
         for said in corpus.notes:
             note(said)
         yield OpenedText(corpus, named, splits)

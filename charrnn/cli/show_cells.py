@@ -6,17 +6,7 @@ import textwrap
 
 import click
 
-from charrnn.cli.cells_text import (
-    LONG_PASSAGE,
-    PASSAGE,
-    each_once,
-    heading,
-    is_graded,
-    mille,
-    passage,
-    telling,
-    units_of,
-)
+from charrnn.cli.cells_text import LONG_PASSAGE, PASSAGE, each_once, heading, is_graded, mille, telling, units_of
 from charrnn.cli.words import note, printable, say, shorter
 from charrnn.errors import counted
 
@@ -231,7 +221,7 @@ class _Printed:
         if selected:
             say("\n" + legend(**self.look))
         for one in selected:
-            symbols, values, factor = passage(self.findings, one, length)
+            symbols, values, factor = self.findings.passage(one, length)
             title = heading(self.findings.quantity, one, factor, self.high, self.low)
             if one.finding is not None:
                 title[1] += f"   --find {one.signal.name}"

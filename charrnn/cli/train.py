@@ -1,6 +1,5 @@
 """charrnn train: options in, a run folder out. What a run does is the trainer's; what it shows, the display's."""
 
-import contextlib
 import sys
 import time
 from pathlib import Path
@@ -68,41 +67,23 @@ def _asked(ctx):
 
 
 def _start(text, asked, output, init_from, no_sample, display):
-    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.runs.folder import RunFolder
-    from charrnn.training.plan import plan_run
-    from charrnn.training.trainer import Trainer
-    from charrnn.training.warm_start import config_like
+    from charrnn.training.launch import new_run
 
-    initial = None
-    if init_from is None:
-        config = TrainingConfig(**asked)
-    else:
-        initial = load_checkpoint(find_checkpoint(init_from))
-        config = config_like(initial, asked)
-    with contextlib.closing(_read(text, config, display)) as corpus:
-        for note in corpus.notes:
-            display.note(note)
-        plan = plan_run(config, corpus, initial)
-        made = output is None or not output.exists()
-        with RunFolder.create(output, name="stdin" if text[0] == "-" else text[0]) as folder:
-            try:
-                _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
-            finally:
-                if not folder.last.exists():  # it failed before there was anything to keep
-                    folder.close()
-                    if made:
-                        with contextlib.suppress(OSError):
-                            folder.path.rmdir()
+    with new_run(
+        text,
+        asked,
+        output=output,
+        init_from=init_from,
+        samples=not no_sample,
+        say=display.note,
+        progress=_reading(display),
+    ) as trainer:
+        _train(trainer, display)
 
 
 def _resume(run, output, text, asked, no_sample, display):
-    from charrnn.runs.checkpoint import load_checkpoint
     from charrnn.runs.folder import RunFolder
-    from charrnn.training.plan import plan_resume
-    from charrnn.training.provenance import find_texts
-    from charrnn.training.stored import resumed_config, stored_config
-    from charrnn.training.trainer import Trainer
+    from charrnn.training.launch import resumed_run
 
     if output is not None:
         if run != NEWEST and Path(run).resolve() != output.resolve():
@@ -115,19 +96,12 @@ def _resume(run, output, text, asked, no_sample, display):
             display.note(
                 f"a run goes on where it stopped, from {folder.last}; to train on from {run}: --init-from {run}"
             )
-        checkpoint = load_checkpoint(folder.last)
-        config = stored_config(checkpoint.training)
-        resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
-        text = text or find_texts(checkpoint.training, folder.path)
-        with contextlib.closing(_read(text, config, display)) as corpus:
-            plan = plan_resume(checkpoint, corpus, asked)
-            _train(Trainer(plan, corpus, folder, text, samples=not no_sample), folder, display)
+        with resumed_run(folder, asked, texts=text, samples=not no_sample, progress=_reading(display)) as trainer:
+            _train(trainer, display)
 
 
-def _read(text, config, display):
-    """Read the corpus; say so when that takes a while."""
-    from charrnn.text.corpus import read_corpus
-
+def _reading(display):
+    """Return a progress function that says so, once, when reading the text takes a while."""
     begun, said = time.monotonic(), []
 
     def progress(_done, total):
@@ -135,15 +109,15 @@ def _read(text, config, display):
             said.append(True)
             display.note("reading the text" + (f", {total / 1e6:,.0f} MB" if total else ""))
 
-    return read_corpus(text, mode=config.vocab, encoding=config.encoding, progress=progress)
+    return progress
 
 
-def _train(trainer, folder, display):
+def _train(trainer, display):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
     from charrnn.runs.checkpoint import read_metadata
     from charrnn.training.records import Finished
 
-    finished, announced = None, False
+    folder, finished, announced = trainer.folder, None, False
     try:
         with signals_stop(trainer.stop) as received:
             for record in trainer.run():

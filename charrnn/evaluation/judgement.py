@@ -17,12 +17,14 @@ from charrnn.evaluation.loss import Evaluation, standard_error
 from charrnn.evaluation.memorised import Overlap
 from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.ngram import NgramLosses
-from charrnn.evaluation.units import bits
+from charrnn.evaluation.units import bits, perplexity
+from charrnn.render.notebook import coloured_text, html_table
 from charrnn.text.corpus import Splits
 from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
 
 KNOWN = 0.25  # of what xz writes of a text alone: a text that it writes in less after the training text stands in that
+NOTEBOOK_CHARACTERS, NOTEBOOK_BITS = 600, 8
 MAX_UNKNOWN = 20  # symbols left out of a text that are named
 
 
@@ -167,6 +169,21 @@ class Judgement:
             kind = "behind" if difference > 0 else "ahead"
         return Verdict(kind, self.ngram.order, share)
 
+    def _repr_html_(self):
+        """Show a notebook the loss beside the baselines, and the text coloured by what each character cost."""
+        rows = [[one.name, *_figures(one.loss_nats)] for one in self.baselines]
+        rows.append(["this model", *_figures(self.evaluation.loss_nats)])
+        if self.dynamic is not None:
+            rows.append(["this model, learning as it reads", *_figures(self.dynamic.loss_nats)])
+        caption = f"{self.text.name or 'a text'}: {self.evaluation.characters:,} characters"
+        ids = self.text.predicted_ids[:NOTEBOOK_CHARACTERS]
+        symbols = [str(self.vocabulary.decode([number])) for number in ids.tolist()]
+        shares = np.minimum(self.losses[: len(ids)] / math.log(2) / NOTEBOOK_BITS, 1)
+        title = f"The redder, the more bits a character cost: {NOTEBOOK_BITS} or more are full red"
+        return html_table(rows, ("", "nats", "bits", "perplexity"), caption) + coloured_text(
+            symbols, shares, title=title
+        )
+
     def records(self, count=None):
         """Yield a dict for each judged character: its place, what it is and its bits; guesses where they were read.
 
@@ -225,6 +242,10 @@ class Judgement:
         if self.sample is not None:
             result["memorised"] = {"sample": self.sample.to_dict(), "held_out": self.held_out.to_dict()}
         return result
+
+
+def _figures(loss_nats):
+    return f"{loss_nats:.4f}", f"{bits(loss_nats):.4f}", f"{perplexity(loss_nats):.2f}"
 
 
 def _finite(value):

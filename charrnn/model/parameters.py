@@ -5,6 +5,7 @@ Knows neither a file nor a batch: what runs a model is workspace.py.
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from charrnn.errors import ConfigError
 from charrnn.kernels.layout import Layout
 from charrnn.kernels.tile import fill_tiles
 from charrnn.model.buffers import aligned_zeros
+from charrnn.render.notebook import html_table
 from charrnn.spec import CELLS, ModelConfig
+from charrnn.text.vocabulary import Vocabulary
 
 
 def uniform_bound(config):
@@ -23,11 +26,17 @@ def uniform_bound(config):
 class Model:
     """The parameters of a recurrent language model.
 
-    flat   (N,) of config.dtype: every parameter, in panels (kernels/layout.py); Optimizer updates it in place
+    flat        (N,) of config.dtype: every parameter, in panels (kernels/layout.py); Optimizer updates it in place
+    vocabulary  the Vocabulary of its ids, None where it was not given one
+    training    the record of the run that it is from, as its checkpoint has it; empty where it is of none
+    path        the file that it was loaded from, or None
     """
 
     def __init__(self, config):
         self.config = config
+        self.vocabulary: Vocabulary | None = None
+        self.training: dict = {}
+        self.path: Path | None = None
         self.layout = self.new_layout()
         fill_tiles(self.layout.plan.words, self.layout.forward_widths, (), config.dtype)
         self.flat = aligned_zeros(self.layout.size, config.dtype)
@@ -67,7 +76,32 @@ class Model:
         """Return the model of a Checkpoint (checkpoint.py)."""
         model = cls(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
         model.set_parameters(checkpoint.parameters)
+        model.vocabulary, model.training = checkpoint.vocabulary, checkpoint.training
         return model
+
+    def __repr__(self):
+        config = self.config
+        return (
+            f"<Model {config.cell} {config.hidden_size} x {config.num_layers}, {config.vocab_size} characters, "
+            f"{self.num_parameters:,} parameters>"
+        )
+
+    def _repr_html_(self):
+        """Show a notebook what the model is and how it was trained."""
+        config = self.config
+        rows = [
+            ("cell", f"{CELLS[config.cell].title}, {config.num_layers} x {config.hidden_size} units"),
+            ("parameters", f"{self.num_parameters:,}"),
+            ("vocabulary", f"{config.vocab_size:,} symbols"),
+            ("input", f"embedding of {config.embedding_size}" if config.embedding_size else "one-hot characters"),
+            ("layer normalisation", "yes" if config.layer_norm else "no"),
+        ]
+        step, best = self.training.get("step"), self.training.get("best")
+        if isinstance(step, int):
+            rows.append(("trained", f"{step:,} steps"))
+        if isinstance(best, dict) and isinstance(best.get("val_loss_nats"), float):
+            rows.append(("validation loss", f"{best['val_loss_nats']:.4f} nats per character"))
+        return html_table(rows, caption=str(self.path or "a model"))
 
     @property
     def num_parameters(self):

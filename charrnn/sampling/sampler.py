@@ -1,8 +1,8 @@
 """Draw new characters from a model, one at a time for every stream, as ids.
 
 Knows ids and logits; knows no text, no file and no terminal. `choose` is the whole choice of a character, a pure
-function in float64; kernels/generate.py does the same in compiled code, and may differ in the last bit of an exponential.
-`Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
+function in float64; kernels/choose.py does the same in compiled code, and may differ in the last bit of an
+exponential. `Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
 
 Promises
     Stream j's ids depend on the parameters, the priming ids, the settings, the seed and j alone: not on how many
@@ -89,9 +89,10 @@ class Sampler:
             print(vocabulary.decode(block.ids[0]), end="", flush=True)
 
     Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
-    seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`: a
-    fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry, logits.
-    `clamps` (charrnn.model.clamps.Clamp) are units to be held while the prime is read and the text is made: the plain way too.
+    seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`:
+    a fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry
+    and logits. `clamps` (charrnn.model.clamps.Clamp) are units to be held while the prime is read and the text is
+    made; they take this second way too.
     """
 
     def __init__(
@@ -239,7 +240,7 @@ class Sampler:
             yield Block(tuple(pieces), tuple(finished), drawn, loss_nats)
 
     def _generate_block(self, count: int, with_losses: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Draw `count` characters for every stream; return ids (count, B), int32, and the losses (count, B), or None."""
+        """Draw `count` characters for every stream; return ids (count, B), int32, and losses (count, B), or None."""
         if self._inputs is not None:
             return self._draw(count, with_losses)
         # Nothing was read yet: every character is as likely, and the filters have nothing to filter.

@@ -1,4 +1,4 @@
-"""The text of a run: remembered in its checkpoints, found again, and known to be the same.
+"""The text of a run: remembered in its checkpoints, found again, known to be the same, and read.
 
 What a checkpoint says of its text may be a stranger's: nothing is opened because it says so but regular files and
 folders (`strange_sources_exist`), and what they hold is shown to nobody before `check_corpus`. Knows texts and records,
@@ -8,8 +8,10 @@ no models.
 import os
 
 from charrnn.errors import CorpusError
+from charrnn.text.corpus import read_corpus
 from charrnn.text.sources import strange_sources_exist
 from charrnn.training.settings import short
+from charrnn.training.stored import stored_config
 
 
 def describe_texts(texts, folder):
@@ -50,6 +52,40 @@ def find_texts(training, run):
         if texts and strange_sources_exist(texts):
             return texts
     raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; name the TEXT where it is now")
+
+
+def read_run_text(training, run, mode):
+    """Read the text that a run was trained on, found again and checked.
+
+    Parameters
+    ----------
+    training : dict
+        A checkpoint's record of its training.
+    run : path
+        The run folder.
+    mode : str
+        Of the model's vocabulary.
+
+    Returns
+    -------
+    Corpus, list of str, Splits
+        To be closed; the texts' names; the run's own splits.
+
+    Raises
+    ------
+    CharRNNError
+        The record says nothing of a text, or the text is gone or another one.
+    """
+    config = stored_config(training)
+    named = find_texts(training, run)
+    # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
+    corpus = read_corpus(named, mode=mode, encoding=config.encoding)
+    try:
+        check_corpus(training, corpus)  # before anything is said of what the checkpoint made us read
+        return corpus, named, corpus.split(config.val_fraction, config.test_fraction)
+    except BaseException:
+        corpus.close()
+        raise
 
 
 def check_corpus(training, corpus):

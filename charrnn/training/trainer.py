@@ -68,7 +68,7 @@ class Trainer:
         self._config = plan.config
         self._corpus = corpus
         self._vocabulary = corpus.vocabulary if plan.resume is None else plan.resume.vocabulary
-        self._folder = folder
+        self.folder = folder
         self._texts = texts
         self._clock = clock
         self._stop = False
@@ -103,7 +103,7 @@ class Trainer:
             self._save(is_anchor=True)
         elif self._config != stored_config(plan.resume.training):
             self._save()
-        self._folder.write_config({"text": [str(text) for text in self._texts], **self._config.to_dict()})
+        self.folder.write_config({"text": [str(text) for text in self._texts], **self._config.to_dict()})
         yield from self._prepare()
         self._stopwatch.start()
         while True:
@@ -233,10 +233,10 @@ class Trainer:
         state = TrainState.from_checkpoint(checkpoint, learner)
         for arrays in (checkpoint.parameters, checkpoint.optimizer, checkpoint.carry):
             arrays.clear()  # the learner has them now; the checkpoint itself stays with the plan for as long as the run
-        self._folder.trim_log(state.logged_step, state.recovery.returns)
+        self.folder.trim_log(state.logged_step, state.recovery.returns)
         if not self._saver.anchor_stands(state):
             state.recovery.anchored(state.step)
-            self._folder.keep_last_as_good()
+            self.folder.keep_last_as_good()
         return state
 
     def _prepare(self):
@@ -270,7 +270,7 @@ class Trainer:
             plan.total_steps,
             costs.step_s,
             self._budget.duration_s(state.step),
-            self._folder.path,
+            self.folder.path,
         )
 
     def _shorten_validation(self):
@@ -294,7 +294,7 @@ class Trainer:
         if finished and not self._stop:
             is_best = state.best is None or state.best["step"] == state.step
             model = state.learner.result if is_best else None  # None: the best checkpoint's
-            test = evaluate_test(self._folder, self._corpus, plan.splits, validation.part, model, lambda: self._stop)
+            test = evaluate_test(self.folder, self._corpus, plan.splits, validation.part, model, lambda: self._stop)
         best = state.best or {}
         return Finished(
             state.step,
@@ -307,8 +307,8 @@ class Trainer:
             validation.characters,
             validation.is_whole,
             test,
-            self._folder.path,
-            self._folder.best if best else self._folder.last,
+            self.folder.path,
+            self.folder.best if best else self.folder.last,
             self._saver.saved_step,
         )
 
@@ -358,7 +358,7 @@ class Trainer:
         if state.last is None or state.logged_step >= state.step or self._evaluation_is_due():
             return
         if self._budget.log_is_due(state.step) or finished or state.last.keys() & {"val_loss_nats", "skipped"}:
-            self._folder.log(state.log_record())
+            self.folder.log(state.log_record())
 
     def _save(self, is_best=False, is_anchor=False, finished=False):
         return self._saver.save(self.state, self._validation.part, is_best, is_anchor, finished)
@@ -423,7 +423,7 @@ class Trainer:
         recovery.went_back(diverged, anchor.recovery.skipped)
         self.state = dataclasses.replace(anchor, recovery=recovery)
         self._save()
-        self._folder.trim_log(self.state.logged_step, recovery.returns)
+        self.folder.trim_log(self.state.logged_step, recovery.returns)
         return Notice(
             f"{diverged}: gone back to step {self.state.step:,} at half the learning rate, {self._peak():.3g} at most",
             important=True,
@@ -436,7 +436,7 @@ class Trainer:
         remedy += f" or --clip-norm below {clip_norm:g}" if clip_norm else " or a --clip-norm such as 5"
         if self._config.on_divergence == "stop":
             remedy += "; --on-divergence recover goes back by itself"
-        stands = f"the checkpoint of step {self._saver.saved_step:,} stands in {self._folder.path}"
+        stands = f"the checkpoint of step {self._saver.saved_step:,} stands in {self.folder.path}"
         return f"start again with {remedy}; {stands}"
 
     def _peak(self):

@@ -1,0 +1,103 @@
+"""A run from the texts and options that were named to a Trainer that is ready: new, or where an earlier run stopped.
+
+    with new_run(["corpus.txt"], {"steps": 200}) as trainer:
+        for record in trainer.run():
+            ...
+
+Everything that can be refused is refused before a folder is made, and a folder in which nothing came to be saved is
+removed again. Knows texts, plans and run folders; shows nothing: what a user should know goes to `say`.
+"""
+
+import contextlib
+
+from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
+from charrnn.runs.folder import RunFolder
+from charrnn.text.corpus import read_corpus
+from charrnn.training.options import TrainingConfig
+from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.provenance import find_texts
+from charrnn.training.stored import resumed_config, stored_config
+from charrnn.training.trainer import Trainer
+from charrnn.training.warm_start import config_like
+
+
+def _say_nothing(_sentence):
+    pass
+
+
+@contextlib.contextmanager
+def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say_nothing, progress=None):
+    """Yield the Trainer of a new run; at the end close its text and its folder.
+
+    Parameters
+    ----------
+    texts : sequence of path-like
+        As `read_corpus` takes them.
+    asked : dict
+        {option name: value} of TrainingConfig; what is left out has its default.
+    output : Path, optional
+        The run folder, ./checkpoints/<text>-<n> where None.
+    init_from : path-like, optional
+        A checkpoint or run folder to take the weights from.
+    samples : bool
+        Draw samples while training.
+    say : callable
+        Called with each sentence about the text that the user should know.
+    progress : callable, optional
+        Called with (bytes done, of) while the text is read.
+
+    Raises
+    ------
+    CharRNNError
+        Options, text, weights or folder will not do; nothing has been written then.
+    """
+    if init_from is None:
+        initial, config = None, TrainingConfig(**asked)
+    else:
+        initial = load_checkpoint(find_checkpoint(init_from))
+        config = config_like(initial, asked)
+    with contextlib.closing(_read(texts, config, progress)) as corpus:
+        for note in corpus.notes:
+            say(note)
+        plan = plan_run(config, corpus, initial)
+        made = output is None or not output.exists()
+        with RunFolder.create(output, name="stdin" if str(texts[0]) == "-" else texts[0]) as folder:
+            try:
+                yield Trainer(plan, corpus, folder, texts, samples=samples)
+            finally:
+                if not folder.last.exists():  # it failed before there was anything to keep
+                    folder.close()
+                    if made:
+                        with contextlib.suppress(OSError):
+                            folder.path.rmdir()
+
+
+@contextlib.contextmanager
+def resumed_run(folder, asked, *, texts=(), samples=True, progress=None):
+    """Yield the Trainer that resumes the run of an open RunFolder; at the end close its text.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    asked : dict
+        {option name: value}, the options named for the resumption: a longer length, or what bears on no result.
+    texts : sequence of path-like
+        The run's text where it lies now; empty finds it where it was.
+    samples, progress : as for `new_run`
+
+    Raises
+    ------
+    CharRNNError
+        An option contradicts the run, the run is finished, its text is gone or another one.
+    """
+    checkpoint = load_checkpoint(folder.last)
+    config = stored_config(checkpoint.training)
+    resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
+    texts = texts or find_texts(checkpoint.training, folder.path)
+    with contextlib.closing(_read(texts, config, progress)) as corpus:
+        plan = plan_resume(checkpoint, corpus, asked)
+        yield Trainer(plan, corpus, folder, texts, samples=samples)
+
+
+def _read(texts, config, progress):
+    return read_corpus(texts, mode=config.vocab, encoding=config.encoding, progress=progress)
