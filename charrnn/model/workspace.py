@@ -314,7 +314,7 @@ class Workspace:
         dtype, cell, L = self.model.config.dtype, CELLS[self.model.config.cell], self.model.config.num_layers
         self._run(views.GRADIENTS, x, y, back=False)
         workers, norms = min(places, self._workers(1)), np.zeros((len(cell.states), L, self.batch_size))
-        table = Table(views.Reach)
+        table = Table(views.ChunkReach)
         table.words[: self._table.words.size] = self._table.words
         table.set(places=places, shards=workers, norms=norms)
         run_items(items.REACH[cell.name].address(dtype), table.words, workers, workers, self._counter)

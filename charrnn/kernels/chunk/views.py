@@ -112,7 +112,7 @@ class Chunk(NamedTuple):
 
 # The table of a reach: a chunk's, of one step of all streams, which are `places` places at successive times; and the
 # norms (2, L, R) of the gradients of h, and of c as the gates made it, after each step.
-Reach = NamedTuple("Reach", [*Chunk.__annotations__.items(), ("places", int), ("norms", Float64s)])
+ChunkReach = NamedTuple("ChunkReach", [*Chunk.__annotations__.items(), ("places", int), ("norms", Float64s)])
 
 
 class Part(NamedTuple):
@@ -125,7 +125,7 @@ class Part(NamedTuple):
 
 
 open_chunk = opener(Chunk)
-open_reach = opener(Reach)
+open_reach = opener(ChunkReach)
 open_layer = row_opener(Layer)
 
 
