@@ -7,7 +7,7 @@ result depends on the number of threads.
 
 from charrnn.kernels.chunk.backward import make_backward
 from charrnn.kernels.chunk.forward import make_forward
-from charrnn.kernels.chunk.views import open_chunk
+from charrnn.kernels.chunk.views import open_chunk, open_reach
 from charrnn.kernels.chunk.weight_gradients import pair_gradients, tied_gradients, weight_gradients
 from charrnn.kernels.compiled import Items
 from charrnn.kernels.registry import CELL_KERNELS
@@ -37,9 +37,23 @@ def _make_shards(kernels, pack):
     return Items(train, f"{name}_train{SUFFIX[pack]}"), Items(read, f"{name}_read{SUFFIX[pack]}")
 
 
-# For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without.
-TRAIN, READ = {}, {}
+def _make_reach(kernels):
+    """Return the items that take a shard of places back through all their steps, after READ."""
+    run_reach = make_backward(kernels, 1, measures_reach=True)
+
+    def reach(table, like, item):
+        """Take the places of one shard back."""
+        v = open_reach(table, like)
+        lo = item * v.places // v.shards
+        run_reach(v, lo, (item + 1) * v.places // v.shards - lo)
+
+    return Items(reach, f"{kernels.cell.name}_reach")
+
+
+# For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without. REACH: for each cell.
+TRAIN, READ, REACH = {}, {}, {}
 for _name, _kernels in CELL_KERNELS.items():
+    REACH[_name] = _make_reach(_kernels)
     for _pack in SUFFIX:
         TRAIN[_name, _pack], READ[_name, _pack] = _make_shards(_kernels, _pack)
 
