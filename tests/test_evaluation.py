@@ -81,8 +81,8 @@ def test_parallel_streams_agree_with_one_to_a_thousandth_of_a_nat(model, start, 
     assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
 
 
-# One unit that is open to what comes with 1 and 2, and keeps its state otherwise: {gate: (weight of the inputs, bias)}. For the
-# vanilla RNN a recurrent weight does it.
+# One unit that is open to what comes with 1 and 2, and keeps its state otherwise: {gate: (weight of the inputs, bias)}.
+# For the vanilla RNN a recurrent weight does it.
 LATCHED = np.array([0, 30, -30, 0, 0])
 LATCHES = {
     "lstm": {"i": (abs(LATCHED), -15), "f": (-abs(LATCHED), 15), "g": (LATCHED, 0), "o": (0 * LATCHED, 15)},
