@@ -529,7 +529,7 @@ def compare(old, new):
 def is_accepted(place, before, after):
     """Say whether two numbers, or texts of numbers, are as close as ACCEPTED lets them be at this place."""
     try:
-        pair = float(before), float(after)
+        pair = tuple(float(str(value).strip('"')) for value in (before, after))
     except (TypeError, ValueError):
         return False
     return any(fnmatch.fnmatch(place, pattern) and math.isclose(*pair, rel_tol=most) for pattern, most, _ in ACCEPTED)
