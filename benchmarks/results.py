@@ -11,8 +11,10 @@ import json
 import statistics
 from pathlib import Path
 
+from charrnn import spec
+
 FORMAT = 1
-CELLS = ("lstm", "gru", "rnn")
+CELLS = tuple(name for name, cell in spec.CELLS.items() if cell.torch_class)  # those that PyTorch has too
 
 
 class Results:

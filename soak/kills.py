@@ -20,6 +20,8 @@ import time
 from cuts import result
 from scene import ROOT, Broken
 
+from charrnn import spec
+
 TITLE = "Kills"
 PROMISES = [
     (
@@ -57,7 +59,7 @@ KILLS_A_RUN = 11
 LATER_S = 0.02  # a few dozen steps, or a save
 PHASES = ("start-up", "reading the text", "loading kernels", "training", "validating", "saving", "ending")
 SIGNALS = (signal.SIGKILL,) * 9 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-CELLS, SCHEDULES = ("lstm", "gru", "rnn"), ("cosine", "step", "constant")
+CELLS, SCHEDULES = tuple(spec.CELLS), ("cosine", "step", "constant")
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "adamw")
 EXTRAS = (
     (),
@@ -127,11 +129,11 @@ def broken_run(scene, rng, text, number, tally, most):
     steps = 300 if scene.quick else 5000
     options = [
         "--cell",
-        CELLS[number % 3],
+        CELLS[number % len(CELLS)],
         "--optimizer",
         OPTIMIZERS[number % 5],
         "--schedule",
-        SCHEDULES[number // 3 % 3],
+        SCHEDULES[number // len(CELLS) % 3],
         "--hidden-size",
         12,
         "--num-layers",

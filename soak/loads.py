@@ -15,6 +15,8 @@ import time
 from scene import ROOT, Broken
 from watch import Watch
 
+from charrnn.spec import CELLS
+
 sys.path.append(str(ROOT / "tests"))
 
 TITLE = "Loads held"
@@ -289,7 +291,7 @@ def large_shapes(scene):
 
     H, T, B = (256, 100, 100) if scene.quick else (2048, 2000, 1000)
     rows = []
-    for cell in ("lstm", "gru", "rnn"):
+    for cell in CELLS:
         rows.append((f"{cell}, {H:,} units", ModelConfig(cell, 65, H, 1, 0, False, "float32"), 3, 2))
     rows.append((f"chunks of {T:,} steps, lstm of 64", ModelConfig("lstm", 65, 64, 1, 0, False, "float32"), T, 2))
     rows.append((f"{B:,} streams, lstm of 64", ModelConfig("lstm", 65, 64, 1, 0, False, "float32"), 4, B))
@@ -315,9 +317,7 @@ def preflight_memory(scene):
     H, T, B = (512, 200, 100) if scene.quick else (2048, 2000, 1000)
     common = ["--no-sample", "--val-fraction", 0.01, "--test-fraction", 0, "--steps", 2, "--threads", 1]
     shapes = [
-        (f"lstm, {H:,} units", "lstm", H, 1, 8, 16),
-        (f"gru, {H:,} units", "gru", H, 1, 8, 16),
-        (f"rnn, {H:,} units", "rnn", H, 1, 8, 16),
+        *((f"{cell}, {H:,} units", cell, H, 1, 8, 16) for cell in CELLS),
         (f"chunks of {T:,} steps, lstm of 128", "lstm", 128, 1, 16, T),
         (f"{B:,} streams, lstm of 128", "lstm", 128, 1, B, 32),
         ("12 layers, lstm of 256", "lstm", 256, 12, 16, 32),

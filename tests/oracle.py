@@ -7,16 +7,13 @@ holds this file to PyTorch and to finite differences, `test_model.py` and `test_
 Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding, the tying and
 the layer normalisation are read off the names. Whatever dtype the parameters have, the arithmetic has.
 
-    B  parallel streams         T  characters in a chunk    V  vocabulary
-    D  input size of a layer    H  hidden size              L  layers
+    B  parallel streams       T  characters in a chunk   V  vocabulary
+    D  input size of a layer  H  hidden size             L  layers
 """
 
 from collections import namedtuple
 
 import numpy as np
-
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-CARRIED = {"rnn": ("h",), "gru": ("h",), "lstm": ("h", "c")}
 
 Dropout = namedtuple("Dropout", "rate variational seed weight_rate", defaults=(0.0,))
 # of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,); gain, or None: (G*H,), of a GRU (4*H,) for r, z, n's input and
@@ -208,7 +205,21 @@ def zeros_like(w):
     return Weights(*(None if p is None else np.zeros_like(p) for p in w))
 
 
-LAYERS = {"rnn": (rnn_forward, rnn_backward), "gru": (gru_forward, gru_backward), "lstm": (lstm_forward, lstm_backward)}
+# A cell. carried: the names of its states. gates: {name: its place in an entry of the tape}, in PyTorch's order. apart:
+# the gates whose recurrent sum has a bias, and with layer normalisation a gain, of its own. made_c: the place in an
+# entry of the tape of what the gates made of c, which h = o*tanh(c) comes from; None for a cell without c.
+Cell = namedtuple("Cell", "forward backward carried gates apart made_c", defaults=((), None))
+
+CELLS = {
+    "lstm": Cell(lstm_forward, lstm_backward, ("h", "c"), {"i": 3, "f": 4, "g": 5, "o": 6}, made_c=7),
+    "gru": Cell(gru_forward, gru_backward, ("h",), {"r": 2, "z": 3, "n": 4}, apart=("n",)),
+    "rnn": Cell(rnn_forward, rnn_backward, ("h",), {}),
+}
+
+
+def blocks(cell):
+    """How many blocks of H rows a cell's stored weights have: one a gate, or one for the state itself."""
+    return max(1, len(CELLS[cell].gates))
 
 
 # ---- the whole network -------------------------------------------------------------------------------------------
@@ -225,17 +236,17 @@ def forward(parameters, cell, x, carry=None, dropout=None, step=0, zoneout=0.0):
     dtype = parameters["output.bias"].dtype
     carry = zero_carry(cell, L, B, H, dtype) if carry is None else carry
     up = input_table(parameters)[x]
-    layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CARRIED[cell]}
+    layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CELLS[cell].carried}
     for l in range(L):
         zones = (
             None
             if zoneout == 0
-            else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CARRIED[cell]]
+            else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CELLS[cell].carried]
         )
-        h, state, tape = LAYERS[cell][0](
-            layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CARRIED[cell]], zones
+        h, state, tape = CELLS[cell].forward(
+            layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CELLS[cell].carried], zones
         )
-        for part, value in zip(CARRIED[cell], state):
+        for part, value in zip(CELLS[cell].carried, state):
             carry_out[part][l] = value
         mask = dropout_mask(dropout, step, l, T, B, H).astype(dtype)
         up = h * mask
@@ -274,10 +285,12 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zon
     carry_grads = {part: np.zeros_like(value) for part, value in carry_out.items()}
     for l in reversed(range(len(layers))):
         tape, mask = layers[l]
-        nothing = [np.zeros_like(carry_out[part][l]) for part in CARRIED[cell]]  # truncated: no gradient from later
-        dup, dw, dcarry = LAYERS[cell][1](layer_weights(parameters, l, dropout, step), tape, dup * mask, nothing)
+        nothing = [
+            np.zeros_like(carry_out[part][l]) for part in CELLS[cell].carried
+        ]  # truncated: no gradient from later
+        dup, dw, dcarry = CELLS[cell].backward(layer_weights(parameters, l, dropout, step), tape, dup * mask, nothing)
         dw = dw._replace(Wh=dw.Wh * weight_mask(dropout, step, l, dw.Wh.shape))
-        for part, value in zip(CARRIED[cell], dcarry):
+        for part, value in zip(CELLS[cell].carried, dcarry):
             carry_grads[part][l] = value
         for name, value in zip((*layer_names(l), gain_name(l)), dw):
             if name in grads:
@@ -321,7 +334,7 @@ def output_weight(parameters):
 
 
 def zero_carry(cell, L, B, H, dtype):
-    return {part: np.zeros((L, B, H), dtype) for part in CARRIED[cell]}
+    return {part: np.zeros((L, B, H), dtype) for part in CELLS[cell].carried}
 
 
 # ---- parameters --------------------------------------------------------------------------------------------------
@@ -331,10 +344,10 @@ def shapes(cell, V, H, L, E=0, tied=False, layer_norm=False):
     """PyTorch's names and shapes, in PyTorch's order; the gains, which it has not, after a layer's biases."""
     table = {"embedding.weight": (V, E)} if E else {}
     for l in range(L):
-        GH, D = GATES[cell] * H, H if l else E or V
+        GH, D = blocks(cell) * H, H if l else E or V
         table.update(zip(layer_names(l), [(GH, D), (GH, H), (GH,), (GH,)]))
         if layer_norm:
-            table[gain_name(l)] = (4 * H if cell == "gru" else GH,)
+            table[gain_name(l)] = (GH + len(CELLS[cell].apart) * H,)
     if not tied:
         table["output.weight"] = (V, H)
     table["output.bias"] = (V,)
@@ -342,15 +355,22 @@ def shapes(cell, V, H, L, E=0, tied=False, layer_norm=False):
 
 
 def one_bias(named, cell):
-    """A copy in charrnn's layout: one bias a gate, in bias_ih; bias_hh is zero but for the n gate of a GRU.
+    """A copy in charrnn's layout: one bias a gate, in bias_ih; bias_hh is zero but for a gate whose recurrent sum
+    stands apart.
 
     For gradients and for optimiser state, where the two biases of a gate are one number, not for parameters.
     """
     folded = {name: np.array(value) for name, value in named.items()}
     for name, value in folded.items():
         if ".bias_hh_l" in name:
-            value[: 2 * len(value) // 3 if cell == "gru" else len(value)] = 0
+            value[one_bias_rows(cell, len(value))] = 0
     return folded
+
+
+def one_bias_rows(cell, count):
+    """Which of the `count` rows of a layer's biases have one bias: bool (count,)."""
+    apart = [name in CELLS[cell].apart for name in CELLS[cell].gates] or [False]
+    return ~np.repeat(apart, count // blocks(cell))
 
 
 def random_parameters(  # noqa: PLR0913 - what a model is made of
@@ -376,7 +396,7 @@ def random_chunk(V, T, B, seed=0):
 
 def random_carry(cell, L, B, H, dtype="float64", seed=0):
     rng = np.random.default_rng(seed)
-    return {part: rng.uniform(-0.8, 0.8, (L, B, H)).astype(dtype) for part in CARRIED[cell]}
+    return {part: rng.uniform(-0.8, 0.8, (L, B, H)).astype(dtype) for part in CELLS[cell].carried}
 
 
 # ---- dropout -----------------------------------------------------------------------------------------------------

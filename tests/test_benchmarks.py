@@ -20,6 +20,8 @@ import run as benchmark  # noqa: E402
 from results import Results, best, rate, ratio, share  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
 
+from charrnn.spec import CELLS  # noqa: E402
+
 
 def run_record(date="2026-01-02T03:04:05+00:00", isa="avx512", quick=False):
     return {
@@ -319,7 +321,7 @@ def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", ["training", "sampling"])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.torch_class])
 def test_pytorchs_peer_does_a_whole_step_and_draws(cell, kind):
     torch = pytest.importorskip("torch")
     import peer_torch

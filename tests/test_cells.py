@@ -101,12 +101,12 @@ def test_a_unit_built_to_count_the_line_is_named(findings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_nothing_is_named_in_a_random_network(cell, seed, planted):
     _, vocabulary, text, ids, _, _ = planted
     config = ModelConfig(cell, vocabulary.size, 32, 2)
-    quantity = "tanh-c" if cell == "lstm" else "h"
+    quantity = CELLS[cell].default_quantity
     recording = record(Model.initialise(config, seed), ids, 0, len(ids), quantity)
     untrained = record(Model.initialise(config, 1000 + seed), ids, 0, len(ids), quantity)
     found = search(recording, find_signals(text), untrained)
@@ -296,7 +296,7 @@ def test_signals_too_rare_for_a_half_are_left_out():
 # ---- recordings ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_recording_in_streams_is_that_of_one_continuous_reading(cell):
     rng = np.random.default_rng(4)
     ids = rng.integers(0, 9, 5_200).astype(np.uint8)

@@ -18,7 +18,7 @@ from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.text.corpus import read_corpus
 from charrnn.training import intervals, validation
 from charrnn.training.options import TrainingConfig
@@ -122,7 +122,7 @@ def test_two_bad_steps_then_a_good_one_begin_the_count_anew(session, nan_at):
     assert session.last("run").training["divergence"]["skipped"] == 8
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_workspace_forgets_a_chunk_of_nan(cell, dtype):
     config = ModelConfig(cell, 7, 5, 2, 3, False, dtype)

@@ -15,9 +15,8 @@ from charrnn.model.workspace import Workspace
 from charrnn.sampling import generation
 from charrnn.sampling.generation import Generation
 from charrnn.sampling.sampler import Sampler, Settings, choose, surprisal, uniforms
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 
-CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 2e-14}
 B, N, H, V = 5, 6, 19, 17  # off every vector and tile
 INPUTS = {"onehot": {}, "embedding": {"embedding_size": 4}, "tied": {"embedding_size": H, "tied": True}}
