@@ -286,6 +286,7 @@ def test_dropout_equals_the_oracle(cell, size, variational, dtype):
         assert_all_close(workspace.get_carry(), expected.carry, tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rate", [0.0, 0.4])

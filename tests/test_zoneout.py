@@ -49,6 +49,7 @@ def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zo
 # ---- the mathematics ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dropout", DROPOUTS)
