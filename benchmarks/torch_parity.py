@@ -16,6 +16,8 @@ import sys
 
 import numpy as np
 
+from charrnn.spec import CELLS
+
 
 def make_text(characters, seed=0):
     """Sentences of invented words, frequent and rare ones as in Zipf's law; some stand in brackets, which close."""
@@ -43,7 +45,7 @@ def make_chunks(ids, batch_size, seq_length, steps):
         yield rows[:-1].copy(), rows[1:].copy()
 
 
-def train_both(
+def train_both(  # noqa: PLR0913 - an experiment, called by keywords
     cell,
     steps=200,
     hidden_size=128,
@@ -89,18 +91,19 @@ class TorchPeer:
         tensors = {name: torch.from_numpy(value.copy()) for name, value in parameters.items()}
         self.num_symbols, hidden_size = tensors["output.weight"].shape
         dtype = tensors["output.weight"].dtype
-        kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
-        self.rnn = kind(self.num_symbols, hidden_size, num_layers, dtype=dtype)
+        cell = CELLS[cell]
+        self.rnn = getattr(torch.nn, cell.torch_class)(self.num_symbols, hidden_size, num_layers, dtype=dtype)
         self.output = torch.nn.Linear(hidden_size, self.num_symbols, dtype=dtype)
         self.rnn.load_state_dict({n.removeprefix("rnn."): v for n, v in tensors.items() if n.startswith("rnn.")})
         self.output.load_state_dict(
             {n.removeprefix("output."): v for n, v in tensors.items() if n.startswith("output.")}
         )
         self.parameters = [*self.rnn.parameters(), *self.output.parameters()]
-        frozen = (2 if cell == "gru" else {"rnn": 1, "lstm": 4}[cell]) * hidden_size
+        trained = [float(name in cell.recurrent.values()) for name in cell.blocks]
+        trained = torch.tensor(trained, dtype=dtype).repeat_interleave(hidden_size)
         for name, p in self.rnn.named_parameters():
             if name.startswith("bias_hh"):  # a gradient of zero leaves Adam, and the norm, as if it were not there
-                p.register_hook(lambda grad: torch.cat([torch.zeros_like(grad[:frozen]), grad[frozen:]]))
+                p.register_hook(lambda grad: grad * trained)
         self.adam = torch.optim.Adam(self.parameters)
         self.state = None
 
@@ -123,7 +126,7 @@ class TorchPeer:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--cells", nargs="+", default=["lstm", "gru", "rnn"])
+    parser.add_argument("--cells", nargs="+", default=[name for name, cell in CELLS.items() if cell.torch_class])
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     options = parser.parse_args()
     worst = 0.0

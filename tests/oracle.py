@@ -4,21 +4,20 @@ It shares no line and no layout with the package and must not import it. Loops o
 packing, no threads, no fused anything; every forward is followed by its backward, written out by hand. `test_oracle.py`
 holds this file to PyTorch and to finite differences, `test_model.py` and `test_optim.py` hold charrnn to this file.
 
-Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding, the tying and the
-layer normalisation are read off the names. Whatever dtype the parameters have, the arithmetic has.
+Parameters and gradients are dicts under PyTorch's names and shapes. The number of layers, the embedding, the tying and
+the layer normalisation are read off the names. Whatever dtype the parameters have, the arithmetic has.
 
-    B  parallel streams   T  characters in a chunk   V  vocabulary   D  input size of a layer   H  hidden size   L  layers
+    B  parallel streams       T  characters in a chunk   V  vocabulary
+    D  input size of a layer  H  hidden size             L  layers
 """
 
 from collections import namedtuple
 
 import numpy as np
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-CARRIED = {"rnn": ("h",), "gru": ("h",), "lstm": ("h", "c")}
-
 Dropout = namedtuple("Dropout", "rate variational seed weight_rate", defaults=(0.0,))
-# of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,); gain, or None: (G*H,), of a GRU (4*H,) for r, z, n's input and recurrent part
+# of one layer: (G*H, D), (G*H, H), (G*H,), (G*H,); gain, or None: (G*H,), of a GRU (4*H,) for r, z, n's input and
+# recurrent part
 Weights = namedtuple("Weights", "Wx Wh bx bh gain")
 Forward = namedtuple("Forward", "logits carry tape")
 Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
@@ -29,9 +28,9 @@ Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
 # forward   (w, x (T, B, D), carry, zones)           -> h (T, B, H), carry out, tape
 # backward  (w, tape, dh (T, B, H), carry gradient)  -> dx (T, B, D), Weights of gradients, gradient of the carry in
 #
-# `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs. `zones` is how much of itself each unit
-# keeps at each step, one (T, B, H) for h and one for c: 0 or 1 by a mask, P throughout in expectation, or nothing at all for None:
-# x = k x_prev + (1 - k) x~, where x~ is what the cell made of h or c.
+# `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs. `zones` is how much of
+# itself each unit keeps at each step, one (T, B, H) for h and one for c: 0 or 1 by a mask, P throughout in expectation,
+# or nothing at all for None: x = k x_prev + (1 - k) x~, where x~ is what the cell made of h or c.
 
 
 def zone_of(zones, t, count):
@@ -44,7 +43,10 @@ def sigmoid(a):
 
 
 def normalise(s, gain, count):
-    """Layer normalisation (Ba et al. 2016) of each gate's sums s (B, count*H): gain (s - mean) / sqrt(var + 1e-5), and its tape."""
+    """Normalise each gate's sums s (B, count*H) over its layer (Ba et al. 2016); return them and the tape.
+
+    gain (s - mean) / sqrt(var + 1e-5)
+    """
     if gain is None:
         return s, None
     parts = np.split(s, count, axis=1)
@@ -141,8 +143,8 @@ def lstm_backward(w, tape, dhs, dcarry):
 def gru_forward(w, x, carry, zones=None):
     """r, z = sigmoid(.);  n = tanh(Wx_n x + bx_n + r*(Wh_n h_prev + bh_n));  h~ = (1-z)*n + z*h_prev.
 
-    The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before. Normalised are the sums of
-    r and z, and of n the input part and the recurrent part, each on its own.
+    The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before.
+    Normalised are the sums of r and z, and of n the input part and the recurrent part, each on its own.
     """
     (h,) = carry
     H = h.shape[1]
@@ -203,7 +205,21 @@ def zeros_like(w):
     return Weights(*(None if p is None else np.zeros_like(p) for p in w))
 
 
-LAYERS = {"rnn": (rnn_forward, rnn_backward), "gru": (gru_forward, gru_backward), "lstm": (lstm_forward, lstm_backward)}
+# A cell. carried: the names of its states. gates: {name: its place in an entry of the tape}, in PyTorch's order. apart:
+# the gates whose recurrent sum has a bias, and with layer normalisation a gain, of its own. made_c: the place in an
+# entry of the tape of what the gates made of c, which h = o*tanh(c) comes from; None for a cell without c.
+Cell = namedtuple("Cell", "forward backward carried gates apart made_c", defaults=((), None))
+
+CELLS = {
+    "lstm": Cell(lstm_forward, lstm_backward, ("h", "c"), {"i": 3, "f": 4, "g": 5, "o": 6}, made_c=7),
+    "gru": Cell(gru_forward, gru_backward, ("h",), {"r": 2, "z": 3, "n": 4}, apart=("n",)),
+    "rnn": Cell(rnn_forward, rnn_backward, ("h",), {}),
+}
+
+
+def blocks(cell):
+    """How many blocks of H rows a cell's stored weights have: one a gate, or one for the state itself."""
+    return max(1, len(CELLS[cell].gates))
 
 
 # ---- the whole network -------------------------------------------------------------------------------------------
@@ -220,17 +236,17 @@ def forward(parameters, cell, x, carry=None, dropout=None, step=0, zoneout=0.0):
     dtype = parameters["output.bias"].dtype
     carry = zero_carry(cell, L, B, H, dtype) if carry is None else carry
     up = input_table(parameters)[x]
-    layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CARRIED[cell]}
+    layers, carry_out = [], {part: np.zeros_like(carry[part]) for part in CELLS[cell].carried}
     for l in range(L):
         zones = (
             None
             if zoneout == 0
-            else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CARRIED[cell]]
+            else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CELLS[cell].carried]
         )
-        h, state, tape = LAYERS[cell][0](
-            layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CARRIED[cell]], zones
+        h, state, tape = CELLS[cell].forward(
+            layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CELLS[cell].carried], zones
         )
-        for part, value in zip(CARRIED[cell], state):
+        for part, value in zip(CELLS[cell].carried, state):
             carry_out[part][l] = value
         mask = dropout_mask(dropout, step, l, T, B, H).astype(dtype)
         up = h * mask
@@ -269,10 +285,12 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zon
     carry_grads = {part: np.zeros_like(value) for part, value in carry_out.items()}
     for l in reversed(range(len(layers))):
         tape, mask = layers[l]
-        nothing = [np.zeros_like(carry_out[part][l]) for part in CARRIED[cell]]  # truncated: no gradient from later
-        dup, dw, dcarry = LAYERS[cell][1](layer_weights(parameters, l, dropout, step), tape, dup * mask, nothing)
+        nothing = [
+            np.zeros_like(carry_out[part][l]) for part in CELLS[cell].carried
+        ]  # truncated: no gradient from later
+        dup, dw, dcarry = CELLS[cell].backward(layer_weights(parameters, l, dropout, step), tape, dup * mask, nothing)
         dw = dw._replace(Wh=dw.Wh * weight_mask(dropout, step, l, dw.Wh.shape))
-        for part, value in zip(CARRIED[cell], dcarry):
+        for part, value in zip(CELLS[cell].carried, dcarry):
             carry_grads[part][l] = value
         for name, value in zip((*layer_names(l), gain_name(l)), dw):
             if name in grads:
@@ -316,7 +334,7 @@ def output_weight(parameters):
 
 
 def zero_carry(cell, L, B, H, dtype):
-    return {part: np.zeros((L, B, H), dtype) for part in CARRIED[cell]}
+    return {part: np.zeros((L, B, H), dtype) for part in CELLS[cell].carried}
 
 
 # ---- parameters --------------------------------------------------------------------------------------------------
@@ -326,10 +344,10 @@ def shapes(cell, V, H, L, E=0, tied=False, layer_norm=False):
     """PyTorch's names and shapes, in PyTorch's order; the gains, which it has not, after a layer's biases."""
     table = {"embedding.weight": (V, E)} if E else {}
     for l in range(L):
-        GH, D = GATES[cell] * H, H if l else E or V
+        GH, D = blocks(cell) * H, H if l else E or V
         table.update(zip(layer_names(l), [(GH, D), (GH, H), (GH,), (GH,)]))
         if layer_norm:
-            table[gain_name(l)] = (4 * H if cell == "gru" else GH,)
+            table[gain_name(l)] = (GH + len(CELLS[cell].apart) * H,)
     if not tied:
         table["output.weight"] = (V, H)
     table["output.bias"] = (V,)
@@ -337,18 +355,27 @@ def shapes(cell, V, H, L, E=0, tied=False, layer_norm=False):
 
 
 def one_bias(named, cell):
-    """A copy in charrnn's layout: one bias a gate, in bias_ih; bias_hh is zero but for the n gate of a GRU.
+    """A copy in charrnn's layout: one bias a gate, in bias_ih; bias_hh is zero but for a gate whose recurrent sum
+    stands apart.
 
     For gradients and for optimiser state, where the two biases of a gate are one number, not for parameters.
     """
     folded = {name: np.array(value) for name, value in named.items()}
     for name, value in folded.items():
         if ".bias_hh_l" in name:
-            value[: 2 * len(value) // 3 if cell == "gru" else len(value)] = 0
+            value[one_bias_rows(cell, len(value))] = 0
     return folded
 
 
-def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, layer_norm=False):
+def one_bias_rows(cell, count):
+    """Which of the `count` rows of a layer's biases have one bias: bool (count,)."""
+    apart = [name in CELLS[cell].apart for name in CELLS[cell].gates] or [False]
+    return ~np.repeat(apart, count // blocks(cell))
+
+
+def random_parameters(  # noqa: PLR0913 - what a model is made of
+    cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, layer_norm=False
+):
     """Uniform in +-1.5/sqrt(H): every gate bends and no gradient is tiny, and yet no rounding error grows over time
     (the spectral radius of Wh stays under 0.9). One bias a gate, as in charrnn. Gains are uniform in 0.2..0.6.
     """
@@ -369,7 +396,7 @@ def random_chunk(V, T, B, seed=0):
 
 def random_carry(cell, L, B, H, dtype="float64", seed=0):
     rng = np.random.default_rng(seed)
-    return {part: rng.uniform(-0.8, 0.8, (L, B, H)).astype(dtype) for part in CARRIED[cell]}
+    return {part: rng.uniform(-0.8, 0.8, (L, B, H)).astype(dtype) for part in CELLS[cell].carried}
 
 
 # ---- dropout -----------------------------------------------------------------------------------------------------
@@ -519,8 +546,9 @@ class Optimizer:
 def kneser_ney(text, vocab_size, order, context):
     """Return P(. | context) of an interpolated modified Kneser-Ney n-gram, (V,), by counting all over again.
 
-    Chen & Goodman 1999, eq. 13 to 17. A count below the highest order is the number of different characters before, the text's
-    beginning being one more. A longer context than order - 1 is cut; a shorter one lowers the order, counts and all.
+    Chen & Goodman 1999, eq. 13 to 17. A count below the highest order is the number of different characters before, the
+    text's beginning being one more. A longer context than order - 1 is cut; a shorter one lowers the order, counts and
+    all.
     """
     text, context = list(text), list(context)[max(0, len(context) - order + 1) :]
 

@@ -1,4 +1,7 @@
-"""benchmarks/: the workers, what is kept of a run, the ratios, the page, and the peers' own mathematics. Nothing is timed."""
+"""benchmarks/: the workers, what is kept of a run, the ratios, the page, and the peers' own mathematics.
+
+Nothing is timed.
+"""
 
 import json
 import re
@@ -16,6 +19,8 @@ import report  # noqa: E402
 import run as benchmark  # noqa: E402
 from results import Results, best, rate, ratio, share  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
+
+from charrnn.spec import CELLS  # noqa: E402
 
 
 def run_record(date="2026-01-02T03:04:05+00:00", isa="avx512", quick=False):
@@ -294,6 +299,7 @@ def test_a_worker_that_has_died_is_an_error():
             worker.memory()
 
 
+@pytest.mark.slow
 def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 40)
@@ -313,8 +319,9 @@ def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
         assert Side("charrnn", worker, kind="training", **shape).info["flops"] == (25 + 5 * 65) * 36
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["training", "sampling"])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.torch_class])
 def test_pytorchs_peer_does_a_whole_step_and_draws(cell, kind):
     torch = pytest.importorskip("torch")
     import peer_torch
@@ -337,6 +344,7 @@ def test_pytorchs_peer_does_a_whole_step_and_draws(cell, kind):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.torch
 def test_pytorchs_step_in_bfloat16_and_as_min_char_rnn_does_it():
     pytest.importorskip("torch")
     import peer_torch

@@ -14,7 +14,7 @@ from charrnn.kernels.tile import fill_tiles
 from charrnn.kernels.words import narrow_pairs, narrow_row
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace, check_precision
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 here = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")
@@ -144,7 +144,7 @@ def both(cell, case, dropout=None):
 
 
 @here
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dropout", DROPOUTS)
 def test_loss_gradients_and_carry_are_those_of_float32_but_for_rounding(cell, case, dropout):
@@ -159,7 +159,7 @@ def test_loss_gradients_and_carry_are_those_of_float32_but_for_rounding(cell, ca
 
 
 @here
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("case", CASES[1:4])
 def test_dropping_weights_is_training_without_them_to_the_bit(cell, case):
     V, H, L, E, tied, B, T = case
@@ -167,7 +167,7 @@ def test_dropping_weights_is_training_without_them_to_the_bit(cell, case):
     dropout = oracle.Dropout(0.0, False, 9, 0.25)
     arrays = other.get_parameters()
     masks = {
-        f"rnn.weight_hh_l{l}": oracle.weight_mask(dropout, 4, l, (oracle.GATES[cell] * H, H)).astype("float32")
+        f"rnn.weight_hh_l{l}": oracle.weight_mask(dropout, 4, l, (oracle.blocks(cell) * H, H)).astype("float32")
         for l in range(L)
     }
     other.set_parameters(arrays | {name: arrays[name] * mask for name, mask in masks.items()})
@@ -181,16 +181,16 @@ def test_dropping_weights_is_training_without_them_to_the_bit(cell, case):
 
 
 @here
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_padding_gets_no_gradient(cell):
     model, found = both(cell, CASES[1])
     flat = found[1][3]
-    assert np.array_equal(model.pack(found[1][1]) != 0, flat != 0) or cell == "gru"
+    assert np.array_equal(model.pack(found[1][1]) != 0, flat != 0) or CELLS[cell].recurrent
     assert np.isclose(np.linalg.norm(model.pack(found[1][1])), np.linalg.norm(flat), rtol=1e-6)
 
 
 @here
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_the_same_bits_for_any_threads_shards_and_order_of_calls(cell):
     model = Model.initialise(ModelConfig(cell, 65, 64, 2), 1)
     rng = np.random.default_rng(0)

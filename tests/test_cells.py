@@ -100,18 +100,20 @@ def test_a_unit_built_to_count_the_line_is_named(findings):
     assert found.null < 0.3 and found.untrained < 0.8
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_nothing_is_named_in_a_random_network(cell, seed, planted):
     _, vocabulary, text, ids, _, _ = planted
     config = ModelConfig(cell, vocabulary.size, 32, 2)
-    quantity = "tanh-c" if cell == "lstm" else "h"
+    quantity = CELLS[cell].default_quantity
     recording = record(Model.initialise(config, seed), ids, 0, len(ids), quantity)
     untrained = record(Model.initialise(config, 1000 + seed), ids, 0, len(ids), quantity)
     found = search(recording, find_signals(text), untrained)
     assert len(found) > 5 and not any(finding.named for finding in found)
 
 
+@pytest.mark.slow
 def test_units_of_noise_do_not_beat_their_null(planted):
     """Slow random walks, which follow nothing: among 400 one always looks good where it was chosen."""
     _, _, text, _, recording, _ = planted
@@ -294,7 +296,7 @@ def test_signals_too_rare_for_a_half_are_left_out():
 # ---- recordings ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_recording_in_streams_is_that_of_one_continuous_reading(cell):
     rng = np.random.default_rng(4)
     ids = rng.integers(0, 9, 5_200).astype(np.uint8)

@@ -23,7 +23,7 @@ from charrnn.runs.checkpoint import (
     read_metadata,
     save_checkpoint,
 )
-from charrnn.spec import OPTIONAL_KEYS, STORED_KEYS, ModelConfig, parameter_shapes
+from charrnn.spec import CELLS, OPTIONAL_KEYS, STORED_KEYS, ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.optimisers import DEFAULTS, Optimizer
 
@@ -57,7 +57,7 @@ def make(
     def filled():
         return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
 
-    names = ("h", "c") if cell == "lstm" else ("h",)
+    names = CELLS[cell].states
     return Checkpoint(
         model=model,
         vocabulary=Vocabulary("chars", ("\n", " ", '"', "\\", "a", "é", "\U0001f600")),
@@ -143,7 +143,7 @@ def refusal(tmp_path, content, read=load_checkpoint):
     return message.replace(str(path), "FILE")
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("embedding_size, tied", [(0, False), (E, False), (H, True)])
 def test_what_is_saved_is_loaded(tmp_path, cell, dtype, embedding_size, tied):
@@ -177,7 +177,7 @@ def test_an_optional_key_that_breaks_its_rule_is_not_written(tmp_path, zoneout):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_an_optional_key_of_the_model_raises_the_version_and_none_leaves_it(tmp_path, cell):
     path = tmp_path / "a.safetensors"
     saved = make(cell, layer_norm=True)
@@ -185,7 +185,7 @@ def test_an_optional_key_of_the_model_raises_the_version_and_none_leaves_it(tmp_
     assert_same(load_checkpoint(path), saved)
     assert read_metadata(path)["format_version"] == 2 and read_metadata(path)["model"]["layer_norm"] is True
     gains = {name: array.shape for name, array in saved.parameters.items() if "norm_gain" in name}
-    assert gains == {f"rnn.norm_gain_l{layer}": ((1 if cell == "rnn" else 4) * H,) for layer in range(L)}
+    assert gains == {f"rnn.norm_gain_l{layer}": (len(CELLS[cell].sums) * H,) for layer in range(L)}
     save_checkpoint(path, make(cell))
     assert read_metadata(path)["format_version"] == 1 and "layer_norm" not in read_metadata(path)["model"]
 
@@ -266,19 +266,6 @@ def test_charrnn_reads_what_the_safetensors_library_wrote(tmp_path):
     assert loaded.optimizer == {} and loaded.carry == {}
 
 
-def test_the_table_of_parameters_is_the_models():
-    for cell in ("rnn", "gru", "lstm"):
-        for embedding_size, tied, optional in (
-            (0, False, {}),
-            (E, False, {}),
-            (H, True, {}),
-            (E, False, {"layer_norm": True}),
-        ):
-            settings = make(cell, embedding_size=embedding_size, tied=tied, **optional).model
-            config = ModelConfig(vocab_size=V, **settings)
-            assert {name: tuple(shape) for name, shape in Model(config).shapes().items()} == parameter_shapes(config)
-
-
 def test_a_file_written_by_hand_is_read(tmp_path):
     path = tmp_path / "hand.safetensors"
     path.write_bytes(minimal())
@@ -322,6 +309,7 @@ def test_a_file_that_runs_on_is_refused(tmp_path):
     assert "runs on" in refusal(tmp_path, minimal() + b"\0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0xFF])
 def test_a_flipped_byte_anywhere_changes_nothing_or_is_refused(tmp_path, flip):
     model = {"cell": "gru", "hidden_size": 1, "num_layers": 1, "embedding_size": 0, "tied": False, "dtype": "float32"}
@@ -512,6 +500,7 @@ def test_no_memory_is_taken_for_tensors_that_are_not_there(tmp_path, monkeypatch
     refusal(tmp_path, minimal()[:-1])
 
 
+@pytest.mark.slow
 def test_random_damage_to_the_header_never_ends_in_anything_else(tmp_path):
     rng = random.Random(0)
     tokens = [
@@ -552,6 +541,7 @@ def test_random_damage_to_the_header_never_ends_in_anything_else(tmp_path):
             pass
 
 
+@pytest.mark.slow
 def test_any_json_in_place_of_any_part_ends_in_success_or_a_refusal(tmp_path):
     hypothesis = pytest.importorskip("hypothesis")
     from hypothesis import strategies as st
@@ -749,6 +739,7 @@ def test_the_documented_reader_reads(tmp_path):
         assert_same_arrays(found, part)
 
 
+@pytest.mark.torch
 def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("safetensors")
@@ -760,20 +751,21 @@ def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(
         namespace["load_into_torch"](tmp_path / "a.safetensors")
 
 
+@pytest.mark.torch
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
     namespace = {}
     exec(programs()[1], namespace)
     ids = np.random.default_rng(0).integers(0, V, (6, B))
-    for cell in ("rnn", "gru", "lstm"):
+    for cell in (name for name, cell in CELLS.items() if cell.torch_class):
         for embedding_size, tied in ((0, False), (E, False), (H, True)):
             # Both biases are random: charrnn sums them, PyTorch adds them.
             saved = make(cell, "float64", embedding_size, tied)
             save_checkpoint(tmp_path / "a.safetensors", saved)
             net, _ = namespace["load_into_torch"](tmp_path / "a.safetensors")
             carry = {name: torch.from_numpy(array) for name, array in saved.carry.items()}
-            carry = (carry["h"], carry["c"]) if cell == "lstm" else carry["h"]
+            carry = tuple(carry.values()) if len(carry) > 1 else carry["h"]
             expected = namespace["logits"](net, torch.from_numpy(ids), carry)[0].detach().numpy()
 
             model = Model(ModelConfig(vocab_size=V, **saved.model))

@@ -23,7 +23,7 @@ from charrnn.evaluation.loss import (
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 V = 7
@@ -81,27 +81,30 @@ def test_parallel_streams_agree_with_one_to_a_thousandth_of_a_nat(model, start, 
     assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
 
 
+# One unit that is open to what comes with 1 and 2, and keeps its state otherwise: {gate: (weight of the inputs, bias)}.
+# For the vanilla RNN a recurrent weight does it.
+LATCHED = np.array([0, 30, -30, 0, 0])
+LATCHES = {
+    "lstm": {"i": (abs(LATCHED), -15), "f": (-abs(LATCHED), 15), "g": (LATCHED, 0), "o": (0 * LATCHED, 15)},
+    "gru": {"r": (0 * LATCHED, 0), "z": (-abs(LATCHED), 15), "n": (LATCHED, 0)},
+    "rnn": {"h": (LATCHED, 0)},
+}
+
+
 def latch(cell, scale=3.0):
     """Return a model of one unit that holds what it was last set to by 1 or by 2, and expects 3 or 4 by it."""
     model = Model(ModelConfig(cell, vocab_size=5, hidden_size=1, num_layers=1, dtype="float64"))
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
     arrays["output.weight"][:, 0] = [0, 0, 0, scale, -scale]
-    inputs = np.zeros(5)
-    inputs[1:3] = 30, -30
+    for row, (weight, bias) in enumerate(LATCHES[cell].values()):
+        arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
     if cell == "rnn":
-        arrays["rnn.weight_ih_l0"][0], arrays["rnn.weight_hh_l0"][0] = inputs, 3
-    else:  # open to what comes with 1 and 2, and keeping it otherwise
-        gates = {
-            "lstm": {"i": (np.abs(inputs), -15), "f": (-np.abs(inputs), 15), "g": (inputs, 0), "o": (0 * inputs, 15)},
-            "gru": {"r": (0 * inputs, 0), "z": (-np.abs(inputs), 15), "n": (inputs, 0)},
-        }[cell]
-        for row, (weight, bias) in enumerate(gates.values()):
-            arrays["rnn.weight_ih_l0"][row], arrays["rnn.bias_ih_l0"][row] = weight, bias
+        arrays["rnn.weight_hh_l0"][0] = 3
     model.set_parameters(arrays)
     return model
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", LATCHES)
 def test_streams_that_began_in_a_wrong_state_are_read_again(cell, monkeypatch):
     ids = np.zeros(40000, np.uint8)
     ids[::3] = 3
@@ -126,8 +129,9 @@ def test_a_state_that_mends_one_stream_a_reading_is_followed_to_the_end(scale):
 
 
 def quiet_latch():
-    """Return an LSTM of two units: one holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only; the other is
-    nothing, always.
+    """Return an LSTM of two units, one of which is always zero.
+
+    The other holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only.
     """
     model = Model(ModelConfig("lstm", vocab_size=5, hidden_size=2, num_layers=1, dtype="float64"))
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}
@@ -263,7 +267,7 @@ def test_units_are_consistent_and_a_huge_loss_does_not_overflow():
         assert Evaluation(loss_nats, 5).to_dict()["perplexity"] is None
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("start", [0, 1, 40, 700])
 def test_it_agrees_with_an_independent_computation_in_float64(cell, start):
     model, ids = Model.initialise(ModelConfig(cell, V, 10, 2, dtype="float64"), seed=5), make_ids(1300)

@@ -15,9 +15,8 @@ from charrnn.model.workspace import Workspace
 from charrnn.sampling import generation
 from charrnn.sampling.generation import Generation
 from charrnn.sampling.sampler import Sampler, Settings, choose, surprisal, uniforms
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 
-CELLS, DTYPES = ("rnn", "gru", "lstm"), ("float32", "float64")
 TOLERANCE = {"float32": 1e-5, "float64": 2e-14}
 B, N, H, V = 5, 6, 19, 17  # off every vector and tile
 INPUTS = {"onehot": {}, "embedding": {"embedding_size": 4}, "tied": {"embedding_size": H, "tied": True}}
@@ -87,6 +86,7 @@ def test_every_setting_chooses_as_the_plain_form_does(settings):
     assert_follow_the_rule(ids, logits, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("vocab_size", "blocks"), [(1, 1), (2, 1), (65, 32), (300, 1)])
 def test_a_million_choices_are_those_of_the_plain_form(vocab_size, blocks):
     made = make_generation(make_model("rnn", vocab_size, 3, 1), 1 << 12)

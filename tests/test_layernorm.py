@@ -9,13 +9,12 @@ import oracle
 import pytest
 from test_generation import draw, make_generation
 from test_model import (
-    CELLS,
     DROPOUTS,
-    DTYPES,
     INPUTS,
     OPTIMIZERS,
     PARITY,
     SIZES,
+    TORCH_CELLS,
     B,
     H,
     T,
@@ -38,7 +37,7 @@ from charrnn.model import dropped
 from charrnn.model import workspace as model_module
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 
@@ -163,8 +162,9 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
         assert abs(derivative - expected) < 1e-6 * abs(expected) + 1e-11, (name, derivative, expected)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_pytorchs_layer_norm_and_autograd_agree(cell, dtype):
     """A loop over steps written with torch.nn.functional.layer_norm; gradients by autograd, in float64."""
     torch = pytest.importorskip("torch")
@@ -233,6 +233,7 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
     assert_same_bits(trained.get_carry(), whole.get_carry())
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize(
     "precision",

@@ -22,12 +22,11 @@ from charrnn.model import workspace as model_module
 from charrnn.model.pace import ShardPace
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer
 
-CELLS = ("rnn", "gru", "lstm")
-DTYPES = ("float32", "float64")
+TORCH_CELLS = [name for name, cell in CELLS.items() if cell.torch_class]
 PARITY = {"float32": 1e-5, "float64": 2e-14}
 B, T, E, H, V = 2, 3, 4, 5, 7
 INPUTS = {"onehot": {"E": 0}, "embedding": {"E": E}, "tied": {"E": H, "tied": True}}
@@ -167,18 +166,17 @@ def test_setting_parameters_sums_the_two_biases_of_a_gate(cell):
     model, parameters = make_model(cell)
     theirs = {name: value.copy() for name, value in parameters.items()}
     for layer in range(2):
-        theirs[f"rnn.bias_hh_l{layer}"] = np.linspace(-1, 1, oracle.GATES[cell] * H)
+        theirs[f"rnn.bias_hh_l{layer}"] = np.linspace(-1, 1, oracle.blocks(cell) * H)
     model.set_parameters(theirs)
     ours = model.get_parameters()
     for layer in range(2):
         summed = theirs[f"rnn.bias_ih_l{layer}"] + theirs[f"rnn.bias_hh_l{layer}"]
-        split = 2 * H if cell == "gru" else None  # the n gate of a GRU keeps its two
-        np.testing.assert_array_equal(ours[f"rnn.bias_ih_l{layer}"][:split], summed[:split])
-        np.testing.assert_array_equal(ours[f"rnn.bias_hh_l{layer}"][:split], 0)
-        if cell == "gru":
-            for kind in ("bias_ih", "bias_hh"):
-                name = f"rnn.{kind}_l{layer}"
-                np.testing.assert_array_equal(ours[name][split:], theirs[name][split:])
+        one = oracle.one_bias_rows(cell, len(summed))  # the n gate of a GRU keeps its two
+        np.testing.assert_array_equal(ours[f"rnn.bias_ih_l{layer}"][one], summed[one])
+        np.testing.assert_array_equal(ours[f"rnn.bias_hh_l{layer}"][one], 0)
+        for kind in ("bias_ih", "bias_hh"):
+            name = f"rnn.{kind}_l{layer}"
+            np.testing.assert_array_equal(ours[name][~one], theirs[name][~one])
     x, y = oracle.random_chunk(V, T, B)
     assert abs(new_workspace(model).loss_and_grads(x, y) - oracle.loss_and_grads(theirs, cell, x, y).loss) < 1e-14
 
@@ -205,9 +203,9 @@ def test_initialisation_follows_its_seed_and_opens_the_forget_gate(cell, inputs)
         assert np.isfinite(value).all()
         if "weight" in name:
             assert len(np.unique(value)) > 0.9 * value.size, name
-    if cell == "lstm":
-        for layer in range(2):
-            assert (named[f"rnn.bias_ih_l{layer}"][H : 2 * H] == 1).all()
+    for layer in range(2 if CELLS[cell].forget_gate else 0):
+        at = CELLS[cell].blocks.index(CELLS[cell].forget_gate) * H
+        assert (named[f"rnn.bias_ih_l{layer}"][at : at + H] == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -288,6 +286,7 @@ def test_dropout_equals_the_oracle(cell, size, variational, dtype):
         assert_all_close(workspace.get_carry(), expected.carry, tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rate", [0.0, 0.4])
@@ -555,7 +554,7 @@ def test_carry_starts_at_zero_is_reset_and_belongs_to_the_caller(cell):
     model, _ = make_model(cell)
     x, y = oracle.random_chunk(V, T, B)
     workspace = new_workspace(model)
-    assert set(workspace.get_carry()) == set(oracle.CARRIED[cell])
+    assert set(workspace.get_carry()) == set(oracle.CELLS[cell].carried)
     assert all(value.shape == (2, B, H) and not value.any() for value in workspace.get_carry().values())
     first = workspace.logits(x).copy()
     taken = workspace.get_carry()
@@ -610,7 +609,7 @@ def test_carry_of_another_shape_is_refused(cell):
         oracle.random_carry(cell, 2, B + 1, H),
         oracle.random_carry(cell, 2, B, H + 1),
         {},
-        oracle.random_carry("gru" if cell == "lstm" else "lstm", 2, B, H),
+        oracle.random_carry("gru" if CELLS[cell].has_c else "lstm", 2, B, H),
     ):
         with pytest.raises(ConfigError):
             workspace.set_carry(carry)
@@ -729,7 +728,7 @@ def test_nan_in_the_carry_is_seen_in_the_loss(cell):
     model, _ = make_model(cell)
     x, y = oracle.random_chunk(V, T, B, seed=2)
     workspace = new_workspace(model)
-    for part in oracle.CARRIED[cell]:
+    for part in oracle.CELLS[cell].carried:
         carry = oracle.random_carry(cell, 2, B, H)
         carry[part][0, -1, -1] = np.nan
         workspace.set_carry(carry)
@@ -760,7 +759,7 @@ def test_workspace_recovers_from_a_chunk_of_nan(cell, inputs, restore):
 
 
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_frozen_pytorch_numbers(cell, inputs, dtype_and_tolerance):
     """Numbers that PyTorch gave in float64, kept by fixtures/make_torch_fixtures.py; the tolerances are promises."""
     dtype, tolerance = dtype_and_tolerance
@@ -795,8 +794,9 @@ def read_fixture(cell, inputs):
     return groups
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_live_pytorch(cell, inputs, dtype_and_tolerance):
     """torch.nn.LSTM, GRU and RNN load get_parameters() after dropping the prefix, and agree with what we compute."""
     torch = pytest.importorskip("torch")
@@ -808,13 +808,13 @@ def test_live_pytorch(cell, inputs, dtype_and_tolerance):
     loss = workspace.loss_and_grads(x, y)
 
     ours = {name: torch.tensor(value, dtype=torch.float64) for name, value in model.get_parameters().items()}
-    kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
+    kind = getattr(torch.nn, CELLS[cell].torch_class)
     rnn = kind(INPUTS[inputs]["E"] or 17, H, num_layers=3, dtype=torch.float64)
     rnn.load_state_dict({name.removeprefix("rnn."): value for name, value in ours.items() if name.startswith("rnn.")})
     other = {name: value.requires_grad_() for name, value in ours.items() if not name.startswith("rnn.")}
     table = other.get("embedding.weight", torch.eye(17, dtype=torch.float64))
     starts = {part: torch.tensor(value, dtype=torch.float64).requires_grad_() for part, value in carry.items()}
-    state = (starts["h"], starts["c"]) if cell == "lstm" else starts["h"]
+    state = tuple(starts.values()) if len(starts) > 1 else starts["h"]
     h, _ = rnn(torch.nn.functional.embedding(torch.tensor(x, dtype=torch.long), table), state)
     logits = h @ other[oracle.output_name(other)].T + other["output.bias"]
     expected = torch.nn.functional.cross_entropy(logits.reshape(-1, 17), torch.tensor(y, dtype=torch.long).reshape(-1))
@@ -827,7 +827,8 @@ def test_live_pytorch(cell, inputs, dtype_and_tolerance):
     assert_all_close(workspace.carry_grads(), {part: value.grad.numpy() for part, value in starts.items()}, tolerance)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.torch
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_twenty_training_steps_follow_pytorch(cell):
     """Adam, clipping, carried state, float32. Both round; over 20 steps the losses part by less than 1e-5 nats."""
     pytest.importorskip("torch")

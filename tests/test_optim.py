@@ -12,7 +12,7 @@ from charrnn.errors import CharRNNError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 
 B, T, E, H, V = 2, 3, 4, 5, 7
@@ -85,6 +85,7 @@ def test_updates_equal_the_oracle(cell, name, hyperparameters, dtype, clipping):
     assert_parameters_close(model, parameters, TOLERANCE[dtype])
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name, hyperparameters", CASES)
 def test_updates_equal_pytorch(name, hyperparameters):
     """torch.optim with clip_grad_value_ and clip_grad_norm_ before it; the defaults are torch's, rmsprop's apart."""
@@ -109,7 +110,7 @@ def test_updates_equal_pytorch(name, hyperparameters):
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("cell", oracle.GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_ten_training_steps_follow_the_oracle(cell, name, tied):
     """Loss, norm and parameters, carried state, float64: what the workspace derives from them is renewed each step.
 
@@ -131,7 +132,7 @@ def test_ten_training_steps_follow_the_oracle(cell, name, tied):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_norm_is_that_of_the_parameters_gradient_before_clipping(dtype):
     """Not of any second copy that a tied matrix or a packed layout may keep."""
-    for cell in oracle.GATES:
+    for cell in CELLS:
         for tied in (False, True):
             model, parameters, workspace = make(cell, dtype, tied)
             x, y = oracle.random_chunk(V, T, B)

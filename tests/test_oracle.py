@@ -4,6 +4,8 @@ import numpy as np
 import oracle
 import pytest
 
+from charrnn.spec import CELLS
+
 B, T, E, H, V = 2, 3, 4, 5, 7
 INPUTS = {"onehot": {}, "embedding": {"E": E}, "tied": {"E": H, "tied": True}}
 
@@ -37,9 +39,10 @@ def test_variational_mask_is_the_first_step_of_the_plain_one():
     assert (shared == plain[0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [None, oracle.Dropout(0.4, False, 11), oracle.Dropout(0.4, True, 11)])
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("cell", oracle.GATES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_oracle_gradients_equal_finite_differences(cell, inputs, dropout):
     """Every entry of every tensor; a five-point difference at 1e-3 is good to 1e-11 absolute on a loss near 2."""
     parameters = oracle.random_parameters(cell, V, H, 2, seed=1, **INPUTS[inputs])
@@ -66,9 +69,10 @@ def five_point(loss, flat, where, eps=1e-3):
     return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * eps)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("dropout", [None, oracle.Dropout(0.4, False, 11)])
 @pytest.mark.parametrize("inputs", INPUTS)
-@pytest.mark.parametrize("cell", oracle.GATES)
+@pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.torch_class])
 def test_oracle_equals_pytorch(cell, inputs, dropout):
     """PyTorch's own one-layer modules with the oracle's masks between; bias_hh is drawn too: the oracle knows both."""
     torch = pytest.importorskip("torch")
@@ -83,14 +87,14 @@ def test_oracle_equals_pytorch(cell, inputs, dropout):
     starts = {part: torch.tensor(value, requires_grad=True) for part, value in carry.items()}
     table = leaves.get("embedding.weight", torch.eye(V, dtype=torch.float64))
     up = torch.nn.functional.embedding(torch.tensor(x, dtype=torch.long), table)
-    kind = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
+    kind = getattr(torch.nn, CELLS[cell].torch_class)
     for l in range(3):
         module = kind(up.shape[2], H, dtype=torch.float64)
-        start = tuple(starts[part][l : l + 1] for part in oracle.CARRIED[cell])
+        start = tuple(starts[part][l : l + 1] for part in oracle.CELLS[cell].carried)
         own = dict(zip(oracle.layer_names(0), (leaves[name] for name in oracle.layer_names(l))))
         own = {name.removeprefix("rnn."): leaf for name, leaf in own.items()}
-        h, out = torch.func.functional_call(module, own, (up, start if cell == "lstm" else start[0]))
-        for part, value in zip(oracle.CARRIED[cell], out if cell == "lstm" else (out,)):
+        h, out = torch.func.functional_call(module, own, (up, start if len(start) > 1 else start[0]))
+        for part, value in zip(oracle.CELLS[cell].carried, out if len(start) > 1 else (out,)):
             np.testing.assert_allclose(ours.carry[part][l], value[0].detach(), rtol=0, atol=1e-13)
         up = h * torch.tensor(oracle.dropout_mask(dropout, 7, l, T, B, H))
     logits = up @ leaves[oracle.output_name(parameters)].T + leaves["output.bias"]

@@ -8,11 +8,11 @@ import pytest
 from charrnn.model.buffers import aligned_zeros
 from charrnn.model.matrices import largest_singular_values, norms_by_layer
 from charrnn.model.parameters import Model
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, ModelConfig
 
 
 @pytest.mark.parametrize("H", [1, 5, 70])
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_the_largest_singular_value_is_numpys(cell, H):
     model = Model.initialise(ModelConfig(cell, 7, H, 2), seed=4)
     for layer, value in enumerate(largest_singular_values(model)):
@@ -32,7 +32,7 @@ def test_matrices_with_a_known_answer():
 
 
 @pytest.mark.parametrize("E, tied, layer_norm", [(0, False, False), (4, False, True), (5, True, False)])
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_norms_by_layer_are_those_of_the_named_arrays(cell, E, tied, layer_norm):
     model = Model.initialise(ModelConfig(cell, 7, 5, 2, E, tied, layer_norm=layer_norm), seed=1)
     named = model.get_parameters()

@@ -11,7 +11,6 @@ from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, ModelConfig
 
 PARITY = {"float32": 1e-5, "float64": 2e-14}
-TAPE = {"lstm": {"i": 3, "f": 4, "g": 5, "o": 6}, "gru": {"r": 2, "z": 3, "n": 4}, "rnn": {}}
 SIZES = [(2, 3, 5, 7, 2), (3, 9, 33, 17, 3), (14, 5, 17, 65, 1)]  # B, T, H, V, L
 
 
@@ -33,8 +32,8 @@ def naive(parameters, cell, x, carry, clamps=()):
     for t in range(T):
         up = oracle.input_table(parameters)[x[t : t + 1]]
         for l in range(L):
-            parts = oracle.CARRIED[cell]
-            _, state, tape = oracle.LAYERS[cell][0](
+            parts = oracle.CELLS[cell].carried
+            _, state, tape = oracle.CELLS[cell].forward(
                 oracle.layer_weights(parameters, l), up, [carry[p][l] for p in parts]
             )
             state = [value.copy() for value in state]
@@ -46,11 +45,11 @@ def naive(parameters, cell, x, carry, clamps=()):
                     else:
                         c = np.arctanh(clamp.value) if clamp.quantity == "tanh-c" else clamp.value
                         state[1][:, clamp.unit] = c
-                        h[:, clamp.unit] = tape[0][TAPE["lstm"]["o"]][:, clamp.unit] * np.tanh(c)
+                        h[:, clamp.unit] = tape[0][oracle.CELLS[cell].gates["o"]][:, clamp.unit] * np.tanh(c)
             for part, value in zip(parts, state):
                 carry[part][l] = value
                 seen[part][l][t] = value
-            for name, place in TAPE[cell].items():
+            for name, place in oracle.CELLS[cell].gates.items():
                 seen[name][l][t] = tape[0][place]
             up = state[0][None]
         logits.append(up[0] @ oracle.output_weight(parameters).T + parameters["output.bias"])
@@ -81,7 +80,7 @@ def test_held_units_act_on_the_layer_above_and_on_the_next_step(cell, size, dtyp
     model, parameters, carry = make(cell, size, dtype)
     B, T, H, V, L = size
     clamps = [Clamp(0, H - 1, 0.75), Clamp(L - 1, 0, -1.5)]
-    if cell == "lstm":
+    if CELLS[cell].has_c:
         clamps += [Clamp(0, 1, -0.875, "tanh-c"), Clamp(L - 1, H - 2, 2.5, "c")]
     x, y = oracle.random_chunk(V, T, B, seed=2)
     expected, logits = naive(parameters, cell, x, carry, clamps)
@@ -106,7 +105,7 @@ def test_holding_is_the_same_step_by_step_and_for_any_cut_into_chunks(cell):
     model, _, carry = make(cell, SIZES[1], "float32")
     B, T, H, V, L = SIZES[1]
     x, _ = oracle.random_chunk(V, T, B, seed=2)
-    clamps = [Clamp(1, 7, 0.5), Clamp(0, 32, -0.25, "tanh-c" if cell == "lstm" else "h")]
+    clamps = [Clamp(1, 7, 0.5), Clamp(0, 32, -0.25, CELLS[cell].default_quantity)]
     whole, single = Workspace(model, B, T, training=False), Workspace(model, B, 1, training=False)
     results = []
     for workspace, pieces in ((whole, [x]), (single, [x[t : t + 1] for t in range(T)])):

@@ -7,11 +7,10 @@ import numpy as np
 import oracle
 import pytest
 from test_model import (
-    CELLS,
-    DTYPES,
     INPUTS,
     PARITY,
     SIZES,
+    TORCH_CELLS,
     as_float64,
     assert_all_close,
     assert_same_bits,
@@ -31,7 +30,7 @@ from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout
 from charrnn.sampling.generation import Generation
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, DTYPES, ModelConfig
 
 __all__ = ["restore_threads"]  # the fixture
 
@@ -50,6 +49,7 @@ def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zo
 # ---- the mathematics ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dropout", DROPOUTS)
@@ -122,8 +122,9 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
             assert size > 1e-6, f"{name}: the direction chosen tests nothing"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_a_loop_over_pytorchs_cells_gives_the_same(cell, masked):
     torch = pytest.importorskip("torch")
     zoneout, dropout, L = 0.3, Dropout(0.0, False, 5) if masked else None, 2
@@ -136,17 +137,18 @@ def test_a_loop_over_pytorchs_cells_gives_the_same(cell, masked):
     leaves = {name: torch.tensor(value, requires_grad=True) for name, value in parameters.items()}
     starts = {part: torch.tensor(value, requires_grad=True) for part, value in carry.items()}
     up = torch.nn.functional.one_hot(torch.tensor(x, dtype=torch.long), V).double()
-    kind = {"rnn": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}[cell]
+    kind = getattr(torch.nn, CELLS[cell].torch_class + "Cell")
     for l in range(L):
         module = kind(up.shape[2], H, dtype=torch.float64)
         own = {kind: leaves[f"rnn.{kind}_l{l}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         kept = [
-            torch.tensor(oracle.zone_shares(zoneout, dropout, 4, l, part, 9, 6, H)) for part in oracle.CARRIED[cell]
+            torch.tensor(oracle.zone_shares(zoneout, dropout, 4, l, part, 9, 6, H))
+            for part in oracle.CELLS[cell].carried
         ]
-        state, outputs = [starts[part][l] for part in oracle.CARRIED[cell]], []
+        state, outputs = [starts[part][l] for part in oracle.CELLS[cell].carried], []
         for t in range(9):
-            made = torch.func.functional_call(module, own, (up[t], tuple(state) if cell == "lstm" else state[0]))
-            made = made if cell == "lstm" else (made,)
+            made = torch.func.functional_call(module, own, (up[t], tuple(state) if len(state) > 1 else state[0]))
+            made = made if len(state) > 1 else (made,)
             state = [k[t] * before + (1 - k[t]) * after for k, before, after in zip(kept, state, made)]
             outputs.append(state[0])
         up = torch.stack(outputs)

@@ -11,7 +11,8 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import updates, zoneout
-from charrnn.kernels.chunk import items, views, weight_gradients
+from charrnn.kernels.chunk import items, views
+from charrnn.kernels.chunk.weight_gradients import count_gradient_items, count_pair_items
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
@@ -59,6 +60,21 @@ def check_precision(precision, dtype="float32"):
             "or take a bfloat16 run's weights into a new one with --init-from"
         )
     return precision
+
+
+def block_steps(layout, batch_size, shards, T):
+    """Return how many of T steps a shard walks at a time."""
+    return max(1, min(T, BLOCK_BYTES // (-(-batch_size // shards) * layout.stride * layout.dtype.itemsize)))
+
+
+def walk_buffers(cell, pack, training):
+    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers."""
+    kinds = [WalkBuffers]
+    if training and CELLS[cell].has_c:
+        kinds.append(CellBuffers)
+    if pack > 1:
+        kinds.append(WordBuffers)
+    return kinds
 
 
 class Workspace:
@@ -109,13 +125,9 @@ class Workspace:
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)
         self._buffers, self._walks = ChunkBuffers(), set()
-        self._walk: list[Buffers] = [WalkBuffers()]
+        self._walk: list[Buffers] = [kind() for kind in walk_buffers(model.config.cell, self._pack, training)]
         self._buffers.hold(self._extent, self._table)
-        if training and CELLS[model.config.cell].has_c:
-            self._walk.append(CellBuffers())
-        if self._pack > 1:
-            self._walk.append(WordBuffers())
-        else:
+        if self._pack == 1:
             self._table.set(XW=self._buffers.X0)
 
     # The carry
@@ -189,14 +201,19 @@ class Workspace:
 
     # Running
 
-    def _run(self, mode, x, y, dropout=None, step=0):
+    def _workers(self, T):
+        """Return how many threads share a pass over T steps."""
+        return num_threads() if T * self.batch_size * self.layout.size >= SHARED_PRODUCTS else 1
+
+    def _run(self, mode, x, y, dropout=None, step=0, back=True):
+        """Run a chunk; return its length. back False: what a way back needs is made, but it is not gone."""
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
         dtype = model.config.dtype
-        workers = num_threads() if T * B * self.layout.size >= SHARED_PRODUCTS else 1
+        workers = self._workers(T)
         training = mode == views.GRADIENTS
         shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
-        block = self._block(shards, T)
+        block = block_steps(self.layout, B, shards, T)
         threshold, key, per_step, scale = 0, 0, 1, 1.0
         if dropout is not None and dropout.rate > 0:
             threshold, scale = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
@@ -217,28 +234,16 @@ class Workspace:
             run(derive, self._transposition, self.layout.transposed_panels)
         self._steps = T
         start = time.perf_counter()
-        run((items.TRAIN if training else items.READ)[model.config.cell, self._pack], table, shards)
-        if training:
+        run((items.TRAIN if training and back else items.READ)[model.config.cell, self._pack], table, shards)
+        if training and back:
             if workers > 1:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
-                run(items.pair_gradients, table, weight_gradients.count_pair_items(self.layout))
-            run(items.weight_gradients, table, weight_gradients.count_gradient_items(model.layout))
+                run(items.PAIR_GRADIENTS, table, count_pair_items(self.layout))
+            run(items.WEIGHT_GRADIENTS, table, count_gradient_items(model.layout))
             if model.config.tied:
-                run(items.tied_gradients, table, model.layout.out_panels)
+                run(items.TIED_GRADIENTS, table, model.layout.out_panels)
         return T
-
-    def reserve(self, dropping=False, dropping_weights=False):
-        """Take at once the memory that loss_and_grads of a whole chunk on one thread would take when it runs."""
-        self._hold(self.seq_length, self._block(1, self.seq_length), True, dropping)
-        if dropping_weights:
-            self._dropped.reserve()
-
-    def _block(self, shards, T):
-        """Return how many steps a shard walks at a time."""
-        return max(
-            1, min(T, BLOCK_BYTES // (-(-self.batch_size // shards) * self.layout.stride * self.model.flat.itemsize))
-        )
 
     def _hold(self, T, block, gradients, dropping):
         """Hold the arrays whose size depends on how a chunk is walked."""
@@ -277,10 +282,7 @@ class Workspace:
                    with a Dropout (of rate 0 too), and in expectation with None
         Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
         """
-        if self._clamped:
-            raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
-        if not self.training:
-            raise ConfigError("this workspace was made with training=False and holds no gradients")
+        self._check_way_back()
         if dropout is not None and dropout.weight_rate > 0:
             with self._dropped.dropped(dropout.weight_rate, dropout.seed, step):
                 T = self._run(views.GRADIENTS, x, y, dropout, step)
@@ -288,6 +290,42 @@ class Workspace:
             T = self._run(views.GRADIENTS, x, y, dropout, step)
         rows = T * self.batch_size
         return float(np.add.reduce(self._buffers.losses[:rows])) / rows
+
+    def measure_reach(self, x, y, places):
+        """Measure how far the gradient of a loss reaches back, at several places of a text side by side.
+
+        The streams are the places at successive times: stream t*places + b is place b at time t, and its carry is the
+        state that the place had before. Each stream runs one step from its carry; then the gradient of the losses at
+        the last time goes back through all times. So the states may come from elsewhere, such as another dtype.
+
+        x, y       (1, batch_size) integers as for loss_and_grads; of y the last `places` count
+        Returns {state: (L, T, places) float64}: the norm, over a layer's units, of the gradient of a place's last loss
+        in nats with respect to its state after each time, by every way from there to the loss; c is taken as the gates
+        made it, before zoneout. The carry moves on; `grads` holds nothing afterwards. Raises ConfigError.
+        """
+        self._check_way_back()
+        if self._pack > 1:
+            raise ConfigError("a reach is measured in the model's own dtype: make the workspace without bfloat16")
+        if not 1 <= places <= self.batch_size or self.batch_size % places or np.shape(x)[:1] != (1,):
+            raise ConfigError(
+                f"a reach takes one step of {self.batch_size} streams, a multiple of its places, got {places} places "
+                f"and ids of shape {np.shape(x)}"
+            )
+        dtype, cell, L = self.model.config.dtype, CELLS[self.model.config.cell], self.model.config.num_layers
+        self._run(views.GRADIENTS, x, y, back=False)
+        workers, norms = min(places, self._workers(1)), np.zeros((len(cell.states), L, self.batch_size))
+        table = Table(views.ChunkReach)
+        table.words[: self._table.words.size] = self._table.words
+        table.set(places=places, shards=workers, norms=norms)
+        run_items(items.REACH[cell.name].address(dtype), table.words, workers, workers, self._counter)
+        norms *= self.batch_size  # the kernels take the mean of all losses
+        return dict(zip(cell.states, norms.reshape(len(cell.states), L, -1, places)))
+
+    def _check_way_back(self):
+        if self._clamped:
+            raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
+        if not self.training:
+            raise ConfigError("this workspace was made with training=False and holds no gradients")
 
     def losses(self, x, y):
         """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats."""

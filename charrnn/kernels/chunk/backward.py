@@ -1,7 +1,10 @@
 """A shard of a chunk, backward: from the gradient of the logits down, in blocks of steps from the last to the first.
 
-The gradients of the sums take the place of the gates. The gradients of the weights are left to weight_gradients.py.
+The gradients of the sums take the place of the gates. The gradients of the weights are left to weight_gradients.py. A
+way back that measures its reach writes the norms of the gradients of the states as well.
 """
+
+import math
 
 from charrnn.kernels.chunk.forward import block_product, copy_rows, narrow_rows
 from charrnn.kernels.chunk.views import (
@@ -23,7 +26,7 @@ from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.layernorm import Sums, normalise_backward
 from charrnn.kernels.panel import Backward, Forward
-from charrnn.kernels.simd import lanes, store, zeros
+from charrnn.kernels.simd import fma, lanes, load, reduce_add, store, zeros
 from charrnn.kernels.tile import Rows, Weights, product
 from charrnn.kernels.zoneout import FIRST_C, FIRST_H, OFF, move_rows, part_rows, zone_rows
 
@@ -59,10 +62,69 @@ def gradient_below(v, l, part):
             block_product(v, m.embedding_back_width, part, X, W, Rows(v.DX0, first * m.ES + q * wide, m.ES, 0), 0)
 
 
-def make_backward(kernels, pack):
-    """Return run_backward(v, lo, n) for a cell's kernels (registry.CellKernels) and `pack` numbers a word."""
+@inline
+def note_h(v, l, t, part):
+    """Write the norms of the gradients of h after step t: from above and from the next step together."""
+    S, VL = v.plan.S, lanes(v.DH)
+    for b in range(part.lo, part.lo + part.n):
+        dh, dr = ((t - part.t0) * v.B + b) * S, carry_at(v, l, b)
+        total = zeros(v.DH)
+        for u in range(0, S, VL):
+            d = load(v.DH, dh + u) + load(v.DR, dr + u)
+            total = fma(d, d, total)
+        v.norms[(l * v.T + t) * v.B + b] = math.sqrt(reduce_add(total))
+
+
+@inline
+def pass_by(*args):
+    """Note nothing."""
+
+
+def make_note_c(o):
+    """Return what writes the norms of the gradients of c as the gates made it; o is that gate's place in the panel."""
+
+    @inline
+    def note_c(v, l, t, part, H, h):
+        """dc + dh o (1 - tanh(c)^2), tanh(c) = h/o; h as the gates made it (n, S) at h of H."""
+        m, VL = v.plan, lanes(v.G)
+        for r in range(part.n):
+            b = part.lo + r
+            dh, carry, total = ((t - part.t0) * v.B + b) * m.S, carry_at(v, l, b), zeros(v.G)
+            for p in range(m.P):
+                for w in range(0, m.units, VL):
+                    u, gate = p * m.units + w, load(v.G, sums_at(v, l, p, t, b) + o * m.units + w)
+                    tanh_c = load(H, h + r * m.S + u) / gate
+                    d = load(v.DH, dh + u) + load(v.DR, carry + u)
+                    dc = fma(d * gate, 1.0 - tanh_c * tanh_c, load(v.DC, carry + u))
+                    total = fma(dc, dc, total)
+            v.norms[((m.L + l) * v.T + t) * v.B + b] = math.sqrt(reduce_add(total))
+
+    return note_c
+
+
+@inline
+def follow(v, part):
+    """Begin a part's one step with what the step after it left, v.places streams on; nothing comes from above."""
+    m, VL = v.plan, lanes(v.DR)
+    for l in range(m.L):
+        to, after = carry_at(v, l, part.lo), carry_at(v, l, part.lo + v.places)
+        copy_rows(v.DR, after, v.DR, to, part.n * m.S)
+        copy_rows(v.DC, after, v.DC, to, part.n * m.S)
+    for u in range(0, part.n * m.S, VL):
+        store(v.DH, part.lo * m.S + u, zeros(v.DH))
+
+
+def make_backward(kernels, pack, measures_reach=False):
+    """Return run_backward(v, lo, n) for a cell's kernels (registry.CellKernels) and `pack` numbers a word.
+
+    measures_reach    Return run_reach(v, lo, n) instead, which writes v.norms
+    """
     gates_backward, has_c, passes_h = kernels.backward, kernels.cell.has_c, int(kernels.cell.passes_h)
     cell_state = kernels.cell_state or kernels.forward  # the latter is never called
+    note_gradient_of_h, note_gradient_of_c = pass_by, pass_by
+    if measures_reach:
+        note_gradient_of_h = note_h
+        note_gradient_of_c = make_note_c(kernels.cell.panel.index("o")) if has_c else pass_by
 
     @inline
     def output_backward(v, part):
@@ -103,12 +165,14 @@ def make_backward(kernels, pack):
         h_prev, c_prev, carry = state_at(v, l, t, lo), cell_at(v, l, t, part), carry_at(v, l, lo)
         dh, passed_h, passed_c = ((t - part.t0) * v.B + lo) * m.S, lo * m.S, (v.B + lo) * m.S
         H, h = v.HS, state_at(v, l, t + 1, lo)  # of the units as the gates made them
+        note_gradient_of_h(v, l, t, part)
         if zoned:
             H, h = v.HG, row_at(v, l, t, lo)
             move_rows(v.DR, carry, v.DH, dh, n * m.S)
             part_rows(v, v.DH, dh, v.DP, passed_h, FIRST_H + l, t * v.B + lo, n)
             if has_c:
                 part_rows(v, v.DC, carry, v.DP, passed_c, FIRST_C + l, t * v.B + lo, n)
+        note_gradient_of_c(v, l, t, part, H, h)
         for p in range(m.P):
             u, g = p * m.units, sums_at(v, l, p, t, lo)
             gates_backward(
@@ -161,4 +225,21 @@ def make_backward(kernels, pack):
             for l in range(v.plan.L - 1, -1, -1):
                 layer_backward(v, l, part)
 
-    return run_backward
+    @inline
+    def run_reach(v, lo, n):
+        """Take the gradient at the logits of the last step back through all steps, for the n places from lo on.
+
+        The chunk has one step of every stream: stream t*v.places + b is step t of place b.
+        """
+        steps = v.B // v.places
+        for t in range(steps - 1, -1, -1):
+            part = Part(t * v.places + lo, n, 0, 1)
+            if t == steps - 1:
+                clear_gradients(v, part.lo, n)
+                output_backward(v, part)
+            else:
+                follow(v, part)
+            for l in range(v.plan.L - 1, -1, -1):
+                layer_backward(v, l, part)
+
+    return run_reach if measures_reach else run_backward

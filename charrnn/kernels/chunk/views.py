@@ -110,6 +110,11 @@ class Chunk(NamedTuple):
     XP: Numbers
 
 
+# The table of a reach: a chunk's, of one step of all streams, which are `places` places at successive times; and the
+# norms (2, L, R) of the gradients of h, and of c as the gates made it, after each step.
+ChunkReach = NamedTuple("ChunkReach", [*Chunk.__annotations__.items(), ("places", int), ("norms", Float64s)])
+
+
 class Part(NamedTuple):
     """What is walked at a time: the n streams from lo on, over the steps t0..t1."""
 
@@ -120,6 +125,7 @@ class Part(NamedTuple):
 
 
 open_chunk = opener(Chunk)
+open_reach = opener(ChunkReach)
 open_layer = row_opener(Layer)
 
 
