@@ -4,6 +4,7 @@ Nothing of an archive is ever written to the disk, so a hostile name in it can d
 """
 
 import hashlib
+import io
 import lzma
 import os
 import shutil
@@ -98,14 +99,14 @@ def _read_folder(folder, wanted, progress):
     return files
 
 
-class _Counted:
+class _Counted(io.BufferedIOBase):
     """A file to be read once, from its beginning, that knows how far it is."""
 
     def __init__(self, file):
         self.file, self.done = file, 0
 
-    def read(self, size_bytes):
-        block = self.file.read(size_bytes)
+    def read(self, size=-1, /):
+        block = self.file.read(size)
         self.done += len(block)
         return block
 
