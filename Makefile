@@ -1,11 +1,11 @@
-# The two commands of the README, the benchmark and the soak. Nothing is needed beside Python 3.11+, make and a package index.
+# The commands of the README and of CONTRIBUTING.md. Nothing is needed beside Python 3.11+, make and a package index.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test golden bench soak clean
+.PHONY: demo test quick lint parity golden bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -22,6 +22,20 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# A cross-section of every room: under a minute on two cores once the kernels are compiled.
+quick: $(VENV)/.tested
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not (slow or browser or torch)'
+
+lint: $(VENV)/.linted
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+# The tests that run PyTorch beside charrnn; `make test` skips them where it is not installed.
+parity: $(VENV)/.tested
+	@$(BIN)/python -c 'import torch' || { echo "these tests need PyTorch: $(BIN)/python -m pip install torch==2.13.0" >&2; exit 1; }
+	$(BIN)/python -m pytest -m torch
 
 golden: $(VENV)/.installed
 	@test -n "$(OLD)" || { echo "name the commit to compare this tree with, as in: make golden OLD=HEAD~1" >&2; exit 2; }
@@ -43,6 +57,10 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.linted: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lint]'
 	@touch $@
 
 clean:

@@ -1,8 +1,8 @@
 """Fit the rational tanh of charrnn/kernels/activations.py: x P(x^2) / Q(x^2) on [0, 9], and print its coefficients.
 
 Q(x^2) tanh(x) - x P(x^2) = 0 is linear in the coefficients; it is solved by least squares on Chebyshev points, weighted
-by the inverse of the last round's denominator and by 1/tanh (so that the *relative* error is fitted), and the weights are
-sharpened where the error is largest until it is nearly equal everywhere (Lawson's algorithm).
+by the inverse of the last round's denominator and by 1/tanh (so that the *relative* error is fitted), and the weights
+are sharpened where the error is largest until it is nearly equal everywhere (Lawson's algorithm).
 
 Run: python benchmarks/fit_tanh.py
 """

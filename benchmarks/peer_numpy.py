@@ -1,4 +1,4 @@
-"""NumPy's side: a vanilla recurrent network the way min-char-rnn writes it, column vectors and a loop over time in Python.
+"""NumPy's side: a vanilla recurrent network as min-char-rnn writes it, column vectors and a loop over time in Python.
 
 One layer, one stream, one-hot characters, the sum of the losses, float64 as NumPy has it, every element of the gradient
 clipped to +-5, Adagrad. Written anew after the structure of Karpathy's min-char-rnn.

@@ -50,7 +50,7 @@ class Network(nn.Module):
 class Training:
     """Whole training steps. A run is a step; `work` its characters."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a task's keys are its arguments
         self,
         threads,
         cell,
@@ -126,8 +126,8 @@ class Training:
 class Sampling:
     """The step loop under inference_mode: a character, its logits, softmax at a temperature, multinomial.
 
-    onednn   False switches it off, which no user would think of but makes one stream faster: it arranges the weights anew
-             at every step
+    onednn   False switches it off, which no user would think of but makes one stream faster: it arranges the weights
+             anew at every step
     """
 
     def __init__(self, threads, cell, size, input, streams, vocab_size=65, onednn=True):

@@ -1,8 +1,12 @@
-"""How good models get: `python benchmarks/quality.py TABLE RUN...` judges runs and keeps their rows, then writes docs/QUALITY.md.
+"""How good models get: judge runs, keep their rows, and write docs/QUALITY.md.
 
-A run is a folder that `charrnn train` or `charrnn sweep` made; TABLE names the table it belongs to. Its best checkpoint reads the split
-as one stream. Rows are kept in quality/results.json; without arguments the page is written from them. What a run takes on an idle
-machine is measured by itself: `python benchmarks/quality.py --time FOLDER` with the texts in FOLDER, for every row that has no minutes yet.
+    python benchmarks/quality.py TABLE RUN...     judges runs and writes the page
+    python benchmarks/quality.py --time FOLDER    measures the minutes of every row without; the texts are in FOLDER
+    python benchmarks/quality.py                  writes the page from the rows that are kept
+
+A run is a folder that `charrnn train` or `charrnn sweep` made; TABLE names the table it belongs to. Its best checkpoint
+reads the split as one stream. Rows are kept in quality/results.json. The minutes of a run are those on an idle machine,
+so they are measured separately.
 """
 
 import dataclasses
@@ -68,7 +72,10 @@ def judge(folder):
 
 
 def minutes(row, folder):
-    """Return what the run of a row takes here, on all cores: its steps and validations at the speed of some seconds of each."""
+    """Return the minutes that the run of a row takes here, on all cores.
+
+    Its steps and validations are counted, and some seconds of each are timed.
+    """
     config = dataclasses.replace(
         TrainingConfig.from_dict(row["options"]),
         epochs=None,
@@ -137,15 +144,18 @@ def paper_size(row):
 
 def paper_table(rows):
     """Return the lines of War and Peace beside the paper."""
-    yield "| paper's size | cell | layers | units | parameters | epochs | minutes | seed | validation | test | paper | below it |"
+    yield (
+        "| paper's size | cell | layers | units | parameters | epochs | minutes | seed | validation | test | paper "
+        "| below it |"
+    )
     yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
     for row in rows:
         options, size = row["options"], paper_size(row)
         paper = PAPER[size][options["cell"]][options["num_layers"] - 1]
         yield (
-            f"| {size} | {options['cell']} | {options['num_layers']} | {options['hidden_size']} | {row['parameters']:,} | {row['epochs']:g} | "
-            f"{taken(row)} | {options['seed']} | {loss(row, 'val')} | {loss(row, 'test')} | {paper:.3f} | "
-            f"{'yes' if row['test'] < paper else '**no**'} |"
+            f"| {size} | {options['cell']} | {options['num_layers']} | {options['hidden_size']} | "
+            f"{row['parameters']:,} | {row['epochs']:g} | {taken(row)} | {options['seed']} | {loss(row, 'val')} | "
+            f"{loss(row, 'test')} | {paper:.3f} | {'yes' if row['test'] < paper else '**no**'} |"
         )
 
 
@@ -170,8 +180,8 @@ def worth_table(rows):
     for row in sorted(rows, key=lambda row: row["val"]):
         best = min(row["curve"], key=lambda point: point[2])[1]
         yield (
-            f"| {row['run']} | {row['parameters']:,} | {taken(row)} | {row['options']['seed']} | {best:.1f} | {loss(row, 'val')} | "
-            f"{base['val'] - row['val']:.4f} |"
+            f"| {row['run']} | {row['parameters']:,} | {taken(row)} | {row['options']['seed']} | {best:.1f} "
+            f"| {loss(row, 'val')} | {base['val'] - row['val']:.4f} |"
         )
 
 

@@ -15,15 +15,15 @@ INTRODUCTION = """# Benchmarks
 
 Written by `make bench` (`python benchmarks/run.py`) from `benchmarks/results.json`; not by hand.
 
-Every side lives in a process of its own and waits at a pipe while others are timed. Before anything is timed it is compiled
-and warm, and a repetition is set to about half a second. Then the sides take turns, repetition by repetition. Speeds are medians
-over the repetitions; a ratio is the median of the repetitions' own ratios, each of neighbours in time, since these machines
-are shared and their clocks wander. A step is everything a step does: taking the chunk, forward, loss, backward, clipping by
-the global norm, Adam's update, with the state carried on. PyTorch is given its faster input (one-hot by a lookup in the
-identity, or an embedding of size H), its fastest form of Adam and of clipping, and the same number of threads; where one
-thread may be faster for it (one stream), also one. The vocabulary has 65 characters. Share of the peak: floating-point operations of
-the step's matrix products alone (a one-hot input is none) over what a kernel of nothing but multiply-adds on registers does
-in the same run.
+Every side lives in a process of its own and waits at a pipe while others are timed. Before anything is timed it is
+compiled and warm, and a repetition is set to about half a second. Then the sides take turns, repetition by
+repetition. Speeds are medians over the repetitions; a ratio is the median of the repetitions' own ratios, each of
+neighbours in time, since these machines are shared and their clocks wander. A step is everything a step does: taking
+the chunk, forward, loss, backward, clipping by the global norm, Adam's update, with the state carried on. PyTorch is
+given its faster input (one-hot by a lookup in the identity, or an embedding of size H), its fastest form of Adam and
+of clipping, and the same number of threads; where one thread may be faster for it (one stream), also one. The
+vocabulary has 65 characters. Share of the peak: floating-point operations of the step's matrix products alone (a
+one-hot input is none) over what a kernel of nothing but multiply-adds on registers does in the same run.
 """
 
 
@@ -57,10 +57,11 @@ def page(results):
 def targets(results):
     """Return the Targets that the rows at hand allow to judge.
 
-    Those against PyTorch are of a CPU with AVX-512; without it PyTorch is to be passed, and shares are told, not judged.
+    Those against PyTorch are of a CPU with AVX-512; without it PyTorch is to be passed, and shares are told, not
+    judged.
     """
     found = []
-    for key, row in results.section("training").items():
+    for row in results.section("training").values():
         cell, shape = row["cell"], "{}x{}".format(*row["size"])
         bound = LSTM_TARGETS.get(shape, 1.0) if cell == "lstm" else 3.0
         bound, torch = bound if _wide(results, row) else 1.0, best(row, "torch")
@@ -94,7 +95,7 @@ def targets(results):
                     10.0 if _wide(results, row) else 1.0,
                 )
             )
-    for key, row in results.section("sampling").items():
+    for row in results.section("sampling").values():
         shape = "{}x{}".format(*row["size"])
         bound = SAMPLING_TARGETS.get(shape, 1.0) if row["cell"] == "lstm" and row["streams"] == 1 else 1.0
         streams = "one stream" if row["streams"] == 1 else f"{row['streams']} streams"
@@ -108,12 +109,12 @@ def targets(results):
                 note=note,
             )
         )
-    for key, row in results.section("threads").items():
+    for row in results.section("threads").values():
         if row["cell"] == "lstm" and row["size"][:2] == [512, 2] and "charrnn 2" in row["sides"]:
             found.append(
                 Target("lstm 512x2 training, 2 threads, times 1 thread", ratio(row, "charrnn 2", "charrnn 1"), 1.85)
             )
-    for key, row in results.section("memory").items():
+    for row in results.section("memory").values():
         if row["size"][:2] == [512, 3]:
             found.append(Target("peak memory of training, times PyTorch's", _memory_ratio(row), 0.6, most=True))
     starts = results.section("startup")
@@ -139,13 +140,13 @@ def targets(results):
                     note=note,
                 )
             )
-    for key, row in results.section("corpus").items():
+    for row in results.section("corpus").values():
         sizes = sorted(row["sides"], key=lambda label: int(label.split()[0]))
         if "1000 MB" in sizes:
             found.append(
                 Target("characters/s on 1 GB of text, times those on 1 MB", ratio(row, "1000 MB", "1 MB"), 0.97)
             )
-    for key, row in results.section("bfloat16").items():
+    for row in results.section("bfloat16").values():
         if row["size"][:2] == [512, 3] and "charrnn bfloat16" in row["sides"]:
             found.append(
                 Target(
@@ -196,7 +197,10 @@ def _runs(results):
         + ".\n"
     )
     if any(run["quick"] for run in results.runs.values()):
-        text += "\nSections marked as a short form (3 repetitions of a tenth of a second) stand in until the whole is measured.\n"
+        text += (
+            "\nSections marked as a short form (3 repetitions of a tenth of a second) stand in until the whole is "
+            "measured.\n"
+        )
     others = {run["machine"]["cpu"] for run in results.runs.values()} - {machine["cpu"]}
     if others:
         text += f"\nSome sections are of other machines: {', '.join(sorted(others))}.\n"
@@ -224,9 +228,9 @@ def _targets(results):
         bound = ("at most " if target.most else "") + target.form.format(target.bound) + target.meaning
         rows.append((target.what, shown, bound, "yes" if target.reached else "**no**"))
     said = (
-        "The bounds were set before this machine was measured, as multiples of PyTorch. Behind a bound stands what share of this "
-        "CPU's multiply-add peak it would ask for: above 100 % no float32 program can reach it here, since PyTorch itself comes "
-        "too near the peak.\n\n"
+        "The bounds were set before this machine was measured, as multiples of PyTorch. Behind a bound stands what "
+        "share of this CPU's multiply-add peak it would ask for: above 100 % no float32 program can reach it here, "
+        "since PyTorch itself comes too near the peak.\n\n"
     )
     return "## What must be reached\n\n" + said + table(("", "measured", "must be", "reached"), rows)
 
@@ -273,8 +277,8 @@ def _minchar(rows):
         )
 
     return (
-        "One layer of 100, one stream, 25 steps. Adagrad is with every element clipped to +-5, as min-char-rnn has it; the "
-        "NumPy loop is in its style, in float64.\n\n"
+        "One layer of 100, one stream, 25 steps. Adagrad is with every element clipped to +-5, as min-char-rnn has it; "
+        "the NumPy loop is in its style, in float64.\n\n"
         + table(
             ("", "charrnn characters/s", "on 1 thread", "PyTorch", "times", "NumPy loop", "times"),
             [line(*item) for item in rows.items()],
@@ -297,8 +301,8 @@ def _sampling(rows):
         )
 
     return (
-        "Temperature 0.8; characters/s of all streams together. PyTorch: a loop of steps under `inference_mode`, as it is "
-        "installed, and with oneDNN switched off, since oneDNN arranges the weights anew at every step.\n\n"
+        "Temperature 0.8; characters/s of all streams together. PyTorch: a loop of steps under `inference_mode`, as it "
+        "is installed, and with oneDNN switched off, since oneDNN arranges the weights anew at every step.\n\n"
         + table(
             ("cell, H x L", "streams", "charrnn characters/s", "PyTorch", "times", "oneDNN off", "times"),
             [line(row) for row in rows.values()],
@@ -326,8 +330,9 @@ def _memory(rows):
         for label, figures in row["bytes"].items():
             lines.append((f"{key}: {label}", f"{figures['peak'] / 1e6:,.0f} MB", f"{figures['imports'] / 1e6:,.0f} MB"))
     return (
-        "The most that the process ever had in memory. `charrnn train` is the whole command, with validation and saving; "
-        "`charrnn` alone the training step, as on PyTorch's side.\n\n" + table(("", "peak", "after the imports"), lines)
+        "The most that the process ever had in memory. `charrnn train` is the whole command, with validation and "
+        "saving; `charrnn` alone the training step, as on PyTorch's side.\n\n"
+        + table(("", "peak", "after the imports"), lines)
     )
 
 
@@ -365,7 +370,7 @@ def _busy(rows):
 
 def _scaling(rows):
     text = ""
-    for key, row in rows.items():
+    for row in rows.values():
         H, L, B, T = row["base"]
         lines = []
         for label in row["sides"]:
@@ -388,8 +393,9 @@ def _corpus(rows):
                 (label, f"{rate(row, label):,.0f}", f"{ratio(row, label, first):.3f}", f"{side['read_s']:.2f} s")
             )
     return (
-        "`charrnn train` with its default model and batch, on texts of invented words with the same vocabulary; steps of the trainer itself, "
-        "all sizes in turns.\n\n" + table(("text", "characters/s", "times the smallest", "read in"), lines)
+        "`charrnn train` with its default model and batch, on texts of invented words with the same vocabulary; steps "
+        "of the trainer itself, all sizes in turns.\n\n"
+        + table(("text", "characters/s", "times the smallest", "read in"), lines)
     )
 
 

@@ -1,9 +1,10 @@
-"""What was measured: rows by section and key in one JSON file, each with the run that it is of. Shares and ratios of them.
+"""What was measured: rows by section and key in one JSON file, each with the run that it is of. Shares and ratios.
 
     {"format": 1, "runs": {id: {"date", "command", "machine", "versions", ...}}, "rows": {section: {key: row}}}
 
-A row holds "run", "repeats", and "sides": {label: {"rates": [...], ...}}, work a second in each repetition; or, where it
-is no race, figures of its own. Sections, and rows of one, can be measured again alone: the others stay, under their date.
+A row holds "run", "repeats", and "sides": {label: {"rates": [...], ...}}, work per second in each repetition; or, where
+it is no race, figures of its own. Sections, and rows of one, can be measured again alone: the others stay, under their
+date.
 """
 
 import json
@@ -67,7 +68,10 @@ def best(row, prefix):
 
 
 def ratio(row, label, other):
-    """Return how many times as fast a side is as another: the median over the repetitions, each with its own neighbour."""
+    """Return how many times as fast a side is as another.
+
+    That is the median over the repetitions, each compared with its own neighbour.
+    """
     pairs = zip(row["sides"][label]["rates"], row["sides"][other]["rates"])
     return statistics.median(a / b for a, b in pairs)
 

@@ -123,7 +123,10 @@ def training(bench):
 
 
 def minchar(bench):
-    """The min-char-rnn shape: every cell with Adam beside PyTorch; the vanilla one as min-char-rnn does it beside NumPy too."""
+    """Time the min-char-rnn shape: every cell with Adam beside PyTorch.
+
+    The vanilla cell is timed as min-char-rnn trains it too, beside NumPy.
+    """
     size = MIN_CHAR_RNN
     threads = sorted({1, bench.threads}, reverse=True)
     adagrad = {"optimizer": "adagrad", "clip_norm": 0.0, "clip_value": 5.0}

@@ -45,7 +45,7 @@ def make_chunks(ids, batch_size, seq_length, steps):
         yield rows[:-1].copy(), rows[1:].copy()
 
 
-def train_both(
+def train_both(  # noqa: PLR0913 - an experiment, called by keywords
     cell,
     steps=200,
     hidden_size=128,

@@ -5,7 +5,8 @@ worker that waits for its pipe does nothing at all.
 
     worker = Worker("torch", threads=2)
     side = Side("torch one-hot", worker, kind="training", cell="lstm", ...)
-    side.run(3) -> seconds of three runs;  side.work: what a run does, characters mostly;  side.info: what it said of itself
+    side.run(3) -> seconds of three runs;  side.work: what a run does, mostly characters
+    side.info: what it said of itself
 
 The peers are peer_charrnn.py, peer_torch.py and peer_numpy.py: make(task) -> an object with `work`, `info`, run(count).
 """

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
     from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CharRNNError",

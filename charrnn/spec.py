@@ -295,7 +295,7 @@ def parameter_shapes(config):
     """
     cell, H, V, E = CELLS[config.cell], config.hidden_size, config.vocab_size, config.embedding_size
     rows = len(cell.blocks) * H
-    shapes = {"embedding.weight": (V, E)} if E else {}
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (V, E)} if E else {}
     for layer in range(config.num_layers):
         D = H if layer else E or V
         shapes[f"rnn.weight_ih_l{layer}"] = (rows, D)

@@ -1,21 +1,25 @@
 """Power cuts, stopped writes and full disks, simulated on the record of what a run does in its folder.
 
-A run is trained in this process while every file operation in its folder is recorded: create, link, write, truncate, fsync, rename,
-unlink, fsync of the folder. From the record come the folders that may be found after
+A run is trained in this process while every file operation in its folder is recorded: create, link, write, truncate,
+fsync, rename, unlink, fsync of the folder. From the record come the folders that may be found after
 
     a kill        after any byte: what was done is done, the rest is not
-    a power cut   after any operation: what was synced is there, of the rest anything goes. The rules of the file system:
+    a power cut   after any operation: what was synced is there, of the rest anything goes.
+                  The rules of the file system:
 
-        1. What a file held at its last fsync, it holds. Of what was written to it since, all, none, or a part may be there, and
-           zeros may stand where data had no time to come.
-        2. What became of a folder's names (create, link, rename, unlink) before the folder's last fsync, stands. Of what came since, each
-           may have happened or not, whatever became of the others. A rename is one thing: never both names, never neither.
+        1. What a file held at its last fsync, it holds. Of what was written to it since, all, none, or a part may be
+           there, and zeros may stand where data had no time to come.
+        2. What became of a folder's names (create, link, rename, unlink) before the folder's last fsync, stands. Of
+           what came since, each may have happened or not, whatever became of the others. A rename is one thing: never
+           both names, never neither.
 
-From each such folder the run must go on to the same bits; or, while its first checkpoint was on the way, begin anew in it.
+Resumed from each such folder the run must come to the same bits; or, while its first checkpoint was on the way, it
+begins anew there.
 """
 
 import contextlib
 import errno
+import functools
 import hashlib
 import itertools
 import os
@@ -42,7 +46,8 @@ PROMISES = [
         "tests/test_cuts.py::test_a_death_after_any_byte_costs_nothing",
     ),
     (
-        "A disk that is full at any operation: one sentence, no temporary left, and the run goes on to the same bits when there is room",
+        "A disk that is full at any operation: one sentence, no temporary left, and the run goes on to the same bits "
+        "when there is room",
         "tests/test_cuts.py::test_a_full_disk_at_any_operation_costs_nothing",
     ),
     (
@@ -109,13 +114,15 @@ def run(scene):
 def tell(figures):
     disk = figures["a disk that is really full"]
     return (
-        f"Three runs were recorded ({', '.join(figures['records'])}), each interrupted and resumed: {figures['operations recorded']:,} file "
-        f"operations. After power cuts between them the rules of [soak/cuts.py](../soak/cuts.py) allow "
-        f"{figures['folders after power cuts']:,} different folders, each of which was resumed and ended in the same parameters, optimiser, "
-        f"carry, best checkpoint, history and log ({figures['of them before there was a checkpoint, begun anew']:,} of them hold no checkpoint "
-        f"yet; there the same command begins anew). {figures['bytes cut']:,} bytes were made the last one written, "
-        f"{figures['operations refused by a full disk']:,} operations were refused by a full disk, and {figures['file size limits']:,} runs "
-        "of the command line met a limit on file sizes: one sentence, exit code 2, no temporary, and the same end once resumed. "
+        f"Three runs were recorded ({', '.join(figures['records'])}), each interrupted and resumed: "
+        f"{figures['operations recorded']:,} file operations. After power cuts between them the rules of "
+        f"[soak/cuts.py](../soak/cuts.py) allow {figures['folders after power cuts']:,} different folders, each of "
+        "which was resumed and ended in the same parameters, optimiser, carry, best checkpoint, history and log "
+        f"({figures['of them before there was a checkpoint, begun anew']:,} of them hold no checkpoint yet; there the "
+        f"same command begins anew). {figures['bytes cut']:,} bytes were made the last one written, "
+        f"{figures['operations refused by a full disk']:,} operations were refused by a full disk, and "
+        f"{figures['file size limits']:,} runs of the command line met a limit on file sizes: one sentence, exit code "
+        "2, no temporary, and the same end once resumed. "
         + (
             f"On a tmpfs that was really full the same, {disk:,} times."
             if disk
@@ -311,7 +318,10 @@ class _Watch:
 
 
 class Journal(_Watch):
-    """The record of what was done in a folder: (what, inode, ...), in order. forget: kinds of fsync to leave out of it."""
+    """The record of what was done in a folder: (what, inode, ...), in order.
+
+    forget   kinds of fsync to leave out of it
+    """
 
     def __init__(self, folder, forget=()):
         super().__init__(folder)
@@ -437,7 +447,8 @@ def power_cuts(journal):
             began = began or "last.safetensors" in names
         for kept in _subsets(len(changes)):
             found = _renamed(names, [change for change, is_kept in zip(changes, kept) if is_kept])
-            # What is on the way to be a file, or tells who has the lock, is removed by whoever comes next: one form of it will do.
+            # What is on the way to be a file, or tells who has the lock, is removed by whoever comes next: one form of
+            # it will do.
             choices = [
                 (_forms if name in ("log.jsonl", "config.toml") or name.endswith("safetensors") else _one_form)(
                     contents[inode], pending[inode]
@@ -458,7 +469,10 @@ def power_cuts(journal):
 
 
 def _subsets(count):
-    """Yield which of `count` changes have happened: every choice, of very many the first so many, all but one, and one."""
+    """Yield which of `count` changes have happened.
+
+    Every choice; of very many changes the first so many, all but one, and one.
+    """
     if count <= 8:
         yield from itertools.product((False, True), repeat=count)
         return
@@ -583,7 +597,10 @@ def stopped_by_the_disk(scene, path, folder, done):
 
 
 def file_size_limits(scene, count):
-    """Run `charrnn train` under limits on the size of a file, from 1 byte to what it needs; return how many met theirs."""
+    """Run `charrnn train` under limits on the size of a file, from 1 byte to what it needs.
+
+    Return how many runs met their limit.
+    """
     text = scene.text("limits.txt", 1200)
     whole = scene.folder / "whole"
     _expect(0, scene.charrnn("train", *command(text), "-o", "whole"))
@@ -598,7 +615,7 @@ def file_size_limits(scene, count):
             *command(text),
             "-o",
             name,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
             environment={"CHARRNN_CACHE_DIR": os.environ.get("CHARRNN_CACHE_DIR", "")},
         )
         if stopped_by_the_disk(scene, scene.folder / name, name, done):

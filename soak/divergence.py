@@ -1,4 +1,7 @@
-"""Absurd learning rates: each run comes to learn, or ends with advice; and killed on its way it comes to the same bits."""
+"""Absurd learning rates: each run comes to learn, or ends with advice.
+
+Killed on its way and resumed, it comes to the same bits.
+"""
 
 import itertools
 import math
@@ -35,7 +38,8 @@ PROMISES = [
         "tests/test_divergence.py::test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed",
     ),
     (
-        "A run that goes back, killed at any operation on a file and resumed, ends in the same parameters, log and best",
+        "A run that goes back, killed at any operation on a file and resumed, ends in the same parameters, log and "
+        "best",
         "tests/test_divergence.py::test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits",
     ),
     (
@@ -105,7 +109,10 @@ def run(scene):
 
 
 def train(path, config, corpus):
-    """Return the run's last checkpoint, its log and its Finished, None where it ended with advice; any other end is an error."""
+    """Return the run's last checkpoint, its log and its Finished, or None where it ended with advice.
+
+    Any other end is an error.
+    """
     finished = None
     with RunFolder.create(path) as folder:
         try:
@@ -117,7 +124,10 @@ def train(path, config, corpus):
 
 
 def kill(path, config, corpus, rng, whole, log):
-    """Train again, killed every now and then, and resumed; Broken unless it comes to the same. Return the number of kills."""
+    """Train again, killed every now and then, and resumed; return the number of kills.
+
+    Raise Broken unless it comes to the same.
+    """
     with RunFolder.create(path) as folder:  # until it can be resumed
         next(
             record
@@ -151,10 +161,11 @@ def read(folder):
 
 def tell(figures):
     return f"""
-{figures["runs"]:,} small models (cells x optimisers x learning rates from {RATES[0]:g} to {RATES[-1]:g} x clipping x schedules, with and
-without validation): {figures["plain"]:,} trained without going back, {figures["recovered"]:,} went back and then trained to the end,
-{figures["stopped"]:,} ended with advice, none in another way. {figures["returns"]:,} returns in all. The worst best validation loss of those that
-trained to the end was {figures["worst_nats_above_guessing"]:g} nats above guessing.
-Those that went back were trained again, killed at {figures["kills"]:,} random operations on files, in the midst of a return too, and resumed:
-the same parameters, optimiser, carry, best and log, each time.
+{figures["runs"]:,} small models (cells x optimisers x learning rates from {RATES[0]:g} to {RATES[-1]:g} x clipping
+x schedules, with and without validation): {figures["plain"]:,} trained without going back,
+{figures["recovered"]:,} went back and then trained to the end, {figures["stopped"]:,} ended with advice, none in
+another way. {figures["returns"]:,} returns in all. The worst best validation loss of those that trained to the end was
+{figures["worst_nats_above_guessing"]:g} nats above guessing.
+Those that went back were trained again, killed at {figures["kills"]:,} random operations on files, in the midst of a
+return too, and resumed: the same parameters, optimiser, carry, best and log, each time.
 """

@@ -12,8 +12,9 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def killed_at(operation):
-    """Let the body go on up to its n-th operation on files (None: to its end), and do neither that one nor any that would follow.
+    """Let the body go on up to its n-th operation on files (None: to its end).
 
+    Neither that operation nor any that would follow is done.
     Yields [the number of operations]. No clean-up takes place on the disk, as after kill -9.
     """
     count, real = [0], {name: getattr(os, name) for name in OPERATIONS}

@@ -3,7 +3,8 @@
     python soak/fuzz.py --only config --cases 5000 --seed 3      a part, to look for something
     python soak/fuzz.py --keep tests/fixtures/fuzz               keep what reached new lines, for tests/test_fuzz.py
 
-The cases and their order are a function of target, seed and Python version; a finding names its number and is shown in hex.
+The cases and their order are a function of target, seed and Python version. A finding names its number and is shown in
+hex.
 """
 
 import argparse
@@ -37,7 +38,8 @@ PROMISES = [
         "tests/test_hostile.py::test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own",
     ),
     (
-        "A path in a checkpoint finds the run's own text again and nothing else: what is not the run's text is not shown",
+        "A path in a checkpoint finds the run's own text again and nothing else: what is not the run's text is not "
+        "shown",
         "tests/test_hostile.py::test_a_path_in_a_checkpoint_is_no_way_to_another_file",
     ),
     (
@@ -106,8 +108,9 @@ def tell(figures):
         for name, cases, accepted, places in figures["targets"]
     )
     return (
-        f"{figures['total']:,} cases were run, {figures['cpu_s']:,} s of CPU time, from seed {figures['seed']}; each ended in success or in a sentence "
-        f"of charrnn's.\n\n| what reads | cases | of them accepted | lines of charrnn reached |\n|---|---|---|---|\n{rows}"
+        f"{figures['total']:,} cases were run, {figures['cpu_s']:,} s of CPU time, from seed {figures['seed']}; each "
+        "ended in success or in a sentence of charrnn's.\n\n| what reads | cases | of them accepted | lines of charrnn "
+        f"reached |\n|---|---|---|---|\n{rows}"
     )
 
 
@@ -120,14 +123,17 @@ def fuzz_all(cases, seed):
             target = targets[name]
             result = results[name] = fuzzing.fuzz(target, count, seed, target.tokens)
             print(
-                f"  {name}: {result.cases:,} cases, {result.accepted:,} accepted, {result.places:,} lines, {result.cpu_s:.0f} s of CPU, seed {seed}",
+                f"  {name}: {result.cases:,} cases, {result.accepted:,} accepted, {result.places:,} lines, "
+                f"{result.cpu_s:.0f} s of CPU, seed {seed}",
                 file=sys.stderr,
                 flush=True,
             )
             for finding in result.findings[:10]:
-                short = fuzzing.shrink(
-                    target, finding.case, lambda case, kind=finding.kind: _raises(target, case) == kind, 200
-                )
+
+                def same(case, target=target, kind=finding.kind):
+                    return _raises(target, case) == kind
+
+                short = fuzzing.shrink(target, finding.case, same, 200)
                 found.append(f"{name}, seed {seed}, case {finding.number}: {finding.what}\n    {short.hex()}")
     if found:
         raise Broken("\n".join(found))
@@ -161,7 +167,7 @@ def _places(target, case):
     with coverage.opened(), coverage:
         try:
             fuzzing.run_case(target, case)
-        except Exception:  # noqa: BLE001: told by `fuzz`
+        except Exception:  # told by `fuzz`
             pass
     return {(code.co_filename, line) for code, line in coverage.places}
 
@@ -169,7 +175,7 @@ def _places(target, case):
 def _raises(target, case):
     try:
         fuzzing.run_case(target, case)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return fuzzing.kind_of(error)
     return None
 

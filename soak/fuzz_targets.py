@@ -1,7 +1,7 @@
 """What is fuzzed: each target makes first cases, changes them as its format asks, and runs one.
 
-A target's run raises an exception of `refusals` where charrnn refuses the case in a sentence, and AssertionError where it accepts
-what it should not, or gives back something else than it should.
+A target's run raises an exception of `refusals` where charrnn refuses the case in a sentence, and AssertionError where
+it accepts what it should not, or gives back something else than it should.
 """
 
 import bz2
@@ -185,7 +185,10 @@ class CheckpointFile(Target):
 
 
 class Checkpoints(Target):
-    """A file that load_checkpoint accepts -> info, sample, eval without TEXT, resume. Hostile is what the file says of its run."""
+    """A file that load_checkpoint accepts -> info, sample, eval without TEXT, resume.
+
+    Hostile is what the file says of its run.
+    """
 
     tokens = (b"..", b"/", b"*", b"**", b"~", b"\x1b[31m")
     longest = 20_000
@@ -392,8 +395,10 @@ class Config(Target):
 
     def seeds(self):
         return [
-            b'hidden-size = 32\nnum_layers = 2\ndropout = 0.1\ntie-weights = false\ncell = "gru"\ntext = ["a.txt", \'b.txt\']\n',
-            b"# all kinds\nepochs = 1e1\nseed = 0x1F\nlearning-rate = 3e-3\nschedule = 'step'\nquiet = true\nthreads = 1\n",
+            b"hidden-size = 32\nnum_layers = 2\ndropout = 0.1\ntie-weights = false\n"
+            b'cell = "gru"\ntext = ["a.txt", \'b.txt\']\n',
+            b"# all kinds\nepochs = 1e1\nseed = 0x1F\nlearning-rate = 3e-3\n"
+            b"schedule = 'step'\nquiet = true\nthreads = 1\n",
             b"steps = 10\noptimizer = 'sgd'\nmomentum = 0.9\n[table]\na = 1\n",
             b"text = '-'\nminutes = 0.5\nwarmup = 0.1\n",
         ]

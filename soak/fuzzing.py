@@ -130,8 +130,9 @@ class Result:
 def fuzz(target, cases, seed, tokens=()):
     """Run so many cases of a target and return the Result.
 
-    target   has .seeds() -> [bytes], .mutate(mutator, case) -> bytes, .run(case) -> bool (whether it was accepted), the bytes
-             .longest of a case, and .refusals, the exceptions that refuse one; anything else that it raises is a finding
+    target   has .seeds() -> [bytes], .mutate(mutator, case) -> bytes, .run(case) -> bool (whether it was accepted), the
+             bytes .longest of a case, and .refusals, the exceptions that refuse one; anything else that it raises is a
+             finding
     """
     mutator = Mutator(random.Random(seed), tokens)
     coverage, result, begun, known = Coverage(), Result(), time.process_time(), set()
@@ -142,7 +143,7 @@ def fuzz(target, cases, seed, tokens=()):
         with coverage:
             try:
                 accepted = bool(run_case(target, case))
-            except Exception as error:  # noqa: BLE001: what is looked for
+            except Exception as error:  # that is what is looked for
                 failed = error
         new = coverage.take_new()
         if failed is not None and kind_of(failed) not in known:
@@ -170,7 +171,8 @@ def fuzz(target, cases, seed, tokens=()):
             if case not in healthy:
                 healthy.append(case)
         while result.cases < cases:
-            # What was refused breeds mostly what is refused at the same place; the younger half reaches what is less explored.
+            # What was refused breeds mostly what is refused at the same place; the younger half reaches what is less
+            # explored.
             some = healthy if healthy and mutator.rng.random() < 0.6 else parents
             some = some if mutator.rng.random() < 0.5 else some[len(some) // 2 :]
             case = target.mutate(mutator, mutator.rng.choice(some))

@@ -1,11 +1,11 @@
-"""Runs of `charrnn train` killed again and again at random moments, resumed each time, to the same bits as one left alone.
+"""Runs of `charrnn train`, killed at random moments and resumed each time, to the same bits as one left alone.
 
     python soak/soak.py --only kills
 
-A fifth of the moments is drawn from the time that a process takes until it trains. The others come some milliseconds after a step drawn
-from the next two elevenths of the run, so that a run is killed some eleven times whatever else the machine has to do; validation and
-saving fall into these milliseconds. What a process is at, and how many steps it has made, it tells in five bytes of a shared file
-(`python kills.py FILE ARGUMENTS` is `charrnn ARGUMENTS` that does so).
+A fifth of the moments is drawn from the time that a process takes until it trains. The others come some milliseconds
+after a step drawn from the next two elevenths of the run, so that a run is killed some eleven times whatever else the
+machine has to do; validation and saving fall into these milliseconds. What a process is at, and how many steps it has
+made, it tells in five bytes of a shared file (`python kills.py FILE ARGUMENTS` is `charrnn ARGUMENTS` that does so).
 """
 
 import mmap
@@ -101,12 +101,13 @@ def tell(figures):
     )
     signals = ", ".join(f"{count} {name}" for name, count in figures["signals"].items())
     return (
-        f"{figures['kills']} kills ({signals}) at random moments of {figures['runs']} runs of `charrnn train`: {phases}. Each was "
-        f"followed by `--resume` with 1 and 2 threads in turns. The runs go through {figures['combinations']} of the 45 combinations of cell, "
-        "optimiser and schedule, with dropout, variational dropout, embedding, tied weights, float64, clipping by value and one in four by "
-        f"`--epochs`; each was killed up to {figures['most kills of one run']} times. Every run ended in the parameters, optimiser, carry, cursor, "
-        "history, best checkpoint and log, line for line, of the same command left alone with one thread; compared was everything but "
-        "the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path."
+        f"{figures['kills']} kills ({signals}) at random moments of {figures['runs']} runs of `charrnn train`: "
+        f"{phases}. Each was followed by `--resume` with 1 and 2 threads in turns. The runs go through "
+        f"{figures['combinations']} of the 45 combinations of cell, optimiser and schedule, with dropout, variational "
+        "dropout, embedding, tied weights, float64, clipping by value and one in four by `--epochs`; each was killed "
+        f"up to {figures['most kills of one run']} times. Every run ended in the parameters, optimiser, carry, cursor, "
+        "history, best checkpoint and log, line for line, of the same command left alone with one thread; compared was "
+        "everything but the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path."
     )
 
 

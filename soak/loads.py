@@ -1,4 +1,7 @@
-"""What is large, at its full size, and machines and environments that are odd. Each is a row: what held, and what it took."""
+"""What is large, at its full size, and machines and environments that are odd.
+
+Each is a row: what held, and what it took.
+"""
 
 import hashlib
 import json
@@ -62,8 +65,9 @@ PROMISES = [
 ]
 
 WORDS = (
-    "the of and to in a that it is was he for on with as his at by had not but from or have an they which one you were all her she there would "
-    "their we him been has when who will no more if out so said what up its about into than them can only other time new some could these"
+    "the of and to in a that it is was he for on with as his at by had not but from or have an they which one you were "
+    "all her she there would their we him been has when who will no more if out so said what up its about into than "
+    "them can only other time new some could these"
 ).split()
 SMALL = ["--hidden-size", 32, "--num-layers", 1]
 MOST_MEMORY_APART = 0.15  # of what the preflight says and what is measured
@@ -93,8 +97,9 @@ def run(scene):
 
 def tell(figures):
     text = (
-        "Seconds are of a machine that had other work to do at the same time: they are upper bounds. Memory is the highest "
-        "that the process had for itself, without files that are mapped.\n\n| load | held | s | MB |\n|---|---|--:|--:|\n"
+        "Seconds are of a machine that had other work to do at the same time: they are upper bounds. Memory is the "
+        "highest that the process had for itself, without files that are mapped.\n\n"
+        "| load | held | s | MB |\n|---|---|--:|--:|\n"
     )
     for row in figures["rows"]:
         memory = f"{row['memory_mb']:,.0f}" if "memory_mb" in row else ""
@@ -114,7 +119,8 @@ class Ran:
         self.took_s, self.memory_mb, self.code = time.monotonic() - begun, watch.anonymous_mb, process.returncode
         if self.code != expect:
             raise Broken(
-                f"charrnn {' '.join(map(str, arguments))[:300]} ended with {self.code}, not {expect}: {(self.err or '')[-600:]}"
+                f"charrnn {' '.join(map(str, arguments))[:300]} ended with {self.code}, not {expect}: "
+                f"{(self.err or '')[-600:]}"
             )
 
 
@@ -173,8 +179,9 @@ def huge_text(scene):
         raise Broken("a part of the text was not read whole")
     row = {
         "load": f"a text of {size / 1e9:.2g} GB, {characters:,} characters",
-        "held": f"200 steps, validated on a bounded part; {growth:+.0f} MB beside a text of 20 MB; read at about {mb_per_s:,.0f} MB/s; resumed "
-        f"to step 220 ({resumed.took_s:.0f} s); `cells` on 5,000 characters of its held-out part ({cells.took_s:.0f} s); `eval` of its tail",
+        "held": f"200 steps, validated on a bounded part; {growth:+.0f} MB beside a text of 20 MB; "
+        f"read at about {mb_per_s:,.0f} MB/s; resumed to step 220 ({resumed.took_s:.0f} s); `cells` on 5,000 "
+        f"characters of its held-out part ({cells.took_s:.0f} s); `eval` of its tail",
         "took_s": round(took["huge"].took_s, 1),
         "memory_mb": took["huge"].memory_mb,
     }
@@ -229,7 +236,8 @@ def large_vocabularies(scene):
             {
                 "load": f"a vocabulary of {size:,}",
                 "held": f"trained, resumed, sampled, shown, searched; {1000 * step_s:,.0f} ms a step of 16 x 64; "
-                f"{length / max(0.01, more.took_s - one.took_s):,.0f} characters a second drawn; a header of {header:,} bytes; softmax and gradients within {worst:.0e} of the oracle's (V 20,000)",
+                f"{length / max(0.01, more.took_s - one.took_s):,.0f} characters a second drawn; a header of "
+                f"{header:,} bytes; softmax and gradients within {worst:.0e} of the oracle's (V 20,000)",
                 "took_s": round(trained.took_s, 1),
                 "memory_mb": trained.memory_mb,
             }
@@ -295,8 +303,8 @@ def large_shapes(scene):
         found.append(
             {
                 "load": name,
-                "held": f"float32 loss and gradients of {steps:,} x {streams:,} within {worst:.0e} of the float64 oracle's largest "
-                "(allowed: 1e-4)",
+                "held": f"float32 loss and gradients of {steps:,} x {streams:,} within {worst:.0e} of the float64 "
+                "oracle's largest (allowed: 1e-4)",
                 "took_s": round(time.monotonic() - begun, 1),
             }
         )
@@ -317,7 +325,7 @@ def preflight_memory(scene):
     found = []
     for number, (name, cell, units, layers, streams, steps) in enumerate(shapes):
 
-        def trained(H, B, T, L, folder):
+        def trained(H, B, T, L, folder, cell=cell):
             ran = Ran(
                 scene,
                 "train",
@@ -346,7 +354,8 @@ def preflight_memory(scene):
         found.append(
             {
                 "load": f"{name}: memory",
-                "held": f"told {told_mb:,.0f} MB before the first step, taken {measured_mb:,.0f} more than by a model of 4 units",
+                "held": f"told {told_mb:,.0f} MB before the first step, taken {measured_mb:,.0f} more than by a model "
+                "of 4 units",
                 "took_s": round(full.took_s, 1),
                 "memory_mb": full.memory_mb,
             }
@@ -514,7 +523,8 @@ def odd_environments(scene):
         "PYTHONCOERCECLOCALE": "0",
     }
     Ran(scene, *train.split(), "-o", "run")
-    # An address space too small for the libraries themselves is not among them: LLVM, OpenBLAS and the threading layers abort.
+    # An address space too small for the libraries themselves is not among them: LLVM, OpenBLAS and the threading layers
+    # abort.
     cases = {  # name: (shell command, environment, wanted exit code)
         "no HOME": ("unset HOME; charrnn sample run --length 9", {}, 0),
         "HOME and caches that cannot be written": (

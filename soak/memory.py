@@ -11,7 +11,8 @@ from watch import Watch, slope
 TITLE = "Memory stays flat"
 PROMISES = [
     (
-        "a run's memory, open files, threads and run folder do not grow with its steps, checkpoints, validations and samples",
+        "a run's memory, open files, threads and run folder do not grow with its steps, checkpoints, validations and "
+        "samples",
         "tests/test_loads.py::test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints",
     )
 ]
@@ -91,7 +92,8 @@ def judge(samples, files, figures):
         }
         if growth > MOST_GROWTH_MB:
             raise Broken(
-                f"{name} grew by {growth:.1f} MB in {ends - begins:.0f} s, at most {MOST_GROWTH_MB:g} are allowed: {figures[name]['series']}"
+                f"{name} grew by {growth:.1f} MB in {ends - begins:.0f} s, at most {MOST_GROWTH_MB:g} are allowed: "
+                f"{figures[name]['series']}"
             )
     counts = {
         "descriptors": [one["descriptors"] for one in judged],
@@ -115,9 +117,10 @@ def thinned(samples):
 def tell(figures):
     rss, pss = figures["rss_mb"], figures["pss_mb"]
     text = (
-        f"{figures['minutes']:g} minutes of training on one thread, {figures['steps']:,} steps with {figures['checkpoints']:,} checkpoints and "
-        f"{figures['validations_and_samples']:,} validations and samples in between. Broken where the median of the last tenth is more than "
-        f"{MOST_GROWTH_MB:g} MB above that of the first tenth after a warm-up of {figures['warm_up_s']:,} s; looked at {figures['looks']:,} times.\n\n"
+        f"{figures['minutes']:g} minutes of training on one thread, {figures['steps']:,} steps with "
+        f"{figures['checkpoints']:,} checkpoints and {figures['validations_and_samples']:,} validations and samples in "
+        f"between. Broken where the median of the last tenth is more than {MOST_GROWTH_MB:g} MB above that of the "
+        f"first tenth after a warm-up of {figures['warm_up_s']:,} s; looked at {figures['looks']:,} times.\n\n"
         "| MB | first | last | highest | growth | slope, MB an hour |\n|---|--:|--:|--:|--:|--:|\n"
     )
     for name, one in (("resident (RSS)", rss), ("its share (PSS)", pss)):
@@ -125,8 +128,12 @@ def tell(figures):
             f"| {name} | {one['first']:.1f} | {one['last']:.1f} | {one['highest']:.1f} | {one['growth']:+.2f} | "
             f"{one['slope_mb_per_hour']:+.2f} |\n"
         )
-    text += "\nPSS counts a library that other processes use too in part, so it moves with them. At its end the run loads its best checkpoint.\n"
-    text += f"\nRSS in MB, {len(rss['series'])} of the looks, evenly: `{sparkline(rss['series'])}`\n{', '.join(f'{one:g}' for one in rss['series'])}.\n"
+    text += (
+        "\nPSS counts a library that other processes use too in part, so it moves with them. "
+        "At its end the run loads its best checkpoint.\n"
+    )
+    text += f"\nRSS in MB, {len(rss['series'])} of the looks, evenly: `{sparkline(rss['series'])}`\n"
+    text += f"{', '.join(f'{one:g}' for one in rss['series'])}.\n"
     spans = [
         f"{name} {low} to {high}" if low != high else f"{name} {low}"
         for name, (low, high) in (

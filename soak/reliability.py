@@ -8,8 +8,9 @@ RESULTS, PAGE = ROOT / "soak" / "results.json", ROOT / "docs" / "RELIABILITY.md"
 
 HEAD = """# What can be relied on
 
-Each promise, the test that breaks it on purpose, and what was found when it was broken at length. The tests run with `make test`,
-in a short form; `make soak` runs the long one and writes this page (`python soak/soak.py --only SECTION` a part of it).
+Each promise, the test that breaks it on purpose, and what was found when it was broken at length. The tests run with
+`make test`, in a short form; `make soak` runs the long one and writes this page (`python soak/soak.py --only SECTION` a
+part of it).
 """
 
 
@@ -39,8 +40,8 @@ def page(sections, results):
             continue
         machine = record["machine"]
         text += (
-            f"\n{section.tell(record['figures']).strip()}\n\n<sub>{record['date']}, `{record['command']}`, {record['took_s']:,} s, "
-            f"Python {machine['python']}, {machine['cores']} cores of {machine['cpu']}</sub>\n"
+            f"\n{section.tell(record['figures']).strip()}\n\n<sub>{record['date']}, `{record['command']}`, "
+            f"{record['took_s']:,} s, Python {machine['python']}, {machine['cores']} cores of {machine['cpu']}</sub>\n"
         )
     return text
 

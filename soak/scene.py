@@ -32,7 +32,10 @@ class Scene:
         return path
 
     def start(self, *arguments, environment=None, **options):
-        """Start `charrnn ARGUMENTS` and return the Popen; what it says is piped as text unless `options` say otherwise."""
+        """Start `charrnn ARGUMENTS` and return the Popen.
+
+        What it says is piped as text unless `options` say otherwise.
+        """
         streams = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,

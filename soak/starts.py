@@ -1,4 +1,7 @@
-"""First starts at once with an empty kernel cache, and starts with a damaged one: compiled anew where need be, and the same bits."""
+"""First starts at once with an empty kernel cache, and starts with a damaged one.
+
+Kernels are compiled anew where need be, and the bits are the same.
+"""
 
 from cuts import result
 from scene import Broken
@@ -78,7 +81,8 @@ def run(scene):
 
 def tell(figures):
     return (
-        f"{figures['processes']} processes that began at once with an empty kernel cache, half of them in float64, trained to the same bits and "
-        f"left {figures['files']} files of code, no temporary. Then all files were damaged, {figures['damages']} times (put in the place of another, "
-        "cut in half, zeroed, one bit flipped in the machine code): two processes at once compiled them anew, two more found them."
+        f"{figures['processes']} processes that began at once with an empty kernel cache, half of them in float64, "
+        f"trained to the same bits and left {figures['files']} files of code, no temporary. Then all files were "
+        f"damaged, {figures['damages']} times (put in the place of another, cut in half, zeroed, one bit flipped in "
+        "the machine code): two processes at once compiled them anew, two more found them."
     )

@@ -10,7 +10,8 @@ class Watch:
     """Looks at a process every `interval_s` until it has ended.
 
     process    a Popen
-    samples    [{"s", "rss_mb", "pss_mb", "anonymous_mb", "descriptors", "threads"}], seconds since the start, where `details` says so
+    samples    [{"s", "rss_mb", "pss_mb", "anonymous_mb", "descriptors", "threads"}], where `details` says so;
+               s is seconds since the start
     peak_mb    the highest resident memory so far as the system itself kept it, mapped files included
     anonymous_mb   the highest that is the process's own: without files that are mapped
     """

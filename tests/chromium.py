@@ -1,7 +1,7 @@
 """Drive a headless Chromium over its DevTools protocol, for the tests of pages; nothing beside the standard library.
 
-The protocol runs over two pipes (--remote-debugging-pipe): JSON messages that end in a zero byte, read by the browser from
-descriptor 3 and written by it to 4.
+The protocol runs over two pipes (--remote-debugging-pipe): JSON messages that end in a zero byte, read by the browser
+from descriptor 3 and written by it to 4.
 """
 
 import base64
@@ -210,7 +210,10 @@ class Page:
         Path(path).write_bytes(base64.b64decode(data))
 
     def troubles(self):
-        """Return what went wrong in this tab: exceptions, console errors and warnings, refused or attempted requests."""
+        """Return what went wrong in this tab.
+
+        Exceptions, console errors and warnings, refused or attempted requests.
+        """
         found = []
         for event in self._browser.events:
             if event.get("sessionId") != self._session:

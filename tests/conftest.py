@@ -1,4 +1,4 @@
-"""What every test shares: a cache folder of its own, room for two threads, and the `tile` marker.
+"""What every test shares: a cache folder of its own, room for two threads, and signals that reach what it starts.
 
 The suite must leave the user's cache of texts alone, but compiled kernels are worth keeping between runs: so the cache
 folder is a temporary one, in which `kernels` leads to the user's. Processes that tests start inherit it; pytest-xdist's
@@ -7,8 +7,11 @@ have one each.
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
+
+import pytest
 
 from charrnn.files.cache import cache_root
 
@@ -22,7 +25,6 @@ LONGEST = ("test_haswell.py", "test_zoneout.py")  # of several processes none is
 
 def pytest_configure(config):
     global _TEMPORARY_CACHE
-    config.addinivalue_line("markers", "tile: the selection that test_haswell.py repeats with the AVX2 tile shape")
     given = os.environ.get("CHARRNN_CACHE_DIR")
     if given and not hasattr(config, "workerinput"):
         return
@@ -41,6 +43,18 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_reach_what_tests_start():
+    """Let what tests start hear every signal, also where this process ignores some: under nohup, in the background.
+
+    An ignored signal is inherited as ignored, a handled one as the default, so a handler that does nothing stands here.
+    """
+    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_unconfigure(config):

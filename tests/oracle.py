@@ -43,7 +43,7 @@ def sigmoid(a):
 
 
 def normalise(s, gain, count):
-    """Layer normalisation (Ba et al. 2016) of each gate's sums s (B, count*H), and its tape.
+    """Normalise each gate's sums s (B, count*H) over its layer (Ba et al. 2016); return them and the tape.
 
     gain (s - mean) / sqrt(var + 1e-5)
     """
@@ -373,7 +373,9 @@ def one_bias_rows(cell, count):
     return ~np.repeat(apart, count // blocks(cell))
 
 
-def random_parameters(cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, layer_norm=False):
+def random_parameters(  # noqa: PLR0913 - what a model is made of
+    cell, V, H, L, E=0, tied=False, dtype="float64", seed=0, layer_norm=False
+):
     """Uniform in +-1.5/sqrt(H): every gate bends and no gradient is tiny, and yet no rounding error grows over time
     (the spectral radius of Wh stays under 0.9). One bias a gate, as in charrnn. Gains are uniform in 0.2..0.6.
     """

@@ -44,16 +44,19 @@ def errors(dtype, which, limit):
     return float(absolute.max()), float((absolute / np.abs(exact)).max()), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype, limit, bound", [("float32", 86, 3e-7), ("float64", 700, 1e-15)])
 def test_exp_keeps_its_relative_bound(dtype, limit, bound):
     assert errors(dtype, 0, limit)[1] < bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype, limit, bound", [("float32", 86, 5e-7), ("float64", 700, 1e-15)])
 def test_sigmoid_keeps_its_relative_bound(dtype, limit, bound):
     assert errors(dtype, 2, limit)[1] < bound
 
 
+@pytest.mark.slow
 def test_tanh_keeps_its_bounds_and_never_leaves_plus_minus_one():
     _, relative, y = errors("float32", 1, 86)
     assert relative < 5e-7

@@ -89,6 +89,12 @@ def test_a_room_imports_only_what_the_table_allows(path):
         assert other == room or other in allowed[room], f"{path}:{line}: {room} may not import {other}"
 
 
+def test_the_drawing_of_the_house_shows_every_room():
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    drawing = "\n".join(line for line in text.splitlines() if line.startswith("    |"))
+    assert table().keys() - set(re.findall(r"\w+", drawing)) == set()
+
+
 def test_the_table_has_no_cycle():
     allowed = {room: others for room, others in table().items() if others is not None}
     done = set()

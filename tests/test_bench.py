@@ -119,6 +119,7 @@ def test_a_repetition_takes_about_the_time_it_should(seconds):
     assert count == max(1, round(0.5 / seconds))
 
 
+@pytest.mark.slow
 def test_a_shape_is_measured_beside_the_peak():
     result = bench.measure_shape(TINY, repeats=1)
     assert result.parameters == Model(TINY.model_config()).num_parameters and result.training_repeats == 1
@@ -173,6 +174,7 @@ def test_one_shape_of_the_users_own(capsys):
     assert "measuring gru 5 x 1, 2 x 3" in shown.err
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_threads_are_as_asked(capsys):
     before = num_threads()
     assert main(["bench", "--json", "--threads", "1", *OWN]) == 0

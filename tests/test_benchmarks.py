@@ -1,4 +1,7 @@
-"""benchmarks/: the workers, what is kept of a run, the ratios, the page, and the peers' own mathematics. Nothing is timed."""
+"""benchmarks/: the workers, what is kept of a run, the ratios, the page, and the peers' own mathematics.
+
+Nothing is timed.
+"""
 
 import json
 import re
@@ -296,6 +299,7 @@ def test_a_worker_that_has_died_is_an_error():
             worker.memory()
 
 
+@pytest.mark.slow
 def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 40)
@@ -315,6 +319,7 @@ def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
         assert Side("charrnn", worker, kind="training", **shape).info["flops"] == (25 + 5 * 65) * 36
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["training", "sampling"])
 @pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.torch_class])
 def test_pytorchs_peer_does_a_whole_step_and_draws(cell, kind):
@@ -339,6 +344,7 @@ def test_pytorchs_peer_does_a_whole_step_and_draws(cell, kind):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.torch
 def test_pytorchs_step_in_bfloat16_and_as_min_char_rnn_does_it():
     pytest.importorskip("torch")
     import peer_torch

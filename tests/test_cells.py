@@ -100,6 +100,7 @@ def test_a_unit_built_to_count_the_line_is_named(findings):
     assert found.null < 0.3 and found.untrained < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_nothing_is_named_in_a_random_network(cell, seed, planted):
@@ -112,6 +113,7 @@ def test_nothing_is_named_in_a_random_network(cell, seed, planted):
     assert len(found) > 5 and not any(finding.named for finding in found)
 
 
+@pytest.mark.slow
 def test_units_of_noise_do_not_beat_their_null(planted):
     """Slow random walks, which follow nothing: among 400 one always looks good where it was chosen."""
     _, _, text, _, recording, _ = planted

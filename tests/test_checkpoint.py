@@ -309,6 +309,7 @@ def test_a_file_that_runs_on_is_refused(tmp_path):
     assert "runs on" in refusal(tmp_path, minimal() + b"\0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0xFF])
 def test_a_flipped_byte_anywhere_changes_nothing_or_is_refused(tmp_path, flip):
     model = {"cell": "gru", "hidden_size": 1, "num_layers": 1, "embedding_size": 0, "tied": False, "dtype": "float32"}
@@ -499,6 +500,7 @@ def test_no_memory_is_taken_for_tensors_that_are_not_there(tmp_path, monkeypatch
     refusal(tmp_path, minimal()[:-1])
 
 
+@pytest.mark.slow
 def test_random_damage_to_the_header_never_ends_in_anything_else(tmp_path):
     rng = random.Random(0)
     tokens = [
@@ -539,6 +541,7 @@ def test_random_damage_to_the_header_never_ends_in_anything_else(tmp_path):
             pass
 
 
+@pytest.mark.slow
 def test_any_json_in_place_of_any_part_ends_in_success_or_a_refusal(tmp_path):
     hypothesis = pytest.importorskip("hypothesis")
     from hypothesis import strategies as st
@@ -736,6 +739,7 @@ def test_the_documented_reader_reads(tmp_path):
         assert_same_arrays(found, part)
 
 
+@pytest.mark.torch
 def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("safetensors")
@@ -747,6 +751,7 @@ def test_the_documented_way_into_pytorch_refuses_what_pytorch_has_no_module_for(
         namespace["load_into_torch"](tmp_path / "a.safetensors")
 
 
+@pytest.mark.torch
 def test_the_documented_way_into_pytorch_gives_charrnns_logits(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")

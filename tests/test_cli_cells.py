@@ -1,5 +1,6 @@
-"""charrnn cells on a checkpoint whose units are planted: table, JSON, CSV, passages, ablation, gates; and what it
-refuses.
+"""charrnn cells on a checkpoint whose units are planted.
+
+Table, JSON, CSV, passages, ablation, gates; and what it refuses.
 """
 
 import csv
@@ -111,6 +112,7 @@ def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80, 140])
 def test_the_table_has_the_names_for_find_at_any_width_and_the_phrases_where_there_is_room(
     columns, capsys, monkeypatch
@@ -127,6 +129,7 @@ def test_the_table_has_the_names_for_find_at_any_width_and_the_phrases_where_the
     assert max(map(len, table)) <= max(columns, 80)
 
 
+@pytest.mark.slow
 def test_the_loss_says_what_it_is_of_and_stands_beside_the_runs_own(capsys):
     part = cells(capsys, "checkpoints/planted", "--characters", "5000").out.splitlines()
     assert part[1] == "text   the first 5,000 of 12,000 characters held out from text.txt"
@@ -135,6 +138,7 @@ def test_the_loss_says_what_it_is_of_and_stands_beside_the_runs_own(capsys):
     assert 0 < result["validation_loss_nats"] < 5
 
 
+@pytest.mark.slow
 def test_a_split_can_be_chosen(capsys):
     both = json.loads(cells(capsys, "checkpoints/planted", "--json").out)
     parts = [
@@ -160,6 +164,7 @@ def test_paths_are_short(capsys, folder):
     )
 
 
+@pytest.mark.slow
 def test_quotes_in_code_are_shown_as_strings(capsys):
     result = json.loads(cells(capsys, "checkpoints/code", "code.c", "--json").out)
     names = {finding["signal"] for finding in result["signals"]}
@@ -168,6 +173,7 @@ def test_quotes_in_code_are_shown_as_strings(capsys):
     assert "quotes is on where string is" in captured.err and "inside a string literal: unit" in captured.out
 
 
+@pytest.mark.slow
 def test_the_scale_is_that_of_terminal_page_and_drawing(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "")
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -204,6 +210,7 @@ def test_without_pillow_a_png_is_refused_before_anything_is_read(capsys, monkeyp
     assert captured.err.splitlines() == [captured.err.strip()] and "pip install pillow" in captured.err
 
 
+@pytest.mark.slow
 def test_a_png_of_the_quotes_has_their_colours(capsys, tmp_path):
     Image = pytest.importorskip("PIL.Image", reason="needs Pillow (pip install pillow)")
     cells(capsys, "checkpoints/planted", "--find", "quotes", "--scale", "orange-blue", "--png", str(tmp_path / "a.png"))
@@ -214,6 +221,7 @@ def test_a_png_of_the_quotes_has_their_colours(capsys, tmp_path):
     assert colours & set(strong) and colours & {step_colour(-step, "orange-blue", LIGHT) for step in range(15, 21)}
 
 
+@pytest.mark.slow
 def test_json_and_csv_say_the_same(capsys):
     result = json.loads(cells(capsys, "checkpoints/planted", "--json").out)
     assert result["characters"] == 12_000 and result["quantity"] == "tanh-c" and result["loss_nats"] > 0
@@ -232,12 +240,14 @@ def test_a_text_of_your_own_and_fewer_characters(capsys, folder):
     assert {finding["signal"] for finding in result["signals"] if finding["named"]} >= {"quotes"}
 
 
+@pytest.mark.slow
 def test_a_signal_of_your_own(capsys):
     captured = cells(capsys, "checkpoints/planted", "--signal", 'said="[a-z]+', "--signal", "e=e", "--json")
     found = {finding["signal"]: finding for finding in json.loads(captured.out)["signals"]}
     assert found["said"]["kind"] == "on/off" and 0 < found["said"]["on"] < 0.2 and "e" in found
 
 
+@pytest.mark.slow
 def test_highlight_find_and_unit_show_passages(capsys):
     shown = cells(capsys, "checkpoints/planted", "--highlight", "--width", "60").out
     assert "inside double quotes: unit 0:5" in shown and "position in line: unit 0:11" in shown and "probe" not in shown
@@ -256,6 +266,7 @@ def test_highlight_find_and_unit_show_passages(capsys):
     assert "unit 0:5 follows" in unit and unit.index("inside double quotes") < unit.index("a vowel")
 
 
+@pytest.mark.slow
 def test_the_passage_shows_the_quotes(capsys):
     """In signs: - inside the quotes, + outside."""
     lines = cells(capsys, "checkpoints/planted", "--find", "quotes", "--width", "80").out.splitlines()
@@ -265,6 +276,7 @@ def test_the_passage_shows_the_quotes(capsys):
     assert signs[first] != signs[first - 1] if first else True
 
 
+@pytest.mark.slow
 def test_ablation_and_gates(capsys):
     captured = cells(
         capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--clamp", "off", "--gates", "--json"
@@ -281,6 +293,7 @@ def test_ablation_and_gates(capsys):
     assert table[0].endswith("random_switch_nats") and table[1].count(",") == table[0].count(",")
 
 
+@pytest.mark.slow
 def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     captured = cells(capsys, "checkpoints/gru", "--quantity", "z")
     assert captured.out.startswith("model  gru of 2 x 8: 16 units, looked at by z\n")
@@ -289,6 +302,7 @@ def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     assert "What comes nearest:" in highlighted and highlighted.count("--find ") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, score, said", [("onoff", 0.45, True), ("graded", -0.1, True), ("onoff", 0.55, False), ("graded", 0.1, False)]
 )
@@ -303,6 +317,7 @@ def test_a_score_on_the_wrong_side_of_nothing_is_explained(kind, score, said, ca
     assert ("the unit went the other way" in " ".join(cells(capsys, "checkpoints/rnn").out.split())) == said
 
 
+@pytest.mark.slow
 def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
     os.utime(folder / "checkpoints/planted/best.safetensors")
     assert "checkpoints/planted/best.safetensors" in cells(capsys, "--highlight").err
@@ -346,6 +361,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(arguments, words, capsys):
     assert captured.out == ""
 
 
+@pytest.mark.slow
 def test_a_text_that_is_gone_or_has_changed_is_said(capsys, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     subprocess.run(
@@ -386,6 +402,7 @@ def test_a_clamp_that_cannot_be_is_refused_before_anything_else_is_said(capsys):
         assert captured.err.startswith("Error: ") and captured.out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGTERM is POSIX")
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
@@ -406,6 +423,7 @@ def test_a_killed_page_leaves_no_temporary(tmp_path, number, code):
     assert os.listdir(tmp_path) == [] and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["planted", "gru"])
 def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, tmp_path, monkeypatch):
     from charrnn.cells.record import read_losses
@@ -429,6 +447,7 @@ def test_the_page_begins_with_a_whole_line_and_its_figures_with_it(run, capsys, 
     assert np.allclose(data.surprisal_bits[:5_000], losses[:5_000] / np.log(2), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_named(capsys, tmp_path):
     captured = cells(
         capsys, "checkpoints/planted", "--html", str(tmp_path / "a.html"), "--svg", str(tmp_path / "a.svg")

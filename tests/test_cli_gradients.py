@@ -63,6 +63,7 @@ def gradients(capsys, *arguments, code=0):
     return capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_without_a_run_fresh_networks_are_shown(capsys, folder):
     captured = gradients(capsys, *TINY)
     assert "no run under ./checkpoints" in captured.err

@@ -119,6 +119,7 @@ def test_bytes_mode_shows_samples_that_are_text(folder, capsys):
     assert "256 different" in err and "\x1b" not in err and "\x00" not in err
 
 
+@pytest.mark.slow
 def test_stdin_is_a_text(folder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -208,6 +209,7 @@ def test_resume_takes_a_run_also_from_another_folder(folder, monkeypatch, capsys
     assert read_metadata(folder / "runs/a/last.safetensors")["training"]["step"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("number, code", [(2, 130), (15, 143), (1, 129)], ids=["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same(folder, number, code, capsys):
@@ -603,6 +605,7 @@ def test_the_log_is_json_a_line(folder, capsys):
         assert json.loads(line)["step"] >= 1
 
 
+@pytest.mark.slow
 def test_a_warm_start_compiles_nothing(folder):
     assert train("text.txt", *TINY, "--steps", 2, "-o", "a", "-q") == 0
     code = (

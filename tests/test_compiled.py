@@ -37,6 +37,7 @@ def run(cache, script=SCRIPT):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing_and_a_damaged_file_is_compiled_again(tmp_path):
     total, built, folder = run(tmp_path)
     assert float(total) > 0 and built == "4"
@@ -214,6 +215,7 @@ for name in sys.argv[1].split(","):
 """
 
 
+@pytest.mark.slow
 def test_twins_that_were_compiled_in_two_processes_are_told_apart_in_a_third(tmp_path):
     script = tmp_path / "twins.py"
     script.write_text(TWINS)

@@ -526,7 +526,7 @@ def test_a_full_disk_is_told_with_the_folder_and_the_remedy(write, tmp_path, mon
 
 
 def test_what_lies_in_the_cache_folder_is_never_read(write, tmp_path, monkeypatch):
-    """Ids are made anew each time, in a file without a name: nothing that is planted here can stand for a text's ids."""
+    """Ids are made anew each time, in a file without a name: nothing that is planted here stands for a text's ids."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("CHARRNN_CACHE_DIR", str(cache))
     path = write("text.txt", "abcabc" * 50)

@@ -21,12 +21,14 @@ def desk(tmp_path):
     desk.close()
 
 
+@pytest.mark.slow
 def test_a_power_cut_at_any_moment_costs_nothing(desk):
     states = cuts.power_cuts(desk.recorded_run())
     anew = desk.check_all(states)
     assert len(states) > 40 and 0 < anew < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgotten", ["file", "folder", "log"])
 def test_the_simulation_sees_what_was_not_synced(desk, forgotten):
     states = cuts.power_cuts(desk.recorded_run(forget=[forgotten]))
@@ -34,16 +36,19 @@ def test_the_simulation_sees_what_was_not_synced(desk, forgotten):
         desk.check_all(cuts.thinned(states, 150))
 
 
+@pytest.mark.slow
 def test_a_death_after_any_byte_costs_nothing(desk):
     states = cuts.byte_cuts(desk.recorded_run(), extra=10)
     assert len(states) > 300
     desk.check_all(cuts.thinned(states, 25))
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_any_operation_costs_nothing(desk):
     assert desk.full_disks(every=7) > 20
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_stops_a_run_with_what_to_do_next(tmp_path):
     assert cuts.file_size_limits(Scene(tmp_path, True), 1) == 1
 

@@ -1,4 +1,4 @@
-"""The norms of d loss_t / d state_{t-k}, held to the oracle's backward taken a step at a time, and to central differences."""
+"""The norms of d loss_t / d state_{t-k}, held to the oracle's backward step by step, and to central differences."""
 
 import numpy as np
 import oracle
@@ -40,7 +40,10 @@ def shares(cell, zoneout):
 
 
 def read(parameters, cell, ids, t, change=lambda *place: 0.0, zoneout=0.0):
-    """Read up to t a step at a time; return the logits and each layer's tape. `change(layer, k, state)` is added to a state as it arises."""
+    """Read up to t a step at a time; return the logits and each layer's tape.
+
+    `change(layer, k, state)` is added to a state as it arises.
+    """
     x = ids[t - STEPS - LEAD : t + 1]
     L = oracle.num_layers(parameters)
     carry = [[np.zeros((1, H)) for _ in oracle.CELLS[cell].carried] for _ in range(L)]
@@ -105,6 +108,7 @@ def test_norms_agree_with_the_oracle(cell, shape, zoneout, monkeypatch):
             np.testing.assert_allclose(norms[:, :, n], expected[state], rtol=1e-10, atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zoneout", [0.0, 0.4])
 @pytest.mark.parametrize("cell", CELLS)
 def test_norms_agree_with_central_differences(cell, zoneout):

@@ -1,5 +1,4 @@
-"""Divergence: steps left out, the way back to the anchor at half the learning rate, and that it resumes exactly."""
-# ruff: noqa: F811  fixtures of another module are imported, and named again by the tests that want them
+"""Divergence: steps left out, the way back to the anchor at half the learning rate, and all of it resumed exactly."""
 
 import math
 import os
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_trainer import TEXT, TINY, Session, assert_same, corpus, of, session  # noqa: F401  two of them are fixtures
+from test_trainer import TEXT, TINY, Session, assert_same, of
 
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
@@ -20,6 +19,7 @@ from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.spec import CELLS, ModelConfig
+from charrnn.text.corpus import read_corpus
 from charrnn.training import intervals, validation
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_resume, plan_run
@@ -38,6 +38,14 @@ SMALL = {
     "learning_rate": 0.02,
     "log_every": 1,
 }
+
+
+@pytest.fixture
+def session(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    with read_corpus([path]) as corpus:
+        yield Session(tmp_path, corpus)
 
 
 @pytest.fixture
@@ -188,6 +196,7 @@ def test_after_the_return_the_run_is_one_that_goes_on_from_the_anchor_at_half_th
         assert np.array_equal(array, session.last("run").parameters[name])
 
 
+@pytest.mark.slow
 def test_a_return_takes_the_average_back_too(session, nan_at, monkeypatch):
     options = {**SMALL, "steps": 20, "eval_every": 5}
     nan_at(lambda step, factor: factor == 1 and 12 <= step <= 14)
@@ -346,8 +355,8 @@ def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(se
     nan_at(lambda step, factor: 6 <= step <= 8)
     said = (
         r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates "
-        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with "
-        r"--learning-rate below 0\.000625 or --clip-norm below 5; the checkpoint of step 4 stands"
+        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below "
+        r"0\.000625 or --clip-norm below 5; the checkpoint of step 4 stands"
     )
     with pytest.raises(DivergenceError, match=said):
         session.run("run", **SMALL, steps=12, eval_every=4)
@@ -374,6 +383,7 @@ def test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover(s
 # ---------------------------------------------------------------------------------------------- where nothing validates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"val_fraction": 0.0, "test_fraction": 0.0}, {"eval_every": 0}], ids=str)
 def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(session, nan_at, monkeypatch, options):
     monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
@@ -409,6 +419,7 @@ def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a
     assert returns(session, "lost") == [(0, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"val_fraction": 0.0, "test_fraction": 0.0}], ids=str)
 def test_by_minutes_it_goes_back_in_step_and_not_in_time(session, nan_at, options):
     nan_at(lambda step, factor: 90 <= step <= 92 and factor == 1)
@@ -451,6 +462,7 @@ def fails_twice(step, factor):
     return step == 3 or 9 <= step <= 11 and factor > 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     "where, count", [("keep_last_as_good", 1), ("save", 1), ("save", 2), ("trim_log", 1), ("trim_log", 2)]
@@ -481,6 +493,7 @@ def test_killed_between_any_two_writes_of_an_anchor_or_a_return_it_ends_in_the_s
     assert_ends_the_same(session, "killed")
 
 
+@pytest.mark.slow
 def test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits(session, nan_at):
     nan_at(fails_twice)
     total = go(session, "whole", None, **KILL_OPTIONS)
@@ -492,6 +505,7 @@ def test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits(sessi
         shutil.rmtree(session.tmp_path / "killed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"ema": 0.9, "weight_dropout": 0.3}], ids=str)
 def test_killed_again_and_again_it_ends_in_the_same_bits(session, nan_at, more):
     nan_at(fails_twice)

@@ -81,8 +81,8 @@ def test_parallel_streams_agree_with_one_to_a_thousandth_of_a_nat(model, start, 
     assert several.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
 
 
-# One unit that is open to what comes with 1 and 2, and keeps its state otherwise: {gate: (weight of the inputs, bias)}. For the
-# vanilla RNN a recurrent weight does it.
+# One unit that is open to what comes with 1 and 2, and keeps its state otherwise: {gate: (weight of the inputs, bias)}.
+# For the vanilla RNN a recurrent weight does it.
 LATCHED = np.array([0, 30, -30, 0, 0])
 LATCHES = {
     "lstm": {"i": (abs(LATCHED), -15), "f": (-abs(LATCHED), 15), "g": (LATCHED, 0), "o": (0 * LATCHED, 15)},
@@ -129,8 +129,9 @@ def test_a_state_that_mends_one_stream_a_reading_is_followed_to_the_end(scale):
 
 
 def quiet_latch():
-    """Return an LSTM of two units: one holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only; the other is
-    nothing, always.
+    """Return an LSTM of two units, one of which is always zero.
+
+    The other holds 0.25 or -0.25, set by 1 or 2, and shows it at 3 only.
     """
     model = Model(ModelConfig("lstm", vocab_size=5, hidden_size=2, num_layers=1, dtype="float64"))
     arrays = {name: np.zeros(shape) for name, shape in model.shapes().items()}

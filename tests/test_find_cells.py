@@ -10,6 +10,8 @@ from charrnn.cells.report import CellsOptions, find_cells
 from charrnn.errors import ConfigError
 from charrnn.text.excerpt import Excerpt
 
+pytestmark = pytest.mark.slow  # test_cells.py and test_cli_cells.py have the quick ones
+
 TEXT = make_text(12_000, seed=8)
 MODEL, VOCABULARY = plant()
 EXCERPT = Excerpt(np.array(VOCABULARY.encode(TEXT)), 1_000, 11_000, "planted.txt")

@@ -1,4 +1,4 @@
-"""soak/fuzz.py in short, and the cases that it kept: what once was a finding, and what reaches the most of the readers."""
+"""soak/fuzz.py in short, and the cases that it kept: what once was a finding, and what reaches most of the readers."""
 
 import sys
 from pathlib import Path
@@ -40,6 +40,7 @@ def test_kept_cases_end_in_success_or_refusal(targets, name):
             raise AssertionError(f"{path.name}: {fuzzing.kind_of(error)}") from error
 
 
+@pytest.mark.slow
 def test_a_short_fuzz_finds_nothing():
     results = fuzz.fuzz_all(SHORT, seed=1)
     assert all(0 < result.accepted and len(result.parents) > 2 for result in results.values())

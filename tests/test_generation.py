@@ -86,6 +86,7 @@ def test_every_setting_chooses_as_the_plain_form_does(settings):
     assert_follow_the_rule(ids, logits, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("vocab_size", "blocks"), [(1, 1), (2, 1), (65, 32), (300, 1)])
 def test_a_million_choices_are_those_of_the_plain_form(vocab_size, blocks):
     made = make_generation(make_model("rnn", vocab_size, 3, 1), 1 << 12)

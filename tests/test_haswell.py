@@ -27,6 +27,7 @@ def has_avx2():
     return platform.machine().lower() in ("x86_64", "amd64") and get_host_cpu_features().get("avx2", False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_avx2(), reason="this machine cannot run AVX2 code")
 def test_the_tile_selection_passes_with_avx2_tiles():
     """All cells in float32, the RNN in float64 as well: what is compiled here is what this test costs."""

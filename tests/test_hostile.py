@@ -1,4 +1,7 @@
-"""Files, names and texts from strangers: nothing is run, followed, waited for or sent to the terminal because they say so."""
+"""Files, names and texts from strangers.
+
+Nothing is run, followed, waited for or sent to the terminal because they say so.
+"""
 
 import ast
 import dataclasses
@@ -83,7 +86,7 @@ def changed(loaded, path, **training):
     return path
 
 
-# ------------------------------------------------------------------------------------------- paths that a checkpoint names
+# ---------------------------------------------------------------------------------------- paths that a checkpoint names
 
 
 def refused(tmp_path, loaded, *sources, capfd):
@@ -187,7 +190,7 @@ def test_a_malformed_record_of_the_text_is_refused(tmp_path, loaded, capfd, reco
         assert re.search("Error: .*(does not say which text|is gone)", capfd.readouterr().err)
 
 
-# ------------------------------------------------------------------------------------------------- what a run's record says
+# --------------------------------------------------------------------------------------------- what a run's record says
 
 
 @pytest.mark.parametrize(
@@ -272,7 +275,7 @@ def test_a_run_folder_with_links_in_it_is_not_written_through(tmp_path, loaded):
     assert not (tmp_path / "elsewhere").exists() and not (fresh / "lock").exists()
 
 
-# ----------------------------------------------------------------------------------------------------------------- bombs
+# ---------------------------------------------------------------------------------------------------------------- bombs
 
 
 @pytest.mark.parametrize(
@@ -300,6 +303,7 @@ def test_a_config_without_end_is_refused(capfd):
     assert "at most 262,144 bytes" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own(tmp_path, monkeypatch):
     for name, compress in (("a.gz", gzip.compress), ("a.xz", lzma.compress)):
         (tmp_path / name).write_bytes(compress(b"abc" * (1 << 23)))
@@ -335,11 +339,15 @@ def tensor(shape, offsets, name="param/output.bias"):
 wide = json.dumps(metadata)[:-1] + ',"x":['
 bombs = {
     "a header of 8 EB": file(length=2**63 - 1), "a header of 16 MB that is not there": file(length=(16 << 20) - 1),
-    "a huge tensor": file(tensors=tensor([2**62], [0, 2**64])), "overlapping tensors": file(tensors=tensor([2], [0, 8]) + tensor([2], [0, 8], "param/a"), data=bytes(8)),
-    "a key twice": file(tensors=tensor([2], [0, 8]) * 2, data=bytes(8)), "a huge model": file(model(hidden_size=2**31 - 1, num_layers=1000)),
-    "many layers": file(model(num_layers=2**31 - 1)), "deep": file("[" * 4_000_000), "deep outside": file(tensors=b',"a":' + b'{"a":' * 2_000_000),
+    "a huge tensor": file(tensors=tensor([2**62], [0, 2**64])),
+    "overlapping tensors": file(tensors=tensor([2], [0, 8]) + tensor([2], [0, 8], "param/a"), data=bytes(8)),
+    "a key twice": file(tensors=tensor([2], [0, 8]) * 2, data=bytes(8)),
+    "a huge model": file(model(hidden_size=2**31 - 1, num_layers=1000)),
+    "many layers": file(model(num_layers=2**31 - 1)), "deep": file("[" * 4_000_000),
+    "deep outside": file(tensors=b',"a":' + b'{"a":' * 2_000_000),
     "wide": file(wide + "[]," * 5_000_000 + "0]}"), "wide objects": file(wide + '{"":0},' * 2_000_000 + "0]}"),
-    "long numbers": file(wide + "9" * 10_000_000 + "]}"), "not a number": file(wide + "NaN]}"), "infinity": file(wide + "-Infinity]}"),
+    "long numbers": file(wide + "9" * 10_000_000 + "]}"), "not a number": file(wide + "NaN]}"),
+    "infinity": file(wide + "-Infinity]}"),
     "floats": file(wide + "1e9," * 3_900_000 + "0]}"), "strings": file(wide + "0," * 8_000_000 + "0]}"),
 }
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -357,6 +365,7 @@ print(len(bombs))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
 def test_bombs_for_checkpoints_go_off_in_no_memory(tmp_path):
     metadata = {
@@ -381,7 +390,7 @@ def test_bombs_for_checkpoints_go_off_in_no_memory(tmp_path):
     assert (done.stdout, done.stderr) == ("16\n", "")
 
 
-# -------------------------------------------------------------------------------------------------------------- terminals
+# ------------------------------------------------------------------------------------------------------------ terminals
 
 
 class Terminal(io.TextIOWrapper):
@@ -471,6 +480,7 @@ def commands(folder):
     ]
 
 
+@pytest.mark.slow
 def test_no_command_sends_a_strangers_sequence_to_a_terminal(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -503,9 +513,13 @@ def test_a_sample_goes_into_a_pipe_as_it_is(folder, capfdbinary, monkeypatch):
     assert captured.out.startswith(EVIL.encode()) and b"\x1b" not in captured.err
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (apt-get install chromium)")
 def test_the_page_of_a_hostile_text_runs_nothing_of_it(tmp_path, monkeypatch):
-    attack = "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"><!-- ]]> &lt;\u2028\x1b[31m\n"
+    attack = (
+        "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
+        "<!-- ]]> &lt;\u2028\x1b[31m\n"
+    )
     text = "</script><script>document.title='run'</script><img src=x onerror=alert(1)>.txt"  # in folders with odd names
     (tmp_path / text).parent.mkdir(parents=True)
     (tmp_path / text).write_text((attack + 'say "x"\n') * 60)
@@ -552,7 +566,7 @@ def test_the_page_of_a_hostile_text_runs_nothing_of_it(tmp_path, monkeypatch):
             )
 
 
-# ------------------------------------------------------------------------------------------------------------------- code
+# ----------------------------------------------------------------------------------------------------------------- code
 
 
 def test_no_module_can_run_what_a_file_holds():

@@ -16,12 +16,14 @@ from scene import Broken, Scene  # noqa: E402
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(tmp_path):
     scene, tally = Scene(tmp_path, quick=True), kills.Tally()
     kills.broken_run(scene, random.Random(3), scene.text(characters=20_000), 0, tally, most=3)
     assert tally.kills >= 1 and sum(tally.phases.values()) == tally.kills
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_resumed_as_it_was_is_noticed(tmp_path, monkeypatch):
     real, ends = kills.result, []
 
@@ -35,6 +37,7 @@ def test_a_run_that_is_not_resumed_as_it_was_is_noticed(tmp_path, monkeypatch):
         kills.broken_run(scene, random.Random(3), scene.text(characters=20_000), 0, kills.Tally(), most=0)
 
 
+@pytest.mark.slow
 def test_a_signal_counts_in_the_phase_it_fell_in(tmp_path):
     scene = Scene(tmp_path, quick=True)
     options = [

@@ -162,6 +162,7 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
         assert abs(derivative - expected) < 1e-6 * abs(expected) + 1e-11, (name, derivative, expected)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_pytorchs_layer_norm_and_autograd_agree(cell, dtype):
@@ -232,6 +233,7 @@ def test_chunks_and_single_steps_and_streams_alone_give_the_bits_of_the_whole(ce
     assert_same_bits(trained.get_carry(), whole.get_carry())
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize(
     "precision",

@@ -106,6 +106,7 @@ def test_findings_show_themselves_in_a_notebook(model, folder):
     assert "LSTM" in model._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_model_the_findings_and_the_loss(here):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     sources = [

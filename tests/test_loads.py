@@ -132,7 +132,7 @@ def test_evaluating_a_mapped_text_gives_its_pages_back(tmp_path, model, monkeypa
 
 
 def parity(config, T, B, tolerance, seed=1):
-    """Assert that a chunk's loss and gradients are the oracle's, with a carry, to `tolerance` of the largest gradient."""
+    """Assert that a chunk's loss and gradients with a carry are the oracle's to `tolerance` of the largest gradient."""
     parameters = oracle.random_parameters(
         config.cell, config.vocab_size, config.hidden_size, config.num_layers, dtype=config.dtype, seed=seed
     )
@@ -152,6 +152,7 @@ def parity(config, T, B, tolerance, seed=1):
         assert worst <= tolerance * max(np.abs(wanted[name]).max(), 1e-3), (name, worst)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back(tmp_path):
     parity(ModelConfig("gru", 20_000, 6, 1, 0, False, "float32"), T=2, B=2, tolerance=1e-5)
     symbols = [chr(code) for code in range(0x3400, 0x3400 + 20_000)]
@@ -174,6 +175,7 @@ def test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back(tmp_path
     assert load_checkpoint(tmp_path / "many").vocabulary == many and many.dtype == np.uint32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cell, V, H, L, T, B, tolerance",
     [
@@ -187,6 +189,7 @@ def test_large_shapes_agree_with_the_oracle(cell, V, H, L, T, B, tolerance):
     parity(ModelConfig(cell, V, H, L, 0, False, "float32"), T, B, tolerance)
 
 
+@pytest.mark.slow
 def test_the_memory_told_before_the_first_step_is_what_a_run_takes(tmp_path):
     (tmp_path / "text.txt").write_text("abcde fghij\n" * 200)
     options = TrainingConfig(hidden_size=512, num_layers=1, batch_size=2, seq_length=5, steps=2, checkpoint_every=1)
@@ -240,6 +243,7 @@ class Nowhere:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [[], [[4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]]])
 def test_a_longer_sample_takes_no_more_memory(model, stops):
     def peak(length):
@@ -261,6 +265,7 @@ def test_a_longer_sample_takes_no_more_memory(model, stops):
 # ---- a long run
 
 
+@pytest.mark.slow
 @linux
 def test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints(tmp_path):
     (tmp_path / "text.txt").write_text("abcde fghij\n" * 2000)
@@ -310,6 +315,7 @@ print(numba.threading_layer(), hashlib.sha256(model.flat.tobytes() + drawn.tobyt
 """
 
 
+@pytest.mark.slow
 def test_every_threading_layer_gives_the_same_bits():
     def digest(layer):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
@@ -324,6 +330,7 @@ def test_every_threading_layer_gives_the_same_bits():
     assert digest("workqueue") == digest("omp")
 
 
+@pytest.mark.slow
 def test_a_threading_layer_that_is_not_there_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "text.txt").write_text("abc" * 100)
     run = tmp_path / "run"
@@ -340,6 +347,7 @@ def test_a_threading_layer_that_is_not_there_is_refused_in_a_sentence(tmp_path):
         assert done.stderr.count("\n") == 1 and not run.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a shell closes them")
 @pytest.mark.parametrize(
     "arguments, shell, code",

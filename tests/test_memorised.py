@@ -7,6 +7,7 @@ from oracle import longest_match
 from charrnn.evaluation.memorised import LENGTHS, overlaps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_shares_and_the_longest_copy_are_those_of_a_search_for_every_substring(dtype):
     rng = np.random.default_rng(1)
@@ -33,6 +34,7 @@ def test_a_copy_longer_than_any_depth_is_measured_whole(monkeypatch):
     assert found.longest >= 2000 and found.start <= 3 and found.shares[-1] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_longest_of_several_copies_beyond_any_depth_is_found(monkeypatch, dtype):
     monkeypatch.setattr("charrnn.evaluation.memorised.LENGTHS", 2)  # a depth of 4, then of 16

@@ -1,4 +1,4 @@
-"""The tasks that need memory: what their episodes are, and that a network that knows is told from one that guesses."""
+"""The tasks that need memory: what their episodes are, and how a network that knows is told from one that guesses."""
 
 import numpy as np
 import pytest

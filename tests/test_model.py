@@ -286,6 +286,7 @@ def test_dropout_equals_the_oracle(cell, size, variational, dtype):
         assert_all_close(workspace.get_carry(), expected.carry, tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rate", [0.0, 0.4])
@@ -793,6 +794,7 @@ def read_fixture(cell, inputs):
     return groups
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_live_pytorch(cell, inputs, dtype_and_tolerance):
@@ -825,6 +827,7 @@ def test_live_pytorch(cell, inputs, dtype_and_tolerance):
     assert_all_close(workspace.carry_grads(), {part: value.grad.numpy() for part, value in starts.items()}, tolerance)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_twenty_training_steps_follow_pytorch(cell):
     """Adam, clipping, carried state, float32. Both round; over 20 steps the losses part by less than 1e-5 nats."""

@@ -85,6 +85,7 @@ def test_updates_equal_the_oracle(cell, name, hyperparameters, dtype, clipping):
     assert_parameters_close(model, parameters, TOLERANCE[dtype])
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name, hyperparameters", CASES)
 def test_updates_equal_pytorch(name, hyperparameters):
     """torch.optim with clip_grad_value_ and clip_grad_norm_ before it; the defaults are torch's, rmsprop's apart."""

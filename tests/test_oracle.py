@@ -39,6 +39,7 @@ def test_variational_mask_is_the_first_step_of_the_plain_one():
     assert (shared == plain[0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [None, oracle.Dropout(0.4, False, 11), oracle.Dropout(0.4, True, 11)])
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", CELLS)
@@ -68,6 +69,7 @@ def five_point(loss, flat, where, eps=1e-3):
     return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * eps)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("dropout", [None, oracle.Dropout(0.4, False, 11)])
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.torch_class])

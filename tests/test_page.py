@@ -41,8 +41,9 @@ def page_data(text="ab\n<c>\t&", layers=2, units=3, rng=None, **changes):
 
 
 class Parsed(HTMLParser):
-    """What an HTML parser makes of a page: its tags, and the text of each element that has an id, or is a script or a
-    style.
+    """What an HTML parser makes of a page.
+
+    Its tags, and the text of each element that has an id, or is a script or a style.
     """
 
     def __init__(self, page):
@@ -201,6 +202,7 @@ def recording(rng, units, N, noise):
     return np.tanh(2 * np.take_along_axis(heights, states, 1) + noise * rng.standard_normal((units, N)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise, levels", [(0.0, 201), (0.3, None), (30.0, None), (None, LEVELS[-1])])
 def test_20000_characters_by_1024_units_keep_under_12_mb(tmp_path, monkeypatch, noise, levels):
     # A quarter of the units, with a quarter of the budget: the streams are a line a unit, their sizes add up.

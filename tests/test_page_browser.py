@@ -7,7 +7,10 @@ from test_page import ATTACK, page_data
 
 from charrnn.render.page import FoundUnit, Sheet, write_page
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_chromium() is None, reason="needs Chromium (apt-get install chromium)"),
+]
 
 LAYERS, UNITS = 2, 20
 QUOTED = 1 * UNITS + 7  # the unit that is on inside quotation marks
@@ -132,8 +135,8 @@ def test_hovering_shows_value_guesses_and_surprisal(page):
     assert page.run(words("value")) == "+0.90"
     assert page.run(words("surprisal")) == f"{data.surprisal_bits[at]:.2f} bits"
     rows = page.run(
-        "[...document.querySelectorAll('#guesses li:not([hidden])')].map((row) => [row.querySelector('code').title, "
-        "row.querySelector('b').textContent])"
+        "[...document.querySelectorAll('#guesses li:not([hidden])')]"
+        ".map((row) => [row.querySelector('code').title, row.querySelector('b').textContent])"
     )
     assert len(rows) == 5
     for (title, share), symbol, p in zip(rows, data.guesses_ids[at], data.guesses_p[at]):
@@ -203,8 +206,8 @@ def test_every_control_is_reached_by_tab_and_shows_its_focus(page):
     names = page.run("""[...document.querySelectorAll('button, input, summary, [tabindex]')]
         .filter((one) => one.checkVisibility())
         .map((one) => { one.focus({ focusVisible: true }); const style = getComputedStyle(one);
-          return [one.id || one.className || one.tagName, document.activeElement === one, style.outlineStyle,
-                  parseFloat(style.outlineWidth)]; })""")
+          return [one.id || one.className || one.tagName, document.activeElement === one,
+            style.outlineStyle, parseFloat(style.outlineWidth)]; })""")
     assert len(names) > 8
     for name, focused, style, width in names:
         assert focused and style == "solid" and width >= 1, name
@@ -230,7 +233,7 @@ def test_a_dot_of_the_gates_plot_picks_its_unit(page):
     x, y = page.run(f"""(() => {{ const svg = document.querySelector('#gate-plots svg');
         const frame = svg.querySelector('.frame').getBoundingClientRect();
         return [frame.left + {shares[alone, 0]} * frame.width,
-                frame.bottom - {shares[alone, 1]} * frame.height]; }})()""")
+          frame.bottom - {shares[alone, 1]} * frame.height]; }})()""")
     for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
         page.call(
             "Input.dispatchMouseEvent",
@@ -378,6 +381,7 @@ def test_other_scripts_and_odd_characters_are_shown(browser, tmp_path):
     assert page.troubles() == []
 
 
+@pytest.mark.slow
 def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path):
     text = "abc\n" * 50
     values = np.zeros((2, len(text)))

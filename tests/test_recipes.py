@@ -45,7 +45,7 @@ Ghost
 
 **of King Henry VI**  
 Awake!
-"""
+"""  # noqa: W291 - Markdown's line breaks
 SPEECHES = (
     "First Citizen:\nBefore we proceed any further, hear me.\nAnd more.\n'--So he said.\n\n"
     "ROSENCRANTZ & GUILDENSTERN:\nNo; he'll\nspeak.\n\nGhost of King Henry VI:\nAwake!\n\n"
@@ -369,6 +369,7 @@ def test_python_source_is_read_by_its_own_encoding_without_tests(tmp_path):
     assert "holds no .py file" in refused("python", tmp_path / "b.txt", source=tmp_path / "lib")
 
 
+@pytest.mark.slow
 def test_the_standard_library_is_the_source_of_python(tmp_path, monkeypatch):
     monkeypatch.setattr(stdlib, "_is_wanted", lambda path: path in ("json/decoder.py", "this.py"))  # two files will do
     text = build_recipe("python", tmp_path / "a.txt").path.read_text("utf-8")

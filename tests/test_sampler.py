@@ -14,6 +14,7 @@ from charrnn.kernels.splitmix import splitmix64
 from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, surprisal, uniforms
 
 V, H, L = 7, 5, 1
+PLAIN = Settings()
 
 
 class FakeModel:
@@ -52,7 +53,7 @@ class FakeWorkspace:
         return out
 
 
-def fake_sampler(settings=Settings(), **kwargs):
+def fake_sampler(settings=PLAIN, **kwargs):
     return Sampler(FakeModel(), settings, make_workspace=FakeWorkspace, **kwargs)
 
 
@@ -68,7 +69,7 @@ def run(sampler, length, stop=(), **kwargs):
     return list(zip(ids, reasons))
 
 
-def generated(length=60, stop=(), prime=(1, 2), settings=Settings(), **kwargs):
+def generated(length=60, stop=(), prime=(1, 2), settings=PLAIN, **kwargs):
     sampler = fake_sampler(settings, **kwargs)
     sampler.prime(prime)
     return run(sampler, length, stop)
@@ -208,7 +209,8 @@ def test_surprisal_is_the_cross_entropy_in_nats():
 @pytest.mark.parametrize(
     ("field", "value"),
     [("temperature", -0.1), ("temperature", np.nan), ("temperature", np.inf), ("top_k", 0), ("top_k", -3),
-     ("top_p", 0), ("top_p", 1.01), ("top_p", -1), ("top_p", np.nan), ("min_p", -0.1), ("min_p", 1.5), ("min_p", np.nan)],
+     ("top_p", 0), ("top_p", 1.01), ("top_p", -1), ("top_p", np.nan),
+     ("min_p", -0.1), ("min_p", 1.5), ("min_p", np.nan)],
 )  # fmt: skip
 def test_a_nonsense_setting_is_refused_with_its_name_and_value(field, value):
     with pytest.raises(ConfigError, match=field.replace("_", "[-_]")) as caught:
@@ -485,6 +487,7 @@ def test_a_priming_id_outside_the_vocabulary_is_refused_with_its_offset(ids):
         fake_sampler().prime(ids)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length():
     class Cheap(FakeWorkspace):
         def logits(self, x):

@@ -285,7 +285,7 @@ def test_indentation_counts_levels_and_holds_until_a_line_says_another():
         1,
         0,
     ]
-    #                                    a newline _  _  b _ c newline  tab d ...   (blank line, "e": still)  f         g          h
+    # a newline _  _  b _ c newline  tab d ...  (blank line, "e": still)  f  g  h
 
 
 def test_in_code_what_goes_on_keeps_its_indentation():

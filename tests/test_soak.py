@@ -19,6 +19,7 @@ def sections():
     return [importlib.import_module(name) for name in soak.SECTIONS]
 
 
+@pytest.mark.slow
 def test_every_promise_names_a_test_that_exists():
     for section in sections():
         for promise, test in section.PROMISES:

@@ -95,6 +95,7 @@ def test_what_is_missing_is_named(stopped):
         assert refused({**training, "divergence": divergence}) == f"divergence.{name} is missing"
 
 
+@pytest.mark.slow
 def test_whatever_stands_in_a_field_the_run_goes_on_or_is_refused(session, stopped):
     values = (None, True, -1, 0, 2**60, 0.5, -0.5, 1e300, "", "x", [], [0, 0], [1, [2]], {}, {"step": 1}, {"step": []})
     went_on = 0

@@ -228,6 +228,7 @@ def test_a_dry_run_lists_parameters_and_memory_and_makes_nothing(folder, capsys)
     assert capsys.readouterr().out.endswith("1 run\n")
 
 
+@pytest.mark.slow
 def test_a_dry_run_in_a_sweeps_folder_says_what_is_done_and_refuses_what_the_sweep_would(folder, capsys):
     assert run(TINY + "[grid]\nseed = [1]", "-o", "S", "-q") == 0
     before = {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()}
@@ -376,6 +377,7 @@ optimizer = "sgd"
     assert again[new]["state"] == "finished" and len([row for row in again.values() if row["state"] == "finished"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, monkeypatch, capsys):
     options = "--hidden-size 3 --num-layers 1 --batch-size 3 --seq-length 7 --steps 30 --eval-every 0".split()
@@ -402,6 +404,7 @@ def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, mon
     assert same_parameters("plain", last.parent)
 
 
+@pytest.mark.slow
 def test_a_child_that_is_killed_takes_one_run_with_it_which_is_gone_on_with(folder):
     spec = Spec(
         "s",

@@ -62,7 +62,7 @@ def test_a_table_holds_on_to_its_arrays_and_no_array_is_address_0():
     table = Table(Outer)
     address = table.words.copy()
     table.set(numbers=np.ones(3))
-    assert table._arrays["numbers"].sum() == 3 and (table.words != address).sum() == 1
+    assert table._held["numbers"].sum() == 3 and (table.words != address).sum() == 1
     table.set(numbers=None)
     assert (table.words == address).all()
 

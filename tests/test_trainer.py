@@ -127,6 +127,7 @@ def assert_same(one, other):
 # ------------------------------------------------------------------------------------------------------ exact resume
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_optimizer_and_schedule_resumes_exactly(session, cell):
     before = num_threads()
@@ -328,6 +329,7 @@ def test_a_longer_length_stands_from_its_first_moment(session):
     assert_same(session.last("whole"), session.last("parts"))
 
 
+@pytest.mark.slow
 def test_a_resumption_by_minutes_that_trains_nothing_says_so(session, monkeypatch):
     session.run("run", minutes=0.5 / 60)
     plan = plan_resume(session.last("run"), session.corpus, {"minutes": 0.5001 / 60})

@@ -49,6 +49,7 @@ def make_model(cell, V=V, H=H, L=2, E=0, tied=False, dtype="float64", seed=1, zo
 # ---- the mathematics ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.tile
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dropout", DROPOUTS)
@@ -121,6 +122,7 @@ def test_gradients_equal_central_differences(cell, inputs, dropout):
             assert size > 1e-6, f"{name}: the direction chosen tests nothing"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_a_loop_over_pytorchs_cells_gives_the_same(cell, masked):

@@ -143,7 +143,7 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
             ids,
             start,
             stop,
-            [] if hold is None else [clamp_at(config, *hold, quantity)],
+            [] if hold is None else [clamp_at(config, hold[0], hold[1], hold[2], quantity)],
             None if progress is None else lambda done, of, k=k: progress((k + done / of) / len(losses)),
         )
     whole = losses[None]

@@ -117,7 +117,9 @@ def parse_unit(text, config):
 def clamp_at(config, layer, unit, value, quantity=None):
     """Return the Clamp that holds a unit's `quantity`, the default one where None or a gate."""
     cell = CELLS[config.cell]
-    return Clamp(layer, unit, float(value), quantity if quantity in cell.holdable else cell.default_quantity)
+    if quantity is None or quantity not in cell.holdable:
+        quantity = cell.default_quantity
+    return Clamp(layer, unit, float(value), quantity)
 
 
 def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losses):

@@ -270,7 +270,9 @@ class _Half:
         for at in range(0, len(units), step):
             values = units[at : at + step, self.keep]
             for numbers, prepare in kinds:
-                prepared = prepare(values).T if len(numbers) else None
+                if not len(numbers):
+                    continue
+                prepared = prepare(values).T
                 for first in range(0, len(numbers), together):
                     some = numbers[first : first + together]
                     result[some, at : at + len(values)] = self._columns(some) @ prepared

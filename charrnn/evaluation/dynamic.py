@@ -45,11 +45,11 @@ class DynamicSettings:
     def __post_init__(self):
         if self.rule not in RULES:
             raise ConfigError(f"--dynamic-rule must be one of {', '.join(RULES)}, got {self.rule!r}")
-        if self.rate is None:
-            object.__setattr__(self, "rate", RATES[self.rule])
-        if not 0 <= self.rate < math.inf:
+        rate = RATES[self.rule] if self.rate is None else self.rate
+        object.__setattr__(self, "rate", rate)
+        if not 0 <= rate < math.inf:
             raise ConfigError(
-                f"--dynamic-rate must be a finite number of 0 or more, got {self.rate:g}: leave it out for "
+                f"--dynamic-rate must be a finite number of 0 or more, got {rate:g}: leave it out for "
                 f"{RATES[self.rule]:g}"
             )
         if not 0 <= self.decay <= 1:

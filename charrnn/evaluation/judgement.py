@@ -239,7 +239,7 @@ class Judgement:
         if self.mistakes is not None:
             result["mistakes"] = self.mistakes.to_dict()
             result["brackets"] = [one.to_dict() for one in self.brackets]
-        if self.sample is not None:
+        if self.sample is not None and self.held_out is not None:
             result["memorised"] = {"sample": self.sample.to_dict(), "held_out": self.held_out.to_dict()}
         return result
 

@@ -179,7 +179,7 @@ def standard_error(losses):
         return math.nan, blocks, len(losses)
     length = len(losses) // blocks
     bounds = np.arange(blocks) * len(losses) // blocks
-    means = np.add.reduceat(losses, bounds) / np.diff([*bounds, len(losses)])
+    means = np.add.reduceat(losses, bounds) / np.diff(np.append(bounds, len(losses)))
     return float(means.std(ddof=1) / math.sqrt(blocks)), blocks, length
 
 

@@ -133,6 +133,7 @@ def judge_text(training_ids, validation, text, vocab_size, orders=MOST_ORDERS, s
         loss = _mean_nats(result.probabilities[-1])
         if result.order == chosen or chosen is None and loss < least:
             least, kept = loss, (result.order, -np.log(of_text))
+    assert kept is not None  # one of the orders is the best
     return NgramLosses(kept[0], kept[1], first_sure, tuple(by_order))
 
 

@@ -54,13 +54,14 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=la
             workspace = Workspace(workspace.model, len(waiting), size // len(waiting), training=False)
         workspace.set_clamps(clamps)
         at = np.array([start + stream.first for stream in waiting])
-        if waiting[0].into is None:
+        carries = [stream.into for stream in waiting if stream.into is not None]
+        if not carries:
             _warm_up(workspace, ids, at)
             for b, stream in enumerate(waiting):
                 stream.into = _carry_of(workspace.get_carry(), b)
         else:
             workspace.set_carry(
-                {name: np.concatenate([stream.into[name] for stream in waiting], axis=1) for name in waiting[0].into}
+                {name: np.concatenate([carry[name] for carry in carries], axis=1) for name in carries[0]}
             )
         longest = max(stream.length for stream in waiting)
         for t in range(0, longest, workspace.seq_length):

@@ -73,7 +73,8 @@ def measure_reach(model, ids, times, steps, progress=None):
         B = len(places)
         if B not in workspaces:
             workspaces[B] = Workspace(model, B, T, training=False), Workspace(exact, T * B, 1)
-        parts.append(_measure_side_by_side(*workspaces[B], np.asarray(ids), places))
+        reading, back = workspaces[B]
+        parts.append(_measure_side_by_side(reading, back, np.asarray(ids), places))
         if progress is not None:
             progress(min(len(times), at + STREAMS), len(times))
     return Reach({state: np.concatenate([part[state] for part in parts], axis=2) for state in parts[0]})

@@ -80,7 +80,7 @@ class Table:
     def __init__(self, record):
         self._places, size = places(record)
         self.words = np.zeros(size, np.int64)
-        self._arrays = {}
+        self._floats, self._held = self.words.view(np.float64), {}
 
     def set(self, **fields):
         """Write fields: numbers, arrays (None: address 0), or for a record in place its Table."""
@@ -89,13 +89,13 @@ class Table:
             if kind is int:
                 self.words[at] = value
             elif kind is float:
-                self.words[at : at + 1].view(np.float64)[0] = value
-            elif _is_record(kind):
-                self.words[at : at + value.words.size] = value.words
-                self._arrays[name] = value
-            else:
-                self._arrays[name] = value
-                self.words[at] = 0 if value is None else value.ctypes.data
+                self._floats[at] = value
+            elif self._held.get(name) is not value or value is None:
+                self._held[name] = value
+                if _is_record(kind):
+                    self.words[at : at + value.words.size] = value.words
+                else:
+                    self.words[at] = 0 if value is None else value.ctypes.data
 
 
 class View(types.Type):

@@ -30,6 +30,14 @@ def buffer(size, dtype=None):
 class Buffers:
     """A record of arrays, each as large as the largest extent that was asked for."""
 
+    @classmethod
+    def count_bytes(cls, extent):
+        """Return the bytes of all arrays of an extent, without making any."""
+        return sum(
+            each.metadata["size"](extent) * np.dtype(each.metadata["dtype"] or extent.layout.dtype).itemsize
+            for each in fields(cls)
+        )
+
     def hold(self, extent, table):
         """Make every array as large as `extent` asks; give the new ones, zeros, to the table under their names."""
         grown = {}

@@ -1,6 +1,43 @@
-"""How much memory this machine has left: what every check before a large piece of work compares its need with."""
+"""How much memory a model takes while it is trained, and how much this machine has left.
+
+Counted from the sizes of the buffers: no array is made and no kernel compiled.
+"""
 
 import os
+
+import numpy as np
+
+from charrnn.kernels.layout import Layout
+from charrnn.model.buffers import ChunkBuffers, Extent
+from charrnn.model.workspace import block_steps, walk_buffers
+
+
+def training_bytes(config, batch_size, seq_length, precision="float32", dropping=False, dropping_weights=False):
+    """Return the bytes of a model and of its Workspace while a whole chunk is run forward and back on one thread.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    batch_size, seq_length : int
+        B and T.
+    precision : str
+        "float32" or "bfloat16".
+    dropping, dropping_weights : bool
+        Whether units, or recurrent weights, are dropped.
+    """
+    pack = 2 if precision == "bfloat16" else 1
+    layout = Layout(config, pack)
+    block = block_steps(layout, batch_size, 1, seq_length)
+    extent = Extent(layout, batch_size, seq_length, True, block=block, gradients=True, dropping=dropping)
+    kinds = [ChunkBuffers, *walk_buffers(config.cell, pack, True)]
+    kept = sum(panels.size for panels in layout.weights_h) if dropping_weights else 0
+    numbers = layout.size + max(layout.size, layout.derived_size) + kept  # parameters, gradient, weights kept aside
+    return sum(kind.count_bytes(extent) for kind in kinds) + numbers * layout.dtype.itemsize
+
+
+def parameter_bytes(config):
+    """Return the bytes of a model's flat parameters, padding included."""
+    return Layout(config).size * np.dtype(config.dtype).itemsize
 
 
 def available_memory():

@@ -11,7 +11,8 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import updates, zoneout
-from charrnn.kernels.chunk import items, views, weight_gradients
+from charrnn.kernels.chunk import items, views
+from charrnn.kernels.chunk.weight_gradients import count_gradient_items, count_pair_items
 from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.items import run_items
@@ -59,6 +60,21 @@ def check_precision(precision, dtype="float32"):
             "or take a bfloat16 run's weights into a new one with --init-from"
         )
     return precision
+
+
+def block_steps(layout, batch_size, shards, T):
+    """Return how many of T steps a shard walks at a time."""
+    return max(1, min(T, BLOCK_BYTES // (-(-batch_size // shards) * layout.stride * layout.dtype.itemsize)))
+
+
+def walk_buffers(cell, pack, training):
+    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers."""
+    kinds = [WalkBuffers]
+    if training and CELLS[cell].has_c:
+        kinds.append(CellBuffers)
+    if pack > 1:
+        kinds.append(WordBuffers)
+    return kinds
 
 
 class Workspace:
@@ -109,13 +125,9 @@ class Workspace:
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)
         self._buffers, self._walks = ChunkBuffers(), set()
-        self._walk: list[Buffers] = [WalkBuffers()]
+        self._walk: list[Buffers] = [kind() for kind in walk_buffers(model.config.cell, self._pack, training)]
         self._buffers.hold(self._extent, self._table)
-        if training and CELLS[model.config.cell].has_c:
-            self._walk.append(CellBuffers())
-        if self._pack > 1:
-            self._walk.append(WordBuffers())
-        else:
+        if self._pack == 1:
             self._table.set(XW=self._buffers.X0)
 
     # The carry
@@ -201,7 +213,7 @@ class Workspace:
         workers = self._workers(T)
         training = mode == views.GRADIENTS
         shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
-        block = self._block(shards, T)
+        block = block_steps(self.layout, B, shards, T)
         threshold, key, per_step, scale = 0, 0, 1, 1.0
         if dropout is not None and dropout.rate > 0:
             threshold, scale = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
@@ -227,23 +239,11 @@ class Workspace:
             if workers > 1:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
-                run(items.pair_gradients, table, weight_gradients.count_pair_items(self.layout))
-            run(items.weight_gradients, table, weight_gradients.count_gradient_items(model.layout))
+                run(items.PAIR_GRADIENTS, table, count_pair_items(self.layout))
+            run(items.WEIGHT_GRADIENTS, table, count_gradient_items(model.layout))
             if model.config.tied:
-                run(items.tied_gradients, table, model.layout.out_panels)
+                run(items.TIED_GRADIENTS, table, model.layout.out_panels)
         return T
-
-    def reserve(self, dropping=False, dropping_weights=False):
-        """Take at once the memory that loss_and_grads of a whole chunk on one thread would take when it runs."""
-        self._hold(self.seq_length, self._block(1, self.seq_length), True, dropping)
-        if dropping_weights:
-            self._dropped.reserve()
-
-    def _block(self, shards, T):
-        """Return how many steps a shard walks at a time."""
-        return max(
-            1, min(T, BLOCK_BYTES // (-(-self.batch_size // shards) * self.layout.stride * self.model.flat.itemsize))
-        )
 
     def _hold(self, T, block, gradients, dropping):
         """Hold the arrays whose size depends on how a chunk is walked."""

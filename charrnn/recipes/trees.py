@@ -115,6 +115,7 @@ def _read_deb(source, wanted):
     if not source.exists():
         raise FileNotFoundError(source)
     process = subprocess.Popen([dpkg, "--fsys-tarfile", str(source)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None  # it is a pipe
     try:
         with tarfile.open(fileobj=process.stdout, mode="r|") as outer:
             for member in outer:

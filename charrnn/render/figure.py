@@ -140,7 +140,8 @@ def _laid_out(figure):
     for panel in figure.panels:
         if len(panel.curves) > MOST_CURVES:
             raise ConfigError(f"a panel holds at most {MOST_CURVES} curves, got {len(panel.curves)}: ask for fewer")
-    to_y = _Scale(*shared_range(figure), figure.log)
+    low, high = shared_range(figure)
+    to_y = _Scale(low, high, figure.log)
     xs = [x for panel in figure.panels for curve in panel.curves for x in curve.x]
     to_x = _Scale(min(xs), max(xs), figure.log_x)
     shapes, y = [], TOP

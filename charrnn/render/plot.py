@@ -66,7 +66,7 @@ def plot_spans(series, width=80, height=12, unicode=True, bands=(), log=False, l
     labels = [""] * rows  # each in the row that its value falls into
     for value, text in reversed(ticks):
         labels[row_of(min(value, y_high), rows)] = text
-    cells = [[(" ", None)] * columns for _ in range(rows)]
+    cells: list[list[tuple[str, int | None]]] = [[(" ", None)] * columns for _ in range(rows)]
     for index, band in enumerate(bands):
         for x, low, high in band:
             if x_low <= x <= x_high and high >= y_low and low <= y_high:

@@ -181,6 +181,7 @@ class Generation:
         self._table.set(T=len(ids), workers=workers, chosen=ids, weights=weights, order=order, words=words)
         start = time.perf_counter()
         run_items(address, self._table.words, workers, workers, self._counter)
+        self._table.set(chosen=None, keys=None, losses=None, logits=None)  # they are the caller's
         if paced:
             self._pace.record(workers, (time.perf_counter() - start) / len(ids))
 

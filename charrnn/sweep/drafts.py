@@ -10,6 +10,7 @@ from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_run
 
+ADDRESSABLE_BYTES = 1 << 47  # by one process, on any machine of today
 NO_MEMORY = "this does not fit in memory: lower --hidden-size, --num-layers, --batch-size or --seq-length"
 
 
@@ -52,14 +53,10 @@ def draft(points, texts):
 def _draft(point, corpus):
     try:
         plan = plan_run(point.config, corpus, must_fit=False)
-        text = Text(corpus.sources, corpus.characters, corpus.fingerprint)
-        return Draft(point, plan.config, *_count(plan), text)
     except CharRNNError as error:
         return Draft(point, error=str(error))
-    except (MemoryError, ValueError, OverflowError):  # NumPy's words for an array beyond all bounds
+    parameters, memory_bytes = num_parameters(plan.model_config), plan.memory_needed()
+    if memory_bytes > ADDRESSABLE_BYTES:
         return Draft(point, error=NO_MEMORY)
-
-
-def _count(plan):
-    """Return how many parameters the model of a plan has, and how many bytes of memory its training needs."""
-    return num_parameters(plan.model_config), plan.memory_needed()
+    text = Text(corpus.sources, corpus.characters, corpus.fingerprint)
+    return Draft(point, plan.config, parameters, memory_bytes, text)

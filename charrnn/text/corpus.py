@@ -6,8 +6,8 @@ which is then memory-mapped. This room knows files and ids; it knows nothing of 
 
 import math
 import os
-from collections import namedtuple
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,13 @@ from charrnn.text.ids import IdWriter, open_scratch_file
 from charrnn.text.sources import absolute, find_files, shown
 from charrnn.text.vocabulary import MODES
 
-Splits = namedtuple("Splits", "train val test")
-Splits.__doc__ = "Index ranges (start, stop) of a corpus: train, then val, then test, in the order of the text."
+
+class Splits(NamedTuple):
+    """Index ranges (start, stop) of a corpus: train, then val, then test, in the order of the text."""
+
+    train: tuple[int, int]
+    val: tuple[int, int]
+    test: tuple[int, int]
 
 
 def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unknown="error", progress=None):

@@ -90,7 +90,7 @@ class IdWriter:
         if vocabulary is None:
             order = sorted(range(self.size), key=self.codes.__getitem__)
             symbols = [self.codes[number] for number in order]
-            vocabulary = Vocabulary(self.mode, symbols if self.mode == "bytes" else map(chr, symbols))
+            vocabulary = Vocabulary(self.mode, tuple(symbols if self.mode == "bytes" else map(chr, symbols)))
             new_ids = np.empty(self.size, self.dtype)
             new_ids[order] = np.arange(self.size, dtype=self.dtype)
             if order != list(range(self.size)):

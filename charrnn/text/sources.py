@@ -271,7 +271,7 @@ class _XzFile:
                 return piece
 
     def close(self):
-        self._machine = None
+        self._machine = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)  # a new one holds nothing
 
 
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _XzFile}

@@ -124,8 +124,9 @@ class Pages:
             ids = ids.base
         if isinstance(ids, memoryview):
             ids = ids.obj
-        known = isinstance(ids, mmap.mmap) and hasattr(ids, "madvise") and hasattr(mmap, "MADV_DONTNEED")
-        self._mapping = ids if known else None
+        self._mapping = None
+        if isinstance(ids, mmap.mmap) and hasattr(ids, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping = ids
         self._read_bytes = 0
 
     def read(self, characters):

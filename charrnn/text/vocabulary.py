@@ -161,7 +161,7 @@ class Vocabulary:
             raise VocabularyError('a vocabulary must be {"mode": ..., "symbols": [...]}, got ' + _shown(obj))
         if not isinstance(obj["symbols"], list):
             raise VocabularyError(f"a vocabulary's symbols must be a list, got {_shown(obj['symbols'])}")
-        return cls(obj["mode"], obj["symbols"])
+        return cls(obj["mode"], tuple(obj["symbols"]))
 
     def mapping_from(self, old):
         """Return the old id of each of this vocabulary's symbols, -1 where `old` has none: ndarray (V,), int64.

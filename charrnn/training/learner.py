@@ -117,7 +117,8 @@ def make_learner(plan, corpus):
     Its weights are drawn, or taken from an old model, or still to be restored from the checkpoint to go on from.
     """
     config = plan.config
-    streams = Streams(corpus.ids, *plan.splits.train, config.batch_size, config.seq_length)
+    start, stop = plan.splits.train
+    streams = Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
     if plan.resume is not None:
         return Learner(config, Model(plan.model_config), streams)
     model = Model.initialise(plan.model_config, config.seed)

@@ -6,8 +6,7 @@ Knows models and workspaces, not texts, runs or files.
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.model.parameters import Model
-from charrnn.model.workspace import Workspace
+from charrnn.model.memory import parameter_bytes, training_bytes
 from charrnn.spec import largest_parameter
 from charrnn.training.optimisers import SLOTS
 
@@ -37,22 +36,20 @@ def memory_needed(
     averaging : bool
         Whether an average of the weights is kept beside them.
     """
-    # Arrays of zeros take no memory until they are written to.
-    model = Model(model_config)
-    workspace = Workspace(model, batch_size, seq_length, precision=precision)
-    workspace.reserve(dropping, dropping_weights)
-    return array_bytes([workspace]) + model.flat.nbytes * (len(SLOTS[optimizer]) + averaging) + saving_bytes(model)
+    held = training_bytes(model_config, batch_size, seq_length, precision, dropping, dropping_weights)
+    copies = len(SLOTS[optimizer]) + averaging  # of the parameters, padding included
+    return held + copies * parameter_bytes(model_config) + saving_bytes(model_config)
 
 
 def held_bytes(model, optimizer, *workspaces):
     """Return the bytes of the arrays that training holds, a save included. A workspace may be None."""
     owners = [model, optimizer, *(workspace for workspace in workspaces if workspace is not None)]
-    return array_bytes(owners) + saving_bytes(model)
+    return array_bytes(owners) + saving_bytes(model.config)
 
 
-def saving_bytes(model):
+def saving_bytes(config):
     """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
-    return largest_parameter(model.config) * model.flat.itemsize
+    return largest_parameter(config) * np.dtype(config.dtype).itemsize
 
 
 def check_memory(needed, available):

@@ -90,7 +90,7 @@ class Optimizer:
             partial=self._partial,
         )
 
-    def step(self, workspace, learning_rate, clip_norm=0, clip_value=0):
+    def step(self, workspace, learning_rate, clip_norm: float = 0, clip_value: float = 0):
         """Clip the workspace's gradient and update the model.
 
         clip_value   > 0 clamps every element to +-clip_value first;  clip_norm > 0 scales the whole to that L2 norm

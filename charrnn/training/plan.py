@@ -13,6 +13,7 @@ from charrnn.errors import ConfigError
 from charrnn.model.memory import available_memory
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig
+from charrnn.text.corpus import Splits
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, memory_needed
@@ -32,7 +33,7 @@ class Plan:
 
     config: TrainingConfig
     model_config: ModelConfig
-    splits: object
+    splits: Splits
     steps_per_epoch: int
     total_steps: int | None
     validated: tuple
@@ -134,6 +135,7 @@ def plan_resume(checkpoint, corpus, asked=None):
     steps_per_epoch = streams.chunks_per_epoch
     total = total_steps(config, steps_per_epoch)
     step, kind = training["step"], config.length_kind
+    assert kind is not None  # that of the run
     done = training.get("finished") and getattr(config, kind) == getattr(before, kind)
     if done or total is not None and step >= total and training["evaluated_step"] == step:
         raise ConfigError(
@@ -164,7 +166,8 @@ def _fit(config, splits):
 
 
 def _streams(config, corpus, splits):
-    return Streams(corpus.ids, *splits.train, config.batch_size, config.seq_length)
+    start, stop = splits.train
+    return Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
 
 
 def _stretch_notes(before, after, training, steps_per_epoch):

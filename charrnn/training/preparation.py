@@ -23,7 +23,8 @@ def load_update_kernels(plan):
         dataclasses.replace(plan.model_config, vocab_size=2, hidden_size=1, num_layers=1, embedding_size=0, tied=False)
     )
     workspace = Workspace(tiny, 1, 1, precision=config.precision)
-    workspace.loss_and_grads(*np.zeros((2, 1, 1), np.int32))
+    x = y = np.zeros((1, 1), np.int32)
+    workspace.loss_and_grads(x, y)
     make_optimizer(config, tiny).step(workspace, 0.0, config.clip_norm, config.clip_value)
 
 

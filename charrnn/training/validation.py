@@ -43,6 +43,7 @@ class Validation:
     def estimate_s(self, chunk_s):
         """Return how long a pass takes where a chunk of its workspace takes so long."""
         workspace = self._workspace
+        assert workspace is not None  # a pass was timed on it
         return chunk_s * (self.characters / workspace.batch_size + WARM_UP) / workspace.seq_length
 
     def shortened(self, characters):
@@ -56,7 +57,8 @@ class Validation:
 
     def evaluate(self, model, interrupted):
         """Return the model's Evaluation, None where `interrupted()` became true meanwhile."""
-        return evaluate_split(model, self._ids, *self.part, self.workspace(model), interrupted)
+        start, stop = self.part
+        return evaluate_split(model, self._ids, start, stop, self.workspace(model), interrupted)
 
 
 def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=None):

@@ -65,7 +65,7 @@ def python_start(text):
 
     Both are tried; where strings hold fewer lines that look like code is right.
     """
-    best = None
+    tried = []
     for start in (0, *[match.end() for match in list(re.finditer(r'"""|\'\'\'', text[:MAX_SPAN]))[:1]]):
         code = Scan(*(np.zeros(len(text), bool) for _ in range(9)))
         scan_tokens(text, PYTHON_TOKENS, code, start)
@@ -78,9 +78,8 @@ def python_start(text):
                 re.MULTILINE,
             )
         )
-        if best is None or inside < best[0]:
-            best = inside, start
-    return best[1]
+        tried.append((inside, start))
+    return min(tried)[1]  # the first where both hold as many
 
 
 def scan_conditions(text, kind, skip, code):

@@ -8,7 +8,7 @@ result depends on the number of threads.
 from charrnn.kernels.chunk.backward import make_backward
 from charrnn.kernels.chunk.forward import make_forward
 from charrnn.kernels.chunk.views import open_chunk, open_reach
-from charrnn.kernels.chunk.weight_gradients import add_tied_gradient, gradient_item, pair_item
+from charrnn.kernels.chunk.weight_gradients import pair_gradients, tied_gradients, weight_gradients
 from charrnn.kernels.compiled import Items
 from charrnn.kernels.registry import CELL_KERNELS
 
@@ -50,21 +50,6 @@ def _make_reach(kernels):
     return Items(reach, f"{kernels.cell.name}_reach")
 
 
-def _weight_gradients(table, like, item):
-    """Compute one item of the gradient from what the shards left in the workspace."""
-    gradient_item(open_chunk(table, like), item)
-
-
-def _pair_gradients(table, like, item):
-    """Make the pairs of rows that the weight gradients of bfloat16 are computed from."""
-    pair_item(open_chunk(table, like), item)
-
-
-def _tied_gradients(table, like, item):
-    """Add what the embedding received to the output weights it is tied to, one panel of them."""
-    add_tied_gradient(open_chunk(table, like), item)
-
-
 # For each (cell, pack) the items of a chunk, a shard each: with the gradients, and without. REACH: for each cell.
 TRAIN, READ, REACH = {}, {}, {}
 for _name, _kernels in CELL_KERNELS.items():
@@ -72,6 +57,6 @@ for _name, _kernels in CELL_KERNELS.items():
     for _pack in SUFFIX:
         TRAIN[_name, _pack], READ[_name, _pack] = _make_shards(_kernels, _pack)
 
-weight_gradients = Items(_weight_gradients)  # item: 0 .. count_gradient_items(layout)
-pair_gradients = Items(_pair_gradients)  # item: 0 .. count_pair_items(layout), before the weight gradients of bfloat16
-tied_gradients = Items(_tied_gradients)  # item: a panel of the output layer, after the weight gradients
+WEIGHT_GRADIENTS = Items(weight_gradients)  # item: 0 .. count_gradient_items(layout)
+PAIR_GRADIENTS = Items(pair_gradients)  # item: 0 .. count_pair_items(layout), before the weight gradients of bfloat16
+TIED_GRADIENTS = Items(tied_gradients)  # item: a panel of the output layer, after the weight gradients

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from charrnn.kernels.chunk.views import as_words, open_layer, output_rows, state_at, sums_at
+from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
 from charrnn.kernels.tile import Rows, product_t
@@ -84,12 +84,11 @@ def state_rows(v, l):
 def bias_gradients(v, l, p):
     """Sum up the gradients of a panel's biases; with layer normalisation, of its gains too, from each stream's own."""
     m, layer, work = v.plan, open_layer(v.layers, l), 4 * lanes(v.G)
+    D, R = sums_rows(v, l, p), v.T * v.B
     if m.norm != 0:
-        at = (l * m.P + p) * v.B * work
-        row_sums(v, 4, Rows(v.DN, at, work, 0), layer.bias + p * work, v.B)
-        row_sums(v, 4, Rows(v.DN, at + m.L * m.P * v.B * work, work, 0), layer.gain + p * work, v.B)
-    else:
-        row_sums(v, 4, sums_rows(v, l, p), layer.bias + p * work, v.T * v.B)
+        D, R = Rows(v.DN, (l * m.P + p) * v.B * work, work, 0), v.B
+        row_sums(v, 4, Rows(v.DN, D.at + m.L * m.P * v.B * work, work, 0), layer.gain + p * work, R)
+    row_sums(v, 4, D, layer.bias + p * work, R)
 
 
 @inline
@@ -118,7 +117,7 @@ def recurrent_gradient(v, l, p):
     D = Rows(D.numbers, D.at + m.h_column, D.stride, 0)
     at = open_layer(v.layers, l).h + p * m.H * m.h_width * lanes(v.G)
     matrix_gradient(v, m.h_width, state_rows(v, l), D, at, m.H, as_words(v.T * v.B, m.pack))
-    if m.pack == 1 or m.norm != 0:  # otherwise pair_item has summed the single rows
+    if m.pack == 1 or m.norm != 0:  # otherwise pair_gradients has summed the single rows
         bias_gradients(v, l, p)
 
 
@@ -147,13 +146,13 @@ def embedding_gradient(v, u):
         lookup_gradient(v, 1, D, v.grads, m.embedding_at + at, m.ES)
 
 
-@inline
-def gradient_item(v, item):
-    """Compute one item of the weight gradients.
+def weight_gradients(table, like, item):
+    """Compute one item of the weight gradients from what the shards left in the workspace.
 
     Items: a panel of the output; of each layer from the last on, a panel of its Wh, b and gains, and of its Wx; a
     vector of the embeddings. The light ones come last (lookups, in layer 0), so that threads finish together.
     """
+    v = open_chunk(table, like)
     m = v.plan
     if item < m.Q:
         output_gradient(v, item)
@@ -174,14 +173,14 @@ def count_gradient_items(layout):
     return 2 * layout.num_layers * layout.panels + layout.out_panels + layout.embedding_stride // layout.lanes
 
 
-@inline
-def pair_item(v, item):
+def pair_gradients(table, like, item):
     """Make one item's pairs of rows for the weight gradients.
 
     What is summed from single rows, biases and lookups, is summed here too: the pairs take the rows' place.
 
     Items: a panel of the output, a panel of a layer, a layer's states before each step, what a layer gave upward, X0.
     """
+    v = open_chunk(table, like)
     m, R, work = v.plan, v.T * v.B, 4 * lanes(v.G)
     if item < m.Q:
         D = logit_rows(v, item)
@@ -213,9 +212,9 @@ def count_pair_items(layout):
     return layout.out_panels + layout.num_layers * (layout.panels + 2) + (layout.embedding_stride > 0)
 
 
-@inline
-def add_tied_gradient(v, panel):
-    """Add the gradient that the embedding DE (V, ES) received to one panel of the output weights."""
+def tied_gradients(table, like, panel):
+    """Add the gradient that the embedding DE (V, ES) received to one panel of the output weights it is tied to."""
+    v = open_chunk(table, like)
     m = v.plan
     wide = m.out_width * lanes(v.grads)
     for c in range(panel * wide, min((panel + 1) * wide, m.V)):

@@ -41,7 +41,7 @@ def find_checkpoint(where=None, prefer="best"):
     return found
 
 
-def newest_run(folder=RUNS_FOLDER):
+def newest_run(folder: str | os.PathLike = RUNS_FOLDER):
     """Return the run folder directly under `folder` with the newest checkpoint, or None."""
     newest = (0, "")
     try:

@@ -13,6 +13,7 @@ the same bytes for the same content. A file is hostile until shown otherwise; ru
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class Checkpoint:
     model: dict
     vocabulary: Vocabulary
     parameters: dict
-    optimizer: dict
+    optimizer: Mapping
     carry: dict
     training: dict
 
@@ -126,8 +127,8 @@ def save_checkpoint(path, checkpoint):
 
     digest = hashlib.sha256(inner.encode("ascii"))
     for tensor in tensors:
-        digest.update(stored(tensor))
-    header = {"__metadata__": {"charrnn": inner, "sha256": digest.hexdigest()}}
+        digest.update(stored(tensor).data)
+    header: dict[str, dict] = {"__metadata__": {"charrnn": inner, "sha256": digest.hexdigest()}}
     for tensor in tensors:
         header[tensor.name] = {
             "dtype": tensor.tag,
@@ -278,8 +279,8 @@ def _read_tensor(file, tensor, digest, path):
             f"{path} does not fit in memory: {tensor.name} alone takes {tensor.end - tensor.begin:,} bytes; "
             "use a machine with more"
         ) from None
-    _read_exactly(file, memoryview(array).cast("B"), path)
-    digest.update(array)
+    _read_exactly(file, array.data.cast("B"), path)
+    digest.update(array.data)
     try:
         check_finite(tensor.name, array)
     except Refusal as refusal:

@@ -6,6 +6,7 @@ Each check raises a Refusal with what is wrong. The same ones are made before a 
 import math
 import re
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def is_figure(value):
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def is_integer(value):
+def is_integer(value) -> TypeGuard[int]:
     """Say whether a value of a header is a whole number, which true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
