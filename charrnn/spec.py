@@ -37,7 +37,7 @@ class Cell:
     panel         what the vectors of a workspace hold. None: a vector left at zero, which makes both parts below as
                   wide as a tile of the kernels (3 to 5 vectors)
     x_part        the run of the panel that x Wx fills, from its first vector on
-    h_part        the run of the panel that h Wh fills
+    h_part        the run of the panel that h Wh fills, its blocks in the order of `blocks`
     recurrent     {sum: block} for a block whose recurrent product is a sum of its own, with a bias of its own: m of a
                   gru is h Wh_n + b_hn, and n = tanh(x Wx_n + b_in + r*m)
     sigmoids      which gates are sigmoids, and so can be shut and open

@@ -10,7 +10,7 @@ from charrnn.cli import main
 from charrnn.gradients import memory
 from charrnn.gradients.distance import choose_times, measure_reach
 from charrnn.gradients.fresh import fresh_model
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, ModelConfig
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 40
 TINY = ("--steps", "5", "--times", "4")
@@ -123,7 +123,7 @@ def test_a_run_stands_beside_fresh_networks_of_its_size(capsys, folder):
     assert "this LSTM, 2 x 6, after 2 steps" in shown and "fresh, 2 x 6" in shown
     assert "the state of layer 1" in shown and "the held-out text of text.txt" in shown
     captured = gradients(capsys, "runs/tiny", "text.txt", *TINY, "--json")
-    assert [network["cell"] for network in json.loads(captured.out)["networks"]] == ["lstm", "rnn", "gru", "lstm"]
+    assert [network["cell"] for network in json.loads(captured.out)["networks"]] == ["lstm", *reversed(CELLS)]
 
 
 def test_fresh_networks_read_a_text(capsys, folder):

@@ -68,7 +68,7 @@ def test_logits_and_carry_equal_the_workspaces_and_ids_and_losses_follow_from_th
     for streams in (1, B, 70):
         made = make_generation(model, streams)
         ids, losses, logits, finite = draw(made)
-        assert finite and ids.dtype == np.int32 and len(np.unique(ids)) > 3
+        assert finite and ids.dtype == np.int32 and len(np.unique(ids)) > 2
         workspace = Workspace(model, streams, N, training=False)
         expected = workspace.logits(np.concatenate([[np.arange(streams) % V], ids[:-1]]))
         bound = TOLERANCE[dtype] * max(1, np.abs(expected).max())

@@ -19,7 +19,7 @@ from charrnn.gradients.report import (
     random_excerpt,
 )
 from charrnn.model.parameters import Model
-from charrnn.spec import ModelConfig
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.text.excerpt import Excerpt
 
 EXCERPT = random_excerpt(1, 600)
@@ -30,18 +30,19 @@ def test_fresh_networks_are_compared_at_the_same_places():
     options = FreshOptions(hidden_size=5, singular_values=(1.2,), forget_biases=(0.0, 3.0))
     report = compare_fresh(EXCERPT, 65, 7, 4, options, lambda *stage: stages.append(stage))
     assert [(one.panel, one.name, one.states) for one in report.networks] == [
-        ("fresh, 1 x 5", "vanilla RNN", ("h",)),
-        ("fresh, 1 x 5", "GRU", ("h",)),
-        ("fresh, 1 x 5", "LSTM", ("h", "c")),
+        *(("fresh, 1 x 5", cell.title, cell.states) for cell in reversed(CELLS.values())),
         ("vanilla RNN, orthogonal matrix", "singular value 1.2", ("h",)),
         ("LSTM's c, by its forget bias", "forget bias 0", ("c",)),
         ("LSTM's c, by its forget bias", "forget bias 3", ("c",)),
     ]
     assert (report.steps, report.times, report.text) == (7, 4, "random characters, 65 different")
-    assert len({what for what, _, _ in stages}) == 6 and stages[0][1:] == (0, 1) and stages[-1][1:] == (4, 4)
+    assert (
+        len({what for what, _, _ in stages}) == len(CELLS) + 3 and stages[0][1:] == (0, 1) and stages[-1][1:] == (4, 4)
+    )
     result = report.to_dict()
     json.dumps(result, allow_nan=False)
-    assert len(result["networks"]) == 6 and len(result["networks"][2]["curves"]) == 4
+    curves = {network["name"]: len(network["curves"]) for network in result["networks"]}
+    assert len(curves) == len(CELLS) + 3 and curves["LSTM"] == 4
 
 
 def test_a_run_is_compared_with_fresh_networks_of_its_size():
@@ -53,8 +54,9 @@ def test_a_run_is_compared_with_fresh_networks_of_its_size():
     assert {one.panel for one in others} == {"fresh, 2 x 6, embedding 3, zoneout 0.1"}
     reach = measure_reach(model, EXCERPT.ids, choose_times(100, 400, 9, 5), 9)
     assert np.array_equal(first.reach.norms["h"], reach.norms["h"])
+    assert [one.config.cell for one in others] == list(reversed(CELLS))
     assert np.array_equal(
-        others[1].reach.norms["h"],
+        next(one for one in others if one.config.cell == "gru").reach.norms["h"],
         measure_reach(Model.initialise(model.config, 2), EXCERPT.ids, choose_times(100, 400, 9, 5), 9).norms["h"],
     )
 

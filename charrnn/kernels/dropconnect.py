@@ -24,11 +24,11 @@ FIRST_LAYER = 1 << 20  # in the counter, beyond all layers whose units are dropp
 
 
 class Connections(NamedTuple):
-    """The table: a panel of a recurrent matrix is [H][gates][units]."""
+    """The table: a panel of a recurrent matrix is [H][places][units]; a place holds a gate, or zeros."""
 
     H: int
     P: int
-    gates: int
+    gates: int  # which places hold a gate, in the stored order of gates: a bit each, that of the last place is set
     units: int
     key: int
     threshold: int
@@ -43,9 +43,18 @@ open_connections, open_layer = opener(Connections), row_opener(Layer)
 
 
 @inline
+def count_places(gates):
+    """Return how many places there are: one more than the place of the highest bit."""
+    count = 0
+    while gates >> count > 0:
+        count += 1
+    return count
+
+
+@inline
 def panel_at(v, item):
     """Return where an item's panel begins in the flat buffer, and how many numbers it has."""
-    size = v.H * v.gates * v.units
+    size = v.H * count_places(v.gates) * v.units
     return open_layer(v.layers, item // v.P).h + item % v.P * size, size
 
 
@@ -53,11 +62,13 @@ def panel_at(v, item):
 def drop_panel(v, X, item):
     """X = X * mask * scale for an item's panel, in place."""
     start, _ = panel_at(v, item)
-    layer, panel = FIRST_LAYER + item // v.P, item % v.P
+    layer, panel, places = FIRST_LAYER + item // v.P, item % v.P, count_places(v.gates)
     for k in range(v.H):
-        for gate in range(v.gates):
+        gate = 0
+        for place in range(places):
             base = row_base(np.uint64(v.key), layer, gate * v.H + k)
-            at = start + (k * v.gates + gate) * v.units
+            gate += v.gates >> place & 1
+            at = start + (k * places + place) * v.units
             for u in range(0, v.units, lanes(X)):
                 kept = keep_lanes(X, base, panel * v.units + u, v.threshold)
                 store(X, at + u, select(kept, load(X, at + u) * v.scale, 0.0))

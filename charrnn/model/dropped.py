@@ -10,6 +10,7 @@ from charrnn.kernels.items import run_items
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import aligned_zeros
+from charrnn.spec import CELLS
 
 SHARED_WEIGHTS = 1 << 17  # recurrent weights, some 60 us of one core, from which other threads are woken to drop them
 
@@ -35,11 +36,11 @@ class DroppedWeights:
     def dropped(self, rate, seed, step):
         """Drop weights while the body runs; then they are as they were, and the gradient is that of what was left."""
         self.reserve()
-        panels = self._layout.weights_h[0]
+        panels, blocks = self._layout.weights_h[0], CELLS[self._layout.cell].h_blocks
         self._table.set(
             H=panels.rows,
             P=panels.panels,
-            gates=panels.blocks,
+            gates=sum(1 << place for place, block in enumerate(blocks) if block is not None),
             units=panels.units,
             key=step_key(seed, step),
             threshold=round(rate * 2**THRESHOLD_BITS),
