@@ -69,7 +69,7 @@ def block_steps(layout, batch_size, shards, T):
 
 def walk_buffers(cell, pack, training):
     """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers."""
-    kinds = [WalkBuffers]
+    kinds: list[type[Buffers]] = [WalkBuffers]
     if training and CELLS[cell].has_c:
         kinds.append(CellBuffers)
     if pack > 1:
