@@ -183,3 +183,16 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     exec(code, names)
     assert names["logits"].shape == (5, 1, names["model"].vocabulary.size)
     assert "Finished(step=2" in capsys.readouterr().out
+
+
+def test_errors_of_the_plan_carry_the_options_that_they_are_about(here):
+    def refused(**arguments):
+        with pytest.raises(charrnn.ConfigError) as caught:
+            charrnn.train(**arguments)
+        return caught.value.options
+
+    assert refused(texts="corpus.txt", epochs=1e18) == ("epochs",)
+    assert refused(texts="corpus.txt", init_from="demo", hidden_size=13) == ("hidden_size",)
+    assert refused(texts="corpus.txt", init_from="demo", vocab="bytes") == ("vocab",)
+    assert refused(texts="corpus.txt", hidden_size=10**6, num_layers=100)[0] == "hidden_size"
+    assert refused(resume="demo") == ("steps",)

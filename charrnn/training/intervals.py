@@ -34,7 +34,8 @@ def total_steps(config, steps_per_epoch):
     if steps > MAX_STEPS:
         raise ConfigError(
             f"--epochs must be at most {MAX_STEPS / steps_per_epoch:,.0f} with this text, {MAX_STEPS:,} steps in all, "
-            f"got {config.epochs:g}"
+            f"got {config.epochs:g}",
+            options=["epochs"],
         )
     return max(1, round(steps))
 

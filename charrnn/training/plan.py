@@ -139,7 +139,9 @@ def plan_resume(checkpoint, corpus, asked=None):
     done = training.get("finished") and getattr(config, kind) == getattr(before, kind)
     if done or total is not None and step >= total and training["evaluated_step"] == step:
         raise ConfigError(
-            f"the run is finished, at step {step:,}: name a longer --{kind} than {getattr(config, kind):g} to extend it"
+            f"the run is finished, at step {step:,}: name a longer --{kind} than {getattr(config, kind):g} "
+            "to extend it",
+            options=[kind],
         )
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
     notes = _stretch_notes(before, config, training, steps_per_epoch)

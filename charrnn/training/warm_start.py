@@ -48,7 +48,8 @@ def config_like(checkpoint, asked):
             flag = "--" + name.replace("_", "-")
             raise ConfigError(
                 f"the weights to start from have {flag} {shown(value)}, {shown(asked[name])} was asked for: "
-                f"leave {flag} out"
+                f"leave {flag} out",
+                options=[name],
             )
     return TrainingConfig(**{**free, **asked, **options})
 
@@ -61,7 +62,8 @@ def warm_start_notes(config, vocabulary, initial):
     if initial.vocabulary.mode != vocabulary.mode:
         raise ConfigError(
             f"the weights to start from are of a model of {initial.vocabulary.mode}, the text is read as "
-            f"{vocabulary.mode}: add --vocab {initial.vocabulary.mode}"
+            f"{vocabulary.mode}: add --vocab {initial.vocabulary.mode}",
+            options=["vocab"],
         )
     notes = _vocabulary_notes(vocabulary, initial.vocabulary)
     before = initial.model.get("zoneout", 0.0)
