@@ -89,6 +89,17 @@ def test_a_room_imports_only_what_the_table_allows(path):
         assert other == room or other in allowed[room], f"{path}:{line}: {room} may not import {other}"
 
 
+def test_no_room_has_a_permission_that_it_does_not_use():
+    used = {}
+    for path in modules():
+        for _, name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "charrnn" and len(parts) > 1:
+                used.setdefault(room_of(path), set()).add(parts[1])
+    unused = {room: sorted(others - used.get(room, set())) for room, others in table().items() if others}
+    assert not {room: others for room, others in unused.items() if others}
+
+
 def test_the_drawing_of_the_house_shows_every_room():
     text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
     drawing = "\n".join(line for line in text.splitlines() if line.startswith("    |"))
