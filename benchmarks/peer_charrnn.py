@@ -48,7 +48,7 @@ def _shape(cell, size):
 def make_training(
     threads, cell, size, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32"
 ):
-    training = bench.Training(_shape(cell, size), optimizer, clip_norm, clip_value, dropout, precision, threads)
+    training = bench.StepBench(_shape(cell, size), optimizer, clip_norm, clip_value, dropout, precision, threads)
     return _Made(training, flops=training.flops, parameters=training.model.num_parameters)
 
 
@@ -57,7 +57,7 @@ def make_sampling(threads, cell, size, streams):
 
 
 def make_peak(threads, dtype="float32"):
-    return _Made(bench.Peak(dtype, threads))
+    return _Made(bench.PeakBench(dtype, threads))
 
 
 class Run:

@@ -101,7 +101,7 @@ def on_threads(threads):
         set_num_threads(before)
 
 
-class Training:
+class StepBench:
     """Whole training steps: read a chunk, forward, loss, backward, clip, update.
 
     optimizer, clip_norm, clip_value, dropout   as in TrainingConfig
@@ -169,7 +169,7 @@ class Sampling:
             return time.perf_counter() - begun
 
 
-class Peak:
+class PeakBench:
     """Multiply-adds on registers, on every one of `threads` at once.
 
     work   floating-point operations a run
@@ -269,8 +269,8 @@ def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.
     progress    called with a share from 0 to 1 now and then
     """
     check_memory(shape)
-    training = Training(shape, dropout=dropout, threads=threads)
-    both = [training, Peak(threads=training.threads)]
+    training = StepBench(shape, dropout=dropout, threads=threads)
+    both = [training, PeakBench(threads=training.threads)]
     trained, peak = measure(both, repeats, budget_s, progress=lambda share: progress(0.8 * share))
     (sampled,) = measure(
         [Sampling(shape, model=training.model)],
@@ -288,7 +288,7 @@ def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.
 def measure_peaks(repeats=REPEATS):
     """Return {threads: GFLOP/s in float32} for one thread and as many as are set."""
     threads = num_threads()
-    peaks = [Peak(threads=n) for n in sorted({1, threads})]
+    peaks = [PeakBench(threads=n) for n in sorted({1, threads})]
     return {peak.threads: timing.rate / 1e9 for peak, timing in zip(peaks, measure(peaks, repeats, target_s=0.1))}
 
 

@@ -8,6 +8,7 @@ a folder that has a short text, corpus.txt.
 """
 
 import contextlib
+import dataclasses
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
@@ -90,6 +91,12 @@ class Training(Iterator[Record]):
         self._records = trainer.run()
         self.folder: Path = trainer.folder.path
 
+    def __enter__(self) -> "Training":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
     def __next__(self) -> Record:
         try:
             return next(self._records)
@@ -153,11 +160,7 @@ def train(
     ...         print(record.step, record.checkpoint)
     4 run/best.safetensors
     """
-    for name in options:
-        if name not in NAMES:
-            close = difflib.get_close_matches(name, NAMES, 1)
-            hint = f"did you mean {close[0]!r}?" if close else "`charrnn train --help` lists the options"
-            raise ConfigError(f"train has no option {name!r}: {hint}", options=(name,))
+    _check_names(options, NAMES, "train")
     named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)
     with contextlib.ExitStack() as stack:
         if resume is not None:
@@ -257,7 +260,7 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     >>> len(text)
     40
     """
-    vocabulary = _vocabulary(model)
+    vocabulary = model.vocabulary
     settings = Settings(temperature, top_k, top_p, min_p)
     sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
     prime_ids = vocabulary.encode(prime)
@@ -294,7 +297,8 @@ def evaluate(
     split : str
         "val", "test" or "train", where the model's own text is read.
     unknown : str
-        What to do with a character that the model does not know: "error", or "skip" it.
+        What to do with a character of `texts` that the model does not know: "error", or "skip" it. A `string` must
+        have none.
     progress : callable, optional
         Called with (what is being done, done, of).
     **options
@@ -317,12 +321,12 @@ def evaluate(
     >>> result.evaluation.characters, 0 < result.evaluation.loss_nats < 4
     (17, True)
     """
-    asked = JudgeOptions(**options)
+    asked = _asked(JudgeOptions, options, "evaluate")
     excerpt, training = _read(model, texts, string, split, unknown)
     if training is None and (asked.baselines or asked.mistakes or asked.memorised):
         with contextlib.suppress(CharRNNError):  # gone: `judge` refuses what cannot be had without it
             training = _read(model, None, None, "train", unknown)[1]
-    return judge(model, _vocabulary(model), excerpt, training, asked, progress)
+    return judge(model, model.vocabulary, excerpt, training, asked, progress)
 
 
 def find_cells(
@@ -363,23 +367,32 @@ def find_cells(
     >>> findings.quantity, len(findings.found) > 0
     ('tanh-c', True)
     """
+    asked = _asked(CellsOptions, options, "find_cells")
     excerpt, _ = _read(model, texts, string, split, "error")
     if characters < 1:
         raise ConfigError(f"characters must be at least 1, got {characters}")
     stop = min(excerpt.stop, excerpt.start + characters)
     excerpt = Excerpt(excerpt.ids, excerpt.start, stop, excerpt.name, excerpt.split, excerpt.unknown)
-    return search_cells(model, _vocabulary(model), excerpt, CellsOptions(**options), progress)
+    return search_cells(model, model.vocabulary, excerpt, asked, progress)
 
 
-def _vocabulary(model):
-    if model.vocabulary is None:
-        raise ConfigError("the model has no vocabulary: load it by charrnn.load, or set its .vocabulary")
-    return model.vocabulary
+def _asked(kind, options, call):
+    """Return the options of a call as a record of `kind`. Raises ConfigError for a name that it has not."""
+    _check_names(options, [each.name for each in dataclasses.fields(kind)], call)
+    return kind(**options)
+
+
+def _check_names(options, names, call):
+    for name in options:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}"
+            raise ConfigError(f"{call} has no option {name!r}: {hint}", options=(name,))
 
 
 def _read(model, texts, string, split, unknown):
     """Return the Excerpt that is asked for, and the TrainingText of the model's own text where that is read."""
-    vocabulary = _vocabulary(model)
+    vocabulary = model.vocabulary
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if string is not None:

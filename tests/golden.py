@@ -520,8 +520,8 @@ def compare(old, new):
         print(f"and {shown - MAX_SHOWN:,} more commands that differ")
     print(
         f"{len(old)} cases, {commands} commands, {tensors:,} tensors: "
-        + (f"{count:,} differences in {shown} commands" if count else "no difference")
-        + (f", {accepted} accepted" if accepted else "")
+        + (f"{count:,} differences in {shown} commands" if count else "no unexplained difference")
+        + (f"; {accepted:,} that ACCEPTED explains" if accepted else "")
     )
     return count
 

@@ -12,6 +12,7 @@ from charrnn.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "charrnn"
+MAX_LINES = 450  # of a module
 
 HEAVY = {"numba", "numpy", "llvmlite", "rich", "tqdm"}
 
@@ -87,6 +88,20 @@ def test_a_room_imports_only_what_the_table_allows(path):
         if not (PACKAGE / other).is_dir() and not (PACKAGE / f"{other}.py").exists():
             continue  # a name of the package itself, such as __version__
         assert other == room or other in allowed[room], f"{path}:{line}: {room} may not import {other}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_holds_one_thing(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES, f"{path} is too long: it holds two things"
+
+
+def test_a_name_is_one_class():
+    homes = {}
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
 
 
 def test_no_room_has_a_permission_that_it_does_not_use():

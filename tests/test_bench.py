@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn import bench
-from charrnn.bench import Peak, Sampling, Shape, Timing, Training, fit_count, measure, step_flops
+from charrnn.bench import PeakBench, Sampling, Shape, StepBench, Timing, fit_count, measure, step_flops
 from charrnn.cli import main
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
@@ -31,7 +31,7 @@ def test_flops_equal_a_count_by_hand():
 
 
 def test_a_measured_step_is_a_whole_training_step():
-    training = Training(TINY, clip_norm=0.01)
+    training = StepBench(TINY, clip_norm=0.01)
     training.run(3)
     rng = np.random.default_rng(0)
     text = rng.integers(0, 7, 2 * 3 * bench.STREAM_CHUNKS + 1).astype(np.uint8)
@@ -45,7 +45,7 @@ def test_a_measured_step_is_a_whole_training_step():
 
 
 def test_every_epoch_of_the_measured_text_begins_with_a_fresh_carry():
-    training = Training(Shape("rnn", 5, 1, 1, 2, vocab_size=3))
+    training = StepBench(Shape("rnn", 5, 1, 1, 2, vocab_size=3))
     training.run(bench.STREAM_CHUNKS - 2 + 1)  # all but the two of the warm-up, and the first again
     seen = training._workspace.get_carry()["h"]
     fresh = Workspace(training.model, 1, 2)
@@ -59,7 +59,7 @@ def test_measurements_leave_the_number_of_threads_as_it_was():
     before = num_threads()
     try:
         set_num_threads(2)
-        for measurement in (Training(TINY, threads=1), Sampling(TINY, threads=1), Peak(threads=1)):
+        for measurement in (StepBench(TINY, threads=1), Sampling(TINY, threads=1), PeakBench(threads=1)):
             assert measurement.threads == 1
             measurement.run(1)
             assert num_threads() == 2
@@ -68,9 +68,9 @@ def test_measurements_leave_the_number_of_threads_as_it_was():
 
 
 def test_the_peak_counts_every_lane_of_every_thread():
-    peak = Peak("float64", threads=2)
+    peak = PeakBench("float64", threads=2)
     peak.run(3)
-    assert peak.work == 2 * (numbers_per_item("float64") - 2) * 2 * 4 * Peak.ROUNDS
+    assert peak.work == 2 * (numbers_per_item("float64") - 2) * 2 * 4 * PeakBench.ROUNDS
     assert (peak._numbers[:, 2:] == 1).all()  # the fixed point was reached, so the multiply-adds were done
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from charrnn.training.budget import ClockBudget, Costs, StepBudget, Stopwatch
-from charrnn.training.intervals import LEAST_ANCHOR_STEPS, MOST_ANCHORS, MOST_EVALUATIONS
+from charrnn.training.intervals import MAX_ANCHORS, MAX_EVALUATIONS, MIN_ANCHOR_STEPS
 
 
 class Clock:
@@ -76,9 +76,9 @@ def test_a_run_by_steps_makes_anchors_only_where_validations_do_not(clock):
     for validates, eval_every in ((True, 0), (True, 100), (False, 0)):
         budget = by_steps(clock, total=100, eval_every=eval_every, validates=validates)
         due = [step for step in range(1, 101) if budget.anchor_is_due(step)]
-        assert due == list(range(LEAST_ANCHOR_STEPS, 101, LEAST_ANCHOR_STEPS))
+        assert due == list(range(MIN_ANCHOR_STEPS, 101, MIN_ANCHOR_STEPS))
     assert not any(by_steps(clock, eval_every=10).anchor_is_due(step) for step in range(1, 101))
-    assert by_steps(clock, total=100 * MOST_ANCHORS).anchor_is_due(100)
+    assert by_steps(clock, total=100 * MAX_ANCHORS).anchor_is_due(100)
 
 
 def test_a_run_by_the_clock_leaves_time_for_its_end_but_not_more_than_half(clock):
@@ -110,8 +110,8 @@ def test_by_the_clock_validations_are_apart_by_a_share_of_the_run_or_by_what_the
             clock.now += 0.25
         return due
 
-    apart = 100 / MOST_EVALUATIONS
-    assert places() == [apart * (n + 1) for n in range(MOST_EVALUATIONS - 1)]
+    apart = 100 / MAX_EVALUATIONS
+    assert places() == [apart * (n + 1) for n in range(MAX_EVALUATIONS - 1)]
     assert places(evaluation_s=0.75, save_s=0.25) == [20.0, 40.0, 60.0, 80.0]
 
 

@@ -386,7 +386,7 @@ def test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover(s
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{"val_fraction": 0.0, "test_fraction": 0.0}, {"eval_every": 0}], ids=str)
 def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(session, nan_at, monkeypatch, options):
-    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "MIN_ANCHOR_STEPS", 5)
     nan_at(lambda step, factor: 13 <= step <= 15 and factor == 1)
     options = {**SMALL, "steps": 22, **options, "log_every": 3}
     session.run("whole", **options)
@@ -401,7 +401,7 @@ def test_without_validations_the_anchors_are_at_steps_that_options_alone_decide(
 
 
 def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a_trace(session, monkeypatch):
-    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "MIN_ANCHOR_STEPS", 5)
     options = {**SMALL, "steps": 14, "eval_every": 0}
     tried = []
     real = Trainer._try_next_chunk
@@ -413,7 +413,7 @@ def test_an_anchor_that_no_validation_tries_is_tried_on_the_next_chunk_without_a
     for name, array in session.last("tried").parameters.items():
         assert np.array_equal(array, session.last("untried").parameters[name])
     monkeypatch.undo()
-    monkeypatch.setattr(intervals, "LEAST_ANCHOR_STEPS", 5)
+    monkeypatch.setattr(intervals, "MIN_ANCHOR_STEPS", 5)
     monkeypatch.setattr(Trainer, "_try_next_chunk", lambda trainer: 40.0 if trainer.state.recovery.factor == 1 else 2.0)
     session.run("lost", **options)
     assert returns(session, "lost") == [(0, 5)]

@@ -202,7 +202,7 @@ def test_streams_are_not_read_again_for_nothing(model, monkeypatch):
 
 def test_every_character_counts_once_whatever_the_number_of_streams(model, monkeypatch):
     ids = make_ids(2000)
-    monkeypatch.setattr(evaluation, "SHORTEST_STREAM", 100)
+    monkeypatch.setattr(evaluation, "MIN_STREAM", 100)
     for start in (0, 3, 300):
         for stop in (1999, 2000, 1907):
             assert count_streams(stop - start) == 16

@@ -13,7 +13,7 @@ from charrnn.render.figure import (
     COLOURS,
     DASHES,
     LEFT,
-    MOST_CURVES,
+    MAX_CURVES,
     PLOT_HEIGHT,
     Curve,
     Figure,
@@ -72,7 +72,7 @@ def test_words_axes_and_bands_are_there(tmp_path):
 
 
 def test_everything_lies_inside_and_panels_apart(tmp_path):
-    root = drawn(tmp_path, make(*[Panel(str(at), [FALLING] * MOST_CURVES) for at in range(3)]))
+    root = drawn(tmp_path, make(*[Panel(str(at), [FALLING] * MAX_CURVES) for at in range(3)]))
     width, height = float(root.get("width")), float(root.get("height"))
     points = [point for shape in root.iter() if shape.get("points") for point in shape.get("points").split()]
     assert all(0 <= float(x) <= width and 0 <= float(y) <= height for x, y in (point.split(",") for point in points))
@@ -91,9 +91,9 @@ def test_what_a_range_leaves_out_is_not_drawn(tmp_path):
 
 
 def test_curves_are_told_apart_without_colour_and_on_either_paper(tmp_path):
-    assert len(set(DASHES)) == MOST_CURVES
+    assert len(set(DASHES)) == MAX_CURVES
     for paper in (LIGHT, DARK):
-        assert len(set(COLOURS[paper.name])) == MOST_CURVES
+        assert len(set(COLOURS[paper.name])) == MAX_CURVES
         assert min(contrast(parsed(colour), parsed(paper.paper)) for colour in COLOURS[paper.name]) >= 3
     write_svg(tmp_path / "figure.svg", make())
     text = (tmp_path / "figure.svg").read_text()

@@ -93,7 +93,7 @@ def test_ids_beyond_two_to_the_31_are_read_at_their_places(huge_ids, model):
 
 
 def test_validation_on_a_huge_split_is_shortened_by_steps_too_and_that_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(intervals, "SHORTEST_VALIDATION", 300)
+    monkeypatch.setattr(intervals, "MIN_VALIDATION", 300)
     (tmp_path / "text.txt").write_text("abcde fghij\n" * 2000)
     options = {"hidden_size": 4, "num_layers": 1, "batch_size": 2, "seq_length": 5, "val_fraction": 0.5}
     with read_corpus([tmp_path / "text.txt"]) as corpus:

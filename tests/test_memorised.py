@@ -28,7 +28,7 @@ def test_shares_and_the_longest_copy_are_those_of_a_search_for_every_substring(d
 
 
 def test_a_copy_longer_than_any_depth_is_measured_whole(monkeypatch):
-    monkeypatch.setattr("charrnn.evaluation.memorised.DEEPEST", 150)
+    monkeypatch.setattr("charrnn.evaluation.memorised.MAX_DEPTH", 150)
     training = np.random.default_rng(0).integers(0, 4, 3000)
     (found,) = overlaps(training, [np.concatenate([[3, 3, 3], training[500:2500]])], 4)
     assert found.longest >= 2000 and found.start <= 3 and found.shares[-1] > 0.9
@@ -38,7 +38,7 @@ def test_a_copy_longer_than_any_depth_is_measured_whole(monkeypatch):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_longest_of_several_copies_beyond_any_depth_is_found(monkeypatch, dtype):
     monkeypatch.setattr("charrnn.evaluation.memorised.LENGTHS", 2)  # a depth of 4, then of 16
-    monkeypatch.setattr("charrnn.evaluation.memorised.DEEPEST", 16)
+    monkeypatch.setattr("charrnn.evaluation.memorised.MAX_DEPTH", 16)
     rng = np.random.default_rng(2)
     for _ in range(12):
         training = rng.integers(0, 2, 700).astype(dtype)

@@ -7,17 +7,7 @@ import pytest
 
 from charrnn.errors import ConfigError, StorageError
 from charrnn.render.colours import LIGHT, css_colour, parsed, step_colour
-from charrnn.render.picture import (
-    CELL,
-    COLUMNS,
-    LINE,
-    MARGIN,
-    MOST_CHARACTERS,
-    PNG_SCALE,
-    Passage,
-    write_png,
-    write_svg,
-)
+from charrnn.render.picture import CELL, COLUMNS, LINE, MARGIN, MAX_CHARACTERS, PNG_SCALE, Passage, write_png, write_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</text><script>alert(1)</script>&lt;]]> \x00\x1b[31m\ud800\ufffe\u202e \U0001f600\u6f22e\u0301"
@@ -113,7 +103,7 @@ def test_what_no_picture_can_hold_is_refused(tmp_path, write):
     with pytest.raises(ConfigError, match="at least one character"):
         write(tmp_path / "picture", [Passage("t", [], [])])
     with pytest.raises(ConfigError, match="at most 20,000 characters, got 20,001"):
-        write(tmp_path / "picture", [Passage("t", ["a"] * (MOST_CHARACTERS + 1), [0] * (MOST_CHARACTERS + 1))])
+        write(tmp_path / "picture", [Passage("t", ["a"] * (MAX_CHARACTERS + 1), [0] * (MAX_CHARACTERS + 1))])
     assert not list(tmp_path.iterdir())
 
 

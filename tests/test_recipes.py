@@ -417,6 +417,6 @@ def test_the_standard_library_is_the_source_of_python(tmp_path, monkeypatch):
 
 
 def test_files_too_large_for_a_person_are_passed_over(tmp_path, monkeypatch, tree):
-    monkeypatch.setattr(trees, "LARGEST_FILE_BYTES", 20)
+    monkeypatch.setattr(trees, "MAX_FILE_BYTES", 20)
     build_recipe("linux", tmp_path / "a.txt", source=tree)
     assert b"bbb" not in (tmp_path / "a.txt").read_bytes()

@@ -108,9 +108,16 @@ def test_every_cell_is_a_choice_on_the_command_line(command):
     assert tuple(option.type.choices) == tuple(CELLS)
 
 
-@pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.torch_class])
-def test_what_pytorch_has_too_is_held_to_its_frozen_numbers(cell):
-    assert (Path(__file__).parent / "fixtures" / f"torch_{cell}.safetensors").exists()
+def test_what_pytorch_has_too_is_held_to_its_frozen_numbers():
+    frozen = {
+        path.stem.removeprefix("torch_") for path in (Path(__file__).parent / "fixtures").glob("torch_*.safetensors")
+    }
+    assert frozen == {name for name, cell in CELLS.items() if cell.torch_class} == {"lstm", "gru", "rnn"}
+
+
+def test_the_forget_gate_is_f_of_the_lstm():
+    """Its bias begins at 1 (Jozefowicz et al. 2015); of no other cell does a bias."""
+    assert {name: cell.forget_gate for name, cell in CELLS.items() if cell.forget_gate} == {"lstm": "f"}
 
 
 # ---- what is counted -----------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Selected(NamedTuple):
         return cls(finding, finding.signal, finding.layer, finding.unit)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Findings:
     """One search over an excerpt of N characters, and what was asked of the units found.
 
@@ -120,6 +120,9 @@ class Findings:
         start, stop = choose_passage(self.symbols, one.signal, allowed, length)
         values, factor = shown_values(self.recording.values[one.layer, one.unit], self.quantity)
         return self.symbols[start:stop], values[start:stop], factor
+
+    def __repr__(self):
+        return f"<Findings: {len(self.named)} of {len(self.found)} signals are followed by a unit>"
 
     def _repr_html_(self):
         """Show a notebook the units that are named, and the text coloured by the first few."""

@@ -9,8 +9,8 @@ from charrnn.cells.signals import GRADED
 SIGMOIDS = ("i", "f", "o", "r", "z")
 FAINT = 0.5  # what never gets stronger than this is shown enlarged
 NEWLINE, BLANKS = "\n", (" ", "\t", "\n")
-LONGEST_BEGINNING = 400  # symbols of a line cut off that are left out
-LONGEST_TAIL = 3  # a part of 1 / LONGEST_TAIL may be cut off a passage for its end to be a line's or a word's
+MAX_BEGINNING = 400  # symbols of a line cut off that are left out
+MAX_TAIL = 3  # a part of 1 / MAX_TAIL may be cut off a passage for its end to be a line's or a word's
 
 
 def read_symbols(vocabulary, ids):
@@ -84,7 +84,7 @@ def first_whole(text, before):
     """
     if before in ("", NEWLINE):
         return 0
-    for t in range(1, min(len(text), LONGEST_BEGINNING)):
+    for t in range(1, min(len(text), MAX_BEGINNING)):
         if text[t - 1] == NEWLINE and text[t] not in (NEWLINE, "\r"):
             return t
     return next((t for t in range(1, len(text)) if text[t - 1] in BLANKS and text[t] not in (*BLANKS, "\r")), 0)
@@ -106,7 +106,7 @@ def _ended(text, start, length):
     stop = start + length
     if stop == len(text):
         return start, stop
-    least = stop - length // LONGEST_TAIL
+    least = stop - length // MAX_TAIL
     for ends in ((NEWLINE,), BLANKS):
         for t in range(stop, least, -1):
             if text[t - 1] in ends:

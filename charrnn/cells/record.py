@@ -17,7 +17,7 @@ from charrnn.spec import CELLS
 
 STREAMS = 32
 CHUNK = 32
-FEWEST_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
+MIN_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
 SHOWN_GUESSES = 5
 
 
@@ -125,7 +125,7 @@ def clamp_at(config, layer, unit, value, quantity=None):
 def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losses):
     """Yield what reading.read does, in as many streams as the stretch is long enough for."""
     N = stop - start
-    first = Workspace(model, max(1, min(STREAMS, N // FEWEST_A_STREAM)), CHUNK, training=False)
+    first = Workspace(model, max(1, min(STREAMS, N // MIN_A_STREAM)), CHUNK, training=False)
     done = 0
     for workspace, results, places in read(first, ids, start, stop, clamps, run):
         yield workspace, results, places

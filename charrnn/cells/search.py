@@ -25,9 +25,9 @@ from charrnn.errors import DAMAGED, ConfigError, DivergenceError
 
 BLOCK = 2_500  # characters dealt to a half at a time; of each, half of MARGIN_SHARE is left out at either end
 MARGIN_SHARE = 0.04
-FEWEST_BLOCKS = 16
-FEWEST_CHARACTERS = 4_000  # to search in at all
-FEWEST_IN_A_HALF = 10
+MIN_BLOCKS = 16
+MIN_CHARACTERS = 4_000  # to search in at all
+MIN_IN_A_HALF = 10
 SHIFTS = 39  # so that to beat them all by luck is a matter of one in forty
 NULL_PERCENTILE = 95
 NAMED_GAP = 0.5  # share of an untrained network's distance from 1 that a named unit may have
@@ -197,12 +197,12 @@ def score_unit(recording, signals, layer, unit):
 
 def halves(N):
     """Return the characters (indices) of the half that chooses and of the half that scores. Raises ConfigError."""
-    if N < FEWEST_CHARACTERS:
+    if N < MIN_CHARACTERS:
         raise ConfigError(
-            f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
+            f"a search needs at least {MIN_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
             f"got {N:,}: name a longer TEXT, or raise --characters"
         )
-    block = min(BLOCK, N // FEWEST_BLOCKS)
+    block = min(BLOCK, N // MIN_BLOCKS)
     margin = max(1, int(block * MARGIN_SHARE / 2))
     place = np.arange(N) % block
     inside = (place >= margin) & (place < block - margin)
@@ -390,7 +390,7 @@ def _is_usable(signal, keep):
     if signal.kind == GRADED:
         return len(np.unique(values)) > 2
     on = int(np.count_nonzero(values))
-    return min(on, len(values) - on) >= FEWEST_IN_A_HALF
+    return min(on, len(values) - on) >= MIN_IN_A_HALF
 
 
 def _certainty(finding):

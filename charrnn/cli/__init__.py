@@ -32,7 +32,7 @@ COMMANDS = {
 }
 
 
-LONGEST_MESSAGE = 4_000
+MAX_MESSAGE = 4_000
 
 
 class LazyGroup(click.Group):
@@ -149,8 +149,8 @@ def _exists(module):
 
 def _fail(message):
     # One line of bounded length, whatever a file's name or content puts into it.
-    if len(message) > LONGEST_MESSAGE:
-        message = f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2 :]}"
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[: MAX_MESSAGE // 2]} ... {message[-MAX_MESSAGE // 2 :]}"
     message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
     message = f"Error: {message}"
     try:

@@ -218,7 +218,7 @@ def _excerpt(read, text, options):
 
     Raises ConfigError where it is too short to search in.
     """
-    from charrnn.cells.search import FEWEST_CHARACTERS
+    from charrnn.cells.search import MIN_CHARACTERS
     from charrnn.text.excerpt import Excerpt
 
     split = options["split"] or SPLITS[0]
@@ -232,17 +232,17 @@ def _excerpt(read, text, options):
         of = f"held out from {files}" if split == SPLITS[0] else f"of the {split} split of {files}"
         if start == end and split != SPLITS[0]:
             raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
-        if end - start < FEWEST_CHARACTERS:
+        if end - start < MIN_CHARACTERS:
             as_split = f" as {split}" if split != SPLITS[0] else ""
             raise ConfigError(
                 f"the run held out {counted(end - start, 'character')}{as_split} and a search needs "
-                f"{FEWEST_CHARACTERS:,}: name a TEXT it was not trained on"
+                f"{MIN_CHARACTERS:,}: name a TEXT it was not trained on"
             )
     stop = min(end, start + options["characters"])
-    if stop - start < FEWEST_CHARACTERS:
+    if stop - start < MIN_CHARACTERS:
         remedy = "raise --characters" if stop < end else "name a longer TEXT"
         raise ConfigError(
-            f"a search needs at least {FEWEST_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
+            f"a search needs at least {MIN_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
             f"got {stop - start:,}: {remedy}"
         )
     return Excerpt(read.corpus.ids, start, stop, name, split), end, of

@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.opening import announce, use_threads
-from charrnn.cli.samples import Output, Samples
+from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 
@@ -150,7 +150,7 @@ def _settings(given, temperature, top_k, top_p, min_p, greedy):
 
 
 def _prepare(ctx, where, settings, options):
-    """Check what can be checked, load the model, prime it; return Samples ready to be written."""
+    """Check what can be checked, load the model, prime it; return SampleTexts ready to be written."""
     _check(options)
     prime = options["prime"] if options["prime_file"] is None else _read_prime(options["prime_file"])
 
@@ -182,7 +182,7 @@ def _prepare(ctx, where, settings, options):
     use_threads(ctx, options["threads"])
     sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
-    return Samples(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path))
+    return SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path))
 
 
 def _check(options):

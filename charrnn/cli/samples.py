@@ -14,7 +14,7 @@ from charrnn.errors import StorageError
 MAX_UTF8 = 4  # bytes of a character: as many priming bytes can matter to how the next ones decode
 
 
-class Samples:
+class SampleTexts:
     """Samples being made: decoded, in order, with what is to be said about each at its end."""
 
     def __init__(self, sampler, vocabulary, prime_ids, length, stop_ids, seed, checkpoint):

@@ -19,7 +19,7 @@ import numpy as np
 from charrnn.evaluation.ngram import judge_text
 from charrnn.evaluation.units import bits
 
-MOST_TRAINING = 20_000_000  # characters of the training text that are read, its last ones
+MAX_TRAINING = 20_000_000  # characters of the training text that are read, its last ones
 WINDOW_BYTES = 1 << 26  # how far back xz -9 looks
 XZ_BLOCK = 1 << 18
 

@@ -106,7 +106,7 @@ class Copies(NamedTuple):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Judgement:
     """One reading of a text by a model, and what it is held against. What was not asked for is None, or empty.
 
@@ -168,6 +168,9 @@ class Judgement:
         else:
             kind = "behind" if difference > 0 else "ahead"
         return Verdict(kind, self.ngram.order, share)
+
+    def __repr__(self):
+        return f"<Judgement: {self.evaluation.loss_nats:.4f} nats over {self.evaluation.characters:,} characters>"
 
     def _repr_html_(self):
         """Show a notebook the loss beside the baselines, and the text coloured by what each character cost."""

@@ -17,8 +17,8 @@ from charrnn.evaluation.units import bits, perplexity
 from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Pages
 
-SHORTEST_STREAM = 1024  # a few times the warm-up, which would cost more than the streams gain
-MOST_STREAMS = 64
+MIN_STREAM = 1024  # a few times the warm-up, which would cost more than the streams gain
+MAX_STREAMS = 64
 
 # Streams that begin in another state than the one before them left are read again, as long as that may move the loss by
 # so much: a state that is kept for ever mends one stream a reading, so what a reading moved is taken times the streams
@@ -32,7 +32,7 @@ STREAM_CHUNK = 256
 # Blocks of a text that a standard error is taken over: contiguous, since what makes one character easy makes its
 # neighbours so.
 ERROR_BLOCKS = 100
-SHORTEST_BLOCK = 200
+MIN_BLOCK = 200
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Evaluation:
 def count_streams(characters):
     """Number of parallel streams for a split of this length: a power of two, a function of nothing else."""
     streams = 1
-    while streams < MOST_STREAMS and characters // (2 * streams) >= SHORTEST_STREAM:
+    while streams < MAX_STREAMS and characters // (2 * streams) >= MIN_STREAM:
         streams *= 2
     return streams
 
@@ -172,9 +172,9 @@ def standard_error(losses):
 
     Of n characters as of n independent draws, the error would come out too small: a hard word is several hard
     characters, a hard passage many. So it is that of the means of blocks side by side, up to ERROR_BLOCKS of at least
-    SHORTEST_BLOCK characters. What is alike over longer stretches than a block it does not see.
+    MIN_BLOCK characters. What is alike over longer stretches than a block it does not see.
     """
-    blocks = min(ERROR_BLOCKS, len(losses) // SHORTEST_BLOCK)
+    blocks = min(ERROR_BLOCKS, len(losses) // MIN_BLOCK)
     if blocks < 2:
         return math.nan, blocks, len(losses)
     length = len(losses) // blocks

@@ -11,7 +11,7 @@ from charrnn.evaluation.suffixes import sort_suffixes
 from charrnn.kernels.suffixes import longest_matches
 
 LENGTHS = 50
-DEEPEST = 1600  # characters; a longer copy is measured by reading on
+MAX_DEPTH = 1600  # characters; a longer copy is measured by reading on
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def overlaps(training_ids, texts, vocab_size, progress=None):
             for begin, one in zip(text.begins[1:], texts)
         ]
         longest = max((int(one.max()) for one in of_texts if len(one)), default=0)
-        if longest < depth or depth >= DEEPEST:
+        if longest < depth or depth >= MAX_DEPTH:
             break
         depth *= 4
     return [_overlap(training_ids, one, of_one, depth) for one, of_one in zip(texts, of_texts)]

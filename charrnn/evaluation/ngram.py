@@ -23,7 +23,7 @@ import numpy as np
 from charrnn.evaluation.suffixes import sort_suffixes
 from charrnn.kernels.suffixes import count_grams, interpolate
 
-MOST_ORDERS = 20
+MAX_ORDERS = 20
 FALLBACK = (0.0, 0.5, 1.0, 1.5, 0.0)
 BYTES_A_CHARACTER = 48  # of the training text and the judged ones together, at the peak
 
@@ -44,7 +44,7 @@ class Order:
     probabilities: tuple
 
 
-def judge(training_ids, stretches, vocab_size, orders=MOST_ORDERS, discounts=None, progress=None):
+def judge(training_ids, stretches, vocab_size, orders=MAX_ORDERS, discounts=None, progress=None):
     """Yield the Order of the n-grams of order 1, 2, ... `orders`, trained on training_ids.
 
     The arrays are good until the next one is asked for.
@@ -101,7 +101,7 @@ class NgramLosses:
         return {"order": self.order, "loss_nats_by_order": list(self.by_order)}
 
 
-def judge_text(training_ids, validation, text, vocab_size, orders=MOST_ORDERS, sure_orders=9, progress=None):
+def judge_text(training_ids, validation, text, vocab_size, orders=MAX_ORDERS, sure_orders=9, progress=None):
     """Return the NgramLosses of `text`, the order chosen on `validation`; both are a Stretch, and may be the same one.
 
     validation    None where the run has none: then the order is chosen on the last tenth of the training text, with

@@ -13,13 +13,13 @@ import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError
 from charrnn.evaluation import baselines
-from charrnn.evaluation.baselines import MOST_TRAINING
+from charrnn.evaluation.baselines import MAX_TRAINING
 from charrnn.evaluation.dynamic import DynamicSettings, read_losses_dynamic
 from charrnn.evaluation.judgement import Copies, DynamicLosses, Guesses, Judgement, StandardError
 from charrnn.evaluation.loss import read_guesses, read_losses, standard_error, sum_up
 from charrnn.evaluation.memorised import overlaps
 from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
-from charrnn.evaluation.ngram import BYTES_A_CHARACTER, MOST_ORDERS, Stretch
+from charrnn.evaluation.ngram import BYTES_A_CHARACTER, MAX_ORDERS, Stretch
 from charrnn.evaluation.stages import Stages
 from charrnn.model.memory import available_memory
 from charrnn.sampling.priming import start_ids
@@ -128,7 +128,7 @@ class _Judge:
         if self.training is None:
             return None
         start, stop = self.training.splits.train
-        return self.training.ids[max(start, stop - MOST_TRAINING) : stop]
+        return self.training.ids[max(start, stop - MAX_TRAINING) : stop]
 
     def _measure_baselines(self):
         V, ids, training = self.model.config.vocab_size, self.text.predicted_ids, self._training_ids()
@@ -224,7 +224,7 @@ class _Judge:
 
 def _with_context(ids, first, stop):
     """Return the Stretch of ids[first:stop] after as many characters as an n-gram looks at."""
-    before = min(MOST_ORDERS, first)
+    before = min(MAX_ORDERS, first)
     return Stretch(ids[first - before : stop], before)
 
 

@@ -6,8 +6,6 @@ import numpy as np
 from charrnn.model.parameters import Model
 from charrnn.spec import CELLS
 
-MATRICES = ("orthogonal", "uniform")
-
 
 def fresh_model(config, seed, singular_value=None, matrix="orthogonal", forget_bias=None):
     """Return Model.initialise(config, seed), changed.

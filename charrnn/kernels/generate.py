@@ -44,7 +44,7 @@ from charrnn.kernels.choose import choose_id, surprisal
 from charrnn.kernels.chunk.forward import embed_row
 from charrnn.kernels.compiled import Items, inline
 from charrnn.kernels.layernorm import Sums, normalise_sums
-from charrnn.kernels.layout import Layer, Plan
+from charrnn.kernels.layout import Layer, LayoutPlan
 from charrnn.kernels.panel import Forward
 from charrnn.kernels.registry import CELL_KERNELS
 from charrnn.kernels.simd import get, lanes, load, shifted, store, zeros
@@ -55,10 +55,10 @@ from charrnn.kernels.tile import Rows, Weights, product
 from charrnn.kernels.zoneout import blend_row
 
 
-class Generation(NamedTuple):
+class GenerationTable(NamedTuple):
     """The table of a call."""
 
-    plan: Plan
+    plan: LayoutPlan
     T: int  # characters that a stream reads, or draws
     B: int
     groups: int
@@ -96,7 +96,7 @@ class Generation(NamedTuple):
     not_finite: Int64s  # (1,) written: 1 where a logit was not finite
 
 
-open_generation, open_layer = opener(Generation), row_opener(Layer)
+open_generation, open_layer = opener(GenerationTable), row_opener(Layer)
 
 
 class Group(NamedTuple):

@@ -25,7 +25,7 @@ from charrnn.kernels.vector import lanes_of_dtype, padded
 from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
 
-class Plan(NamedTuple):
+class LayoutPlan(NamedTuple):
     """The sizes of a model and where its parameters begin, for compiled code. Widths count vectors, strides numbers."""
 
     tiles: Tiles  # the addresses of the products (tile.fill_tiles)
@@ -121,7 +121,7 @@ class Layout:
 
     size          numbers in the flat parameter buffer (padding included)
     derived_size  words in the buffer of transposed weights, and with pack 2 of the weights as words
-    plan          the Table of a Plan; layers, transposes: the tables of Layers and Transposes, an int64 row each
+    plan          the Table of a LayoutPlan; layers, transposes: the tables of Layers and Transposes, an int64 row each
     forward_widths, backward_widths   the tiles (in vectors) of the products forward and of weight gradients; of those
                                       back
     """
@@ -203,7 +203,7 @@ class Layout:
             self.size += vocab_size * embedding_stride
         self.layers, self.transposes = np.array(layers, np.int64), np.array(transposes, np.int64)
         self.transposed_panels = sum(transpose.panels for transpose in transposes)
-        self.plan = Table(Plan)
+        self.plan = Table(LayoutPlan)
         self.plan.set(
             L=num_layers,
             H=hidden_size,

@@ -32,7 +32,7 @@ ACCUMULATORS = {"avx512": 20, "neon": 20, "avx2": 12}
 UNROLLED = 4  # steps of the recurrence between two looks at the loop's counter
 
 
-class Peak(NamedTuple):
+class PeakTable(NamedTuple):
     """The table: how often to go round the loop, how many numbers an item has, and all of them."""
 
     rounds: int
@@ -40,7 +40,7 @@ class Peak(NamedTuple):
     numbers: Numbers
 
 
-open_peak = opener(Peak)
+open_peak = opener(PeakTable)
 
 
 @intrinsic
@@ -94,7 +94,7 @@ def multiply_adds(numbers, rounds, workers=1):
     numbers   (items, numbers_per_item(dtype)) float32 or float64, contiguous: a, b, then the vectors, written
     Returns the floating-point operations done: two a multiply-add and lane.
     """
-    table = Table(Peak)
+    table = Table(PeakTable)
     table.set(rounds=rounds, item_size=numbers.shape[1], numbers=numbers)
     run_items(peak.address(numbers.dtype.name), table.words, len(numbers), workers, np.zeros(8, np.int64))
     return 2 * rounds * UNROLLED * len(numbers) * (numbers.shape[1] - 2)

@@ -98,15 +98,15 @@ class Table:
                     self.words[at] = 0 if value is None else value.ctypes.data
 
 
-class View(types.Type):
+class ViewType(types.Type):
     """A view of a record's table, in compiled code."""
 
     def __init__(self, record, dtype):
         self.record, self.dtype = record, dtype
-        super().__init__(name=f"View({record.__name__}, {dtype})")
+        super().__init__(name=f"ViewType({record.__name__}, {dtype})")
 
 
-@register_model(View)
+@register_model(ViewType)
 class _ViewModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
         super().__init__(dmm, fe_type, ir.IntType(64).as_pointer())
@@ -119,20 +119,20 @@ def _field_type(view, kind):
     if kind is float:
         return types.float64
     if _is_record(kind):
-        return View(kind, view.dtype)
+        return ViewType(kind, view.dtype)
     return types.CPointer(types.int64 if kind is Tiles else view.dtype if kind is Numbers else POINTEES[kind])
 
 
 @infer_getattr
 class _ViewAttributes(AttributeTemplate):
-    key = View
+    key = ViewType
 
     def generic_resolve(self, view, name):
         fields, _ = places(view.record)
         return _field_type(view, fields[name][1]) if name in fields else None
 
 
-@lower_getattr_generic(View)
+@lower_getattr_generic(ViewType)
 def _read_field(context, builder, view, value, name):
     at, kind = places(view.record)[0][name]
     place = builder.gep(value, [ir.Constant(ir.IntType(64), at)])
@@ -154,7 +154,7 @@ def opener(record):
         def codegen(context, builder, sig, args):
             return data_pointer(context, builder, sig.args[0], args[0])
 
-        return View(record, like.dtype)(table, like), codegen
+        return ViewType(record, like.dtype)(table, like), codegen
 
     return intrinsic(open_view)
 
@@ -168,6 +168,6 @@ def row_opener(record):
             at = builder.mul(args[1], ir.Constant(ir.IntType(64), size))
             return builder.gep(data_pointer(context, builder, sig.args[0], args[0]), [at])
 
-        return View(record, rows.dtype)(rows, types.int64), codegen
+        return ViewType(record, rows.dtype)(rows, types.int64), codegen
 
     return intrinsic(open_row)

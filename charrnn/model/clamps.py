@@ -9,7 +9,7 @@ from charrnn.errors import ConfigError, either
 from charrnn.kernels.chunk.views import CLAMP_C, CLAMP_H
 from charrnn.spec import CELLS
 
-LARGEST_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
+MAX_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,6 @@ def _held_values(config, clamp):
     if clamp.quantity == "tanh-c":
         if abs(value) > 1:
             raise ConfigError(f"tanh(c) lies in -1..1, got {value:g} to hold unit {clamp.layer}:{clamp.unit} at")
-        tanh_value = max(-LARGEST_TANH, min(LARGEST_TANH, value))
+        tanh_value = max(-MAX_TANH, min(MAX_TANH, value))
         return math.atanh(tanh_value), tanh_value
     return value, math.tanh(value) if clamp.quantity == "c" else value

@@ -27,14 +27,14 @@ class Model:
     """The parameters of a recurrent language model.
 
     flat        (N,) of config.dtype: every parameter, in panels (kernels/layout.py); Optimizer updates it in place
-    vocabulary  the Vocabulary of its ids, None where it was not given one
+    vocabulary  the Vocabulary of its ids; ConfigError where it was given none
     training    the record of the run that it is from, as its checkpoint has it; empty where it is of none
     path        the file that it was loaded from, or None
     """
 
     def __init__(self, config):
         self.config = config
-        self.vocabulary: Vocabulary | None = None
+        self._vocabulary: Vocabulary | None = None
         self.training: dict = {}
         self.path: Path | None = None
         self.layout = self.new_layout()
@@ -73,11 +73,22 @@ class Model:
 
     @classmethod
     def from_checkpoint(cls, checkpoint):
-        """Return the model of a Checkpoint (checkpoint.py)."""
+        """Return the model of a Checkpoint (runs/checkpoint/)."""
         model = cls(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
         model.set_parameters(checkpoint.parameters)
         model.vocabulary, model.training = checkpoint.vocabulary, checkpoint.training
         return model
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The Vocabulary of the model's ids. Raises ConfigError where the model was given none."""
+        if self._vocabulary is None:
+            raise ConfigError("the model has no vocabulary: load it by charrnn.load, or set its .vocabulary")
+        return self._vocabulary
+
+    @vocabulary.setter
+    def vocabulary(self, vocabulary: Vocabulary):
+        self._vocabulary = vocabulary
 
     def __repr__(self):
         config = self.config

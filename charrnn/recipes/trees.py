@@ -16,7 +16,7 @@ from pathlib import Path
 from charrnn.errors import RecipeError
 from charrnn.recipes.reports import ignore
 
-LARGEST_FILE_BYTES = 16 << 20  # no source file that a person wrote is longer
+MAX_FILE_BYTES = 16 << 20  # no source file that a person wrote is longer
 READING = "reading the source"  # as progress is told
 
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules"}
@@ -92,7 +92,7 @@ def _read_folder(folder, wanted, progress):
         for name in names:
             path = Path(parent, name)
             relative = path.relative_to(folder).as_posix()
-            if wanted(relative) and path.is_file() and path.stat().st_size <= LARGEST_FILE_BYTES:
+            if wanted(relative) and path.is_file() and path.stat().st_size <= MAX_FILE_BYTES:
                 files[relative] = path.read_bytes()
                 done += len(files[relative])
                 progress(READING, done, None)
@@ -126,7 +126,7 @@ def _read_archive(archive, wanted, tell):
         name = member.name.removeprefix("./")
         inner = name.partition("/")[2]
         files, path = (plain, name) if wanted(name) else (wrapped, inner)
-        if member.isfile() and member.size <= LARGEST_FILE_BYTES and wanted(path):
+        if member.isfile() and member.size <= MAX_FILE_BYTES and wanted(path):
             files[path] = archive.extractfile(member).read()
     return plain or wrapped
 

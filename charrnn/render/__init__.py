@@ -1,1 +1,1 @@
-"""Values to terminal text: pure functions that know neither files nor models."""
+"""Values to what is looked at: terminal text, pages, pictures, notebooks. Knows no model and no command."""

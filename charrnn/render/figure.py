@@ -21,7 +21,7 @@ WIDTH, PLOT_HEIGHT = 960.0, 300.0
 LEFT, RIGHT, TOP, GAP = 78.0, 22.0, 22.0, 24.0
 TITLE, WORDS, SMALL = 17, 14, 13
 LINE_WIDTH, BAND_OPACITY = 2.0, 0.16
-MOST_CURVES = 6
+MAX_CURVES = 6
 COLOURS = {
     LIGHT.name: ("#0b5cad", "#c2410c", "#00775a", "#93379c", "#806000", "#4b5563"),
     DARK.name: ("#6cb0ff", "#ff9466", "#3ed2a2", "#e596ee", "#e6bd4a", "#b6bfcc"),
@@ -45,7 +45,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Up to MOST_CURVES curves under a title, and levels (y, name): horizontal lines, such as chance."""
+    """Up to MAX_CURVES curves under a title, and levels (y, name): horizontal lines, such as chance."""
 
     title: str
     curves: list
@@ -138,8 +138,8 @@ def power_text(power):
 def _laid_out(figure):
     """Return (shapes, height)."""
     for panel in figure.panels:
-        if len(panel.curves) > MOST_CURVES:
-            raise ConfigError(f"a panel holds at most {MOST_CURVES} curves, got {len(panel.curves)}: ask for fewer")
+        if len(panel.curves) > MAX_CURVES:
+            raise ConfigError(f"a panel holds at most {MAX_CURVES} curves, got {len(panel.curves)}: ask for fewer")
     low, high = shared_range(figure)
     to_y = _Scale(low, high, figure.log)
     xs = [x for panel in figure.panels for curve in panel.curves for x in curve.x]

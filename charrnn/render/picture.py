@@ -17,7 +17,7 @@ from charrnn.files.storage import atomic_write
 from charrnn.render.colours import LIGHT, RED_BLUE, SCALES, STEPS, css_colour, parsed, step_colour, step_of
 from charrnn.render.terminal import visible, wrapped_lines
 
-MOST_CHARACTERS = 20_000
+MAX_CHARACTERS = 20_000
 COLUMNS = 80
 CELL, LINE = 9.6, 25.0  # a cell's width and a line's height
 FONT, TITLE_FONT = 16, 17
@@ -147,9 +147,9 @@ def _laid_out(passages, scale):
     size = sum(len(passage.text) for passage in passages)
     if not size:
         raise ConfigError("a picture needs at least one character of text, got none: choose a longer passage")
-    if size > MOST_CHARACTERS:
+    if size > MAX_CHARACTERS:
         raise ConfigError(
-            f"a picture holds at most {MOST_CHARACTERS:,} characters, got {size:,}: choose shorter passages, or "
+            f"a picture holds at most {MAX_CHARACTERS:,} characters, got {size:,}: choose shorter passages, or "
             "write an HTML page"
         )
     layout = _Layout(width=2 * MARGIN + COLUMNS * CELL)

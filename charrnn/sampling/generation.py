@@ -56,7 +56,7 @@ class Generation:
         self._counter = np.zeros(8, np.int64)
         self._groups = self._count_groups(workers or num_threads())
         self._scratch_size = padded(layout.vocab_size, 8)
-        self._table = Table(generate.Generation)
+        self._table = Table(generate.GenerationTable)
         self._table.set(
             plan=layout.plan,
             B=B,

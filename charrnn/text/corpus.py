@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.errors import ConfigError, CorpusError, counted
-from charrnn.text.decoding import Progress, TextReader, text_encoding
+from charrnn.text.decoding import ReadProgress, TextReader, text_encoding
 from charrnn.text.ids import IdWriter, open_scratch_file
 from charrnn.text.sources import absolute, find_files, shown
 from charrnn.text.vocabulary import MODES
@@ -71,7 +71,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
     files = find_files(sources, mode, encoding, notes)
     writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
     try:
-        text = TextReader(mode, encoding, writer, Progress(progress, files), notes)
+        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes)
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:

@@ -133,7 +133,7 @@ class TextReader:
         )
 
 
-class Progress:
+class ReadProgress:
     """Counts bytes as they are stored; a compressed file's place is that of the file beneath."""
 
     def __init__(self, callback, files):

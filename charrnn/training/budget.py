@@ -20,7 +20,7 @@ interval that the user named in steps still counts. Knows no model, text or file
 import math
 from dataclasses import dataclass
 
-from charrnn.training.intervals import EVALUATION_SHARE, LOG_RECORDS, MOST_ANCHORS, MOST_EVALUATIONS, anchor_interval
+from charrnn.training.intervals import EVALUATION_SHARE, LOG_RECORDS, MAX_ANCHORS, MAX_EVALUATIONS, anchor_interval
 
 FADE_S = 3.0  # the speed that is shown is that of the last seconds
 
@@ -187,14 +187,14 @@ class ClockBudget:
         self._next_evaluation_s = self._stopwatch.elapsed_s() + self._evaluation_interval_s()
 
     def tried(self):
-        self._next_anchor_s = self._stopwatch.elapsed_s() + self._budget_s / MOST_ANCHORS
+        self._next_anchor_s = self._stopwatch.elapsed_s() + self._budget_s / MAX_ANCHORS
 
     def reserve(self, seconds):
         self._end_s = max(self._budget_s - seconds, self._budget_s / 2)
 
     def _evaluation_interval_s(self):
         costs = self._costs
-        return max(self._budget_s / MOST_EVALUATIONS, (costs.evaluation_s + costs.save_s) / EVALUATION_SHARE)
+        return max(self._budget_s / MAX_EVALUATIONS, (costs.evaluation_s + costs.save_s) / EVALUATION_SHARE)
 
 
 def _falls_on(step, every):

@@ -11,17 +11,17 @@ from charrnn.evaluation.loss import count_streams
 from charrnn.evaluation.reading import WARM_UP
 from charrnn.training.options import MAX_STEPS
 
-MOST_EVALUATIONS = 25
+MAX_EVALUATIONS = 25
 EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
 FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
 LOG_RECORDS = 1000  # about so many in a run, by the default interval
 
 # Where validations do not make them: so many in a run, and so many steps between two.
-MOST_ANCHORS, LEAST_ANCHOR_STEPS = 25, 20
+MAX_ANCHORS, MIN_ANCHOR_STEPS = 25, 20
 
 # No pass over the validation split may take more than this share of --minutes, or else of the training up to the next.
-LONGEST_VALIDATION = 0.2
-SHORTEST_VALIDATION = 1_000_000  # characters that are not too many for any number of steps
+MAX_VALIDATION = 0.2
+MIN_VALIDATION = 1_000_000  # characters that are not too many for any number of steps
 
 
 def total_steps(config, steps_per_epoch):
@@ -55,14 +55,14 @@ def default_intervals(config, validated, total):
         val = validated[1] - validated[0]
         cost = (val + WARM_UP * count_streams(val)) * FORWARD_SHARE / EVALUATION_SHARE
         interval = max(1, math.ceil(cost / (config.batch_size * config.seq_length)))
-        count = min(MOST_EVALUATIONS, max(1, total // interval))
+        count = min(MAX_EVALUATIONS, max(1, total // interval))
         intervals["eval_every"] = math.ceil(total / count)
     return intervals
 
 
 def anchor_interval(total):
     """Return the steps between two anchors of a run of so many steps, where validations do not make them."""
-    return max(LEAST_ANCHOR_STEPS, math.ceil(total / MOST_ANCHORS))
+    return max(MIN_ANCHOR_STEPS, math.ceil(total / MAX_ANCHORS))
 
 
 def shorten_split(config, split, total):
@@ -74,14 +74,14 @@ def shorten_split(config, split, total):
     if total is None:
         return split
     steps = min(config.eval_every or total, total)
-    most = LONGEST_VALIDATION / FORWARD_SHARE * steps * config.batch_size * config.seq_length
+    most = MAX_VALIDATION / FORWARD_SHARE * steps * config.batch_size * config.seq_length
     start, stop = split
-    return start, min(stop, start + max(SHORTEST_VALIDATION, int(most)))
+    return start, min(stop, start + max(MIN_VALIDATION, int(most)))
 
 
 def shortened_note(validated, split, of_what):
     """Say that a part of the split is validated on, since all of it would take too much `of_what`."""
     return (
         f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: a pass over "
-        f"all would take more than {LONGEST_VALIDATION:.0%} of {of_what}"
+        f"all would take more than {MAX_VALIDATION:.0%} of {of_what}"
     )

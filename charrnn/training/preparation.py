@@ -13,7 +13,7 @@ from charrnn.model.workspace import Workspace
 from charrnn.training.learner import make_optimizer
 
 MEASURING_S = 0.3  # no call is begun after so long
-MOST_CALLS = 5
+MAX_CALLS = 5
 
 
 def load_update_kernels(plan):
@@ -62,7 +62,7 @@ def _random_chunk(rng, workspace):
 def _shortest_s(function, clock):
     """Return the shortest time of a few calls."""
     shortest, begun = math.inf, clock()
-    for _ in range(MOST_CALLS):
+    for _ in range(MAX_CALLS):
         start = clock()
         function()
         shortest = min(shortest, clock() - start)

@@ -1,10 +1,10 @@
 """What counts as divergence, and what a run remembers of it.
 
-    a step whose loss or gradient is not finite      is left out; MOST_SKIPPED in a row, and the run has diverged
+    a step whose loss or gradient is not finite      is left out; MAX_SKIPPED in a row, and the run has diverged
     a loss that has exploded                         and it has diverged at once
     at an anchor: a state that is not finite, a loss far worse than guessing         likewise
     a run that has diverged                          goes back to its anchor, at half the learning rate
-    MOST_RETURNS that did not get it further         end it
+    MAX_RETURNS that did not get it further         end it
 
 An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never
 from the clock by which `last` is saved: a run that is killed anywhere goes the same way again. This module knows no
@@ -15,8 +15,8 @@ import copy
 import math
 from dataclasses import asdict, dataclass, field, fields
 
-MOST_SKIPPED = 3  # steps in a row
-MOST_RETURNS = 5
+MAX_SKIPPED = 3  # steps in a row
+MAX_RETURNS = 5
 
 # Parameters that have exploded saturate every gate, and the loss can stay finite at any height. A character costs a few
 # nats, a bad step some tens: from here nothing comes back.
@@ -103,7 +103,7 @@ class Recovery:
         """Count a step that is left out; raise `diverged` where it is one too many in a row, or the run is to stop."""
         self.in_a_row += 1
         self.skipped += 1
-        if self.in_a_row >= MOST_SKIPPED or on_divergence == "stop":
+        if self.in_a_row >= MAX_SKIPPED or on_divergence == "stop":
             raise diverged
 
     def why_it_ends(self, diverged, on_divergence, peak):
@@ -113,7 +113,7 @@ class Recovery:
         """
         if on_divergence == "stop":
             return f"{diverged}, and training stopped"
-        if self.futile < MOST_RETURNS:
+        if self.futile < MAX_RETURNS:
             return None
         # The highest rates of the futile returns, the one before them first.
         rates = [peak * self.factor * 2**back for back in range(self.futile, -1, -1)]

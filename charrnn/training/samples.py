@@ -8,7 +8,7 @@ from charrnn.sampling.sampler import Sampler, Settings
 
 SAMPLE_TEMPERATURE = 0.8
 FIRST_SAMPLE_S = 2.0
-LEAST_PAUSE_S, MOST_PAUSE_S = 8.0, 600.0
+MIN_PAUSE_S, MAX_PAUSE_S = 8.0, 600.0
 PAUSE_SHARE = 0.9  # of the time since the start
 
 
@@ -29,7 +29,7 @@ class Samples:
         now = self._stopwatch.elapsed_s()
         if now < self._next_s:
             return False
-        self._next_s = now + min(max(LEAST_PAUSE_S, PAUSE_SHARE * now), MOST_PAUSE_S)
+        self._next_s = now + min(max(MIN_PAUSE_S, PAUSE_SHARE * now), MAX_PAUSE_S)
         return True
 
     def draw(self, model, step, length):

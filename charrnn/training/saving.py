@@ -13,7 +13,7 @@ from charrnn.training.records import Saved
 from charrnn.training.stored import check_record, stored_config
 
 SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
-MOST_SAVING = 20  # times that a save takes lie between two of them at least
+MAX_SAVING = 20  # times that a save takes lie between two of them at least
 
 
 class Saver:
@@ -33,7 +33,7 @@ class Saver:
         every = self._config.checkpoint_every
         if every and step % every == 0:
             return True
-        pause = max(SAVE_SECONDS, MOST_SAVING * self._costs.save_s)
+        pause = max(SAVE_SECONDS, MAX_SAVING * self._costs.save_s)
         return self._stopwatch.elapsed_s() - self._saved_s >= pause
 
     def save(self, state, validated, is_best=False, is_anchor=False, finished=False):

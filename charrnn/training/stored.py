@@ -12,7 +12,7 @@ from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.checkpoint import is_count, is_figure
 from charrnn.spec import OPTIONAL_KEYS
 from charrnn.training.options import TrainingConfig, resume_config
-from charrnn.training.recovery import MOST_RETURNS
+from charrnn.training.recovery import MAX_RETURNS
 from charrnn.training.settings import option, short, shown
 
 # What a run by steps, or of any length, writes resolved: `TrainingConfig.resolved`, `plan_run`.
@@ -188,7 +188,7 @@ _DIVERGENCE_FIELDS = {
     "returns": _Field(
         "a list of records", lambda value: isinstance(value, list) and all(isinstance(one, dict) for one in value)
     ),
-    "futile": _Field(f"a whole number from 0 to {MOST_RETURNS}", lambda value: is_count(value, 0, MOST_RETURNS)),
+    "futile": _Field(f"a whole number from 0 to {MAX_RETURNS}", lambda value: is_count(value, 0, MAX_RETURNS)),
     "failed_step": _COUNT,
     "in_a_row": _COUNT,
     "skipped": _COUNT,

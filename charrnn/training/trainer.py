@@ -26,7 +26,7 @@ from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values
 from charrnn.model.pace import StepPace
 from charrnn.training.budget import Costs, Stopwatch, make_budget
-from charrnn.training.intervals import LONGEST_VALIDATION, shortened_note
+from charrnn.training.intervals import MAX_VALIDATION, shortened_note
 from charrnn.training.learner import make_learner
 from charrnn.training.memory import held_bytes
 from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
@@ -276,7 +276,7 @@ class Trainer:
     def _shorten_validation(self):
         """Under --minutes: see that one pass over the validation split is a small part of the time."""
         minutes, took_s = self._config.minutes, self._costs.evaluation_s
-        longest_s = LONGEST_VALIDATION * minutes * 60
+        longest_s = MAX_VALIDATION * minutes * 60
         if took_s <= longest_s:
             return
         self._validation = self._validation.shortened(max(1, int(self._validation.characters * longest_s / took_s)))

@@ -42,7 +42,7 @@ With pack 1, weights are params, XW is X0, and the rest of the second list has n
 from typing import NamedTuple
 
 from charrnn.kernels.compiled import inline
-from charrnn.kernels.layout import Layer, Plan
+from charrnn.kernels.layout import Layer, LayoutPlan
 from charrnn.kernels.simd import lanes
 from charrnn.kernels.table import Float64s, Int32s, Int64s, Numbers, opener, row_opener
 from charrnn.kernels.tile import Rows
@@ -54,7 +54,7 @@ CLAMP_H, CLAMP_C = range(2)  # what a clamp holds: h alone, or c and with it h =
 class Chunk(NamedTuple):
     """The table of a chunk."""
 
-    plan: Plan
+    plan: LayoutPlan
     T: int  # steps of this chunk
     B: int
     shards: int
