@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import charrnn
 from charrnn.cli.sample import _settings, command
-from charrnn.cli.samples import Output, Samples
+from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import neutralise
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
 from charrnn.sampling.priming import start_ids
@@ -63,7 +63,7 @@ def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN
     model = SimpleNamespace(config=SimpleNamespace(vocab_size=vocabulary.size))
     sampler = Sampler(model, settings, seed=seed, num_samples=len(texts), make_workspace=ScriptedWorkspace)
     sampler.prime(prime if len(prime) else [0])
-    return Samples(sampler, vocabulary, prime, length, list(stop), seed, "run/best.safetensors")
+    return SampleTexts(sampler, vocabulary, prime, length, list(stop), seed, "run/best.safetensors")
 
 
 class Stream:

@@ -249,7 +249,7 @@ def test_a_longer_sample_takes_no_more_memory(model, stops):
     def peak(length):
         sampler, nowhere = Sampler(model, Settings(), seed=1), Nowhere()
         sampler.prime([0])
-        samples = Samples(sampler, Vocabulary("chars", "abcde"), [], length, stops, 1, "")
+        samples = SampleTexts(sampler, Vocabulary("chars", "abcde"), [], length, stops, 1, "")
         tracemalloc.start()
         try:
             samples.write_text(Output(nowhere), hide_prime=False)
