@@ -13,7 +13,7 @@ import numpy as np
 import oracle
 import pytest
 
-from charrnn.cli.samples import Output, Samples
+from charrnn.cli.samples import Output, SampleTexts
 from charrnn.evaluation.loss import evaluate_split
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
