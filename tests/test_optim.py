@@ -68,7 +68,7 @@ def assert_parameters_close(model, parameters, tolerance):
 )
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name, hyperparameters", CASES)
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_updates_equal_the_oracle(cell, name, hyperparameters, dtype, clipping):
     model, parameters, workspace = make(cell, dtype)
     parameters = {key: value.astype(np.float64) for key, value in parameters.items()}
