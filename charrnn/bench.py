@@ -16,8 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.kernels import max_threads, num_threads, set_num_threads
+from charrnn.kernels.entries import PEAK
 from charrnn.kernels.host import has_bfloat16, isa
-from charrnn.kernels.peak import multiply_adds, numbers_per_item
+from charrnn.kernels.pool import run_items
+from charrnn.kernels.records import UNROLLED, PeakTable, numbers_per_item
+from charrnn.kernels.table import Table
 from charrnn.model.memory import available_memory
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
@@ -99,6 +102,18 @@ def on_threads(threads):
         yield
     finally:
         set_num_threads(before)
+
+
+def multiply_adds(numbers, rounds, workers=1):
+    """Take every item's vectors through x = a x + b, rounds*UNROLLED times, on `workers` threads.
+
+    numbers   (items, numbers_per_item(dtype)) float32 or float64, contiguous: a, b, then the vectors, written
+    Returns the floating-point operations done: two a multiply-add and lane.
+    """
+    table = Table(PeakTable)
+    table.set(rounds=rounds, item_size=numbers.shape[1], numbers=numbers)
+    run_items(PEAK.address(numbers.dtype.name), table.words, len(numbers), workers)
+    return 2 * rounds * UNROLLED * len(numbers) * (numbers.shape[1] - 2)
 
 
 class StepBench:

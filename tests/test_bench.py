@@ -10,7 +10,7 @@ from charrnn.bench import PeakBench, Sampling, Shape, StepBench, Timing, fit_cou
 from charrnn.cli import main
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
-from charrnn.kernels.peak import numbers_per_item
+from charrnn.kernels.records import numbers_per_item
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Streams

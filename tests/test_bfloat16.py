@@ -8,9 +8,9 @@ from test_tile import run, run_t
 
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
+from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import TILES, has_bfloat16
 from charrnn.kernels.simd import load, store
-from charrnn.kernels.tile import fill_tiles
 from charrnn.kernels.words import narrow_pairs, narrow_row
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace, check_precision

@@ -609,7 +609,7 @@ def test_the_log_is_json_a_line(folder, capsys):
 def test_a_warm_start_compiles_nothing(folder):
     assert train("text.txt", *TINY, "--steps", 2, "-o", "a", "-q") == 0
     code = (
-        "import sys; from charrnn.cli import main; from charrnn.kernels.compiled import COMPILE_LISTENERS\n"
+        "import sys; from charrnn.cli import main; from charrnn.kernels.machine_code import COMPILE_LISTENERS\n"
         "compiled = []; COMPILE_LISTENERS.append(compiled.append)\n"
         "code = main(sys.argv[1:]); print(f'compiled: {compiled}'); sys.exit(code)"
     )

@@ -135,7 +135,7 @@ def test_workers_that_come_one_after_the_other_do_not_wait_for_each_other(monkey
     model = make_model(hidden_size=70)
     expected = draw(make_generation(model, workers=1))
     run = generation.run_items
-    monkeypatch.setattr(generation, "run_items", lambda *arguments: run(*arguments[:3], 1, arguments[4]))
+    monkeypatch.setattr(generation, "run_items", lambda *arguments: run(*arguments[:3], 1))
     assert_same(draw(make_generation(model, workers=4)), expected)
 
 

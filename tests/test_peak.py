@@ -5,8 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from charrnn.bench import multiply_adds
 from charrnn.kernels.host import has_fma
-from charrnn.kernels.peak import UNROLLED, multiply_adds, numbers_per_item
+from charrnn.kernels.records import UNROLLED, numbers_per_item
 
 
 def recurrence(a, b, x, steps, dtype):

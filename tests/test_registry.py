@@ -7,8 +7,7 @@ import pytest
 from charrnn.kernels import cells
 from charrnn.kernels.chunk.backward import make_backward
 from charrnn.kernels.chunk.forward import make_forward
-from charrnn.kernels.chunk.items import READ, SUFFIX, TRAIN
-from charrnn.kernels.generate import GENERATE
+from charrnn.kernels.entries import GENERATE, READ, SUFFIX, TRAIN
 from charrnn.kernels.registry import CELL_KERNELS
 from charrnn.spec import CELLS
 

@@ -9,8 +9,7 @@ import pytest
 
 from charrnn import spec
 from charrnn.errors import ConfigError
-from charrnn.kernels.chunk.items import READ, TRAIN
-from charrnn.kernels.generate import GENERATE
+from charrnn.kernels.entries import GENERATE, READ, TRAIN
 from charrnn.kernels.host import WIDTHS
 from charrnn.kernels.layout import Layout
 from charrnn.model.parameters import Model

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numba import njit
 
+from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import TILE_ROWS, TILES, isa, lanes_of
-from charrnn.kernels.tile import Rows, Weights, fill_tiles, product, product_t
+from charrnn.kernels.tile import Rows, Weights, product, product_t
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
 

@@ -175,7 +175,7 @@ def announce_compilation(say):
 
     Return a function that takes it back.
     """
-    from charrnn.kernels.compiled import COMPILE_LISTENERS
+    from charrnn.kernels.machine_code import COMPILE_LISTENERS
 
     def listener(_name):
         forget()

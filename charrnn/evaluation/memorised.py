@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.evaluation.suffixes import sort_suffixes
-from charrnn.kernels.suffixes import longest_matches
+from charrnn.kernels.entries import LONGEST_MATCHES
 
 LENGTHS = 50
 MAX_DEPTH = 1600  # characters; a longer copy is measured by reading on
@@ -34,7 +34,7 @@ def overlaps(training_ids, texts, vocab_size, progress=None):
     while True:  # deeper only where a copy is longer than this can tell
         text = sort_suffixes([training_ids, *texts], vocab_size, depth, progress)
         matches = np.zeros(len(text.codes), np.int32)
-        longest_matches(text.order, text.shared, stop, matches)
+        text.walk(LONGEST_MATCHES, stop=stop, matches=matches)
         # A match that goes on over both separators is cut at the first.
         of_texts = [
             np.minimum(matches[begin : begin + len(one)], np.arange(len(one), 0, -1))

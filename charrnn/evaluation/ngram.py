@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.evaluation.suffixes import sort_suffixes
-from charrnn.kernels.suffixes import count_grams, interpolate
+from charrnn.kernels.entries import COUNT_GRAMS, INTERPOLATE
 
 MAX_ORDERS = 20
 FALLBACK = (0.0, 0.5, 1.0, 1.5, 0.0)
@@ -68,10 +68,11 @@ def judge(training_ids, stretches, vocab_size, orders=MAX_ORDERS, discounts=None
     top = np.empty_like(low)
     for k in range(1, orders + 1):
         report(0.5 + 0.5 * k / orders)
-        count_grams(text.order, text.shared, left, k, stop, seen, counts, lefts, counts_of_counts)
+        grams = {"k": k, "stop": stop, "counts": counts, "lefts": lefts}
+        text.walk(COUNT_GRAMS, **grams, left=left, seen=seen, num_codes=len(seen), counts_of_counts=counts_of_counts)
         lowered = np.ascontiguousarray((discounts or _discounts)(k, counts_of_counts), np.float64)
         top[:] = low
-        interpolate(text.order, text.shared, k, stop, counts, lefts, lowered, slots, low, top)
+        text.walk(INTERPOLATE, **grams, discounts=lowered, slots=slots, low=low, top=top)
         yield Order(k, tuple(top[at:end] for at, end in zip(bounds[:-1], bounds[1:])))
 
 

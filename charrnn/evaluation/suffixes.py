@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.kernels.suffixes import share_prefixes
+from charrnn.kernels.entries import SHARE_PREFIXES
+from charrnn.kernels.pool import run_items
+from charrnn.kernels.records import SuffixTable
+from charrnn.kernels.table import Table
 
 BYTES_A_CHARACTER = 40
 KEY_BITS = 63
@@ -32,6 +35,12 @@ class Sorted:
     shared: np.ndarray
     depth: int
 
+    def walk(self, items, **fields):
+        """Walk along the suffixes by one of the entries of kernels/suffixes.py; fields: what else is in its table."""
+        table = Table(SuffixTable)
+        table.set(count=len(self.codes), codes=self.codes, order=self.order, shared=self.shared, **fields)
+        run_items(items.address("float64"), table.words, 1)
+
 
 def sort_suffixes(stretches, vocab_size, depth, progress=None):
     """Return the Sorted of stretches, arrays of ids below vocab_size.
@@ -46,8 +55,9 @@ def sort_suffixes(stretches, vocab_size, depth, progress=None):
         codes[begin + len(stretch)] = vocab_size + 1
     order = _sorted(codes, (vocab_size + 1).bit_length(), depth, progress or (lambda share: None))
     shared = np.empty(len(codes), np.int16)
-    share_prefixes(codes, order, depth, shared)
-    return Sorted(codes, tuple(map(int, begins[:-1])), order, shared, depth)
+    text = Sorted(codes, tuple(map(int, begins[:-1])), order, shared, depth)
+    text.walk(SHARE_PREFIXES, most=depth)
+    return text
 
 
 def _sorted(codes, bits, depth, progress):

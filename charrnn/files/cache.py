@@ -36,3 +36,12 @@ def temporary_root():
         return Path(tempfile.gettempdir())
     except OSError:
         return None
+
+
+def cache_roots():
+    """Yield the folders that may hold what outlives this process, best first."""
+    if root := cache_root():
+        yield root
+    if root := temporary_root():
+        owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+        yield root / f"charrnn-{owner}"

@@ -10,33 +10,16 @@ comes from, unit it leads to), drawn as dropout.py draws those of units: nothing
 changes it.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from charrnn.kernels.compiled import Items, inline
+from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import keep_lanes, row_base
 from charrnn.kernels.layout import Layer
+from charrnn.kernels.records import Connections
 from charrnn.kernels.simd import lanes, load, select, store
-from charrnn.kernels.table import Int64s, Numbers, opener, row_opener
+from charrnn.kernels.view import opener, row_opener
 
 FIRST_LAYER = 1 << 20  # in the counter, beyond all layers whose units are dropped: the two draws have nothing in common
-
-
-class Connections(NamedTuple):
-    """The table: a panel of a recurrent matrix is [H][places][units]; a place holds a gate, or zeros."""
-
-    H: int
-    P: int
-    gates: int  # which places hold a gate, in the stored order of gates: a bit each, that of the last place is set
-    units: int
-    key: int
-    threshold: int
-    scale: float
-    layers: Int64s  # Layers
-    params: Numbers
-    grads: Numbers
-    kept: Numbers  # the recurrent weights, panel after panel
 
 
 open_connections, open_layer = opener(Connections), row_opener(Layer)
@@ -81,7 +64,7 @@ def copy_panel(X, x, Y, y, count):
         store(Y, y + u, load(X, x + u))
 
 
-def _drop_weights(table, like, item):
+def drop_weights(table, like, item):
     """Keep one panel of a recurrent matrix aside, and drop weights from it in its place."""
     v = open_connections(table, like)
     at, size = panel_at(v, item)
@@ -89,13 +72,9 @@ def _drop_weights(table, like, item):
     drop_panel(v, v.params, item)
 
 
-def _restore_weights(table, like, item):
+def restore_weights(table, like, item):
     """Put one panel of a recurrent matrix back as it was, and drop from its gradient what was dropped from it."""
     v = open_connections(table, like)
     at, size = panel_at(v, item)
     copy_panel(v.kept, item * size, v.params, at, size)
     drop_panel(v, v.grads, item)
-
-
-drop_weights = Items(_drop_weights)  # item: a panel of a layer's recurrent matrix, before the weights are read
-restore_weights = Items(_restore_weights)  # the same, after the weight gradients

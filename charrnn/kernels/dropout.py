@@ -11,17 +11,9 @@ from numba import types
 from numba.core.extending import intrinsic
 
 from charrnn.kernels.compiled import inline
+from charrnn.kernels.keyed import mix_uint64
 from charrnn.kernels.simd import lanes, load, select, store
-from charrnn.kernels.splitmix import MASK, mix, mix_uint64
 from charrnn.kernels.vector import Vector, splat_value, vector_of
-
-THRESHOLD_BITS = 24
-
-
-def step_key(seed, step):
-    """Return the key of one optimiser step's masks: 64 bits, as the int that an int64 table holds them in."""
-    key = mix((mix(seed & MASK) + step) & MASK)
-    return key - 2**64 if key >= 2**63 else key
 
 
 @inline

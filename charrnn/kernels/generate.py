@@ -19,21 +19,7 @@ rounding. Here it is this order for every number of streams, as a tile's sums ar
 rows: so a stream's characters depend neither on the streams beside it, nor on threads, nor on blocks. One row at a time
 is what one stream needs: there a core waits for its caches to bring the weights, not for the sums.
 
-The arrays beside the parameters, S the padded stride of H. The first three hold one group after the other, n streams
-from lo on, so that a core that reads ahead meets no other core's:
-
-    HS, CS (L, n, S)             from row lo L on: the carry, in and out; a step overwrites it in place. With zoneout as
-                                 much again, `new` numbers on: what the gates make of a state, before it is blended with
-                                 the state before
-    G      (L, P, n, 4 lanes)    from row lo L P on: sums and gates
-    Z      (Q, n, out width lanes)   from row lo Q on: logits without their bias
-    X0     (B, ES)               embeddings (only with an embedding)
-    inputs (B,) int32            the characters to read; at the end the last ones drawn, not yet read
-    keys   (B,) uint64           a stream's SplitMix64 key
-    drawn, summed (B,) int64     of each group, how often a panel of the output, or of a layer, was finished
-    chosen (T, B) int32          the characters drawn; or, with `reading`, the ones to read: then nothing is drawn
-    losses, logits (T, B) and (T, B, V) float64, only where they are asked for
-    weights (workers, 2, VS) float64, order (workers, 2, VS) int64    scratch of a choice, VS = V padded to vectors
+The arrays are those of records.GenerationTable.
 """
 
 from typing import NamedTuple
@@ -42,59 +28,18 @@ import numpy as np
 
 from charrnn.kernels.choose import choose_id, surprisal
 from charrnn.kernels.chunk.forward import embed_row
-from charrnn.kernels.compiled import Items, inline
+from charrnn.kernels.compiled import inline
+from charrnn.kernels.keyed import number_uint64
 from charrnn.kernels.layernorm import Sums, normalise_sums
-from charrnn.kernels.layout import Layer, LayoutPlan
+from charrnn.kernels.layout import Layer
 from charrnn.kernels.panel import Forward
+from charrnn.kernels.records import GenerationTable
 from charrnn.kernels.registry import CELL_KERNELS
 from charrnn.kernels.simd import get, lanes, load, shifted, store, zeros
-from charrnn.kernels.splitmix import number_uint64
-from charrnn.kernels.table import Float64s, Int32s, Int64s, Numbers, opener, row_opener
 from charrnn.kernels.team import atomic_add, join_team, next_unit
 from charrnn.kernels.tile import Rows, Weights, product
+from charrnn.kernels.view import opener, row_opener
 from charrnn.kernels.zoneout import blend_row
-
-
-class GenerationTable(NamedTuple):
-    """The table of a call."""
-
-    plan: LayoutPlan
-    T: int  # characters that a stream reads, or draws
-    B: int
-    groups: int
-    workers: int
-    give_way: int  # the address of sched_yield, or 0
-    reading: int
-    position: int  # of the first draw in the streams' sequences of random numbers
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    scratch: int  # VS
-    new: int  # with zoneout, how far what the gates make stands behind the states; otherwise 0
-    zone_rate: float
-    with_losses: int
-    with_logits: int
-
-    layers: Int64s  # Layers
-    params: Numbers
-    HS: Numbers
-    CS: Numbers
-    G: Numbers
-    Z: Numbers
-    X0: Numbers
-    inputs: Int32s
-    keys: Int64s
-    drawn: Int64s
-    summed: Int64s
-    chosen: Int32s
-    losses: Float64s
-    logits: Float64s
-    weights: Float64s
-    order: Int64s
-    words: Int64s  # of the team
-    not_finite: Int64s  # (1,) written: 1 where a logit was not finite
-
 
 open_generation, open_layer = opener(GenerationTable), row_opener(Layer)
 
@@ -228,8 +173,9 @@ def draw_group(v, me, t, group):
             embed_row(m, v.params, v.X0, row, np.int64(character))
 
 
-def _make_generate(kernels):
-    """Return the work items that generate with one cell's kernels (registry.CellKernels)."""
+def make_generate(name):
+    """Return the items of generation with a cell, a worker each: function(table, like, item)."""
+    kernels = CELL_KERNELS[name]
     gates, has_c = kernels.forward, kernels.cell.has_c
 
     @inline
@@ -294,8 +240,4 @@ def _make_generate(kernels):
                 unit = next_unit(words, item, workers, phase, units, target, give_way)
             phase += 1
 
-    return Items(generate, f"{kernels.cell.name}_generate")
-
-
-# For each cell the items of generation, a worker each.
-GENERATE = {name: _make_generate(kernels) for name, kernels in CELL_KERNELS.items()}
+    return generate

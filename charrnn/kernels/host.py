@@ -1,9 +1,10 @@
 """What vectors this CPU has, as LLVM names them. NUMBA_CPU_NAME (haswell, say) overrides it, to test other shapes."""
 
+import os
 from functools import lru_cache
 
 import llvmlite.binding as llvm
-from numba.core import config
+import numpy as np
 
 AVX512_CPUS = (
     "skylake-avx512",
@@ -23,13 +24,18 @@ AVX512_CPUS = (
 BFLOAT16_CPUS = "cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5"
 
 
+def _cpu_name():
+    """Return the CPU that Numba is told to compile for, in small letters; "" where it is this one."""
+    return os.environ.get("NUMBA_CPU_NAME", "").lower()
+
+
 @lru_cache(maxsize=1)
 def isa():
     """Return the family of tile shapes to emit: "avx512", "avx2" or "neon". LLVM splits avx2's for older x86 CPUs."""
     if not llvm.get_default_triple().startswith(("x86", "i686", "amd64")):
         return "neon"
-    if config.CPU_NAME is not None:
-        return "avx512" if config.CPU_NAME.lower().startswith(AVX512_CPUS) else "avx2"
+    if _cpu_name():
+        return "avx512" if _cpu_name().startswith(AVX512_CPUS) else "avx2"
     features = llvm.get_host_cpu_features()
     return "avx512" if features.get("avx512f") and features.get("avx512dq") and features.get("avx512vl") else "avx2"
 
@@ -39,8 +45,8 @@ def has_fma():
     """Tell whether a fused multiply-add is one instruction here (otherwise llvm.fma would be a slow library call)."""
     if isa() == "neon":
         return True
-    if config.CPU_NAME is not None:
-        return config.CPU_NAME.lower() not in ("generic", "x86-64", "x86-64-v2", "nehalem", "westmere", "sandybridge")
+    if _cpu_name():
+        return _cpu_name() not in ("generic", "x86-64", "x86-64-v2", "nehalem", "westmere", "sandybridge")
     return bool(llvm.get_host_cpu_features().get("fma"))
 
 
@@ -49,8 +55,8 @@ def has_bfloat16():
     """Tell whether this CPU multiplies bfloat16 pairs into float32 sums in one instruction (AVX512-BF16)."""
     if isa() != "avx512":
         return False
-    if config.CPU_NAME is not None:
-        return config.CPU_NAME.lower().startswith(BFLOAT16_CPUS)
+    if _cpu_name():
+        return _cpu_name().startswith(BFLOAT16_CPUS)
     return bool(llvm.get_host_cpu_features().get("avx512bf16"))
 
 
@@ -68,3 +74,13 @@ TILE_ROWS = {"avx512": {3: 8, 4: 6, 5: 5}, "neon": {3: 8, 4: 6, 5: 5}, "avx2": {
 def lanes_of(itemsize):
     """Return how many numbers of `itemsize` bytes one vector holds."""
     return VECTOR_BYTES[isa()] // itemsize
+
+
+def padded(count, multiple):
+    """Round `count` up to a multiple."""
+    return -(-count // multiple) * multiple
+
+
+def lanes_of_dtype(dtype):
+    """Return how many numbers of a NumPy dtype one vector holds here."""
+    return lanes_of(np.dtype(dtype).itemsize)

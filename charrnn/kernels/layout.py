@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, isa
+from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, isa, lanes_of_dtype, padded
 from charrnn.kernels.table import Table, Tiles
-from charrnn.kernels.vector import lanes_of_dtype, padded
 from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
 
@@ -330,3 +329,11 @@ class Layout:
     def num_parameters(self):
         """Count the numbers that are trained: one bias a sum, and as many gains."""
         return num_parameters(self.config)
+
+    def count_gradient_items(self):
+        """Count the items that the weight gradients are cut into (chunk/weight_gradients.py)."""
+        return 2 * self.num_layers * self.panels + self.out_panels + self.embedding_stride // self.lanes
+
+    def count_pair_items(self):
+        """Count the items that the pairs of rows for bfloat16's weight gradients are cut into."""
+        return self.out_panels + self.num_layers * (self.panels + 2) + (self.embedding_stride > 0)

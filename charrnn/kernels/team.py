@@ -1,6 +1,6 @@
 """A team: workers of one parallel call that share the units of one phase after another, and meet after each.
 
-run_items hands its items to threads as they come: all at once, or, where fewer threads are there than were asked for,
+A pool hands its items to threads as they come: all at once, or, where fewer threads are there than were asked for,
 one after the other on one thread. A barrier among items that counts on all of them would then hang. Here the units of a
 phase are claimed one at a time, and a worker waits only for units that somebody has claimed and is working on; so any
 number of present workers, down to one, makes progress, and one that comes late finds the work done and leaves.
@@ -30,24 +30,18 @@ from numba.extending import intrinsic
 
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.host import isa
+from charrnn.kernels.records import LINE, TEAM_WORDS
 from charrnn.kernels.simd import get, put
 from charrnn.kernels.vector import data_pointer
 
-LINE = 8  # int64 words a cache line
 CLAIMED, OWED, EAGER = range(3)
 PRESENT, FINISHED = LINE, LINE + 1
-WORDS = 2 * LINE  # of a worker
 # Turns of waiting, a few nanoseconds each, after which
 PATIENCE = 128  # the units of the others are taken,
 PAUSE_AFTER = (
     2048  # the core is told that it waits (in a virtual machine that may cost a microsecond: not for a short wait),
 )
 YIELD_AFTER = 4096  # and the core is offered to others: the one that is waited for may need it
-
-
-def count_words(workers):
-    """Return how many words a team needs."""
-    return WORDS * workers
 
 
 @intrinsic
@@ -125,7 +119,7 @@ def call_plain(typingctx, address):
 @inline
 def join_team(words, me):
     """Say that worker `me` has come."""
-    atomic_store(words, me * WORDS + PRESENT, 1)
+    atomic_store(words, me * TEAM_WORDS + PRESENT, 1)
 
 
 @inline
@@ -133,14 +127,14 @@ def _is_over(words, workers, target):
     """Tell whether `target` units are finished."""
     finished = 0
     for w in range(workers):
-        finished += atomic_load(words, w * WORDS + FINISHED)
+        finished += atomic_load(words, w * TEAM_WORDS + FINISHED)
     return finished >= target
 
 
 @inline
 def _claim(words, lot, phase, size):
     """Claim the next unit of a lot; return its number in the lot, or -1 where none is left."""
-    at = lot * WORDS + CLAIMED
+    at = lot * TEAM_WORDS + CLAIMED
     while True:
         seen = atomic_load(words, at)
         if seen >> 32 > phase:
@@ -161,7 +155,7 @@ def next_unit(words, me, workers, phase, units, target, give_way):
 
     The unit returned before counts as finished.
     """
-    mine = me * WORDS
+    mine = me * TEAM_WORDS
     lo = me * units // workers
     index = _claim(words, me, phase, (me + 1) * units // workers - lo)
     if index >= 0:
@@ -175,7 +169,7 @@ def next_unit(words, me, workers, phase, units, target, give_way):
         eager = turns >= PATIENCE or get(words, mine + EAGER) == phase
         for other in range(1, workers):
             lot = (me + other) % workers
-            if eager or atomic_load(words, lot * WORDS + PRESENT) == 0:
+            if eager or atomic_load(words, lot * TEAM_WORDS + PRESENT) == 0:
                 lo = lot * units // workers
                 index = _claim(words, lot, phase, (lot + 1) * units // workers - lo)
                 if index >= 0:

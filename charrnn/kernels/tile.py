@@ -7,7 +7,6 @@ rows were divided among tiles or threads. With bfloat16 a step of k is a word of
 float32 sums by one instruction.
 """
 
-from functools import cache
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -15,10 +14,10 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from charrnn.kernels.compiled import entry_address, inline
+from charrnn.kernels.compiled import compile_entry, inline
 from charrnn.kernels.host import TILE_ROWS, WIDTHS, isa
 from charrnn.kernels.simd import shifted
-from charrnn.kernels.vector import Vector, call_llvm, fma_name, llvm_vector, splat_value, vector_of
+from charrnn.kernels.vector import Vector, call_llvm, entry_arguments, fma_name, llvm_vector, splat_value, vector_of
 from charrnn.kernels.words import bfloat_pairs
 
 I64 = ir.IntType(64)
@@ -148,9 +147,8 @@ def _make_product(width, transposed, bfloat16):
     return intrinsic(walk)
 
 
-@cache
-def tile_address(width, transposed, dtype):
-    """Return the address of the product of `width` vectors for a dtype, compiled on first use.
+def compile_product(width, transposed, dtype):
+    """Return the Code (machine_code.py) of the product of `width` vectors for a dtype.
 
     dtype    "float32", "float64" or "bfloat16"
 
@@ -165,17 +163,8 @@ def tile_address(width, transposed, dtype):
     def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
         walk(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
 
-    entry.__name__ = entry.__qualname__ = f"product{width}{'t' if transposed else ''}{'_bfloat16' if bfloat16 else ''}"
     i, pointer = types.int64, types.CPointer(types.float32 if bfloat16 else getattr(types, dtype))
-    return entry_address(entry, types.void(i, pointer, i, i, pointer, i, pointer, i, i, i, i))
-
-
-def fill_tiles(tiles, widths, transposed_widths, dtype):
-    """Put the addresses of the products of these widths where `product` and `product_t` look for them in a table."""
-    for width in widths:
-        tiles[width - WIDTHS[0]] = tile_address(width, False, dtype)
-    for width in transposed_widths:
-        tiles[width - WIDTHS[0] + len(WIDTHS)] = tile_address(width, True, dtype)
+    return compile_entry(entry, i, pointer, i, i, pointer, i, pointer, i, i, i, i)
 
 
 @intrinsic
@@ -184,9 +173,9 @@ def _call(typingctx, address, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, acc
     integer = types.int64
 
     def codegen(context, builder, sig, args):
-        p = args[2].type
-        kind = ir.FunctionType(ir.VoidType(), [I64, p, I64, I64, p, I64, p, I64, I64, I64, I64])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        arguments = entry_arguments(builder, args[1:])
+        kind = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), arguments)
         return context.get_dummy_value()
 
     signature = integer, integer, a, integer, integer, b, integer, c, integer, integer, integer, integer
@@ -215,7 +204,7 @@ class Weights(NamedTuple):
 def product(tiles, width, n, X, W, Y, accumulate):
     """Y (+)= X W for n rows and `width` (3 to 5) vectors of columns.
 
-    tiles         has been through fill_tiles
+    tiles         has been through entries.fill_tiles
     X             Rows; k runs over 0..K-1 of each of W's panels, in ascending order
     W             Weights
     Y             Rows, one panel of them

@@ -4,47 +4,12 @@ Everything is elementwise over flat buffers of one length, so the panels' order 
 taken over blocks of a fixed size and added in their order: the norm is the same bits for any number of threads.
 """
 
-from typing import NamedTuple
-
-from charrnn.kernels.compiled import Items, inline
+from charrnn.kernels.compiled import inline
 from charrnn.kernels.layout import Transpose
+from charrnn.kernels.records import ADAGRAD, GRADIENT_BLOCK, RMSPROP, SGD, Transposition, Update
 from charrnn.kernels.simd import fma, lanes, load, reduce_add, select, sqrt, store, zeros
-from charrnn.kernels.table import Float64s, Int64s, Numbers, opener, row_opener
+from charrnn.kernels.view import opener, row_opener
 from charrnn.kernels.words import narrow_pairs, narrow_transpose_block, transpose_block
-
-BLOCK = 4096
-SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
-
-
-class Update(NamedTuple):
-    """The table of an optimiser's step."""
-
-    rule: int
-    size: int
-    scale: float  # of the gradient, by clipping its norm
-    rate: float  # with Adam's 1/(1 - decay_1^step)
-    decay_1: float  # momentum, RMSprop's alpha, or Adam's first beta
-    decay_2: float  # Adam's second beta
-    eps: float
-    weight_decay: float  # times the learning rate
-    correction: float  # Adam's 1/sqrt(1 - decay_2^step)
-    clip_value: float
-    newest: float  # the share of the new parameters in their average; 0 without one
-    params: Numbers
-    grads: Numbers
-    moment: Numbers  # where the rule keeps one: the average of gradients
-    square: Numbers  # and of their squares
-    average: Numbers
-    partial: Float64s  # the sums of squares, a block each
-
-
-class Transposition(NamedTuple):
-    """The table of a rewriting of all transposed weights."""
-
-    params: Numbers
-    derived: Numbers
-    transposes: Int64s  # Transposes
-
 
 open_update, open_transposition, open_transpose = opener(Update), opener(Transposition), row_opener(Transpose)
 
@@ -155,16 +120,16 @@ def transpose_panel(matrix, panel, params, derived):
             transpose_block(params, source + k * columns + c, columns, min(VL, K - k), derived, to + c * wide, wide, VL)
 
 
-def _sum_squares(table, like, item):
+def sum_squares(table, like, item):
     """Write the sum of squares of one block of the gradient, its elements clamped first where clip_value > 0."""
-    v, lo = open_update(table, like), item * BLOCK
-    v.partial[item] = block_sum_of_squares(v.grads, lo, min(v.size, lo + BLOCK), v.clip_value)
+    v, lo = open_update(table, like), item * GRADIENT_BLOCK
+    v.partial[item] = block_sum_of_squares(v.grads, lo, min(v.size, lo + GRADIENT_BLOCK), v.clip_value)
 
 
-def _update(table, like, item):
+def update(table, like, item):
     """Update one block of the parameters, and while it is in cache its average, where there is one."""
-    v, lo = open_update(table, like), item * BLOCK
-    hi = min(v.size, lo + BLOCK)
+    v, lo = open_update(table, like), item * GRADIENT_BLOCK
+    hi = min(v.size, lo + GRADIENT_BLOCK)
     update_block(v, lo, hi)
     if v.newest > 0:
         average_block(v.params, v.average, lo, hi, v.newest)
@@ -180,21 +145,15 @@ def find_panel(transposes, item):
     return open_transpose(transposes, i), item
 
 
-def _transpose(table, like, item):
+def transpose(table, like, item):
     """Rewrite one panel's part of the transposed weights."""
     v = open_transposition(table, like)
     matrix, panel = find_panel(v.transposes, item)
     transpose_panel(matrix, panel, v.params, v.derived)
 
 
-def _narrow(table, like, item):
+def narrow(table, like, item):
     """Rewrite one panel's words and its part of the transposed words."""
     v = open_transposition(table, like)
     matrix, panel = find_panel(v.transposes, item)
     narrow_panel(matrix, panel, v.params, v.derived)
-
-
-sum_squares = Items(_sum_squares)  # item: a block of BLOCK numbers of the gradient
-update = Items(_update)  # item: a block of BLOCK parameters
-transpose = Items(_transpose)  # item: a panel of a matrix that has a transpose
-narrow = Items(_narrow)  # the same, for products of bfloat16

@@ -1,6 +1,5 @@
 """The Numba type of one machine vector, and helpers of code that emits LLVM IR. Its operations: simd.py, words.py."""
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -44,6 +43,15 @@ def data_pointer(context, builder, array_type, array):
     return context.make_array(array_type)(context, builder, value=array).data
 
 
+def entry_arguments(builder, arguments):
+    """Return what an entry is called with (compiled.compile_entry): places for its result and an exception come first.
+
+    No kernel raises, so the second is null, and the result, None, is of no interest.
+    """
+    byte = ir.IntType(8).as_pointer()
+    return [cgutils.alloca_once(builder, byte), ir.Constant(byte.as_pointer(), None), *arguments]
+
+
 def splat_value(builder, scalar, lanes):
     vector = ir.VectorType(scalar.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
@@ -70,13 +78,3 @@ def suffix(vector):
 
 def fma_name(vector):
     return f"llvm.{'fma' if has_fma() else 'fmuladd'}.{suffix(vector)}"
-
-
-def padded(count, multiple):
-    """Round `count` up to a multiple."""
-    return -(-count // multiple) * multiple
-
-
-def lanes_of_dtype(dtype):
-    """Return how many numbers of a NumPy dtype one vector holds here."""
-    return lanes_of(np.dtype(dtype).itemsize)

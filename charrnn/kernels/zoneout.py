@@ -12,9 +12,8 @@ import numpy as np
 
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import keep_lanes, row_base
+from charrnn.kernels.records import MASKS
 from charrnn.kernels.simd import lanes, load, select, store, zeros
-
-OFF, MASKS, EXPECTATION = range(3)
 
 # In the counter, where dropout.py has the layer itself and dropconnect.py 2**20 on: the draws have nothing in common.
 FIRST_H, FIRST_C = 2 << 20, 3 << 20

@@ -1,15 +1,15 @@
 """The arrays that compiled code works in: typed records that say how large each is, hold it, and give it to a table.
 
 A record is a dataclass of Buffers. Its fields bear the names of the table's fields; what each array is, with its shape,
-stands where that table is declared: kernels/chunk/views.py, kernels/generate.py.
+stands where that table is declared: kernels/records.py.
 """
 
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from charrnn.kernels.host import padded
 from charrnn.kernels.layout import Layout
-from charrnn.kernels.vector import padded
 from charrnn.spec import CELLS
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import ConfigError, either
-from charrnn.kernels.chunk.views import CLAMP_C, CLAMP_H
+from charrnn.kernels.records import CLAMP_C, CLAMP_H
 from charrnn.spec import CELLS
 
 MAX_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite

@@ -4,9 +4,10 @@ import contextlib
 
 import numpy as np
 
-from charrnn.kernels import dropconnect
-from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
-from charrnn.kernels.items import run_items
+from charrnn.kernels import entries
+from charrnn.kernels.pool import run_items
+from charrnn.kernels.records import THRESHOLD_BITS, Connections
+from charrnn.kernels.splitmix import step_key
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import aligned_zeros
@@ -23,8 +24,7 @@ class DroppedWeights:
 
     def __init__(self, layout, params, grads):
         self._layout, self._params, self._grads = layout, params, grads
-        self._table, self._kept = Table(dropconnect.Connections), np.zeros(0, layout.dtype)
-        self._counter = np.zeros(8, np.int64)
+        self._table, self._kept = Table(Connections), np.zeros(0, layout.dtype)
 
     def reserve(self):
         """Hold the array that dropped weights are kept in."""
@@ -51,12 +51,12 @@ class DroppedWeights:
             kept=self._kept,
         )
         workers = num_threads() if self._kept.size >= SHARED_WEIGHTS else 1
-        self._run(dropconnect.drop_weights, workers)
+        self._run(entries.DROP_WEIGHTS, workers)
         try:
             yield
         finally:
-            self._run(dropconnect.restore_weights, workers)
+            self._run(entries.RESTORE_WEIGHTS, workers)
 
     def _run(self, items, workers):
         count = self._layout.num_layers * self._layout.panels
-        run_items(items.address(self._layout.dtype.name), self._table.words, count, workers, self._counter)
+        run_items(items.address(self._layout.dtype.name), self._table.words, count, workers)

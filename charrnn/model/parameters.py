@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import ConfigError
+from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.layout import Layout
-from charrnn.kernels.tile import fill_tiles
 from charrnn.model.buffers import aligned_zeros
 from charrnn.render.notebook import html_table
 from charrnn.spec import CELLS, ModelConfig

@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import updates, zoneout
-from charrnn.kernels.chunk import items, views
-from charrnn.kernels.chunk.weight_gradients import count_gradient_items, count_pair_items
-from charrnn.kernels.dropout import THRESHOLD_BITS, step_key
+from charrnn.kernels import entries, records
+from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import has_bfloat16
-from charrnn.kernels.items import run_items
+from charrnn.kernels.pool import run_items
+from charrnn.kernels.records import THRESHOLD_BITS
+from charrnn.kernels.splitmix import step_key
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
-from charrnn.kernels.tile import fill_tiles
 from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
@@ -102,10 +101,9 @@ class Workspace:
         scratch = aligned_zeros(max(sizes), dtype)
         self.grads = scratch[: layout.size]
         self.shards, self._pace = None, ShardPace()
-        self._counter = np.zeros(8, np.int64)
         self._clamped, self._steps = False, 0
         self._dropped = DroppedWeights(layout, model.flat, self.grads)
-        self._table = Table(views.Chunk)
+        self._table = Table(records.Chunk)
         self._table.set(
             plan=layout.plan,
             B=batch_size,
@@ -121,7 +119,7 @@ class Workspace:
         fill_tiles(self._table.words, layout.forward_widths, (), operands)
         if training:
             fill_tiles(self._table.words, layout.backward_widths, layout.forward_widths, operands)
-        self._transposition = Table(updates.Transposition)
+        self._transposition = Table(records.Transposition)
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)
         self._buffers, self._walks = ChunkBuffers(), set()
@@ -211,7 +209,7 @@ class Workspace:
         T = self._take_ids(x, y)
         dtype = model.config.dtype
         workers = self._workers(T)
-        training = mode == views.GRADIENTS
+        training = mode == records.GRADIENTS
         shards = min(B, self.shards or (self._pace.shards(workers, B) if training else workers))
         block = block_steps(self.layout, B, shards, T)
         threshold, key, per_step, scale = 0, 0, 1, 1.0
@@ -220,29 +218,29 @@ class Workspace:
             per_step = 0 if dropout.variational else 1
         if dropout is not None:
             key = step_key(dropout.seed, step)
-        zoning = zoneout.OFF if model.config.zoneout == 0 else zoneout.EXPECTATION if dropout is None else zoneout.MASKS
+        zoning = records.OFF if model.config.zoneout == 0 else records.EXPECTATION if dropout is None else records.MASKS
         self._hold(T, block, training, threshold > 0)
         table = self._table
         table.set(T=T, shards=shards, block=block, mode=mode, zoning=zoning)
         table.set(key=key, per_step=per_step, threshold=threshold, scale=scale)
 
         def run(items, table, count):
-            run_items(items.address(dtype), table.words, count, workers, self._counter)
+            run_items(items.address(dtype), table.words, count, workers)
 
         if training or self._pack > 1:
-            derive = updates.transpose if self._pack == 1 else updates.narrow
+            derive = entries.TRANSPOSE if self._pack == 1 else entries.NARROW
             run(derive, self._transposition, self.layout.transposed_panels)
         self._steps = T
         start = time.perf_counter()
-        run((items.TRAIN if training and back else items.READ)[model.config.cell, self._pack], table, shards)
+        run((entries.TRAIN if training and back else entries.READ)[model.config.cell, self._pack], table, shards)
         if training and back:
             if workers > 1:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
-                run(items.PAIR_GRADIENTS, table, count_pair_items(self.layout))
-            run(items.WEIGHT_GRADIENTS, table, count_gradient_items(model.layout))
+                run(entries.PAIR_GRADIENTS, table, self.layout.count_pair_items())
+            run(entries.WEIGHT_GRADIENTS, table, model.layout.count_gradient_items())
             if model.config.tied:
-                run(items.TIED_GRADIENTS, table, model.layout.out_panels)
+                run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
         return T
 
     def _hold(self, T, block, gradients, dropping):
@@ -285,9 +283,9 @@ class Workspace:
         self._check_way_back()
         if dropout is not None and dropout.weight_rate > 0:
             with self._dropped.dropped(dropout.weight_rate, dropout.seed, step):
-                T = self._run(views.GRADIENTS, x, y, dropout, step)
+                T = self._run(records.GRADIENTS, x, y, dropout, step)
         else:
-            T = self._run(views.GRADIENTS, x, y, dropout, step)
+            T = self._run(records.GRADIENTS, x, y, dropout, step)
         rows = T * self.batch_size
         return float(np.add.reduce(self._buffers.losses[:rows])) / rows
 
@@ -312,12 +310,12 @@ class Workspace:
                 f"and ids of shape {np.shape(x)}"
             )
         dtype, cell, L = self.model.config.dtype, CELLS[self.model.config.cell], self.model.config.num_layers
-        self._run(views.GRADIENTS, x, y, back=False)
+        self._run(records.GRADIENTS, x, y, back=False)
         workers, norms = min(places, self._workers(1)), np.zeros((len(cell.states), L, self.batch_size))
-        table = Table(views.ChunkReach)
+        table = Table(records.ChunkReach)
         table.words[: self._table.words.size] = self._table.words
         table.set(places=places, shards=workers, norms=norms)
-        run_items(items.REACH[cell.name].address(dtype), table.words, workers, workers, self._counter)
+        run_items(entries.REACH[cell.name].address(dtype), table.words, workers, workers)
         norms *= self.batch_size  # the kernels take the mean of all losses
         return dict(zip(cell.states, norms.reshape(len(cell.states), L, -1, places)))
 
@@ -329,7 +327,7 @@ class Workspace:
 
     def losses(self, x, y):
         """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats."""
-        self._run(views.LOSSES, x, y)
+        self._run(records.LOSSES, x, y)
         return self.last_losses()
 
     def last_losses(self):
@@ -338,7 +336,7 @@ class Workspace:
 
     def logits(self, x):
         """Run a chunk forward; carry the state on; return the logits (T, B, V) of the model's dtype."""
-        T = self._run(views.LOGITS, x, None)
+        T = self._run(records.LOGITS, x, None)
         layout, R = self.model.layout, T * self.batch_size
         Z = self._buffers.Z[: layout.out_panels * R * layout.out_width * layout.lanes].reshape(layout.out_panels, R, -1)
         return Z.transpose(1, 0, 2).reshape(T, self.batch_size, -1)[:, :, : layout.vocab_size].copy()

@@ -4,18 +4,17 @@ Holds the carry of its streams and every buffer that kernels/generate.py needs; 
 a character is chosen by comes in as numbers; the rule is sampler.choose's.
 """
 
-import ctypes
 import time
-from functools import lru_cache
 
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import generate, team
-from charrnn.kernels.items import run_items
+from charrnn.kernels.entries import GENERATE
+from charrnn.kernels.host import padded
+from charrnn.kernels.pool import give_way_address, run_items
+from charrnn.kernels.records import GenerationTable, count_team_words
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
-from charrnn.kernels.vector import padded
 from charrnn.model.buffers import Extent, GenerationBuffers, aligned_zeros
 from charrnn.model.pace import Pace
 from charrnn.spec import CELLS
@@ -23,15 +22,6 @@ from charrnn.spec import CELLS
 GROUP_ROWS = 4, 32  # streams that a unit of work takes: with fewer a tile waits for its weights, more gain nothing
 WORKER_PRODUCTS = 16384  # multiplications of a phase, a microsecond, that are worth one worker more to be met
 SHORT_PRODUCTS = 1 << 25  # a step of fewer multiplications, some 2 ms, is shared only where that is found to be faster
-
-
-@lru_cache(maxsize=1)
-def _give_way_address():
-    """Return the address of the C function that offers this core to other threads, or 0 where there is none."""
-    try:
-        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
-    except (OSError, TypeError, AttributeError):
-        return 0
 
 
 class Generation:
@@ -53,15 +43,14 @@ class Generation:
         self._products = B * (layout.size - looked_up)  # multiplications of a step
         self._pace, self._scratches = Pace(), {}
         states, rate = layout.num_layers * B * layout.stride, model.config.zoneout
-        self._counter = np.zeros(8, np.int64)
         self._groups = self._count_groups(workers or num_threads())
         self._scratch_size = padded(layout.vocab_size, 8)
-        self._table = Table(generate.GenerationTable)
+        self._table = Table(GenerationTable)
         self._table.set(
             plan=layout.plan,
             B=B,
             groups=self._groups,
-            give_way=_give_way_address(),
+            give_way=give_way_address(),
             scratch=self._scratch_size,
             new=states if rate > 0 else 0,
             zone_rate=rate,
@@ -172,7 +161,7 @@ class Generation:
 
     def _run(self, ids):
         config = self.model.config
-        address = generate.GENERATE[config.cell].address(config.dtype)
+        address = GENERATE[config.cell].address(config.dtype)
         most = self.workers or self.count_workers(num_threads())
         paced = most > 1 and self.workers is None and self._products < SHORT_PRODUCTS
         workers = self._pace.count_workers(most) if paced else most
@@ -180,7 +169,7 @@ class Generation:
         words[:] = 0
         self._table.set(T=len(ids), workers=workers, chosen=ids, weights=weights, order=order, words=words)
         start = time.perf_counter()
-        run_items(address, self._table.words, workers, workers, self._counter)
+        run_items(address, self._table.words, workers, workers)
         self._table.set(chosen=None, keys=None, losses=None, logits=None)  # they are the caller's
         if paced:
             self._pace.record(workers, (time.perf_counter() - start) / len(ids))
@@ -190,7 +179,7 @@ class Generation:
         if workers not in self._scratches:
             size = workers * 2 * self._scratch_size
             self._scratches[workers] = (
-                aligned_zeros(team.count_words(workers), "int64"),
+                aligned_zeros(count_team_words(workers), "int64"),
                 aligned_zeros(size, "float64"),
                 aligned_zeros(size, "int64"),
             )

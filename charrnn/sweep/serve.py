@@ -15,7 +15,7 @@ from pathlib import Path
 
 from charrnn.errors import CharRNNError, CheckpointError, DivergenceError
 from charrnn.kernels import set_num_threads
-from charrnn.kernels.compiled import COMPILE_LISTENERS
+from charrnn.kernels.machine_code import COMPILE_LISTENERS
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.runs.folder import RunFolder
 from charrnn.runs.names import LAST

@@ -1,6 +1,6 @@
 """Optimisers over a model's flat parameters: sgd, adagrad, rmsprop, adam, adamw.
 
-With them clipping, by value and by global L2 norm, and the average of the parameters over the updates.
+With them clipping, by value and by global L2 norm, and the average of the parameters over the records.
 
 State is named flat arrays of the parameters' own layout. The definitions and names are PyTorch's, so that a run can be
 compared step by step; the arithmetic is one fused pass in kernels/updates.py.
@@ -11,19 +11,19 @@ import math
 import numpy as np
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import updates
-from charrnn.kernels.items import run_items
+from charrnn.kernels import entries, records
+from charrnn.kernels.pool import run_items
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import aligned_zeros
 from charrnn.model.parameters import Model
 
 RULES = {
-    "sgd": updates.SGD,
-    "adagrad": updates.ADAGRAD,
-    "rmsprop": updates.RMSPROP,
-    "adam": updates.ADAM,
-    "adamw": updates.ADAMW,
+    "sgd": records.SGD,
+    "adagrad": records.ADAGRAD,
+    "rmsprop": records.RMSPROP,
+    "adam": records.ADAM,
+    "adamw": records.ADAMW,
 }
 DEFAULTS = {
     "sgd": {"momentum": 0.0},
@@ -76,10 +76,10 @@ class Optimizer:
         if ema > 0:
             self.average = Model(model.config)
             self.average.flat[:] = model.flat
-        self._blocks = -(-model.layout.size // updates.BLOCK)
-        self._partial, self._counter = np.zeros(self._blocks), np.zeros(8, np.int64)
+        self._blocks = -(-model.layout.size // records.GRADIENT_BLOCK)
+        self._partial = np.zeros(self._blocks)
         slots = list(self.state.values())
-        self._table = Table(updates.Update)
+        self._table = Table(records.Update)
         self._table.set(
             rule=RULES[name],
             size=model.layout.size,
@@ -118,15 +118,15 @@ class Optimizer:
             a, b = h["betas"]
             rate, correction = learning_rate / (1 - a**self.steps), 1 / math.sqrt(1 - b**self.steps)
             self._table.set(decay_1=a, decay_2=b, rate=rate, correction=correction)
-        self._run(updates.update)
+        self._run(entries.UPDATE)
         return norm
 
     def _norm(self, clip_value):
         """Return the norm of the gradient, its elements clamped first where clip_value > 0."""
         self._table.set(clip_value=clip_value)
-        self._run(updates.sum_squares)
+        self._run(entries.SUM_SQUARES)
         return math.sqrt(self._partial.sum())
 
     def _run(self, items):
         workers = num_threads() if self._blocks >= SHARED_BLOCKS else 1
-        run_items(items.address(self.model.config.dtype), self._table.words, self._blocks, workers, self._counter)
+        run_items(items.address(self.model.config.dtype), self._table.words, self._blocks, workers)

@@ -168,11 +168,6 @@ def weight_gradients(table, like, item):
     embedding_gradient(v, item - 2 * m.L * m.P)
 
 
-def count_gradient_items(layout):
-    """Return how many items the weight gradients are cut into."""
-    return 2 * layout.num_layers * layout.panels + layout.out_panels + layout.embedding_stride // layout.lanes
-
-
 def pair_gradients(table, like, item):
     """Make one item's pairs of rows for the weight gradients.
 
@@ -205,11 +200,6 @@ def pair_gradients(table, like, item):
         pair_rows(X.numbers, X.at, m.S, R, v.HP, pairs_at(v, item - m.L, 1), m.S, m.S)
     else:
         pair_rows(v.X0, 0, m.ES, R, v.XP, 0, m.ES, m.ES)
-
-
-def count_pair_items(layout):
-    """Return how many items the pairs of rows are cut into."""
-    return layout.out_panels + layout.num_layers * (layout.panels + 2) + (layout.embedding_stride > 0)
 
 
 def tied_gradients(table, like, panel):
