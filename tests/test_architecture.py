@@ -138,17 +138,40 @@ def test_only_the_command_line_knows_click_and_tqdm_and_only_what_is_seen_knows_
             assert top != "click" or room in ("cli", "__main__"), f"{path}:{line} imports click"
             assert top != "rich" or room in ("cli", "render"), f"{path}:{line} imports rich"
             assert top != "tqdm" or path == PACKAGE / "cli" / "progress.py", f"{path}:{line} imports tqdm"
-            # Numba keeps machine code as pickles; compiled.py reads them only from where nobody else can have written.
-            allowed = ("pickle",) if path == PACKAGE / "kernels" / "compiled.py" else ()
-            assert top not in {"pickle", "marshal", "shelve", "torch", "scipy"} - {*allowed}, (
-                f"{path}:{line} imports {top}"
-            )
+            assert top not in {"pickle", "marshal", "shelve", "torch", "scipy"}, f"{path}:{line} imports {top}"
 
 
 def test_only_kernels_know_numba():
     for path in modules():
         for line, name in imported(path):
             assert name.split(".")[0] not in ("numba", "llvmlite") or room_of(path) == "kernels", f"{path}:{line}"
+
+
+# The modules of the kernels that Python runs: with these alone, machine code that is kept on disk runs without Numba.
+NOT_COMPILED = {
+    "entries",
+    "environment",
+    "host",
+    "layout",
+    "machine_code",
+    "pool",
+    "records",
+    "splitmix",
+    "table",
+    "threads",
+}
+
+
+def test_other_rooms_know_only_kernels_that_need_no_numba():
+    allowed = {"charrnn.kernels", *(f"charrnn.kernels.{name}" for name in NOT_COMPILED)}
+    for path in modules():
+        if room_of(path) != "kernels":
+            for line, name in imported(path):
+                assert not name.startswith("charrnn.kernels") or name in allowed, f"{path}:{line} imports {name}"
+    for name in NOT_COMPILED:
+        for found in top_level_imports(PACKAGE / "kernels" / f"{name}.py"):
+            assert found.split(".")[0] != "numba", f"{name} imports {found}"
+            assert not found.startswith("charrnn.kernels") or found in allowed, f"{name} imports {found}"
 
 
 # What a module of the command line may import at its top: nothing that takes time, and no room but by these modules.

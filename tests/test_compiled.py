@@ -1,4 +1,4 @@
-"""The machine-code cache: found again by a second process, made anew when damaged or when a source changes."""
+"""Machine code on disk: found again by a second process, made anew when damaged or when a source changes."""
 
 import errno
 import functools
@@ -9,20 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.kernels import compiled
+from charrnn.files.places import is_private
+from charrnn.kernels import machine_code
+from charrnn.kernels.machine_code import Code
 
 SCRIPT = """
 import numpy as np
-from charrnn.kernels import compiled
+from charrnn.kernels import machine_code
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.spec import ModelConfig
 built = []
-compiled.COMPILE_LISTENERS.append(built.append)
+machine_code.COMPILE_LISTENERS.append(built.append)
 model = Model(ModelConfig("rnn", 3, 2, 1, dtype="float64"))
 model.flat[:] = np.arange(model.flat.size)
-print(Workspace(model, 1, 1, training=False).logits([[2]]).sum(), len(built), compiled.cache_folder())
+print(Workspace(model, 1, 1, training=False).logits([[2]]).sum(), len(built), machine_code.cache_folder())
 """
+
+
+LOADED = "import sys; print('numba' in sys.modules)\n"
 
 
 def run(cache, script=SCRIPT):
@@ -41,7 +46,7 @@ def run(cache, script=SCRIPT):
 def test_a_second_process_compiles_nothing_and_a_damaged_file_is_compiled_again(tmp_path):
     total, built, folder = run(tmp_path)
     assert float(total) > 0 and built == "4"
-    assert run(tmp_path)[1] == "0"
+    assert run(tmp_path)[1] == "0" and run(tmp_path, SCRIPT + LOADED)[3] == "False"
     # Two whole files in each other's place, one cut off, one with a bit flipped in its machine code.
     files = sorted(Path(folder).iterdir())
     contents = [path.read_bytes() for path in files]
@@ -53,48 +58,85 @@ def test_a_second_process_compiles_nothing_and_a_damaged_file_is_compiled_again(
     assert run(tmp_path)[:2] == [total, "0"]
 
 
+WITHOUT = """
+import sys
+from charrnn.cli import main
+run, text = sys.argv[1:]
+size = ("--hidden-size", "8", "--num-layers", "1", "--batch-size", "3", "--seq-length", "7", "--steps", "3")
+for command in (
+    ["train", text, *size, "-o", run, "-q"],
+    ["sample", run, "--length", "5"],
+    ["eval", run],
+    ["cells", run],
+    ["info", run],
+):
+    assert main(command) == 0, command
+    print(command[0], "numba" in sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_commands_whose_machine_code_is_kept_do_without_numba(tmp_path):
+    """The first time may compile, the second may not."""
+    (tmp_path / "text.txt").write_text("to be or not to be, that is the question\n" * 200)
+    for name in ("one", "two"):
+        command = [sys.executable, "-c", WITHOUT, tmp_path / name, tmp_path / "text.txt"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.endswith(("True", "False"))]
+    assert said == [f"{name} False" for name in ("train", "sample", "eval", "cells", "info")]
+
+
 def test_every_damaged_file_counts_as_missing(tmp_path):
-    files, other = compiled._Files(tmp_path, "kernel"), compiled._Files(tmp_path, "other")
-    files.save(("float32",), "code")
-    files.save(("float64",), "other code")
-    other.save(("float32",), "third code")
-    assert files.load(("float32",)) == "code" and other.load(("float32",)) == "third code"
-    assert files.load(("float16",)) is None
-    path, *others = (one._path((kind,)) for one, kind in ((files, "float32"), (files, "float64"), (other, "float32")))
+    def read(name):
+        return machine_code.read_code(name, [tmp_path])
+
+    codes = {"kernel-float32": Code("a", b"code"), "kernel-float64": Code("bb", b""), "other-float32": Code("", b"\0")}
+    for name, code in codes.items():
+        machine_code.keep_code(name, code, tmp_path)
+    assert {name: read(name) for name in codes} == codes
+    assert read("kernel-float16") is None
+    path, *others = (tmp_path / machine_code._file_name(name) for name in codes)
     whole = path.read_bytes()
-    damaged = [whole[:n] for n in range(len(whole))] + [bytes(len(whole)), whole + b"\0", b"not a pickle"]
+    damaged = [whole[:n] for n in range(len(whole))] + [bytes(len(whole)), whole + b"\0", b"not a seal"]
     damaged += [one.read_bytes() for one in others]
     damaged += [whole[:n] + bytes([whole[n] ^ 16]) + whole[n + 1 :] for n in range(len(whole))]
     for content in damaged:
         path.write_bytes(content)
-        assert files.load(("float32",)) is None
+        assert read("kernel-float32") is None
     path.unlink()
     path.mkdir()
-    assert files.load(("float32",)) is None
+    assert read("kernel-float32") is None
     path.rmdir()
-    files.save(("float32",), "code")
-    assert files.load(("float32",)) == "code"
-
-
-def test_processes_that_save_at_once_do_not_mix_their_entries_up(tmp_path):
-    one, two = compiled._Files(tmp_path, "kernel"), compiled._Files(tmp_path, "kernel")
-    assert one.load("float32") is two.load("float64") is None
-    one.save("float32", "code 32")
-    two.save("float64", "code 64")
-    one.save("float32", "code 32")
-    assert [files.load(key) for files in (one, two) for key in ("float32", "float64")] == ["code 32", "code 64"] * 2
-    assert len(os.listdir(tmp_path)) == 2
+    machine_code.keep_code("kernel-float32", codes["kernel-float32"], tmp_path)
+    assert read("kernel-float32") == codes["kernel-float32"]
 
 
 def test_a_full_disk_costs_the_cache_and_leaves_no_temporary(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    files = compiled._Files(tmp_path, "kernel")
-    monkeypatch.setattr(compiled.os, "replace", full)
+    monkeypatch.setattr(machine_code.os, "replace", full)
     with pytest.raises(OSError):
-        files.save("float32", "code")
+        machine_code.keep_code("kernel", Code("a", b"code"), tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_code_for_another_cpu_or_other_flags_has_another_name(monkeypatch):
+    names = set()
+    for features in ("avx2", "avx512f"):
+        monkeypatch.setattr(machine_code.llvm, "get_host_cpu_features", lambda features=features: Features(features))
+        for asked in ([], [("NUMBA_OPT", "1")]):
+            monkeypatch.setattr(machine_code, "asked_of_numba", lambda asked=asked: asked)
+            machine_code._target.cache_clear()
+            names |= {machine_code._file_name("kernel"), machine_code._file_name("other")}
+    machine_code._target.cache_clear()
+    assert len(names) == 8
+
+
+class Features(str):
+    def flatten(self):
+        return str(self)
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
@@ -102,17 +144,17 @@ def test_a_folder_in_which_others_may_have_written_is_not_trusted(tmp_path):
     folder = tmp_path / "root" / "kernels" / "digest"
     folder.mkdir(parents=True, mode=0o700)
     (folder / "kernel.code").touch()
-    assert compiled._is_private(folder)
+    assert is_private(folder)
     for place in (folder, folder.parent, tmp_path / "root"):  # a folder above it could be emptied and filled anew
         place.chmod(0o777)
-        assert not compiled._is_private(folder)
+        assert not is_private(folder)
         place.chmod(0o755)
     (tmp_path / "root").chmod(0o1777)  # as /tmp
-    assert compiled._is_private(folder)
+    assert is_private(folder)
     (folder / "link").symlink_to(tmp_path)
-    assert not compiled._is_private(folder)
+    assert not is_private(folder)
     (folder / "link").unlink()
-    assert compiled._is_private(folder)
+    assert is_private(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
@@ -131,7 +173,7 @@ def test_what_belongs_to_a_stranger_is_not_trusted(tmp_path, monkeypatch, part):
 
     for name in real:
         monkeypatch.setattr(Path, name, functools.partialmethod(strange, _name=name))
-    assert not compiled._is_private(folder)
+    assert not is_private(folder)
 
 
 def test_what_killed_processes_left_is_removed_and_what_is_new_stays(tmp_path):
@@ -140,38 +182,39 @@ def test_what_killed_processes_left_is_removed_and_what_is_new_stays(tmp_path):
     (folder / "old.tmp").touch()
     (folder / "new.tmp").touch()
     os.utime(folder / "old.tmp", (0, 0))
-    compiled._forget_old(folder)
+    machine_code._forget_old(folder)
     assert os.listdir(folder) == ["new.tmp"]
 
 
 def test_the_digest_covers_every_kernel_source(tmp_path, monkeypatch):
-    before = compiled.kernel_digest()
+    before = machine_code.kernel_digest()
     package = tmp_path / "kernels"
     package.mkdir()
-    source = Path(compiled.__file__).parent
+    source = Path(machine_code.__file__).parent
     for path in source.rglob("*.py"):
         copy = package / path.relative_to(source)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    monkeypatch.setattr(compiled, "__file__", str(package / "compiled.py"))
-    compiled.kernel_digest.cache_clear()
-    assert compiled.kernel_digest() == before
+    monkeypatch.setattr(machine_code, "__file__", str(package / "machine_code.py"))
+    machine_code.kernel_digest.cache_clear()
+    assert machine_code.kernel_digest() == before
     (package / "deeper").mkdir()
     for change in ("lstm.py", "deeper/lstm.py", "deeper/lstm.py"):
         with open(package / change, "a") as file:
             file.write("# changed\n")
-        compiled.kernel_digest.cache_clear()
-        assert compiled.kernel_digest() != before
-        before = compiled.kernel_digest()
+        machine_code.kernel_digest.cache_clear()
+        assert machine_code.kernel_digest() != before
+        before = machine_code.kernel_digest()
     monkeypatch.undo()
-    compiled.kernel_digest.cache_clear()
+    machine_code.kernel_digest.cache_clear()
 
 
 TWINS = """
 import sys
 import numpy as np
-from charrnn.kernels.compiled import Items, inline
-from charrnn.kernels.items import run_items
+from charrnn.kernels.compiled import inline
+from charrnn.kernels.entries import Items
+from charrnn.kernels.pool import run_items
 
 
 @inline
@@ -184,7 +227,7 @@ def minus(a, i):
     return a * 5 - i
 
 
-def make(name, step):
+def make(step):
     @inline
     def middle(table, n):    # long enough, and called often enough, not to be inlined: it stays a symbol of its own
         a = n
@@ -204,13 +247,13 @@ def make(name, step):
 
     def entry(table, like, item):
         table[0] = middle(table, 5) + 3 * middle(table, 6) + 5 * middle(table, 7) + 7 * middle(table, table[1] + 2)
-    return Items(entry, name)
+    return entry
 
 
-made = {"plus": make("plus_entry", plus), "minus": make("minus_entry", minus)}
+made = {"plus": Items("plus_entry", "__main__:make", plus), "minus": Items("minus_entry", "__main__:make", minus)}
 for name in sys.argv[1].split(","):
     table = np.array([0, 3, 0, 0, 0])
-    run_items(made[name].address("float32"), table, 1, 1, np.zeros(8, np.int64))
+    run_items(made[name].address("float32"), table, 1)
     print(table[0])
 """
 

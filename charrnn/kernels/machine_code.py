@@ -35,12 +35,11 @@ import llvmlite.binding as llvm
 from charrnn import spec
 from charrnn.files.cache import cache_roots
 from charrnn.files.places import find_places
+from charrnn.kernels.environment import asked_of_numba, check_numba
 
 KEPT_DAYS = 30  # a digest folder that no process has opened for this long is removed
 ABANDONED_S = 3600  # a temporary file this old was left by a killed process
 SEAL_BYTES = 32
-# Of the environment's NUMBA_ variables, those that do not change what is compiled.
-INDIFFERENT = "NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT"
 
 COMPILE_LISTENERS = []  # each is called with an entry's name when it is about to be compiled
 UNKEPT_LISTENERS = []  # each is called with the OSError for which an entry that was compiled is not kept
@@ -70,8 +69,8 @@ def kernel_digest():
 @lru_cache(maxsize=1)
 def _target():
     """Say what machine code is made for here: the CPU, its features, and what the environment asks of Numba."""
-    asked = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and v and k not in INDIFFERENT)
-    return repr((llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), asked))
+    features = llvm.get_host_cpu_features().flatten()
+    return repr((llvm.get_process_triple(), llvm.get_host_cpu_name(), features, asked_of_numba()))
 
 
 @lru_cache(maxsize=1)
@@ -168,11 +167,14 @@ def link(code):
 def entry_address(name, make, *arguments):
     """Return the address of an entry; its code is found on disk, or compiled by make(*arguments) and kept there.
 
-    make    returns the entry's Code; called only where no code is found
+    make    returns the entry's Code; called only where no code is found, when Numba has been loaded
+
+    Raises ConfigError where Numba would be needed and is of no use.
     """
     places = cache_places()
     code = read_code(name, places.readable)
     if code is None:
+        check_numba()
         for listener in COMPILE_LISTENERS[:]:
             listener(name)
         code = make(*arguments)

@@ -1,29 +1,109 @@
 """How many threads the kernels use. Results are the same bits for any number."""
 
+import math
 import os
-from functools import lru_cache
+from pathlib import Path
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
+from charrnn.kernels.environment import check_environment
+
+check_environment()
+
+CGROUPS = Path("/sys/fs/cgroup")
 
 _CHOSEN = []  # what set_num_threads was last told
 
 
-@lru_cache(maxsize=1)
+def num_threads():
+    """Return how many threads the kernels use."""
+    return _CHOSEN[-1] if _CHOSEN else default_threads()
+
+
 def max_threads():
     """Return how many threads there are to use on this machine."""
-    asked = os.environ.get("NUMBA_NUM_THREADS")
-    if asked:
+    if asked := os.environ.get("NUMBA_NUM_THREADS"):
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def num_threads():
-    """Return how many threads the kernels use."""
-    return _CHOSEN[-1] if _CHOSEN else max_threads()
+def default_threads():
+    """Return how many threads are used unless somebody says otherwise: as many as CPUs that this process may keep busy.
+
+    NUMBA_NUM_THREADS decides where it is set. Otherwise it is the CPUs of the process's affinity, or fewer where the
+    control group's quota is less: a thread more would only spend the quota sooner and have all of them wait.
+    """
+    quota = cpu_quota()
+    if quota is None or "NUMBA_NUM_THREADS" in os.environ:
+        return max_threads()
+    return min(max_threads(), max(1, math.ceil(quota)))
+
+
+def explain_threads():
+    """Say in a few words where `default_threads` comes from."""
+    if "NUMBA_NUM_THREADS" in os.environ:
+        return f"NUMBA_NUM_THREADS={os.environ['NUMBA_NUM_THREADS']}"
+    quota, cores, may = cpu_quota(), os.cpu_count() or 1, max_threads()
+    if quota is not None and default_threads() < may:
+        return f"the container's quota is {counted(quota, 'CPU')}, of {cores}"
+    return f"this process may use {may} of {counted(cores, 'CPU')}" if may < cores else "one per CPU"
 
 
 def set_num_threads(threads):
     """Let the kernels use this many threads. Raises ConfigError."""
     if not 1 <= threads <= max_threads():
+        if threads >= 1 and "NUMBA_NUM_THREADS" in os.environ:
+            raise ConfigError(
+                f"--threads {threads} is more than NUMBA_NUM_THREADS={max_threads()} allows: "
+                f"--threads {max_threads()}, or unset NUMBA_NUM_THREADS"
+            )
         raise ConfigError(f"--threads must be between 1 and {max_threads()} on this machine, got {threads}")
     _CHOSEN[:] = [threads]
+
+
+def cpu_quota(groups=CGROUPS, own=Path("/proc/self/cgroup")):
+    """Return how many CPUs' time the control groups of this process allow it, None where there is no limit.
+
+    groups : the mounted hierarchy or hierarchies, of version 2 or 1
+    own : the file that says in which group this process is
+
+    Every group above counts too. Inside a container its own group may be mounted as the root, whatever `own` says, so
+    places that do not exist are passed over.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # no Linux
+        return None
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "")
+        if controllers == "":
+            mounts, read = [groups, groups / "unified"], _quota_v2
+        elif "cpu" in controllers.split(","):
+            mounts, read = [groups / controllers, groups / "cpu", groups / "cpu,cpuacct"], _quota_v1
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            quotas += [read(mount.joinpath(*parts[:depth])) for depth in range(len(parts) + 1)]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota_v2(folder):
+    """Return the CPUs of a group's cpu.max, "QUOTA PERIOD" in microseconds or "max PERIOD"."""
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return _cpus(int(quota), int(period))
+    except (OSError, ValueError):
+        return None
+
+
+def _quota_v1(folder):
+    """Return the CPUs of a group's cfs quota and period, in microseconds; -1 is no quota."""
+    try:
+        return _cpus(*(int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")))
+    except (OSError, ValueError):
+        return None
+
+
+def _cpus(quota, period):
+    return quota / period if quota > 0 and period > 0 else None
