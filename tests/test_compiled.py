@@ -78,7 +78,7 @@ for command in (
 @pytest.mark.slow
 def test_commands_whose_machine_code_is_kept_do_without_numba(tmp_path):
     """The first time may compile, the second may not."""
-    (tmp_path / "text.txt").write_text("to be or not to be, that is the question\n" * 200)
+    (tmp_path / "text.txt").write_text("to be or not to be, that is the question\n" * 1000)
     for name in ("one", "two"):
         command = [sys.executable, "-c", WITHOUT, tmp_path / name, tmp_path / "text.txt"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
