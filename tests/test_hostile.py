@@ -23,7 +23,7 @@ from charrnn.cli import main
 from charrnn.errors import CheckpointError, CorpusError, RunError
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.text import decoding
+from charrnn.text import decoding, folders
 from charrnn.text import sources as sources_module
 from charrnn.text.corpus import read_corpus
 from charrnn.training.plan import plan_resume
@@ -122,7 +122,7 @@ def test_a_note_on_a_file_that_a_checkpoint_names_is_not_told_before_it_is_known
 
 
 def open_nothing(monkeypatch):
-    for module in (sources_module, decoding):
+    for module in (sources_module, folders, decoding):
         monkeypatch.setattr(module, "open_source", lambda path: pytest.fail(f"opened {path}"))
 
 

@@ -11,7 +11,8 @@ import stat
 import numpy as np
 
 from charrnn.errors import CorpusError
-from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix, why_not_text
+from charrnn.text.kinds import why_not_text
+from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix
 
 _BOM = "\ufeff"
 

@@ -1,10 +1,9 @@
-"""Which files a text is made of, and their bytes: files, folders, globs, stdin; plain or compressed.
+"""The bytes of a text's files, plain or compressed, and whether those may be opened that a checkpoint names.
 
-Knows paths and bytes; what characters they hold is told by decoding.py.
+Knows paths and bytes: which files a text is made of is told by folders.py, what characters they hold by decoding.py.
 """
 
 import bz2
-import codecs
 import errno
 import glob
 import gzip
@@ -13,115 +12,14 @@ import os
 import stat
 import sys
 import zlib
-from collections import Counter
 from pathlib import Path
 
 from charrnn.errors import CorpusError
 
 BLOCK_BYTES = 1 << 17  # read and decoded at a time: small enough to stay in the cache of a core
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not
-MAX_CONTROL_SHARE = 0.05  # more control characters than this, and it is not text
 MAX_ENTRIES = 300_000  # of folders, looked at for texts that a checkpoint names
 MAX_XZ_BYTES = 1 << 28  # of memory to decompress in: xz -9 needs 68 MB, a file can ask for 4 GB
-
-# C0 without tab, newline, vertical tab, form feed, return and escape (a terminal recording is text); DEL.
-_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\v\f\r\x1b")
-
-
-# ---- the user's texts --------------------------------------------------------------------------------------------
-
-
-def find_files(sources, mode, encoding, notes):
-    """Return the files that `sources` name, in their order."""
-    if not sources:
-        raise CorpusError("a corpus needs at least one text, got none: name a file, a folder, or - for stdin")
-    files = []
-    for source in sources:
-        if source == "-":
-            files.append("-")
-            continue
-        path = os.path.expanduser(source)
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError) as error:
-            files.extend(_glob_files(path, error))
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            files.extend(_folder_files(path, mode, encoding, notes))
-        else:
-            files.append(path)
-    if files.count("-") > 1:
-        raise CorpusError("- is named more than once: stdin can be read only once")
-    for path, times in Counter(map(absolute, files)).items():
-        if times > 1:
-            notes.append(
-                f"{path} is read {times} times: a repeated text makes the validation loss look better than it is"
-            )
-    return files
-
-
-def _glob_files(pattern, error):
-    """Return the files that match `pattern`, sorted; `error` is why it is no file itself."""
-    if not glob.has_magic(pattern):
-        raise _unreadable(pattern, error)
-    matches = sorted(glob.glob(pattern, recursive=True))
-    files = [match for match in matches if not os.path.isdir(match)]
-    if not files:
-        what = "only folders: name the folders themselves" if matches else "nothing: check the path and the pattern"
-        raise CorpusError(f"the pattern {pattern} matches {what}")
-    return files
-
-
-def _folder_files(folder, mode, encoding, notes):
-    """Return the texts in `folder` and below, sorted by path; say how many files were skipped."""
-
-    def refuse(error):
-        raise _unreadable(error.filename or folder, error)
-
-    found, hidden, binary = [], 0, 0
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        visible = [name for name in folders if not name.startswith(".")]
-        hidden += len(folders) - len(visible)
-        folders[:] = visible  # os.walk goes down only where this says
-        for name in names:
-            path = os.path.join(parent, name)
-            if name.startswith("."):
-                hidden += 1
-            elif not os.path.isfile(path):  # a pipe, a socket, a link to nothing
-                binary += 1
-            else:
-                found.append(path)
-    texts = []
-    for path in sorted(found, key=lambda path: Path(path).parts):
-        if mode == "chars" and _is_binary_file(path, encoding):
-            binary += 1
-        else:
-            texts.append(path)
-    skipped = [f"{count:,} {kind}" for count, kind in ((hidden, "hidden"), (binary, "binary or special")) if count]
-    skipped = f"skipped {' and '.join(skipped)} {'file' if hidden + binary == 1 else 'files'}" if skipped else ""
-    if not texts:
-        raise CorpusError(
-            f"the folder {folder} holds no text{f' ({skipped})' if skipped else ''}: name a folder with "
-            "text files, or the files themselves"
-        )
-    if skipped:
-        notes.append(f"{folder}: {skipped}")
-    return texts
-
-
-def _is_binary_file(path, encoding):
-    with open_source(path) as file:
-        return bool(why_not_text(read_block(file, path, SNIFF_BYTES), encoding))
-
-
-def why_not_text(head, encoding):
-    """Return why the beginning of a file is not text in `encoding`, or "" if it may be."""
-    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
-        return ""  # half of what it holds are zeros: only decoding tells
-    if b"\0" in head:
-        return "it holds zero bytes"
-    share = (len(head) - len(head.translate(None, _CONTROLS))) / max(1, len(head))
-    return f"{share:.0%} of its characters are control characters" if share > MAX_CONTROL_SHARE else ""
 
 
 # ---- texts that a checkpoint names ---------------------------------------------------------------------------------
@@ -191,7 +89,7 @@ def _count_entries(folder, left, linked=True):
                     elif not linked and entry.is_dir():
                         raise _strange(folder, f"holds a link to a folder, {entry.path}")
     except OSError as error:
-        raise _unreadable(error.filename or folder, error) from None
+        raise unreadable(error.filename or folder, error) from None
     return left
 
 
@@ -233,7 +131,7 @@ def open_source(path):
     try:
         raw_file = open(path, "rb")
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     opener = OPENERS.get(suffix(path))
     return Source(raw_file, opener(raw_file) if opener else raw_file)
 
@@ -286,7 +184,7 @@ def read_block(file, path, size_bytes):
     except OSError as error:
         if error.errno is None:  # bz2 has no error of its own
             raise _corrupt(path, error) from None
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def _corrupt(path, error):
@@ -299,7 +197,7 @@ def _corrupt(path, error):
     return CorpusError(f"{path} {reason} for a {suffix(path)} file: fetch or compress it again")
 
 
-def _unreadable(path, error):
+def unreadable(path, error):
     number = getattr(error, "errno", None)
     if number in (errno.ENOENT, errno.ENOTDIR):
         return CorpusError(f"{path} does not exist: check the path")
