@@ -460,6 +460,63 @@ def test_a_binary_file_is_refused_as_characters(write, data):
     assert "looks like a binary file" in message and message.endswith("with --vocab bytes")
 
 
+@pytest.mark.parametrize("at", [0, 40, 300_000])
+def test_a_zero_byte_is_a_character_like_any_other_wherever_it_stands(write, at):
+    text = "to be or not to be\n" * 20_000
+    text = f"{text[:at]}\0{text[at:]}"
+    corpus = read_corpus([path := write("a.txt", text)])
+    assert whole(corpus) == text
+    assert corpus.notes == (
+        f"{path} holds zero bytes: kept as characters like any other; without them: "
+        f"tr -d '\\000' < {path} > {path.parent}/a-2.txt",
+    )
+    subprocess.run(corpus.notes[0].split("without them: ")[1], shell=True, check=True)
+    assert (path.parent / "a-2.txt").read_text() == text.replace("\0", "")
+    assert read_corpus([path.parent / "a-2.txt"]).notes == ()
+
+
+@pytest.mark.parametrize(
+    "name, encoding, compress, command",
+    [
+        ("a b.txt.xz", "utf-8", lzma.compress, "xz -dc '{}/a b.txt.xz' | tr -d '\\000' > '{}/a b.txt'"),
+        ("a.txt", "utf-16", bytes, "iconv -f utf-16 -t utf-8 {}/a.txt | tr -d '\\000' > {}/a-2.txt"),
+        (
+            "a.gz",
+            "utf-16-le",
+            gzip.compress,
+            "gzip -dc {}/a.gz | iconv -f utf-16le -t utf-8 | tr -d '\\000' > {}/a.txt",
+        ),
+    ],
+)
+def test_the_command_that_takes_zero_bytes_out_knows_how_the_text_is_kept(
+    write, name, encoding, compress, command, tmp_path
+):
+    text = "to be\0or not to be, that is\n" * 9
+    corpus = read_corpus([write(name, compress(text.encode(encoding)))], encoding=encoding)
+    said = next(note for note in corpus.notes if "zero bytes" in note)
+    assert whole(corpus) == text and said.endswith(f": {command.replace('{}', str(tmp_path))}")
+    subprocess.run(said.split("without them: ")[1], shell=True, check=True)
+    assert Path(command.split("> ")[1].strip("'").replace("{}", str(tmp_path))).read_text() == text.replace("\0", "")
+
+
+def test_zero_bytes_in_many_files_and_from_stdin_are_one_note(write, tmp_path, stdin):
+    write("texts/a.txt", "the first record of them\0" * 5)
+    write("texts/b.txt", "another record of words\0" * 5)
+    write("texts/c.txt", "none")
+    assert (
+        read_corpus([tmp_path / "texts"])
+        .notes[0]
+        .startswith(f"{tmp_path}/texts/a.txt and 1 other file hold zero bytes: kept")
+    )
+    with read_corpus([tmp_path / "texts/c.txt"]) as other:
+        left_out = read_corpus([tmp_path / "texts/a.txt"], vocabulary=other.vocabulary, unknown="skip")
+    assert not any("zero bytes" in note for note in left_out.notes)
+    stdin(b"the first\0second, and more words")
+    assert read_corpus(["-"]).notes == (
+        "stdin holds zero bytes: kept as characters like any other; tr -d '\\000' in the pipe takes them out",
+    )
+
+
 def test_escape_sequences_and_form_feeds_are_text(write):
     text = "\x1b[31mred\x1b[0m\f\v\t"
     assert whole(read_corpus([write("a.txt", text)])) == text

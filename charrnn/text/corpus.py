@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.errors import ConfigError, CorpusError, counted
-from charrnn.text.decoding import ReadProgress, TextReader, text_encoding
+from charrnn.text.decoding import ReadProgress, TextReader, text_encoding, zero_bytes_kept
 from charrnn.text.folders import find_files
 from charrnn.text.ids import IdWriter, open_scratch_file
 from charrnn.text.sources import absolute, shown
@@ -90,6 +90,8 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
             notes.append(
                 "the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too"
             )
+        if mode == "chars" and "\0" in vocabulary.symbols:
+            notes.extend(zero_bytes_kept(text.with_zeros, encoding))
         if writer.skipped:
             total = sum(writer.skipped.values())
             notes.append(

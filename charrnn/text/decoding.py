@@ -10,9 +10,19 @@ import stat
 
 import numpy as np
 
-from charrnn.errors import CorpusError
-from charrnn.text.kinds import why_not_text
-from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix
+from charrnn.errors import CorpusError, counted
+from charrnn.text.kinds import iconv_name, why_not_text
+from charrnn.text.sources import (
+    BLOCK_BYTES,
+    OPENERS,
+    SNIFF_BYTES,
+    UNPACK,
+    as_text,
+    open_source,
+    read_block,
+    shown,
+    suffix,
+)
 
 _BOM = "\ufeff"
 
@@ -44,6 +54,7 @@ class TextReader:
         self.notes = notes
         self.digest = hashlib.sha256()
         self.size_bytes = 0
+        self.with_zeros = []  # the files that hold zero bytes, as characters
 
     def read(self, path):
         """Append one file."""
@@ -78,6 +89,8 @@ class TextReader:
             self._write_characters(text, path)
 
     def _write_characters(self, text, path):
+        if "\0" in text and path not in self.with_zeros[-1:]:
+            self.with_zeros.append(path)
         if text.isascii():
             data = text.encode("ascii")
             self.digest.update(data)
@@ -132,6 +145,22 @@ class TextReader:
             f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}: name "
             f"{other}, or take the bytes as they are with --vocab bytes"
         )
+
+
+def zero_bytes_kept(paths, encoding):
+    """Return the notes on the files of a text that hold zero bytes: one."""
+    if not paths:
+        return []
+    first, more = paths[0], f" and {counted(len(paths) - 1, 'other file')}" if len(paths) > 1 else ""
+    said = f"{shown(first)}{more} {'hold' if more else 'holds'} zero bytes: kept as characters like any other"
+    if first == "-":
+        return [f"{said}; tr -d '\\000' in the pipe takes them out"]
+    unpack = UNPACK.get(suffix(first))
+    steps = [f"{unpack} {{}}"] if unpack else []
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        steps.append(f"iconv -f {iconv_name(encoding)} -t utf-8" + ("" if steps else " {}"))
+    steps.append("tr -d '\\000'" + ("" if steps else " < {}"))
+    return [f"{said}; without them: {as_text(first, ' | '.join(steps) + ' > {text}')}"]
 
 
 class ReadProgress:

@@ -9,6 +9,7 @@ import glob
 import gzip
 import lzma
 import os
+import shlex
 import stat
 import sys
 import zlib
@@ -173,6 +174,7 @@ class _XzFile:
 
 
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _XzFile}
+UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}  # the commands that do the same
 
 
 def read_block(file, path, size_bytes):
@@ -220,3 +222,18 @@ def shown(path):
 
 def absolute(path):
     return path if path == "-" else os.path.abspath(os.path.expanduser(path))
+
+
+def as_text(path, command):
+    """Return a shell command that turns a file into a text beside it, overwriting none.
+
+    command : with {} for the file and {text} for the text
+    """
+    stem = path
+    while suffix(stem) and len(suffix(stem)) < 6:
+        stem = os.path.splitext(stem)[0]
+    number, text = 1, f"{stem}.txt"
+    while os.path.lexists(text):
+        number += 1
+        text = f"{stem}-{number}.txt"
+    return command.format(shlex.quote(path), text=shlex.quote(text))
