@@ -25,10 +25,10 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     \b
     Example: charrnn train shakespeare.txt --minutes 5
 
-    TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2 and .xz are read as text. Of a folder,
-    run folders and checkpoints are left out. The run folder holds last.safetensors, best.safetensors, log.jsonl and
-    config.toml, and good.safetensors until the run is finished, where it goes back to when it diverges. Ctrl-C saves;
-    --resume goes on.
+    TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2, .xz and .zst are read as text. Of a
+    folder, run folders and checkpoints are left out. The run folder holds last.safetensors, best.safetensors,
+    log.jsonl and config.toml, and good.safetensors until the run is finished, where it goes back to when it diverges.
+    Ctrl-C saves; --resume goes on.
     """
     from charrnn.cli.display import make_display
     from charrnn.cli.progress import announce_compilation

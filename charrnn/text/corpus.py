@@ -34,8 +34,8 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
     ----------
     sources : sequence of path-like
         Each a file, a folder (every text in it and below, sorted by path, but for hidden and binary files and what
-        charrnn itself wrote: run folders, `checkpoints`), a glob, or "-" for stdin. `.gz`, `.bz2` and `.xz` are
-        decompressed in either mode.
+        charrnn itself wrote: run folders, `checkpoints`), a glob, or "-" for stdin. `.gz`, `.bz2`, `.xz` and `.zst`
+        are decompressed in either mode.
     mode : str
         "chars" decodes the text; "bytes" takes any file byte for byte.
     encoding : str

@@ -18,6 +18,7 @@ from charrnn.text.sources import (
     SNIFF_BYTES,
     UNPACK,
     as_text,
+    made_text,
     open_source,
     read_block,
     shown,
@@ -116,18 +117,20 @@ class TextReader:
             yield last
 
     def _refuse_binary(self, head, path):
-        # No UTF-8 begins like this, whether or not zero bytes follow.
-        if self.encoding == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise CorpusError(
-                f"{shown(path)} is not UTF-8, it begins with the byte-order mark of UTF-16: read it with "
-                "--encoding utf-16"
-            )
-        reason = why_not_text(head, self.encoding)
-        if reason:
-            raise CorpusError(
-                f"{shown(path)} looks like a binary file, {reason}: name a text, or take its bytes as "
-                "they are with --vocab bytes"
-            )
+        kind = why_not_text(head, self.encoding)
+        if kind is None:
+            return
+        command = made_text(path, kind)
+        how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
+        if kind.encoding is not None:
+            remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
+        elif command:
+            remedy = how
+        else:
+            remedy = "name a text, or take its bytes as they are with --vocab bytes"
+        raise CorpusError(
+            f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}"
+        )
 
     def _undecodable(self, path, offset, error):
         what = (

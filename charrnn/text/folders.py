@@ -14,7 +14,7 @@ from typing import NamedTuple
 from charrnn.errors import CorpusError, counted
 from charrnn.files.own import is_own_file, is_own_folder, own_files
 from charrnn.text.kinds import why_not_text
-from charrnn.text.sources import SNIFF_BYTES, absolute, open_source, read_block, unreadable
+from charrnn.text.sources import SNIFF_BYTES, absolute, made_text, open_source, read_block, unreadable
 
 MAX_NAMED = 3  # paths that a sentence lists
 
@@ -128,12 +128,15 @@ def _folder_files(folder, mode, encoding, notes, alone):
                 own.append(os.path.relpath(path, folder))
             else:
                 found.append(path)
-    texts = []
+    texts, convertible = [], []
     for path in sorted(found, key=lambda path: Path(path).parts):
-        if mode == "chars" and _is_binary_file(path, encoding):
-            binary += 1
-        else:
+        kind = _why_not_text(path, encoding) if mode == "chars" else None
+        if kind is None:
             texts.append(path)
+            continue
+        binary += 1
+        if kind.command or kind.encoding:
+            convertible.append((path, kind))
     skipped = [f"{count:,} {kind}" for count, kind in ((hidden, "hidden"), (binary, "binary or special")) if count]
     said = [f"skipped {' and '.join(skipped)} {'file' if hidden + binary == 1 else 'files'}"] if skipped else []
     if links:
@@ -143,21 +146,29 @@ def _folder_files(folder, mode, encoding, notes, alone):
         said.append(_left_out(own))
     said = "; ".join(said)
     if not texts and (alone or not own):
-        raise CorpusError(
-            f"the folder {folder} holds no text{f' ({said})' if said else ''}: name a folder with "
-            "text files, or the files themselves"
-        )
+        remedy = "name a folder with text files, or the files themselves"
+        if convertible:
+            remedy = f"{_convertible(*convertible[0])}, and so on" if convertible[1:] else _convertible(*convertible[0])
+        raise CorpusError(f"the folder {folder} holds no text{f' ({said})' if said else ''}: {remedy}")
     if said:
         notes.append(f"{folder}: {said}")
+    notes.extend(f"not read: {_convertible(path, kind)}" for path, kind in convertible[:MAX_NAMED])
+    if more := [path for path, _ in convertible[MAX_NAMED:]]:
+        notes.append(f"not read either, and can be turned into text: {_listed(more)}")
     return Found(texts, [os.path.join(folder, path) for path in own])
 
 
-def _is_binary_file(path, encoding):
+def _why_not_text(path, encoding):
     with open_source(path) as file:
-        return bool(why_not_text(read_block(file, path, SNIFF_BYTES), encoding))
+        return why_not_text(read_block(file, path, SNIFF_BYTES), encoding)
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
+
+
+def _convertible(path, kind):
+    command = made_text(path, kind)
+    return f"{path} is {kind.what}" + (f"; turn it into text with: {command}" if command else "")
 
 
 def _left_out(own):

@@ -21,6 +21,7 @@ BLOCK_BYTES = 1 << 17  # read and decoded at a time: small enough to stay in the
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not
 MAX_ENTRIES = 300_000  # of folders, looked at for texts that a checkpoint names
 MAX_XZ_BYTES = 1 << 28  # of memory to decompress in: xz -9 needs 68 MB, a file can ask for 4 GB
+MAX_ZST_WINDOW = 28  # 2**28 bytes likewise: zstd -19 needs 8 MB, --ultra -22 needs 128, --long=31 needs 2 GB
 
 
 # ---- texts that a checkpoint names ---------------------------------------------------------------------------------
@@ -137,12 +138,24 @@ def open_source(path):
     return Source(raw_file, opener(raw_file) if opener else raw_file)
 
 
-class _XzFile:
-    """Reads .xz, of any number of streams, in bounded memory; lzma.open takes what the file asks for."""
+class _CorruptError(Exception):
+    """What was read is not of the format; what a library says of it is the cause."""
 
-    def __init__(self, raw_file):
+
+class _BoundedFile:
+    """Reads .xz and .zst, of any number of streams, in bounded memory; what opens such files takes what they ask for.
+
+    make_machine   returns a decompressor: of lzma, or of anything with the same attributes
+    padding        a byte that may stand between streams any number of times
+    error          what it raises for what it cannot read
+    """
+
+    def __init__(self, raw_file, make_machine, padding, error):
         self._raw_file = raw_file
-        self._machine = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
+        self._make_machine = make_machine
+        self._padding = padding
+        self._error = error
+        self._machine = make_machine()
 
     def read(self, size_bytes):
         pieces = []
@@ -156,32 +169,56 @@ class _XzFile:
         while True:
             data = b""
             if self._machine.eof:
-                data = self._machine.unused_data.lstrip(b"\0")  # zeros may stand between streams
+                data = self._machine.unused_data.lstrip(self._padding)
                 while not data and (block := self._raw_file.read(BLOCK_BYTES)):
-                    data = block.lstrip(b"\0")
+                    data = block.lstrip(self._padding)
                 if not data:
                     return b""
-                self._machine = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
+                self._machine = self._make_machine()
             elif self._machine.needs_input:
                 data = self._raw_file.read(BLOCK_BYTES)
                 if not data:
                     raise EOFError
-            if piece := self._machine.decompress(data, size_bytes):
+            try:
+                piece = self._machine.decompress(data, size_bytes)
+            except self._error as error:
+                raise _CorruptError from error
+            if piece:
                 return piece
 
     def close(self):
-        self._machine = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)  # a new one holds nothing
+        self._machine = self._make_machine()  # a new one holds nothing
 
 
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _XzFile}
-UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc"}  # the commands that do the same
+def _open_xz(raw_file):
+    return _BoundedFile(raw_file, lambda: lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES), b"\0", lzma.LZMAError)
+
+
+def zstd_library():
+    """Return Python's module for Zstandard, or before 3.14 the package that is the same."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+def _open_zst(raw_file):
+    zstd = zstd_library()
+    options = {zstd.DecompressionParameter.window_log_max: MAX_ZST_WINDOW}
+    return _BoundedFile(raw_file, lambda: zstd.ZstdDecompressor(options=options), b"", zstd.ZstdError)
+
+
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _open_xz, ".zst": _open_zst}
+UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc", ".zst": "zstd -dc"}  # the commands that do the same
+_TAR_SUFFIXES = (".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
 
 
 def read_block(file, path, size_bytes):
     """Return the next `size_bytes` of a source, fewer only at its end."""
     try:
         return file.read(size_bytes)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, _CorruptError, gzip.BadGzipFile) as error:
         raise _corrupt(path, error) from None
     except OSError as error:
         if error.errno is None:  # bz2 has no error of its own
@@ -190,10 +227,12 @@ def read_block(file, path, size_bytes):
 
 
 def _corrupt(path, error):
-    if isinstance(error, lzma.LZMAError) and "usage limit" in str(error):
+    said = str(error.__cause__ or "")
+    if "usage limit" in said or "too much memory" in said:  # what lzma and Zstandard say
+        size_bytes, again = (1 << MAX_ZST_WINDOW, "zstd -19") if "memory for" in said else (MAX_XZ_BYTES, "xz -9")
         return CorpusError(
-            f"{path} asks for more than {MAX_XZ_BYTES >> 20:,} MB of memory to be decompressed: "
-            "compress it again with xz -9 or less"
+            f"{path} asks for more than {size_bytes >> 20:,} MB of memory to be decompressed: "
+            f"compress it again with {again} or less"
         )
     reason = "ends too early" if isinstance(error, EOFError) else "is corrupt"
     return CorpusError(f"{path} {reason} for a {suffix(path)} file: fetch or compress it again")
@@ -229,11 +268,25 @@ def as_text(path, command):
 
     command : with {} for the file and {text} for the text
     """
-    stem = path
-    while suffix(stem) and len(suffix(stem)) < 6:
+    stem = os.path.splitext(path)[0]
+    while suffix(stem) in (".txt", ".tar", *OPENERS):
         stem = os.path.splitext(stem)[0]
     number, text = 1, f"{stem}.txt"
     while os.path.lexists(text):
         number += 1
         text = f"{stem}-{number}.txt"
     return command.format(shlex.quote(path), text=shlex.quote(text))
+
+
+def made_text(path, kind):
+    """Return a shell command that makes a text of a file, or of what comes from stdin; "" where there is none.
+
+    kind : a FileKind of kinds.py, of what the file holds once it is decompressed
+    """
+    if path == "-":
+        return kind.filter
+    if suffix(path) in _TAR_SUFFIXES:
+        return as_text(path, "tar -xOf {} > {text}")
+    if unpack := UNPACK.get(suffix(path)):
+        return as_text(path, f"{unpack} {{}} | {kind.filter} > {{text}}") if kind.filter else ""
+    return as_text(path, kind.command) if kind.command else ""
