@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.config import texts_beside
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import duration, loss_text, printable, quoted
@@ -48,6 +49,10 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         from charrnn.kernels import num_threads, set_num_threads
 
         set_num_threads(num_threads() if threads is None else threads)  # refused before a folder is made
+        if ctx.get_parameter_source("text") == ParameterSource.DEFAULT_MAP:
+            text = texts_beside(config, text, f"--config {config}", display.note)
+        if ctx.get_parameter_source("init_from") == ParameterSource.DEFAULT_MAP and not init_from.exists():
+            init_from = config.parent / init_from
         if resume is not None:
             _resume(resume, output, text, asked, no_sample, display)
         else:

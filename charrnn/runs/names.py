@@ -3,6 +3,6 @@
 Their home is files/own.py, because a text must know them too.
 """
 
-from charrnn.files.own import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER
+from charrnn.files.own import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER, SPEC
 
-__all__ = ["BEST", "CONFIG", "GOOD", "LAST", "LOCK", "LOG", "RUNS_FOLDER"]
+__all__ = ["BEST", "CONFIG", "GOOD", "LAST", "LOCK", "LOG", "RUNS_FOLDER", "SPEC"]

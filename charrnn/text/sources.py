@@ -263,18 +263,19 @@ def absolute(path):
     return path if path == "-" else os.path.abspath(os.path.expanduser(path))
 
 
-def as_text(path, command):
+def as_text(path, command, ending=".txt"):
     """Return a shell command that turns a file into a text beside it, overwriting none.
 
     command : with {} for the file and {text} for the text
     """
+    path = str(path)
     stem = os.path.splitext(path)[0]
-    while suffix(stem) in (".txt", ".tar", *OPENERS):
+    while suffix(stem) in (ending, ".tar", *OPENERS):
         stem = os.path.splitext(stem)[0]
-    number, text = 1, f"{stem}.txt"
+    number, text = 1, f"{stem}{ending}"
     while os.path.lexists(text):
         number += 1
-        text = f"{stem}-{number}.txt"
+        text = f"{stem}-{number}{ending}"
     return command.format(shlex.quote(path), text=shlex.quote(text))
 
 
