@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
@@ -99,6 +100,7 @@ def command(ctx, checkpoint, **options):
 
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
     """
+    heed_reader()
     output = Output(sys.stdout)
     try:
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
@@ -115,7 +117,6 @@ def command(ctx, checkpoint, **options):
         sys.exit(130)
     except BrokenPipeError:  # the reader has enough: `charrnn sample | head`
         output.close()
-        sys.exit(1)
 
 
 def _out_of_memory(num_samples):
