@@ -93,6 +93,8 @@ def open_text(opened, text, encoding, unknown="error"):
                 progress=progress,
             )
     with contextlib.closing(corpus):
+        if vocabulary.rewriting:
+            note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
         for said in corpus.notes:
             note(said)
         yield OpenedText(corpus, named, splits)

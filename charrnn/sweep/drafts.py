@@ -45,9 +45,9 @@ def draft(points, texts, progress=None):
         if point.config is None:
             drafts[point.name] = Draft(point, error=point.error)
         else:
-            ways.setdefault((point.config.vocab, point.config.encoding), []).append(point)
-    for (vocab, encoding), alike in ways.items():
-        with contextlib.closing(read_corpus(texts, mode=vocab, encoding=encoding, progress=progress)) as corpus:
+            ways.setdefault(tuple(point.config.reading().items()), []).append(point)
+    for reading, alike in ways.items():
+        with contextlib.closing(read_corpus(texts, **dict(reading), progress=progress)) as corpus:
             for point in alike:
                 drafts[point.name] = _draft(point, corpus)
     return [drafts[point.name] for point in points]

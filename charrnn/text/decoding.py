@@ -1,6 +1,7 @@
 """From the bytes of files to characters, and on to whoever makes ids of them: one pass, in blocks.
 
-Line ends stay as they are in the file. A byte-order mark is left out, and said.
+A byte-order mark is left out, and said. Line ends and all else stay as they are in the file, but for what a Rewriting
+does to them: to each file by itself.
 """
 
 import codecs
@@ -11,6 +12,7 @@ import stat
 import numpy as np
 
 from charrnn.errors import CorpusError
+from charrnn.text.rewriting import EndlessRunError, Rewriter
 from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix, why_not_text
 
 _BOM = "\ufeff"
@@ -33,14 +35,15 @@ def text_encoding(name):
 
 
 class TextReader:
-    """The one pass: files -> bytes -> characters -> ids, and the fingerprint."""
+    """The one pass: files -> bytes -> characters -> characters rewritten -> ids, and the fingerprint."""
 
-    def __init__(self, mode, encoding, writer, progress, notes):
+    def __init__(self, mode, encoding, writer, progress, notes, rewriting):
         self.mode = mode
         self.encoding = encoding
         self.writer = writer
         self.progress = progress
         self.notes = notes
+        self.rewriting = rewriting
         self.digest = hashlib.sha256()
         self.size_bytes = 0
 
@@ -57,6 +60,8 @@ class TextReader:
 
     def _read_characters(self, file, path):
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
+        rewriter = Rewriter(self.rewriting) if self.rewriting else None
+        self.writer.locate = rewriter.locate if rewriter else None
         first, done = True, 0
         for block in self._blocks(file, path, last=b""):
             if done == 0:
@@ -74,7 +79,15 @@ class TextReader:
                 if text[0] == _BOM:
                     text = text[1:]
                     self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
-            self._write_characters(text, path)
+            if rewriter is None:
+                self._write_characters(text, path)
+                continue
+            try:
+                self._write_characters(rewriter.feed(text), path)
+            except EndlessRunError as error:
+                raise CorpusError(f"{shown(path)}: {error}") from None
+            if not block:
+                self._write_characters(rewriter.finish(), path)
 
     def _write_characters(self, text, path):
         if text.isascii():

@@ -100,4 +100,4 @@ def resumed_run(folder, asked, *, texts=(), samples=True, progress=None):
 
 
 def _read(texts, config, progress):
-    return read_corpus(texts, mode=config.vocab, encoding=config.encoding, progress=progress)
+    return read_corpus(texts, **config.reading(), progress=progress)

@@ -71,7 +71,9 @@ def check_agreement(config, checkpoint):
     """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
     model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
     optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
-    for name, value in {**optional, **model, "vocab": checkpoint.vocabulary.mode}.items():
+    vocabulary = checkpoint.vocabulary
+    text = {"vocab": vocabulary.mode, **vars(vocabulary.rewriting)}
+    for name, value in {**optional, **model, **text}.items():
         said = getattr(config, name)
         if said != value:
             raise CheckpointError(
