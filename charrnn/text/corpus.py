@@ -77,7 +77,7 @@ def read_corpus(
         raise ConfigError(f"{rewriting} rewrites characters, bytes are taken as they are: leave it out")
     if vocabulary is not None:
         rewriting = vocabulary.rewriting
-    notes = []
+    notes, is_new = [], vocabulary is None
     files = find_files(sources, mode, encoding, notes)
     writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
     try:
@@ -95,10 +95,8 @@ def read_corpus(
         ids, vocabulary = writer.finish(vocabulary)
         if rewriting != vocabulary.rewriting:
             vocabulary = dataclasses.replace(vocabulary, rewriting=rewriting)
-        if mode == "chars" and "\r" in vocabulary.symbols:
-            notes.append(
-                "the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too"
-            )
+        if is_new:
+            notes.extend(text.remarks.notes())
         if writer.skipped:
             total = sum(writer.skipped.values())
             notes.append(

@@ -12,6 +12,7 @@ import stat
 import numpy as np
 
 from charrnn.errors import CorpusError
+from charrnn.text.remarks import Remarks
 from charrnn.text.rewriting import EndlessRunError, Rewriter
 from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix, why_not_text
 
@@ -44,6 +45,7 @@ class TextReader:
         self.progress = progress
         self.notes = notes
         self.rewriting = rewriting
+        self.remarks = Remarks(rewriting)
         self.digest = hashlib.sha256()
         self.size_bytes = 0
 
@@ -79,6 +81,7 @@ class TextReader:
                 if text[0] == _BOM:
                     text = text[1:]
                     self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
+            self.remarks.see(text)
             if rewriter is None:
                 self._write_characters(text, path)
                 continue

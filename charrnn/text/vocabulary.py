@@ -196,6 +196,11 @@ class Vocabulary:
         )
         if spelling := self._other_spelling(symbol):
             return VocabularyError(f"{missing}, {spelling}")
+        if symbol == "\r" and "\n" in self._known:
+            return VocabularyError(
+                f"{missing}: write '\\n' at the ends of lines, as dos2unix FILE makes them (mac2unix, where carriage "
+                "returns stand alone), or train with --newlines lf, which takes them all"
+            )
         near = next((other for other in _relatives(symbol) if other in self._known), None)
         remedy = "leave it out" if near is None else f"write {near!r}"
         return VocabularyError(f"{missing}: {remedy}, or train with --vocab bytes, which takes any text")
