@@ -7,9 +7,7 @@ the remarks are made.
 import os
 import unicodedata
 
-from charrnn.errors import counted
-
-MAX_JUDGED = 1 << 24  # characters whose normal form is looked at: it may take as long as reading them
+MAX_JUDGED = 1 << 24  # characters of a text that are looked at closely, which may take as long as reading them
 
 
 class Remarks:
@@ -17,17 +15,17 @@ class Remarks:
 
     def __init__(self, rewriting):
         self._rewriting = rewriting
-        self._returns = self._windows_ends = self._newlines = 0
+        self._windows_ends = self._lone_returns = self._newlines = False  # whether the text has any
         self._after_return = False
         self._judged, self._last = 0, ""
         self._spelling = None  # the first characters that NFC spells in another way, and their spelling in NFC
 
     def see(self, text):
         """Take in the next characters."""
+        self._judged += len(text)
         if self._rewriting.newlines == "keep":
             self._see_line_ends(text)
-        if self._rewriting.normalize == "none" and self._spelling is None and self._judged < MAX_JUDGED:
-            self._judged += len(text)
+        if self._rewriting.normalize == "none" and self._spelling is None and self._judged <= MAX_JUDGED:
             text = self._last + text
             self._last = text[-1:]
             if not unicodedata.is_normalized("NFC", text):
@@ -38,16 +36,31 @@ class Remarks:
         return [each for each in (self._on_line_ends(), self._on_spelling()) if each]
 
     def _see_line_ends(self, text):
-        if "\r" in text or self._after_return:
-            self._returns += text.count("\r")
-            self._windows_ends += text.count("\r\n") + (self._after_return and text.startswith("\n"))
-            self._after_return = text.endswith("\r") if text else self._after_return
-        if not self._newlines:
-            self._newlines = text.count("\n")
+        self._newlines = self._newlines or "\n" in text
+        has_both = self._windows_ends and self._lone_returns
+        if has_both or self._judged > MAX_JUDGED and (self._windows_ends or self._lone_returns):
+            self._after_return = False
+            return
+        if self._after_return and text:
+            self._note_return(text[0])
+        if "\r" in text:
+            windows_ends = text.count("\r\n")
+            self._windows_ends = self._windows_ends or windows_ends > 0
+            self._lone_returns = self._lone_returns or text.count("\r") - text.endswith("\r") > windows_ends
+        if text:
+            self._after_return = text.endswith("\r")
+
+    def _note_return(self, after):
+        """Take in a carriage return, by the character after it, "" at the end of the text."""
+        if after == "\n":
+            self._windows_ends = True
+        else:
+            self._lone_returns = True
 
     def _on_line_ends(self):
-        alone = self._returns - self._windows_ends
-        if not self._returns:
+        if self._after_return:
+            self._note_return("")
+        if not self._windows_ends and not self._lone_returns:
             return None
         if not self._newlines:
             return (
@@ -55,9 +68,10 @@ class Remarks:
                 "as it is, samples are like it; train with --newlines lf to make newlines of them"
             )
         told = "the text has carriage returns, as Windows ends its lines"
-        if alone:
-            some = f"{counted(alone, 'carriage return')} that {'ends' if alone == 1 else 'end'} no line as Windows does"
-            told = f"{told}, and {some}" if self._windows_ends else f"the text has {some}"
+        if self._lone_returns:
+            told = (
+                f"{told}, and others alone" if self._windows_ends else "the text has carriage returns beside newlines"
+            )
         return f"{told}: kept as they are, samples have them too; train with --newlines lf to have newlines alone"
 
     def _on_spelling(self):
@@ -65,7 +79,7 @@ class Remarks:
             return None
         spelt, joined = self._spelling
         return (
-            f"the text is not in Unicode's form NFC, in which most is typed: it spells {joined!r} as {ascii(spelt)}; kept "
+            f"the text is not in Unicode's form NFC, as most is typed: it spells {joined!r} as {ascii(spelt)}; kept "
             "as it is, and a prime must be spelt so too; train with --normalize nfc to have both read as one"
         )
 
