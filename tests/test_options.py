@@ -38,6 +38,7 @@ OTHERS = {
     "normalize": "nfc",
     "lowercase": True,
     "newlines": "lf",
+    "part_files": True,
     "val_fraction": 0.1,
     "test_fraction": 0.1,
     "batch_size": 4,

@@ -246,3 +246,35 @@ def test_the_library_says_what_is_wrong(folder):
     assert np.array_equal(
         charrnn.load(folder / "rule").vocabulary.encode(LINE), charrnn.load(folder / "plain").vocabulary.encode(AS_READ)
     )
+
+
+def test_a_runs_files_are_parted_wherever_they_are_read_again_and_those_of_an_older_run_are_not(tmp_path, capsys):
+    (tmp_path / "d").mkdir()
+    for name in "abc":
+        (tmp_path / "d" / name).write_text("to be or not\n" * 60 + name)
+    err = call(capsys, "train", tmp_path / "d", *TINY[:-3], "--steps", 4, "-o", tmp_path / "plain")[1]
+    assert "2 files do not end in a newline" in err and "train with --part-files" in err
+    err = call(capsys, "train", tmp_path / "d", "--part-files", *TINY[:-3], "--steps", 4, "-o", tmp_path / "parted")[1]
+    assert "put 2 newlines between files" in err
+    sizes = {}
+    for run in ("plain", "parted"):
+        stored = read_metadata(tmp_path / run / "last.safetensors")["training"]
+        assert stored["config"].get("part_files", "left out") == (True if run == "parted" else "left out")
+        sizes[run] = stored["corpus"]["characters"]
+        call(capsys, "eval", tmp_path / run, "--json", "--no-baselines")
+        whole = json.loads(call(capsys, "eval", tmp_path / run, tmp_path / "d", "--json", "--no-baselines")[0])
+        assert whole["characters"] == sizes[run] - 1
+        assert charrnn.evaluate(
+            charrnn.load(tmp_path / run), tmp_path / "d", baselines=False
+        ).evaluation.characters == (sizes[run] - 1)
+        call(capsys, "train", "--resume", tmp_path / run, "--steps", 6, "--quiet", "--no-sample")
+    assert sizes["parted"] == sizes["plain"] + 2
+
+
+def test_a_sweep_says_what_is_to_be_known_of_its_text_once(tmp_path, capsys):
+    (tmp_path / "a.txt").write_bytes(b"to be or not to be\r" * 200)
+    (tmp_path / "sweep.toml").write_text(
+        f"text = '{tmp_path / 'a.txt'}'\nsteps = 2\n[grid]\nencoding = ['utf-8', 'ascii']\n"
+    )
+    err = call(capsys, "sweep", tmp_path / "sweep.toml", "--dry-run")[1]
+    assert err.count("old Macs") == 1

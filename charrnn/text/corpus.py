@@ -29,7 +29,15 @@ class Splits(NamedTuple):
 
 
 def read_corpus(
-    sources, *, mode="chars", encoding="utf-8", rewriting=AS_IT_IS, vocabulary=None, unknown="error", progress=None
+    sources,
+    *,
+    mode="chars",
+    encoding="utf-8",
+    rewriting=AS_IT_IS,
+    part_files=False,
+    vocabulary=None,
+    unknown="error",
+    progress=None,
 ):
     """Read texts, one after the other, as a Corpus.
 
@@ -44,6 +52,8 @@ def read_corpus(
         Of the texts in chars mode. A byte-order mark at a file's start is left out.
     rewriting : Rewriting
         What is done to the characters of each file, in chars mode. A given `vocabulary` has its own.
+    part_files : bool
+        Put a newline between two files where the first does not end in one.
     vocabulary : Vocabulary, optional
         Encode with this one, of the same mode; otherwise the symbols of the text, sorted, become the vocabulary.
     unknown : str
@@ -81,7 +91,7 @@ def read_corpus(
     files = find_files(sources, mode, encoding, notes)
     writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
     try:
-        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes, rewriting)
+        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes, rewriting, part_files)
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:
@@ -97,6 +107,7 @@ def read_corpus(
             vocabulary = dataclasses.replace(vocabulary, rewriting=rewriting)
         if is_new:
             notes.extend(text.remarks.notes())
+        notes.extend(text.seams.notes(is_new))
         if writer.skipped:
             total = sum(writer.skipped.values())
             notes.append(

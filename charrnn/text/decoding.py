@@ -12,7 +12,7 @@ import stat
 import numpy as np
 
 from charrnn.errors import CorpusError
-from charrnn.text.remarks import Remarks
+from charrnn.text.remarks import Remarks, Seams
 from charrnn.text.rewriting import EndlessRunError, Rewriter
 from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix, why_not_text
 
@@ -38,7 +38,7 @@ def text_encoding(name):
 class TextReader:
     """The one pass: files -> bytes -> characters -> characters rewritten -> ids, and the fingerprint."""
 
-    def __init__(self, mode, encoding, writer, progress, notes, rewriting):
+    def __init__(self, mode, encoding, writer, progress, notes, rewriting, part_files):
         self.mode = mode
         self.encoding = encoding
         self.writer = writer
@@ -46,6 +46,7 @@ class TextReader:
         self.notes = notes
         self.rewriting = rewriting
         self.remarks = Remarks(rewriting)
+        self.seams = Seams(part_files)
         self.digest = hashlib.sha256()
         self.size_bytes = 0
 
@@ -54,7 +55,10 @@ class TextReader:
         self.writer.begin(shown(path))
         with open_source(path) as file:
             if self.mode == "bytes":
-                for block in self._blocks(file, path):
+                for at, block in enumerate(self._blocks(file, path)):
+                    # Of bytes, those that are visible ASCII tell of a text: no picture is said to lack a newline.
+                    end = chr(block[-1])
+                    self._see_end(path, end if "!" <= end <= "~" else "\n", is_first=at == 0)
                     self.digest.update(block)
                     self.writer.write_bytes(block)
             else:
@@ -64,7 +68,7 @@ class TextReader:
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
         rewriter = Rewriter(self.rewriting) if self.rewriting else None
         self.writer.locate = rewriter.locate if rewriter else None
-        first, done = True, 0
+        first, is_empty, done = True, True, 0
         for block in self._blocks(file, path, last=b""):
             if done == 0:
                 self._refuse_binary(block[:SNIFF_BYTES], path)
@@ -82,6 +86,9 @@ class TextReader:
                     text = text[1:]
                     self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
             self.remarks.see(text)
+            if text:
+                self._see_end(path, text[-1], is_first=is_empty)
+                is_empty = False
             if rewriter is None:
                 self._write_characters(text, path)
                 continue
@@ -91,6 +98,14 @@ class TextReader:
                 raise CorpusError(f"{shown(path)}: {error}") from None
             if not block:
                 self._write_characters(rewriter.finish(), path)
+
+    def _see_end(self, path, end, is_first):
+        """Take in the last character so far of a file, before it is written; part the file from the one before."""
+        if is_first and self.seams.begin(shown(path)) and self.seams.parted and self.writer.knows(ord("\n")):
+            self.digest.update(b"\n")
+            self.writer.write_bytes(b"\n")
+            self.writer.begin(shown(path))
+        self.seams.go_on(end)
 
     def _write_characters(self, text, path):
         if text.isascii():

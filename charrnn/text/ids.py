@@ -47,6 +47,10 @@ class IdWriter:
     def size(self):
         return len(self.codes)
 
+    def knows(self, code):
+        """Whether a code can be written: any, unless the vocabulary was given."""
+        return self.vocabulary is None or self.table[code] >= 0
+
     def begin(self, name):
         """A file begins: the offset of an unknown symbol counts from here."""
         self.where = f"{name}, "

@@ -1,4 +1,4 @@
-"""What a user should know of the characters of a text: how its lines end, how its letters are spelt.
+"""What a user should know of the characters of a text: how its lines and files end, how its letters are spelt.
 
 Sees every character as it is in the files and changes none. Knows no file and no vocabulary; corpus.py decides whether
 the remarks are made.
@@ -7,6 +7,9 @@ the remarks are made.
 import os
 import unicodedata
 
+from charrnn.errors import counted
+
+LINE_ENDS = "\n\r\f\x85\u2028\u2029"
 MAX_JUDGED = 1 << 24  # characters of a text that are looked at closely, which may take as long as reading them
 
 
@@ -82,6 +85,47 @@ class Remarks:
             f"the text is not in Unicode's form NFC, as most is typed: it spells {joined!r} as {ascii(spelt)}; kept "
             "as it is, and a prime must be spelt so too; train with --normalize nfc to have both read as one"
         )
+
+
+class Seams:
+    """Where the files of a text meet: which do not end in a newline, so that the next one continues their last line.
+
+    parted    whether a newline is put there
+    """
+
+    def __init__(self, parted):
+        self.parted = parted
+        self._last_file, self._end = None, "\n"
+        self._count, self._first = 0, ()
+
+    def begin(self, name):
+        """A file begins that is not empty; return whether the one before it left its last line open."""
+        is_open = self._last_file is not None and self._end not in LINE_ENDS
+        if is_open:
+            self._count += 1
+            self._first = self._first or (self._last_file, name)
+        self._last_file = name
+        return is_open
+
+    def go_on(self, end):
+        """Take in the last character so far of the file that was begun."""
+        self._end = end
+
+    def notes(self, is_new):
+        """Return the remark, if there is one; `is_new` tells whether the text is for a model to be trained."""
+        if not self._count:
+            return []
+        if self.parted:
+            return [f"put {counted(self._count, 'newline')} between files, where the first does not end in one"]
+        first, following = self._first
+        if self._count == 1:
+            said = f"{first} does not end in a newline, so {following} continues its last line"
+        else:
+            said = (
+                f"{self._count:,} files do not end in a newline, so the next one continues their last line, as "
+                f"{following} does that of {first}"
+            )
+        return [said + ("; train with --part-files to put a newline between" if is_new else "")]
 
 
 def _first_in_pieces(text):

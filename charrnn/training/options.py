@@ -102,6 +102,9 @@ class TrainingConfig:
         choices=NEWLINES,
         is_terse=True,
     )
+    part_files: bool = setting(
+        False, TEXT, "Put a newline between two files where the first does not end in one.", is_terse=True
+    )
     val_fraction: float = setting(
         0.05, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
     )
@@ -339,7 +342,12 @@ class TrainingConfig:
 
     def reading(self):
         """Return how the text is read, as `read_corpus` takes it; two runs with the same have the same ids."""
-        return {"mode": self.vocab, "encoding": self.encoding, "rewriting": self.rewriting}
+        return {
+            "mode": self.vocab,
+            "encoding": self.encoding,
+            "rewriting": self.rewriting,
+            "part_files": self.part_files,
+        }
 
     def to_dict(self):
         """Return the options as plain JSON values."""

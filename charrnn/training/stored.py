@@ -41,6 +41,12 @@ def stored_encoding(training):
     return encoding if isinstance(encoding, str) else "utf-8"
 
 
+def stored_parting(training):
+    """Return whether newlines stand between the files of a checkpoint's text, not where it does not say."""
+    options = training.get("config")
+    return isinstance(options, dict) and options.get("part_files") is True
+
+
 def resumed_config(training, asked):
     """Return the TrainingConfig to go on with: the run's own, with what may change changed.
 
