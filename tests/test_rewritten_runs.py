@@ -116,6 +116,7 @@ def test_the_library_reads_by_the_rule(folder):
         charrnn.evaluate(plain, folder / "read.txt", baselines=False).evaluation
     )
     assert by_rule.vocabulary.rewriting == Rewriting("nfkc", True, "lf")
+    assert "--lowercase" in by_rule._repr_html_() and "read with" not in plain._repr_html_()
 
 
 def test_resumed_and_warm_started_runs_keep_the_rule(folder, tmp_path, capsys):
