@@ -354,7 +354,7 @@ class TrainingConfig:
         return dataclasses.asdict(self)
 
     def to_record(self):
-        """Return the options as checkpoints and config.toml hold them: `to_dict` without what is terse and has its default."""
+        """Return the options as checkpoints and config.toml hold them: without what is terse and has its default."""
         return {
             name: value
             for name, value in self.to_dict().items()
