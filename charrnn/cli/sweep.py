@@ -88,7 +88,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
-        drafts = draft(points, read.texts, progress)
+        drafts = draft(points, read.texts, progress, None if quiet else note)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
         made = Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts
