@@ -241,7 +241,8 @@ def test_charrnns_pages_and_pictures_are_no_text_of_a_folder(capsys):
         assert notes == ["texts: left out what charrnn itself wrote (0.html, 1.html, 2.html)"]
         notes = []
         assert find_files(["texts/*"], mode, "utf-8", notes).files == ["texts/a.txt"] and len(notes) == 1
-    assert find_files(["texts/0.html"], "chars", "utf-8", []).files == ["texts/0.html"]  # named, it is what was asked for
+    # One that is named is what was asked for.
+    assert find_files(["texts/0.html"], "chars", "utf-8", []).files == ["texts/0.html"]
     refused(capsys, "eval --html", "texts/0.html", "this command reads", texts=["texts/0.html"])
 
 
