@@ -228,6 +228,40 @@ def test_unknown_characters_are_counted_and_the_rest_is_judged(folder, capsys):
     evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "error", code=2)
 
 
+def test_a_text_of_hardly_any_characters_is_judged_without_a_verdict_and_without_xz(folder, capsys):
+    for count in (2, 7, 90, 300):
+        (folder / "short.txt").write_text(TEXT[:count])
+        captured = evaluate(capsys, "checkpoints/chars", "short.txt")
+        (_, first), *rows = (line.split(maxsplit=1) for line in captured.out.split("perplexity\n")[1].splitlines()[:6])
+        assert first and all(len(line) < 100 for line in captured.out.splitlines())
+        said = " ".join(captured.out.split())
+        assert "word for word" not in said or count == 300
+        if count < 101:
+            of = "1 character" if count == 2 else f"{count - 1} characters"
+            assert f"A text of {of} is too short to tell how good a model is" in said
+            assert "xz" not in captured.out and "unigram" in captured.out
+        else:
+            assert "xz -9e alone" in captured.out
+        assert "xz -9e" in {one["name"] for one in result_of(capsys, "checkpoints/chars", "short.txt")["baselines"]}
+
+
+def test_a_text_of_which_hardly_a_character_is_known_is_told(folder, capsys):
+    (folder / "strange.txt").write_text(TEXT[:20] + "ß" * 100, encoding="utf-8")
+    captured = evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip")
+    assert (
+        "the model knows only 20 of 120 characters of this text: what remains is no text that a model can be judged by"
+        in captured.err
+    )
+    (folder / "strange.txt").write_text(TEXT[:200] + "ß" * 100, encoding="utf-8")
+    assert "knows only" not in evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip").err
+    (folder / "strange.txt").write_text("aß" * 3, encoding="utf-8")
+    assert "over 2 characters" in evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip").out
+    (folder / "strange.txt").write_text("aßßß", encoding="utf-8")
+    assert "needs a character to predict and one before it, got 1 character" in (
+        evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip", code=2).err
+    )
+
+
 @pytest.mark.parametrize("text", [(), ("text.txt",)])
 def test_baselines_stand_beside_the_loss(folder, capsys, text):
     result = result_of(capsys, "checkpoints/chars", *text)

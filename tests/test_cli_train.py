@@ -456,6 +456,21 @@ def test_a_model_that_fits_in_no_memory_is_refused_and_leaves_nothing(folder, ca
     assert not list(folder.glob("checkpoints/*"))
 
 
+def test_a_text_too_short_for_the_default_model_asks_for_a_size(folder, capsys):
+    for text in ("to be o", "to be or not to be\n" * 20):
+        (folder / "short.txt").write_text(text)
+        said = fails(capsys, "short.txt", "--steps", 1)
+        assert "would learn by heart: name a longer text, or a size, such as --hidden-size 16 --num-layers 1" in said
+        assert not (folder / "checkpoints").exists()
+    assert "the text has 342 characters to train on, which the default model, of 858,632 parameters," in said
+    advised = said.split("such as ")[1].split()
+    assert train("short.txt", "--steps", 1, *advised, "-q", "-o", "run") == 0
+    assert train("short.txt", "--steps", 1, "--init-from", "run", "-q", "-o", "warm") == 0
+    (folder / "c.toml").write_text("hidden-size = 16\n")
+    assert train("short.txt", "--steps", 1, "--config", "c.toml", "-q", "-o", "configured") == 0
+    assert train("short.txt", "--resume", "run", "--steps", 2, "-q") == 0
+
+
 @pytest.mark.parametrize(
     "content", [None, b"", b"aaaaaaaaaaaaaaaaaaaaaaaa", b"ab", b"caf\xe9 " * 50, b"\0\1\2\3" * 100]
 )

@@ -240,6 +240,16 @@ def test_a_dry_run_in_a_sweeps_folder_says_what_is_done_and_refuses_what_the_swe
     assert {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()} == before
 
 
+def test_a_text_too_short_for_the_default_model_fails_where_no_size_is_named(folder, capsys):
+    (folder / "short.txt").write_text("to be o")
+    spec = 'text = "short.txt"\nsteps = 1\n[grid]\nseed = [1]\n'
+    assert run(spec, "-q", "-o", "S") == 1
+    (made,) = rows().values()
+    assert made["state"] == "failed" and "or a size, such as" in made["error"]
+    assert run(f"hidden_size = 4\n{spec}", "--dry-run") == 0
+    assert "waiting" in capsys.readouterr().out
+
+
 def test_a_value_that_stands_twice_in_a_list_is_refused(capsys):
     assert run(TINY + "[grid]\nseed = [1, 2, 1]") == 2
     err = capsys.readouterr().err

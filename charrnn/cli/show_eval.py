@@ -8,9 +8,9 @@ import sys
 import click
 
 from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
-from charrnn.cli.words import LARGE, bare_symbol, can_print, loss_text, note, printable, say
+from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say
 from charrnn.errors import counted
-from charrnn.evaluation.units import bits, perplexity
+from charrnn.evaluation.units import bits, perplexity_text
 
 MIN_WIDTH, MAX_WIDTH = 40, 110
 SHOWN_CHARACTERS = 1_200
@@ -62,6 +62,12 @@ class _Shown:
             )
         else:
             click.echo(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
+        left_out, kept = sum(count for _, count in self.text.unknown), self.text.stop - self.text.start
+        if left_out > kept:
+            note(
+                f"the model knows only {kept:,} of {left_out + kept:,} characters of this text: what remains is no "
+                "text that a model can be judged by"
+            )
         if self.text.split == "train":
             note("the model has seen this split, and so have the baselines: --split val or test says how good they are")
 
@@ -70,9 +76,9 @@ class _Shown:
         longest = max(len(name) for name, _, _ in rows)
         click.echo(f"\n{'':{longest}}    nats    bits  perplexity")
         for name, nats, detail in rows:
-            hard = perplexity(nats)
-            shown = f"{hard:10,.2f}" if hard < LARGE or math.isinf(hard) else f"{hard:10.2e}"
-            line = f"{name:{longest}}  {nats:6.4f}  {bits(nats):6.4f}  {shown}  {detail}".rstrip()
+            line = (
+                f"{name:{longest}}  {nats:6.4f}  {bits(nats):6.4f}  {perplexity_text(nats, 2):>10}  {detail}".rstrip()
+            )
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := verdict_line(self.judgement):
             click.echo("\n" + click.wrap_text(verdict, self.width))

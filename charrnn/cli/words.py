@@ -10,9 +10,7 @@ import sys
 
 import click
 
-from charrnn.evaluation.units import bits, perplexity
-
-LARGE = 1e9  # a perplexity from here on is written as a power of ten
+from charrnn.evaluation.units import bits, perplexity, perplexity_text
 
 # C0 as the pictures of their names, DEL likewise; C1 and the characters that reorder a line as escapes.
 _VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
@@ -79,8 +77,7 @@ def bare_symbol(symbol):
 
 def loss_text(loss_nats):
     """Say a loss in its three units."""
-    hard = perplexity(loss_nats)
-    shown = "beyond counting" if math.isinf(hard) else f"{hard:.3f}" if hard < LARGE else f"{hard:.3e}"
+    shown = "beyond counting" if math.isinf(perplexity(loss_nats)) else perplexity_text(loss_nats, 3, "")
     return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a character, perplexity {shown}"
 
 

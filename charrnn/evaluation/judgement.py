@@ -17,7 +17,7 @@ from charrnn.evaluation.loss import Evaluation, standard_error
 from charrnn.evaluation.memorised import Overlap
 from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.ngram import NgramLosses
-from charrnn.evaluation.units import bits, perplexity
+from charrnn.evaluation.units import FEW, bits, perplexity_text
 from charrnn.render.notebook import coloured_text, html_table
 from charrnn.text.corpus import Splits
 from charrnn.text.excerpt import Excerpt
@@ -46,8 +46,9 @@ class StandardError(NamedTuple):
 class Verdict(NamedTuple):
     """How a model stands to the n-gram of the same training text, by the standard error of their difference.
 
-    kind     "known": most of the text stands in the training text, so that the figures say nothing of a new one;
-             "level": no difference that two standard errors would show; "behind" or "ahead" of the n-gram
+    kind     "short": the text is too short to tell anything; "known": most of it stands in the training text, so that
+             the figures say nothing of a new one; "level": no difference that two standard errors would show; "behind"
+             or "ahead" of the n-gram
     order    of the n-gram
     share    of the worse one's bits that the better one saves
     """
@@ -150,6 +151,8 @@ class Judgement:
     @property
     def is_known(self):
         """Whether a text that is no split stands in the training text: xz, which has read that, hardly writes it."""
+        if self.evaluation.characters < FEW:
+            return False
         nats = {baseline.name: baseline.loss_nats for baseline in self.baselines}
         return self.text.split is None and nats.get("xz -9e", math.inf) < KNOWN * nats.get("xz -9e alone", 0)
 
@@ -163,7 +166,9 @@ class Judgement:
         share = abs(difference) / max(self.ngram.mean_nats, self.evaluation.loss_nats)
         if self.is_known:
             kind = "known"
-        elif not abs(difference) > 2 * error:  # also where the error is not known
+        elif not math.isfinite(error):
+            kind = "short"
+        elif not abs(difference) > 2 * error:
             kind = "level"
         else:
             kind = "behind" if difference > 0 else "ahead"
@@ -248,7 +253,7 @@ class Judgement:
 
 
 def _figures(loss_nats):
-    return f"{loss_nats:.4f}", f"{bits(loss_nats):.4f}", f"{perplexity(loss_nats):.2f}"
+    return f"{loss_nats:.4f}", f"{bits(loss_nats):.4f}", perplexity_text(loss_nats, 2)
 
 
 def _finite(value):

@@ -146,7 +146,7 @@ class Corpus:
     """
 
     def __init__(  # noqa: PLR0913 - a record of what was read, which read_corpus alone makes
-        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, own, skipped, _file
+        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, skipped, _file, own=()
     ):
         self.ids = ids
         self.vocabulary = vocabulary

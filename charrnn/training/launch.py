@@ -16,7 +16,7 @@ from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
-from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.plan import SIZES, plan_resume, plan_run
 from charrnn.training.provenance import find_texts
 from charrnn.training.stored import resumed_config, stored_config
 from charrnn.training.trainer import Trainer
@@ -61,7 +61,7 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     with contextlib.closing(_read(texts, config, progress)) as corpus:
         for note in corpus.notes:
             say(note)
-        plan = plan_run(config, corpus, initial)
+        plan = plan_run(config, corpus, initial, sized=any(name in asked for name in SIZES))
         _refuse_text_within(output, corpus)
         made = output is None or not output.exists()
         with RunFolder.create(output, name="stdin" if str(texts[0]) == "-" else texts[0]) as folder:
