@@ -247,7 +247,7 @@ def test_a_text_too_short_for_the_default_model_fails_where_no_size_is_named(fol
     (made,) = rows().values()
     assert made["state"] == "failed" and "or a size, such as" in made["error"]
     assert run(f"hidden_size = 4\n{spec}", "--dry-run") == 0
-    assert "waiting" in capsys.readouterr().out
+    assert "1,625" in capsys.readouterr().out
 
 
 def test_a_value_that_stands_twice_in_a_list_is_refused(capsys):
