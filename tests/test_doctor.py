@@ -14,6 +14,7 @@ from charrnn.files import machine
 from charrnn.files.machine import ContainerMemory
 
 ROOT = Path(__file__).parent.parent
+OWN_CACHE = 'export CHARRNN_CACHE_DIR="$HOME/.charrnn-cache"'
 NAMES = [
     *("folder", "charrnn", "Python", "numpy", "numba", "llvmlite", "system", "CPU", "compiler", "vectors", "threads"),
     *("cache", "kernels", "texts in use", "temporary", "memory", "newest run", "terminal", "environment"),
@@ -27,6 +28,7 @@ def healthy(monkeypatch, tmp_path):
     monkeypatch.setattr(probes, "MIN_MEMORY", 0)
     monkeypatch.setattr(probes, "MIN_DISK", 0)
     monkeypatch.setattr(probes, "_usable_cores", lambda: 1 << 20)
+    monkeypatch.setattr(probes, "_home_is_writable", lambda: True)
     monkeypatch.setattr(probes, "can_print", lambda text, stream: True)
     return tmp_path
 
@@ -77,6 +79,16 @@ def test_more_threads_than_cores_are_told(healthy, monkeypatch, capsys):
 def test_a_terminal_without_the_characters_is_told(healthy, monkeypatch, capsys):
     monkeypatch.setattr(probes, "can_print", lambda text, stream: False)
     assert only_problem(capsys)[::2] == ("terminal", "export PYTHONUTF8=1")
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no files in memory here")
+@pytest.mark.parametrize("writable, remedy", [(True, OWN_CACHE), (False, None)])
+def test_texts_that_are_kept_in_memory_are_told(healthy, monkeypatch, capsys, writable, remedy):
+    monkeypatch.setattr("charrnn.text.ids._folders", lambda: [healthy / "none"])
+    monkeypatch.setattr("charrnn.text.ids.os.makedirs", lambda *_, **__: None)
+    monkeypatch.setattr(probes, "_home_is_writable", lambda: writable)
+    about, problem, found = only_problem(capsys)
+    assert about == "texts in use" and "they are kept in memory" in problem and found == remedy
 
 
 def test_a_damaged_newest_run_is_told_with_what_still_works(healthy, capsys):
@@ -149,10 +161,11 @@ def test_broken_surroundings_are_told_with_what_mends_them(tmp_path):
     assert run(tmp_path, NUMBA_NUM_THREADS="two")["compiler"][1] == "unset NUMBA_NUM_THREADS"
     assert run(tmp_path, NUMBA_THREADING_LAYER="none")["threads"][1] == "unset NUMBA_THREADING_LAYER"
     (tmp_path / "file").touch()
-    found = run(tmp_path, CHARRNN_CACHE_DIR=str(tmp_path / "file"))
-    assert found["cache"] == (f"{tmp_path}/file is a file, not a folder", probes.OWN_CACHE)
-    found = run(tmp_path, CHARRNN_CACHE_DIR="~nobody-like-this/cache")
-    assert "a user who does not exist" in found["cache"][0] and found["cache"][1] == probes.OWN_CACHE
+    home = {"HOME": str(tmp_path)}
+    found = run(tmp_path, CHARRNN_CACHE_DIR=str(tmp_path / "file"), **home)
+    assert found["cache"] == (f"{tmp_path}/file is a file, not a folder", OWN_CACHE)
+    found = run(tmp_path, CHARRNN_CACHE_DIR="~nobody-like-this/cache", **home)
+    assert "a user who does not exist" in found["cache"][0] and found["cache"][1] == OWN_CACHE
     (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.4 or less')")
     found = run(tmp_path, before="sys.path.insert(0, os.getcwd())")
     assert found["compiler"][1] == "python -m pip install --upgrade numba llvmlite numpy"

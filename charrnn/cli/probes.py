@@ -24,7 +24,6 @@ MIN_MEMORY = 300 << 20  # bytes: Numba alone takes half of it while it compiles
 MIN_DISK = 100 << 20  # bytes: a run of the default model keeps three checkpoints of 10 MB
 VARIABLES = ("CHARRNN_", "NUMBA_", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "XDG_CACHE_HOME", "TMPDIR", "PYTHONUTF8")
 VARIABLES += ("PYTHONIOENCODING", "LC_ALL", "LC_CTYPE", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "COLUMNS")
-OWN_CACHE = 'export CHARRNN_CACHE_DIR="$HOME/.charrnn-cache"'
 REINSTALL = "python -m pip install --upgrade --force-reinstall numpy numba llvmlite"
 SHOWN_BLOCKS = "█▁⠤●…"  # of the pictures on a terminal
 
@@ -120,13 +119,24 @@ def _cache():
     why = " (CHARRNN_CACHE_DIR)" if chosen else ""
     if chosen and os.path.expanduser(chosen).startswith("~"):
         problem = f"CHARRNN_CACHE_DIR={chosen} names the home of a user who does not exist, and is ignored"
-        yield Fact("cache", str(root), str(root), problem, OWN_CACHE)
+        yield Fact("cache", str(root), str(root), problem, _own_cache())
     elif root is not None and root.exists() and not root.is_dir():
-        yield Fact("cache", f"{root}{why}", str(root), f"{root} is a file, not a folder", OWN_CACHE)
+        yield Fact("cache", f"{root}{why}", str(root), f"{root} is a file, not a folder", _own_cache())
     elif root is None:
-        yield Fact("cache", "none", None, "the system names no folder for caches: there is no home folder", OWN_CACHE)
+        yield Fact(
+            "cache", "none", None, "the system names no folder for caches: there is no home folder", _own_cache()
+        )
     else:
         yield Fact("cache", f"{root}{why}", str(root))
+
+
+def _own_cache():
+    """Return the command that gives charrnn a cache folder of this user's own; None without a home to write in."""
+    return 'export CHARRNN_CACHE_DIR="$HOME/.charrnn-cache"' if _home_is_writable() else None
+
+
+def _home_is_writable():
+    return os.access(os.path.expanduser("~"), os.W_OK | os.X_OK)
 
 
 def _kernel_cache():
@@ -148,9 +158,12 @@ def _kernel_cache():
     if unused:
         folder, why = unused[0]
         problem = f"{folder} is not used: {why}"
-        remedy = f"chmod -R go-w {quoted(folder)}" if why == STRANGERS and _is_open(folder) else OWN_CACHE
+        remedy = f"chmod -R go-w {quoted(folder)}" if why == STRANGERS and _is_open(folder) else _own_cache()
     elif places.writable is None and not any(n for n, _ in files.values()):
-        problem, remedy = "no cache folder can be written, so that every start compiles for 10 s or longer", OWN_CACHE
+        problem, remedy = (
+            "no cache folder can be written, so that every start compiles for 10 s or longer",
+            _own_cache(),
+        )
     yield Fact("kernels", "; ".join(kept), value, problem, remedy)
 
 
@@ -178,7 +191,8 @@ def _texts():
     notes = []
     file = open_scratch_file(notes)
     file.close()
-    yield Fact("texts in use", f"in {file.folder}", str(file.folder), *((notes[0], OWN_CACHE) if notes else ()))
+    problem = notes[0] if file.folder == "memory" else None
+    yield Fact("texts in use", f"in {file.folder}", str(file.folder), problem, problem and _own_cache())
 
 
 def _temporary():
@@ -224,7 +238,7 @@ def _disk():
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         problem = f"nothing can be written in the current folder ({why}), where runs are kept in ./checkpoints"
-        remedy = 'cd "$HOME"  # or name a folder by: charrnn train TEXT -o RUN'
+        remedy = 'cd "$HOME"' if _home_is_writable() else None
     if problem is None and free < MIN_DISK:
         problem, remedy = f"{free >> 20:,} MB of disk are little: a run takes 30 MB and more", "df -h"
     yield Fact("folder", f"{here}, {free / 1e9:,.1f} GB free", {"folder": str(here), "free": free}, problem, remedy)
