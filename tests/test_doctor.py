@@ -102,6 +102,27 @@ def test_a_damaged_newest_run_is_told_with_what_still_works(healthy, capsys):
     assert only_problem(capsys)[2] == "charrnn info checkpoints/one/best.safetensors"
 
 
+def test_a_folder_of_runs_that_is_none_is_told(healthy, capsys):
+    (healthy / "checkpoints").touch()
+    assert only_problem(capsys)[1:] == (
+        "./checkpoints is a file, and runs are to be kept there",
+        "mv -n checkpoints checkpoints.old",
+    )
+    (healthy / "checkpoints").unlink()
+    (healthy / "checkpoints").symlink_to(healthy / "nowhere")
+    assert "a link that leads nowhere" in only_problem(capsys)[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are of POSIX")
+def test_hostile_names_do_no_harm(healthy, monkeypatch, capsys):
+    run = healthy / "checkpoints" / os.fsdecode(b"a\xff\x1b[2J\nb")
+    run.mkdir(parents=True)
+    (run / "last.safetensors").write_bytes(b"nonsense")
+    monkeypatch.setenv("CHARRNN_X", "\x1b]52;c;aGk\x07")
+    _, screen = doctor(capsys, 1)
+    assert "\x1b" not in screen and "\x07" not in screen and "\\x1b" in screen
+
+
 def test_a_package_that_is_missing_is_told(healthy, monkeypatch, capsys):
     monkeypatch.setattr(probes, "PACKAGES", ("numpy", "numba", "no-such-package"))
     assert only_problem(capsys)[1:] == ("no-such-package is not installed", "python -m pip install no-such-package")

@@ -246,7 +246,13 @@ def _disk():
 
 def _run():
     from charrnn.runs.checkpoint import find_checkpoint, newest_run, read_metadata
+    from charrnn.runs.names import RUNS_FOLDER
 
+    if os.path.lexists(RUNS_FOLDER) and not os.path.isdir(RUNS_FOLDER):
+        what = "a link that leads nowhere" if os.path.islink(RUNS_FOLDER) else "a file"
+        problem = f"./{RUNS_FOLDER} is {what}, and runs are to be kept there"
+        yield Fact("newest run", "none", None, problem, f"mv -n {RUNS_FOLDER} {RUNS_FOLDER}.old")
+        return
     run = newest_run()
     if run is None:
         yield Fact("newest run", "none under ./checkpoints", None)
