@@ -30,10 +30,12 @@ COMMANDS = {
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
     "bench": ("bench", "Measure this machine, and what to expect of it."),
+    "doctor": ("doctor", "Show what charrnn sees here, and what to mend."),
 }
 
 
 MAX_MESSAGE = 4_000
+GONE = 'the current folder has been removed meanwhile: cd "$HOME", or to another folder that is there'
 
 
 class LazyGroup(click.Group):
@@ -83,7 +85,7 @@ def main(args=None):
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CharRNNError as error:
-        return _fail(str(error))
+        return _fail(GONE if _folder_is_gone() else str(error))
     except click.UsageError as error:
         command = f"{error.ctx.command_path} --help" if error.ctx is not None else "charrnn --help"
         return _fail(f"{error.format_message().rstrip('.')} (see {command})")
@@ -102,7 +104,15 @@ def main(args=None):
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{_where(error)}: free some space, or choose a folder on another disk")
-        return _fail(f"{(error.strerror or str(error)).lower()}{_where(error)}")
+        return _fail(GONE if _folder_is_gone() else f"{(error.strerror or str(error)).lower()}{_where(error)}")
+
+
+def _folder_is_gone():
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
