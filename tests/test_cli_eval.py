@@ -114,6 +114,16 @@ def test_stdin_is_a_text(capsys, monkeypatch):
     assert piped["loss_nats"] == named["loss_nats"]
 
 
+def test_a_model_of_bytes_shows_a_text_in_its_encoding(folder, capsys):
+    (folder / "latin.txt").write_bytes(("café\n" * 2000).encode("latin-1"))
+    assert main("train latin.txt --vocab bytes --encoding latin-1 --hidden-size 4 --steps 1 -q -o latin".split()) == 0
+    asked = ("latin", "latin.txt", "--surprisal", "--no-baselines")
+    assert "é" in evaluate(capsys, *asked).out
+    assert "\ufffd" in evaluate(capsys, *asked, "--encoding", "utf-8").out
+    assert main(["cells", "latin", "latin.txt", "--unit", "0:1"]) == 0
+    assert "é" in capsys.readouterr().out
+
+
 def test_a_model_of_bytes_reads_any_file(folder, capsys):
     (folder / "other.bin").write_bytes(TEXT.encode()[::-1])
     assert json.loads(evaluate(capsys, "checkpoints/bytes", "other.bin", "--json").out)["characters"] == len(TEXT) - 1

@@ -4,6 +4,7 @@ A scripted model, which can write only one given text, shows the handling of tex
 command on a real tiny checkpoint.
 """
 
+import base64
 import json
 import os
 import re
@@ -35,7 +36,7 @@ def chars(text):
     return Vocabulary("chars", tuple(sorted(set(text))))
 
 
-def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN, seed=7):
+def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN, seed=7, **options):
     """Return Samples whose model can only write `texts` (ids), one a stream."""
     length = length or max(map(len, texts))
 
@@ -63,7 +64,7 @@ def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN
     model = SimpleNamespace(config=SimpleNamespace(vocab_size=vocabulary.size))
     sampler = Sampler(model, settings, seed=seed, num_samples=len(texts), make_workspace=ScriptedWorkspace)
     sampler.prime(prime if len(prime) else [0])
-    return SampleTexts(sampler, vocabulary, prime, length, list(stop), seed, "run/best.safetensors")
+    return SampleTexts(sampler, vocabulary, prime, length, list(stop), seed, "run/best.safetensors", **options)
 
 
 class Stream:
@@ -93,7 +94,7 @@ class Stream:
 def written(samples, terminal=False, hide_prime=False):
     stream = Stream(terminal)
     samples.write_text(Output(stream), hide_prime)
-    return stream.data.decode("utf-8")
+    return stream.data.decode("utf-8", "surrogateescape")
 
 
 def objects(samples):
@@ -186,8 +187,8 @@ def as_ids(data):
 @pytest.mark.parametrize("length", range(1, 11))
 def test_a_character_cut_by_the_length_is_never_half_printed(length):
     whole = "aé€😀".encode()
-    text = written(samples_of(BYTES, [as_ids(whole)], length=length))
-    assert text == whole[:length].decode("utf-8", "replace")
+    text = written(samples_of(BYTES, [as_ids(whole)], length=length), terminal=True)
+    assert text == whole[:length].decode("utf-8", "replace") + "\n"
 
 
 def test_a_character_that_spans_blocks_comes_out_whole():
@@ -195,18 +196,48 @@ def test_a_character_that_spans_blocks_comes_out_whole():
     assert written(samples_of(BYTES, [as_ids(data)])) == data.decode()
 
 
-def test_bytes_that_are_no_characters_are_replaced():
-    text = written(samples_of(BYTES, [[0x61, 0xFF, 0x80, 0x62, 0xC3, 0x62]]))
-    assert text == b"a\xff\x80b\xc3b".decode("utf-8", "replace")
+BROKEN = b"a\xff\x80b\xc3b"
+
+
+def test_a_pipe_gets_the_bytes_as_they_are_and_a_terminal_the_text_that_they_are():
+    samples = lambda **options: samples_of(BYTES, [as_ids(BROKEN)], as_ids(b"\xe9"), **options)  # noqa: E731
+    stream = Stream()
+    samples().write_text(Output(stream), False)
+    assert stream.data == b"\xe9" + BROKEN
+    assert written(samples(), terminal=True, hide_prime=True) == "\ufffd" + BROKEN.decode("utf-8", "replace") + "\n"
+    assert written(samples(encoding="latin-1"), terminal=True) == "\x1b[2mé\x1b[0maÿ\\x80bÃb\n"
+
+
+def test_several_samples_of_bytes_each_end_with_a_newline():
+    stream = Stream()
+    samples_of(BYTES, [as_ids(b"a\xff\n"), as_ids(b"b\xfe")], length=3).write_text(Output(stream), False)
+    assert re.findall(rb"<==\n(.*)\n", stream.data) == [b"a\xff", b"b\xfeb"]
+
+
+def test_json_has_the_bytes_in_base64_beside_the_text():
+    (record,) = objects(samples_of(BYTES, [as_ids(BROKEN)], as_ids(b"\xe9"), encoding="latin-1"))
+    assert (record["prime"], record["text"]) == ("é", BROKEN.decode("latin-1"))
+    assert base64.b64decode(record["prime_base64"]) == b"\xe9" and base64.b64decode(record["text_base64"]) == BROKEN
+    assert "text_base64" not in objects(samples_of(chars("ab"), [[0, 1]]))[0]
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "gb18030", "utf-16-le", "shift_jis", "iso2022_kr"])
+def test_a_character_begun_by_the_prime_is_completed_in_any_encoding(encoding):
+    data = "한한".encode(encoding) if encoding != "shift_jis" else "日日".encode(encoding)
+    for cut in range(len(data)):
+        samples = samples_of(BYTES, [as_ids(data[cut:])], as_ids(data[:cut]), encoding=encoding)
+        (record,) = objects(samples)
+        assert record["prime"] + record["text"] == data.decode(encoding)
 
 
 @pytest.mark.parametrize("cut", range(1, 4))
 def test_a_character_begun_by_the_prime_is_completed_by_the_model(cut):
     data = "é😀".encode()
     prime, rest = data[: 2 + cut], data[2 + cut :]
-    for hide_prime, expected in ((False, "é😀!"), (True, "😀!")):
-        samples = samples_of(BYTES, [as_ids(rest + b"!")], as_ids(prime))
-        assert written(samples, hide_prime=hide_prime) == expected
+    samples = lambda: samples_of(BYTES, [as_ids(rest + b"!")], as_ids(prime))  # noqa: E731
+    assert written(samples()) == "é😀!"
+    assert written(samples(), terminal=True) == "\x1b[2mé\x1b[0m😀!\n"
+    assert written(samples(), terminal=True, hide_prime=True) == "😀!\n"
 
 
 def test_a_stop_in_bytes_may_be_a_character_of_several():
@@ -429,11 +460,24 @@ def test_a_prime_file_that_is_not_utf8_is_named_with_its_offset(invoke, tmp_path
     assert isinstance(error, VocabularyError) and "0xe9 at offset 3" in str(error)
 
 
-def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invoke, tmp_path):
+def test_a_model_of_bytes_takes_any_prime_file_and_writes_its_bytes(invoke, tmp_path):
     (tmp_path / "any.bin").write_bytes(b"\xff\xe2\x82")
-    result = invoke("checkpoints/old", "--prime-file", tmp_path / "any.bin", "--length", 500, "--seed", 1)
+    asked = ("checkpoints/old", "--prime-file", tmp_path / "any.bin", "--length", 500, "--seed", 1)
+    result = invoke(*asked)
     assert result.exit_code == 0
-    assert result.stdout_bytes.decode("utf-8").startswith("\ufffd")
+    assert result.stdout_bytes.startswith(b"\xff\xe2\x82") and len(result.stdout_bytes) == 503
+    record = json.loads(invoke(*asked, "--json").stdout)
+    assert base64.b64decode(record["text_base64"]) == result.stdout_bytes[3:]
+
+
+def test_a_model_of_bytes_takes_prime_and_stop_in_the_encoding_of_its_text(invoke):
+    asked = ("checkpoints/old", "--length", 5, "--seed", 1, "--prime", "é")
+    assert invoke(*asked).stdout_bytes.startswith("é".encode())
+    assert invoke(*asked, "--encoding", "latin-1").stdout_bytes.startswith(b"\xe9")
+    assert json.loads(invoke(*asked, "--encoding", "latin-1", "--json").stdout)["prime"] == "é"
+    error = invoke(*asked, "--encoding", "latin-1", "--stop", "€").exception
+    assert isinstance(error, VocabularyError) and str(error).startswith("--stop: character '€' at offset 0 has no ISO")
+    assert "--encoding 'latn' is not known" in str(invoke(*asked, "--encoding", "latn").exception)
 
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):

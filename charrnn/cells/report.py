@@ -14,7 +14,6 @@ import numpy as np
 from charrnn.cells.ablate import ablate
 from charrnn.cells.findings import Findings, Selected
 from charrnn.cells.gates import gate_saturation
-from charrnn.cells.passages import read_symbols
 from charrnn.cells.record import check_quantity, clamp_at, record
 from charrnn.cells.search import halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
@@ -25,6 +24,7 @@ from charrnn.model.memory import available_memory
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS
+from charrnn.text.byte_text import read_symbols
 
 GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most
 UNTRAINED_SEED = 1_000_003
@@ -140,7 +140,9 @@ class _Search:
     def _find_signals(self):
         """Return (symbols, the Signals that occur, {name: the one that is on where it is})."""
         excerpt = self.excerpt
-        text, symbols, lengths = read_symbols(self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop])
+        text, symbols, lengths = read_symbols(
+            self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop], excerpt.encoding
+        )
         found, twins = without_twins(find_signals(text, list(self.options.signals)))
         return (
             symbols,

@@ -245,7 +245,7 @@ def _excerpt(read, text, options):
             f"a search needs at least {MIN_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
             f"got {stop - start:,}: {remedy}"
         )
-    return Excerpt(read.corpus.ids, start, stop, name, split), end, of
+    return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped, read.encoding), end, of
 
 
 def _validation_loss(training):

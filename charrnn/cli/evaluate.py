@@ -133,13 +133,13 @@ def _excerpt(read, text, split):
     from charrnn.text.excerpt import Excerpt
 
     if read.splits is None:
-        return Excerpt(read.corpus.ids, 0, read.corpus.characters, text, None, read.corpus.skipped)
+        return Excerpt(read.corpus.ids, 0, read.corpus.characters, text, None, read.corpus.skipped, read.encoding)
     split = split or SPLITS[0]
     start, stop = getattr(read.splits, split)
     if stop - start < 1:
         raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
     name = f"{split} split of {', '.join(read.named)}"
-    return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped)
+    return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped, read.encoding)
 
 
 def _asked(options, judged, own):

@@ -210,7 +210,7 @@ def _run(ctx, checkpoint, text, options):
     from charrnn.runs.checkpoint import BEST, LAST
     from charrnn.text.excerpt import Excerpt
 
-    with open_text(opened, text, options["encoding"]) as (corpus, named, splits):
+    with open_text(opened, text, options["encoding"]) as (corpus, named, splits, _):
         if splits is None:
             excerpt = Excerpt.whole(corpus.ids, text)
         else:

@@ -19,11 +19,15 @@ class OpenedModel(NamedTuple):
 
 
 class OpenedText(NamedTuple):
-    """A text that was read: its Corpus, the texts' names, and the run's Splits, None where it is not the run's own."""
+    """A text that was read: its Corpus, the texts' names, and the run's Splits, None where it is not the run's own.
+
+    encoding    in which a model of bytes has its text shown
+    """
 
     corpus: Any
     named: list
     splits: Any
+    encoding: str
 
 
 def open_model(ctx, where, threads):
@@ -73,12 +77,17 @@ def open_text(opened, text, encoding, unknown="error"):
     """
     from charrnn.cli.progress import reading_bar
     from charrnn.text.corpus import read_corpus
+    from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
     from charrnn.training.provenance import read_run_text
     from charrnn.training.stored import stored_encoding
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and encoding is not None:
         raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
+    if vocabulary.mode == "bytes" and encoding is not None:
+        shown = encoding_of_bytes(encoding)
+    else:
+        shown = stored_encoding_of_bytes(stored_encoding(training))
     with reading_bar() as progress:
         if text is None:
             corpus, named, splits = read_run_text(training, opened.path.parent, vocabulary.mode, progress)
@@ -95,7 +104,7 @@ def open_text(opened, text, encoding, unknown="error"):
     with contextlib.closing(corpus):
         for said in corpus.notes:
             note(said)
-        yield OpenedText(corpus, named, splits)
+        yield OpenedText(corpus, named, splits, shown)
 
 
 @contextlib.contextmanager

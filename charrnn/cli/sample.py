@@ -61,6 +61,12 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     metavar="FILE",
     help="Continue the text in FILE, its last newline included; - is stdin.",
 )
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    show_default="the run's",
+    help="Encoding of a model of bytes: of --prime and --stop, and to show its text on a terminal and in --json.",
+)
 @click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
 @click.option(
     "--stop",
@@ -82,7 +88,12 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     metavar="N",
     help="The same seed gives the same text.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a sample and line.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Write one JSON object a sample and line; of a model of bytes with its bytes in base64.",
+)
 @click.option(
     "--threads",
     type=int,
@@ -97,7 +108,8 @@ def command(ctx, checkpoint, **options):
     \b
     Example: charrnn sample --temperature 0.8 --prime "ROMEO:"
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
+    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. A model of bytes writes
+    its bytes as they are to a file or a pipe; a terminal shows them decoded.
     """
     output = Output(sys.stdout)
     try:
@@ -159,8 +171,10 @@ def _prepare(ctx, where, settings, options):
     path = find_checkpoint(where)
     checkpoint = load_checkpoint(path)
     vocabulary = checkpoint.vocabulary
-    prime_ids = _encode(vocabulary, prime or "", "--prime" if options["prime_file"] is None else "--prime-file")
-    stop_ids = [_encode(vocabulary, string, "--stop") for string in options["stop"]]
+    encoding = _encoding(checkpoint, options["encoding"])
+    prime_option = "--prime" if options["prime_file"] is None else "--prime-file"
+    prime_ids = _encode(vocabulary, prime or "", prime_option, encoding)
+    stop_ids = [_encode(vocabulary, string, "--stop", encoding) for string in options["stop"]]
 
     announce(ctx)
     from charrnn.model.parameters import Model
@@ -182,7 +196,7 @@ def _prepare(ctx, where, settings, options):
     use_threads(ctx, options["threads"])
     sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
-    return SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path))
+    return SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path), encoding)
 
 
 def _check(options):
@@ -219,14 +233,24 @@ def _read_prime(path):
         raise CorpusError(f"cannot read --prime-file {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _encode(vocabulary, text, option):
+def _encoding(checkpoint, named):
+    """Return the encoding of the model's bytes: the one that was named, or the run's."""
+    from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
+    from charrnn.training.stored import stored_encoding
+
+    if named is None:
+        return stored_encoding_of_bytes(stored_encoding(checkpoint.training))
+    return encoding_of_bytes(named)
+
+
+def _encode(vocabulary, text, option, encoding):
     """Return the ids of what `option` gave, str or the bytes of a file; VocabularyError names the option."""
     try:
         if isinstance(text, bytes):
             if vocabulary.mode == "bytes":
                 return vocabulary.encode_bytes(text)
             text = text.decode("utf-8").removeprefix("\ufeff")
-        return vocabulary.encode(text)
+        return vocabulary.encode(text, encoding)
     except UnicodeDecodeError as error:
         raise VocabularyError(
             f"{option} is not UTF-8: byte 0x{text[error.start]:02x} at offset {error.start}; convert it, for instance "

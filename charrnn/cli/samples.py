@@ -1,38 +1,61 @@
-"""Samples as they are made: decoded and in order, to a pipe exactly as they are, to a terminal neutralised.
+"""Samples as they are made, in order: to a pipe exactly as they are, to a terminal decoded and neutralised.
 
-A model may have learned escape sequences, or have been made to: so a terminal gets every control character but newline
-and tab made visible.
+A model of bytes writes its bytes to a pipe, whatever text they are. A model may have learned escape sequences, or have
+been made to: so a terminal gets every control character but newline and tab made visible.
 """
 
+import base64
 import contextlib
 import json
 import os
+from typing import NamedTuple
 
 from charrnn.cli.words import neutralise
 from charrnn.errors import StorageError
 
-MAX_UTF8 = 4  # bytes of a character: as many priming bytes can matter to how the next ones decode
+
+class Piece(NamedTuple):
+    """What a sample has become longer by.
+
+    stream     which sample, from 0
+    text       decoded
+    data       the bytes of a model of bytes, None for one of characters
+    finished   why the sample ends here, None where it goes on
+    drawn      characters drawn
+    loss_nats  their loss, None where it was not asked for
+    """
+
+    stream: int
+    text: str
+    data: bytes | None
+    finished: str | None
+    drawn: int
+    loss_nats: float | None
 
 
 class SampleTexts:
-    """Samples being made: decoded, in order, with what is to be said about each at its end."""
+    """Samples being made: decoded, in order, with what is to be said about each at its end.
 
-    def __init__(self, sampler, vocabulary, prime_ids, length, stop_ids, seed, checkpoint):
+    encoding    of the text that a model of bytes writes
+    """
+
+    def __init__(  # noqa: PLR0913 - what a sample is made of, which the command alone puts together
+        self, sampler, vocabulary, prime_ids, length, stop_ids, seed, checkpoint, encoding="utf-8"
+    ):
         self.sampler = sampler
         self.length = length
         self.stop_ids = stop_ids
         self.seed = seed
         self.checkpoint = checkpoint
-        self._prime_ids = [int(i) for i in prime_ids]
-        self._decoders = [vocabulary.decoder() for _ in range(sampler.num_samples)]
-        for decoder in self._decoders:  # a prime in bytes may end inside a character, which the model then completes
-            for i in self._prime_ids[-MAX_UTF8:]:
-                decoder.feed(i)
-        decoder = vocabulary.decoder()
-        self.prime = "".join(map(decoder.feed, self._prime_ids))
+        self._vocabulary, self._in_bytes = vocabulary, vocabulary.mode == "bytes"
+        decoder = vocabulary.decoder(encoding)
+        self.prime = "".join(decoder.feed(int(i)) for i in prime_ids)
+        self.prime_data = vocabulary.decode_bytes(prime_ids) if self._in_bytes else None
+        # A prime in bytes may end inside a character, which the model then completes.
+        self._decoders = [decoder.fork() for _ in range(sampler.num_samples)]
 
     def pieces(self, with_losses=False):
-        """Yield (stream, text, finished or None, characters drawn, their loss in nats or None) as they are made."""
+        """Yield a Piece of each sample as they are made."""
         for block in self.sampler.generate(self.length, self.stop_ids, with_losses=with_losses):
             for j, (ids, finished, decoder) in enumerate(zip(block.ids, block.finished, self._decoders)):
                 if not block.drawn[j]:
@@ -40,9 +63,10 @@ class SampleTexts:
                 text = "".join(map(decoder.feed, ids.tolist()))
                 if finished:
                     text += decoder.flush()
-                yield (
+                yield Piece(
                     j,
                     text,
+                    self._vocabulary.decode_bytes(ids) if self._in_bytes else None,
                     finished,
                     int(block.drawn[j]),
                     None if block.loss_nats is None else float(block.loss_nats[j]),
@@ -55,23 +79,25 @@ class SampleTexts:
         write it, and ends with a newline.
         """
         count = self.sampler.num_samples
-        waiting = [[] for _ in range(count)]  # text of the samples whose turn has not come
+        waiting = [[] for _ in range(count)]  # pieces of the samples whose turn has not come
         finished = [False] * count
         shown = 0
         self._begin(output, shown, hide_prime)
-        for j, text, reason, _, _ in self.pieces():
-            finished[j] = reason is not None
+        for piece in self.pieces():
+            j, written = piece.stream, output.choose(piece.text, piece.data)
+            finished[j] = piece.finished is not None
             if j != shown:
-                waiting[j].append(text)
+                waiting[j].append(written)
                 continue
-            output.write(text)
+            output.write(written)
             while finished[shown]:
                 output.end_line(always=count > 1)
                 shown += 1
                 if shown == count:
                     break
                 self._begin(output, shown, hide_prime)
-                output.write("".join(waiting[shown]))
+                for written in waiting[shown]:
+                    output.write(written)
                 waiting[shown] = []
             output.flush()
         output.flush()
@@ -80,23 +106,25 @@ class SampleTexts:
         if self.sampler.num_samples > 1:
             output.write(f"{'' if j == 0 else chr(10)}==> sample {j + 1} of {self.sampler.num_samples} <==\n")
         if not hide_prime:
-            output.write(self.prime, dim=True)
+            output.write(output.choose(self.prime, self.prime_data), dim=True)
         output.flush()
 
     def write_json(self, output):
         """Write one JSON object a sample, in order, each when it is finished."""
         count = self.sampler.num_samples
         settings = self.sampler.settings
-        texts = [[] for _ in range(count)]
+        texts, data = ([[] for _ in range(count)] for _ in range(2))
         drawn = [0] * count
         loss_nats = [0.0] * count
         reasons = [None] * count
         shown = 0
-        for j, text, reason, new, nats in self.pieces(with_losses=True):
-            texts[j].append(text)
-            drawn[j] += new
-            loss_nats[j] += nats
-            reasons[j] = reason
+        for piece in self.pieces(with_losses=True):
+            j = piece.stream
+            texts[j].append(piece.text)
+            data[j].append(piece.data)
+            drawn[j] += piece.drawn
+            loss_nats[j] += piece.loss_nats
+            reasons[j] = piece.finished
             while shown < count and reasons[shown]:
                 record = {
                     "sample": shown,
@@ -112,14 +140,21 @@ class SampleTexts:
                     "min_p": settings.min_p,
                     "checkpoint": self.checkpoint,
                 }
+                if self._in_bytes:
+                    record["prime_base64"] = _base64(self.prime_data)
+                    record["text_base64"] = _base64(b"".join(data[shown]))
                 output.write(json.dumps(record) + "\n")
                 output.flush()
-                texts[shown] = []
+                texts[shown] = data[shown] = []
                 shown += 1
 
 
+def _base64(data):
+    return base64.b64encode(data).decode("ascii")
+
+
 class Output:
-    """Write text to a stream: exact UTF-8 to a pipe, neutralised to a terminal."""
+    """Write to a stream: text as exact UTF-8 and bytes as they are to a pipe, text neutralised to a terminal."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -127,11 +162,18 @@ class Output:
         self.styled = self.terminal and _styled()
         self._last = "\n"
 
+    def choose(self, text, data):
+        """Return which of the two `write` should have: the bytes on a pipe, where there are any."""
+        return text if data is None or self.terminal else data
+
     def write(self, text, dim=False):
+        """Write a str, or on a pipe bytes."""
         if not text:
             return
-        self._last = text[-1]
-        if not self.terminal:
+        self._last = text[-1:]
+        if isinstance(text, bytes):
+            data = text
+        elif not self.terminal:
             data = text.encode("utf-8", "surrogatepass")
         else:
             text = neutralise(text)
@@ -145,7 +187,7 @@ class Output:
 
     def end_line(self, always=False):
         """End a line that has been begun; on a pipe only where `always` says so."""
-        if self._last != "\n" and (self.terminal or always):
+        if self._last not in ("\n", b"\n") and (self.terminal or always):
             self.write("\n")
         self.flush()
 

@@ -19,6 +19,7 @@ from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.ngram import NgramLosses
 from charrnn.evaluation.units import bits, perplexity
 from charrnn.render.notebook import coloured_text, html_table
+from charrnn.text.byte_text import read_symbols
 from charrnn.text.corpus import Splits
 from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
@@ -180,7 +181,7 @@ class Judgement:
             rows.append(["this model, learning as it reads", *_figures(self.dynamic.loss_nats)])
         caption = f"{self.text.name or 'a text'}: {self.evaluation.characters:,} characters"
         ids = self.text.predicted_ids[:NOTEBOOK_CHARACTERS]
-        symbols = [str(self.vocabulary.decode([number])) for number in ids.tolist()]
+        symbols = read_symbols(self.vocabulary, ids, self.text.encoding)[1]
         shares = np.minimum(self.losses[: len(ids)] / math.log(2) / NOTEBOOK_BITS, 1)
         title = f"The redder, the more bits a character cost: {NOTEBOOK_BITS} or more are full red"
         return html_table(rows, ("", "nats", "bits", "perplexity"), caption) + coloured_text(

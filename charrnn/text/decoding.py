@@ -32,6 +32,31 @@ def text_encoding(name):
     return "utf-8" if info.name == "utf-8-sig" else info.name
 
 
+def encoding_of_bytes(name):
+    """Return Python's name of the encoding in which a model of bytes writes.
+
+    What it writes begins anywhere, with no mark: UTF-16 and UTF-32 are little-endian unless the name says otherwise.
+    Raises CorpusError for a name that is not known, or of a codec that cannot pass over a fault.
+    """
+    try:
+        known = text_encoding(name)
+        known = f"{known}-le" if known in ("utf-16", "utf-32") else known
+        codecs.getincrementaldecoder(known)("replace").decode(bytes(range(256)), final=True)
+    except (CorpusError, UnicodeError):
+        raise CorpusError(
+            f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis"
+        ) from None
+    return known
+
+
+def stored_encoding_of_bytes(name):
+    """Return `encoding_of_bytes` of a name that an old run stored, when a model of bytes took any: UTF-8 then."""
+    try:
+        return encoding_of_bytes(name)
+    except CorpusError:
+        return "utf-8"
+
+
 class TextReader:
     """The one pass: files -> bytes -> characters -> ids, and the fingerprint."""
 

@@ -12,6 +12,7 @@ class Excerpt:
     ids        ndarray (N,), any integer type: the whole text
     name       what it is called where it is reported, such as a file's name
     split      which part of the training text it is, such as "val"; None for another text
+    encoding   of the text that a model of bytes reads, for it to be shown
     unknown    ((symbol, count), ...) left out of the text because the model does not know them, the most common first
     """
 
@@ -21,11 +22,12 @@ class Excerpt:
     name: str | None = None
     split: str | None = None
     unknown: tuple = ()
+    encoding: str = "utf-8"
 
     @classmethod
-    def whole(cls, ids, name=None):
+    def whole(cls, ids, name=None, encoding="utf-8"):
         """Return all of a text that is no part of the training text."""
-        return cls(ids, 0, len(ids), name)
+        return cls(ids, 0, len(ids), name, encoding=encoding)
 
     @property
     def first(self):

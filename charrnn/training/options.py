@@ -83,7 +83,9 @@ class TrainingConfig:
     )
     # the text
     vocab: str = setting("chars", TEXT, "Model characters or bytes.", choices=VOCABULARIES)
-    encoding: str = setting("utf-8", TEXT, "Encoding of the text, for --vocab chars.", "NAME")
+    encoding: str = setting(
+        "utf-8", TEXT, "Encoding of the text; with --vocab bytes, only of the samples shown.", "NAME"
+    )
     val_fraction: float = setting(
         0.05, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
     )
