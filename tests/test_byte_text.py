@@ -48,10 +48,14 @@ def test_a_codec_that_cannot_show_any_bytes_is_refused(name):
     assert stored_encoding_of_bytes(name) == "utf-8"
 
 
-def test_a_byte_of_the_command_line_stands_for_itself_where_the_encoding_can_have_it():
-    assert BYTES.encode("\udce9", "latin-1").tolist() == [0xE9]
-    with pytest.raises(VocabularyError, match="has no UTF-16-LE form"):
-        BYTES.encode("\udce9", "utf-16-le")
+def test_a_byte_of_the_command_line_or_of_an_escape_stands_for_itself_in_any_encoding():
+    for encoding in ("utf-8", "latin-1", "utf-16-le"):
+        expected = "a".encode(encoding) + b"\xe9\x41" + "b".encode(encoding)
+        assert BYTES.encode("a\udce9\udc41b", encoding).tobytes() == expected
+    with pytest.raises(VocabularyError, match="'ж' at offset 3 has no LATIN-1 form"):
+        BYTES.encode("a\udce9bж", "latin-1")
+    with pytest.raises(VocabularyError, match="has no UTF-8 form"):
+        BYTES.encode("\ud800", "utf-8")
 
 
 def test_a_notebook_shows_a_text_of_bytes_in_its_encoding():

@@ -558,3 +558,33 @@ def test_a_terminal_sees_the_text_as_it_is_made_and_ctrl_c_leaves_it_clean(folde
     assert "Traceback" not in errors
     assert seen.startswith("\x1b[2m␛ab\x1b[0m".encode())
     assert seen.count(b"\x1b") == 2 and seen.endswith(b"\r\n")
+
+
+def test_escapes_are_read_where_they_are_asked_for(invoke):
+    asked = ("--length", 50, "--seed", 1)
+    plain = invoke(*asked, "--prime", "one\n").stdout
+    assert invoke(*asked, "--prime", r"one\n", "-e").stdout == plain
+    assert invoke(*asked, "--prime", r"o\x6e\u0065\n", "--escapes").stdout == plain
+    assert invoke(*asked, "--stop", r"\n", "-e").stdout == invoke(*asked, "--stop", "\n").stdout
+    in_bytes = ("checkpoints/old", *asked, "-e")
+    assert invoke(*in_bytes, "--prime", r"\xe9é\0").stdout_bytes.startswith(b"\xe9" + "é\0".encode())
+
+
+@pytest.mark.parametrize("wrong", [r"a\q", "a\\", r"a\x1", r"a\ud800", r"a\U00110000"])
+def test_what_is_no_escape_is_refused_with_those_there_are(invoke, wrong):
+    error = invoke("--stop", wrong, "-e").exception
+    assert isinstance(error, ConfigError)
+    assert "at offset 1 is no escape: with --escapes write \\n, \\t" in str(error) and str(error).startswith("--stop: ")
+
+
+def test_a_backslash_that_may_be_meant_as_a_newline_is_pointed_out(invoke):
+    hint = "stands for itself: add --escapes to read \\n as a newline"
+    bytes_ = ("checkpoints/old", "--length", 5, "--seed", 1)
+    assert "in --stop " + hint in invoke(*bytes_, "--stop", r"\n").stderr
+    assert "in --prime " + hint in invoke("--prime", r"one\n").stderr  # which has no backslash to continue
+    assert hint not in invoke(*bytes_, "--prime", r"\noindent \\n").stderr
+    assert hint not in invoke(*bytes_, "--prime", r"a\n", "-e").stderr
+
+
+def test_the_help_shows_how_to_write_a_newline(invoke):
+    assert r"$'\n'" in invoke("--help").stdout

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
+from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
 from charrnn.cli.opening import announce, use_threads
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
@@ -54,7 +55,11 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     help="Draw only characters at least P (0 to 1) times as likely as the likeliest.",
 )
 @click.option("--greedy", is_flag=True, help="Always take the most likely character.")
-@click.option("--prime", metavar="TEXT", help="Continue TEXT.  [default: start after a newline]")
+@click.option(
+    "--prime",
+    metavar="TEXT",
+    help="Continue TEXT; a newline in it is $'\\n' in bash, or \\n with -e.  [default: start after a newline]",
+)
 @click.option(
     "--prime-file",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -72,7 +77,10 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     "--stop",
     multiple=True,
     metavar="STRING",
-    help="End a sample where STRING comes, and leave STRING out; may be repeated. A newline is $'\\n' in bash.",
+    help="End a sample where STRING comes, and leave STRING out; may be repeated.",
+)
+@click.option(
+    "-e", "--escapes", is_flag=True, help=f"Read {SPELT} in --prime and --stop; of a model of bytes \\xHH is a byte."
 )
 @click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
 @click.option(
@@ -107,6 +115,7 @@ def command(ctx, checkpoint, **options):
 
     \b
     Example: charrnn sample --temperature 0.8 --prime "ROMEO:"
+             charrnn sample -e --prime 'ROMEO:\\n' --stop '\\n\\n'
 
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. A model of bytes writes
     its bytes as they are to a file or a pipe; a terminal shows them decoded.
@@ -173,8 +182,9 @@ def _prepare(ctx, where, settings, options):
     vocabulary = checkpoint.vocabulary
     encoding = _encoding(checkpoint, options["encoding"])
     prime_option = "--prime" if options["prime_file"] is None else "--prime-file"
-    prime_ids = _encode(vocabulary, prime or "", prime_option, encoding)
-    stop_ids = [_encode(vocabulary, string, "--stop", encoding) for string in options["stop"]]
+    typed = _typed(options, vocabulary.mode == "bytes")
+    prime_ids = _encode(vocabulary, typed("--prime", prime or ""), prime_option, encoding)
+    stop_ids = [_encode(vocabulary, typed("--stop", string), "--stop", encoding) for string in options["stop"]]
 
     announce(ctx)
     from charrnn.model.parameters import Model
@@ -231,6 +241,21 @@ def _read_prime(path):
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise CorpusError(f"cannot read --prime-file {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _typed(options, in_bytes):
+    """Return a function that reads what was typed for an option, with its escapes if so asked for."""
+
+    def typed(option, text):
+        if isinstance(text, bytes):  # of a file
+            return text
+        if options["escapes"]:
+            return read_escapes(text, option, in_bytes)
+        if looks_escaped(text):
+            note(f"the backslash in {option} stands for itself: add --escapes to read \\n as a newline")
+        return text
+
+    return typed
 
 
 def _encoding(checkpoint, named):

@@ -5,6 +5,7 @@ Nothing here replaces an unknown symbol by another behind the user's back; what 
 what is near.
 """
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ CODE_POINTS = 0x110000
 BLOCK_SYMBOLS = 1 << 20  # symbols encoded at a time: a text of any length needs a few MB beside its ids
 
 _SURROGATES = range(0xD800, 0xE000)
+_FIRST_ALONE, _BYTES_ALONE = 0xDC00, re.compile("([\udc00-\udcff])")
 # What a keyboard or a word processor puts in the place of what a text has, and the other way round.
 _LOOKALIKES = (
     "'\u2019\u2018`\u00b4\u2032\u201b\u02bc",
@@ -78,8 +80,8 @@ class Vocabulary:
     def encode(self, text, encoding="utf-8"):
         """Return the ids of `text`, ndarray (N,) of the smallest unsigned dtype.
 
-        In bytes mode N counts the bytes of the text in `encoding`; a byte that the command line could not decode (a
-        surrogate escape) stands for itself.
+        In bytes mode N counts the bytes of the text in `encoding`; a byte that the command line could not decode, or
+        that an escape stands for (U+DC00 + byte, half a surrogate pair), is itself.
 
         Raises
         ------
@@ -87,13 +89,7 @@ class Vocabulary:
             A character is not in the vocabulary: its repr, its offset and the nearest remedy.
         """
         if self.mode == "bytes":
-            try:
-                return self.encode_bytes(text.encode(encoding, "surrogateescape"))
-            except UnicodeEncodeError as error:
-                raise VocabularyError(
-                    f"character {text[error.start]!r} at offset {error.start:,} has no {encoding.upper()} form: leave "
-                    "it out"
-                ) from None
+            return self.encode_bytes(_as_bytes(text, encoding))
         ids = np.empty(len(text), self.dtype)
         for start in range(0, len(text), BLOCK_SYMBOLS):
             piece = text[start : start + BLOCK_SYMBOLS]
@@ -272,6 +268,24 @@ class _ByteDecoder:
 
     def fork(self):
         return _ByteDecoder(self._vocabulary, self._decoder.fork())
+
+
+def _as_bytes(text, encoding):
+    """Return a text in `encoding`, and in it the bytes that stand for themselves."""
+    data, start = b"", 0
+    for part in _BYTES_ALONE.split(text):
+        try:
+            if len(part) == 1 and ord(part) & ~0xFF == _FIRST_ALONE:
+                data += bytes((ord(part) & 0xFF,))
+            else:
+                data += part.encode(encoding)
+        except UnicodeEncodeError as error:
+            raise VocabularyError(
+                f"character {part[error.start]!r} at offset {start + error.start:,} has no {encoding.upper()} form: "
+                "leave it out"
+            ) from None
+        start += len(part)
+    return data
 
 
 def _validated(mode, symbols):
