@@ -80,9 +80,18 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     help="End a sample where STRING comes, and leave STRING out; may be repeated.",
 )
 @click.option(
-    "-e", "--escapes", is_flag=True, help=f"Read {SPELT} in --prime and --stop; of a model of bytes \\xHH is a byte."
+    "-e",
+    "--escapes",
+    is_flag=True,
+    help=f"Read {SPELT} in --prime, --stop and --separator; of a model of bytes \\xHH is a byte.",
 )
 @click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
+@click.option(
+    "--separator",
+    metavar="STRING",
+    show_default="a newline where a sample does not end with one, and on a terminal a heading",
+    help="Write STRING, and nothing else, between samples.",
+)
 @click.option(
     "--clamp",
     multiple=True,
@@ -124,13 +133,13 @@ def command(ctx, checkpoint, **options):
     try:
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
         try:
-            samples = _prepare(ctx, checkpoint, settings, options)
+            samples, separator = _prepare(ctx, checkpoint, settings, options)
         except MemoryError:
             raise _out_of_memory(options["num_samples"]) from None
         if options["as_json"]:
             samples.write_json(output)
         else:
-            samples.write_text(output, options["hide_prime"])
+            samples.write_text(output, options["hide_prime"], separator)
     except KeyboardInterrupt:
         output.close()
         sys.exit(130)
@@ -171,11 +180,12 @@ def _settings(given, temperature, top_k, top_p, min_p, greedy):
 
 
 def _prepare(ctx, where, settings, options):
-    """Check what can be checked, load the model, prime it; return SampleTexts ready to be written."""
+    """Check what can be checked, load the model, prime it; return SampleTexts to be written, and the separator."""
     _check(options)
     prime = options["prime"] if options["prime_file"] is None else _read_prime(options["prime_file"])
 
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.text.vocabulary import text_as_bytes
 
     path = find_checkpoint(where)
     checkpoint = load_checkpoint(path)
@@ -185,6 +195,9 @@ def _prepare(ctx, where, settings, options):
     typed = _typed(options, vocabulary.mode == "bytes")
     prime_ids = _encode(vocabulary, typed("--prime", prime or ""), prime_option, encoding)
     stop_ids = [_encode(vocabulary, typed("--stop", string), "--stop", encoding) for string in options["stop"]]
+    separator = options["separator"] and typed("--separator", options["separator"])
+    if separator and vocabulary.mode == "bytes":
+        separator = text_as_bytes(separator, encoding)
 
     announce(ctx)
     from charrnn.model.parameters import Model
@@ -206,7 +219,8 @@ def _prepare(ctx, where, settings, options):
     use_threads(ctx, options["threads"])
     sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
-    return SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path), encoding)
+    samples = SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path), encoding)
+    return samples, separator
 
 
 def _check(options):
@@ -220,6 +234,8 @@ def _check(options):
         raise ConfigError(f"--seed must be between 0 and 2**64 - 1, got {seed}")
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads must be at least 1, got {threads}")
+    if options["separator"] is not None and options["as_json"]:
+        raise ConfigError("--separator stands between texts, and --json writes a line for each sample: leave one out")
     if "" in options["stop"]:
         raise ConfigError("--stop must hold at least one character, got ''")
     if options["prime"] is not None and options["prime_file"] is not None:

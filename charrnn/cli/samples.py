@@ -13,6 +13,8 @@ from typing import NamedTuple
 from charrnn.cli.words import neutralise
 from charrnn.errors import StorageError
 
+MAX_NEWLINE = 4  # bytes, in UTF-32
+
 
 class Piece(NamedTuple):
     """What a sample has become longer by.
@@ -48,6 +50,7 @@ class SampleTexts:
         self.seed = seed
         self.checkpoint = checkpoint
         self._vocabulary, self._in_bytes = vocabulary, vocabulary.mode == "bytes"
+        self._encoding, self._newline = encoding, "\n".encode(encoding) if self._in_bytes else None
         decoder = vocabulary.decoder(encoding)
         self.prime = "".join(decoder.feed(int(i)) for i in prime_ids)
         self.prime_data = vocabulary.decode_bytes(prime_ids) if self._in_bytes else None
@@ -72,17 +75,20 @@ class SampleTexts:
                     None if block.loss_nats is None else float(block.loss_nats[j]),
                 )
 
-    def write_text(self, output, hide_prime):
+    def write_text(self, output, hide_prime, separator=None):
         """Write the samples one after the other: the first as it is made, the others from memory.
 
-        One sample goes to a pipe with nothing added. Of several each has a line of its own before it, as head and tail
-        write it, and ends with a newline.
+        One sample goes to a pipe with nothing added. Of several each ends with a newline, and on a terminal it has a
+        line of its own before it, as head and tail write it; or the separator stands between them, and nothing else.
+
+        separator    str, or the bytes of a model of bytes
         """
+        separator = self._shown(output, separator)
         count = self.sampler.num_samples
         waiting = [[] for _ in range(count)]  # pieces of the samples whose turn has not come
         finished = [False] * count
         shown = 0
-        self._begin(output, shown, hide_prime)
+        self._begin(output, shown, hide_prime, separator)
         for piece in self.pieces():
             j, written = piece.stream, output.choose(piece.text, piece.data)
             finished[j] = piece.finished is not None
@@ -91,23 +97,35 @@ class SampleTexts:
                 continue
             output.write(written)
             while finished[shown]:
-                output.end_line(always=count > 1)
                 shown += 1
+                if separator is None or shown == count:
+                    output.end_line(always=count > 1 and separator is None, data=self._newline)
                 if shown == count:
                     break
-                self._begin(output, shown, hide_prime)
+                self._begin(output, shown, hide_prime, separator)
                 for written in waiting[shown]:
                     output.write(written)
                 waiting[shown] = []
             output.flush()
         output.flush()
 
-    def _begin(self, output, j, hide_prime):
-        if self.sampler.num_samples > 1:
-            output.write(f"{'' if j == 0 else chr(10)}==> sample {j + 1} of {self.sampler.num_samples} <==\n")
+    def _begin(self, output, j, hide_prime, separator):
+        count = self.sampler.num_samples
+        if separator is None:
+            if count > 1 and output.terminal:
+                output.write(f"{'' if j == 0 else chr(10)}==> sample {j + 1} of {count} <==\n")
+            output.begin_text()
+        elif j > 0:
+            output.write(separator)
         if not hide_prime:
             output.write(output.choose(self.prime, self.prime_data), dim=True)
         output.flush()
+
+    def _shown(self, output, separator):
+        """Return a separator as the output takes it."""
+        if isinstance(separator, bytes) and output.terminal:
+            return separator.decode(self._encoding, "replace")
+        return separator
 
     def write_json(self, output):
         """Write one JSON object a sample, in order, each when it is finished."""
@@ -160,7 +178,7 @@ class Output:
         self._stream = stream
         self.terminal = stream.isatty()
         self.styled = self.terminal and _styled()
-        self._last = "\n"
+        self._line = "\n"  # the end of what has been written
 
     def choose(self, text, data):
         """Return which of the two `write` should have: the bytes on a pipe, where there are any."""
@@ -170,7 +188,7 @@ class Output:
         """Write a str, or on a pipe bytes."""
         if not text:
             return
-        self._last = text[-1:]
+        self._line = (self._line + text if type(text) is type(self._line) else text)[-MAX_NEWLINE:]
         if isinstance(text, bytes):
             data = text
         elif not self.terminal:
@@ -185,10 +203,20 @@ class Output:
     def flush(self):
         self._call(self._stream.flush)
 
-    def end_line(self, always=False):
-        """End a line that has been begun; on a pipe only where `always` says so."""
-        if self._last not in ("\n", b"\n") and (self.terminal or always):
-            self.write("\n")
+    def begin_text(self):
+        """Let a text begin whose line is to be ended on a pipe even where it is empty."""
+        if not self.terminal:
+            self._line = ""
+
+    def end_line(self, always=False, data=None):
+        """End a line that has been begun; on a pipe only where `always` says so.
+
+        data    a newline of a model of bytes
+        """
+        newline = self.choose("\n", data)
+        ended = type(self._line) is type(newline) and self._line.endswith(newline)
+        if not ended and (self.terminal or always):
+            self.write(newline)
         self.flush()
 
     def close(self):

@@ -89,7 +89,7 @@ class Vocabulary:
             A character is not in the vocabulary: its repr, its offset and the nearest remedy.
         """
         if self.mode == "bytes":
-            return self.encode_bytes(_as_bytes(text, encoding))
+            return self.encode_bytes(text_as_bytes(text, encoding))
         ids = np.empty(len(text), self.dtype)
         for start in range(0, len(text), BLOCK_SYMBOLS):
             piece = text[start : start + BLOCK_SYMBOLS]
@@ -270,7 +270,7 @@ class _ByteDecoder:
         return _ByteDecoder(self._vocabulary, self._decoder.fork())
 
 
-def _as_bytes(text, encoding):
+def text_as_bytes(text, encoding):
     """Return a text in `encoding`, and in it the bytes that stand for themselves."""
     data, start = b"", 0
     for part in _BYTES_ALONE.split(text):
