@@ -5,6 +5,7 @@ command on a real tiny checkpoint.
 """
 
 import base64
+import dataclasses
 import json
 import os
 import re
@@ -482,10 +483,57 @@ def test_an_unknown_character_is_named_with_its_offset_and_remedy(invoke, option
     assert str(error).startswith(f"{option}: character 'Ü' at offset 5")
 
 
-def test_a_prime_file_that_is_not_utf8_is_named_with_its_offset(invoke, tmp_path):
+def test_a_prime_file_in_another_encoding_is_named_with_its_offset_and_read_when_told(invoke, tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    error = invoke("--prime-file", tmp_path / "latin.txt", "--length", 5).exception
-    assert isinstance(error, VocabularyError) and "0xe9 at offset 3" in str(error)
+    asked = ("--prime-file", tmp_path / "latin.txt", "--length", 5, "--seed", 1)
+    error = invoke(*asked).exception
+    assert isinstance(error, VocabularyError) and "0xe9 at offset 3; name its encoding with --encoding" in str(error)
+    assert invoke(*asked, "--encoding", "latin-1").stdout.startswith("café")
+    (tmp_path / "latin.txt").write_bytes("café".encode("utf-16"))
+    assert invoke(*asked, "--encoding", "utf-16").stdout.startswith("café")
+    assert "not known here: try utf-8" in str(invoke(*asked, "--encoding", "latn").exception)
+
+
+def test_a_prime_file_is_read_in_the_encoding_of_the_run(invoke, folder, tmp_path):
+    from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+
+    checkpoint = load_checkpoint(folder / "checkpoints" / "new" / "best.safetensors")
+    training = {"config": {"encoding": "cp1252"}}
+    save_checkpoint(tmp_path / "best.safetensors", dataclasses.replace(checkpoint, training=training))
+    (tmp_path / "prime.txt").write_bytes("café".encode("cp1252"))
+    assert invoke(tmp_path, "--prime-file", tmp_path / "prime.txt", "--length", 5).stdout.startswith("café")
+
+
+def test_unknown_characters_of_a_prime_are_left_out_and_counted_when_told(invoke, tmp_path):
+    asked = ("--length", 50, "--seed", 1)
+    plain = invoke(*asked, "--prime", "one").stdout
+    refused = invoke(*asked, "--prime", "ÜoneÜ").exception
+    assert str(refused).endswith("; --unknown skip leaves such characters out")
+    result = invoke(*asked, "--prime", "Üo∑neÜ", "--unknown", "skip")
+    assert result.stdout == plain
+    assert "--prime: left out 3 characters that are not in the vocabulary: 'Ü', '∑'" in result.stderr
+    (tmp_path / "prime.txt").write_text("Üone", "utf-8")
+    result = invoke(*asked, "--prime-file", tmp_path / "prime.txt", "--unknown", "skip")
+    assert result.stdout == plain and "--prime-file: left out 1 character that is not" in result.stderr
+    nothing = invoke("--prime", "ÜÜ", "--unknown", "skip").exception
+    assert "has no character that the model knows" in str(nothing)
+    assert "--stop: character 'Ü'" in str(invoke("--stop", "Ü", "--unknown", "skip").exception)
+
+
+def test_unknown_bytes_of_a_prime_are_left_out_too(invoke, tmp_path):
+    from charrnn.model.parameters import Model
+    from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
+    from charrnn.spec import ModelConfig
+
+    config = ModelConfig("gru", 3, 4, 1)
+    vocabulary, parameters = Vocabulary("bytes", (10, 97, 233)), Model.initialise(config, 1).get_parameters()
+    save_checkpoint(tmp_path / "best.safetensors", Checkpoint(config.to_dict(), vocabulary, parameters, {}, {}, {}))
+    asked = (tmp_path, "--length", 5, "--prime", "aéba", "--encoding", "latin-1")
+    assert "byte 0x62" in str(invoke(*asked).exception)
+    result = invoke(*asked, "--unknown", "skip")
+    assert result.stdout_bytes.startswith(b"a\xe9a") and "--prime: left out 1 character" in result.stderr
+    error = str(invoke(tmp_path, "--prime", "€", "--encoding", "latin-1", "--unknown", "skip").exception)
+    assert error.startswith("--prime: character '€'") and "skip" not in error
 
 
 def test_a_model_of_bytes_takes_any_prime_file_and_writes_its_bytes(invoke, tmp_path):

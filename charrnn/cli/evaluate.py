@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds, check_folders
+from charrnn.cli.checks import check_bounds, check_folders, unknown_option
 from charrnn.cli.words import note
-from charrnn.errors import ConfigError, VocabularyError, counted
+from charrnn.errors import ConfigError, counted
 
 SPLITS = ("val", "test", "train")
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
@@ -27,12 +27,7 @@ MIN_WIDTH = 40
 @click.option(
     "--split", type=click.Choice(SPLITS), show_default="val", help="Split of the text the run was trained on."
 )
-@click.option(
-    "--unknown",
-    type=click.Choice(("error", "skip")),
-    show_default="error",
-    help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
-)
+@unknown_option
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
 @click.option(
     "--baselines/--no-baselines",
@@ -96,12 +91,7 @@ def command(ctx, checkpoint, text, **options):
 
     opened = open_model(ctx, checkpoint, options["threads"])
     with contextlib.ExitStack() as stack:
-        try:
-            read = stack.enter_context(open_text(opened, text, options["encoding"], options["unknown"] or "error"))
-        except VocabularyError as error:
-            raise VocabularyError(
-                f"{error}; --unknown skip leaves such characters out" if text is not None else str(error)
-            ) from None
+        read = stack.enter_context(open_text(opened, text, options["encoding"], options["unknown"]))
         own = read
         if text is not None:
             own = stack.enter_context(_own_text(opened, options, open_training_text))
@@ -225,10 +215,6 @@ def _check(text, options):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     if text is not None and options["split"] is not None:
         raise ConfigError(f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}")
-    if text is None and options["unknown"] is not None:
-        raise ConfigError(
-            f"--unknown {options['unknown']} is of a TEXT, and none is named: a run knows all of its own text"
-        )
     check_bounds(
         options,
         ("threads", 1, None),

@@ -7,7 +7,7 @@ import contextlib
 from typing import Any, NamedTuple
 
 from charrnn.cli.words import note, shorter
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, VocabularyError
 
 
 class OpenedModel(NamedTuple):
@@ -67,11 +67,12 @@ def use_threads(ctx, threads):
 
 
 @contextlib.contextmanager
-def open_text(opened, text, encoding, unknown="error"):
+def open_text(opened, text, encoding, unknown=None):
     """Read TEXT, or where it is None the text that the run of a checkpoint was trained on, found again and checked.
 
     opened     an OpenedModel
-    unknown    what to do with characters that the model does not know, "error" or "skip"
+    unknown    what to do with characters that the model does not know, "error" or "skip"; None where it was not said,
+               which is "error"
 
     Yields an OpenedText.
     """
@@ -82,6 +83,8 @@ def open_text(opened, text, encoding, unknown="error"):
     from charrnn.training.stored import stored_encoding
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
+    if text is None and unknown is not None:
+        raise ConfigError(f"--unknown {unknown} is of a TEXT, and none is named: a run knows all of its own text")
     if text is None and encoding is not None:
         raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
     if vocabulary.mode == "bytes" and encoding is not None:
@@ -93,14 +96,17 @@ def open_text(opened, text, encoding, unknown="error"):
             corpus, named, splits = read_run_text(training, opened.path.parent, vocabulary.mode, progress)
         else:
             named, splits, encoding = [text], None, encoding or stored_encoding(training)
-            corpus = read_corpus(
-                named,
-                mode=vocabulary.mode,
-                encoding=encoding,
-                vocabulary=vocabulary,
-                unknown=unknown,
-                progress=progress,
-            )
+            try:
+                corpus = read_corpus(
+                    named,
+                    mode=vocabulary.mode,
+                    encoding=encoding,
+                    vocabulary=vocabulary,
+                    unknown=unknown or "error",
+                    progress=progress,
+                )
+            except VocabularyError as error:
+                raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
     with contextlib.closing(corpus):
         for said in corpus.notes:
             note(said)

@@ -70,7 +70,16 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     "--encoding",
     metavar="NAME",
     show_default="the run's",
-    help="Encoding of a model of bytes: of --prime and --stop, and to show its text on a terminal and in --json.",
+    help="Encoding of --prime-file; of a model of bytes that of --prime, --stop and --separator, and of its text where "
+    "it is shown, on a terminal and in --json.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(("error", "skip")),
+    default="error",
+    show_default=True,
+    help="What to do with characters of --prime or --prime-file that the model does not know; what is skipped is "
+    "counted.",
 )
 @click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
 @click.option(
@@ -191,9 +200,8 @@ def _prepare(ctx, where, settings, options):
     checkpoint = load_checkpoint(path)
     vocabulary = checkpoint.vocabulary
     encoding = _encoding(checkpoint, options["encoding"])
-    prime_option = "--prime" if options["prime_file"] is None else "--prime-file"
     typed = _typed(options, vocabulary.mode == "bytes")
-    prime_ids = _encode(vocabulary, typed("--prime", prime or ""), prime_option, encoding)
+    prime_ids = _encode_prime(vocabulary, typed("--prime", prime or ""), options, encoding)
     stop_ids = [_encode(vocabulary, typed("--stop", string), "--stop", encoding) for string in options["stop"]]
     separator = options["separator"] and typed("--separator", options["separator"])
     if separator and vocabulary.mode == "bytes":
@@ -275,27 +283,60 @@ def _typed(options, in_bytes):
 
 
 def _encoding(checkpoint, named):
-    """Return the encoding of the model's bytes: the one that was named, or the run's."""
-    from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
+    """Return the encoding that was named, or the run's: of the model's bytes, or of --prime-file."""
+    from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes, text_encoding
     from charrnn.training.stored import stored_encoding
 
     if named is None:
-        return stored_encoding_of_bytes(stored_encoding(checkpoint.training))
-    return encoding_of_bytes(named)
+        named = stored_encoding(checkpoint.training)
+        of_bytes = stored_encoding_of_bytes(named)
+    else:
+        of_bytes = encoding_of_bytes(named)
+    # A file of UTF-16 may begin with its mark, which says the order of the bytes.
+    return of_bytes if checkpoint.vocabulary.mode == "bytes" or not of_bytes.endswith("-le") else text_encoding(named)
+
+
+def _encode_prime(vocabulary, text, options, encoding):
+    """Return the ids of the prime, str or the bytes of a file, with or without what the model does not know."""
+    from charrnn.text.corpus import left_out
+    from charrnn.text.vocabulary import text_as_bytes
+
+    option = "--prime" if options["prime_file"] is None else "--prime-file"
+    if isinstance(text, bytes) and vocabulary.mode == "chars":
+        text = _decoded(text, option, encoding)
+    elif isinstance(text, str) and vocabulary.mode == "bytes":
+        try:
+            text = text_as_bytes(text, encoding)
+        except VocabularyError as error:
+            raise VocabularyError(f"{option}: {error}") from None
+    if options["unknown"] == "skip":
+        text, others = vocabulary.without_unknown(text)
+        if others and not text:
+            raise VocabularyError(f"{option} has no character that the model knows: write another, or leave it out")
+        if others:
+            note(f"{option}: {left_out(others, vocabulary.mode)}")
+    try:
+        return _encode(vocabulary, text, option, encoding)
+    except VocabularyError as error:
+        raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
+
+
+def _decoded(data, option, encoding):
+    """Return the text of a file."""
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise VocabularyError(
+            f"{option} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
+            "encoding with --encoding NAME, such as latin-1"
+        ) from None
 
 
 def _encode(vocabulary, text, option, encoding):
     """Return the ids of what `option` gave, str or the bytes of a file; VocabularyError names the option."""
     try:
         if isinstance(text, bytes):
-            if vocabulary.mode == "bytes":
-                return vocabulary.encode_bytes(text)
-            text = text.decode("utf-8").removeprefix("\ufeff")
+            return vocabulary.encode_bytes(text)
         return vocabulary.encode(text, encoding)
-    except UnicodeDecodeError as error:
-        raise VocabularyError(
-            f"{option} is not UTF-8: byte 0x{text[error.start]:02x} at offset {error.start}; convert it, for instance "
-            "with iconv"
-        ) from error
     except VocabularyError as error:
         raise VocabularyError(f"{option}: {error}") from error

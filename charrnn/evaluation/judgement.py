@@ -26,7 +26,6 @@ from charrnn.text.vocabulary import Vocabulary
 
 KNOWN = 0.25  # of what xz writes of a text alone: a text that it writes in less after the training text stands in that
 NOTEBOOK_CHARACTERS, NOTEBOOK_BITS = 600, 8
-MAX_UNKNOWN = 20  # symbols left out of a text that are named
 
 
 class TrainingText(NamedTuple):
@@ -222,10 +221,7 @@ class Judgement:
             "standard_error_nats": _finite(self.error.nats),
             "error_blocks": self.error.blocks,
             "error_block_characters": self.error.block_characters,
-            "unknown": {
-                "characters": sum(count for _, count in self.text.unknown),
-                "symbols": self.text.unknown[:MAX_UNKNOWN],
-            },
+            "unknown": self.text.unknown_to_dict(),
             "split": self.text.split,
             "text": self.text.name,
             "checkpoint": None if checkpoint is None else os.fspath(checkpoint),

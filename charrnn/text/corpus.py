@@ -88,11 +88,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
                 "the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too"
             )
         if writer.skipped:
-            total = sum(writer.skipped.values())
-            notes.append(
-                f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
-                f"{_most_common(writer.skipped, mode)}"
-            )
+            notes.append(left_out(writer.skipped, mode))
         if len(ids) == 0:
             raise CorpusError(f"{_named(sources)} {_holds(sources)} no symbol of the vocabulary: name another text")
     except BaseException:
@@ -209,6 +205,12 @@ def _holds(sources):
     return "holds" if len(sources) == 1 else "hold"
 
 
-def _most_common(skipped, mode):
+def left_out(skipped, mode):
+    """Say which symbols were left out: a Counter of their codes."""
+    total = sum(skipped.values())
     shown = [f"0x{code:02x}" if mode == "bytes" else repr(chr(code)) for code, _ in skipped.most_common(5)]
-    return ", ".join(shown) + (f" and {len(skipped) - 5:,} more" if len(skipped) > 5 else "")
+    more = f" and {len(skipped) - 5:,} more" if len(skipped) > 5 else ""
+    return (
+        f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
+        f"{', '.join(shown)}{more}"
+    )

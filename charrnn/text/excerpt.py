@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MAX_UNKNOWN = 20  # symbols left out of a text that are named
+
 
 @dataclass(frozen=True)
 class Excerpt:
@@ -33,6 +35,10 @@ class Excerpt:
     def first(self):
         """The place of the first character that can be predicted: nothing comes before a text's very first one."""
         return max(self.start, 1)
+
+    def unknown_to_dict(self):
+        """Return how many characters were left out, and the most common of them, as plain numbers and words."""
+        return {"characters": sum(count for _, count in self.unknown), "symbols": self.unknown[:MAX_UNKNOWN]}
 
     @property
     def predicted_ids(self):

@@ -7,6 +7,7 @@ what is near.
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -115,6 +116,14 @@ class Vocabulary:
         for start in range(0, len(codes), BLOCK_SYMBOLS):
             self._look_up(codes[start : start + BLOCK_SYMBOLS], start, ids)
         return ids
+
+    def without_unknown(self, text):
+        """Return what the vocabulary knows of a text, str or in bytes mode bytes, and a Counter of the other codes."""
+        kept = [symbol for symbol in text if symbol in self._known]
+        others = Counter(symbol for symbol in text if symbol not in self._known)
+        if self.mode == "bytes":
+            return bytes(kept), others
+        return "".join(kept), Counter({ord(symbol): count for symbol, count in others.items()})
 
     def decode(self, ids, encoding="utf-8"):
         """Return the text of `ids`, a sequence or ndarray (N,).
