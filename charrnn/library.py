@@ -9,7 +9,6 @@ a folder that has a short text, corpus.txt.
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, TypeAlias, overload
 from charrnn.cells.findings import Findings
 from charrnn.cells.report import CellsOptions
 from charrnn.cells.report import find_cells as search_cells
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, nearest
 from charrnn.evaluation.judgement import Judgement, TrainingText
 from charrnn.evaluation.report import JudgeOptions, judge
 from charrnn.model.clamps import Clamp
@@ -162,6 +161,8 @@ def train(
     4 run/best.safetensors
     """
     _check_names(options, NAMES, "train")
+    if samples:
+        options.setdefault("sample", True)  # also of a run that was started without
     named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)
     with contextlib.ExitStack() as stack:
         if resume is not None:
@@ -396,8 +397,8 @@ def _asked(kind, options, call):
 def _check_names(options, names, call):
     for name in options:
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}"
+            near = nearest(name, names)
+            hint = f"it has {', '.join(names)}" if near is None else f"did you mean {near!r}?"
             raise ConfigError(f"{call} has no option {name!r}: {hint}", options=(name,))
 
 

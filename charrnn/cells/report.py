@@ -17,7 +17,7 @@ from charrnn.cells.gates import gate_saturation
 from charrnn.cells.record import check_quantity, clamp_at, record
 from charrnn.cells.search import halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, nearest
 from charrnn.evaluation.stages import Stages
 from charrnn.model.clamps import check_unit
 from charrnn.model.memory import available_memory
@@ -203,5 +203,7 @@ def _check_wanted(wanted, signals, twins):
     wanted, names = twins.get(wanted, wanted), [signal.name for signal in signals]
     if wanted is not None and wanted not in names:
         why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
+        near = None if wanted in BUILT_IN else nearest(wanted, names)
+        why += "" if near is None else f", did you mean {near!r}?"
         raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
     return wanted

@@ -10,10 +10,15 @@ import stat
 
 import numpy as np
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, nearest
 from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix, why_not_text
 
 _BOM = "\ufeff"
+# Names by which a mistyped one is told.
+_USUAL = (
+    "utf-8 utf-16 utf-32 latin-1 latin-2 latin-9 iso-8859-1 iso-8859-2 iso-8859-15 cp437 cp850 cp949 cp1250 cp1251 "
+    "cp1252 koi8-r koi8-u mac-roman shift_jis euc-jp euc-kr iso-2022-jp iso-2022-kr gb2312 gbk gb18030 big5 ascii"
+).split()
 
 
 def text_encoding(name):
@@ -25,11 +30,13 @@ def text_encoding(name):
             raise LookupError
         info.incrementaldecoder("strict").decode(b"", final=True)
     except (LookupError, TypeError, ValueError, OSError):
-        raise CorpusError(
-            f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis, or "
-            "--vocab bytes, which needs none"
-        ) from None
+        raise CorpusError(f"{_not_known(name)}, or --vocab bytes, which needs none") from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
+
+
+def _not_known(name):
+    near = nearest(name, _USUAL) or "utf-8, latin-1, cp1252, utf-16 or shift_jis"
+    return f"--encoding {name!r} is not known here: try {near}"
 
 
 def encoding_of_bytes(name):
@@ -43,9 +50,7 @@ def encoding_of_bytes(name):
         known = f"{known}-le" if known in ("utf-16", "utf-32") else known
         codecs.getincrementaldecoder(known)("replace").decode(bytes(range(256)), final=True)
     except (CorpusError, UnicodeError):
-        raise CorpusError(
-            f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis"
-        ) from None
+        raise CorpusError(_not_known(name)) from None
     return known
 
 

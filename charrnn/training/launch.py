@@ -41,7 +41,7 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     init_from : path-like, optional
         A checkpoint or run folder to take the weights from.
     samples : bool
-        Draw samples while training.
+        Draw samples while training, where the options ask for them.
     say : callable
         Called with each sentence about the text that the user should know.
     progress : callable, optional

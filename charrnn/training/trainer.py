@@ -52,7 +52,7 @@ class Trainer:
     clock : callable
         Returns seconds, monotonic.
     samples : bool
-        Whether to show samples.
+        Whether to show samples, where the options ask for them.
 
     Attributes
     ----------
@@ -78,7 +78,8 @@ class Trainer:
         self._costs = Costs()
         self._budget = make_budget(plan, self._stopwatch, self._costs)
         self._saver = Saver(plan, corpus, folder, texts, self._vocabulary, self._stopwatch, self._costs)
-        self._samples = Samples(plan.config, self._vocabulary, self._stopwatch) if samples else None
+        wanted = samples and plan.config.sample
+        self._samples = Samples(plan.config, self._vocabulary, self._stopwatch) if wanted else None
         self._step_pace = StepPace()
 
     def stop(self):
