@@ -304,13 +304,14 @@ def _encode_prime(vocabulary, text, options, encoding):
     option = "--prime" if options["prime_file"] is None else "--prime-file"
     if isinstance(text, bytes) and vocabulary.mode == "chars":
         text = _decoded(text, option, encoding)
-    elif isinstance(text, str) and vocabulary.mode == "bytes":
+    known = text
+    if isinstance(text, str) and vocabulary.mode == "bytes":
         try:
-            text = text_as_bytes(text, encoding)
+            known = text_as_bytes(text, encoding)
         except VocabularyError as error:
             raise VocabularyError(f"{option}: {error}") from None
     if options["unknown"] == "skip":
-        text, others = vocabulary.without_unknown(text)
+        text, others = vocabulary.without_unknown(known)
         if others and not text:
             raise VocabularyError(f"{option} has no character that the model knows: write another, or leave it out")
         if others:
