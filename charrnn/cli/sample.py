@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
 from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
@@ -138,6 +139,7 @@ def command(ctx, checkpoint, **options):
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. A model of bytes writes
     its bytes as they are to a file or a pipe; a terminal shows them decoded.
     """
+    heed_reader()
     output = Output(sys.stdout)
     try:
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
@@ -154,7 +156,6 @@ def command(ctx, checkpoint, **options):
         sys.exit(130)
     except BrokenPipeError:  # the reader has enough: `charrnn sample | head`
         output.close()
-        sys.exit(1)
 
 
 def _out_of_memory(num_samples):
