@@ -28,13 +28,18 @@ def nearest(name, names):
     """
     import difflib
 
-    plain = {_plain(other): other for other in reversed(list(names))}
+    plain = {}
+    for other in names:
+        plain.setdefault(_plain(other), other)
+    places = {other: place for place, other in enumerate(plain)}
     given = _plain(name)
     if given in plain:
         return plain[given]
     begun = [other for other in plain if other.startswith(given)] if len(given) > 2 else []
     initials = [other for other in plain if "-" in other and given == "".join(word[:1] for word in other.split("-"))]
-    close = difflib.get_close_matches(given, plain, 1)
+    close = difflib.get_close_matches(given, plain, len(plain) or 1)
+    # Of those that are as near, the first one named.
+    close.sort(key=lambda other: (-difflib.SequenceMatcher(None, other, given).ratio(), places[other]))
     found = begun if len(begun) == 1 else initials or close
     return plain[found[0]] if found else None
 

@@ -328,9 +328,14 @@ def _decoded(data, option, encoding):
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        from charrnn.text.detection import SAMPLE_BYTES, suggest_encoding
+
+        seems = suggest_encoding(data[:SAMPLE_BYTES])
+        remedy = "name its encoding with --encoding NAME, such as cp1252 or cp949"
+        if seems is not None and seems != encoding:
+            remedy = f"it seems to be {seems.upper()}, read it with --encoding {seems}"
         raise VocabularyError(
-            f"{option} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
-            "encoding with --encoding NAME, such as latin-1"
+            f"{option} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; {remedy}"
         ) from None
 
 
