@@ -522,6 +522,17 @@ def test_unknown_characters_of_a_prime_are_left_out_and_counted_when_told(invoke
     assert "--stop: character 'Ü'" in str(invoke("--stop", "Ü", "--unknown", "skip").exception)
 
 
+def test_a_prime_is_rewritten_as_the_text_was_before_unknown_characters_are_left_out(invoke, folder, tmp_path):
+    from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+    from charrnn.text.rewriting import Rewriting
+
+    checkpoint = load_checkpoint(folder / "checkpoints" / "new" / "best.safetensors")
+    lower = dataclasses.replace(checkpoint.vocabulary, rewriting=Rewriting(lowercase=True))
+    save_checkpoint(tmp_path / "best.safetensors", dataclasses.replace(checkpoint, vocabulary=lower))
+    result = invoke(tmp_path, "--prime", "ONE∑", "--unknown", "skip", "--length", 5)
+    assert result.stdout.startswith("one") and "left out 1 character" in result.stderr
+
+
 def test_unknown_bytes_of_a_prime_are_left_out_too(invoke, tmp_path):
     from charrnn.model.parameters import Model
     from charrnn.runs.checkpoint import Checkpoint, save_checkpoint

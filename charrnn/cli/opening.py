@@ -80,7 +80,7 @@ def open_text(opened, text, encoding, unknown=None):
     from charrnn.text.corpus import read_corpus
     from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
     from charrnn.training.provenance import read_run_text
-    from charrnn.training.stored import stored_encoding
+    from charrnn.training.stored import stored_encoding, stored_parting
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and unknown is not None:
@@ -101,6 +101,7 @@ def open_text(opened, text, encoding, unknown=None):
                     named,
                     mode=vocabulary.mode,
                     encoding=encoding,
+                    part_files=stored_parting(training),
                     vocabulary=vocabulary,
                     unknown=unknown or "error",
                     progress=progress,
@@ -108,6 +109,8 @@ def open_text(opened, text, encoding, unknown=None):
             except VocabularyError as error:
                 raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
     with contextlib.closing(corpus):
+        if vocabulary.rewriting:
+            note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
         for said in corpus.notes:
             note(said)
         yield OpenedText(corpus, named, splits, shown)

@@ -109,7 +109,7 @@ class Trainer:
             self._save(is_anchor=True)
         elif self._config != stored_config(plan.resume.training):
             self._save()
-        self.folder.write_config({"text": [str(text) for text in self._texts], **self._config.to_dict()})
+        self.folder.write_config({"text": [str(text) for text in self._texts], **self._config.to_record()})
         yield from self._prepare()
         self._stopwatch.start()
         while True:
