@@ -114,6 +114,33 @@ def test_stdin_is_a_text(capsys, monkeypatch):
     assert piped["loss_nats"] == named["loss_nats"]
 
 
+@pytest.mark.parametrize("command", [["gradients", "--steps", "5"], ["cells"]])
+def test_other_commands_leave_unknown_characters_out_as_eval_does(folder, capsys, command):
+    (folder / "mixed.txt").write_text(TEXT * 4 + "ßß€")
+    asked = [command[0], "checkpoints/chars", "mixed.txt", *command[1:], "--json"]
+    assert main(asked) == 2
+    assert "--unknown skip leaves such characters out" in capsys.readouterr().err.replace("\n", " ")
+    assert main([*asked, "--unknown", "skip"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["unknown"] == {"characters": 3, "symbols": [["ß", 2], ["€", 1]]}
+    assert "left out 3 characters" in captured.err
+    assert main([command[0], "checkpoints/chars", "--unknown", "skip"]) == 2
+    assert "--unknown skip is of a TEXT" in capsys.readouterr().err.replace("\n", " ")
+    if command[0] == "gradients":
+        assert main(["gradients", "--fresh", "mixed.txt", "--unknown", "skip"]) == 2
+        assert "fresh networks know every character" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_model_of_bytes_shows_a_text_in_its_encoding(folder, capsys):
+    (folder / "latin.txt").write_bytes(("café\n" * 2000).encode("latin-1"))
+    assert main("train latin.txt --vocab bytes --encoding latin-1 --hidden-size 4 --steps 1 -q -o latin".split()) == 0
+    asked = ("latin", "latin.txt", "--surprisal", "--no-baselines")
+    assert "é" in evaluate(capsys, *asked).out
+    assert "\ufffd" in evaluate(capsys, *asked, "--encoding", "utf-8").out
+    assert main(["cells", "latin", "latin.txt", "--unit", "0:1"]) == 0
+    assert "é" in capsys.readouterr().out
+
+
 def test_a_model_of_bytes_reads_any_file(folder, capsys):
     (folder / "other.bin").write_bytes(TEXT.encode()[::-1])
     assert json.loads(evaluate(capsys, "checkpoints/bytes", "other.bin", "--json").out)["characters"] == len(TEXT) - 1

@@ -87,8 +87,10 @@ def main(args=None):
     except CharRNNError as error:
         return _fail(GONE if _folder_is_gone() else str(error))
     except click.UsageError as error:
+        from charrnn.cli.near import usage_message
+
         command = f"{error.ctx.command_path} --help" if error.ctx is not None else "charrnn --help"
-        return _fail(f"{error.format_message().rstrip('.')} (see {command})")
+        return _fail(f"{usage_message(error, sys.argv[1:] if args is None else args)} (see {command})")
     except click.ClickException as error:
         return _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):

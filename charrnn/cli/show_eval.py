@@ -143,7 +143,9 @@ class _Shown:
         for name, copies in (("sample", sample), ("held-out text" if self.text.split else "text", held_out)):
             overlap = copies.overlap
             stop = overlap.start + min(overlap.longest, MAX_PASSAGE)
-            copied = visible(self.judgement.vocabulary.decode(copies.ids[overlap.start : stop]), self.unicode)
+            copied = visible(
+                self.judgement.vocabulary.decode(copies.ids[overlap.start : stop], self.text.encoding), self.unicode
+            )
             click.echo(
                 f"\nThe longest passage of the {name} that stands in the training text, "
                 f"{counted(overlap.longest, 'character')}, there from {overlap.source:,} on:"
@@ -189,10 +191,10 @@ class _Shown:
 
     def _shown_characters(self):
         """Return (symbols, what each cost in bits) of the first characters."""
-        from charrnn.cells.passages import read_symbols
+        from charrnn.text.byte_text import read_symbols
 
         n = min(SHOWN_CHARACTERS, len(self.judgement.losses))
-        symbols = read_symbols(self.judgement.vocabulary, self.text.predicted_ids[:n])[1]
+        symbols = read_symbols(self.judgement.vocabulary, self.text.predicted_ids[:n], self.text.encoding)[1]
         return symbols, bits(self.judgement.losses[:n])
 
     def _by_itself(self, symbol):

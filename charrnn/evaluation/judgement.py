@@ -19,13 +19,13 @@ from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.ngram import NgramLosses
 from charrnn.evaluation.units import FEW, bits, perplexity_text
 from charrnn.render.notebook import coloured_text, html_table
+from charrnn.text.byte_text import read_symbols
 from charrnn.text.corpus import Splits
 from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
 
 KNOWN = 0.25  # of what xz writes of a text alone: a text that it writes in less after the training text stands in that
 NOTEBOOK_CHARACTERS, NOTEBOOK_BITS = 600, 8
-MAX_UNKNOWN = 20  # symbols left out of a text that are named
 
 
 class TrainingText(NamedTuple):
@@ -185,7 +185,7 @@ class Judgement:
             rows.append(["this model, learning as it reads", *_figures(self.dynamic.loss_nats)])
         caption = f"{self.text.name or 'a text'}: {self.evaluation.characters:,} characters"
         ids = self.text.predicted_ids[:NOTEBOOK_CHARACTERS]
-        symbols = [str(self.vocabulary.decode([number])) for number in ids.tolist()]
+        symbols = read_symbols(self.vocabulary, ids, self.text.encoding)[1]
         shares = np.minimum(self.losses[: len(ids)] / math.log(2) / NOTEBOOK_BITS, 1)
         title = f"The redder, the more bits a character cost: {NOTEBOOK_BITS} or more are full red"
         return html_table(rows, ("", "nats", "bits", "perplexity"), caption) + coloured_text(
@@ -226,10 +226,7 @@ class Judgement:
             "standard_error_nats": _finite(self.error.nats),
             "error_blocks": self.error.blocks,
             "error_block_characters": self.error.block_characters,
-            "unknown": {
-                "characters": sum(count for _, count in self.text.unknown),
-                "symbols": self.text.unknown[:MAX_UNKNOWN],
-            },
+            "unknown": self.text.unknown_to_dict(),
             "split": self.text.split,
             "text": self.text.name,
             "checkpoint": None if checkpoint is None else os.fspath(checkpoint),

@@ -15,6 +15,7 @@ from charrnn.errors import RunError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
+from charrnn.text.decoding import encoding_of_bytes
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
 from charrnn.training.provenance import find_texts
@@ -42,7 +43,7 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     init_from : path-like, optional
         A checkpoint or run folder to take the weights from.
     samples : bool
-        Draw samples while training.
+        Draw samples while training, where the options ask for them.
     say : callable
         Called with each sentence about the text that the user should know.
     progress : callable, optional
@@ -58,6 +59,8 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     else:
         initial = load_checkpoint(find_checkpoint(init_from))
         config = config_like(initial, asked)
+    if config.vocab == "bytes":
+        encoding_of_bytes(config.encoding)  # it is trained without, but its samples are shown by it
     with contextlib.closing(_read(texts, config, progress)) as corpus:
         for note in corpus.notes:
             say(note)
