@@ -154,11 +154,11 @@ def _fail(message):
     message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
     message = f"Error: {message}"
     try:
-        if sys.stderr.isatty():
-            import shutil
+        from charrnn.cli.words import wrapped
 
-            message = click.wrap_text(message, max(40, shutil.get_terminal_size().columns))
-        click.echo(message, err=True)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()  # results come before what went wrong, also where both go into one file
+        click.echo(wrapped(message, sys.stderr), err=True)
     except OSError:
         pass
     return 2
