@@ -386,6 +386,20 @@ optimizer = "sgd"
     assert again[new]["state"] == "finished" and len([row for row in again.values() if row["state"] == "finished"]) == 2
 
 
+def test_a_sweep_keeps_its_name_when_it_is_resumed(folder, monkeypatch):
+    (folder / "deep").mkdir()
+    assert run(TINY + "[grid]\nseed = [1]", "-o", "S", "-q") == 0
+    written = Path("S/results.json").read_bytes()
+    assert json.loads(written)["name"] == "grid"
+    assert main(["sweep", "--resume", "S", "-q"]) == 0
+    assert Path("S/results.json").read_bytes() == written
+    assert main(["sweep", "S/spec.toml", "-o", "S", "-q"]) == 0
+    assert Path("S/results.json").read_bytes() == written
+    monkeypatch.chdir(folder / "deep")
+    assert main(["sweep", "--resume", "../S", "-q"]) == 0
+    assert json.loads((folder / "S/results.json").read_text())["name"] == "grid"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, monkeypatch, capsys):

@@ -83,6 +83,9 @@ def main(args=None):
         return code if isinstance(code, int) else 0
     except CharRNNError as error:
         return _fail(str(error))
+    except getattr(click.exceptions, "NoArgsIsHelpError", ()) as error:  # click before 8.2 prints the help itself
+        click.echo(error.ctx.get_help())  # a group by itself, as `charrnn` by itself
+        return 0
     except click.UsageError as error:
         command = f"{error.ctx.command_path} --help" if error.ctx is not None else "charrnn --help"
         return _fail(f"{error.format_message().rstrip('.')} (see {command})")
