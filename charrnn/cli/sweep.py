@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.config import read_toml
+from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.options import OutputPath, typed_options
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
-from charrnn.cli.words import quoted
+from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, counted
 
 
@@ -72,7 +72,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         raise ConfigError(f"--jobs must be at least 1, got {jobs}")
     if as_json and as_csv:
         raise ConfigError("--json and --csv both say how to print the table: leave one of them out")
-    from charrnn.sweep.names import SPEC
+    from charrnn.files.own import SPEC
 
     if resume is not None:
         spec, output = resume / SPEC, resume
@@ -88,7 +88,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
-        drafts = draft(points, read.texts, progress)
+        drafts = draft(points, read.texts, progress, None if quiet else note)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
         made = Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts
@@ -139,8 +139,7 @@ def _read_spec(path, resume, output):
 
     Raises ConfigError for what is wrong in the file.
     """
-    from charrnn.runs.names import LOCK
-    from charrnn.sweep.names import RESULTS_CSV, RESULTS_JSON, SPEC
+    from charrnn.files.own import LOCK, RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.sweep.points import Spec
 
     options, where = read_toml(path, str(path)), str(path)
@@ -181,8 +180,7 @@ def _read_spec(path, resume, output):
         for key in one:
             _one_option(key, one[key], where)
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
-    if resume is not None:
-        texts = _texts_of(resume, texts)
+    texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
     return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
 
 

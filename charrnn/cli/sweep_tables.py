@@ -23,7 +23,7 @@ class _Column(NamedTuple):
 
 def show_drafts(drafts, columns, states, as_json, as_csv):
     """List what a sweep would train. states : {run: its state} of a sweep that is there, or nothing."""
-    from charrnn.model.memory import available_memory
+    from charrnn.files.machine import available_memory
 
     if as_json or as_csv:
         rows = [
