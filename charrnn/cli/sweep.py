@@ -186,7 +186,7 @@ def _read_spec(path, resume, output):
 
 def _name_of(path, folder):
     """Return the name of a sweep whose specification has none: its file's, of the copy in its folder the original's."""
-    from charrnn.sweep.names import SPEC
+    from charrnn.files.own import SPEC
     from charrnn.sweep.results import read_results
 
     if folder is None or path.resolve() != (folder / SPEC).resolve():
