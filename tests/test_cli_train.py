@@ -580,7 +580,6 @@ def test_the_live_display_fits_the_width_and_neutralises_samples(width, monkeypa
         monkeypatch.setattr(sys, "stderr", terminal)
         shown = display.make_display(False)
         assert isinstance(shown, display.Live)
-        monkeypatch.setattr(shown._live, "transient", False)
         show_all(shown)
     seen = read_terminal(reader)
     assert "\x1b[2J" not in seen and "\x07" not in seen and "ROMEO␛[2J␇␍" in seen

@@ -86,6 +86,9 @@ def main(args=None):
         return code if isinstance(code, int) else 0
     except CharRNNError as error:
         return _fail(GONE if _folder_is_gone() else str(error))
+    except getattr(click.exceptions, "NoArgsIsHelpError", ()) as error:  # click before 8.2 prints the help itself
+        click.echo(error.ctx.get_help())  # a group by itself, as `charrnn` by itself
+        return 0
     except click.UsageError as error:
         from charrnn.cli.near import usage_message
 
@@ -167,11 +170,11 @@ def _fail(message):
     message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
     message = f"Error: {message}"
     try:
-        if sys.stderr.isatty():
-            import shutil
+        from charrnn.cli.words import wrapped
 
-            message = click.wrap_text(message, max(40, shutil.get_terminal_size().columns))
-        click.echo(message, err=True)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()  # results come before what went wrong, also where both go into one file
+        click.echo(wrapped(message, sys.stderr), err=True)
     except OSError:
         pass
     return 2

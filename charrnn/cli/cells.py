@@ -140,6 +140,8 @@ def command(ctx, checkpoint, text, **options):
         _print(shown, options)  # before the files, which may have to be refused
         with progress_bar() as progress:
             write_cells_page(shown, opened.model, options["scale"], outputs, progress)
+        if outputs.named("html"):  # when the bar is gone
+            note(f"wrote {outputs.named('html')}")
         write_pictures(findings, options["scale"], outputs)
 
 

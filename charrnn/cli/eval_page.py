@@ -63,7 +63,9 @@ def _readers(judgement):
     """Return [(name, losses (n,))] of what the text can be coloured by."""
     readers = [("the model", judgement.losses)]
     if judgement.ngram is not None:
-        readers.append((f"a {judgement.ngram.order}-gram of the same training text", judgement.ngram.loss_nats))
+        order = judgement.ngram.order
+        article = "an" if order in (8, 11, 18) or 80 <= order < 90 else "a"
+        readers.append((f"{article} {order}-gram of the same training text", judgement.ngram.loss_nats))
     if judgement.dynamic is not None:
         readers.append(("the model, learning as it reads", judgement.dynamic.losses))
     return readers

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from charrnn.cli.config import texts_beside
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
-from charrnn.cli.words import duration, loss_text, printable, quoted
+from charrnn.cli.words import duration, loss_text, printable, quoted, tell
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 
@@ -183,7 +183,7 @@ def _report(finished, display):
     )
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
-        click.echo(f"{name:<10}  {value}")
+        tell(f"{name:<10}  {value}", 12)
     if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
