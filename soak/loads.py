@@ -51,7 +51,7 @@ PROMISES = [
     ),
     ("a sample of any length takes the same memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
     (
-        "Numba's threading layers give the same bits",
+        "several threads of one program that train at once each get the bits of one alone",
         "tests/test_loads.py::test_threads_of_one_program_that_train_at_once_give_the_bits_of_one",
     ),
     (
@@ -59,7 +59,15 @@ PROMISES = [
         "tests/test_loads.py::test_closed_streams_end_in_success_or_a_sentence",
     ),
     (
-        "a threading layer that is not there is refused in a sentence, before a folder is made",
+        "a reader that has enough changes neither the work nor the exit code",
+        "tests/test_cli.py::test_a_reader_that_has_enough_changes_neither_the_end_nor_the_exit_code",
+    ),
+    (
+        "what Numba cannot work with is refused in a sentence, before a folder is made",
+        "tests/test_threads.py::test_what_numba_cannot_work_with_is_one_sentence_and_leaves_nothing",
+    ),
+    (
+        "a number of threads that cannot be is refused in a sentence, before a folder is made",
         "tests/test_loads.py::test_a_number_of_threads_that_cannot_be_is_refused_before_anything_is_made",
     ),
 ]
