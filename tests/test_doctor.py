@@ -212,4 +212,5 @@ def test_a_current_folder_that_is_gone_is_told_by_every_command(tmp_path):
     code = f"import os, sys; {before}; from charrnn.cli import main; sys.exit(main(['bench']))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert done.returncode == 2 and done.stderr.startswith("Error: the current folder has been removed meanwhile: cd ")
+    said = done.stderr.splitlines()[-1]
+        assert done.returncode == 2 and said.startswith("Error: the current folder has been removed meanwhile: cd ")
