@@ -213,4 +213,4 @@ def test_a_current_folder_that_is_gone_is_told_by_every_command(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     said = done.stderr.splitlines()[-1]
-        assert done.returncode == 2 and said.startswith("Error: the current folder has been removed meanwhile: cd ")
+    assert done.returncode == 2 and said.startswith("Error: the current folder has been removed meanwhile: cd ")
