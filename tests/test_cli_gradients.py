@@ -121,9 +121,13 @@ def test_a_run_stands_beside_fresh_networks_of_its_size(capsys, folder):
     captured = gradients(capsys, "runs/tiny", *TINY, "--layer", 1)
     shown = " ".join(captured.out.split())
     assert "this LSTM, 2 x 6, after 2 steps" in shown and "fresh, 2 x 6" in shown
+    assert "this run has layer norm" in shown.lower() and "fresh, 2 x 6, embedding 64, no layer norm" in shown
+    assert "plain LSTM, c" in shown and max(map(len, captured.out.splitlines())) <= 90
     assert "the state of layer 1" in shown and "the held-out text of text.txt" in shown
     captured = gradients(capsys, "runs/tiny", "text.txt", *TINY, "--json")
-    assert [network["cell"] for network in json.loads(captured.out)["networks"]] == ["lstm", *reversed(CELLS)]
+    result = json.loads(captured.out)
+    assert [network["cell"] for network in result["networks"]] == ["lstm", *reversed(CELLS), *reversed(CELLS)]
+    assert result["notes"][0].startswith("This run has layer norm")
 
 
 def test_fresh_networks_read_a_text(capsys, folder):

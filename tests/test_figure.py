@@ -71,6 +71,16 @@ def test_words_axes_and_bands_are_there(tmp_path):
     assert [band.get("class") for band in root.iter(f"{SVG}polygon")] == ["c0", "c0"]
 
 
+def test_notes_and_long_titles_are_cut_into_lines(tmp_path):
+    long = "a title that is far too long for a third of the page, " * 2
+    root = drawn(tmp_path, make(*[Panel(long, [FALLING])] * 3, notes=("a note " * 60, "another")))
+    height, found = float(root.get("height")), words(root)
+    assert found.count("another") == 1 and sum(text.startswith(("a note", "note")) for text in found) >= 3
+    assert long not in found and max(map(len, found)) < 140
+    places = [float(text.get("y")) for text in root.iter(f"{SVG}text")]
+    assert max(places) < height and len(root.findall(f"{SVG}text")) > 12
+
+
 def test_everything_lies_inside_and_panels_apart(tmp_path):
     root = drawn(tmp_path, make(*[Panel(str(at), [FALLING] * MAX_CURVES) for at in range(3)]))
     width, height = float(root.get("width")), float(root.get("height"))

@@ -23,6 +23,7 @@ class View:
 
     title = ""
     foot = ""  # the line under the table
+    notes = ()  # paragraphs under that, and in the drawing
 
     def panels(self):
         """Return the figure.Panels."""
@@ -93,6 +94,8 @@ class View:
         console.print(table)
         if self.foot:
             click.echo(click.wrap_text(self.foot, width))
+        for said in self.notes:
+            click.echo("\n" + click.wrap_text(printable(said, sys.stdout), width))
 
     def write(self, svg=None, png=None):
         """Write the figure as files."""
@@ -131,7 +134,7 @@ class ReachView(View):
         from charrnn.render.figure import Figure, shared_range
 
         y_label = "norm of the gradient, median and quartiles"
-        figure = Figure(self.title, "k, characters back", y_label, self.panels(), log=True)
+        figure = Figure(self.title, "k, characters back", y_label, self.panels(), log=True, notes=self.notes)
         low, high = shared_range(figure)
         if low < high * LOWEST_SHARE:
             figure = dataclasses.replace(figure, y_range=(high * LOWEST_SHARE, high))
@@ -150,6 +153,10 @@ class ReachView(View):
                 factor = (curve.y[-1] / curve.y[0]) ** (1 / steps) if curve.y[0] > 0 else math.nan
                 rows.append((curve.name, *(f"{curve.y[k]:.1e}" for k in at), f"{factor:.3f}"))
         return ("median norm at k =", *map(str, at), "times a step"), rows
+
+    @property
+    def notes(self):
+        return self.report.notes
 
 
 class MemoryView(View):

@@ -6,6 +6,7 @@ paper (WCAG 2.2, 1.4.11) and each curve has dashes of its own, so that none is t
 """
 
 import math
+import textwrap
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
@@ -59,6 +60,7 @@ class Figure:
     log             the y axis runs over powers of ten, whichever of them is needed; what is not above 0 is left out
     y_range         (low, high), or None: what the medians need, and what bands add to it
     log_x           the x axis likewise, with its ticks at x_ticks
+    notes           paragraphs below the panels
     """
 
     title: str
@@ -69,6 +71,7 @@ class Figure:
     y_range: tuple | None = None
     log_x: bool = False
     x_ticks: list | None = None
+    notes: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -148,14 +151,26 @@ def _laid_out(figure):
     if figure.title:
         shapes.append(_Shape([(LEFT, y + TITLE)], text=visible(figure.title), size=TITLE, bold=True))
         y += TITLE + 16
-    if any(panel.title for panel in figure.panels):
-        y += WORDS + 8
     across = (WIDTH - LEFT - RIGHT - GAP * (len(figure.panels) - 1)) / len(figure.panels)
+    title_lines = max(len(_wrapped(panel.title, across, WORDS)) for panel in figure.panels)
+    if title_lines:
+        y += 8 + title_lines * (WORDS + 3) - 3
     bottom, rows = y + PLOT_HEIGHT, max(len(panel.curves) for panel in figure.panels)
     for at, panel in enumerate(figure.panels):
         _lay_panel(shapes, figure, panel, (LEFT + at * (across + GAP), y, across), to_x, to_y, at == 0)
     shapes.append(_Shape([(20.0, y + PLOT_HEIGHT / 2)], text=visible(figure.y_label), anchor="middle", upright=True))
-    return shapes, bottom + 56 + rows * 20 + 12
+    y = bottom + 56 + rows * 20 + 12
+    for said in figure.notes:
+        for line in _wrapped(said, WIDTH - LEFT - RIGHT, SMALL):
+            y += SMALL + 5
+            shapes.append(_Shape([(LEFT, y)], text=line))
+        y += 12
+    return shapes, y
+
+
+def _wrapped(text, across, size):
+    """Return the lines of a text that is to be no wider than `across`, by the mean width of letters."""
+    return textwrap.wrap(visible(text), max(10, int(across / (0.54 * size))))
 
 
 def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
@@ -165,8 +180,8 @@ def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
     def place(x, y):
         return left + to_x.share(x) * across, bottom - to_y.share(y) * PLOT_HEIGHT
 
-    if panel.title:
-        shapes.append(_Shape([(left, top - 9)], text=visible(panel.title), size=WORDS, bold=True))
+    for above, line in enumerate(reversed(_wrapped(panel.title, across, WORDS))):
+        shapes.append(_Shape([(left, top - 9 - above * (WORDS + 3))], text=line, size=WORDS, bold=True))
     for value, text in to_y.ticks():
         y = place(to_x.low, value)[1]
         shapes.append(_Shape([(left, y), (left + across, y)], opacity=_FAINT))
