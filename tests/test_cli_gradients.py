@@ -80,6 +80,8 @@ def test_without_a_run_fresh_networks_are_shown(capsys, folder):
     ):
         assert word in captured.out
     assert max(map(len, captured.out.splitlines())) <= 90
+    assert captured.out.count("k, characters back") == captured.out.count("loss in nats") == 3  # the axes of each plot
+    assert "on one another, drawn side by side or in turn" in captured.out
 
 
 def test_json_holds_the_quartiles_of_every_layer_and_state(capsys):
@@ -154,6 +156,7 @@ def test_memory_shows_accuracy_by_distance(capsys, monkeypatch):
         capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--svg", "memory.svg"
     )
     assert "chance, 12.5%" in captured.out and "bracket, GRU" in captured.out
+    assert captured.out.count("share of right answers\n") == captured.out.count("its answer") == 2
     assert "chance, 25.0%" in open("memory.svg", encoding="utf-8").read()
 
 

@@ -132,18 +132,18 @@ def _whole_history(path, training):
 def _print_history(console, heading, history, width):
     from rich.text import Text
 
-    from charrnn.render.plot import mark, plot_spans
+    from charrnn.render.plot import CHARACTERS, Axes, mark, plot_curves
 
     records = [record for record in history if isinstance(record, dict)] if isinstance(history, list) else []
     curves = []
     for key in ("train_loss_nats", "val_loss_nats"):
         points = [(_number(record.get("step")), _number(record.get(key))) for record in records]
         curves.append([(x, y) for x, y in points if x is not None and y is not None])
-    unicode = can_print("└⠿●", sys.stdout)
-    lines = plot_spans(curves, width, 14, unicode)
+    unicode = can_print(CHARACTERS, sys.stdout)
+    lines = plot_curves(curves, width, 14, unicode, axes=Axes("steps", "loss in nats per character")).lines
     if not lines:
         return
-    heading("Loss in nats a character, against steps")
+    heading("Loss")
     styles = ("cyan", "yellow")
     for line in lines:
         console.print(Text.assemble(*((text, styles[index] if index is not None else "") for text, index in line)))
