@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.runs.checkpoint import is_count, is_figure
+from charrnn.sweep.names import RESULTS_JSON
 
-RESULTS_JSON, RESULTS_CSV = "results.json", "results.csv"
 WAITING, STOPPED, FINISHED, DIVERGED, FAILED = "waiting", "stopped", "finished", "diverged", "failed"
 
 

@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from charrnn.errors import CorpusError
+from charrnn.files.marks import has_mark
 
 BLOCK_BYTES = 1 << 17  # read and decoded at a time: small enough to stay in the cache of a core
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not
@@ -44,7 +45,7 @@ def find_files(sources, mode, encoding, notes):
         try:
             status = os.stat(path)
         except (OSError, ValueError) as error:
-            files.extend(_glob_files(path, error))
+            files.extend(_glob_files(path, error, notes))
             continue
         if stat.S_ISDIR(status.st_mode):
             files.extend(_folder_files(path, mode, encoding, notes))
@@ -60,16 +61,25 @@ def find_files(sources, mode, encoding, notes):
     return files
 
 
-def _glob_files(pattern, error):
+def _glob_files(pattern, error, notes):
     """Return the files that match `pattern`, sorted; `error` is why it is no file itself."""
     if not glob.has_magic(pattern):
         raise _unreadable(pattern, error)
     matches = sorted(glob.glob(pattern, recursive=True))
-    files = [match for match in matches if not os.path.isdir(match)]
+    texts = [match for match in matches if not os.path.isdir(match)]
+    files = [text for text in texts if not has_mark(text)]
     if not files:
-        what = "only folders: name the folders themselves" if matches else "nothing: check the path and the pattern"
+        what = "nothing: check the path and the pattern"
+        if matches:
+            what = "only pages of charrnn's own" if texts else "only folders: name the folders themselves"
         raise CorpusError(f"the pattern {pattern} matches {what}")
+    if len(files) < len(texts):
+        notes.append(f"{pattern}: skipped {_own_files(len(texts) - len(files))}")
     return files
+
+
+def _own_files(count):
+    return f"{count:,} {'page or picture' if count == 1 else 'pages and pictures'} that charrnn wrote"
 
 
 def _folder_files(folder, mode, encoding, notes):
@@ -91,12 +101,16 @@ def _folder_files(folder, mode, encoding, notes):
                 binary += 1
             else:
                 found.append(path)
-    texts = []
+    texts, own = [], 0
     for path in sorted(found, key=lambda path: Path(path).parts):
-        if mode == "chars" and _is_binary_file(path, encoding):
+        if has_mark(path):
+            own += 1
+        elif mode == "chars" and _is_binary_file(path, encoding):
             binary += 1
         else:
             texts.append(path)
+    if own:
+        notes.append(f"{folder}: skipped {_own_files(own)}")
     skipped = [f"{count:,} {kind}" for count, kind in ((hidden, "hidden"), (binary, "binary or special")) if count]
     skipped = f"skipped {' and '.join(skipped)} {'file' if hidden + binary == 1 else 'files'}" if skipped else ""
     if not texts:
