@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
+from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.opening import announce, use_threads
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
@@ -82,6 +83,7 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     metavar="N",
     help="The same seed gives the same text.",
 )
+@distribution_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a sample and line.")
 @click.option(
     "--threads",
@@ -101,12 +103,15 @@ def command(ctx, checkpoint, **options):
     """
     output = Output(sys.stdout)
     try:
+        outputs = check_distribution(_given(ctx), options)
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
         try:
             samples = _prepare(ctx, checkpoint, settings, options)
         except MemoryError:
             raise _out_of_memory(options["num_samples"]) from None
-        if options["as_json"]:
+        if options["distribution"]:
+            show_distribution(samples, options["as_json"], outputs)
+        elif options["as_json"]:
             samples.write_json(output)
         else:
             samples.write_text(output, options["hide_prime"])
