@@ -11,7 +11,7 @@ from test_cells import make_text
 
 from charrnn.cli import COMMANDS, group, main
 from charrnn.files.marks import has_mark
-from charrnn.text.sources import find_files
+from charrnn.text.folders import find_files
 
 TEXT = make_text(12_000, seed=8)
 FRESH = ["gradients", "--fresh", "--cell", "gru", "--hidden-size", "4", "--steps", "3", "--times", "2"]
@@ -245,11 +245,12 @@ def test_charrnns_pages_and_pictures_are_no_text_of_a_folder(capsys):
     assert main(["eval", "run", "texts", "--no-baselines", "--html", "texts/0.html"]) == 0
     for mode in ("chars", "bytes"):
         notes = []
-        assert find_files(["texts"], mode, "utf-8", notes) == ["texts/a.txt"]
-        assert notes == [f"texts: skipped {len(writers)} pages and pictures that charrnn wrote"]
+        assert find_files(["texts"], mode, "utf-8", notes).files == ["texts/a.txt"]
+        assert notes == ["texts: left out what charrnn itself wrote (0.html, 1.html, 2.html)"]
         notes = []
-        assert find_files(["texts/*"], mode, "utf-8", notes) == ["texts/a.txt"] and len(notes) == 1
-    assert find_files(["texts/0.html"], "chars", "utf-8", []) == ["texts/0.html"]  # named, it is what was asked for
+        assert find_files(["texts/*"], mode, "utf-8", notes).files == ["texts/a.txt"] and len(notes) == 1
+    # One that is named is what was asked for.
+    assert find_files(["texts/0.html"], "chars", "utf-8", []).files == ["texts/0.html"]
     refused(capsys, "eval --html", "texts/0.html", "this command reads", texts=["texts/0.html"])
 
 

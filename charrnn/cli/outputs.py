@@ -148,8 +148,8 @@ def _example(name, beside=None):
 
 def _belongs_to_a_run(path):
     """Say whether a path, there or not, is that of a file which a run or a sweep keeps in its folder."""
+    from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG
-    from charrnn.sweep.names import RESULTS_CSV, RESULTS_JSON, SPEC
 
     checkpoints, of_a_sweep = (LAST, BEST, GOOD), (SPEC, RESULTS_JSON, RESULTS_CSV)
     if path.name in (*checkpoints, CONFIG, LOG, LOCK):

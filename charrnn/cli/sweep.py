@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.config import read_toml
+from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.options import OutputPath, typed_options
 from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.progress import reading_bar
@@ -83,7 +83,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
     if dry_run and options["svg"] is not None:
         raise ConfigError("--svg draws what was trained, and --dry-run trains nothing: leave one of them out")
     outputs = Outputs(options, "svg")
-    from charrnn.sweep.names import SPEC
+    from charrnn.files.own import SPEC
 
     if resume is not None:
         spec, output = resume / SPEC, resume
@@ -101,7 +101,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
-        drafts = draft(points, read.texts, progress)
+        drafts = draft(points, read.texts, progress, None if quiet else note)
     unequal = unequal_updates(drafts)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
@@ -168,8 +168,7 @@ def _read_spec(path, resume):
 
     resume : the folder of the sweep to go on with, or None. Raises ConfigError for what is wrong in the file.
     """
-    from charrnn.runs.names import LOCK
-    from charrnn.sweep.names import RESULTS_CSV, RESULTS_JSON, SPEC
+    from charrnn.files.own import LOCK, RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.sweep.points import Spec
 
     options, where = read_toml(path, str(path)), str(path)
@@ -210,8 +209,7 @@ def _read_spec(path, resume):
         for key in one:
             _one_option(key, one[key], where)
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
-    if resume is not None:
-        texts = _texts_of(resume, texts)
+    texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
     return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
 
 

@@ -13,8 +13,8 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.files.own import RESULTS_JSON
 from charrnn.runs.checkpoint import is_count, is_figure
-from charrnn.sweep.names import RESULTS_JSON
 
 WAITING, STOPPED, FINISHED, DIVERGED, FAILED = "waiting", "stopped", "finished", "diverged", "failed"
 

@@ -4,6 +4,7 @@ So the memory needed does not grow with the text, and nothing is left behind tha
 codes and ids; it knows nothing of the files that they come from.
 """
 
+import contextlib
 import os
 import tempfile
 from collections import Counter
@@ -36,6 +37,7 @@ class IdWriter:
         self.codes = []
         self.table = np.full(256 if mode == "bytes" else CODE_POINTS, -1, np.int32)
         self.where = ""
+        self.locate = None  # a function from a character's place in its file as it is written here to that as it was
         self._file_start = 0
         if vocabulary is not None:
             self._learn([symbol if mode == "bytes" else ord(symbol) for symbol in vocabulary.symbols])
@@ -45,6 +47,10 @@ class IdWriter:
     @property
     def size(self):
         return len(self.codes)
+
+    def knows(self, code):
+        """Whether a code can be written: any, unless the vocabulary was given."""
+        return self.vocabulary is None or self.table[code] >= 0
 
     def begin(self, name):
         """A file begins: the offset of an unknown symbol counts from here."""
@@ -78,11 +84,10 @@ class IdWriter:
             else:
                 index = int(np.argmax(missing))
                 symbol = int(codes[index])
-                raise self.vocabulary.unknown(
-                    symbol if self.mode == "bytes" else chr(symbol),
-                    self.characters - self._file_start + index,
-                    self.where,
-                )
+                offset = self.characters - self._file_start + index
+                if self.locate is not None:
+                    offset = self.locate(offset)
+                raise self.vocabulary.unknown(symbol if self.mode == "bytes" else chr(symbol), offset, self.where)
         self._append(ids.astype(self.dtype), len(ids))
 
     def finish(self, vocabulary):
@@ -177,7 +182,7 @@ class _room_for_ids:
 
 
 class _ScratchFile:
-    """An unlinked temporary file, unbuffered, that knows which folder it takes its room from."""
+    """An unlinked temporary file, unbuffered, that knows which folder it takes its room from: "memory", if none."""
 
     def __init__(self, file, folder):
         self.file = file
@@ -187,7 +192,7 @@ class _ScratchFile:
 
 
 def open_scratch_file(notes):
-    """Open a temporary file without a name in the first cache folder that lets us."""
+    """Open a temporary file without a name in the first cache folder that lets us, or in memory if none does."""
     folders = _folders()
     for place, folder in enumerate(folders):
         try:
@@ -199,6 +204,10 @@ def open_scratch_file(notes):
         if place:
             notes.append(f"the cache folder {folders[0]} cannot be used, ids are kept in {folder}")
         return _ScratchFile(file, folder)
+    with contextlib.suppress(OSError, AttributeError):  # AttributeError: not on Linux
+        file = os.fdopen(os.memfd_create("charrnn-ids"), "w+b", buffering=0)
+        notes.append(f"no folder for the text's ids can be written ({reason}): they are kept in memory")
+        return _ScratchFile(file, "memory")
     raise StorageError(
         f"the text's ids find no place in {' or '.join(map(str, folders))} ({reason}): set CHARRNN_CACHE_DIR to a "
         "folder that you may write to"
