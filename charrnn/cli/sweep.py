@@ -93,11 +93,12 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
 
     for text in read.texts:
         outputs.protect(text)
-    from charrnn.sweep.drafts import draft, unequal_updates
+    from charrnn.sweep.drafts import draft
     from charrnn.sweep.folder import open_sweep
     from charrnn.sweep.points import differing, make_points
     from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
+    from charrnn.sweep.updates import unequal_updates
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:

@@ -3,11 +3,11 @@
 import contextlib
 from dataclasses import dataclass
 
-from charrnn.errors import CharRNNError, counted
+from charrnn.errors import CharRNNError
 from charrnn.spec import num_parameters
 from charrnn.sweep.points import Point
 from charrnn.text.corpus import read_corpus
-from charrnn.training.options import TrainingConfig, option
+from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_run
 
 ADDRESSABLE_BYTES = 1 << 47  # by one process, on any machine of today
@@ -70,40 +70,3 @@ def _draft(point, corpus):
         return Draft(point, error=NO_MEMORY)
     text = Text(corpus.sources, corpus.characters, corpus.fingerprint, corpus.own)
     return Draft(point, plan.config, parameters, memory_bytes, text, total_steps=plan.total_steps)
-
-
-def unequal_updates(drafts):
-    """Say that runs of as many epochs make different numbers of updates, as --batch-size and --seq-length decide; None
-    where they do not.
-    """
-    by_epochs = {}
-    for one in drafts:
-        if one.config is not None and one.config.steps is None and one.total_steps:
-            by_epochs.setdefault(one.config.epochs, []).append(one)
-    groups = [alike for alike in by_epochs.values() if _most(alike).total_steps >= 1.1 * _fewest(alike).total_steps]
-    if not groups:
-        return None
-    group = max(groups, key=lambda alike: _most(alike).total_steps / _fewest(alike).total_steps)
-    most, fewest = _most(group), _fewest(group)
-    names = [
-        name for name in ("batch_size", "seq_length") if getattr(most.config, name) != getattr(fewest.config, name)
-    ]
-    if not names:
-        return None
-
-    def told(one):
-        sizes = ", ".join(f"{option(name)} {getattr(one.config, name)}" for name in names)
-        return f"{sizes} makes {counted(one.total_steps, 'update')}"
-
-    return (
-        f"{told(most)} and {told(fewest)} in as many epochs: that alone can make its loss lower. For equal updates, "
-        f"replace epochs in SPEC.toml by steps, as in: steps = {fewest.total_steps}"
-    )
-
-
-def _most(drafts):
-    return max(drafts, key=lambda one: one.total_steps)
-
-
-def _fewest(drafts):
-    return min(drafts, key=lambda one: one.total_steps)
