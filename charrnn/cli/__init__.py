@@ -33,6 +33,8 @@ COMMANDS = {
 
 
 MAX_MESSAGE = 4_000
+_REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_SPACE = {errno.ENOSPC: "; free some space, or write to another disk"}
 
 
 class LazyGroup(click.Group):
@@ -99,8 +101,13 @@ def main(args=None):
         _abandon_stdout()
         return 1
     except OSError as error:
+        if error.filename is None and error.errno in _REFUSED_WRITES and _stdout_refuses():
+            _abandon_stdout()
+            return _fail(
+                f"cannot write to stdout: {(error.strerror or str(error)).lower()}{_SPACE.get(error.errno, '')}"
+            )
         if error.errno == errno.ENOSPC:
-            return _fail(f"the disk is full{_where(error)}: free some space, or choose a folder on another disk")
+            return _fail(f"the disk is full{_where(error)}{_SPACE[errno.ENOSPC]}")
         return _fail(f"{(error.strerror or str(error)).lower()}{_where(error)}")
 
 
@@ -162,6 +169,16 @@ def _fail(message):
     except OSError:
         pass
     return 2
+
+
+def _stdout_refuses():
+    """Tell whether stdout is what refused to be written to: it does so again."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _where(error):

@@ -114,7 +114,7 @@ def command(ctx, checkpoint, text, **options):
     # The way back is many small products of NumPy: its threads would wait for one another longer than they compute. It
     # asks once, when imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.runs.checkpoint import newest_run
+    from charrnn.runs.checkpoint import lacking_run, newest_run
 
     if options["fresh"] and text is None:
         checkpoint, text = None, os.fspath(checkpoint) if checkpoint is not None else None
@@ -123,10 +123,7 @@ def command(ctx, checkpoint, text, **options):
         measure = _memory
     elif options["fresh"] or checkpoint is None and newest_run() is None:
         if not options["fresh"]:
-            note(
-                "no run under ./checkpoints: these are fresh networks (name a CHECKPOINT, or train one with 'charrnn "
-                "train TEXT')"
-            )
+            note(f"these are fresh networks, of no run: {lacking_run()}")
         measure = _fresh
     else:
         measure = _run

@@ -13,7 +13,7 @@ from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
-from charrnn.cli.words import quoted
+from charrnn.cli.words import kept_in, quoted
 from charrnn.errors import ConfigError, counted
 
 
@@ -75,13 +75,13 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
     if resume is not None:
         spec, output = resume / "spec.toml", resume
         if not spec.is_file():
-            raise ConfigError(f"{resume} holds no sweep to go on with: name the folder that 'charrnn sweep' wrote")
+            raise ConfigError(f"{resume} holds no sweep to go on with: {_instead_of(resume)}")
     read = _read_spec(spec, resume)
 
     from charrnn.sweep.drafts import draft
     from charrnn.sweep.folder import SPEC, open_sweep
     from charrnn.sweep.points import differing, make_points
-    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, sort_results, to_csv
+    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, RESULTS_JSON, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
 
     points = make_points(read)
@@ -112,12 +112,13 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         finally:
             display.close()
         record = made.to_dict()
-        if as_json:
-            click.echo(json.dumps(record))
-        elif as_csv:
-            click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
-        else:
-            show_results(record)
+        with kept_in(f"the runs are saved, and the table is in {folder / RESULTS_JSON}"):
+            if as_json:
+                click.echo(json.dumps(record))
+            elif as_csv:
+                click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
+            else:
+                show_results(record)
         states = [one.state for one in made.results.values()]
         best = sort_results(made.results.values())[0]
         if best.val_loss_nats is not None and best.state == FINISHED:
@@ -127,6 +128,15 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
             display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {quoted(folder)}", important=True)
             return 128 + received[0] if received else 1
         return 1 if any(state in (FAILED, DIVERGED) for state in states) else 0
+
+
+def _instead_of(folder):
+    """Say what to name where a folder is no sweep's."""
+    from charrnn.runs.names import LAST
+
+    if (folder / LAST).is_file():
+        return f"it is one run, which goes on with: charrnn train --resume {quoted(folder)}"
+    return "name the folder that 'charrnn sweep SPEC' wrote"
 
 
 def _read_spec(path, resume):
@@ -194,4 +204,8 @@ def _texts_of(folder, texts):
     from_run = known.get("sources_from_run") if isinstance(known, dict) else None
     if not isinstance(from_run, list) or [Path(str(one)).name for one in from_run] != [Path(one).name for one in texts]:
         return texts
-    return find_texts({"corpus": {"sources": texts, "sources_from_run": from_run}}, folder)
+    return find_texts(
+        {"corpus": {"sources": texts, "sources_from_run": from_run}},
+        folder,
+        f"change the line text = [...] of {folder / 'spec.toml'}",
+    )

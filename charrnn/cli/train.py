@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
-from charrnn.cli.words import duration, loss_text, printable, quoted
+from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 
@@ -96,13 +96,19 @@ def _resume(run, output, text, asked, no_sample, display):
     with RunFolder.open(None if run == NEWEST else run) as folder:
         if run == NEWEST:
             display.note(f"resuming {folder.path}")
-        elif Path(run).is_file() and Path(run).name != folder.last.name:
-            display.note(
-                f"a run goes on where it stopped, from {folder.last}; to train on from {run}: --init-from {run}"
-            )
+        elif Path(run).name == folder.good.name:
+            display.note(f"a run goes on where it stopped, from {folder.last}")
         with contextlib.ExitStack() as stack:
             with _reading(display) as progress:
-                resumed = resumed_run(folder, asked, texts=text, samples=not no_sample, progress=progress)
+                resumed = resumed_run(
+                    folder,
+                    asked,
+                    texts=text,
+                    from_best=run != NEWEST and Path(run).name == folder.best.name,
+                    samples=not no_sample,
+                    say=display.note,
+                    progress=progress,
+                )
                 trainer = stack.enter_context(resumed)
             _train(trainer, display)
 
@@ -151,7 +157,8 @@ def _train(trainer, display):
             ) from error
         raise
     display.close()
-    _report(finished, display)
+    with kept_in(f"the run is saved, and shown by: charrnn info {quoted(finished.folder)}"):
+        _report(finished, display)
     if finished.resumable:
         sys.exit(128 + received[0] if received else 1)
 

@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from charrnn.errors import StorageError
 from charrnn.evaluation.units import bits, perplexity
 
 LARGE = 1e9  # a perplexity from here on is written as a power of ten
@@ -36,6 +37,20 @@ def bars_hidden():
         for hidden in BARS:
             stack.enter_context(hidden())
         yield
+
+
+@contextlib.contextmanager
+def kept_in(where):
+    """Print in this context a result that is kept, too: where stdout refuses it, the error says so.
+
+    where : a sentence on where it is
+    """
+    try:
+        yield
+    except BrokenPipeError:  # the reader has enough
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write to stdout: {(error.strerror or str(error)).lower()}; {where}") from error
 
 
 def note(text):

@@ -5,3 +5,5 @@ RUNS_FOLDER = "checkpoints"  # in the current folder; the runs that are not name
 LAST, BEST = "last.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
 LOG, CONFIG, LOCK = "log.jsonl", "config.toml", "lock"
+
+SPEC = "spec.toml"  # in the folder of a sweep, whose runs are the folders beside it

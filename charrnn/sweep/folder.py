@@ -11,9 +11,7 @@ from charrnn.errors import CheckpointError, RunError
 from charrnn.files.storage import make_folder, remove_stale_temporaries
 from charrnn.runs.checkpoint import is_count, is_figure, read_metadata
 from charrnn.runs.folder import lock_folder, make_numbered_folder
-from charrnn.runs.names import LAST, LOCK
-
-SPEC = "spec.toml"
+from charrnn.runs.names import LAST, LOCK, SPEC
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from charrnn.errors import CharRNNError, CheckpointError, DivergenceError
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.compiled import COMPILE_LISTENERS
-from charrnn.runs.checkpoint import load_checkpoint, read_metadata
+from charrnn.runs.checkpoint import read_metadata
 from charrnn.runs.folder import RunFolder
 from charrnn.runs.names import LAST
 from charrnn.sweep.drafts import NO_MEMORY
@@ -91,12 +91,12 @@ class _Server:
         corpus = self._read(texts, config)
         if (path / LAST).exists():
             with RunFolder.open(path) as folder:
-                checkpoint = load_checkpoint(folder.last)
+                checkpoint, _ = folder.load_last()
                 training = checkpoint.training
                 if not training.get("finished"):
                     return self._train(Trainer(plan_resume(checkpoint, corpus), corpus, folder, texts, samples=False))
                 # Ended between its last checkpoint and the result.
-                check_corpus(training, corpus)
+                check_corpus(training, corpus, "bring the old text back, or name another folder with -o/--output")
                 splits = corpus.split(config.val_fraction, config.test_fraction)
                 test = evaluate_test(folder, corpus, splits, training["validated"], interrupted=self._stopping.is_set)
                 return self._outcome(True, splits, test)

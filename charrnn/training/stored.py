@@ -15,6 +15,9 @@ from charrnn.training.options import TrainingConfig, resume_config
 from charrnn.training.recovery import MAX_RETURNS
 from charrnn.training.settings import option, short, shown
 
+# What is left to do with a checkpoint that no run can go on from.
+START_ANEW = "start a new run from its weights by 'charrnn train TEXT --init-from RUN'"
+
 # What a run by steps, or of any length, writes resolved: `TrainingConfig.resolved`, `plan_run`.
 RESOLVED = ("batch_size", "seq_length", "learning_rate", "weight_decay", "warmup")
 RESOLVED_BY_STEPS = ("eval_every", "log_every")
@@ -30,7 +33,7 @@ def stored_config(training):
     """
     options = training.get("config")
     if not isinstance(options, dict):
-        raise ConfigError("the checkpoint holds no training options: start a new run from it by --init-from")
+        raise ConfigError(f"the checkpoint holds no training options: {START_ANEW}")
     return TrainingConfig.from_dict(options)
 
 
@@ -76,7 +79,7 @@ def check_agreement(config, checkpoint):
         if said != value:
             raise CheckpointError(
                 f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, its model has "
-                f"{shown(value)}; start a new run from its weights by --init-from"
+                f"{shown(value)}; {START_ANEW}"
             )
 
 
@@ -125,8 +128,8 @@ def _check(name, field, record, prefix=""):
 
 def _damaged(fault):
     return CheckpointError(
-        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; start "
-        "a new run from its weights by --init-from"
+        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; "
+        f"{START_ANEW}"
     )
 
 

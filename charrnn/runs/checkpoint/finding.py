@@ -5,7 +5,7 @@ from pathlib import Path
 
 from charrnn.errors import CheckpointError
 from charrnn.runs.checkpoint.refusals import unreadable
-from charrnn.runs.names import BEST, LAST, RUNS_FOLDER
+from charrnn.runs.names import BEST, LAST, RUNS_FOLDER, SPEC
 
 
 def find_checkpoint(where=None, prefer="best"):
@@ -20,7 +20,7 @@ def find_checkpoint(where=None, prefer="best"):
         run = newest_run()
         found = run and _pick(run, prefer)
         if not found:
-            raise CheckpointError(f"no run under ./{RUNS_FOLDER}: train one with 'charrnn train TEXT'")
+            raise CheckpointError(lacking_run())
         return found
     where = Path(where)
     try:
@@ -55,6 +55,26 @@ def newest_run(folder: str | os.PathLike = RUNS_FOLDER):
             except OSError:
                 pass
     return Path(folder, newest[1]) if newest[1] else None
+
+
+def lacking_run():
+    """Say that there is no newest run, and what there is to name instead: the newest in a sweep, or nothing yet."""
+    sweep = newest_sweep()
+    if sweep is None:
+        return f"no run under ./{RUNS_FOLDER}: train one with 'charrnn train TEXT'"
+    return f"no run under ./{RUNS_FOLDER} but those of sweeps: name one of them, such as {newest_run(sweep)}"
+
+
+def newest_sweep():
+    """Return the folder of a sweep under ./checkpoints with the newest checkpoint, or None."""
+    sweeps = [path.parent for path in Path(RUNS_FOLDER).glob(f"*/{SPEC}")]
+    runs = [run for run in map(newest_run, sweeps) if run is not None]
+    return max(runs, key=_time_of).parent if runs else None
+
+
+def _time_of(run):
+    """Return when the newest checkpoint of a run was written."""
+    return max((run / name).stat().st_mtime_ns for name in (LAST, BEST) if (run / name).exists())
 
 
 def _pick(run, prefer):
