@@ -82,7 +82,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, capsys):
         (CharRNNError("a name with \x1b[2J and\na newline"), 2, "Error: a name with \\x1b[2J and a newline\n"),
         (KeyboardInterrupt(), 130, ""),
         (BrokenPipeError(), 1, ""),
-        (MemoryError(), 2, "Error: this does not fit in memory: lower --hidden-size"),
+        (MemoryError(), 2, "Error: this does not fit in memory: free some memory"),
         (
             OSError(errno.ENOSPC, "No space left on device", "some/file"),
             2,

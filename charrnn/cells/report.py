@@ -134,7 +134,8 @@ class _Search:
         if free is not None and need > free:
             raise ConfigError(
                 f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and "
-                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most"
+                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most",
+                ["characters"],
             )
 
     def _find_signals(self):
@@ -169,7 +170,8 @@ class _Search:
             if not chosen:
                 raise ConfigError(
                     f"--find {wanted}: it is too rare in one half of the text to be scored: name a longer TEXT, or "
-                    "raise --characters"
+                    "raise --characters",
+                    ["find", "characters"],
                 )
         return tuple(map(Selected.of, chosen))
 
@@ -201,5 +203,5 @@ def _check_wanted(wanted, signals, twins):
     wanted, names = twins.get(wanted, wanted), [signal.name for signal in signals]
     if wanted is not None and wanted not in names:
         why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
-        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
+        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}", ["find"])
     return wanted

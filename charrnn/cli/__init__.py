@@ -15,7 +15,7 @@ import sys
 import click
 
 import charrnn
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, either
 
 # verb: (module in this folder, the first line of its help), kept true by tests/test_cli.py. The help is repeated here
 # so that `charrnn --help` needs to import no command.
@@ -94,9 +94,7 @@ def main(args=None):
         return 130
     except MemoryError as error:
         why = f" ({error})" if str(error) else ""
-        return _fail(
-            f"this does not fit in memory{why}: lower --hidden-size, --num-layers, --batch-size or --seq-length"
-        )
+        return _fail(f"this does not fit in memory{why}: {_smaller(args)}")
     except BrokenPipeError:  # the reader has enough: let nothing be written to it at exit either
         _abandon_stdout()
         return 1
@@ -179,6 +177,15 @@ def _stdout_refuses():
     except (OSError, ValueError):
         return True
     return False
+
+
+def _smaller(args):
+    """Say what takes less memory, by the options of the command that was called."""
+    verb = next((each for each in (sys.argv[1:] if args is None else args) if each in COMMANDS), None)
+    command = group.get_command(None, verb) if verb else None
+    has = {name for parameter in command.params for name in parameter.opts} if command is not None else ()
+    options = [name for name in ("--hidden-size", "--num-layers", "--batch-size", "--seq-length") if name in has]
+    return f"lower {either(options)}" if options else "free some memory, or name less text or a smaller model"
 
 
 def _where(error):

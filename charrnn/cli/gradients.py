@@ -256,7 +256,7 @@ def _check(ctx, checkpoint, text, options):
     for name, least in (("singular_values", 0), ("forget_biases", -100)):
         for value in options[name]:
             if not least <= value <= 100:
-                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}")
+                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}", [name])
     named = {
         name
         for name in (*OF_FRESH, *OF_MEMORY, *OF_DISTANCE)
@@ -266,40 +266,47 @@ def _check(ctx, checkpoint, text, options):
     for name in OF_DISTANCE:
         if name in named and options["memory"]:
             raise ConfigError(
-                f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory"
+                f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory",
+                [name, "memory"],
             )
     for name, cell in OF_CELL.items():
         if name in named and options["cell"] and cell not in options["cell"]:
             raise ConfigError(
                 f"{_spelt(name)} is of the {CELLS[cell].title}, and --cell names none: leave it out, or add --cell "
-                f"{cell}"
+                f"{cell}",
+                [name, "cell"],
             )
     for name in (*OF_FRESH, *OF_MEMORY):
         if name in named and name not in allowed:
             raise ConfigError(
                 f"{_spelt(name)} is of {'--memory' if name in OF_MEMORY else 'fresh networks'}: leave it out"
-                + (", or leave out --memory" if options["memory"] else ", or add --memory")
+                + (", or leave out --memory" if options["memory"] else ", or add --memory"),
+                [name],
             )
     if options["memory"] and (checkpoint is not None or text is not None or options["fresh"]):
         given = "--fresh" if options["fresh"] else checkpoint if checkpoint is not None else text
-        raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}")
+        raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}", ["memory"])
     if options["fresh"] and checkpoint is not None:
         raise ConfigError(
             f"--fresh takes one argument, the TEXT to read, got {checkpoint} and {text}: leave one of them out, or "
-            "--fresh"
+            "--fresh",
+            ["fresh"],
         )
     of_fresh = sorted(named & {*OF_FRESH})
     if of_fresh and not options["memory"] and not options["fresh"]:
         if checkpoint is not None:
             raise ConfigError(
                 f"{_spelt(of_fresh[0])} is of fresh networks: add --fresh and name only "
-                "a TEXT, or leave it out: a run is shown beside fresh networks of its own size"
+                "a TEXT, or leave it out: a run is shown beside fresh networks of its own size",
+                [of_fresh[0], "fresh"],
             )
         options["fresh"] = True
     check_folders(options, "png", "svg")
     check_pillow(options["png"])
     if options["encoding"] is not None and text is None:
-        raise ConfigError(f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out")
+        raise ConfigError(
+            f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out", ["encoding"]
+        )
 
 
 def _spelt(name):

@@ -79,7 +79,7 @@ def open_text(opened, text, encoding, unknown="error", remedy=None):
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and encoding is not None:
-        raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
+        raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out", ["encoding"])
     with reading_bar() as progress:
         if text is None:
             corpus, named, splits = read_run_text(

@@ -42,7 +42,7 @@ class OutputPath(click.Path):
 
     def convert(self, value, param, ctx):
         if str(value) == "":
-            raise ConfigError("-o/--output must name a folder, got ''")
+            raise ConfigError("-o/--output must name a folder, got ''", ["output"])
         return Path(super().convert(value, param, ctx))
 
 

@@ -14,10 +14,22 @@ from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
 from charrnn.cli.words import kept_in, quoted
-from charrnn.errors import ConfigError, counted
+from charrnn.errors import CharRNNError, ConfigError, counted
+from charrnn.training.options import spelt_in_file
 
 
-@click.command(name="sweep")
+class SpecCommand(click.Command):
+    """A command whose training options stand in a file: what an error says of them is spelt as there."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except CharRNNError as error:
+            error.args = (spelt_in_file(str(error)),)
+            raise
+
+
+@click.command(name="sweep", cls=SpecCommand)
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -64,14 +76,15 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
     """
     if (spec is None) == (resume is None):
         raise ConfigError(
-            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP"
+            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP",
+            ["resume"],
         )
     if resume is not None and output is not None:
-        raise ConfigError("--resume names the folder of the sweep: leave -o/--output out")
+        raise ConfigError("--resume names the folder of the sweep: leave -o/--output out", ["resume", "output"])
     if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}", ["jobs"])
     if as_json and as_csv:
-        raise ConfigError("--json and --csv both say how to print the table: leave one of them out")
+        raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
     if resume is not None:
         spec, output = resume / "spec.toml", resume
         if not spec.is_file():

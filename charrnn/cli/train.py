@@ -34,11 +34,14 @@ def command(  # noqa: PLR0913 - click passes every option by its name
 
     asked = _asked(ctx)
     if resume is not None and init_from is not None:
-        raise ConfigError("--resume goes on with a run and --init-from starts a new one: leave one of them out")
+        raise ConfigError(
+            "--resume goes on with a run and --init-from starts a new one: leave one of them out",
+            ["resume", "init_from"],
+        )
     if resume is None and not text:
         raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
     if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}")
+        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
     if resume is None and init_from is None:
         TrainingConfig(**asked)  # what is wrong without looking at the text is said before it is read
     display = make_display(quiet)
@@ -91,7 +94,9 @@ def _resume(run, output, text, asked, no_sample, display):
 
     if output is not None:
         if run != NEWEST and Path(run).resolve() != output.resolve():
-            raise ConfigError(f"--resume {run} and --output {output} name two runs: leave one of them out")
+            raise ConfigError(
+                f"--resume {run} and --output {output} name two runs: leave one of them out", ["resume", "output"]
+            )
         run = output
     with RunFolder.open(None if run == NEWEST else run) as folder:
         if run == NEWEST:

@@ -234,5 +234,6 @@ def _check_memory(characters, need_bytes):
     if free is not None and need_bytes > free:
         raise ConfigError(
             f"an n-gram of {characters:,} characters needs {need_bytes / 1e9:.1f} GB of memory and {free / 1e9:.1f} "
-            "are free: add --no-baselines"
+            "are free: add --no-baselines",
+            ["baselines"],
         )

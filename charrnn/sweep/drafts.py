@@ -7,11 +7,11 @@ from charrnn.errors import CharRNNError
 from charrnn.spec import num_parameters
 from charrnn.sweep.points import Point
 from charrnn.text.corpus import read_corpus
-from charrnn.training.options import TrainingConfig
+from charrnn.training.options import TrainingConfig, spelt_in_file
 from charrnn.training.plan import plan_run
 
 ADDRESSABLE_BYTES = 1 << 47  # by one process, on any machine of today
-NO_MEMORY = "this does not fit in memory: lower --hidden-size, --num-layers, --batch-size or --seq-length"
+NO_MEMORY = "this does not fit in memory: lower hidden-size, num-layers, batch-size or seq-length"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _draft(point, corpus):
     try:
         plan = plan_run(point.config, corpus, must_fit=False)
     except CharRNNError as error:
-        return Draft(point, error=str(error))
+        return Draft(point, error=spelt_in_file(str(error)))
     parameters, memory_bytes = num_parameters(plan.model_config), plan.memory_needed()
     if memory_bytes > ADDRESSABLE_BYTES:
         return Draft(point, error=NO_MEMORY)

@@ -23,7 +23,7 @@ from charrnn.sweep.drafts import NO_MEMORY
 from charrnn.sweep.folder import standing
 from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED
 from charrnn.text.corpus import read_corpus
-from charrnn.training.options import TrainingConfig
+from charrnn.training.options import TrainingConfig, spelt_in_file
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import check_corpus
 from charrnn.training.records import Evaluated, Notice, Step
@@ -64,9 +64,9 @@ class _Server:
             try:
                 outcome = self._make(path, job["texts"], TrainingConfig(**job["options"]))
             except DivergenceError as error:
-                outcome = {"state": DIVERGED, "error": str(error)}
+                outcome = {"state": DIVERGED, "error": spelt_in_file(str(error))}
             except CharRNNError as error:
-                outcome = {"state": FAILED, "error": str(error)}
+                outcome = {"state": FAILED, "error": spelt_in_file(str(error))}
             except MemoryError:
                 outcome = {"state": FAILED, "error": NO_MEMORY}
             except OSError as error:

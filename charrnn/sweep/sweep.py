@@ -197,7 +197,8 @@ class Sweep:
         if config is None:
             raise ConfigError(
                 f"{self.folder / name} holds a run whose options cannot be read: remove it, or name another folder "
-                "with -o/--output"
+                "with -o/--output",
+                ["output"],
             )
         names = [each for each in BEARING if getattr(config, each) != getattr(one.config, each)]
         if names:

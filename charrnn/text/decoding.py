@@ -27,7 +27,7 @@ def text_encoding(name):
     except (LookupError, TypeError, ValueError, OSError):
         raise CorpusError(
             f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis, or "
-            "--vocab bytes, which needs none"
+            "train on bytes, which need none, with 'charrnn train --vocab bytes'"
         ) from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
 
@@ -87,7 +87,8 @@ class TextReader:
         except UnicodeEncodeError as error:  # unicode_escape and its kind can make lone surrogates
             raise CorpusError(
                 f"{shown(path)} decodes to {text[error.start]!r}, which is half of a character: check "
-                f"--encoding {self.encoding}, or read it with --vocab bytes"
+                f"--encoding {self.encoding}, or train on its bytes with "
+                "'charrnn train --vocab bytes'"
             ) from None
         self.writer.write_codes(np.frombuffer(text.encode("utf-32-le"), np.uint32))
 
@@ -111,8 +112,8 @@ class TextReader:
         reason = why_not_text(head, self.encoding)
         if reason:
             raise CorpusError(
-                f"{shown(path)} looks like a binary file, {reason}: name a text, or take its bytes as "
-                "they are with --vocab bytes"
+                f"{shown(path)} looks like a binary file, {reason}: name a text, or train on its bytes as "
+                "they are with 'charrnn train --vocab bytes'"
             )
 
     def _undecodable(self, path, offset, error):
@@ -129,7 +130,7 @@ class TextReader:
         compressed = " of the decompressed text" if suffix(path) in OPENERS else ""
         return CorpusError(
             f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}: name "
-            f"{other}, or take the bytes as they are with --vocab bytes"
+            f"{other}, or train on its bytes as they are with 'charrnn train --vocab bytes'"
         )
 
 

@@ -111,7 +111,7 @@ class Vocabulary:
         if self.mode != "bytes":
             raise VocabularyError(
                 "raw bytes need a vocabulary of bytes, this one is of characters: decode them first, "
-                "or train with --vocab bytes"
+                "or train a model of bytes with 'charrnn train --vocab bytes'"
             )
         codes = np.frombuffer(data, np.uint8)
         ids = np.empty(len(codes), self.dtype)
@@ -184,7 +184,7 @@ class Vocabulary:
         remedy = "leave it out" if near is None else f"write {near!r}"
         return VocabularyError(
             f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the "
-            f"vocabulary: {remedy}, or train with --vocab bytes, which takes any text"
+            f"vocabulary: {remedy}, or train a model of bytes, which takes any text, with 'charrnn train --vocab bytes'"
         )
 
     def _look_up(self, codes, start, ids):

@@ -6,6 +6,7 @@ can show the options; knows nothing of click.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
@@ -335,6 +336,21 @@ FREE_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume == 
 LARGEST = {name: one.maximum for name, one in SETTINGS.items() if one.maximum is not None}
 
 
+def spelt_in_file(message):
+    """Spell the training options of a message as a file has them, for whoever did not give them on the command line.
+
+    `--hidden-size 8` becomes `hidden-size 8`; what a command that is advised consists of stays.
+    """
+    parts = re.split(r"('charrnn [^']*')", message)
+    pattern = rf"(?<![\w-])--({'|'.join(map(_flag, sorted(NAMES, key=len, reverse=True)))})(?![\w-])"
+    parts[::2] = [re.sub(pattern, r"\1", part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _flag(name):
+    return option(name)[2:]
+
+
 def resume_config(stored, asked):
     """Return the config to resume with: the run's own, with what may change changed.
 
@@ -366,7 +382,7 @@ def resume_config(stored, asked):
         elif value != old:
             raise ConfigError(
                 f"the run was started with {option(name)} {shown(old)}, resuming it with {shown(value)} would make it "
-                f"another run: leave {option(name)} out, or start a new run with --init-from",
+                f"another run: leave {option(name)} out, or start a new run with 'charrnn train TEXT --init-from RUN'",
                 [name],
             )
     return dataclasses.replace(stored, **changes)

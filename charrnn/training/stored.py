@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.checkpoint import is_count, is_figure
 from charrnn.spec import OPTIONAL_KEYS
-from charrnn.training.options import TrainingConfig, resume_config
+from charrnn.training.options import TrainingConfig, resume_config, spelt_in_file
 from charrnn.training.recovery import MAX_RETURNS
 from charrnn.training.settings import option, short, shown
 
@@ -34,7 +34,10 @@ def stored_config(training):
     options = training.get("config")
     if not isinstance(options, dict):
         raise ConfigError(f"the checkpoint holds no training options: {START_ANEW}")
-    return TrainingConfig.from_dict(options)
+    try:
+        return TrainingConfig.from_dict(options)
+    except ConfigError as error:
+        raise ConfigError(f"the checkpoint's options: {spelt_in_file(str(error))}", error.options) from None
 
 
 def stored_encoding(training):
