@@ -8,7 +8,7 @@ import sys
 import click
 
 from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
-from charrnn.cli.words import LARGE, bare_symbol, can_print, loss_text, note, printable, say
+from charrnn.cli.words import LARGE, bare_symbol, can_print, loss_text, note, printable, say, unlike_line
 from charrnn.errors import counted
 from charrnn.evaluation.units import bits, perplexity
 
@@ -76,6 +76,8 @@ class _Shown:
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := verdict_line(self.judgement):
             click.echo("\n" + click.wrap_text(verdict, self.width))
+        if self.judgement.unlike is not None:
+            click.echo("\n" + click.wrap_text(unlike_line(self.judgement.unlike), self.width))
 
     def print_dynamic(self):
         from charrnn.evaluation.loss import standard_error

@@ -10,9 +10,11 @@ from click.core import ParameterSource
 
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
-from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted
+from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, unlike_line
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
+
+WONDER = 0.04  # test and validation loss that differ by this share want an explanation
 
 
 @click.command(name="train", cls=SectionedCommand, params=list(PARAMETERS))
@@ -163,13 +165,15 @@ def _train(trainer, display):
         raise
     display.close()
     with kept_in(f"the run is saved, and shown by: charrnn info {quoted(finished.folder)}"):
-        _report(finished, display)
+        _report(finished, trainer, display)
     if finished.resumable:
         sys.exit(128 + received[0] if received else 1)
 
 
-def _report(finished, display):
+def _report(finished, trainer, display):
     """Say the result on stdout, and on stderr what to do next."""
+    from charrnn.cli.display import Quiet
+
     run = quoted(finished.folder)
     if finished.resumable:
         saved = "saved; go on with"
@@ -198,9 +202,25 @@ def _report(finished, display):
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         click.echo(f"{name:<10}  {value}")
+    if type(display) is not Quiet:
+        for part in _unlike_parts(finished, trainer):
+            display.note(unlike_line(part))
     if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
             "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it"
         )
     display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
+
+
+def _unlike_parts(finished, trainer):
+    """Return the UnlikeParts of a run's text, looked for where test and validation loss differ noticeably."""
+    if finished.test is None or finished.best_loss_nats is None:
+        return []
+    low, high = sorted((finished.test.loss_nats, finished.best_loss_nats))
+    if high < (1 + WONDER) * low:
+        return []
+    from charrnn.evaluation.parts import find_unlike_parts
+
+    corpus = trainer.corpus
+    return find_unlike_parts(corpus.ids, trainer.plan.splits, corpus.vocabulary.size)

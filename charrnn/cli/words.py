@@ -99,6 +99,18 @@ def loss_text(loss_nats):
     return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a character, perplexity {shown}"
 
 
+def unlike_line(part):
+    """Say that a held-out split is unlike the training split, and what to do about it. part : an UnlikePart"""
+    name = {"val": "validation"}.get(part.name, part.name)
+    return (
+        f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text, for any model: "
+        f"n-grams need {part.loss_nats:.2f} nats a character there, and {part.low:.2f} to {part.high:.2f} on "
+        f"{part.stretches} stretches of the training split that they had not read either. Splits that hold more are "
+        "more alike, with 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'; of several files, the order "
+        "in which they are named decides which of them are held out."
+    )
+
+
 def duration(seconds):
     """Say a time in its two largest units."""
     seconds = round(seconds)
