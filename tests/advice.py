@@ -20,6 +20,7 @@ from charrnn.cli import COMMANDS, group
 ROOT = Path(__file__).parent.parent / "charrnn"
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?![\w-]|\{)")
 ADVISED = re.compile(r"charrnn (" + "|".join(COMMANDS) + r")\b((?:[^'\n;)]|(?<=\S)'(?=\w))*)")
+IN_TRAINING = re.compile(r"\btrain with (--[a-z][a-z-]*)")  # as much as naming the command
 NO_COMMAND = re.compile(r"(?:'|:\n +)charrnn (?!(?:" + "|".join(COMMANDS) + r")\b)([a-z][\w-]*)")
 HOLE = "HOLE"
 HELP = ["-h", "--help"]  # as the group has them: a command keeps those that it is first asked for
@@ -45,7 +46,9 @@ class Advice(NamedTuple):
 def advised_commands(text):
     """Return the Advice of a text, and the text without it."""
     found = [Advice(verb, rest.strip().rstrip(".,:")) for verb, rest in ADVISED.findall(text)]
-    return found, ADVISED.sub("", text)
+    text = ADVISED.sub("", text)
+    found += [Advice("train", name) for name in IN_TRAINING.findall(text) if name not in options_of("train")]
+    return found, IN_TRAINING.sub("", text)
 
 
 @functools.cache
@@ -70,8 +73,9 @@ def parse(advice):
     if left:
         raise click.UsageError(f"too many arguments: {left}")
     for parameter in command.params:
-        if isinstance(parameter.type, click.Choice) and isinstance(given.get(parameter.name), str):
-            parameter.type.convert(given[parameter.name], parameter, context)
+        value = given.get(parameter.name)
+        if isinstance(parameter.type, click.Choice) and isinstance(value, str) and value != "1":
+            parameter.type.convert(value, parameter, context)
 
 
 class Sources:

@@ -24,9 +24,11 @@ SAID_BY = {
     ("model.workspace", "check_precision"): ({"train", "sweep"}, "elsewhere the precision is the default"),
     ("sampling.sampler", "Settings"): ({"sample"}, "elsewhere they are charrnn's own, or an option with its rule"),
     ("kernels.threads", "set_num_threads"): (set(COMMANDS) - {"sweep"}, "a sweep asks for one thread or all"),
+    ("text.rewriting", "Rewriting"): ({"train", "sweep"}, "how a text was read is told as options of train"),
     ("cli", "_smaller"): (set(), "chosen from the options of the command"),
 }
-STYLES = ("render.page",)  # whose texts are CSS, with -- before the names of colours
+# Whose texts are CSS, with -- before the names of colours, and the commands of other programs.
+OTHERS = ("render.page", "text.kinds")
 
 # What of training is set in the SPEC of a sweep is said there without dashes: SpecCommand.
 FILED = {"sweep": {option(name) for name in NAMES}}
@@ -37,7 +39,7 @@ def messages_by_command(sources, said_by=SAID_BY):
     for verb, (module, _) in COMMANDS.items():
         nodes = sources.reachable((f"cli.{module}", "command")) | sources.reachable(("cli", "main"))
         for node in sorted(nodes):
-            if node[0] not in STYLES and verb in said_by.get(node, (COMMANDS,))[0]:
+            if node[0] not in OTHERS and verb in said_by.get(node, (COMMANDS,))[0]:
                 for message in sources.messages(node):
                     yield verb, message
 
@@ -72,7 +74,7 @@ def test_the_messages_are_found_and_ascribed_to_their_commands():
     for verb, message in messages_by_command(SOURCES):
         found.setdefault(message.text, set()).add(verb)
     assert found["--repeats must be at least 1, got HOLE"] == {"bench"}
-    (decoding,) = [verbs for text, verbs in found.items() if "looks like a binary file" in text]
+    (decoding,) = [verbs for text, verbs in found.items() if "NAME, such as cp1252" in text]
     assert {"train", "sweep", "eval", "cells", "gradients"} <= decoding and "info" not in decoding
     assert len([text for text in found if advice.OPTION.search(text)]) > 150
     assert len([text for text in found if advice.ADVISED.search(text)]) > 20
@@ -87,7 +89,7 @@ def test_the_messages_are_found_and_ascribed_to_their_commands():
         ("text.decoding", "with 'charrnn train --vocab bytes'", "with --vocab bytes", "charrnn eval has no --vocab"),
         ("runs.checkpoint.finding", "train one with 'charrnn train TEXT'", "see 'charrnn tell'", "no command tell"),
         ("runs.checkpoint.finding", "'charrnn train TEXT'", "'charrnn train TEXT --output-folder X'", "No such option"),
-        ("runs.folder", "charrnn train TEXT -o FOLDER", "charrnn info A B", "too many arguments"),
+        ("runs.checkpoint.finding", "charrnn train TEXT -o FOLDER", "charrnn info A B", "too many arguments"),
         ("cells.report", "raise --characters", "raise --length", "charrnn cells has no --length"),
     ],
 )

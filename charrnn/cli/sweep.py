@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.config import read_toml
+from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.options import OutputPath, typed_options
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
-from charrnn.cli.words import kept_in, quoted
+from charrnn.cli.words import kept_in, note, quoted
 from charrnn.errors import CharRNNError, ConfigError, counted
 from charrnn.training.options import spelt_in_file
 
@@ -85,28 +85,30 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         raise ConfigError(f"--jobs must be at least 1, got {jobs}", ["jobs"])
     if as_json and as_csv:
         raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
+    from charrnn.files.own import SPEC
+
     if resume is not None:
-        spec, output = resume / "spec.toml", resume
+        spec, output = resume / SPEC, resume
         if not spec.is_file():
             raise ConfigError(f"{resume} holds no sweep to go on with: {_instead_of(resume)}")
     read = _read_spec(spec, resume)
 
     from charrnn.sweep.drafts import draft
-    from charrnn.sweep.folder import SPEC, open_sweep
+    from charrnn.sweep.folder import open_sweep
     from charrnn.sweep.points import differing, make_points
     from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, RESULTS_JSON, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
-        drafts = draft(points, read.texts, progress)
+        drafts = draft(points, read.texts, progress, None if quiet else note)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
         made = Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts
         states = {one.point.name: found.state for one, found in zip(drafts, made)}
         show_drafts(drafts, differing(points), states, as_json, as_csv)
         return 0
-    with open_sweep(output, read.name) as (folder, lock):
+    with open_sweep(output, read.name, read.source) as (folder, lock):
         made = Sweep(read, drafts, folder, lock, jobs or 1)
         display = make_display(quiet)
         finished = sum(one.state == FINISHED for one in made.results.values())
@@ -157,6 +159,7 @@ def _read_spec(path, resume):
 
     resume : the folder of the sweep to go on with, or None. Raises ConfigError for what is wrong in the file.
     """
+    from charrnn.files.own import LOCK, RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.sweep.points import Spec
 
     options, where = read_toml(path, str(path)), str(path)
@@ -190,15 +193,14 @@ def _read_spec(path, resume):
             raise ConfigError(
                 f"{where} [[run]] {number} must have a name of letters, digits, '-', '_', '+' and '.', got {own!r}"
             )
-        if own in ("spec.toml", "results.json", "results.csv", "lock"):
+        if own in (SPEC, RESULTS_JSON, RESULTS_CSV, LOCK):
             raise ConfigError(
                 f"{where} [[run]] {number} cannot be named {own}, as a file of the sweep is: choose another name"
             )
         for key in one:
             _one_option(key, one[key], where)
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
-    if resume is not None:
-        texts = _texts_of(resume, texts)
+    texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
     return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from charrnn.evaluation.ngram import BYTES_A_CHARACTER, Stretch, judge
-from charrnn.model.memory import available_memory
+from charrnn.files.machine import available_memory
 
 ORDER = 5  # of the n-grams: higher ones cost time, and tell parts apart no better
 CONTEXT = 8  # characters before a stretch that an n-gram is told of

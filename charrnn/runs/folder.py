@@ -34,14 +34,14 @@ from charrnn.files.storage import (
 )
 from charrnn.runs.checkpoint import (
     DamagedCheckpoint,
+    instead_of_last,
     is_count,
-    is_whole,
     load_checkpoint,
     newest_run,
     newest_sweep,
     save_checkpoint,
 )
-from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER, SPEC
+from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER
 
 
 class RunFolder:
@@ -116,7 +116,7 @@ class RunFolder:
         if not path.is_dir():
             raise RunError(f"{path} is not a run folder: name the folder that 'charrnn train' wrote")
         if not (path / LAST).is_file() and not (named.name == BEST and named.is_file()):
-            raise RunError(f"{path} has no {LAST} to resume from: {_instead_of(path)}")
+            raise RunError(f"{path} has no {LAST} to resume from: {instead_of_last(path)}")
         _refuse_odd_files(path)
         lock = _acquire(path)
         remove_stale_temporaries(path)
@@ -158,7 +158,7 @@ class RunFolder:
         except DamagedCheckpoint as error:
             fault = error.fault
             if not from_best:
-                raise CheckpointError(f"{fault}; {_instead_of(self.path)}") from None
+                raise CheckpointError(f"{fault}; {instead_of_last(self.path)}") from None
         best = load_checkpoint(self.best)
         step = best.training.get("step")
         at = f"step {step:,}" if is_count(step) else "its step"
@@ -341,21 +341,6 @@ def _refuse_odd_files(path):
             raise RunError(f"{path / name} is not a regular file, and would be written to: remove it first")
 
 
-def _instead_of(path):
-    """Say what to do where a folder has no `last` that a run could go on from."""
-    if is_whole(path / BEST):
-        return (
-            f"its best checkpoint is whole; go on from there, without what was trained since: charrnn train "
-            f"--resume {quote(str(path / BEST))}"
-        )
-    if (path / SPEC).is_file():
-        return f"it holds a sweep; go on with that: charrnn sweep --resume {quote(str(path))}"
-    run = newest_run(path)
-    if run is not None:
-        return f"name one of the runs in it, such as {run}"
-    return "start a new run in another folder, by 'charrnn train TEXT -o FOLDER'"
-
-
 def _refuse_a_run(path):
     if any((path / name).exists() for name in (LAST, BEST, GOOD)):
         raise RunError(
@@ -395,6 +380,7 @@ def lock_folder(folder):
 
 def _acquire(folder):
     """Return the descriptor of the folder's locked lock file; RunError where another holds it."""
+    _refuse_a_file_named_lock(folder / LOCK)
     try:
         return locks.acquire(folder / LOCK)
     except locks.LockHeld as error:
@@ -408,6 +394,16 @@ def _acquire(folder):
             f"{folder} is on a file system that has no locks ({error.reason}), and without one a second "
             "process could train into it: choose a folder on a disk of this machine with -o/--output"
         ) from None
+
+
+def _refuse_a_file_named_lock(path):
+    """Raise RunError where somebody's own file has the lock's name: a lock holds a process id at most."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if (content := file.read(64).strip()) and not content.isdigit():
+            raise RunError(
+                f"{path} would be overwritten, and is no lock of charrnn's: move the file away, or choose another "
+                "folder with -o/--output"
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------- TOML

@@ -21,16 +21,15 @@ from dataclasses import dataclass
 
 import charrnn
 from charrnn.errors import CharRNNError, ConfigError
+from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
 from charrnn.files.storage import atomic_write
 from charrnn.sweep.children import Child
-from charrnn.sweep.folder import SPEC, standing, stored_run, stored_runs
+from charrnn.sweep.folder import standing, stored_run, stored_runs
 from charrnn.sweep.points import differing
 from charrnn.sweep.results import (
     DIVERGED,
     FAILED,
     FINISHED,
-    RESULTS_CSV,
-    RESULTS_JSON,
     STOPPED,
     WAITING,
     Result,

@@ -4,6 +4,7 @@ One pass reads every text in blocks (sources.py, decoding.py) and writes its ids
 which is then memory-mapped. This room knows files and ids; it knows nothing of batches, streams or models.
 """
 
+import dataclasses
 import math
 import os
 from fractions import Fraction
@@ -12,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.errors import ConfigError, CorpusError, counted
-from charrnn.text.decoding import ReadProgress, TextReader, text_encoding
+from charrnn.text.decoding import ReadProgress, TextReader, text_encoding, zero_bytes_kept
+from charrnn.text.folders import find_files
 from charrnn.text.ids import IdWriter, open_scratch_file
-from charrnn.text.sources import absolute, find_files, shown
+from charrnn.text.rewriting import AS_IT_IS
+from charrnn.text.sources import absolute, shown
 from charrnn.text.vocabulary import MODES
 
 
@@ -26,18 +29,33 @@ class Splits(NamedTuple):
     test: tuple[int, int]
 
 
-def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unknown="error", progress=None):
+def read_corpus(
+    sources,
+    *,
+    mode="chars",
+    encoding="utf-8",
+    rewriting=AS_IT_IS,
+    part_files=False,
+    vocabulary=None,
+    unknown="error",
+    progress=None,
+):
     """Read texts, one after the other, as a Corpus.
 
     Parameters
     ----------
     sources : sequence of path-like
-        Each a file, a folder (every text in it and below, sorted by path; hidden and binary files are skipped), a
-        glob, or "-" for stdin. `.gz`, `.bz2` and `.xz` are decompressed in either mode.
+        Each a file, a folder (every text in it and below, sorted by path, but for hidden and binary files and what
+        charrnn itself wrote: run folders, `checkpoints`), a glob, or "-" for stdin. `.gz`, `.bz2`, `.xz` and `.zst`
+        are decompressed in either mode.
     mode : str
         "chars" decodes the text; "bytes" takes any file byte for byte.
     encoding : str
         Of the texts in chars mode. A byte-order mark at a file's start is left out.
+    rewriting : Rewriting
+        What is done to the characters of each file, in chars mode. A given `vocabulary` has its own.
+    part_files : bool
+        Put a newline between two files where the first does not end in one.
     vocabulary : Vocabulary, optional
         Encode with this one, of the same mode; otherwise the symbols of the text, sorted, become the vocabulary.
     unknown : str
@@ -66,11 +84,16 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
         )
     if mode == "chars":
         encoding = text_encoding(encoding)
-    notes = []
-    files = find_files(sources, mode, encoding, notes)
+    elif rewriting:
+        raise ConfigError(f"{rewriting} rewrites characters, bytes are taken as they are: leave it out")
+    if vocabulary is not None:
+        rewriting = vocabulary.rewriting
+    notes, is_new = [], vocabulary is None
+    found = find_files(sources, mode, encoding, notes)
+    files = found.files
     writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
     try:
-        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes)
+        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes, rewriting, part_files)
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:
@@ -82,10 +105,13 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
                 f"{_holds(sources)} only the {only}: name a longer text"
             )
         ids, vocabulary = writer.finish(vocabulary)
-        if mode == "chars" and "\r" in vocabulary.symbols:
-            notes.append(
-                "the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too"
-            )
+        if rewriting != vocabulary.rewriting:
+            vocabulary = dataclasses.replace(vocabulary, rewriting=rewriting)
+        if is_new:
+            notes.extend(text.remarks.notes())
+        if mode == "chars" and "\0" in vocabulary.symbols:
+            notes.extend(zero_bytes_kept(text.with_zeros, encoding))
+        notes.extend(text.seams.notes(is_new))
         if writer.skipped:
             total = sum(writer.skipped.values())
             notes.append(
@@ -106,6 +132,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
         size_bytes=text.size_bytes,
         fingerprint=text.digest.hexdigest(),
         files=tuple(absolute(path) for path in files),
+        own=tuple(map(absolute, found.own)),
         skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
         _file=writer.file,
     )
@@ -123,6 +150,8 @@ class Corpus:
         As given, absolute, so that the text can be found again; "-" is stdin.
     files : tuple of str
         The files read, in their order, absolute.
+    own : tuple of str
+        What charrnn itself wrote and is left out of the folders and globs among the sources, absolute.
     encoding : str
         Of the files, in chars mode.
     notes : tuple of str
@@ -130,14 +159,14 @@ class Corpus:
     size_bytes : int
         Of the text as read, decompressed.
     fingerprint : str
-        sha256 in hex of the characters read, as UTF-8, or of the bytes in bytes mode; it depends neither on the
-        encoding nor on how the text was cut into files.
+        sha256 in hex of the characters read and rewritten, as UTF-8, or of the bytes in bytes mode; it depends neither
+        on the encoding nor on how the text was cut into files (but each file is rewritten by itself).
     skipped : tuple of (symbol, count)
         What `unknown="skip"` left out, the most common first.
     """
 
     def __init__(  # noqa: PLR0913 - a record of what was read, which read_corpus alone makes
-        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, skipped, _file
+        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, own, skipped, _file
     ):
         self.ids = ids
         self.vocabulary = vocabulary
@@ -147,6 +176,7 @@ class Corpus:
         self.size_bytes = size_bytes
         self.fingerprint = fingerprint
         self.files = files
+        self.own = own
         self.skipped = skipped
         self._file = _file
 

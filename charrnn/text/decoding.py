@@ -1,6 +1,7 @@
 """From the bytes of files to characters, and on to whoever makes ids of them: one pass, in blocks.
 
-Line ends stay as they are in the file. A byte-order mark is left out, and said.
+A byte-order mark is left out, and said. Line ends and all else stay as they are in the file, but for what a Rewriting
+does to them: to each file by itself.
 """
 
 import codecs
@@ -10,10 +11,26 @@ import stat
 
 import numpy as np
 
-from charrnn.errors import CorpusError
-from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix, why_not_text
+from charrnn.errors import CorpusError, counted
+from charrnn.text.detection import SAMPLE_BYTES, is_damaged_utf8, looks_like_utf8, suggest_encoding
+from charrnn.text.kinds import FileKind, iconv_name, why_not_text
+from charrnn.text.remarks import Remarks, Seams
+from charrnn.text.rewriting import EndlessRunError, Rewriter
+from charrnn.text.sources import (
+    BLOCK_BYTES,
+    OPENERS,
+    SNIFF_BYTES,
+    UNPACK,
+    as_text,
+    made_text,
+    open_source,
+    read_block,
+    shown,
+    suffix,
+)
 
 _BOM = "\ufeff"
+_DROP_FAULTS = "iconv -c -f utf-8 -t utf-8"
 
 
 def text_encoding(name):
@@ -33,23 +50,30 @@ def text_encoding(name):
 
 
 class TextReader:
-    """The one pass: files -> bytes -> characters -> ids, and the fingerprint."""
+    """The one pass: files -> bytes -> characters -> characters rewritten -> ids, and the fingerprint."""
 
-    def __init__(self, mode, encoding, writer, progress, notes):
+    def __init__(self, mode, encoding, writer, progress, notes, rewriting, part_files):
         self.mode = mode
         self.encoding = encoding
         self.writer = writer
         self.progress = progress
         self.notes = notes
+        self.rewriting = rewriting
+        self.remarks = Remarks(rewriting)
+        self.seams = Seams(part_files)
         self.digest = hashlib.sha256()
         self.size_bytes = 0
+        self.with_zeros = []  # the files that hold zero bytes, as characters
 
     def read(self, path):
         """Append one file."""
         self.writer.begin(shown(path))
         with open_source(path) as file:
             if self.mode == "bytes":
-                for block in self._blocks(file, path):
+                for at, block in enumerate(self._blocks(file, path)):
+                    # Of bytes, those that are visible ASCII tell of a text: no picture is said to lack a newline.
+                    end = chr(block[-1])
+                    self._see_end(path, end if "!" <= end <= "~" else "\n", is_first=at == 0)
                     self.digest.update(block)
                     self.writer.write_bytes(block)
             else:
@@ -57,26 +81,48 @@ class TextReader:
 
     def _read_characters(self, file, path):
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
-        first, done = True, 0
+        rewriter = Rewriter(self.rewriting) if self.rewriting else None
+        self.writer.locate = rewriter.locate if rewriter else None
+        first, is_empty, done, before = True, True, 0, b""
         for block in self._blocks(file, path, last=b""):
             if done == 0:
                 self._refuse_binary(block[:SNIFF_BYTES], path)
+                self._doubt_encoding(block, path)
             done += len(block)
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 # The decoder's object is what it had kept back and this block: its end is where we are.
-                raise self._undecodable(path, done - len(error.object) + error.start, error) from None
+                offset = done - len(error.object) + error.start
+                sample = _around(before + block, len(before + block) - (done - offset), file, path)
+                raise self._undecodable(path, offset, error, sample) from None
             except UnicodeError as error:  # UTF-16 and UTF-32 without a byte-order mark where one is needed
-                raise self._undecodable(path, max(0, done - len(block)), error) from None
+                raise self._undecodable(path, max(0, done - len(block)), error, b"") from None
             if text and first:
                 first = False
                 if text[0] == _BOM:
                     text = text[1:]
                     self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
-            self._write_characters(text, path)
+            self.remarks.see(text)
+            if text:
+                self._see_end(path, text[-1], is_first=is_empty)
+                is_empty = False
+            self._write_characters(text if rewriter is None else _rewritten(rewriter, text, path), path)
+            before = block
+        if rewriter is not None:
+            self._write_characters(rewriter.finish(), path)
+
+    def _see_end(self, path, end, is_first):
+        """Take in the last character so far of a file, before it is written; part the file from the one before."""
+        if is_first and self.seams.begin(shown(path)) and self.seams.parted and self.writer.knows(ord("\n")):
+            self.digest.update(b"\n")
+            self.writer.write_bytes(b"\n")
+            self.writer.begin(shown(path))
+        self.seams.go_on(end)
 
     def _write_characters(self, text, path):
+        if "\0" in text and path not in self.with_zeros[-1:]:
+            self.with_zeros.append(path)
         if text.isascii():
             data = text.encode("ascii")
             self.digest.update(data)
@@ -103,35 +149,82 @@ class TextReader:
             yield last
 
     def _refuse_binary(self, head, path):
-        # No UTF-8 begins like this, whether or not zero bytes follow.
-        if self.encoding == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise CorpusError(
-                f"{shown(path)} is not UTF-8, it begins with the byte-order mark of UTF-16: read it with "
-                "--encoding utf-16"
-            )
-        reason = why_not_text(head, self.encoding)
-        if reason:
-            raise CorpusError(
-                f"{shown(path)} looks like a binary file, {reason}: name a text, or train on its bytes as "
-                "they are with 'charrnn train --vocab bytes'"
+        kind = why_not_text(head, self.encoding)
+        if kind is None:
+            return
+        command = made_text(path, kind)
+        how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
+        if kind.encoding is not None:
+            remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
+        elif command:
+            remedy = how
+        else:
+            remedy = "name a text, or train on its bytes with 'charrnn train --vocab bytes'"
+        raise CorpusError(
+            f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}"
+        )
+
+    def _doubt_encoding(self, block, path):
+        if not self.encoding.startswith("utf-") and looks_like_utf8(block):
+            self.notes.append(
+                f"{shown(path)} is valid UTF-8 and is read as {self.encoding}: where letters come out as two or three "
+                "odd ones, read it with --encoding utf-8"
             )
 
-    def _undecodable(self, path, offset, error):
+    def _undecodable(self, path, offset, error, sample):
+        """Return the error that says where, and how the text can be read: in another encoding, or without a fault."""
         what = (
             "truncated"
             if isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data"
             else "not valid"
         )
-        other = (
-            "another one with --encoding NAME"
-            if self.encoding != "utf-8"
-            else "its encoding with --encoding NAME, such as latin-1"
-        )
         compressed = " of the decompressed text" if suffix(path) in OPENERS else ""
-        return CorpusError(
-            f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}: name "
-            f"{other}, or train on its bytes as they are with 'charrnn train --vocab bytes'"
-        )
+        where = f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}"
+        bytes_too = "or train on its bytes with 'charrnn train --vocab bytes'"
+        if self.encoding == "utf-8" and is_damaged_utf8(sample):
+            command = made_text(path, FileKind("", command=f"{_DROP_FAULTS} {{}} > {{text}}", filter=_DROP_FAULTS))
+            how = f"with: {command}" if path != "-" else f"by piping it through: {command}"
+            return CorpusError(f"{where}, and valid elsewhere: leave out what is damaged {how}")
+        encoding = suggest_encoding(sample) if sample else None
+        if encoding is not None and encoding != self.encoding:
+            return CorpusError(
+                f"{where}: it seems to be {encoding.upper()}, read it with --encoding {encoding}, {bytes_too}"
+            )
+        other = "its encoding" if self.encoding == "utf-8" else "another encoding"
+        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or cp949, {bytes_too}")
+
+
+def _around(data, at, file, path):
+    """Return the bytes around data[at], of whole lines at their beginning, and what follows them in the file."""
+    start = max(0, at - SAMPLE_BYTES // 2)
+    if start:
+        start = max(start, data.find(b"\n", start, at) + 1)
+    data = data[start : start + SAMPLE_BYTES]
+    return data + read_block(file, path, SAMPLE_BYTES - len(data))
+
+
+def zero_bytes_kept(paths, encoding):
+    """Return the notes on the files of a text that hold zero bytes: one."""
+    if not paths:
+        return []
+    first, more = paths[0], f" and {counted(len(paths) - 1, 'other file')}" if len(paths) > 1 else ""
+    said = f"{shown(first)}{more} {'hold' if more else 'holds'} zero bytes: kept as characters like any other"
+    if first == "-":
+        return [f"{said}; tr -d '\\000' in the pipe takes them out"]
+    unpack = UNPACK.get(suffix(first))
+    steps = [f"{unpack} {{}}"] if unpack else []
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        steps.append(f"iconv -f {iconv_name(encoding)} -t utf-8" + ("" if steps else " {}"))
+    steps.append("tr -d '\\000'" + ("" if steps else " < {}"))
+    return [f"{said}; without them: {as_text(first, ' | '.join(steps) + ' > {text}')}"]
+
+
+def _rewritten(rewriter, text, path):
+    """Return what a Rewriter makes of the next characters of a file."""
+    try:
+        return rewriter.feed(text)
+    except EndlessRunError as error:
+        raise CorpusError(f"{shown(path)}: {error}") from None
 
 
 class ReadProgress:

@@ -6,6 +6,7 @@ no models.
 """
 
 import os
+import shlex
 
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import read_corpus
@@ -89,7 +90,7 @@ def read_run_text(training, run, mode, progress=None, remedy=NAME_ANOTHER):
     config = stored_config(training)
     named = find_texts(training, run, remedy)
     # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
-    corpus = read_corpus(named, mode=mode, encoding=config.encoding, progress=progress)
+    corpus = read_corpus(named, **{**config.reading(), "mode": mode}, progress=progress)
     try:
         check_corpus(training, corpus, remedy)  # before anything is said of what the checkpoint made us read
         return corpus, named, corpus.split(config.val_fraction, config.test_fraction)
@@ -106,6 +107,13 @@ def check_corpus(training, corpus, remedy):
     known = _corpus_record(training)
     # The bytes of a text have the fingerprint of its characters.
     if not has_fingerprint(training, corpus) or known["characters"] not in (0, corpus.characters):
+        if corpus.own and known["characters"] > corpus.characters:
+            raise CorpusError(
+                f"the run learned charrnn's own files along with its text: it read {known['characters']:,} characters "
+                f"where {_named(corpus.sources)} now has {corpus.characters:,}, because run folders, and the folder of "
+                "runs, are no longer read as text; start a new run on the text alone: charrnn train "
+                f"{shlex.join(corpus.sources)}"
+            )
         raise CorpusError(
             "this is not the text the run was started on, or it has changed since: "
             f"{_named(known['sources']) or 'an unnamed text'} had "

@@ -4,8 +4,8 @@ docs/CHECKPOINT.md tells the format. What the rest of charrnn uses is named here
 `charrnn info` starts at once.
 """
 
-from charrnn.runs.checkpoint.finding import find_checkpoint, lacking_run, newest_run, newest_sweep
-from charrnn.runs.checkpoint.format import Checkpoint, is_whole, load_checkpoint, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint.finding import find_checkpoint, instead_of_last, lacking_run, newest_run, newest_sweep
+from charrnn.runs.checkpoint.format import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.checkpoint.refusals import DamagedCheckpoint
 from charrnn.runs.checkpoint.rules import is_count, is_figure
 from charrnn.runs.names import BEST, GOOD, LAST, RUNS_FOLDER
@@ -18,9 +18,9 @@ __all__ = [
     "Checkpoint",
     "DamagedCheckpoint",
     "find_checkpoint",
+    "instead_of_last",
     "is_count",
     "is_figure",
-    "is_whole",
     "lacking_run",
     "load_checkpoint",
     "newest_run",

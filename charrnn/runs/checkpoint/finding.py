@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from charrnn.errors import CheckpointError
+from charrnn.runs.checkpoint.format import is_whole
 from charrnn.runs.checkpoint.refusals import unreadable
 from charrnn.runs.names import BEST, LAST, RUNS_FOLDER, SPEC
 
@@ -63,6 +65,21 @@ def lacking_run():
     if sweep is None:
         return f"no run under ./{RUNS_FOLDER}: train one with 'charrnn train TEXT'"
     return f"no run under ./{RUNS_FOLDER} but those of sweeps: name one of them, such as {newest_run(sweep)}"
+
+
+def instead_of_last(path):
+    """Say what to do where a folder has no `last` that a run could go on from."""
+    if is_whole(path / BEST):
+        return (
+            f"its best checkpoint is whole; go on from there, without what was trained since: charrnn train "
+            f"--resume {quote(str(path / BEST))}"
+        )
+    if (path / SPEC).is_file():
+        return f"it holds a sweep; go on with that: charrnn sweep --resume {quote(str(path))}"
+    run = newest_run(path)
+    if run is not None:
+        return f"name one of the runs in it, such as {run}"
+    return "start a new run in another folder, by 'charrnn train TEXT -o FOLDER'"
 
 
 def newest_sweep():
