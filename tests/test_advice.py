@@ -10,7 +10,8 @@ import pytest
 
 from charrnn.cli import COMMANDS, main
 from charrnn.errors import ConfigError
-from charrnn.training.options import NAMES, option, spelt_in_file
+from charrnn.training.options import NAMES, option
+from charrnn.training.spelling import spelt_in_file
 from charrnn.training.stored import stored_config
 
 SOURCES = advice.Sources()
@@ -28,7 +29,7 @@ SAID_BY = {
     ("cli", "_smaller"): (set(), "chosen from the options of the command"),
 }
 # Whose texts are CSS, with -- before the names of colours, and the commands of other programs.
-OTHERS = ("render.page", "text.kinds")
+OTHERS = ("render.page", "text.kinds", "cli.probes")
 
 # What of training is set in the SPEC of a sweep is said there without dashes: SpecCommand.
 FILED = {"sweep": {option(name) for name in NAMES}}
@@ -74,7 +75,7 @@ def test_the_messages_are_found_and_ascribed_to_their_commands():
     for verb, message in messages_by_command(SOURCES):
         found.setdefault(message.text, set()).add(verb)
     assert found["--repeats must be at least 1, got HOLE"] == {"bench"}
-    (decoding,) = [verbs for text, verbs in found.items() if "NAME, such as cp1252" in text]
+    (decoding,) = [verbs for text, verbs in found.items() if "is valid UTF-8 and is read as" in text]
     assert {"train", "sweep", "eval", "cells", "gradients"} <= decoding and "info" not in decoding
     assert len([text for text in found if advice.OPTION.search(text)]) > 150
     assert len([text for text in found if advice.ADVISED.search(text)]) > 20

@@ -26,6 +26,7 @@ from charrnn.training import optimisers as optim
 from charrnn.training import plan as plan_module
 from charrnn.training import trainer as trainer_module
 from charrnn.training import validation
+from charrnn.training.learner import make_learner
 from charrnn.training.memory import memory_needed
 from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.training.plan import plan_resume, plan_run
@@ -366,7 +367,7 @@ def test_what_may_be_changed_on_resume_changes_no_bit(session):
     session.run("whole", **options)
     whole = session.last("whole")
     for name in FREE_OPTIONS:
-        value = "stop" if name == "on_divergence" else 2
+        value = {"on_divergence": "stop", "sample": False}.get(name, 2)
         session.run(name, stop_at=8, samples=True, **options)
         session.resume(name, samples=True, **{name: value})
         changed = session.last(name)
@@ -775,6 +776,29 @@ def test_old_weights_of_the_same_text_start_where_they_ended(session):
     )
     again = session.run("new", initial=initial, **config)
     assert again[-1].best_loss_nats == pytest.approx(records[-1].best_loss_nats, abs=1e-4)
+
+
+@pytest.mark.parametrize(("asked", "held"), [({}, 1.0), ({"forget_bias": 0.0}, 0.0), ({"forget_bias": -2.5}, -2.5)])
+def test_a_run_begins_with_the_forget_bias_that_was_asked_for(session, asked, held):
+    plan = plan_run(TrainingConfig(**{**TINY, "steps": 1, **asked}), session.corpus)
+    begun = make_learner(plan, session.corpus).model.get_parameters()
+    plain = Model.initialise(plan.model_config, plan.config.seed).get_parameters()
+    rows = CELLS["lstm"].rows("f", 9)
+    for layer in range(2):
+        assert (begun[f"rnn.bias_ih_l{layer}"][rows] == held).all() and not begun[f"rnn.bias_hh_l{layer}"].any()
+        plain[f"rnn.bias_ih_l{layer}"][rows] = held
+    assert all(np.array_equal(begun[name], array) for name, array in plain.items())
+
+
+def test_the_forget_bias_is_kept_with_the_run_and_is_no_option_of_old_weights(session):
+    session.run("old", steps=8, stop_at=4, forget_bias=0.0)
+    assert session.last("old").training["config"]["forget_bias"] == 0.0
+    session.resume("old")
+    with pytest.raises(ConfigError, match="--forget-bias 0, resuming it with 1 would"):
+        resume_config(TrainingConfig(forget_bias=0.0, steps=8), {"forget_bias": 1.0})
+    with pytest.raises(ConfigError, match="--forget-bias 2 is of fresh weights"):
+        config_like(session.last("old"), {"forget_bias": 2.0})
+    assert config_like(session.last("old"), {}).forget_bias is None
 
 
 def test_a_model_of_another_shape_is_refused(session):

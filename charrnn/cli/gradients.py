@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds, check_pillow
+from charrnn.cli.checks import check_bounds, check_pillow, unknown_option
 from charrnn.cli.opening import announce, open_model, open_text, use_threads
 from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.progress import progress_bar, reading_bar
@@ -96,6 +96,7 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the plots.")
 @click.option("--encoding", metavar="NAME", show_default="the run's, or utf-8", help="Encoding of TEXT.")
+@unknown_option
 @click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Threads to compute with.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
@@ -130,6 +131,12 @@ def command(ctx, checkpoint, text, **options):
         measure = _fresh
     else:
         measure = _run
+    if measure is not _run and options["unknown"] is not None:
+        raise ConfigError(
+            f"--unknown {options['unknown']} is of a trained model, and fresh networks know every character that they "
+            "read: leave it out",
+            ["unknown"],
+        )
     view = measure(ctx, checkpoint, text, options, outputs)
     if options["as_json"]:
         click.echo(json.dumps(view.report.to_dict(), allow_nan=False))
@@ -212,9 +219,9 @@ def _run(ctx, checkpoint, text, options, outputs):
     from charrnn.runs.checkpoint import BEST, LAST
     from charrnn.text.excerpt import Excerpt
 
-    with open_text(opened, text, options["encoding"]) as (corpus, named, splits):
+    with open_text(opened, text, options["encoding"], options["unknown"]) as (corpus, named, splits, _):
         if splits is None:
-            excerpt = Excerpt.whole(corpus.ids, text)
+            excerpt = Excerpt(corpus.ids, 0, corpus.characters, text, None, corpus.skipped)
         else:
             name = f"the held-out text of {', '.join(named)}"
             excerpt = Excerpt(corpus.ids, splits.val[0], splits.test[1], name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.words import can_print, duration, loss_text, printable
+from charrnn.cli.words import can_print, duration, loss_text, printable, wrapped
 from charrnn.errors import counted
 from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
 
@@ -85,7 +85,8 @@ def _print_text(path, metadata, config):
         rows = [(name, value) for name, value in rows if value is not None]
         longest = max((len(name) for name, _ in rows), default=0)
         for name, value in rows:
-            console.print(Text(f"  {name:<{longest}}  {printable(value, sys.stdout)}"))
+            line = f"  {name:<{longest}}  {printable(value, sys.stdout)}"
+            console.print(Text(wrapped(line, sys.stdout, longest + 4)))
 
     console.print(Text(printable(str(path), sys.stdout), style="bold"))
     heading("Model")

@@ -15,7 +15,7 @@ from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
 from charrnn.cli.words import kept_in, note, quoted
 from charrnn.errors import CharRNNError, ConfigError, counted
-from charrnn.training.options import spelt_in_file
+from charrnn.training.spelling import spelt_in_file
 
 
 class SpecCommand(click.Command):
@@ -91,7 +91,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         spec, output = resume / SPEC, resume
         if not spec.is_file():
             raise ConfigError(f"{resume} holds no sweep to go on with: {_instead_of(resume)}")
-    read = _read_spec(spec, resume)
+    read = _read_spec(spec, resume, output)
 
     from charrnn.sweep.drafts import draft
     from charrnn.sweep.folder import open_sweep
@@ -154,16 +154,19 @@ def _instead_of(folder):
     return "name the folder that 'charrnn sweep SPEC' wrote"
 
 
-def _read_spec(path, resume):
+def _read_spec(path, resume, output):
     """Read SPEC.toml as a Spec. Its options are checked by the code that checks those of a --config.
 
-    resume : the folder of the sweep to go on with, or None. Raises ConfigError for what is wrong in the file.
+    resume : the folder of the sweep to go on with, or None
+    output : the folder of the sweep, None for a new one
+
+    Raises ConfigError for what is wrong in the file.
     """
     from charrnn.files.own import LOCK, RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.sweep.points import Spec
 
     options, where = read_toml(path, str(path)), str(path)
-    name = options.pop("name", None if resume is None else "sweep") or path.stem
+    name = options.pop("name", None) or _name_of(path, output)
     grid, runs = options.pop("grid", {}), options.pop("run", [])
     text = options.pop("text", None)
     if not isinstance(name, str):
@@ -202,6 +205,17 @@ def _read_spec(path, resume):
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
     texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
     return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
+
+
+def _name_of(path, folder):
+    """Return the name of a sweep whose specification has none: its file's, of the copy in its folder the original's."""
+    from charrnn.files.own import SPEC
+    from charrnn.sweep.results import read_results
+
+    if folder is None or path.resolve() != (folder / SPEC).resolve():
+        return path.stem
+    known = read_results(folder).get("name")
+    return known if isinstance(known, str) and known else "sweep"
 
 
 def _one_option(key, value, where):

@@ -79,12 +79,14 @@ class ReachReport:
     times       places of the text at which the loss was taken
     text        what the text is called
     networks    a NetworkReach each
+    unknown     characters left out of the text, as an Excerpt has them
     """
 
     steps: int
     times: int
     text: str | None
     networks: tuple[NetworkReach, ...]
+    unknown: dict
 
     def to_dict(self):
         """Return it as plain numbers and words."""
@@ -92,6 +94,7 @@ class ReachReport:
             "steps": self.steps,
             "times": self.times,
             "text": self.text,
+            "unknown": self.unknown,
             "networks": [network.to_dict() for network in self.networks],
         }
 
@@ -245,7 +248,8 @@ class _Measured:
         self.networks.append(NetworkReach(panel, name, model.config, reach, shown))
 
     def report(self):
-        return ReachReport(self.steps, len(self.times), self.excerpt.name, tuple(self.networks))
+        excerpt = self.excerpt
+        return ReachReport(self.steps, len(self.times), excerpt.name, tuple(self.networks), excerpt.unknown_to_dict())
 
 
 # Memory

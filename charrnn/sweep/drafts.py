@@ -7,8 +7,9 @@ from charrnn.errors import CharRNNError
 from charrnn.spec import num_parameters
 from charrnn.sweep.points import Point
 from charrnn.text.corpus import read_corpus
-from charrnn.training.options import TrainingConfig, spelt_in_file
-from charrnn.training.plan import plan_run
+from charrnn.training.options import TrainingConfig
+from charrnn.training.plan import SIZES, plan_run
+from charrnn.training.spelling import spelt_in_file
 
 ADDRESSABLE_BYTES = 1 << 47  # by one process, on any machine of today
 NO_MEMORY = "this does not fit in memory: lower hidden-size, num-layers, batch-size or seq-length"
@@ -61,7 +62,7 @@ def draft(points, texts, progress=None, say=None):
 
 def _draft(point, corpus):
     try:
-        plan = plan_run(point.config, corpus, must_fit=False)
+        plan = plan_run(point.config, corpus, must_fit=False, sized=any(name in point.options for name in SIZES))
     except CharRNNError as error:
         return Draft(point, error=spelt_in_file(str(error)))
     parameters, memory_bytes = num_parameters(plan.model_config), plan.memory_needed()

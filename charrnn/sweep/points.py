@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
-from charrnn.training.options import DEFAULTS, LENGTHS, NAMES, TrainingConfig, spelt_in_file
+from charrnn.training.options import DEFAULTS, LENGTHS, NAMES, TrainingConfig
+from charrnn.training.spelling import spelt_in_file
 
 MAX_POINTS = 10_000
 

@@ -23,10 +23,11 @@ from charrnn.sweep.drafts import NO_MEMORY
 from charrnn.sweep.folder import standing
 from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED
 from charrnn.text.corpus import read_corpus
-from charrnn.training.options import TrainingConfig, spelt_in_file
+from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import check_corpus
 from charrnn.training.records import Evaluated, Notice, Step
+from charrnn.training.spelling import spelt_in_file
 from charrnn.training.trainer import Trainer
 from charrnn.training.validation import evaluate_test
 

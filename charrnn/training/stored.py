@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.checkpoint import is_count, is_figure
 from charrnn.spec import OPTIONAL_KEYS
-from charrnn.training.options import TrainingConfig, resume_config, spelt_in_file
+from charrnn.training.options import TrainingConfig, resume_config
 from charrnn.training.recovery import MAX_RETURNS
 from charrnn.training.settings import option, short, shown
+from charrnn.training.spelling import spelt_in_file
 
 # What is left to do with a checkpoint that no run can go on from.
 START_ANEW = "start a new run from its weights by 'charrnn train TEXT --init-from RUN'"

@@ -53,7 +53,7 @@ class Trainer:
     clock : callable, optional
         Returns seconds, monotonic; by default one that stands still while the process does.
     samples : bool
-        Whether to show samples.
+        Whether to show samples, where the options ask for them.
 
     Attributes
     ----------
@@ -79,7 +79,8 @@ class Trainer:
         self._costs = Costs()
         self._budget = make_budget(plan, self._stopwatch, self._costs)
         self._saver = Saver(plan, corpus, folder, texts, self._vocabulary, self._stopwatch, self._costs)
-        self._samples = Samples(plan.config, self._vocabulary, self._stopwatch) if samples else None
+        wanted = samples and plan.config.sample
+        self._samples = Samples(plan.config, self._vocabulary, self._stopwatch) if wanted else None
         self._step_pace = StepPace()
 
     def stop(self):
