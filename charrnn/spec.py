@@ -266,7 +266,7 @@ class ModelConfig:
         if self.tied and self.embedding_size != self.hidden_size:
             raise ConfigError(
                 f"tied weights need embedding_size equal to hidden_size ({self.hidden_size}), got "
-                f"{self.embedding_size}: set --embedding-size {self.hidden_size} or drop --tie-weights"
+                f"{self.embedding_size}: set embedding_size to {self.hidden_size}, or tied to false"
             )
 
     def to_dict(self):

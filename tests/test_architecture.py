@@ -159,6 +159,7 @@ LIGHT = {
     "charrnn.evaluation.units",
     "charrnn.render.colours",
     "charrnn.training.options",
+    "charrnn.training.spelling",
     "charrnn.training.schedules",
     "charrnn.training.settings",
 }

@@ -120,12 +120,12 @@ def test_a_length_of_a_run_takes_the_place_of_the_common_one():
 
 def test_a_combination_that_is_refused_is_a_failed_run_and_a_value_that_is_refused_is_a_bad_spec():
     made = points({"tie_weights": [True], "embedding_size": [0, 8]}, hidden_size=8)
-    assert made[0].config is None and "--tie-weights needs" in made[0].error and made[1].config.embedding_size == 8
+    assert made[0].config is None and "tie-weights needs" in made[0].error and made[1].config.embedding_size == 8
     made = points({"momentum": [0.0, 0.9]})
     assert made[0].config.momentum == 0 and "no effect" in made[1].error
     for grid, runs, common in [
         ({"dropout": [0.1, 1.5]}, (), {}),  # no point could have it
-        ({"min_learning_rate": [0.5, 2.0]}, (), {}),  # nor this, though the message names --learning-rate too
+        ({"min_learning_rate": [0.5, 2.0]}, (), {}),  # nor this, though the message names learning-rate too
         ({"tie_weights": [True]}, (), {"embedding_size": 3}),  # nothing would be left
         ({"seed": [1, 2]}, [("mine", {"momentum": 0.9})], {}),
         ({}, (), {}),
@@ -236,7 +236,7 @@ def test_a_dry_run_in_a_sweeps_folder_says_what_is_done_and_refuses_what_the_swe
     assert run(TINY + "[grid]\nseed = [1, 2]", "-o", "S", "--dry-run", "--json") == 0
     assert [row["state"] for row in json.loads(capsys.readouterr().out)["runs"]] == ["finished", "waiting"]
     assert run(TINY + "learning_rate = 0.5\n[[run]]\nname = '" + next(iter(rows())) + "'", "-o", "S", "--dry-run") == 2
-    assert "holds a run with --learning-rate" in capsys.readouterr().err
+    assert "holds a run with learning-rate" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()} == before
 
 
@@ -370,7 +370,7 @@ optimizer = "sgd"
     out = capsys.readouterr().out
     made = rows()
     states = {name: row["state"] for name, row in made.items()}
-    assert states.pop("too-fast") == "diverged" and "--learning-rate below 1e+30" in made["too-fast"]["error"]
+    assert states.pop("too-fast") == "diverged" and "learning-rate below 1e+30" in made["too-fast"]["error"]
     assert {name for name, state in states.items() if state == "failed"} == {
         name for name in states if "embedding0-tie" in name
     }
@@ -389,7 +389,7 @@ optimizer = "sgd"
         f"{plain['val_loss_nats']:.4f}",
         "2 of 2",
         "too-fast diverged: ",
-        "--tie-weights needs",
+        "tie-weights needs",
     ):
         assert said in out
     table = list(csv.DictReader(Path("S/results.csv").read_text().splitlines()))
@@ -405,7 +405,7 @@ optimizer = "sgd"
         # Other options under the same names are refused, and the difference is said.
         capsys.readouterr()
         assert run(spec.replace("steps = 6", "steps = 8"), "-o", "S") == 2
-        assert "--steps 6, not 8" in capsys.readouterr().err
+        assert "steps 6, not 8" in capsys.readouterr().err
         Path("text.txt").write_text(TEXT + "more")
         assert run(spec, "-o", "S") == 2
         assert "not the text" in capsys.readouterr().err

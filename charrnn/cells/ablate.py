@@ -112,11 +112,12 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
     N = recording.values.shape[2] if characters is None else min(characters, recording.values.shape[2])
     config, stop = model.config, start + N
     if not isinstance(clamp, (int, float)) and clamp not in HELD:
-        raise ConfigError(f"--clamp must be {', '.join(HELD)} or a number, got {clamp!r}")
+        raise ConfigError(f"--clamp must be {', '.join(HELD)} or a number, got {clamp!r}", ["clamp"])
     quantity = clamp_at(config, 0, 0, 0.0, recording.quantity).quantity
     if clamp in ("mean", "off") and quantity != recording.quantity:
         raise ConfigError(
-            f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero"
+            f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero",
+            ["quantity", "clamp"],
         )
     rng = np.random.default_rng(0)  # the same units each time
     randoms = {}

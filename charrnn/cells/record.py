@@ -25,7 +25,9 @@ def check_quantity(cell, quantity):
     """Raise ConfigError unless the cell has this quantity."""
     quantities = CELLS[cell].quantities
     if quantity not in quantities:
-        raise ConfigError(f"a unit of this {cell} model has {', '.join(quantities)}, got --quantity {quantity}")
+        raise ConfigError(
+            f"a unit of this {cell} model has {', '.join(quantities)}, got --quantity {quantity}", ["quantity"]
+        )
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,8 @@ class _Search:
         if free is not None and need > free:
             raise ConfigError(
                 f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and "
-                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most"
+                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most",
+                ["characters"],
             )
 
     def _find_signals(self):
@@ -171,7 +172,8 @@ class _Search:
             if not chosen:
                 raise ConfigError(
                     f"--find {wanted}: it is too rare in one half of the text to be scored: name a longer TEXT, or "
-                    "raise --characters"
+                    "raise --characters",
+                    ["find", "characters"],
                 )
         return tuple(map(Selected.of, chosen))
 
@@ -205,5 +207,5 @@ def _check_wanted(wanted, signals, twins):
         why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
         near = None if wanted in BUILT_IN else nearest(wanted, names)
         why += "" if near is None else f", did you mean {near!r}?"
-        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
+        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}", ["find"])
     return wanted

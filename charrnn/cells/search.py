@@ -200,7 +200,8 @@ def halves(N):
     if N < MIN_CHARACTERS:
         raise ConfigError(
             f"a search needs at least {MIN_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
-            f"got {N:,}: name a longer TEXT, or raise --characters"
+            f"got {N:,}: name a longer TEXT, or raise --characters",
+            ["characters"],
         )
     block = min(BLOCK, N // MIN_BLOCKS)
     margin = max(1, int(block * MARGIN_SHARE / 2))

@@ -17,7 +17,9 @@ def write_pictures(findings, scale, outputs):
     if not outputs.named("png") and not outputs.named("svg"):
         return
     if not findings.selected:
-        raise ConfigError("no unit is named, so there is nothing to draw: name one by --find or --unit")
+        raise ConfigError(
+            "no unit is named, so there is nothing to draw: name one by --find or --unit", ["find", "unit"]
+        )
     ends, passages = SCALES[scale], []
     for one in telling(findings.selected):
         symbols, values, factor = findings.passage(one, PASSAGE)

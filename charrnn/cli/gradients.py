@@ -123,7 +123,7 @@ def command(ctx, checkpoint, text, **options):
     # The way back is many small products of NumPy: its threads would wait for one another longer than they compute. It
     # asks once, when imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.runs.checkpoint import newest_run
+    from charrnn.runs.checkpoint import lacking_run, newest_run
 
     if options["fresh"] and text is None:
         checkpoint, text = None, os.fspath(checkpoint) if checkpoint is not None else None
@@ -133,17 +133,15 @@ def command(ctx, checkpoint, text, **options):
         measure = _memory
     elif options["fresh"] or checkpoint is None and newest_run() is None:
         if not options["fresh"]:
-            note(
-                "no run under ./checkpoints: these are fresh networks (name a CHECKPOINT, or train one with 'charrnn "
-                "train TEXT')"
-            )
+            note(f"these are fresh networks, of no run: {lacking_run()}")
         measure = _fresh
     else:
         measure = _run
     if measure is not _run and options["unknown"] is not None:
         raise ConfigError(
             f"--unknown {options['unknown']} is of a trained model, and fresh networks know every character that they "
-            "read: leave it out"
+            "read: leave it out",
+            ["unknown"],
         )
     view = measure(ctx, checkpoint, text, options, outputs)
     if options["as_json"]:
@@ -276,7 +274,7 @@ def _check(ctx, checkpoint, text, options):
     for name, least in (("singular_values", 0), ("forget_biases", -100)):
         for value in options[name]:
             if not least <= value <= 100:
-                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}")
+                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}", [name])
     named = {
         name
         for name in (*OF_FRESH, *OF_MEMORY, *OF_DISTANCE)
@@ -286,39 +284,46 @@ def _check(ctx, checkpoint, text, options):
     for name in OF_DISTANCE:
         if name in named and options["memory"]:
             raise ConfigError(
-                f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory"
+                f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory",
+                [name, "memory"],
             )
     for name, cells in OF_CELLS.items():
         if name in named and options["cell"] and not {*cells} & {*options["cell"]}:
             raise ConfigError(
                 f"{_spelt(name)} is of the {_titles(cells)}, and --cell names none: leave it out, or add --cell "
-                f"{cells[0]}"
+                f"{cells[0]}",
+                [name, "cell"],
             )
     for name in (*OF_FRESH, *OF_MEMORY):
         if name in named and name not in allowed:
             raise ConfigError(
                 f"{_spelt(name)} is of {'--memory' if name in OF_MEMORY else 'fresh networks'}: leave it out"
-                + (", or leave out --memory" if options["memory"] else ", or add --memory")
+                + (", or leave out --memory" if options["memory"] else ", or add --memory"),
+                [name],
             )
     if options["memory"] and (checkpoint is not None or text is not None or options["fresh"]):
         given = "--fresh" if options["fresh"] else checkpoint if checkpoint is not None else text
-        raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}")
+        raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}", ["memory"])
     if options["fresh"] and checkpoint is not None:
         raise ConfigError(
             f"--fresh takes one argument, the TEXT to read, got {checkpoint} and {text}: leave one of them out, or "
-            "--fresh"
+            "--fresh",
+            ["fresh"],
         )
     of_fresh = sorted(named & {*OF_FRESH})
     if of_fresh and not options["memory"] and not options["fresh"]:
         if checkpoint is not None:
             raise ConfigError(
                 f"{_spelt(of_fresh[0])} is of fresh networks: add --fresh and name only "
-                "a TEXT, or leave it out: a run is shown beside fresh networks of its own size"
+                "a TEXT, or leave it out: a run is shown beside fresh networks of its own size",
+                [of_fresh[0], "fresh"],
             )
         options["fresh"] = True
     check_pillow(options["png"])
     if options["encoding"] is not None and text is None:
-        raise ConfigError(f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out")
+        raise ConfigError(
+            f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out", ["encoding"]
+        )
 
 
 def _spelt(name):

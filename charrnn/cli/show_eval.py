@@ -8,7 +8,7 @@ import sys
 import click
 
 from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
-from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, wrapped
+from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, unlike_line, wrapped
 from charrnn.errors import counted
 from charrnn.evaluation.units import bits, perplexity_text
 
@@ -81,6 +81,8 @@ class _Shown:
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := verdict_line(self.judgement):
             click.echo("\n" + click.wrap_text(verdict, self.width))
+        if self.judgement.unlike is not None:
+            click.echo("\n" + click.wrap_text(unlike_line(self.judgement.unlike), self.width))
 
     def print_dynamic(self):
         from charrnn.evaluation.loss import standard_error

@@ -14,11 +14,23 @@ from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
-from charrnn.cli.words import note, quoted
-from charrnn.errors import ConfigError, counted
+from charrnn.cli.words import kept_in, note, quoted
+from charrnn.errors import CharRNNError, ConfigError, counted
+from charrnn.training.spelling import spelt_in_file
 
 
-@click.command(name="sweep")
+class SpecCommand(click.Command):
+    """A command whose training options stand in a file: what an error says of them is spelt as there."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except CharRNNError as error:
+            error.args = (spelt_in_file(str(error)),)
+            raise
+
+
+@click.command(name="sweep", cls=SpecCommand)
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -72,23 +84,26 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
     """
     if (spec is None) == (resume is None):
         raise ConfigError(
-            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP"
+            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP",
+            ["resume"],
         )
     if resume is not None and output is not None:
-        raise ConfigError("--resume names the folder of the sweep: leave -o/--output out")
+        raise ConfigError("--resume names the folder of the sweep: leave -o/--output out", ["resume", "output"])
     if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}", ["jobs"])
     if as_json and as_csv:
-        raise ConfigError("--json and --csv both say how to print the table: leave one of them out")
+        raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
     if dry_run and options["svg"] is not None:
-        raise ConfigError("--svg draws what was trained, and --dry-run trains nothing: leave one of them out")
+        raise ConfigError(
+            "--svg draws what was trained, and --dry-run trains nothing: leave one of them out", ["svg", "dry_run"]
+        )
     outputs = Outputs(options, "svg")
     from charrnn.files.own import SPEC
 
     if resume is not None:
         spec, output = resume / SPEC, resume
         if not spec.is_file():
-            raise ConfigError(f"{resume} holds no sweep to go on with: name the folder that 'charrnn sweep' wrote")
+            raise ConfigError(f"{resume} holds no sweep to go on with: {_instead_of(resume)}")
     read = _read_spec(spec, resume, output)
 
     for text in read.texts:
@@ -96,7 +111,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
     from charrnn.sweep.drafts import draft
     from charrnn.sweep.folder import open_sweep
     from charrnn.sweep.points import differing, make_points
-    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, sort_results, to_csv
+    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, RESULTS_JSON, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
     from charrnn.sweep.updates import unequal_updates
 
@@ -133,12 +148,13 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
         finally:
             display.close()
         record = made.to_dict()
-        if as_json:
-            click.echo(json.dumps(record))
-        elif as_csv:
-            click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
-        else:
-            show_results(record)
+        with kept_in(f"the runs are saved, and the table is in {folder / RESULTS_JSON}"):
+            if as_json:
+                click.echo(json.dumps(record))
+            elif as_csv:
+                click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
+            else:
+                show_results(record)
         if outputs:
             _write_svg(outputs, folder, [row["run"] for row in record["runs"]])
         states = [one.state for one in made.results.values()]
@@ -162,6 +178,15 @@ def _write_svg(outputs, folder, runs):
         return
     write_svg(outputs.path("svg"), figure)
     note(f"wrote {outputs.named('svg')}")
+
+
+def _instead_of(folder):
+    """Say what to name where a folder is no sweep's."""
+    from charrnn.runs.names import LAST
+
+    if (folder / LAST).is_file():
+        return f"it is one run, which goes on with: charrnn train --resume {quoted(folder)}"
+    return "name the folder that 'charrnn sweep SPEC' wrote"
 
 
 def _read_spec(path, resume, output):
@@ -243,4 +268,8 @@ def _texts_of(folder, texts):
     from_run = known.get("sources_from_run") if isinstance(known, dict) else None
     if not isinstance(from_run, list) or [Path(str(one)).name for one in from_run] != [Path(one).name for one in texts]:
         return texts
-    return find_texts({"corpus": {"sources": texts, "sources_from_run": from_run}}, folder)
+    return find_texts(
+        {"corpus": {"sources": texts, "sources_from_run": from_run}},
+        folder,
+        f"change the line text = [...] of {folder / 'spec.toml'}",
+    )

@@ -140,7 +140,7 @@ def check_layer(layer, num_layers):
     """Raise ConfigError unless a layer that is asked for, None for all of them, is there."""
     if layer is not None and not 0 <= layer < num_layers:
         raise ConfigError(
-            f"--layer must be at most {num_layers - 1}, the last of {num_layers} counted from 0, got {layer}"
+            f"--layer must be at most {num_layers - 1}, the last of {num_layers} counted from 0, got {layer}", ["layer"]
         )
 
 

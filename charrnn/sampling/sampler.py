@@ -53,13 +53,17 @@ class Settings:
 
     def __post_init__(self):
         if not 0 <= self.temperature < math.inf:  # written so that NaN fails too
-            raise ConfigError(f"--temperature must be 0 (greedy) or a positive number, got {self.temperature:g}")
+            raise ConfigError(
+                f"--temperature must be 0 (greedy) or a positive number, got {self.temperature:g}", ["temperature"]
+            )
         if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"--top-k must be at least 1, got {self.top_k}: leave it out to keep every character")
+            raise ConfigError(
+                f"--top-k must be at least 1, got {self.top_k}: leave it out to keep every character", ["top_k"]
+            )
         if not 0 < self.top_p <= 1:
-            raise ConfigError(f"--top-p must be above 0 and at most 1, got {self.top_p:g}")
+            raise ConfigError(f"--top-p must be above 0 and at most 1, got {self.top_p:g}", ["top_p"])
         if not 0 <= self.min_p <= 1:
-            raise ConfigError(f"--min-p must be between 0 and 1, got {self.min_p:g}")
+            raise ConfigError(f"--min-p must be between 0 and 1, got {self.min_p:g}", ["min_p"])
 
 
 @dataclass(frozen=True)

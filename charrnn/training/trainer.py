@@ -67,7 +67,7 @@ class Trainer:
     def __init__(self, plan, corpus, folder, texts=(), clock=None, samples=True):
         self.plan = plan
         self._config = plan.config
-        self._corpus = corpus
+        self.corpus = corpus
         self._vocabulary = corpus.vocabulary if plan.resume is None else plan.resume.vocabulary
         self.folder = folder
         self._texts = texts
@@ -233,7 +233,7 @@ class Trainer:
 
     def _build(self):
         """Return the state to begin with: as new, from old weights, or as the checkpoint to go on from has it."""
-        learner, checkpoint = make_learner(self.plan, self._corpus), self.plan.resume
+        learner, checkpoint = make_learner(self.plan, self.corpus), self.plan.resume
         if checkpoint is None:
             return TrainState(learner)
         state = TrainState.from_checkpoint(checkpoint, learner)
@@ -261,7 +261,7 @@ class Trainer:
         validating = self._validation.workspace(learner.result)
         train, val, test = (stop - start for start, stop in (plan.splits.train, plan.splits.val, plan.splits.test))
         yield Preflight(
-            self._corpus.characters,
+            self.corpus.characters,
             self._vocabulary.size,
             train,
             val,
@@ -300,7 +300,7 @@ class Trainer:
         if finished and not self._stop:
             is_best = state.best is None or state.best["step"] == state.step
             model = state.learner.result if is_best else None  # None: the best checkpoint's
-            test = evaluate_test(self.folder, self._corpus, plan.splits, validation.part, model, lambda: self._stop)
+            test = evaluate_test(self.folder, self.corpus, plan.splits, validation.part, model, lambda: self._stop)
         best = state.best or {}
         return Finished(
             state.step,
