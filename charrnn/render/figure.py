@@ -119,7 +119,7 @@ def write_png(path, figure):
     atomic_write(path, _png(shapes, height, *load_pillow()))
 
 
-def shared_range(figure):
+def shared_range(figure) -> tuple[float, float]:
     """Return (low, high) of the y axis: over the bands and levels of all panels that have none of their own, as far as
     they are finite and, on a log axis, above 0.
     """

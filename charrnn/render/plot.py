@@ -120,8 +120,8 @@ def plot_curves(series, width=80, height=12, unicode=True, *, bands=(), levels=(
     lines = [[(f"{label:>{margin - 2}} {edge}", None)] + _merged(row) for label, row in zip(labels, cells)]
     corner, flat = ("└", "─") if unicode else ("+", "-")
     lines.append([(" " * (margin - 1) + corner + flat * columns, None)])
-    ends = [_number(round(10**x, 9)) for x in (x_low, x_high)] if axes.log_x else list(map(_number, (x_low, x_high)))
-    lines.append([(" " * margin + _between(*ends, axes.x_title, columns), None)])
+    first, last = (_number(round(10**x, 9) if axes.log_x else x) for x in (x_low, x_high))
+    lines.append([(" " * margin + _between(first, last, axes.x_title, columns), None)])
     if axes.x_title and axes.x_title not in lines[-1][0][0]:
         lines.append([(axes.x_title[:width].rjust((margin + width + len(axes.x_title[:width])) // 2)[:width], None)])
     if axes.y_title:

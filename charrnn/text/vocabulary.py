@@ -130,11 +130,11 @@ class Vocabulary:
         """
         if self.mode == "chars":
             text = self.rewriting.apply(text)
-        kept = [symbol for symbol in text if symbol in self._known]
         others = Counter(symbol for symbol in text if symbol not in self._known)
         if self.mode == "bytes":
-            return bytes(kept), others
-        return "".join(kept), Counter({ord(symbol): count for symbol, count in others.items()})
+            return bytes(byte for byte in text if byte in self._known), others
+        kept = "".join(symbol for symbol in text if symbol in self._known)
+        return kept, Counter({ord(symbol): count for symbol, count in others.items()})
 
     def decode(self, ids, encoding="utf-8"):
         """Return the text of `ids`, a sequence or ndarray (N,).
