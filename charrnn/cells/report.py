@@ -16,7 +16,7 @@ from charrnn.cells.findings import Findings, Selected
 from charrnn.cells.gates import gate_saturation
 from charrnn.cells.passages import read_symbols
 from charrnn.cells.record import check_quantity, clamp_at, record
-from charrnn.cells.search import halves, score_unit, search
+from charrnn.cells.search import costs_us, halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
 from charrnn.errors import ConfigError
 from charrnn.evaluation.stages import Stages
@@ -29,6 +29,8 @@ from charrnn.spec import CELLS
 GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most
 UNTRAINED_SEED = 1_000_003
 BYTES_A_VALUE = 9  # of a search: two recordings, ranks
+READING, UNTRAINED, SCORING = "reading the text", "reading it untrained", "scoring every unit"
+READING_US, PARAMETER_US = 8.0, 25e-6  # of reading a character, and of each parameter; measured as search.costs_us are
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def find_cells(model, vocabulary, excerpt, options=CellsOptions(), progress=None
         Of 4,000 characters at least: one half chooses a unit, the other scores it.
     options : CellsOptions
     progress : callable, optional
-        Called with (what is being done, done, of) now and then, `done` from 0 to `of`.
+        Called with (what is being done, done, of) now and then, `done` from 0 to `of`. Reading and scoring are one
+        piece of work: `done` goes on from where the one before ended, in proportion to the time that they take.
 
     Returns
     -------
@@ -140,6 +143,7 @@ class _Search:
     def _find_signals(self):
         """Return (symbols, the Signals that occur, {name: the one that is on where it is})."""
         excerpt = self.excerpt
+        self.stages.begin("finding the signals")
         text, symbols, lengths = read_symbols(self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop])
         found, twins = without_twins(find_signals(text, list(self.options.signals)))
         return (
@@ -152,12 +156,16 @@ class _Search:
         """Return (Recording, Findings of the signals that can be scored, the surest first)."""
         excerpt = self.excerpt
         ids, start, stop = excerpt.ids, excerpt.start, excerpt.stop
-        recording = record(self.model, ids, start, stop, self.quantity, self.stages.begin("reading the text"))
-        fresh = Model.initialise(self.model.config, UNTRAINED_SEED)
-        untrained = record(fresh, ids, start, stop, self.quantity, self.stages.begin("reading it untrained"))
-        return recording, tuple(
-            search(recording, signals, untrained, progress=self.stages.begin_share("scoring every unit"))
-        )
+        config = self.model.config
+        reading_us = READING_US + PARAMETER_US * self.model.num_parameters
+        scoring_us = sum(costs_us(config.num_layers * config.hidden_size, len(signals)))
+        self.stages.plan({READING: reading_us, UNTRAINED: reading_us, SCORING: scoring_us})
+        recording = record(self.model, ids, start, stop, self.quantity, self.stages.begin(READING))
+        # Once: with layer normalisation a fresh network never forgets how it began, and no two streams meet. It is
+        # read to be compared with, and streams of it are as good a sample of it as one long reading.
+        fresh = Model.initialise(config, UNTRAINED_SEED)
+        untrained = record(fresh, ids, start, stop, self.quantity, self.stages.begin(UNTRAINED), once=True)
+        return recording, tuple(search(recording, signals, untrained, progress=self.stages.begin_share(SCORING)))
 
     def _select(self, found, wanted, follows):
         if self.options.unit is not None:
