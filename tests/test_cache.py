@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.files.cache import cache_root, temporary_root
-from charrnn.kernels import compiled
+from charrnn.files import cache
+from charrnn.files.cache import cache_root, cache_roots, temporary_root
 from charrnn.text import ids
 
 NAMES = ("CHARRNN_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
@@ -25,6 +25,8 @@ def set_only(monkeypatch, environment):
 CASES = [
     ({"CHARRNN_CACHE_DIR": "/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/c"),
     ({"CHARRNN_CACHE_DIR": "~/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/h/c"),
+    ({"CHARRNN_CACHE_DIR": "~nobody-like-this/c", "HOME": "/h"}, "/h/.cache/charrnn"),
+    ({"XDG_CACHE_HOME": "~/x", "HOME": "/h"}, "/h/.cache/charrnn"),
     ({"CHARRNN_CACHE_DIR": "a/../c", "HOME": "/h"}, "{here}/c"),
     ({"CHARRNN_CACHE_DIR": "", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/charrnn"),
     ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/charrnn"),
@@ -48,7 +50,7 @@ def test_kernels_and_ids_are_kept_under_the_same_root(tmp_path, monkeypatch, env
     monkeypatch.chdir(tmp_path)
     set_only(monkeypatch, environment)
     expected = Path(expected.format(here=tmp_path))
-    assert next(iter(compiled._cache_roots())) == expected
+    assert next(iter(cache_roots())) == expected
     assert next(iter(ids._folders())) == expected
 
 
@@ -60,7 +62,7 @@ def test_where_no_folder_is_named_the_temporary_one_serves(monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_dir", none)
     assert cache_root() is None
     assert ids._folders() == [temporary_root()]
-    assert [root.parent for root in compiled._cache_roots()] == [temporary_root()]
+    assert [root.parent for root in cache_roots()] == [temporary_root()]
 
 
 def test_without_any_folder_kernels_are_not_kept_and_ids_are_where_we_are(tmp_path, monkeypatch):
@@ -71,10 +73,10 @@ def test_without_any_folder_kernels_are_not_kept_and_ids_are_where_we_are(tmp_pa
     set_only(monkeypatch, {})
     monkeypatch.setattr("tempfile.gettempdir", none)
     assert temporary_root() is None
-    for module in (ids, compiled):
+    for module in (ids, cache):
         monkeypatch.setattr(module, "cache_root", lambda: None)
     assert ids._folders() == [tmp_path]
-    assert list(compiled._cache_roots()) == []
+    assert list(cache_roots()) == []
 
 
 def test_asking_for_the_cache_creates_nothing_and_imports_little(tmp_path):

@@ -339,7 +339,7 @@ def test_a_wrong_config_file_is_refused(folder, capsys, content, said):
 def test_a_missing_or_undecodable_config_file_is_refused(folder, capsys):
     assert "cannot read --config gone.toml" in fails(capsys, "text.txt", "--config", "gone.toml")
     (folder / "c.toml").write_bytes(b"cell = '\xff'")
-    assert "is not TOML" in fails(capsys, "text.txt", "--config", "c.toml")
+    assert "is not in UTF-8, as TOML must be" in fails(capsys, "text.txt", "--config", "c.toml")
 
 
 # --------------------------------------------------------------------------------------------------------------- help

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.files.places import is_private
 from charrnn.kernels import compiled
 
 SCRIPT = """
@@ -102,17 +103,17 @@ def test_a_folder_in_which_others_may_have_written_is_not_trusted(tmp_path):
     folder = tmp_path / "root" / "kernels" / "digest"
     folder.mkdir(parents=True, mode=0o700)
     (folder / "kernel.code").touch()
-    assert compiled._is_private(folder)
+    assert is_private(folder)
     for place in (folder, folder.parent, tmp_path / "root"):  # a folder above it could be emptied and filled anew
         place.chmod(0o777)
-        assert not compiled._is_private(folder)
+        assert not is_private(folder)
         place.chmod(0o755)
     (tmp_path / "root").chmod(0o1777)  # as /tmp
-    assert compiled._is_private(folder)
+    assert is_private(folder)
     (folder / "link").symlink_to(tmp_path)
-    assert not compiled._is_private(folder)
+    assert not is_private(folder)
     (folder / "link").unlink()
-    assert compiled._is_private(folder)
+    assert is_private(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
@@ -131,7 +132,7 @@ def test_what_belongs_to_a_stranger_is_not_trusted(tmp_path, monkeypatch, part):
 
     for name in real:
         monkeypatch.setattr(Path, name, functools.partialmethod(strange, _name=name))
-    assert not compiled._is_private(folder)
+    assert not is_private(folder)
 
 
 def test_what_killed_processes_left_is_removed_and_what_is_new_stays(tmp_path):

@@ -23,8 +23,10 @@ from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError,
 from charrnn.text import corpus as module
 from charrnn.text import decoding, ids, sources
 from charrnn.text.corpus import read_corpus
+from charrnn.text.sources import zstd_library
 from charrnn.text.vocabulary import Vocabulary
 
+zstd = zstd_library()
 ROOT = Path(__file__).parent.parent
 AWKWARD = "\ufeffa\r\nb\rc\n\té€😀\U0010ffff\x85\u2028'"
 
@@ -57,6 +59,11 @@ def block_bytes(request, monkeypatch):
 def set_block_bytes(monkeypatch, size):
     for each in (sources, decoding, ids):
         monkeypatch.setattr(each, "BLOCK_BYTES", size)
+
+
+def checked_zstd(data):
+    """Compress as the command zstd does: with a checksum."""
+    return zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
 
 
 def whole(corpus):
@@ -257,7 +264,14 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(write):
 
 
 @pytest.mark.parametrize(
-    "suffix, compress", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".GZ", gzip.compress)]
+    "suffix, compress",
+    [
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".zst", zstd.compress),
+        (".GZ", gzip.compress),
+    ],
 )
 @pytest.mark.parametrize("mode", ["chars", "bytes"])
 def test_compressed_texts_are_read_as_text(write, block_bytes, suffix, compress, mode):
@@ -420,8 +434,8 @@ def test_a_text_of_one_symbol_is_refused(write, content):
 def test_what_is_not_utf8_is_refused_with_file_offset_and_both_ways_out(write, block_bytes):
     path = write("a.txt", "abcd\u00e9".encode() + "\u00e9t\u00e9".encode("latin-1"))
     assert (
-        refused([path]) == f"{path} is not valid UTF-8 at byte 6: name its encoding with --encoding NAME, such as "
-        "latin-1, or take the bytes as they are with --vocab bytes"
+        refused([path]) == f"{path} is not valid UTF-8 at byte 6: name its encoding with --encoding NAME, "
+        "such as cp1252 or cp949, or take the bytes as they are with --vocab bytes"
     )
 
 
@@ -437,11 +451,12 @@ def test_utf8_cut_in_the_middle_of_a_character_is_refused(write, block_bytes):
         ("cp1252", b"ab\x81", 2),
         ("utf-16-le", b"a\0b\0\0\xd8a\0", 4),
         ("shift_jis", b"ab\xfd", 2),
+        ("cp949", b"ab\xff\xff", 2),
     ],
 )
 def test_what_is_not_in_the_encoding_named_is_refused(write, block_bytes, encoding, data, offset):
     message = refused([write("a.txt", data)], encoding=encoding)
-    assert f"at byte {offset}" in message and "another one with --encoding" in message
+    assert f"at byte {offset}" in message and "with --encoding" in message
 
 
 def test_half_characters_are_refused(write):
@@ -449,15 +464,67 @@ def test_half_characters_are_refused(write):
     assert "not valid UTF-8" in refused([write("a.txt", b"ab\xed\xa0\x80")])
 
 
-def test_utf16_is_recognised_by_its_mark(write):
-    assert refused([write("a.txt", "hello".encode("utf-16"))]).endswith("read it with --encoding utf-16")
-    assert refused([write("a.txt", "\ufeff\u65e5\u672c".encode("utf-16-be"))]).endswith("--encoding utf-16")
-
-
 @pytest.mark.parametrize("data", [b"ab\0", bytes(range(1, 128)) * 3, b"\x7fELF\2\1\1\0"])
 def test_a_binary_file_is_refused_as_characters(write, data):
     message = refused([write("a.bin", data)])
     assert "looks like a binary file" in message and message.endswith("with --vocab bytes")
+
+
+@pytest.mark.parametrize("at", [0, 40, 300_000])
+def test_a_zero_byte_is_a_character_like_any_other_wherever_it_stands(write, at):
+    text = "to be or not to be\n" * 20_000
+    text = f"{text[:at]}\0{text[at:]}"
+    corpus = read_corpus([path := write("a.txt", text)])
+    assert whole(corpus) == text
+    assert corpus.notes == (
+        f"{path} holds zero bytes: kept as characters like any other; without them: "
+        f"tr -d '\\000' < {path} > {path.parent}/a-2.txt",
+    )
+    subprocess.run(corpus.notes[0].split("without them: ")[1], shell=True, check=True)
+    assert (path.parent / "a-2.txt").read_text() == text.replace("\0", "")
+    assert read_corpus([path.parent / "a-2.txt"]).notes == ()
+
+
+@pytest.mark.parametrize(
+    "name, encoding, compress, command",
+    [
+        ("a b.txt.xz", "utf-8", lzma.compress, "xz -dc '{}/a b.txt.xz' | tr -d '\\000' > '{}/a b.txt'"),
+        ("a.txt", "utf-16", bytes, "iconv -f utf-16 -t utf-8 {}/a.txt | tr -d '\\000' > {}/a-2.txt"),
+        (
+            "a.gz",
+            "utf-16-le",
+            gzip.compress,
+            "gzip -dc {}/a.gz | iconv -f utf-16le -t utf-8 | tr -d '\\000' > {}/a.txt",
+        ),
+    ],
+)
+def test_the_command_that_takes_zero_bytes_out_knows_how_the_text_is_kept(
+    write, name, encoding, compress, command, tmp_path
+):
+    text = "to be\0or not to be, that is\n" * 9
+    corpus = read_corpus([write(name, compress(text.encode(encoding)))], encoding=encoding)
+    said = next(note for note in corpus.notes if "zero bytes" in note)
+    assert whole(corpus) == text and said.endswith(f": {command.replace('{}', str(tmp_path))}")
+    subprocess.run(said.split("without them: ")[1], shell=True, check=True)
+    assert Path(command.split("> ")[1].strip("'").replace("{}", str(tmp_path))).read_text() == text.replace("\0", "")
+
+
+def test_zero_bytes_in_many_files_and_from_stdin_are_one_note(write, tmp_path, stdin):
+    write("texts/a.txt", "the first record of them\0" * 5)
+    write("texts/b.txt", "another record of words\0" * 5)
+    write("texts/c.txt", "none")
+    assert (
+        read_corpus([tmp_path / "texts"])
+        .notes[0]
+        .startswith(f"{tmp_path}/texts/a.txt and 1 other file hold zero bytes: kept")
+    )
+    with read_corpus([tmp_path / "texts/c.txt"]) as other:
+        left_out = read_corpus([tmp_path / "texts/a.txt"], vocabulary=other.vocabulary, unknown="skip")
+    assert not any("zero bytes" in note for note in left_out.notes)
+    stdin(b"the first\0second, and more words")
+    assert read_corpus(["-"]).notes == (
+        "stdin holds zero bytes: kept as characters like any other; tr -d '\\000' in the pipe takes them out",
+    )
 
 
 def test_escape_sequences_and_form_feeds_are_text(write):
@@ -470,7 +537,9 @@ def test_an_encoding_that_is_none_is_refused(write, name):
     assert "is not known here" in refused([write("a.txt", "ab")], encoding=name)
 
 
-@pytest.mark.parametrize("suffix, compress", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(
+    "suffix, compress", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", checked_zstd)]
+)
 @pytest.mark.parametrize("mode", ["chars", "bytes"])
 def test_damaged_archives_are_refused(write, suffix, compress, mode):
     data = compress(os.urandom(3000).hex().encode())
@@ -565,6 +634,7 @@ def test_no_usable_folder_at_all_is_an_error(write, monkeypatch):
     nowhere = str(write("file", "x") / "cache")
     monkeypatch.setenv("CHARRNN_CACHE_DIR", nowhere)
     monkeypatch.setattr(ids.tempfile, "gettempdir", lambda: nowhere)
+    monkeypatch.delattr(os, "memfd_create", raising=False)  # nor memory to keep them in, as where there is no Linux
     assert "find no place" in refused([write("a.txt", "ab")], error=StorageError)
 
 
@@ -593,7 +663,7 @@ def test_a_refused_text_leaves_no_open_file(write, monkeypatch):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(),
-    st.sampled_from(["a.txt", "a.gz", "a.bz2", "a.xz"]),
+    st.sampled_from(["a.txt", "a.gz", "a.bz2", "a.xz", "a.zst"]),
     st.sampled_from(["utf-8", "utf-16", "latin-1", "shift_jis", "utf-7", "cp037"]),
 )
 def test_any_file_is_read_or_refused_in_a_sentence(write, data, name, encoding):

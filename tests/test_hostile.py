@@ -23,9 +23,10 @@ from charrnn.cli import main
 from charrnn.errors import CheckpointError, CorpusError, RunError
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.text import decoding
+from charrnn.text import decoding, folders
 from charrnn.text import sources as sources_module
 from charrnn.text.corpus import read_corpus
+from charrnn.text.sources import zstd_library
 from charrnn.training.plan import plan_resume
 from charrnn.training.provenance import find_texts
 
@@ -122,7 +123,7 @@ def test_a_note_on_a_file_that_a_checkpoint_names_is_not_told_before_it_is_known
 
 
 def open_nothing(monkeypatch):
-    for module in (sources_module, decoding):
+    for module in (sources_module, folders, decoding):
         monkeypatch.setattr(module, "open_source", lambda path: pytest.fail(f"opened {path}"))
 
 
@@ -305,7 +306,8 @@ def test_a_config_without_end_is_refused(capfd):
 
 @pytest.mark.slow
 def test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own(tmp_path, monkeypatch):
-    for name, compress in (("a.gz", gzip.compress), ("a.xz", lzma.compress)):
+    zstd = zstd_library()
+    for name, compress in (("a.gz", gzip.compress), ("a.xz", lzma.compress), ("a.zst", zstd.compress)):
         (tmp_path / name).write_bytes(compress(b"abc" * (1 << 23)))
         tracemalloc.start()
         with read_corpus([tmp_path / name], mode="bytes") as corpus:
@@ -318,6 +320,15 @@ def test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own(tmp_pat
     (tmp_path / "b.xz").write_bytes(lzma.compress(b"ab", filters=filters))
     with pytest.raises(CorpusError, match="asks for more than 16 MB of memory"):
         read_corpus([tmp_path / "b.xz"])
+    window = {zstd.CompressionParameter.window_log: 29, zstd.CompressionParameter.enable_long_distance_matching: 1}
+    machine = zstd.ZstdCompressor(options=window)  # as zstd --long=29 does; it does not know how little there is
+    (tmp_path / "b.zst").write_bytes(machine.compress(b"ab") + machine.flush())
+    with pytest.raises(CorpusError, match="asks for more than 256 MB of memory .* again with zstd -19 or less"):
+        read_corpus([tmp_path / "b.zst"])
+    skippable = b"\x50\x2a\x4d\x18\4\0\0\0info"
+    (tmp_path / "c.zst").write_bytes(skippable + zstd.compress(b"one ") + skippable + zstd.compress(b"two") + skippable)
+    with read_corpus([tmp_path / "c.zst"]) as corpus:
+        assert corpus.text(0, 9) == "one two"
     (tmp_path / "c.xz").write_bytes(lzma.compress(b"one ") + bytes(8) + lzma.compress(b"two") + bytes(4))
     with read_corpus([tmp_path / "c.xz"]) as corpus:
         assert corpus.text(0, 9) == "one two"

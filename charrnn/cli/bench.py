@@ -59,9 +59,9 @@ def command(ctx, cell, threads, repeats, as_json, **own):
 
     announce(ctx)
     from charrnn import bench
-    from charrnn.kernels import max_threads, num_threads
+    from charrnn.kernels.threads import default_threads, num_threads
 
-    use_threads(ctx, threads or max_threads())
+    use_threads(ctx, threads or default_threads())
     default = bench.Shape(cell, *bench.DEFAULT_SHAPE, **bench.DEFAULT_MODEL)
     if own:
         shapes = [bench.Shape(cell, **{**dict(zip(OWN, bench.DEFAULT_SHAPE)), **own})]

@@ -4,8 +4,10 @@ Knows no option by name; the caller says which there are.
 """
 
 import difflib
+import glob
+import os
 
-from charrnn.errors import ConfigError
+from charrnn.errors import CharRNNError, ConfigError
 from charrnn.training.settings import short
 
 MAX_BYTES = 1 << 18  # of a file of options
@@ -20,10 +22,12 @@ def read_toml(path, where):
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise ConfigError(f"{where} must be of at most {MAX_BYTES:,} bytes, it is longer: name a file of options")
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {where}: {(error.strerror or str(error)).lower()}") from None
-    except ValueError as error:  # beside what is no TOML and no UTF-8: a number of too many digits
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where} is not in UTF-8, as TOML must be ({error.reason}){_in_utf8(path, data)}") from None
+    except ValueError as error:  # beside what is no TOML: a number of too many digits
         raise ConfigError(f"{where} is not TOML: {short(str(error), 200)}") from None
     except RecursionError:
         raise ConfigError(f"{where} is nested too deep: an option is a text, a number, true or false") from None
@@ -57,3 +61,68 @@ def _config_value(where, key, value, is_list):
     ):  # str() refuses thousands of digits
         return str(value)
     raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {short(value)}")
+
+
+def texts_beside(path, texts, where, note):
+    """Return the texts that a file of options names, found from the current folder or else from where that file is.
+
+    For the config.toml of a run, that is where the run found them. `note` gets a sentence for each that is read from
+    elsewhere than the current folder, and for one that is in both places. Raises ConfigError for one that is nowhere.
+    """
+    kept = _texts_of_run(path, texts)
+    found = []
+    for at, text in enumerate(texts):
+        beside = os.path.join(os.path.dirname(path), text) if kept is None else kept[at]
+        if text == "-" or os.path.isabs(os.path.expanduser(text)):
+            found.append(text)
+        elif _is_there(text):
+            if _is_there(beside) and os.path.realpath(text) != os.path.realpath(beside):
+                note(f"{text} is read from the current folder; {where} has another one, {beside}")
+            found.append(text)
+        elif _is_there(beside):
+            beside = os.path.normpath(beside)
+            note(f"{text}, as {where} names it, is read from {beside}")
+            found.append(beside)
+        else:
+            beside = os.path.normpath(beside)
+            missing = "does not exist" if beside == text else f"is neither in the current folder nor at {beside}"
+            raise ConfigError(f"{where} names the text {text}, which {missing}: correct its line 'text = ...'")
+    return found
+
+
+def _texts_of_run(path, texts):
+    """Return the paths at which the run that has this config.toml found its texts; None where it is no run's."""
+    from charrnn.runs.names import CONFIG, LAST
+
+    folder = os.path.dirname(path)
+    if os.path.basename(path) != CONFIG or not os.path.isfile(os.path.join(folder, LAST)):
+        return None
+    from charrnn.runs.checkpoint import read_metadata
+    from charrnn.training.provenance import find_texts
+
+    try:
+        training = read_metadata(os.path.join(folder, LAST))["training"]
+        corpus = training.get("corpus")
+        if not isinstance(corpus, dict) or corpus.get("sources") != list(texts):  # the file was written to since
+            return None
+        return find_texts(training, folder)
+    except CharRNNError:
+        return None
+
+
+def _is_there(text):
+    return os.path.exists(text) or glob.has_magic(text) and bool(glob.glob(text, recursive=True))
+
+
+def _in_utf8(path, data):
+    """Say what else than UTF-8 a file of options is in, where that can be told, and how it becomes UTF-8."""
+    from charrnn.text.detection import suggest_encoding
+    from charrnn.text.kinds import iconv_name, why_not_text
+    from charrnn.text.sources import as_text
+
+    kind = why_not_text(data, "utf-8")
+    encoding = kind.encoding if kind is not None else suggest_encoding(data)
+    if encoding is None:
+        return ": save it as UTF-8"
+    command = as_text(path, f"iconv -f {iconv_name(encoding)} -t utf-8 {{}} > {{text}}", ".toml")
+    return f", it seems to be {encoding.upper()}: make it UTF-8 with: {command}"

@@ -18,8 +18,12 @@ TICK_S = 0.5  # between two drawings while nothing is reported
 MIN_COLUMNS, MAX_COLUMNS = 60, 100  # of a line with a bar in it: a narrower terminal has the figures alone
 WHAT_COLUMNS, BAR_COLUMNS = 24, 4  # of what is being done, so that bars begin below one another; of a bar at least
 TIMES = "{elapsed}<{remaining}"
-COMPILING = (
-    "compiling kernels for this CPU and kind of model, about 10 s; they are kept, and the next start takes a second"
+COMPILING = "compiling kernels for this CPU and kind of model, about 10 s; "
+KEPT = "they are kept, and the next start takes a second"
+NOT_KEPT = "no cache folder can be written, so every start does this: set CHARRNN_CACHE_DIR to a folder of your own"
+UNKEPT = (
+    "the compiled kernels cannot be kept in {folder} ({why}), so the next start compiles again: free some space there, "
+    "or set CHARRNN_CACHE_DIR to another folder"
 )
 
 
@@ -171,19 +175,30 @@ def _layout(of_known, in_bytes, wide):
 
 
 def announce_compilation(say):
-    """Call `say` with a sentence, once, when a kernel must be compiled: the one thing that makes a start take long.
+    """Call `say` with a sentence, once, when a kernel must be compiled: the one thing that makes a start take long; and
+    with another if it cannot be kept then.
 
     Return a function that takes it back.
     """
-    from charrnn.kernels.compiled import COMPILE_LISTENERS
+    from charrnn.kernels.compiled import COMPILE_LISTENERS, UNKEPT_LISTENERS, cache_folder
 
-    def listener(_name):
-        forget()
-        say(COMPILING)
+    def compiles(_name):
+        _withdraw(COMPILE_LISTENERS, compiles)
+        say(COMPILING + (NOT_KEPT if cache_folder() is None else KEPT))
+
+    def unkept(error):
+        _withdraw(UNKEPT_LISTENERS, unkept)
+        say(UNKEPT.format(folder=cache_folder(), why=(error.strerror or str(error)).lower()))
 
     def forget():
-        if listener in COMPILE_LISTENERS:
-            COMPILE_LISTENERS.remove(listener)
+        _withdraw(COMPILE_LISTENERS, compiles)
+        _withdraw(UNKEPT_LISTENERS, unkept)
 
-    COMPILE_LISTENERS.append(listener)
+    COMPILE_LISTENERS.append(compiles)
+    UNKEPT_LISTENERS.append(unkept)
     return forget
+
+
+def _withdraw(listeners, listener):
+    if listener in listeners:
+        listeners.remove(listener)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.config import read_toml
+from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.options import OutputPath, typed_options
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
-from charrnn.cli.words import quoted
+from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, counted
 
 
@@ -174,8 +174,7 @@ def _read_spec(path, resume):
         for key in one:
             _one_option(key, one[key], where)
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
-    if resume is not None:
-        texts = _texts_of(resume, texts)
+    texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
     return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.config import texts_beside
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import duration, loss_text, printable, quoted
@@ -25,9 +26,10 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     \b
     Example: charrnn train shakespeare.txt --minutes 5
 
-    TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2 and .xz are read as text. The run folder
-    holds last.safetensors, best.safetensors, log.jsonl and config.toml, and good.safetensors until the run is
-    finished, where it goes back to when it diverges. Ctrl-C saves; --resume goes on.
+    TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2, .xz and .zst are read as text. Of a
+    folder, run folders and checkpoints are left out. The run folder holds last.safetensors, best.safetensors,
+    log.jsonl and config.toml, and good.safetensors until the run is finished, where it goes back to when it diverges.
+    Ctrl-C saves; --resume goes on.
     """
     from charrnn.cli.display import make_display
     from charrnn.cli.progress import announce_compilation
@@ -47,6 +49,10 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         from charrnn.kernels import num_threads, set_num_threads
 
         set_num_threads(num_threads() if threads is None else threads)  # refused before a folder is made
+        if ctx.get_parameter_source("text") == ParameterSource.DEFAULT_MAP:
+            text = texts_beside(config, text, f"--config {config}", display.note)
+        if ctx.get_parameter_source("init_from") == ParameterSource.DEFAULT_MAP and not init_from.exists():
+            init_from = config.parent / init_from
         if resume is not None:
             _resume(resume, output, text, asked, no_sample, display)
         else:

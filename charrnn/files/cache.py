@@ -14,13 +14,15 @@ import platformdirs
 def cache_root():
     """Return the folder for everything cached, absolute; it need not exist. None where the system names none.
 
-    That is CHARRNN_CACHE_DIR if it is set, with `~` expanded, and a relative path taken from the current folder.
+    That is CHARRNN_CACHE_DIR if it is set, with `~` expanded, and a relative path taken from the current folder; the
+    home of a user who does not exist, `~nobody-like-this/cache`, counts as not set: it would be a folder named `~...`.
     Otherwise it is the system's folder for caches: $XDG_CACHE_HOME/charrnn or ~/.cache/charrnn on Linux, where a
     relative XDG_CACHE_HOME is ignored, as the XDG specification says; ~/Library/Caches/charrnn on macOS; the local
     AppData on Windows.
     """
-    if chosen := os.environ.get("CHARRNN_CACHE_DIR"):
-        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    chosen = os.path.expanduser(os.environ.get("CHARRNN_CACHE_DIR", ""))
+    if chosen and not chosen.startswith("~"):
+        return Path(os.path.abspath(chosen))
     try:
         folder = platformdirs.user_cache_dir("charrnn", appauthor=False)
         if not os.path.isabs(folder):  # older platformdirs take a relative XDG_CACHE_HOME
@@ -36,3 +38,12 @@ def temporary_root():
         return Path(tempfile.gettempdir())
     except OSError:
         return None
+
+
+def cache_roots():
+    """Yield the folders that may hold what outlives this process, best first."""
+    if root := cache_root():
+        yield root
+    if root := temporary_root():
+        owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+        yield root / f"charrnn-{owner}"

@@ -3,8 +3,9 @@
 Numba's own cache looks at the source file of the function alone: after a change in a function that it *calls* from
 another file it would go on running the old code. Here the cache folder's name holds a digest of every kernel source, of
 the versions of numba and llvmlite, so a change anywhere gives a fresh folder. Its files are run: they are read only
-from a folder that nobody else can have written in, and only where a seal tells them whole and their own; else they are
-made anew.
+from a folder that nobody but this user and root can have written in, and only where a seal tells them whole and their
+own; else they are made anew. Such a folder need not be writable: one that was filled when an image was made is read,
+and what it lacks is kept in the next folder that can be written, or nowhere.
 """
 
 import hashlib
@@ -12,7 +13,6 @@ import os
 import pickle
 import re
 import shutil
-import stat
 import sys
 import tempfile
 import time
@@ -27,7 +27,8 @@ from numba.core.ccallback import CFunc
 from numba.core.serialize import dumps
 
 from charrnn import spec
-from charrnn.files.cache import cache_root, temporary_root
+from charrnn.files.cache import cache_roots
+from charrnn.files.places import find_places
 
 KEPT_DAYS = 30  # a digest folder that no process has opened for this long is removed
 ABANDONED_S = 3600  # a temporary file this old was left by a killed process
@@ -44,72 +45,18 @@ def kernel_digest():
     return h.hexdigest()[:16]
 
 
-def _cache_roots():
-    """Yield the folders that may hold compiled kernels, best first."""
-    if root := cache_root():
-        yield root
-    if root := temporary_root():
-        owner = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-        yield root / f"charrnn-{owner}"
-
-
-def _is_private(folder):
-    """Tell whether only this user, or root, can have written in `folder` or can put another one in its place.
-
-    What is read from it is unpickled and run. So each folder above it must belong to the user or to root, and be closed
-    to others or sticky, as /tmp is; and every file in it must be the user's own, should it have been open to others
-    once.
-    """
-    if not hasattr(os, "getuid"):
-        return True
-    owners = {os.getuid(), 0} | _unmapped_owners()
-    status = folder.stat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        return False
-    for above in folder.parents:
-        status = above.stat()
-        # A group of one's own, the first group of a user on many systems, may write; 002 is their umask.
-        strangers = 0o002 if status.st_gid in (os.getgid(), 0) else 0o022
-        if status.st_uid not in owners or status.st_mode & strangers and not status.st_mode & stat.S_ISVTX:
-            return False
-    for file in folder.iterdir():
-        try:
-            status = file.lstat()
-        except FileNotFoundError:  # another process has just put it in its place
-            continue
-        if status.st_uid != os.getuid() or not stat.S_ISREG(status.st_mode):
-            return False
-    return True
-
-
-def _unmapped_owners():
-    """Return the id of every user from outside, root among them, if this process is in a user namespace."""
-    try:
-        if Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]:
-            return set()
-        return {int(Path("/proc/sys/kernel/overflowuid").read_text())}
-    except (OSError, ValueError):  # no Linux
-        return set()
-
-
 @lru_cache(maxsize=1)
+def cache_places():
+    """Return the Places of this version's machine code."""
+    places = find_places(cache_roots(), f"kernels/{kernel_digest()}")
+    if places.writable is not None:
+        _forget_old(places.writable)
+    return places
+
+
 def cache_folder():
-    """Return the folder for this version's machine code, or None where no folder can be written."""
-    for root in _cache_roots():
-        folder = root / "kernels" / kernel_digest()
-        try:
-            for place in (root, folder.parent, folder):
-                place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder = folder.resolve()
-            tempfile.TemporaryFile(dir=folder).close()
-            if not _is_private(folder):
-                continue
-            os.utime(folder)
-        except OSError:
-            continue
-        _forget_old(folder)
-        return folder
-    return None
+    """Return the folder that this version's machine code is kept in, or None where no folder can be written."""
+    return cache_places().writable
 
 
 def _forget_old(current):
@@ -137,24 +84,31 @@ class _Files:
     Numba keeps an index from signatures to numbered files, and two processes that begin at once can make the one's
     entry point at the other's code. Here the name of a file is a digest of what it is for, so there is no index to race
     for; and a file that is cut off, flipped in a bit or put in the place of another breaks its seal. The seal is
-    against accidents: against people there is `_is_private`.
+    against accidents: against people there is `places.is_private`.
     """
 
-    def __init__(self, folder, name):
-        self._folder = Path(folder)
+    def __init__(self, folder, name, readable=()):
+        self._folder = None if folder is None else Path(folder)
+        self._readable = [Path(one) for one in (readable or [folder])]
         self._name = re.sub(r"[^A-Za-z0-9_]+", "-", name)[:60]
 
     def load(self, key):
         """Return what was saved under `key`; None where nothing was, or where it is damaged."""
-        path = self._path(key)
-        try:
-            content = memoryview(path.read_bytes())
-        except OSError:
-            return None
-        seal, data = content[:32], content[32:]
-        return pickle.loads(data) if seal == self._seal(path, data) else None
+        for folder in self._readable:
+            path = folder / self._file_name(key)
+            try:
+                content = memoryview(path.read_bytes())
+            except OSError:
+                continue
+            seal, data = content[:32], content[32:]
+            if seal == self._seal(path, data):
+                return pickle.loads(data)
+        return None
 
     def save(self, key, data):
+        """Keep `data` under `key`, where there is a folder to write in. Raises OSError."""
+        if self._folder is None:
+            return
         path, data = self._path(key), dumps(data)
         descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=f"{path.stem}-", suffix=".tmp")
         try:
@@ -167,7 +121,10 @@ class _Files:
             raise
 
     def _path(self, key):
-        return self._folder / f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.code"
+        return self._folder / self._file_name(key)
+
+    def _file_name(self, key):
+        return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.code"
 
     @staticmethod
     def _seal(path, data):
@@ -182,7 +139,7 @@ class _Locator(_CacheLocator):
         self._lineno = py_func.__code__.co_firstlineno
 
     def get_cache_path(self):
-        return str(cache_folder())
+        return str(cache_folder() or cache_places().readable[0])
 
     def get_source_stamp(self):
         return kernel_digest()
@@ -192,7 +149,7 @@ class _Locator(_CacheLocator):
 
     @classmethod
     def from_function(cls, py_func, py_file):
-        return cls(py_func) if cache_folder() is not None else None
+        return cls(py_func) if cache_places().readable else None
 
 
 class _Impl(CompileResultCacheImpl):
@@ -201,10 +158,11 @@ class _Impl(CompileResultCacheImpl):
 
 _ENTRIES = []
 COMPILE_LISTENERS = []  # each is called with a kernel's name when it is about to be compiled
+UNKEPT_LISTENERS = []  # each is called with the OSError for which a kernel that was compiled is not kept
 
 
 def _announce(name):
-    for listener in COMPILE_LISTENERS:
+    for listener in COMPILE_LISTENERS[:]:
         listener(name)
 
 
@@ -213,7 +171,8 @@ class _Cache(FunctionCache):
 
     def __init__(self, py_func):
         super().__init__(py_func)
-        self._cache_file = _Files(self._cache_path, py_func.__qualname__)
+        places = cache_places()
+        self._cache_file = _Files(places.writable, py_func.__qualname__, places.readable)
 
     def _index_key(self, sig, codegen):
         """The digest in the folder's name covers every source; a closure over other kernels need not be hashed."""
@@ -236,10 +195,13 @@ class _Cache(FunctionCache):
         return loaded
 
     def save_overload(self, sig, data):
+        if cache_folder() is None:
+            return
         try:
             super().save_overload(sig, data)
-        except OSError:  # a full disk costs the cache, not the run
-            pass
+        except OSError as error:  # a full disk costs the cache, not the run
+            for listener in UNKEPT_LISTENERS[:]:
+                listener(error)
 
 
 class _NoCache(NullCache):
@@ -248,6 +210,10 @@ class _NoCache(NullCache):
 
     def load_overload(self, sig, target_context):
         _announce(self._name)
+
+
+def _make_cache(function):
+    return _Cache(function) if cache_places().readable else _NoCache(function.__qualname__)
 
 
 def inline(function):
@@ -274,7 +240,7 @@ def kernel(function=None, *, parallel=False, name=None):
         return lambda f: kernel(f, parallel=parallel, name=name)
     function.__name__ = function.__qualname__ = name or function.__name__
     dispatcher = njit(nogil=True, error_model="numpy", parallel=parallel)(function)
-    dispatcher._cache = _NoCache(function.__name__) if cache_folder() is None else _Cache(function)
+    dispatcher._cache = _make_cache(function)
     return dispatcher
 
 
@@ -284,7 +250,7 @@ def entry_address(function, signature):
     The function is never freed: its address stays good for the life of the process.
     """
     entry = CFunc(function, (signature.args, signature.return_type), locals={}, options={"error_model": "numpy"})
-    entry._cache = _NoCache(function.__qualname__) if cache_folder() is None else _Cache(function)
+    entry._cache = _make_cache(function)
     entry.compile()
     _ENTRIES.append(entry)
     return entry.address

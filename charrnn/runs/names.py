@@ -1,7 +1,8 @@
-"""The names of what a training run keeps: one home, so that whoever looks for a run need not load what reads it."""
+"""The names of what a training run keeps, for whoever looks for a run and need not load what reads it.
 
-RUNS_FOLDER = "checkpoints"  # in the current folder; the runs that are not named with -o/--output
+Their home is files/own.py, because a text must know them too.
+"""
 
-LAST, BEST = "last.safetensors", "best.safetensors"
-GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
-LOG, CONFIG, LOCK = "log.jsonl", "config.toml", "lock"
+from charrnn.files.own import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER, SPEC
+
+__all__ = ["BEST", "CONFIG", "GOOD", "LAST", "LOCK", "LOG", "RUNS_FOLDER", "SPEC"]

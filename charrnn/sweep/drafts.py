@@ -21,6 +21,7 @@ class Text:
     sources: tuple
     characters: int
     fingerprint: str
+    own: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -61,5 +62,5 @@ def _draft(point, corpus):
     parameters, memory_bytes = num_parameters(plan.model_config), plan.memory_needed()
     if memory_bytes > ADDRESSABLE_BYTES:
         return Draft(point, error=NO_MEMORY)
-    text = Text(corpus.sources, corpus.characters, corpus.fingerprint)
+    text = Text(corpus.sources, corpus.characters, corpus.fingerprint, corpus.own)
     return Draft(point, plan.config, parameters, memory_bytes, text)

@@ -8,12 +8,11 @@ import os
 from pathlib import Path
 
 from charrnn.errors import CheckpointError, RunError
+from charrnn.files.own import SPEC
 from charrnn.files.storage import make_folder, remove_stale_temporaries
 from charrnn.runs.checkpoint import is_count, is_figure, read_metadata
 from charrnn.runs.folder import lock_folder, make_numbered_folder
 from charrnn.runs.names import LAST, LOCK
-
-SPEC = "spec.toml"
 
 
 @contextlib.contextmanager

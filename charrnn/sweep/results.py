@@ -13,9 +13,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.files.own import RESULTS_JSON
 from charrnn.runs.checkpoint import is_count, is_figure
 
-RESULTS_JSON, RESULTS_CSV = "results.json", "results.csv"
 WAITING, STOPPED, FINISHED, DIVERGED, FAILED = "waiting", "stopped", "finished", "diverged", "failed"
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import charrnn
 from charrnn.errors import CharRNNError, ConfigError
+from charrnn.files.own import RESULTS_CSV, RESULTS_JSON
 from charrnn.files.storage import atomic_write
 from charrnn.sweep.children import Child
 from charrnn.sweep.folder import SPEC, standing, stored_run, stored_runs
@@ -29,8 +30,6 @@ from charrnn.sweep.results import (
     DIVERGED,
     FAILED,
     FINISHED,
-    RESULTS_CSV,
-    RESULTS_JSON,
     STOPPED,
     WAITING,
     Result,

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.errors import ConfigError, CorpusError, counted
-from charrnn.text.decoding import ReadProgress, TextReader, text_encoding
+from charrnn.text.decoding import ReadProgress, TextReader, text_encoding, zero_bytes_kept
+from charrnn.text.folders import find_files
 from charrnn.text.ids import IdWriter, open_scratch_file
-from charrnn.text.sources import absolute, find_files, shown
+from charrnn.text.sources import absolute, shown
 from charrnn.text.vocabulary import MODES
 
 
@@ -32,8 +33,9 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
     Parameters
     ----------
     sources : sequence of path-like
-        Each a file, a folder (every text in it and below, sorted by path; hidden and binary files are skipped), a
-        glob, or "-" for stdin. `.gz`, `.bz2` and `.xz` are decompressed in either mode.
+        Each a file, a folder (every text in it and below, sorted by path, but for hidden and binary files and what
+        charrnn itself wrote: run folders, `checkpoints`), a glob, or "-" for stdin. `.gz`, `.bz2`, `.xz` and `.zst`
+        are decompressed in either mode.
     mode : str
         "chars" decodes the text; "bytes" takes any file byte for byte.
     encoding : str
@@ -68,7 +70,8 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
     if mode == "chars":
         encoding = text_encoding(encoding)
     notes = []
-    files = find_files(sources, mode, encoding, notes)
+    found = find_files(sources, mode, encoding, notes)
+    files = found.files
     writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
     try:
         text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes)
@@ -87,6 +90,8 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
             notes.append(
                 "the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too"
             )
+        if mode == "chars" and "\0" in vocabulary.symbols:
+            notes.extend(zero_bytes_kept(text.with_zeros, encoding))
         if writer.skipped:
             total = sum(writer.skipped.values())
             notes.append(
@@ -107,6 +112,7 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
         size_bytes=text.size_bytes,
         fingerprint=text.digest.hexdigest(),
         files=tuple(absolute(path) for path in files),
+        own=tuple(map(absolute, found.own)),
         skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
         _file=writer.file,
     )
@@ -124,6 +130,8 @@ class Corpus:
         As given, absolute, so that the text can be found again; "-" is stdin.
     files : tuple of str
         The files read, in their order, absolute.
+    own : tuple of str
+        What charrnn itself wrote and is left out of the folders and globs among the sources, absolute.
     encoding : str
         Of the files, in chars mode.
     notes : tuple of str
@@ -138,7 +146,7 @@ class Corpus:
     """
 
     def __init__(  # noqa: PLR0913 - a record of what was read, which read_corpus alone makes
-        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, skipped, _file
+        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, own, skipped, _file
     ):
         self.ids = ids
         self.vocabulary = vocabulary
@@ -148,6 +156,7 @@ class Corpus:
         self.size_bytes = size_bytes
         self.fingerprint = fingerprint
         self.files = files
+        self.own = own
         self.skipped = skipped
         self._file = _file
 

@@ -10,10 +10,24 @@ import stat
 
 import numpy as np
 
-from charrnn.errors import CorpusError
-from charrnn.text.sources import BLOCK_BYTES, OPENERS, SNIFF_BYTES, open_source, read_block, shown, suffix, why_not_text
+from charrnn.errors import CorpusError, counted
+from charrnn.text.detection import SAMPLE_BYTES, is_damaged_utf8, looks_like_utf8, suggest_encoding
+from charrnn.text.kinds import FileKind, iconv_name, why_not_text
+from charrnn.text.sources import (
+    BLOCK_BYTES,
+    OPENERS,
+    SNIFF_BYTES,
+    UNPACK,
+    as_text,
+    made_text,
+    open_source,
+    read_block,
+    shown,
+    suffix,
+)
 
 _BOM = "\ufeff"
+_DROP_FAULTS = "iconv -c -f utf-8 -t utf-8"
 
 
 def text_encoding(name):
@@ -43,6 +57,7 @@ class TextReader:
         self.notes = notes
         self.digest = hashlib.sha256()
         self.size_bytes = 0
+        self.with_zeros = []  # the files that hold zero bytes, as characters
 
     def read(self, path):
         """Append one file."""
@@ -57,26 +72,32 @@ class TextReader:
 
     def _read_characters(self, file, path):
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
-        first, done = True, 0
+        first, done, before = True, 0, b""
         for block in self._blocks(file, path, last=b""):
             if done == 0:
                 self._refuse_binary(block[:SNIFF_BYTES], path)
+                self._doubt_encoding(block, path)
             done += len(block)
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 # The decoder's object is what it had kept back and this block: its end is where we are.
-                raise self._undecodable(path, done - len(error.object) + error.start, error) from None
+                offset = done - len(error.object) + error.start
+                sample = _around(before + block, len(before + block) - (done - offset), file, path)
+                raise self._undecodable(path, offset, error, sample) from None
             except UnicodeError as error:  # UTF-16 and UTF-32 without a byte-order mark where one is needed
-                raise self._undecodable(path, max(0, done - len(block)), error) from None
+                raise self._undecodable(path, max(0, done - len(block)), error, b"") from None
             if text and first:
                 first = False
                 if text[0] == _BOM:
                     text = text[1:]
                     self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
             self._write_characters(text, path)
+            before = block
 
     def _write_characters(self, text, path):
+        if "\0" in text and path not in self.with_zeros[-1:]:
+            self.with_zeros.append(path)
         if text.isascii():
             data = text.encode("ascii")
             self.digest.update(data)
@@ -102,35 +123,74 @@ class TextReader:
             yield last
 
     def _refuse_binary(self, head, path):
-        # No UTF-8 begins like this, whether or not zero bytes follow.
-        if self.encoding == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise CorpusError(
-                f"{shown(path)} is not UTF-8, it begins with the byte-order mark of UTF-16: read it with "
-                "--encoding utf-16"
-            )
-        reason = why_not_text(head, self.encoding)
-        if reason:
-            raise CorpusError(
-                f"{shown(path)} looks like a binary file, {reason}: name a text, or take its bytes as "
-                "they are with --vocab bytes"
+        kind = why_not_text(head, self.encoding)
+        if kind is None:
+            return
+        command = made_text(path, kind)
+        how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
+        if kind.encoding is not None:
+            remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
+        elif command:
+            remedy = how
+        else:
+            remedy = "name a text, or take its bytes as they are with --vocab bytes"
+        raise CorpusError(
+            f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}"
+        )
+
+    def _doubt_encoding(self, block, path):
+        if not self.encoding.startswith("utf-") and looks_like_utf8(block):
+            self.notes.append(
+                f"{shown(path)} is valid UTF-8 and is read as {self.encoding}: where letters come out as two or three "
+                "odd ones, read it with --encoding utf-8"
             )
 
-    def _undecodable(self, path, offset, error):
+    def _undecodable(self, path, offset, error, sample):
+        """Return the error that says where, and how the text can be read: in another encoding, or without a fault."""
         what = (
             "truncated"
             if isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data"
             else "not valid"
         )
-        other = (
-            "another one with --encoding NAME"
-            if self.encoding != "utf-8"
-            else "its encoding with --encoding NAME, such as latin-1"
-        )
         compressed = " of the decompressed text" if suffix(path) in OPENERS else ""
-        return CorpusError(
-            f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}: name "
-            f"{other}, or take the bytes as they are with --vocab bytes"
-        )
+        where = f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}"
+        bytes_too = "or take the bytes as they are with --vocab bytes"
+        if self.encoding == "utf-8" and is_damaged_utf8(sample):
+            command = made_text(path, FileKind("", command=f"{_DROP_FAULTS} {{}} > {{text}}", filter=_DROP_FAULTS))
+            how = f"with: {command}" if path != "-" else f"by piping it through: {command}"
+            return CorpusError(f"{where}, and valid elsewhere: leave out what is damaged {how}")
+        encoding = suggest_encoding(sample) if sample else None
+        if encoding is not None and encoding != self.encoding:
+            return CorpusError(
+                f"{where}: it seems to be {encoding.upper()}, read it with --encoding {encoding}, {bytes_too}"
+            )
+        other = "its encoding" if self.encoding == "utf-8" else "another encoding"
+        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or cp949, {bytes_too}")
+
+
+def _around(data, at, file, path):
+    """Return the bytes around data[at], of whole lines at their beginning, and what follows them in the file."""
+    start = max(0, at - SAMPLE_BYTES // 2)
+    if start:
+        start = max(start, data.find(b"\n", start, at) + 1)
+    data = data[start : start + SAMPLE_BYTES]
+    return data + read_block(file, path, SAMPLE_BYTES - len(data))
+
+
+def zero_bytes_kept(paths, encoding):
+    """Return the notes on the files of a text that hold zero bytes: one."""
+    if not paths:
+        return []
+    first, more = paths[0], f" and {counted(len(paths) - 1, 'other file')}" if len(paths) > 1 else ""
+    said = f"{shown(first)}{more} {'hold' if more else 'holds'} zero bytes: kept as characters like any other"
+    if first == "-":
+        return [f"{said}; tr -d '\\000' in the pipe takes them out"]
+    unpack = UNPACK.get(suffix(first))
+    steps = [f"{unpack} {{}}"] if unpack else []
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        steps.append(f"iconv -f {iconv_name(encoding)} -t utf-8" + ("" if steps else " {}"))
+    steps.append("tr -d '\\000'" + ("" if steps else " < {}"))
+    return [f"{said}; without them: {as_text(first, ' | '.join(steps) + ' > {text}')}"]
 
 
 class ReadProgress:

@@ -4,6 +4,7 @@ So the memory needed does not grow with the text, and nothing is left behind tha
 codes and ids; it knows nothing of the files that they come from.
 """
 
+import contextlib
 import os
 import tempfile
 from collections import Counter
@@ -177,7 +178,7 @@ class _room_for_ids:
 
 
 class _ScratchFile:
-    """An unlinked temporary file, unbuffered, that knows which folder it takes its room from."""
+    """An unlinked temporary file, unbuffered, that knows which folder it takes its room from: "memory", if none."""
 
     def __init__(self, file, folder):
         self.file = file
@@ -187,7 +188,7 @@ class _ScratchFile:
 
 
 def open_scratch_file(notes):
-    """Open a temporary file without a name in the first cache folder that lets us."""
+    """Open a temporary file without a name in the first cache folder that lets us, or in memory if none does."""
     folders = _folders()
     for place, folder in enumerate(folders):
         try:
@@ -199,6 +200,10 @@ def open_scratch_file(notes):
         if place:
             notes.append(f"the cache folder {folders[0]} cannot be used, ids are kept in {folder}")
         return _ScratchFile(file, folder)
+    with contextlib.suppress(OSError, AttributeError):  # AttributeError: not on Linux
+        file = os.fdopen(os.memfd_create("charrnn-ids"), "w+b", buffering=0)
+        notes.append(f"no folder for the text's ids can be written ({reason}): they are kept in memory")
+        return _ScratchFile(file, "memory")
     raise StorageError(
         f"the text's ids find no place in {' or '.join(map(str, folders))} ({reason}): set CHARRNN_CACHE_DIR to a "
         "folder that you may write to"

@@ -1,127 +1,27 @@
-"""Which files a text is made of, and their bytes: files, folders, globs, stdin; plain or compressed.
+"""The bytes of a text's files, plain or compressed, and whether those may be opened that a checkpoint names.
 
-Knows paths and bytes; what characters they hold is told by decoding.py.
+Knows paths and bytes: which files a text is made of is told by folders.py, what characters they hold by decoding.py.
 """
 
 import bz2
-import codecs
 import errno
 import glob
 import gzip
 import lzma
 import os
+import shlex
 import stat
 import sys
 import zlib
-from collections import Counter
 from pathlib import Path
 
 from charrnn.errors import CorpusError
 
 BLOCK_BYTES = 1 << 17  # read and decoded at a time: small enough to stay in the cache of a core
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not
-MAX_CONTROL_SHARE = 0.05  # more control characters than this, and it is not text
 MAX_ENTRIES = 300_000  # of folders, looked at for texts that a checkpoint names
 MAX_XZ_BYTES = 1 << 28  # of memory to decompress in: xz -9 needs 68 MB, a file can ask for 4 GB
-
-# C0 without tab, newline, vertical tab, form feed, return and escape (a terminal recording is text); DEL.
-_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\v\f\r\x1b")
-
-
-# ---- the user's texts --------------------------------------------------------------------------------------------
-
-
-def find_files(sources, mode, encoding, notes):
-    """Return the files that `sources` name, in their order."""
-    if not sources:
-        raise CorpusError("a corpus needs at least one text, got none: name a file, a folder, or - for stdin")
-    files = []
-    for source in sources:
-        if source == "-":
-            files.append("-")
-            continue
-        path = os.path.expanduser(source)
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError) as error:
-            files.extend(_glob_files(path, error))
-            continue
-        if stat.S_ISDIR(status.st_mode):
-            files.extend(_folder_files(path, mode, encoding, notes))
-        else:
-            files.append(path)
-    if files.count("-") > 1:
-        raise CorpusError("- is named more than once: stdin can be read only once")
-    for path, times in Counter(map(absolute, files)).items():
-        if times > 1:
-            notes.append(
-                f"{path} is read {times} times: a repeated text makes the validation loss look better than it is"
-            )
-    return files
-
-
-def _glob_files(pattern, error):
-    """Return the files that match `pattern`, sorted; `error` is why it is no file itself."""
-    if not glob.has_magic(pattern):
-        raise _unreadable(pattern, error)
-    matches = sorted(glob.glob(pattern, recursive=True))
-    files = [match for match in matches if not os.path.isdir(match)]
-    if not files:
-        what = "only folders: name the folders themselves" if matches else "nothing: check the path and the pattern"
-        raise CorpusError(f"the pattern {pattern} matches {what}")
-    return files
-
-
-def _folder_files(folder, mode, encoding, notes):
-    """Return the texts in `folder` and below, sorted by path; say how many files were skipped."""
-
-    def refuse(error):
-        raise _unreadable(error.filename or folder, error)
-
-    found, hidden, binary = [], 0, 0
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        visible = [name for name in folders if not name.startswith(".")]
-        hidden += len(folders) - len(visible)
-        folders[:] = visible  # os.walk goes down only where this says
-        for name in names:
-            path = os.path.join(parent, name)
-            if name.startswith("."):
-                hidden += 1
-            elif not os.path.isfile(path):  # a pipe, a socket, a link to nothing
-                binary += 1
-            else:
-                found.append(path)
-    texts = []
-    for path in sorted(found, key=lambda path: Path(path).parts):
-        if mode == "chars" and _is_binary_file(path, encoding):
-            binary += 1
-        else:
-            texts.append(path)
-    skipped = [f"{count:,} {kind}" for count, kind in ((hidden, "hidden"), (binary, "binary or special")) if count]
-    skipped = f"skipped {' and '.join(skipped)} {'file' if hidden + binary == 1 else 'files'}" if skipped else ""
-    if not texts:
-        raise CorpusError(
-            f"the folder {folder} holds no text{f' ({skipped})' if skipped else ''}: name a folder with "
-            "text files, or the files themselves"
-        )
-    if skipped:
-        notes.append(f"{folder}: {skipped}")
-    return texts
-
-
-def _is_binary_file(path, encoding):
-    with open_source(path) as file:
-        return bool(why_not_text(read_block(file, path, SNIFF_BYTES), encoding))
-
-
-def why_not_text(head, encoding):
-    """Return why the beginning of a file is not text in `encoding`, or "" if it may be."""
-    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
-        return ""  # half of what it holds are zeros: only decoding tells
-    if b"\0" in head:
-        return "it holds zero bytes"
-    share = (len(head) - len(head.translate(None, _CONTROLS))) / max(1, len(head))
-    return f"{share:.0%} of its characters are control characters" if share > MAX_CONTROL_SHARE else ""
+MAX_ZST_WINDOW = 28  # 2**28 bytes likewise: zstd -19 needs 8 MB, --ultra -22 needs 128, --long=31 needs 2 GB
 
 
 # ---- texts that a checkpoint names ---------------------------------------------------------------------------------
@@ -191,7 +91,7 @@ def _count_entries(folder, left, linked=True):
                     elif not linked and entry.is_dir():
                         raise _strange(folder, f"holds a link to a folder, {entry.path}")
     except OSError as error:
-        raise _unreadable(error.filename or folder, error) from None
+        raise unreadable(error.filename or folder, error) from None
     return left
 
 
@@ -233,17 +133,29 @@ def open_source(path):
     try:
         raw_file = open(path, "rb")
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     opener = OPENERS.get(suffix(path))
     return Source(raw_file, opener(raw_file) if opener else raw_file)
 
 
-class _XzFile:
-    """Reads .xz, of any number of streams, in bounded memory; lzma.open takes what the file asks for."""
+class _CorruptError(Exception):
+    """What was read is not of the format; what a library says of it is the cause."""
 
-    def __init__(self, raw_file):
+
+class _BoundedFile:
+    """Reads .xz and .zst, of any number of streams, in bounded memory; what opens such files takes what they ask for.
+
+    make_machine   returns a decompressor: of lzma, or of anything with the same attributes
+    padding        a byte that may stand between streams any number of times
+    error          what it raises for what it cannot read
+    """
+
+    def __init__(self, raw_file, make_machine, padding, error):
         self._raw_file = raw_file
-        self._machine = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
+        self._make_machine = make_machine
+        self._padding = padding
+        self._error = error
+        self._machine = make_machine()
 
     def read(self, size_bytes):
         pieces = []
@@ -257,49 +169,76 @@ class _XzFile:
         while True:
             data = b""
             if self._machine.eof:
-                data = self._machine.unused_data.lstrip(b"\0")  # zeros may stand between streams
+                data = self._machine.unused_data.lstrip(self._padding)
                 while not data and (block := self._raw_file.read(BLOCK_BYTES)):
-                    data = block.lstrip(b"\0")
+                    data = block.lstrip(self._padding)
                 if not data:
                     return b""
-                self._machine = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
+                self._machine = self._make_machine()
             elif self._machine.needs_input:
                 data = self._raw_file.read(BLOCK_BYTES)
                 if not data:
                     raise EOFError
-            if piece := self._machine.decompress(data, size_bytes):
+            try:
+                piece = self._machine.decompress(data, size_bytes)
+            except self._error as error:
+                raise _CorruptError from error
+            if piece:
                 return piece
 
     def close(self):
-        self._machine = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)  # a new one holds nothing
+        self._machine = self._make_machine()  # a new one holds nothing
 
 
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _XzFile}
+def _open_xz(raw_file):
+    return _BoundedFile(raw_file, lambda: lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES), b"\0", lzma.LZMAError)
+
+
+def zstd_library():
+    """Return Python's module for Zstandard, or before 3.14 the package that is the same."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+def _open_zst(raw_file):
+    zstd = zstd_library()
+    options = {zstd.DecompressionParameter.window_log_max: MAX_ZST_WINDOW}
+    return _BoundedFile(raw_file, lambda: zstd.ZstdDecompressor(options=options), b"", zstd.ZstdError)
+
+
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _open_xz, ".zst": _open_zst}
+UNPACK = {".gz": "gzip -dc", ".bz2": "bzip2 -dc", ".xz": "xz -dc", ".zst": "zstd -dc"}  # the commands that do the same
+_TAR_SUFFIXES = (".tgz", ".tbz", ".tbz2", ".txz", ".tzst")
 
 
 def read_block(file, path, size_bytes):
     """Return the next `size_bytes` of a source, fewer only at its end."""
     try:
         return file.read(size_bytes)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, _CorruptError, gzip.BadGzipFile) as error:
         raise _corrupt(path, error) from None
     except OSError as error:
         if error.errno is None:  # bz2 has no error of its own
             raise _corrupt(path, error) from None
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def _corrupt(path, error):
-    if isinstance(error, lzma.LZMAError) and "usage limit" in str(error):
+    said = str(error.__cause__ or "")
+    if "usage limit" in said or "too much memory" in said:  # what lzma and Zstandard say
+        size_bytes, again = (1 << MAX_ZST_WINDOW, "zstd -19") if "memory for" in said else (MAX_XZ_BYTES, "xz -9")
         return CorpusError(
-            f"{path} asks for more than {MAX_XZ_BYTES >> 20:,} MB of memory to be decompressed: "
-            "compress it again with xz -9 or less"
+            f"{path} asks for more than {size_bytes >> 20:,} MB of memory to be decompressed: "
+            f"compress it again with {again} or less"
         )
     reason = "ends too early" if isinstance(error, EOFError) else "is corrupt"
     return CorpusError(f"{path} {reason} for a {suffix(path)} file: fetch or compress it again")
 
 
-def _unreadable(path, error):
+def unreadable(path, error):
     number = getattr(error, "errno", None)
     if number in (errno.ENOENT, errno.ENOTDIR):
         return CorpusError(f"{path} does not exist: check the path")
@@ -322,3 +261,33 @@ def shown(path):
 
 def absolute(path):
     return path if path == "-" else os.path.abspath(os.path.expanduser(path))
+
+
+def as_text(path, command, ending=".txt"):
+    """Return a shell command that turns a file into a text beside it, overwriting none.
+
+    command : with {} for the file and {text} for the text
+    """
+    path = str(path)
+    stem = os.path.splitext(path)[0]
+    while suffix(stem) in (ending, ".tar", *OPENERS):
+        stem = os.path.splitext(stem)[0]
+    number, text = 1, f"{stem}{ending}"
+    while os.path.lexists(text):
+        number += 1
+        text = f"{stem}-{number}{ending}"
+    return command.format(shlex.quote(path), text=shlex.quote(text))
+
+
+def made_text(path, kind):
+    """Return a shell command that makes a text of a file, or of what comes from stdin; "" where there is none.
+
+    kind : a FileKind of kinds.py, of what the file holds once it is decompressed
+    """
+    if path == "-":
+        return kind.filter
+    if suffix(path) in _TAR_SUFFIXES:
+        return as_text(path, "tar -xOf {} > {text}")
+    if unpack := UNPACK.get(suffix(path)):
+        return as_text(path, f"{unpack} {{}} | {kind.filter} > {{text}}") if kind.filter else ""
+    return as_text(path, kind.command) if kind.command else ""

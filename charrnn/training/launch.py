@@ -9,7 +9,9 @@ removed again. Knows texts, plans and run folders; shows nothing: what a user sh
 """
 
 import contextlib
+import os
 
+from charrnn.errors import RunError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
@@ -60,6 +62,7 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
         for note in corpus.notes:
             say(note)
         plan = plan_run(config, corpus, initial)
+        _refuse_text_within(output, corpus)
         made = output is None or not output.exists()
         with RunFolder.create(output, name="stdin" if str(texts[0]) == "-" else texts[0]) as folder:
             try:
@@ -97,6 +100,24 @@ def resumed_run(folder, asked, *, texts=(), samples=True, progress=None):
     with contextlib.closing(_read(texts, config, progress)) as corpus:
         plan = plan_resume(checkpoint, corpus, asked)
         yield Trainer(plan, corpus, folder, texts, samples=samples)
+
+
+def _refuse_text_within(output, corpus):
+    """Refuse a run folder that holds texts of the folders that were named: as a run folder it will be left out of them.
+
+    A folder that was named itself, and files that were, are read whatever lies beside them.
+    """
+    if output is None:
+        return
+    folder = os.path.abspath(output)
+    if folder in corpus.sources:
+        return
+    for path in corpus.files:
+        if path not in corpus.sources and path.startswith(os.path.join(folder, "")):
+            raise RunError(
+                f"{output} holds a part of the text, {os.path.relpath(path, folder)}, and a run folder is never read "
+                "as text: name a new folder with -o/--output"
+            )
 
 
 def _read(texts, config, progress):

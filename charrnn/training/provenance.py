@@ -6,6 +6,7 @@ no models.
 """
 
 import os
+import shlex
 
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import read_corpus
@@ -95,6 +96,13 @@ def check_corpus(training, corpus):
     known = _corpus_record(training)
     # The bytes of a text have the fingerprint of its characters.
     if not has_fingerprint(training, corpus) or known["characters"] not in (0, corpus.characters):
+        if corpus.own and known["characters"] > corpus.characters:
+            raise CorpusError(
+                f"the run learned charrnn's own files along with its text: it read {known['characters']:,} characters "
+                f"where {_named(corpus.sources)} now has {corpus.characters:,}, because run folders, and the folder of "
+                "runs, are no longer read as text; start a new run on the text alone: charrnn train "
+                f"{shlex.join(corpus.sources)}"
+            )
         raise CorpusError(
             "this is not the text the run was started on, or it has changed since: "
             f"{_named(known['sources']) or 'an unnamed text'} had "
