@@ -95,6 +95,25 @@ def cells(capsys, *arguments, code=0):
     return capsys.readouterr()
 
 
+def test_in_a_pipe_every_part_of_the_work_is_told_on_stderr_and_none_on_stdout(folder, monkeypatch, capsys):
+    monkeypatch.setattr("charrnn.cli.progress.PLAIN_SECONDS", 0)
+    monkeypatch.chdir(folder)
+    assert main(["cells", "checkpoints/planted", "--characters", "4000", "--json", "--html", "told.html"]) == 0
+    captured = capsys.readouterr()
+    json.loads(captured.out)
+    told = [line.split(":")[0] for line in captured.err.splitlines() if "%" in line]
+    parts = [
+        "finding the signals",
+        "reading the text",
+        "reading it untrained",
+        "scoring every unit",
+        "reading the gates",
+        "reading the guesses",
+        "writing the page",
+    ]
+    assert sorted(parts, key=lambda part: len(told) - told[::-1].index(part)) == parts
+
+
 def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
     captured = cells(capsys, "checkpoints/planted")
     lines = captured.out.splitlines()

@@ -133,8 +133,7 @@ def command(ctx, checkpoint, text, **options):
             validation_loss_nats = _validation_loss(opened.checkpoint.training)
             shown = Shown(findings, of, end, opened.model.config, opened.path, validation_loss_nats)
             if options["html"]:
-                progress("writing the page", 0, 1)
-                write_cells_page(shown, opened.model, options["scale"], options["html"])
+                write_cells_page(shown, opened.model, options["scale"], options["html"], progress)
         _print(shown, options)
         write_pictures(findings, options["scale"], options["png"], options["svg"])
 

@@ -29,17 +29,19 @@ def write_pictures(findings, scale, png=None, svg=None):
             note(f"wrote {path}")
 
 
-def write_cells_page(shown, model, scale, path):
+def write_cells_page(shown, model, scale, path, progress):
     """Write the page on which every unit can be looked at.
 
-    shown    a Shown
-    model    the one that was searched, which is read once more for its guesses
+    shown       a Shown
+    model       the one that was searched, which is read once more for its guesses
+    progress    called with (what is being done, done, of) now and then
     """
     import numpy as np
 
     from charrnn.cells.findings import measure
     from charrnn.cells.passages import NEWLINE, first_whole, shown_values
     from charrnn.cells.record import read_guesses
+    from charrnn.evaluation.stages import Stages
     from charrnn.render.page import FoundUnit, PageData, write_page
 
     findings = shown.findings
@@ -50,10 +52,13 @@ def write_cells_page(shown, model, scale, path):
     first = first_whole(text, before)
     N = min(N - first, max(2_000, PAGE_VALUES // (L * H)))
     start = excerpt.start + first
-    guesses_ids, guesses_p = read_guesses(model, excerpt.ids, start, start + N)
+    guesses_ids, guesses_p = read_guesses(
+        model, excerpt.ids, start, start + N, Stages(progress).begin("reading the guesses")
+    )
     surprisal = np.concatenate([[np.nan], recording.loss_nats])[first : first + N] / math.log(2)
     values = np.empty((L * H, N), np.float32)
     for k, of_unit in enumerate(recording.units):
+        progress("writing the page", k, L * H)
         values[k] = shown_values(of_unit[first : first + N], findings.quantity)[0]
     which = f"the first {N:,} characters"
     if first:
