@@ -17,7 +17,7 @@ from charrnn.cells.gates import gate_saturation
 from charrnn.cells.passages import read_symbols
 from charrnn.cells.record import check_quantity, clamp_at, record
 from charrnn.cells.search import costs_us, halves, score_unit, search
-from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
+from charrnn.cells.signals import BUILT_IN, Signal, find_signals, misfits, without_twins
 from charrnn.errors import ConfigError
 from charrnn.evaluation.stages import Stages
 from charrnn.model.clamps import check_unit
@@ -91,6 +91,7 @@ class _Search:
         self.model, self.vocabulary, self.excerpt = model, vocabulary, excerpt
         self.options, self.stages = options, stages
         self.quantity = options.quantity or CELLS[model.config.cell].default_quantity
+        self.unfit = {}
 
     def find(self):
         options, excerpt = self.options, self.excerpt
@@ -101,7 +102,7 @@ class _Search:
         self._check_clamp()
         self._check_memory()
         symbols, signals, twins = self._find_signals()
-        wanted = _check_wanted(options.wanted, signals, twins)
+        wanted = _check_wanted(options.wanted, signals, twins, self.unfit)
         recording, found = self._search(signals)
         follows = None if options.unit is None else tuple(score_unit(recording, signals, *options.unit))
         selected = self._select(found, wanted, follows)
@@ -145,6 +146,7 @@ class _Search:
         excerpt = self.excerpt
         self.stages.begin("finding the signals")
         text, symbols, lengths = read_symbols(self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop])
+        self.unfit = misfits(text)
         found, twins = without_twins(find_signals(text, list(self.options.signals)))
         return (
             symbols,
@@ -204,10 +206,11 @@ class _Search:
         return gate_saturation(self.model, excerpt.ids, excerpt.start, stop, self.stages.begin("reading the gates"))
 
 
-def _check_wanted(wanted, signals, twins):
+def _check_wanted(wanted, signals, twins, unfit):
     """Return the name of the signal that stands for the one wanted. Raises ConfigError where it does not occur."""
     wanted, names = twins.get(wanted, wanted), [signal.name for signal in signals]
     if wanted is not None and wanted not in names:
-        why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
+        rare = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
+        why = unfit.get(wanted, rare)
         raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
     return wanted
