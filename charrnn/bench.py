@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.files.machine import available_memory, cpu_name, total_memory
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16, isa
 from charrnn.kernels.peak import multiply_adds, numbers_per_item
-from charrnn.model.memory import available_memory
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.sampling.sampler import Sampler, Settings
@@ -330,25 +330,6 @@ def machine():
         "isa": isa(),
         "cores": os.cpu_count(),
         "threads": max_threads(),
-        "memory_gb": round(_memory_bytes() / 1e9, 1),
+        "memory_gb": round((total_memory() or 0) / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
     }
-
-
-def cpu_name():
-    """Return the processor's name as the system knows it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _memory_bytes():
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return 0

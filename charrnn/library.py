@@ -33,7 +33,7 @@ from charrnn.training.launch import new_run, resumed_run
 from charrnn.training.options import NAMES
 from charrnn.training.provenance import read_run_text
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
-from charrnn.training.stored import stored_encoding
+from charrnn.training.stored import stored_encoding, stored_parting
 
 StrPath: TypeAlias = str | PathLike[str]
 Record: TypeAlias = Preflight | Step | Evaluated | Sampled | Saved | Notice | Finished
@@ -409,8 +409,14 @@ def _read(model, texts, string, split, unknown):
         excerpt = Excerpt(_kept(corpus), start, stop, f"{split} split of {', '.join(named)}", split)
         return excerpt, TrainingText(excerpt.ids, splits)
     named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)
-    encoding = stored_encoding(model.training or {})
-    corpus = read_corpus(named, mode=vocabulary.mode, encoding=encoding, vocabulary=vocabulary, unknown=unknown)
+    corpus = read_corpus(
+        named,
+        mode=vocabulary.mode,
+        encoding=stored_encoding(model.training or {}),
+        part_files=stored_parting(model.training or {}),
+        vocabulary=vocabulary,
+        unknown=unknown,
+    )
     ids, skipped = _kept(corpus), corpus.skipped
     return Excerpt(ids, 0, len(ids), ", ".join(map(str, named)), None, skipped), None
 

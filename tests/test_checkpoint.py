@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -24,6 +25,7 @@ from charrnn.runs.checkpoint import (
     save_checkpoint,
 )
 from charrnn.spec import CELLS, OPTIONAL_KEYS, STORED_KEYS, ModelConfig, parameter_shapes
+from charrnn.text.rewriting import Rewriting
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.optimisers import DEFAULTS, Optimizer
 
@@ -122,6 +124,10 @@ def with_model(version=1, **changes):
     return with_metadata(format_version=version, model=json.loads(MINIMAL_METADATA)["model"] | changes)
 
 
+def with_rewriting(version, **keys):
+    return with_metadata(format_version=version, vocabulary=json.loads(MINIMAL_METADATA)["vocabulary"] | keys)
+
+
 MINIMAL_GAIN = MINIMAL_TENSORS + b',"param/rnn.norm_gain_l0":{"dtype":"F32","shape":[1],"data_offsets":[36,40]}'
 
 
@@ -195,6 +201,19 @@ def test_a_file_of_the_newer_format_without_an_optional_key_is_read(tmp_path):
     assert load_checkpoint(tmp_path / "a.safetensors").parameters["output.bias"].tolist() == [0.5, 0.25]
     (tmp_path / "a.safetensors").write_bytes(with_norm(True))
     assert load_checkpoint(tmp_path / "a.safetensors").parameters["rnn.norm_gain_l0"].tolist() == [2]
+
+
+@pytest.mark.parametrize("more", [{"normalize": "nfc"}, {"lowercase": True, "newlines": "lf"}])
+def test_a_vocabulary_that_rewrites_texts_is_of_format_3(tmp_path, more):
+    path = tmp_path / "a.safetensors"
+    saved = make()
+    saved = dataclasses.replace(saved, vocabulary=dataclasses.replace(saved.vocabulary, rewriting=Rewriting(**more)))
+    save_checkpoint(path, saved)
+    metadata = read_metadata(path)
+    assert metadata["format_version"] == 3 and set(metadata["vocabulary"]) == {"mode", "symbols", *more}
+    assert_same(load_checkpoint(path), saved)
+    path.write_bytes(with_rewriting(3, **more))
+    assert load_checkpoint(path).vocabulary.rewriting == Rewriting(**more)
 
 
 def test_the_models_optional_fields_are_the_formats():
@@ -347,7 +366,13 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (with_metadata(format_version=3), "has checkpoint format 3, this charrnn reads up to 2: upgrade charrnn"),
+        (with_metadata(format_version=4), "has checkpoint format 4, this charrnn reads up to 3: upgrade charrnn"),
+        (with_rewriting(2, normalize="nfc"), "its vocabulary has the key normalize, which format 2 has not"),
+        (with_rewriting(3, normalize="none"), "must leave out what is not done"),
+        (with_rewriting(3, normalize="nfd"), "normalize must be none, nfc or nfkc"),
+        (with_rewriting(3, lowercase=1), "lowercase must be true or false"),
+        (with_rewriting(3, uppercase=True), "vocabulary is malformed"),
+        (with_rewriting(3, mode="bytes", symbols=[1, 2], newlines="lf"), "takes them as they are"),
         (with_metadata(format_version=0), "format version is 0"),
         (with_metadata(format_version=True), "format version is True"),
         (with_metadata(format_version="1"), "format version is '1'"),
@@ -561,6 +586,9 @@ def test_any_json_in_place_of_any_part_ends_in_success_or_a_refusal(tmp_path):
         ("training",),
         ("vocabulary", "mode"),
         ("vocabulary", "symbols"),
+        ("vocabulary", "normalize"),
+        ("vocabulary", "lowercase"),
+        ("vocabulary", "newlines"),
     ]
     places += [("model", key) for key in (*metadata["model"], "zoneout")]
     places += [("tensor", name, key) for name in tensors for key in ("dtype", "shape", "data_offsets", None)]

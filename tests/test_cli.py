@@ -62,7 +62,12 @@ def test_help_imports_no_command_and_no_room_but_errors():
         "print(*(name for name in sys.modules if name.startswith('charrnn')))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert set(done.stdout.splitlines()[-1].split()) == {"charrnn", "charrnn.cli", "charrnn.errors"}
+    assert set(done.stdout.splitlines()[-1].split()) == {
+        "charrnn",
+        "charrnn.cli",
+        "charrnn.cli.pipes",
+        "charrnn.errors",
+    }
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, capsys):
         (ConfigError("batch_size must be at least 1, got 0"), 2, "Error: batch_size must be at least 1, got 0\n"),
         (CharRNNError("a name with \x1b[2J and\na newline"), 2, "Error: a name with \\x1b[2J and a newline\n"),
         (KeyboardInterrupt(), 130, ""),
-        (BrokenPipeError(), 1, ""),
+        (BrokenPipeError(), 0, ""),
         (MemoryError(), 2, "Error: this does not fit in memory: lower --hidden-size"),
         (
             OSError(errno.ENOSPC, "No space left on device", "some/file"),
@@ -119,9 +124,47 @@ def test_a_defect_of_the_program_is_not_hidden(monkeypatch):
         main(["broken"])
 
 
+SPEAKS = """
+import sys, click
+from charrnn import cli
+
+
+@click.command()
+def speaking():
+    for number in range(20_000):
+        click.echo(f"line {number}", err=number % 2 == 1)
+    open("whole", "w").write("to the end")
+    sys.exit(int(sys.argv[2]))
+
+
+get = cli.LazyGroup.get_command
+cli.LazyGroup.get_command = lambda self, ctx, verb: speaking if verb == "speak" else get(self, ctx, verb)
+sys.exit(cli.main(sys.argv[1:2]))
+"""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes are closed otherwise elsewhere")
-def test_a_reader_that_has_enough_ends_it_quietly():
+@pytest.mark.parametrize("command, code", [("speak", 0), ("speak", 3), ("--help", 0), ("nonsense", 2)])
+@pytest.mark.parametrize("closed", [("stdout",), ("stdout", "stderr")])
+def test_a_reader_that_has_enough_changes_neither_the_end_nor_the_exit_code(tmp_path, command, code, closed):
+    reader, writer = os.pipe()
+    os.close(reader)
     done = subprocess.run(
-        f"'{sys.executable}' -m charrnn train --help | head -n 1", shell=True, cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", SPEAKS, command, str(code)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        **{name: writer if name in closed else subprocess.PIPE for name in ("stdout", "stderr")},
     )
-    assert done.stdout.startswith("Usage:") and done.stderr == ""
+    os.close(writer)
+    assert done.returncode == code
+    assert (tmp_path / "whole").exists() == (command == "speak")
+    assert b"Traceback" not in (done.stderr or b"") and b"Broken" not in (done.stderr or b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_behind_stdout_is_said_and_is_a_failure(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "charrnn", "--help"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2 and done.stderr.startswith("Error: the disk is full") and done.stderr.count("\n") == 1

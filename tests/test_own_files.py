@@ -112,7 +112,7 @@ def test_the_folder_of_runs_is_no_text_whatever_stands_in_it():
     make("poems/checkpoints", README_md="none yet")
     make_run("out")
     make_run("poems/deep/out")
-    make("poems", b_txt="by")
+    make("poems", b_txt="by\n")
     files, notes = texts()
     assert files == ["poems/b.txt", "text.txt"]
     assert notes == (".: left out what charrnn itself wrote (checkpoints, out, poems/checkpoints and 1 more)",)
@@ -121,7 +121,7 @@ def test_the_folder_of_runs_is_no_text_whatever_stands_in_it():
 def test_a_pattern_leaves_them_out_too():
     make_run("checkpoints/a-1")
     make_run("poems/out")
-    make("poems", b_txt="by")
+    make("poems", b_txt="by\n")
     files, notes = texts("**/*")
     assert files == ["poems/b.txt", "text.txt"]
     assert notes == ("**/*: left out what charrnn itself wrote (checkpoints, poems/out)",)
@@ -151,7 +151,7 @@ def test_a_file_that_is_named_itself_is_always_taken():
 
 def test_a_run_folder_that_is_named_holds_the_users_files_only():
     make_run("poems")
-    make("poems", b_txt="by", deep="d")
+    make("poems", b_txt="by\n", deep="d\n")
     assert texts("poems") == (
         ["poems/b.txt", "poems/deep"],
         ("poems: left out what charrnn itself wrote (config.toml, last.safetensors, log.jsonl)",),
@@ -193,7 +193,7 @@ def test_a_run_that_is_written_beside_the_texts_of_its_folder_is_resumed(capsys)
 
 
 def test_a_run_folder_that_holds_a_part_of_its_own_text_is_refused(capsys):
-    make("poems", b_txt="by")
+    make("poems", b_txt="by\n")
     assert main(["train", ".", *TINY, "--steps", "2", "-o", "poems"]) == 2
     assert capsys.readouterr().err.endswith(
         "Error: poems holds a part of the text, b.txt, and a run folder is never read as text: name a new folder with "

@@ -11,8 +11,8 @@ import pytest
 
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, DivergenceError
 from charrnn.evaluation.loss import evaluate_stream
+from charrnn.files.machine import available_memory
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.model.memory import available_memory
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint

@@ -115,6 +115,11 @@ def test_text_longer_than_a_block_is_encoded_whole_and_offsets_count_from_its_st
         ("ab ", "\t", "write ' '"),
         ("ab\n", "\r", r"write '\n'"),
         ("af", "\ufb01", "write 'f'"),  # the ligature fi
+        ("fi", "\ufb01", "has it as 'f' and 'i': bring this text into Unicode's form NFKD"),
+        ("ace\u0301f", "caf\u00e9", r"has it as 'e' and '\u0301': bring this text into Unicode's form NFD"),
+        ("acef\u00e9", "cafe\u0301", "has it joined with its neighbours: bring this text into Unicode's form NFC"),
+        ("\u1112\u1161\u11ab", "\ud55c", r"has it as '\u1112' and '\u1161' and '\u11ab': bring"),
+        ("\ud55c", "\u1112\u1161\u11ab", "has it joined with its neighbours: bring this text into Unicode's form NFC"),
         ("ab", "😀", "'😀' at offset 0"),
         ("ab", "\x1b[31m", r"'\x1b' at offset 0"),  # repr: no terminal acts on the message
         ("ab", "\ud800", r"'\ud800' at offset 0"),

@@ -20,8 +20,8 @@ from charrnn.cells.search import costs_us, halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, misfits, without_twins
 from charrnn.errors import ConfigError
 from charrnn.evaluation.stages import Stages
+from charrnn.files.machine import available_memory
 from charrnn.model.clamps import check_unit
-from charrnn.model.memory import available_memory
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS

@@ -15,6 +15,7 @@ import sys
 import click
 
 import charrnn
+from charrnn.cli.pipes import forgiven_pipes
 from charrnn.errors import CharRNNError
 
 # verb: (module in this folder, the first line of its help), kept true by tests/test_cli.py. The help is repeated here
@@ -77,7 +78,7 @@ def main(args=None):
     """Run the command line; return the exit code."""
     _replace_closed_streams()
     try:
-        with _terminated_as_an_exit():
+        with _terminated_as_an_exit(), forgiven_pipes():
             code = group.main(args=args, prog_name="charrnn", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -97,7 +98,7 @@ def main(args=None):
         )
     except BrokenPipeError:  # the reader has enough: let nothing be written to it at exit either
         _abandon_stdout()
-        return 1
+        return 0
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{_where(error)}: free some space, or choose a folder on another disk")

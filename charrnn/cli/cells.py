@@ -15,9 +15,10 @@ import click
 
 from charrnn.cli.cells_files import write_cells_page, write_pictures
 from charrnn.cli.cells_text import Shown
-from charrnn.cli.checks import check_bounds, check_folders, check_pillow
+from charrnn.cli.checks import check_bounds, check_pillow
 from charrnn.cli.clamps import parse_clamp_of_ablation
 from charrnn.cli.opening import open_model, open_text
+from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.progress import progress_bar
 from charrnn.cli.show_cells import MIN_WIDTH, print_findings
 from charrnn.cli.words import neutralise, note, shorter
@@ -87,6 +88,7 @@ SPLITS = ("held-out", "val", "test")
 @click.option(
     "--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a drawing."
 )
+@force_option("html", "png", "svg")
 @click.option(
     "--ablate", is_flag=True, help="Hold each unit found while the model reads: does it miss it where the signal is on?"
 )
@@ -118,7 +120,9 @@ def command(ctx, checkpoint, text, **options):
     signals, `untrained` in a network that has learned nothing, `probe` a linear readout of all units of a layer.
     """
     _check(options, text)
+    outputs = Outputs(options, "html", "png", "svg")
     opened = open_model(ctx, checkpoint, options["threads"])
+    outputs.protect(text, opened)
     if opened.checkpoint.training.get("step") == 0:
         note("this model is untrained (step 0): what its units follow, any random network follows")
     with open_text(opened, text, options["encoding"]) as read:
@@ -132,10 +136,10 @@ def command(ctx, checkpoint, text, **options):
             _note_what_is_not_there(findings, options, remedy)
             validation_loss_nats = _validation_loss(opened.checkpoint.training)
             shown = Shown(findings, of, end, opened.model.config, opened.path, validation_loss_nats)
-            if options["html"]:
-                write_cells_page(shown, opened.model, options["scale"], options["html"], progress)
-        _print(shown, options)
-        write_pictures(findings, options["scale"], options["png"], options["svg"])
+        _print(shown, options)  # before the files, which may have to be refused
+        with progress_bar() as progress:
+            write_cells_page(shown, opened.model, options["scale"], outputs, progress)
+        write_pictures(findings, options["scale"], outputs)
 
 
 def _asked(options, config):
@@ -199,7 +203,6 @@ def _check(options, text):
         )
     if options["clamp"] is not None and not options["ablate"]:
         raise ConfigError(f"--clamp {options['clamp']} says what --ablate holds a unit at: add --ablate")
-    check_folders(options, "html", "png", "svg")
     check_pillow(options["png"])
     options["clamp"] = parse_clamp_of_ablation(options["clamp"])
     options["custom"] = [_parse_signal(text) for text in options["custom"]]

@@ -10,11 +10,11 @@ from charrnn.render.colours import SCALES
 PAGE_VALUES = 12_000_000  # of a page: so many characters times units at most
 
 
-def write_pictures(findings, scale, png=None, svg=None):
-    """Write the passages of the selected units as PNG and SVG. Raises ConfigError where no unit is named."""
+def write_pictures(findings, scale, outputs):
+    """Write the passages of the selected units as the PNG and SVG of Outputs; ConfigError where no unit is named."""
     from charrnn.render.picture import Passage, write_png, write_svg
 
-    if not png and not svg:
+    if not outputs.named("png") and not outputs.named("svg"):
         return
     if not findings.selected:
         raise ConfigError("no unit is named, so there is nothing to draw: name one by --find or --unit")
@@ -23,19 +23,21 @@ def write_pictures(findings, scale, png=None, svg=None):
         symbols, values, factor = findings.passage(one, PASSAGE)
         lines = heading(findings.quantity, one, factor, ends.plus_name, ends.minus_name)
         passages.append(Passage("; ".join(lines), symbols, values))
-    for path, write in ((png, write_png), (svg, write_svg)):
-        if path:
+    for name, write in (("png", write_png), ("svg", write_svg)):
+        if path := outputs.path(name):
             write(path, passages, scale)
-            note(f"wrote {path}")
+            note(f"wrote {outputs.named(name)}")
 
 
-def write_cells_page(shown, model, scale, path, progress):
-    """Write the page on which every unit can be looked at.
+def write_cells_page(shown, model, scale, outputs, progress):
+    """Write the page on which every unit can be looked at, where Outputs name one.
 
     shown       a Shown
     model       the one that was searched, which is read once more for its guesses
     progress    called with (what is being done, done, of) now and then
     """
+    if not outputs.named("html"):
+        return
     import numpy as np
 
     from charrnn.cells.findings import measure
@@ -78,7 +80,7 @@ def write_cells_page(shown, model, scale, path, progress):
         for f, *_ in telling(units_of(findings.named))
     ]
     write_page(
-        path,
+        outputs.path("html"),
         PageData(
             text=text[first : first + N],
             vocabulary=[bare_symbol(symbol) for symbol in symbols],
@@ -96,4 +98,4 @@ def write_cells_page(shown, model, scale, path, progress):
             scale=scale,
         ),
     )
-    note(f"wrote {path}")
+    note(f"wrote {outputs.named('html')}")

@@ -18,14 +18,6 @@ def check_bounds(options, *bounds):
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest:,}{most}, got {value:,}")
 
 
-def check_folders(options, *names):
-    """Raise ConfigError where the folder of a file to be written is not there."""
-    for name in names:
-        path = options[name]
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ConfigError(f"--{name} {path}: there is no folder {path.parent}; make it first")
-
-
 def check_pillow(path):
     """Raise ConfigError where --png asks for what only Pillow draws, and it is not installed."""
     if path is not None and importlib.util.find_spec("PIL") is None:

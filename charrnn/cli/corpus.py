@@ -85,9 +85,15 @@ def build(name, source, output, limit_bytes, force, as_json):
     """
     import json
 
+    from charrnn.cli.outputs import Outputs
     from charrnn.cli.progress import progress_bar
     from charrnn.cli.words import bars_hidden, neutralise
-    from charrnn.recipes import RECIPES, build_recipe
+    from charrnn.recipes import FOLDER, RECIPES, build_recipe
+
+    # What else is there is compared with the text, and only --force replaces it: `build_recipe` sees to that.
+    named = output or FOLDER / f"{name}.txt"
+    outputs = Outputs({"output": named, "force": True}, "output", makes_folders=True)
+    outputs.protect(source)
 
     def say(line):
         with bars_hidden():
@@ -95,7 +101,13 @@ def build(name, source, output, limit_bytes, force, as_json):
 
     with progress_bar(in_bytes=True) as progress:
         built = build_recipe(
-            name, output, source=source, limit_bytes=limit_bytes, force=force, say=say, progress=progress
+            name,
+            outputs.path("output"),
+            source=source,
+            limit_bytes=limit_bytes,
+            force=force,
+            say=say,
+            progress=progress,
         )
     recipe = RECIPES[name]
     say(f"source: {source or recipe.source}\nlicence: {recipe.licence}\ncleaning: {recipe.cleaning}")
@@ -103,7 +115,7 @@ def build(name, source, output, limit_bytes, force, as_json):
         click.echo(
             json.dumps(
                 {
-                    "path": str(built.path),
+                    "path": str(named),
                     "status": built.status,
                     "size_bytes": built.size_bytes,
                     "distinct": built.distinct,
@@ -114,6 +126,6 @@ def build(name, source, output, limit_bytes, force, as_json):
         return
     already = " (already there)" if built.status == "unchanged" else ""
     click.echo(
-        f"{neutralise(str(built.path))}{already}: {built.size_bytes:,} bytes, {built.distinct:,} distinct characters, "
+        f"{neutralise(str(named))}{already}: {built.size_bytes:,} bytes, {built.distinct:,} distinct characters, "
         f"sha256 {built.sha256}"
     )

@@ -17,10 +17,11 @@ from charrnn.cli.words import bare_symbol, note
 from charrnn.evaluation.units import bits
 
 
-def write_judgement_page(judgement, model_line, path):
+def write_judgement_page(judgement, model_line, outputs):
     """Write a Judgement, whose guesses were read, as a page.
 
     model_line    what the model is, before its figure
+    outputs       the Outputs that name it
     """
     import numpy as np
 
@@ -53,9 +54,9 @@ def write_judgement_page(judgement, model_line, path):
         most_bits=MAX_BITS,
         sheets=_sheets(judgement),
     )
-    write_page(path, data)
+    write_page(outputs.path("html"), data)
     cut = f", the first {n:,} of {len(losses):,} characters" if n < len(losses) else ""
-    note(f"wrote {path}{cut}")
+    note(f"wrote {outputs.named('html')}{cut}")
 
 
 def _readers(judgement):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds, check_folders
+from charrnn.cli.checks import check_bounds
+from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, VocabularyError, counted
 
@@ -72,6 +73,7 @@ MIN_WIDTH = 40
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the coloured text as a page."
 )
+@force_option("html")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of what is shown.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object; with --surprisal one a character and line."
@@ -91,10 +93,12 @@ def command(ctx, checkpoint, text, **options):
     since neighbouring characters are hard together. docs/EVAL.md says how to read every figure.
     """
     _check(text, options)
+    outputs = Outputs(options, "html")
     from charrnn.cli.opening import open_model, open_text, open_training_text
     from charrnn.cli.progress import progress_bar
 
     opened = open_model(ctx, checkpoint, options["threads"])
+    outputs.protect(text, opened)
     with contextlib.ExitStack() as stack:
         try:
             read = stack.enter_context(open_text(opened, text, options["encoding"], options["unknown"] or "error"))
@@ -109,14 +113,13 @@ def command(ctx, checkpoint, text, **options):
         asked = _asked(options, judged, own)
         with progress_bar() as progress:
             judgement = _judge(opened, judged, own, asked, progress)
-            if options["html"]:
-                from charrnn.cli.eval_page import write_judgement_page
+        _print(judgement, opened.path, options)  # before the page, which may have to be refused
+        if outputs:
+            from charrnn.cli.eval_page import write_judgement_page
 
-                progress("writing the page", 0, 1)
-                config = opened.model.config
-                model_line = f"{config.cell} {config.hidden_size} x {config.num_layers}, {opened.path}"
-                write_judgement_page(judgement, model_line, options["html"])
-        _print(judgement, opened.path, options)
+            config = opened.model.config
+            model_line = f"{config.cell} {config.hidden_size} x {config.num_layers}, {opened.path}"
+            write_judgement_page(judgement, model_line, outputs)
 
 
 def _own_text(opened, options, open_training_text):
@@ -256,4 +259,3 @@ def _check(text, options):
                     f"--surprisal --json writes a record a character, in which --{name} has no place: leave one of "
                     "them out"
                 )
-    check_folders(options, "html")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds, check_folders, check_pillow
+from charrnn.cli.checks import check_bounds, check_pillow
 from charrnn.cli.opening import announce, open_model, open_text, use_threads
+from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.progress import progress_bar, reading_bar
 from charrnn.cli.show_gradients import MIN_WIDTH, MemoryView, ReachView
 from charrnn.cli.words import duration, note
@@ -91,6 +92,7 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
 @click.option(
     "--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the figure as a picture."
 )
+@force_option("svg", "png")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the plots.")
 @click.option("--encoding", metavar="NAME", show_default="the run's, or utf-8", help="Encoding of TEXT.")
@@ -119,6 +121,7 @@ def command(ctx, checkpoint, text, **options):
     if options["fresh"] and text is None:
         checkpoint, text = None, os.fspath(checkpoint) if checkpoint is not None else None
     _check(ctx, checkpoint, text, options)
+    outputs = Outputs(options, "svg", "png")
     if options["memory"]:
         measure = _memory
     elif options["fresh"] or checkpoint is None and newest_run() is None:
@@ -130,15 +133,15 @@ def command(ctx, checkpoint, text, **options):
         measure = _fresh
     else:
         measure = _run
-    view = measure(ctx, checkpoint, text, options)
+    view = measure(ctx, checkpoint, text, options, outputs)
     if options["as_json"]:
         click.echo(json.dumps(view.report.to_dict(), allow_nan=False))
     else:
         view.print(options["width"])
-    view.write(options["svg"], options["png"])
+    view.write(outputs)
 
 
-def _memory(ctx, checkpoint, text, options):
+def _memory(ctx, checkpoint, text, options, outputs):
     """Return the MemoryView of networks trained for it."""
     announce(ctx)
     use_threads(ctx, options["threads"] or 1)  # networks so small are no faster on two
@@ -159,8 +162,9 @@ def _memory(ctx, checkpoint, text, options):
     return MemoryView(MemoryReport(asked, tuple(curves)), time.perf_counter() - begun)
 
 
-def _fresh(ctx, checkpoint, text, options):
+def _fresh(ctx, checkpoint, text, options, outputs):
     """Return the ReachView of fresh networks."""
+    outputs.protect(text)
     announce(ctx)
     use_threads(ctx, options["threads"])
     from charrnn.gradients.report import FreshOptions, check_layer, compare_fresh
@@ -203,9 +207,10 @@ def _fresh_text(text, options):
         return Excerpt.whole(np.array(corpus.ids), text), corpus.vocabulary.size
 
 
-def _run(ctx, checkpoint, text, options):
+def _run(ctx, checkpoint, text, options, outputs):
     """Return the ReachView of a run, beside fresh networks of its size that read the same text."""
     opened = open_model(ctx, checkpoint, options["threads"])
+    outputs.protect(text, opened)
     from charrnn.gradients.report import check_layer, compare_run
     from charrnn.runs.checkpoint import BEST, LAST
     from charrnn.text.excerpt import Excerpt
@@ -299,7 +304,6 @@ def _check(ctx, checkpoint, text, options):
                 "a TEXT, or leave it out: a run is shown beside fresh networks of its own size"
             )
         options["fresh"] = True
-    check_folders(options, "png", "svg")
     check_pillow(options["png"])
     if options["encoding"] is not None and text is None:
         raise ConfigError(f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out")

@@ -26,6 +26,9 @@ _SHOWN = {
     "zoneout",
     "dtype",
     "vocab",
+    "normalize",
+    "lowercase",
+    "newlines",
     "learning_rate",
     "dropout",
     "seed",
@@ -69,6 +72,8 @@ def _print_text(path, metadata, config):
     from rich.console import Console
     from rich.text import Text
 
+    from charrnn.text.vocabulary import Vocabulary
+
     # Rich decides on colour: none with NO_COLOR, none into a pipe.
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     width = min(console.width, 100)
@@ -87,7 +92,13 @@ def _print_text(path, metadata, config):
     table(_model_rows(metadata["model"]))
     heading("Vocabulary")
     vocabulary = metadata["vocabulary"]
-    table([("mode", vocabulary["mode"]), ("size", f"{len(vocabulary['symbols']):,}")])
+    table(
+        [
+            ("mode", vocabulary["mode"]),
+            ("size", f"{len(vocabulary['symbols']):,}"),
+            ("texts are read with", str(Vocabulary.from_json(vocabulary).rewriting) or None),
+        ]
+    )
     for line in _symbol_lines(vocabulary, width - 2, sys.stdout):
         console.print(Text(f"  {line}"))
     heading("Parameters")

@@ -74,7 +74,7 @@ def open_text(opened, text, encoding, unknown="error"):
     from charrnn.cli.progress import reading_bar
     from charrnn.text.corpus import read_corpus
     from charrnn.training.provenance import read_run_text
-    from charrnn.training.stored import stored_encoding
+    from charrnn.training.stored import stored_encoding, stored_parting
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and encoding is not None:
@@ -88,11 +88,14 @@ def open_text(opened, text, encoding, unknown="error"):
                 named,
                 mode=vocabulary.mode,
                 encoding=encoding,
+                part_files=stored_parting(training),
                 vocabulary=vocabulary,
                 unknown=unknown,
                 progress=progress,
             )
     with contextlib.closing(corpus):
+        if vocabulary.rewriting:
+            note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
         for said in corpus.notes:
             note(said)
         yield OpenedText(corpus, named, splits)

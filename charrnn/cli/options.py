@@ -43,6 +43,8 @@ class OutputPath(click.Path):
     def convert(self, value, param, ctx):
         if str(value) == "":
             raise ConfigError("-o/--output must name a folder, got ''")
+        if str(value) == "-":
+            raise ConfigError("-o/--output must name a folder, got '-': nothing of it can go to stdout")
         return Path(super().convert(value, param, ctx))
 
 

@@ -1,7 +1,9 @@
 """charrnn sample: the prime, then the new text, on stdout as it is made; everything about it on stderr."""
 
+import contextlib
 import secrets
 import sys
+import unicodedata
 from pathlib import Path
 
 import click
@@ -9,11 +11,13 @@ from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 
 MAX_SAMPLES = 100_000  # of one batch, which is held in memory whole
+MAX_PASTED = 200  # characters of a prime that a message spells in another way
 OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
 
 
@@ -99,6 +103,7 @@ def command(ctx, checkpoint, **options):
 
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
     """
+    heed_reader()
     output = Output(sys.stdout)
     try:
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
@@ -115,7 +120,6 @@ def command(ctx, checkpoint, **options):
         sys.exit(130)
     except BrokenPipeError:  # the reader has enough: `charrnn sample | head`
         output.close()
-        sys.exit(1)
 
 
 def _out_of_memory(num_samples):
@@ -233,4 +237,28 @@ def _encode(vocabulary, text, option):
             "with iconv"
         ) from error
     except VocabularyError as error:
-        raise VocabularyError(f"{option}: {error}") from error
+        raise VocabularyError(f"{option}: {error}{_spelt_as_known(vocabulary, text, option)}") from error
+
+
+def _spelt_as_known(vocabulary, text, option):
+    """Return how to write `option` for bash, where the vocabulary knows its text in another normal form, else ""."""
+    if option == "--prime-file" or len(text) > MAX_PASTED:
+        return ""
+    for form in ("NFD", "NFC", "NFKD", "NFKC"):
+        other = unicodedata.normalize(form, text)
+        with contextlib.suppress(VocabularyError):
+            vocabulary.encode(other)
+            return f"; here, in bash: {option} {_ansi_c(other)}"
+    return ""
+
+
+def _ansi_c(text):
+    """Spell a text for bash and zsh with everything escaped that is not ASCII."""
+    pieces = []
+    for character in text:
+        code = ord(character)
+        if 0x20 <= code < 0x7F:
+            pieces.append(f"\\{character}" if character in "\\'" else character)
+        else:
+            pieces.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+    return f"$'{''.join(pieces)}'"

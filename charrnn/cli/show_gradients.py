@@ -94,14 +94,14 @@ class View:
         if self.foot:
             click.echo(click.wrap_text(self.foot, width))
 
-    def write(self, svg=None, png=None):
-        """Write the figure as files."""
+    def write(self, outputs):
+        """Write the figure as the files of Outputs."""
         from charrnn.render.figure import write_png, write_svg
 
-        for path, write in ((svg, write_svg), (png, write_png)):
-            if path is not None:
+        for name, write in (("svg", write_svg), ("png", write_png)):
+            if path := outputs.path(name):
                 write(path, self.figure())
-                note(f"written: {path}")
+                note(f"wrote {outputs.named(name)}")
 
 
 class ReachView(View):

@@ -72,28 +72,30 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         raise ConfigError(f"--jobs must be at least 1, got {jobs}")
     if as_json and as_csv:
         raise ConfigError("--json and --csv both say how to print the table: leave one of them out")
+    from charrnn.files.own import SPEC
+
     if resume is not None:
-        spec, output = resume / "spec.toml", resume
+        spec, output = resume / SPEC, resume
         if not spec.is_file():
             raise ConfigError(f"{resume} holds no sweep to go on with: name the folder that 'charrnn sweep' wrote")
     read = _read_spec(spec, resume)
 
     from charrnn.sweep.drafts import draft
-    from charrnn.sweep.folder import SPEC, open_sweep
+    from charrnn.sweep.folder import open_sweep
     from charrnn.sweep.points import differing, make_points
     from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
-        drafts = draft(points, read.texts, progress)
+        drafts = draft(points, read.texts, progress, None if quiet else note)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
         made = Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts
         states = {one.point.name: found.state for one, found in zip(drafts, made)}
         show_drafts(drafts, differing(points), states, as_json, as_csv)
         return 0
-    with open_sweep(output, read.name) as (folder, lock):
+    with open_sweep(output, read.name, read.source) as (folder, lock):
         made = Sweep(read, drafts, folder, lock, jobs or 1)
         display = make_display(quiet)
         finished = sum(one.state == FINISHED for one in made.results.values())
@@ -134,6 +136,7 @@ def _read_spec(path, resume):
 
     resume : the folder of the sweep to go on with, or None. Raises ConfigError for what is wrong in the file.
     """
+    from charrnn.files.own import LOCK, RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.sweep.points import Spec
 
     options, where = read_toml(path, str(path)), str(path)
@@ -167,7 +170,7 @@ def _read_spec(path, resume):
             raise ConfigError(
                 f"{where} [[run]] {number} must have a name of letters, digits, '-', '_', '+' and '.', got {own!r}"
             )
-        if own in ("spec.toml", "results.json", "results.csv", "lock"):
+        if own in (SPEC, RESULTS_JSON, RESULTS_CSV, LOCK):
             raise ConfigError(
                 f"{where} [[run]] {number} cannot be named {own}, as a file of the sweep is: choose another name"
             )

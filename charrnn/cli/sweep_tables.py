@@ -12,7 +12,7 @@ from charrnn.training.options import shown
 
 def show_drafts(drafts, columns, states, as_json, as_csv):
     """List what a sweep would train. states : {run: its state} of a sweep that is there, or nothing."""
-    from charrnn.model.memory import available_memory
+    from charrnn.files.machine import available_memory
 
     if as_json or as_csv:
         rows = [

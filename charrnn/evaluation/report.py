@@ -21,7 +21,7 @@ from charrnn.evaluation.memorised import overlaps
 from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
 from charrnn.evaluation.ngram import BYTES_A_CHARACTER, MAX_ORDERS, Stretch
 from charrnn.evaluation.stages import Stages
-from charrnn.model.memory import available_memory
+from charrnn.files.machine import available_memory
 from charrnn.sampling.priming import start_ids
 from charrnn.sampling.sampler import Sampler
 from charrnn.sampling.sampler import Settings as SamplerSettings

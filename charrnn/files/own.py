@@ -1,13 +1,15 @@
 """What charrnn writes itself, and how it is known again, so that a text never holds it.
 
 A run folder and a sweep's folder are known by what is in them, whatever they are called; the folder of runs by its
-name. Nothing is opened but regular files, and of them only the beginning is read.
+name; a page or a picture by its mark (marks.py). Nothing is opened but regular files, and of them only the beginning is
+read.
 """
 
 import os
 import stat
 
 from charrnn.files.cache import cache_root
+from charrnn.files.marks import has_mark
 
 RUNS_FOLDER = "checkpoints"  # in the current folder; the runs that are not named with -o/--output
 
@@ -31,7 +33,9 @@ def is_own_folder(path):
 
 
 def is_own_file(path):
-    """Say whether a file, or what a link leads to, is one that charrnn keeps in a run's or a sweep's folder."""
+    """Say whether a file, or what a link leads to, is a page or a picture of charrnn's, or kept in a run or a sweep."""
+    if has_mark(path):
+        return True
     folder, name = os.path.split(os.path.realpath(path))
     return name in _RUN_FILES | _SWEEP_FILES and name in own_files(folder)
 

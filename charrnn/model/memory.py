@@ -1,9 +1,7 @@
-"""How much memory a model takes while it is trained, and how much this machine has left.
+"""How much memory a model takes while it is trained.
 
 Counted from the sizes of the buffers: no array is made and no kernel compiled.
 """
-
-import os
 
 import numpy as np
 
@@ -38,18 +36,3 @@ def training_bytes(config, batch_size, seq_length, precision="float32", dropping
 def parameter_bytes(config):
     """Return the bytes of a model's flat parameters, padding included."""
     return Layout(config).size * np.dtype(config.dtype).itemsize
-
-
-def available_memory():
-    """Return the bytes of memory that can be had without pushing others out, or None where the system does not say."""
-    try:
-        with open("/proc/meminfo", "rb") as file:
-            for line in file:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None

@@ -107,6 +107,8 @@ class Model:
             ("input", f"embedding of {config.embedding_size}" if config.embedding_size else "one-hot characters"),
             ("layer normalisation", "yes" if config.layer_norm else "no"),
         ]
+        if self._vocabulary is not None and self._vocabulary.rewriting:
+            rows.append(("texts are read with", str(self._vocabulary.rewriting)))
         step, best = self.training.get("step"), self.training.get("best")
         if isinstance(step, int):
             rows.append(("trained", f"{step:,} steps"))

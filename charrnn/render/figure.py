@@ -8,12 +8,21 @@ paper (WCAG 2.2, 1.4.11) and each curve has dashes of its own, so that none is t
 import math
 from dataclasses import dataclass, field
 from html import escape
-from io import BytesIO
 
 from charrnn.errors import ConfigError
+from charrnn.files.marks import SVG_MARK
 from charrnn.files.storage import atomic_write
 from charrnn.render.colours import DARK, LIGHT, parsed
-from charrnn.render.picture import OTHER_FILES, PNG_SCALE, SANS, TITLE_FILES, first_font, load_pillow, short_number
+from charrnn.render.picture import (
+    OTHER_FILES,
+    PNG_SCALE,
+    SANS,
+    TITLE_FILES,
+    first_font,
+    load_pillow,
+    png_bytes,
+    short_number,
+)
 from charrnn.render.terminal import visible
 from charrnn.render.ticks import round_powers, round_values
 
@@ -238,7 +247,7 @@ def _svg(shapes, height):
     rules = [_rules(LIGHT), "@media (prefers-color-scheme: dark) {\n", _rules(DARK), "}\n"]
     pieces = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'font-family="{SANS}">\n<style>\n',
+        f'font-family="{SANS}">\n{SVG_MARK}\n<style>\n',
         *rules,
         '</style>\n<rect class="paper" width="100%" height="100%"/>\n',
     ]
@@ -301,9 +310,7 @@ def _png(shapes, height, Image, ImageDraw, ImageFont):
             for piece in _dashed(points, [dash * PNG_SCALE for dash in shape.dashes]):
                 pen.line(piece, fill=opaque, width=max(1, round(shape.width * PNG_SCALE)), joint="curve")
         image.alpha_composite(layer)
-    buffer = BytesIO()
-    image.convert("RGB").save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return png_bytes(image.convert("RGB"))
 
 
 def _write_word(image, shape, place, colour, font, Image, ImageDraw):

@@ -13,6 +13,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from charrnn.errors import ConfigError
+from charrnn.files.marks import NAME, PNG_KEY, SVG_MARK
 from charrnn.files.storage import atomic_write
 from charrnn.render.colours import LIGHT, RED_BLUE, SCALES, STEPS, css_colour, parsed, step_colour, step_of
 from charrnn.render.terminal import visible, wrapped_lines
@@ -112,9 +113,17 @@ def write_png(path, passages, scale=RED_BLUE.name):
     Image, ImageDraw, ImageFont = load_pillow()
     image = Image.new("RGB", (round(layout.width * PNG_SCALE), round(layout.height * PNG_SCALE)), LIGHT.paper)
     _draw(layout, ImageDraw.Draw(image), ImageFont)
-    buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, png_bytes(image))
+
+
+def png_bytes(image):
+    """Return an image of Pillow's as a PNG with charrnn's mark."""
+    from PIL.PngImagePlugin import PngInfo
+
+    mark, buffer = PngInfo(), BytesIO()
+    mark.add_text(PNG_KEY, NAME)
+    image.save(buffer, "PNG", optimize=True, pnginfo=mark)
+    return buffer.getvalue()
 
 
 def load_pillow():
@@ -239,7 +248,7 @@ def _svg(layout):
     width, height = short_number(layout.width), short_number(layout.height)
     pieces = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">\n',
-        f'<rect width="100%" height="100%" fill="{LIGHT.paper}"/>\n<g shape-rendering="crispEdges">\n',
+        f'{SVG_MARK}\n<rect width="100%" height="100%" fill="{LIGHT.paper}"/>\n<g shape-rendering="crispEdges">\n',
     ]
     for x, y, across, down, colour in layout.rectangles:
         pieces.append(

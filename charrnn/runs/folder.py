@@ -329,6 +329,7 @@ def lock_folder(folder):
 
 def _acquire(folder):
     """Return the descriptor of the folder's locked lock file; RunError where another holds it."""
+    _refuse_a_file_named_lock(folder / LOCK)
     try:
         return locks.acquire(folder / LOCK)
     except locks.LockHeld as error:
@@ -342,6 +343,16 @@ def _acquire(folder):
             f"{folder} is on a file system that has no locks ({error.reason}), and without one a second "
             "process could train into it: choose a folder on a disk of this machine with -o/--output"
         ) from None
+
+
+def _refuse_a_file_named_lock(path):
+    """Raise RunError where somebody's own file has the lock's name: a lock holds a process id at most."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if (content := file.read(64).strip()) and not content.isdigit():
+            raise RunError(
+                f"{path} would be overwritten, and is no lock of charrnn's: move the file away, or choose another "
+                "folder with -o/--output"
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------- TOML

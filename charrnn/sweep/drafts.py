@@ -36,19 +36,24 @@ class Draft:
     error: str | None = None
 
 
-def draft(points, texts, progress=None):
+def draft(points, texts, progress=None, say=None):
     """Plan every point on the text, read once for each way to read it. Raises CorpusError where that cannot be done.
 
     progress    called with (bytes done, of) while the text is read
+    say         called with each sentence about the text that the user should know, once
     """
-    drafts, ways = {}, {}
+    drafts, ways, said = {}, {}, set()
     for point in points:
         if point.config is None:
             drafts[point.name] = Draft(point, error=point.error)
         else:
-            ways.setdefault((point.config.vocab, point.config.encoding), []).append(point)
-    for (vocab, encoding), alike in ways.items():
-        with contextlib.closing(read_corpus(texts, mode=vocab, encoding=encoding, progress=progress)) as corpus:
+            ways.setdefault(tuple(point.config.reading().items()), []).append(point)
+    for reading, alike in ways.items():
+        with contextlib.closing(read_corpus(texts, **dict(reading), progress=progress)) as corpus:
+            for note in corpus.notes:
+                if say is not None and note not in said:
+                    said.add(note)
+                    say(note)
             for point in alike:
                 drafts[point.name] = _draft(point, corpus)
     return [drafts[point.name] for point in points]

@@ -8,18 +8,20 @@ import os
 from pathlib import Path
 
 from charrnn.errors import CheckpointError, RunError
-from charrnn.files.own import SPEC
+from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
 from charrnn.files.storage import make_folder, remove_stale_temporaries
 from charrnn.runs.checkpoint import is_count, is_figure, read_metadata
 from charrnn.runs.folder import lock_folder, make_numbered_folder
 from charrnn.runs.names import LAST, LOCK
+from charrnn.sweep.results import read_results
 
 
 @contextlib.contextmanager
-def open_sweep(path=None, name="sweep"):
+def open_sweep(path=None, name="sweep", source=None):
     """Make the folder of a sweep or open one that is there, and hold its lock; yields (folder, descriptor of the lock).
 
     path : the folder; None takes ./checkpoints/<name>-sweep-<n> with the next free number
+    source : the bytes of the specification that is to be kept there
 
     Raises RunError where the folder holds anything but a sweep, or another process works in it.
     """
@@ -31,9 +33,23 @@ def open_sweep(path=None, name="sweep"):
         other = sorted(entry for entry in os.listdir(folder) if entry != LOCK)
         if other:
             raise RunError(f"{folder} holds no sweep but other things ({other[0]}): name a new folder with -o/--output")
+    _refuse_files_of_others(folder, source)
     with lock_folder(folder) as lock:
         remove_stale_temporaries(folder)
         yield folder, lock
+
+
+def _refuse_files_of_others(folder, source):
+    """Raise RunError where a file of a sweep's name is none that a sweep wrote, and would be replaced."""
+    if "charrnn_version" in read_results(folder) or stored_runs(folder):
+        return
+    for name in (RESULTS_JSON, RESULTS_CSV, SPEC):
+        path = folder / name
+        if path.exists() and not (name == SPEC and path.read_bytes() == source):
+            raise RunError(
+                f"{path} would be overwritten, and no sweep of charrnn wrote it: name a new folder with -o/--output, "
+                "or move the file away"
+            )
 
 
 def stored_runs(folder):

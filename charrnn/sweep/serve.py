@@ -136,12 +136,12 @@ class _Server:
         }
 
     def _read(self, texts, config):
-        key = (config.vocab, config.encoding)
+        key = config.reading()
         if key != self._corpus_key:
             if self._corpus is not None:
                 self._corpus.close()
             self._corpus = self._corpus_key = None
-            self._corpus, self._corpus_key = read_corpus(texts, mode=config.vocab, encoding=config.encoding), key
+            self._corpus, self._corpus_key = read_corpus(texts, **key), key
         return self._corpus
 
     def _compiles(self, _name):

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 import charrnn
 from charrnn.errors import CharRNNError, ConfigError
-from charrnn.files.own import RESULTS_CSV, RESULTS_JSON
+from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
 from charrnn.files.storage import atomic_write
 from charrnn.sweep.children import Child
-from charrnn.sweep.folder import SPEC, standing, stored_run, stored_runs
+from charrnn.sweep.folder import standing, stored_run, stored_runs
 from charrnn.sweep.points import differing
 from charrnn.sweep.results import (
     DIVERGED,

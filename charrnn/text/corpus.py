@@ -4,6 +4,7 @@ One pass reads every text in blocks (sources.py, decoding.py) and writes its ids
 which is then memory-mapped. This room knows files and ids; it knows nothing of batches, streams or models.
 """
 
+import dataclasses
 import math
 import os
 from fractions import Fraction
@@ -15,6 +16,7 @@ from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.text.decoding import ReadProgress, TextReader, text_encoding, zero_bytes_kept
 from charrnn.text.folders import find_files
 from charrnn.text.ids import IdWriter, open_scratch_file
+from charrnn.text.rewriting import AS_IT_IS
 from charrnn.text.sources import absolute, shown
 from charrnn.text.vocabulary import MODES
 
@@ -27,7 +29,17 @@ class Splits(NamedTuple):
     test: tuple[int, int]
 
 
-def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unknown="error", progress=None):
+def read_corpus(
+    sources,
+    *,
+    mode="chars",
+    encoding="utf-8",
+    rewriting=AS_IT_IS,
+    part_files=False,
+    vocabulary=None,
+    unknown="error",
+    progress=None,
+):
     """Read texts, one after the other, as a Corpus.
 
     Parameters
@@ -40,6 +52,10 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
         "chars" decodes the text; "bytes" takes any file byte for byte.
     encoding : str
         Of the texts in chars mode. A byte-order mark at a file's start is left out.
+    rewriting : Rewriting
+        What is done to the characters of each file, in chars mode. A given `vocabulary` has its own.
+    part_files : bool
+        Put a newline between two files where the first does not end in one.
     vocabulary : Vocabulary, optional
         Encode with this one, of the same mode; otherwise the symbols of the text, sorted, become the vocabulary.
     unknown : str
@@ -69,12 +85,16 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
         )
     if mode == "chars":
         encoding = text_encoding(encoding)
-    notes = []
+    elif rewriting:
+        raise ConfigError(f"{rewriting} rewrites characters, bytes are taken as they are: leave it out")
+    if vocabulary is not None:
+        rewriting = vocabulary.rewriting
+    notes, is_new = [], vocabulary is None
     found = find_files(sources, mode, encoding, notes)
     files = found.files
     writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
     try:
-        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes)
+        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes, rewriting, part_files)
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:
@@ -86,12 +106,13 @@ def read_corpus(sources, *, mode="chars", encoding="utf-8", vocabulary=None, unk
                 f"{_holds(sources)} only the {only}: name a longer text"
             )
         ids, vocabulary = writer.finish(vocabulary)
-        if mode == "chars" and "\r" in vocabulary.symbols:
-            notes.append(
-                "the text has carriage returns, as Windows ends its lines: kept as they are, samples have them too"
-            )
+        if rewriting != vocabulary.rewriting:
+            vocabulary = dataclasses.replace(vocabulary, rewriting=rewriting)
+        if is_new:
+            notes.extend(text.remarks.notes())
         if mode == "chars" and "\0" in vocabulary.symbols:
             notes.extend(zero_bytes_kept(text.with_zeros, encoding))
+        notes.extend(text.seams.notes(is_new))
         if writer.skipped:
             total = sum(writer.skipped.values())
             notes.append(
@@ -139,8 +160,8 @@ class Corpus:
     size_bytes : int
         Of the text as read, decompressed.
     fingerprint : str
-        sha256 in hex of the characters read, as UTF-8, or of the bytes in bytes mode; it depends neither on the
-        encoding nor on how the text was cut into files.
+        sha256 in hex of the characters read and rewritten, as UTF-8, or of the bytes in bytes mode; it depends neither
+        on the encoding nor on how the text was cut into files (but each file is rewritten by itself).
     skipped : tuple of (symbol, count)
         What `unknown="skip"` left out, the most common first.
     """

@@ -1,6 +1,7 @@
 """From the bytes of files to characters, and on to whoever makes ids of them: one pass, in blocks.
 
-Line ends stay as they are in the file. A byte-order mark is left out, and said.
+A byte-order mark is left out, and said. Line ends and all else stay as they are in the file, but for what a Rewriting
+does to them: to each file by itself.
 """
 
 import codecs
@@ -13,6 +14,8 @@ import numpy as np
 from charrnn.errors import CorpusError, counted
 from charrnn.text.detection import SAMPLE_BYTES, is_damaged_utf8, looks_like_utf8, suggest_encoding
 from charrnn.text.kinds import FileKind, iconv_name, why_not_text
+from charrnn.text.remarks import Remarks, Seams
+from charrnn.text.rewriting import EndlessRunError, Rewriter
 from charrnn.text.sources import (
     BLOCK_BYTES,
     OPENERS,
@@ -47,14 +50,17 @@ def text_encoding(name):
 
 
 class TextReader:
-    """The one pass: files -> bytes -> characters -> ids, and the fingerprint."""
+    """The one pass: files -> bytes -> characters -> characters rewritten -> ids, and the fingerprint."""
 
-    def __init__(self, mode, encoding, writer, progress, notes):
+    def __init__(self, mode, encoding, writer, progress, notes, rewriting, part_files):
         self.mode = mode
         self.encoding = encoding
         self.writer = writer
         self.progress = progress
         self.notes = notes
+        self.rewriting = rewriting
+        self.remarks = Remarks(rewriting)
+        self.seams = Seams(part_files)
         self.digest = hashlib.sha256()
         self.size_bytes = 0
         self.with_zeros = []  # the files that hold zero bytes, as characters
@@ -64,7 +70,10 @@ class TextReader:
         self.writer.begin(shown(path))
         with open_source(path) as file:
             if self.mode == "bytes":
-                for block in self._blocks(file, path):
+                for at, block in enumerate(self._blocks(file, path)):
+                    # Of bytes, those that are visible ASCII tell of a text: no picture is said to lack a newline.
+                    end = chr(block[-1])
+                    self._see_end(path, end if "!" <= end <= "~" else "\n", is_first=at == 0)
                     self.digest.update(block)
                     self.writer.write_bytes(block)
             else:
@@ -72,7 +81,9 @@ class TextReader:
 
     def _read_characters(self, file, path):
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
-        first, done, before = True, 0, b""
+        rewriter = Rewriter(self.rewriting) if self.rewriting else None
+        self.writer.locate = rewriter.locate if rewriter else None
+        first, is_empty, done, before = True, True, 0, b""
         for block in self._blocks(file, path, last=b""):
             if done == 0:
                 self._refuse_binary(block[:SNIFF_BYTES], path)
@@ -92,8 +103,22 @@ class TextReader:
                 if text[0] == _BOM:
                     text = text[1:]
                     self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
-            self._write_characters(text, path)
+            self.remarks.see(text)
+            if text:
+                self._see_end(path, text[-1], is_first=is_empty)
+                is_empty = False
+            self._write_characters(text if rewriter is None else _rewritten(rewriter, text, path), path)
             before = block
+        if rewriter is not None:
+            self._write_characters(rewriter.finish(), path)
+
+    def _see_end(self, path, end, is_first):
+        """Take in the last character so far of a file, before it is written; part the file from the one before."""
+        if is_first and self.seams.begin(shown(path)) and self.seams.parted and self.writer.knows(ord("\n")):
+            self.digest.update(b"\n")
+            self.writer.write_bytes(b"\n")
+            self.writer.begin(shown(path))
+        self.seams.go_on(end)
 
     def _write_characters(self, text, path):
         if "\0" in text and path not in self.with_zeros[-1:]:
@@ -191,6 +216,14 @@ def zero_bytes_kept(paths, encoding):
         steps.append(f"iconv -f {iconv_name(encoding)} -t utf-8" + ("" if steps else " {}"))
     steps.append("tr -d '\\000'" + ("" if steps else " < {}"))
     return [f"{said}; without them: {as_text(first, ' | '.join(steps) + ' > {text}')}"]
+
+
+def _rewritten(rewriter, text, path):
+    """Return what a Rewriter makes of the next characters of a file."""
+    try:
+        return rewriter.feed(text)
+    except EndlessRunError as error:
+        raise CorpusError(f"{shown(path)}: {error}") from None
 
 
 class ReadProgress:

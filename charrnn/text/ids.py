@@ -37,6 +37,7 @@ class IdWriter:
         self.codes = []
         self.table = np.full(256 if mode == "bytes" else CODE_POINTS, -1, np.int32)
         self.where = ""
+        self.locate = None  # a function from a character's place in its file as it is written here to that as it was
         self._file_start = 0
         if vocabulary is not None:
             self._learn([symbol if mode == "bytes" else ord(symbol) for symbol in vocabulary.symbols])
@@ -46,6 +47,10 @@ class IdWriter:
     @property
     def size(self):
         return len(self.codes)
+
+    def knows(self, code):
+        """Whether a code can be written: any, unless the vocabulary was given."""
+        return self.vocabulary is None or self.table[code] >= 0
 
     def begin(self, name):
         """A file begins: the offset of an unknown symbol counts from here."""
@@ -79,11 +84,10 @@ class IdWriter:
             else:
                 index = int(np.argmax(missing))
                 symbol = int(codes[index])
-                raise self.vocabulary.unknown(
-                    symbol if self.mode == "bytes" else chr(symbol),
-                    self.characters - self._file_start + index,
-                    self.where,
-                )
+                offset = self.characters - self._file_start + index
+                if self.locate is not None:
+                    offset = self.locate(offset)
+                raise self.vocabulary.unknown(symbol if self.mode == "bytes" else chr(symbol), offset, self.where)
         self._append(ids.astype(self.dtype), len(ids))
 
     def finish(self, vocabulary):

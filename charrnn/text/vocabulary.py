@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from charrnn.errors import VocabularyError, counted
+from charrnn.text.rewriting import AS_IT_IS, Rewriting
 
 MODES = ("chars", "bytes")
 CODE_POINTS = 0x110000
@@ -44,6 +45,8 @@ class Vocabulary:
         "chars": symbols are one-character strings; "bytes": symbols are ints 0..255 and text is their UTF-8.
     symbols : iterable
         Distinct, at least one.
+    rewriting : Rewriting
+        What is done to the characters of every text before they are looked up; nothing with bytes.
 
     Raises
     ------
@@ -61,9 +64,12 @@ class Vocabulary:
 
     mode: str
     symbols: tuple
+    rewriting: Rewriting = AS_IT_IS
 
     def __post_init__(self):
         object.__setattr__(self, "symbols", _validated(self.mode, self.symbols))
+        if self.rewriting and self.mode == "bytes":
+            raise VocabularyError(f"a vocabulary of bytes takes them as they are, got {self.rewriting}")
 
     @property
     def size(self):
@@ -76,7 +82,7 @@ class Vocabulary:
         return smallest_dtype(self.size)
 
     def encode(self, text):
-        """Return the ids of `text`, ndarray (N,) of the smallest unsigned dtype.
+        """Return the ids of `text`, rewritten, ndarray (N,) of the smallest unsigned dtype.
 
         In bytes mode N counts the bytes of the text's UTF-8; a byte that the command line could not decode (a surrogate
         escape) stands for itself.
@@ -84,7 +90,7 @@ class Vocabulary:
         Raises
         ------
         VocabularyError
-            A character is not in the vocabulary: its repr, its offset and the nearest remedy.
+            A character is not in the vocabulary: its repr, its offset in `text` as given and the nearest remedy.
         """
         if self.mode == "bytes":
             try:
@@ -93,11 +99,12 @@ class Vocabulary:
                 raise VocabularyError(
                     f"character {text[error.start]!r} at offset {error.start:,} has no UTF-8 form: leave it out"
                 ) from None
+        given, text = text, self.rewriting.apply(text)
         ids = np.empty(len(text), self.dtype)
         for start in range(0, len(text), BLOCK_SYMBOLS):
             piece = text[start : start + BLOCK_SYMBOLS]
             codes = np.frombuffer(piece.encode("utf-32-le", "surrogatepass"), np.uint32)
-            self._look_up(codes, start, ids)
+            self._look_up(codes, start, ids, given)
         return ids
 
     def encode_bytes(self, data):
@@ -145,8 +152,8 @@ class Vocabulary:
         return _ByteDecoder(self) if self.mode == "bytes" else _CharacterDecoder(self)
 
     def to_json(self):
-        """Return {"mode": ..., "symbols": [...]}, id by position."""
-        return {"mode": self.mode, "symbols": list(self.symbols)}
+        """Return {"mode": ..., "symbols": [...]}, id by position, and of the rewriting what is not the default."""
+        return {"mode": self.mode, "symbols": list(self.symbols), **self.rewriting.to_json()}
 
     @classmethod
     def from_json(cls, obj):
@@ -157,11 +164,15 @@ class Vocabulary:
         VocabularyError
             Anything about it is not as `to_json` writes it.
         """
-        if not isinstance(obj, dict) or set(obj) != {"mode", "symbols"}:
+        if not isinstance(obj, dict) or not {"mode", "symbols"} <= set(obj) <= {"mode", "symbols", *vars(AS_IT_IS)}:
             raise VocabularyError('a vocabulary must be {"mode": ..., "symbols": [...]}, got ' + _shown(obj))
         if not isinstance(obj["symbols"], list):
             raise VocabularyError(f"a vocabulary's symbols must be a list, got {_shown(obj['symbols'])}")
-        return cls(obj["mode"], tuple(obj["symbols"]))
+        told = {name: value for name, value in obj.items() if name not in ("mode", "symbols")}
+        rewriting = Rewriting(**told)
+        if rewriting.to_json() != told:
+            raise VocabularyError("a vocabulary's rewriting must leave out what is not done")
+        return cls(obj["mode"], tuple(obj["symbols"]), rewriting)
 
     def mapping_from(self, old):
         """Return the old id of each of this vocabulary's symbols, -1 where `old` has none: ndarray (V,), int64.
@@ -180,21 +191,52 @@ class Vocabulary:
                 f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the "
                 "vocabulary: leave it out, or train on a text that holds it"
             )
+        missing = (
+            f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the vocabulary"
+        )
+        if spelling := self._other_spelling(symbol):
+            return VocabularyError(f"{missing}, {spelling}")
+        if symbol == "\r" and "\n" in self._known:
+            return VocabularyError(
+                f"{missing}: write '\\n' at the ends of lines, as dos2unix FILE makes them (mac2unix, where carriage "
+                "returns stand alone), or train with --newlines lf, which takes them all"
+            )
         near = next((other for other in _relatives(symbol) if other in self._known), None)
         remedy = "leave it out" if near is None else f"write {near!r}"
-        return VocabularyError(
-            f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the "
-            f"vocabulary: {remedy}, or train with --vocab bytes, which takes any text"
+        return VocabularyError(f"{missing}: {remedy}, or train with --vocab bytes, which takes any text")
+
+    def _other_spelling(self, symbol):
+        """Return what to do where the vocabulary has `symbol` in another of Unicode's normal forms, None elsewhere."""
+        for form in ("NFD", "NFKD"):
+            parts = unicodedata.normalize(form, symbol)
+            if len(parts) > 1 and self._known.issuperset(parts):
+                pieces = " and ".join(ascii(part) for part in parts)
+                break
+        else:
+            # A letter may stand alone, the consonant that begins a syllable of Hangul does not.
+            first = 0 if "\u1100" <= symbol <= "\u11ff" else 1
+            if not any(len(parts) > 1 and symbol in parts[first:] for parts in self._decomposed):
+                return None
+            form, pieces = "NFC", "joined with its neighbours"
+        return (
+            f"which has it {'as ' if form != 'NFC' else ''}{pieces}: bring this text into Unicode's form {form}, as "
+            f"unicodedata.normalize({form!r}, text) does in Python, or train with --normalize "
+            f"{'nfkc' if form == 'NFKD' else 'nfc'}, which takes both"
         )
 
-    def _look_up(self, codes, start, ids):
-        """Write the ids of `codes` (N,) to ids[start : start + N]; an unknown code is an error."""
+    def _look_up(self, codes, start, ids, given=None):
+        """Write the ids of `codes` (N,) to ids[start : start + N]; an unknown code is an error.
+
+        given : the text that they were rewritten from
+        """
         # mode="clip" sends every code beyond the table to its last slot, which is unknown.
         found = self._table.take(codes, mode="clip")
         if found.min() < 0:
             index = int(np.argmax(found < 0))
-            symbol = int(codes[index])
-            raise self.unknown(symbol if self.mode == "bytes" else chr(symbol), start + index)
+            symbol, offset = int(codes[index]), start + index
+            if self.rewriting:
+                offset = self.rewriting.locate(given, offset)
+            raise self.unknown(symbol if self.mode == "bytes" else chr(symbol), offset)
         ids[start : start + len(codes)] = found
 
     def _key(self, symbol):
@@ -204,6 +246,11 @@ class Vocabulary:
     @cached_property
     def _known(self):
         return frozenset(self.symbols)
+
+    @cached_property
+    def _decomposed(self):
+        """Every symbol in the pieces that Unicode's form NFD makes of it."""
+        return [unicodedata.normalize("NFD", symbol) for symbol in self.symbols]
 
     @cached_property
     def _codes(self):

@@ -121,4 +121,4 @@ def _refuse_text_within(output, corpus):
 
 
 def _read(texts, config, progress):
-    return read_corpus(texts, mode=config.vocab, encoding=config.encoding, progress=progress)
+    return read_corpus(texts, **config.reading(), progress=progress)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
 from charrnn.spec import CELLS, DTYPES, OPTIONAL_KEYS, PRECISIONS
+from charrnn.text.rewriting import NEWLINES, NORMALIZE, Rewriting
 from charrnn.training.schedules import SCHEDULES, Schedule
 from charrnn.training.settings import FREE, LONGER, UNSET, option, setting, settings_of, short, shown
 
@@ -84,6 +85,26 @@ class TrainingConfig:
     # the text
     vocab: str = setting("chars", TEXT, "Model characters or bytes.", choices=VOCABULARIES)
     encoding: str = setting("utf-8", TEXT, "Encoding of the text, for --vocab chars.", "NAME")
+    normalize: str = setting(
+        "none",
+        TEXT,
+        "Bring the text into this Unicode normal form: nfc makes one character of a letter and its accents, nfkc also "
+        "of ligatures, wide letters and the like. Kept with the model, as the next two, and done to every text it "
+        "reads.",
+        choices=NORMALIZE,
+        is_terse=True,
+    )
+    lowercase: bool = setting(False, TEXT, "Turn all letters into lower case.", is_terse=True)
+    newlines: str = setting(
+        "keep",
+        TEXT,
+        "Keep line ends as they are, or make newlines (LF) of those of Windows (CR LF) and old Macs (CR).",
+        choices=NEWLINES,
+        is_terse=True,
+    )
+    part_files: bool = setting(
+        False, TEXT, "Put a newline between two files where the first does not end in one.", is_terse=True
+    )
     val_fraction: float = setting(
         0.05, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
     )
@@ -265,6 +286,12 @@ class TrainingConfig:
             raise ConfigError(
                 f"{' and '.join(map(option, named))} both say how long to train: leave one of them out", named
             )
+        if self.vocab == "bytes" and self.rewriting:
+            raise ConfigError(
+                f"{self.rewriting} rewrites characters, and --vocab bytes takes bytes as they are: leave one of them "
+                "out",
+                ["vocab", *self.rewriting.to_json()],
+            )
         if self.tie_weights and self.embedding_size != self.hidden_size:
             raise ConfigError(
                 f"--tie-weights needs --embedding-size equal to --hidden-size, got {self.embedding_size} and "
@@ -308,9 +335,31 @@ class TrainingConfig:
         warmup = WARMUPS.get(self.schedule, 0.0) if self.warmup is None else self.warmup
         return Schedule(self.schedule, peak, warmup, self.min_learning_rate, self.decay, self.decay_after)
 
+    @property
+    def rewriting(self):
+        """What is done to the characters of the text, a Rewriting."""
+        return Rewriting(self.normalize, self.lowercase, self.newlines)
+
+    def reading(self):
+        """Return how the text is read, as `read_corpus` takes it; two runs with the same have the same ids."""
+        return {
+            "mode": self.vocab,
+            "encoding": self.encoding,
+            "rewriting": self.rewriting,
+            "part_files": self.part_files,
+        }
+
     def to_dict(self):
         """Return the options as plain JSON values."""
         return dataclasses.asdict(self)
+
+    def to_record(self):
+        """Return the options as checkpoints and config.toml hold them: without what is terse and has its default."""
+        return {
+            name: value
+            for name, value in self.to_dict().items()
+            if not SETTINGS[name].is_terse or value != getattr(DEFAULTS, name)
+        }
 
     @classmethod
     def from_dict(cls, options):

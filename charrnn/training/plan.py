@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
-from charrnn.model.memory import available_memory
+from charrnn.files.machine import available_memory
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig
 from charrnn.text.corpus import Splits

@@ -82,7 +82,7 @@ def read_run_text(training, run, mode, progress=None):
     config = stored_config(training)
     named = find_texts(training, run)
     # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
-    corpus = read_corpus(named, mode=mode, encoding=config.encoding, progress=progress)
+    corpus = read_corpus(named, **{**config.reading(), "mode": mode}, progress=progress)
     try:
         check_corpus(training, corpus)  # before anything is said of what the checkpoint made us read
         return corpus, named, corpus.split(config.val_fraction, config.test_fraction)

@@ -50,7 +50,7 @@ class Saver:
             state.recovery.anchored(state.step)
         run = {
             "charrnn_version": charrnn.__version__,
-            "config": self._config.to_dict(),
+            "config": self._config.to_record(),
             "corpus": self._describe_corpus(),
             "validated": list(validated),
             "elapsed_s": round(self._stopwatch.elapsed_s(), 3),

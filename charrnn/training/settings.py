@@ -34,6 +34,8 @@ class Setting:
     rule       the bounds in words, where they do not say it well by themselves
     on_resume  FIXED, FREE or LONGER
     before     its value in runs from before it existed, where that is not the default
+    is_terse   whether checkpoints and config.toml leave it out where it has its default: then they are as before it
+               existed, and an older charrnn can go on with the run
     kind       bool, str, int or float, and
     optional   whether None is a value too: both from the field's annotation
     """
@@ -51,6 +53,7 @@ class Setting:
     rule: str | None = None
     on_resume: str = FIXED
     before: object = UNSET
+    is_terse: bool = False
     kind: type = str
     optional: bool = False
 

@@ -41,6 +41,12 @@ def stored_encoding(training):
     return encoding if isinstance(encoding, str) else "utf-8"
 
 
+def stored_parting(training):
+    """Return whether newlines stand between the files of a checkpoint's text, not where it does not say."""
+    options = training.get("config")
+    return isinstance(options, dict) and options.get("part_files") is True
+
+
 def resumed_config(training, asked):
     """Return the TrainingConfig to go on with: the run's own, with what may change changed.
 
@@ -71,7 +77,9 @@ def check_agreement(config, checkpoint):
     """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
     model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
     optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
-    for name, value in {**optional, **model, "vocab": checkpoint.vocabulary.mode}.items():
+    vocabulary = checkpoint.vocabulary
+    text = {"vocab": vocabulary.mode, **vars(vocabulary.rewriting)}
+    for name, value in {**optional, **model, **text}.items():
         said = getattr(config, name)
         if said != value:
             raise CheckpointError(

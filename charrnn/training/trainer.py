@@ -29,6 +29,7 @@ from charrnn.training.budget import Costs, Stopwatch, make_budget
 from charrnn.training.intervals import MAX_VALIDATION, shortened_note
 from charrnn.training.learner import make_learner
 from charrnn.training.memory import held_bytes
+from charrnn.training.pauses import RunningClock, pauses_noticed
 from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Step
 from charrnn.training.recovery import Diverged, fault_of_step, has_exploded, is_sound
@@ -49,8 +50,8 @@ class Trainer:
     folder : RunFolder
     texts : sequence
         What the user named, remembered in the checkpoint so that it can be found again.
-    clock : callable
-        Returns seconds, monotonic.
+    clock : callable, optional
+        Returns seconds, monotonic; by default one that stands still while the process does.
     samples : bool
         Whether to show samples.
 
@@ -63,18 +64,18 @@ class Trainer:
 
     state: TrainState
 
-    def __init__(self, plan, corpus, folder, texts=(), clock=time.perf_counter, samples=True):
+    def __init__(self, plan, corpus, folder, texts=(), clock=None, samples=True):
         self.plan = plan
         self._config = plan.config
         self._corpus = corpus
         self._vocabulary = corpus.vocabulary if plan.resume is None else plan.resume.vocabulary
         self.folder = folder
         self._texts = texts
-        self._clock = clock
+        self._clock = RunningClock() if clock is None else clock
         self._stop = False
         self._schedule = plan.config.make_schedule()
         self._validation = Validation(corpus.ids, plan.splits.val, plan.validated)
-        self._stopwatch = Stopwatch(clock, 0.0 if plan.resume is None else plan.resume.training["elapsed_s"])
+        self._stopwatch = Stopwatch(self._clock, 0.0 if plan.resume is None else plan.resume.training["elapsed_s"])
         self._costs = Costs()
         self._budget = make_budget(plan, self._stopwatch, self._costs)
         self._saver = Saver(plan, corpus, folder, texts, self._vocabulary, self._stopwatch, self._costs)
@@ -94,6 +95,10 @@ class Trainer:
             The run diverges and is to stop then, or has gone back several times for nothing: the last good checkpoint
             stands.
         """
+        with pauses_noticed(self._clock):
+            yield from self._run()
+
+    def _run(self):
         plan = self.plan
         for note in plan.notes:
             yield Notice(note)
@@ -103,7 +108,7 @@ class Trainer:
             self._save(is_anchor=True)
         elif self._config != stored_config(plan.resume.training):
             self._save()
-        self.folder.write_config({"text": [str(text) for text in self._texts], **self._config.to_dict()})
+        self.folder.write_config({"text": [str(text) for text in self._texts], **self._config.to_record()})
         yield from self._prepare()
         self._stopwatch.start()
         while True:

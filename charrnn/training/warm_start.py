@@ -15,7 +15,7 @@ from charrnn.training.settings import shown
 def config_like(checkpoint, asked):
     """Return the options of a new run from old weights.
 
-    The model is the checkpoint's (its zoneout too, unless asked), the rest as asked.
+    The model is the checkpoint's (its zoneout and what it does to characters too, unless asked), the rest as asked.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ def config_like(checkpoint, asked):
         "vocab": checkpoint.vocabulary.mode,
         "zoneout": options.pop("zoneout"),
     }  # the weights are the same
+    if asked.get("vocab", free["vocab"]) == free["vocab"]:
+        free |= vars(checkpoint.vocabulary.rewriting)
     for name, value in options.items():
         if name in asked and asked[name] != value:
             flag = "--" + name.replace("_", "-")
@@ -55,7 +57,8 @@ def config_like(checkpoint, asked):
 
 
 def warm_start_notes(config, vocabulary, initial):
-    """Return notes on a run from the weights of `initial`: on characters that come and go, on another zoneout.
+    """Return notes on a run from the weights of `initial`: on characters that come and go, on another rewriting of
+    them, on another zoneout.
 
     Raises ConfigError where one reads characters and the other bytes.
     """
@@ -66,6 +69,11 @@ def warm_start_notes(config, vocabulary, initial):
             options=["vocab"],
         )
     notes = _vocabulary_notes(vocabulary, initial.vocabulary)
+    if initial.vocabulary.rewriting != config.rewriting:
+        notes += (
+            f"the weights to start from read their text with {initial.vocabulary.rewriting or 'nothing rewritten'}, "
+            f"this run with {config.rewriting or 'nothing rewritten'}",
+        )
     before = initial.model.get("zoneout", 0.0)
     if before != config.zoneout:
         notes += (

@@ -95,7 +95,7 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": 2 if OPTIONAL_KEYS.keys() & checkpoint.model else 1,
+        "format_version": _oldest_format(checkpoint),
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
@@ -150,6 +150,13 @@ def save_checkpoint(path, checkpoint):
             yield stored(tensor)
 
     atomic_write(path, pieces())
+
+
+def _oldest_format(checkpoint):
+    """Return the oldest format that has room for all of a checkpoint: so old readers read what they can."""
+    if checkpoint.vocabulary.rewriting:
+        return 3
+    return 2 if OPTIONAL_KEYS.keys() & checkpoint.model else 1
 
 
 # ---------------------------------------------------------------------------------------------------------- reading

@@ -1,0 +1,207 @@
+"""The files that a command writes by name, such as `eval --html`: one rule for what may be replaced.
+
+    outputs = Outputs(options, "html", "png")    before anything is read: the names themselves
+    outputs.protect(text, opened)                before the long work: the texts that are read
+    path = outputs.path("html")                  before writing: all of that again
+
+A file that charrnn did not write is replaced only with --force. A page or a picture of its own, known by its mark, may
+always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a checkpoint, a file
+that belongs to a run or a sweep, and what is no regular file.
+"""
+
+import contextlib
+import glob
+import os
+import shlex
+import stat
+from pathlib import Path
+
+import click
+
+from charrnn.cli.words import shorter
+from charrnn.errors import CharRNNError, ConfigError
+
+EXAMPLES = {"html": "page.html", "png": "picture.png", "svg": "drawing.svg", "output": "corpora/text.txt"}
+
+
+def force_option(*names):
+    """Make the click option --force of a command that writes files by these options."""
+    written = " or ".join(f"--{name}" for name in names)
+    return click.option("--force", is_flag=True, help=f"Let {written} replace a file that charrnn did not write.")
+
+
+class Outputs:
+    """The files that a command was asked to write. Raises ConfigError for one that must not be replaced.
+
+    options        {name: path or None, "force": bool}
+    names          of the options that name a file to write
+    makes_folders  whether folders that are missing are made
+    """
+
+    def __init__(self, options, *names, makes_folders=False):
+        self._named = {name: options[name] for name in names if options[name] is not None}
+        self._force, self._makes_folders = options["force"], makes_folders
+        self._texts = []
+        if self._force and not self._named:
+            written = " or ".join(f"--{name} FILE" for name in names)
+            raise ConfigError(
+                f"--force lets a file be replaced, and none is to be written: add {written}, or leave it out"
+            )
+        for name in self._named:
+            self._check(name)
+        self._check_apart()
+
+    def __bool__(self):
+        return bool(self._named)
+
+    def protect(self, text, opened=None):
+        """Refuse to replace what is read from now on: a TEXT, None where none is named, and the text of a run.
+
+        opened    the OpenedModel of the run, if there is one
+        """
+        if not self._named:
+            return
+        self._texts += [] if text is None else [os.fspath(text)]
+        if opened is not None:
+            from charrnn.training.provenance import find_texts
+
+            with contextlib.suppress(CharRNNError):  # whoever reads it will say that it is gone
+                self._texts += find_texts(opened.checkpoint.training, opened.path.parent)
+        for name in self._named:
+            self._check(name)
+
+    def named(self, name):
+        """Return the file of an option as the user named it, None where it is not asked for."""
+        return self._named.get(name)
+
+    def path(self, name):
+        """Return where to write the file of an option, after a last look at what is there; None where not asked for."""
+        return self._check(name) if name in self._named else None
+
+    def _check(self, name):
+        """Return where the file of an option is to be written: behind a link, where the link leads."""
+        named = self._named[name]
+        if str(named) == "-":
+            raise ConfigError(
+                f"--{name} - would write among the results on stdout: name a file, as in {_example(name)}"
+            )
+        real = Path(os.path.realpath(named))
+        try:
+            status = os.stat(real)
+        except FileNotFoundError:
+            status = None
+        except OSError as error:
+            from charrnn.files.storage import storage_error
+
+            raise storage_error(error, named) from error
+        if not self._makes_folders:
+            if not real.parent.is_dir():
+                raise ConfigError(f"--{name} {named}: there is no folder {shorter(real.parent)}; make it first")
+            if not os.access(real.parent, os.W_OK | os.X_OK):
+                raise self._refusal(name, "is in a folder that you may not write to", elsewhere=True)
+        if _belongs_to_a_run(real):
+            raise self._refusal(name, f"is a file of the run or the sweep in {named.absolute().parent}", elsewhere=True)
+        if status is None:
+            return real
+        if not stat.S_ISREG(status.st_mode):
+            raise self._refusal(name, "is no regular file", elsewhere=True)
+        if any(_is_open_on(descriptor, status) for descriptor in (1, 2)):
+            raise self._refusal(name, "is where this command's results go")
+        for text in self._texts:
+            if why := _reads(text, real, status):
+                raise self._refusal(name, f"{why} and is not replaced")
+        if _is_checkpoint(real):
+            raise self._refusal(name, "is a checkpoint")
+        from charrnn.files.marks import has_mark
+
+        if status.st_size and not self._force and not has_mark(real):
+            raise self._refusal(name, "exists, and charrnn did not write it", force=True)
+        return real
+
+    def _check_apart(self):
+        places = {}
+        for name, named in self._named.items():
+            other = places.setdefault(os.path.realpath(named), name)
+            if other != name:
+                raise ConfigError(f"--{other} and --{name} both name {named}: give each a file of its own")
+
+    def _refusal(self, name, why, force=False, elsewhere=False):
+        """Return the ConfigError that says why a file is not written, and what to write in its place."""
+        named = self._named[name]
+        remedy = f"choose another file, as in {_example(name, None if elsewhere else named)}"
+        if force:
+            remedy = f"add --force to replace it, or {remedy}"
+        return ConfigError(f"--{name} {named} {why}: {remedy}")
+
+
+def _example(name, beside=None):
+    """Return an option with a file that is not there: beside another one and named like it, where that is given."""
+    like = Path(EXAMPLES[name])
+    if beside is not None:
+        like = beside.with_suffix(like.suffix)
+    free, number = like, 1
+    while os.path.lexists(free):
+        number += 1
+        free = like.with_stem(f"{like.stem}-{number}")
+    return f"--{name} {shlex.quote(str(free))}"
+
+
+def _belongs_to_a_run(path):
+    """Say whether a path, there or not, is that of a file which a run or a sweep keeps in its folder."""
+    from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
+    from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG
+
+    checkpoints, of_a_sweep = (LAST, BEST, GOOD), (SPEC, RESULTS_JSON, RESULTS_CSV)
+    if path.name in (*checkpoints, CONFIG, LOG, LOCK):
+        if any((path.parent / name).exists() for name in checkpoints):
+            return True
+    return path.name in (*of_a_sweep, LOCK) and all((path.parent / name).exists() for name in of_a_sweep[:2])
+
+
+def _is_checkpoint(path):
+    """Say whether a file is a checkpoint, by its name or by how it begins."""
+    if path.suffix == ".safetensors":
+        return True
+    try:
+        with open(path, "rb") as file:
+            return file.read(64)[8:].startswith(b'{"__metadata__":{"charrnn":')
+    except OSError:
+        return False
+
+
+def _is_open_on(descriptor, status):
+    try:
+        return os.path.samestat(os.fstat(descriptor), status)
+    except OSError:
+        return False
+
+
+def _reads(text, path, status):
+    """Return how reading `text` reads the file at `path`, "" where it does not.
+
+    text      as `read_corpus` takes it
+    status    of the file, by which it is known under any of its names
+    """
+    from charrnn.files.marks import has_mark
+
+    if text == "-":
+        return "is the text on stdin" if _is_open_on(0, status) else ""
+    text = os.path.expanduser(text)
+    is_text = "is a text that this command reads"
+    if not os.path.exists(text):
+        files = glob.glob(text, recursive=True)
+    elif os.path.isdir(text):
+        if path.is_relative_to(os.path.realpath(text)) and not has_mark(path):
+            return f"is in {text}, which this command reads,"
+        files = (os.path.join(folder, name) for folder, _, names in os.walk(text) for name in names)
+    else:
+        return is_text if _is_same(text, status) else ""
+    # Pages and pictures of charrnn's own are left out of folders and patterns.
+    return is_text if any(_is_same(file, status) for file in files) and not has_mark(path) else ""
+
+
+def _is_same(path, status):
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except OSError:
+        return False

@@ -1,0 +1,102 @@
+"""What this machine has, as the system's own files tell it: the CPU's name, and memory, also that of a container.
+
+Says None for what the system does not tell. Imports neither NumPy nor Numba.
+"""
+
+import os
+import platform
+from pathlib import Path
+from typing import NamedTuple
+
+CGROUPS = Path("/sys/fs/cgroup")
+NO_LIMIT = 1 << 60  # version 1 writes a number as large as this where there is no limit
+
+
+class ContainerMemory(NamedTuple):
+    """The bytes that the control groups of this process allow it, and those of them that are left."""
+
+    limit_bytes: int
+    left_bytes: int
+
+
+def cpu_name():
+    """Return the processor's name as the system knows it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def total_memory():
+    """Return the bytes of memory of the machine, or None."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def available_memory():
+    """Return the bytes of memory that can be had without pushing others out, or None where the system does not say."""
+    container = container_memory()
+    found = [_meminfo_bytes(b"MemAvailable:") or total_memory(), container and container.left_bytes]
+    return min((size for size in found if size is not None), default=None)
+
+
+def _meminfo_bytes(field):
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            for line in file:
+                if line.startswith(field):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def container_memory(groups=CGROUPS, own=Path("/proc/self/cgroup")):
+    """Return the ContainerMemory of the tightest control group of this process, None where there is no limit.
+
+    groups : the mounted hierarchy or hierarchies, of version 2 or 1
+    own : the file that says in which group this process is
+
+    Every group above counts too, and places that do not exist, as seen from inside a container, are passed over.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # no Linux
+        return None
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "")
+        if controllers == "":
+            mounts, names = [groups, groups / "unified"], ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            mounts = [groups / "memory"]
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            found += [_memory_of(mount.joinpath(*parts[:depth]), *names) for depth in range(len(parts) + 1)]
+    found = [one for one in found if one is not None]
+    if not found:
+        return None
+    return ContainerMemory(min(one.limit_bytes for one in found), min(one.left_bytes for one in found))
+
+
+def _memory_of(folder, limit_name, usage_name, cache_name):
+    """Return the ContainerMemory of one group: files read once are given back when memory is short."""
+    try:
+        limit, used = (int((folder / name).read_text()) for name in (limit_name, usage_name))
+        if not 0 < limit < NO_LIMIT:
+            return None
+        for line in (folder / "memory.stat").read_text().splitlines():
+            if line.split()[:1] == [cache_name]:
+                used -= int(line.split()[1])
+        return ContainerMemory(limit, max(0, limit - max(0, used)))
+    except (OSError, ValueError, IndexError):  # "max" among them
+        return None

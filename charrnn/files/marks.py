@@ -1,0 +1,31 @@
+"""The mark in every page and picture that charrnn writes, by which it knows its own files again.
+
+A page has it as its generator, a drawing as a comment, a picture as a text chunk. Such files may be replaced unasked,
+and are never read as part of a text.
+"""
+
+import os
+
+NAME = "charrnn"
+PAGE_MARK = f'<meta name="generator" content="{NAME}">'
+SVG_MARK = f"<!-- generator: {NAME} -->"
+PNG_KEY = "Software"  # of the text chunk, whose value is NAME
+
+_HEAD_BYTES = 4096  # of a file, in which the mark stands
+_KINDS = (  # how such a file begins, and its mark
+    (b"<!DOCTYPE html>", PAGE_MARK.encode()),
+    (b"<svg ", SVG_MARK.encode()),
+    (b"\x89PNG\r\n\x1a\n", b"tEXt" + PNG_KEY.encode() + b"\0" + NAME.encode()),
+)
+
+
+def has_mark(path):
+    """Say whether the file at `path` is a page or a picture that charrnn wrote; False where it cannot be read."""
+    if not os.path.isfile(path):  # opening a pipe waits
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    return any(head.startswith(beginning) and mark in head for beginning, mark in _KINDS)
