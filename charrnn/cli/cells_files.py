@@ -21,7 +21,7 @@ def write_pictures(findings, scale, outputs):
     ends, passages = SCALES[scale], []
     for one in telling(findings.selected):
         symbols, values, factor = findings.passage(one, PASSAGE)
-        lines = heading(findings.quantity, one, factor, ends.plus_name, ends.minus_name)
+        lines = heading(findings, one, factor, ends.plus_name, ends.minus_name)
         passages.append(Passage("; ".join(lines), symbols, values))
     for name, write in (("png", write_png), ("svg", write_svg)):
         if path := outputs.path(name):
