@@ -1,8 +1,8 @@
 """The errors charrnn raises for what a user gave it.
 
 Every message says the rule, the value and the remedy in one sentence. Library code raises these; only the command line
-turns them into a line on stderr and exit code 2. This module imports nothing, and so any other may word its messages
-by `counted` and `either`.
+turns them into a line on stderr and exit code 2. This module imports nothing of charrnn, and so any other may word its
+messages by `counted`, `either` and `nearest`.
 """
 
 # Of a model that computes what is no number.
@@ -19,6 +19,33 @@ def either(names):
     """List names of which one is to be taken: a, b or c."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def nearest(name, names):
+    """Return which of `names` a mistyped one stands for, None where none is near.
+
+    Capitals, hyphens and underscores do not count. It may be the beginning of a name, or the initials of its words.
+    """
+    import difflib
+
+    plain = {}
+    for other in names:
+        plain.setdefault(_plain(other), other)
+    places = {other: place for place, other in enumerate(plain)}
+    given = _plain(name)
+    if given in plain:
+        return plain[given]
+    begun = [other for other in plain if other.startswith(given)] if len(given) > 2 else []
+    initials = [other for other in plain if "-" in other and given == "".join(word[:1] for word in other.split("-"))]
+    close = difflib.get_close_matches(given, plain, len(plain) or 1)
+    # Of those that are as near, the first one named.
+    close.sort(key=lambda other: (-difflib.SequenceMatcher(None, other, given).ratio(), places[other]))
+    found = begun if len(begun) == 1 else initials or close
+    return plain[found[0]] if found else None
+
+
+def _plain(name):
+    return str(name).lower().replace("_", "-").lstrip("-")
 
 
 class CharRNNError(Exception):

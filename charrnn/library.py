@@ -9,7 +9,6 @@ a folder that has a short text, corpus.txt.
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, TypeAlias, overload
 from charrnn.cells.findings import Findings
 from charrnn.cells.report import CellsOptions
 from charrnn.cells.report import find_cells as search_cells
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, nearest
 from charrnn.evaluation.judgement import Judgement, TrainingText
 from charrnn.evaluation.report import JudgeOptions, judge
 from charrnn.model.clamps import Clamp
@@ -28,6 +27,7 @@ from charrnn.runs.folder import RunFolder
 from charrnn.sampling.priming import start_ids
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.corpus import Corpus, Splits, read_corpus
+from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
 from charrnn.text.excerpt import Excerpt
 from charrnn.training.launch import new_run, resumed_run
 from charrnn.training.options import NAMES
@@ -161,6 +161,8 @@ def train(
     4 run/best.safetensors
     """
     _check_names(options, NAMES, "train")
+    if samples:
+        options.setdefault("sample", True)  # also of a run that was started without
     named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)
     with contextlib.ExitStack() as stack:
         if resume is not None:
@@ -191,6 +193,7 @@ def sample(  # noqa: PLR0913 - as below
     top_k: int | None = ...,
     top_p: float = ...,
     min_p: float = ...,
+    encoding: str | None = ...,
 ) -> str: ...
 @overload
 def sample(  # noqa: PLR0913 - as below
@@ -206,6 +209,7 @@ def sample(  # noqa: PLR0913 - as below
     top_k: int | None = ...,
     top_p: float = ...,
     min_p: float = ...,
+    encoding: str | None = ...,
 ) -> list[str]: ...
 def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by keyword
     model: Model,
@@ -220,6 +224,7 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     top_k: int | None = None,
     top_p: float = 1.0,
     min_p: float = 0.0,
+    encoding: str | None = None,
 ) -> str | list[str]:
     """Draw new text from a model.
 
@@ -241,6 +246,9 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
         Units to be held at a value meanwhile.
     temperature, top_k, top_p, min_p
         As for `charrnn sample`; temperature 0 always takes the likeliest character.
+    encoding : str, optional
+        Of a model of bytes: of `prime` and `stop`, and of the bytes it writes; None takes the run's. "latin-1" gives
+        one character per byte, and `.encode("latin-1")` the bytes themselves.
 
     Returns
     -------
@@ -261,16 +269,20 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     40
     """
     vocabulary = model.vocabulary
+    if encoding is None:
+        encoding = _shown_encoding(model)
+    else:
+        encoding = encoding_of_bytes(encoding)
     settings = Settings(temperature, top_k, top_p, min_p)
     sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
-    prime_ids = vocabulary.encode(prime)
-    stop_ids = [vocabulary.encode(string).tolist() for string in stop]
+    prime_ids = vocabulary.encode(prime, encoding)
+    stop_ids = [vocabulary.encode(string, encoding).tolist() for string in stop]
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
     drawn: list[list[int]] = [[] for _ in range(sampler.num_samples)]
     for block in sampler.generate(length, stop_ids):
         for ids, new in zip(drawn, block.ids):
             ids.extend(new.tolist())
-    texts = [vocabulary.decode(ids) for ids in drawn]
+    texts = [vocabulary.decode(ids, encoding) for ids in drawn]
     return texts[0] if num_samples is None else texts
 
 
@@ -372,7 +384,7 @@ def find_cells(
     if characters < 1:
         raise ConfigError(f"characters must be at least 1, got {characters}")
     stop = min(excerpt.stop, excerpt.start + characters)
-    excerpt = Excerpt(excerpt.ids, excerpt.start, stop, excerpt.name, excerpt.split, excerpt.unknown)
+    excerpt = dataclasses.replace(excerpt, stop=stop)
     return search_cells(model, model.vocabulary, excerpt, asked, progress)
 
 
@@ -385,20 +397,20 @@ def _asked(kind, options, call):
 def _check_names(options, names, call):
     for name in options:
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}"
+            near = nearest(name, names)
+            hint = f"it has {', '.join(names)}" if near is None else f"did you mean {near!r}?"
             raise ConfigError(f"{call} has no option {name!r}: {hint}", options=(name,))
 
 
 def _read(model, texts, string, split, unknown):
     """Return the Excerpt that is asked for, and the TrainingText of the model's own text where that is read."""
-    vocabulary = model.vocabulary
+    vocabulary, encoding = model.vocabulary, _shown_encoding(model)
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if string is not None:
         if texts is not None:
             raise ConfigError("texts and string both name what to read: leave one of them out")
-        return Excerpt.whole(vocabulary.encode(string)), None
+        return Excerpt.whole(vocabulary.encode(string, encoding), encoding=encoding), None
     if texts is None:
         if model.path is None or not model.training:
             raise ConfigError("the model is of no run, so its own text is not known: name texts, or give a string")
@@ -406,19 +418,24 @@ def _read(model, texts, string, split, unknown):
         start, stop = getattr(splits, split)
         if stop - start < 1:
             raise ConfigError(f"the run has no {split} split: choose another, or name texts")
-        excerpt = Excerpt(_kept(corpus), start, stop, f"{split} split of {', '.join(named)}", split)
+        excerpt = Excerpt(_kept(corpus), start, stop, f"{split} split of {', '.join(named)}", split, (), encoding)
         return excerpt, TrainingText(excerpt.ids, splits)
     named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)
     corpus = read_corpus(
         named,
         mode=vocabulary.mode,
-        encoding=stored_encoding(model.training or {}),
-        part_files=stored_parting(model.training or {}),
+        encoding=stored_encoding(model.training),
+        part_files=stored_parting(model.training),
         vocabulary=vocabulary,
         unknown=unknown,
     )
     ids, skipped = _kept(corpus), corpus.skipped
-    return Excerpt(ids, 0, len(ids), ", ".join(map(str, named)), None, skipped), None
+    return Excerpt(ids, 0, len(ids), ", ".join(map(str, named)), None, skipped, encoding), None
+
+
+def _shown_encoding(model: Model):
+    """Return the encoding of the text of a model of bytes."""
+    return stored_encoding_of_bytes(stored_encoding(model.training))
 
 
 def _kept(corpus: Corpus):

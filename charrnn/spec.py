@@ -17,6 +17,7 @@ from charrnn.errors import ConfigError
 
 PANEL_VECTORS = 4  # of the workspace of a panel, for every cell
 DTYPES = ("float32", "float64")
+FORGET_BIAS = 1.0  # of a fresh cell with a forget gate (Jozefowicz et al. 2015)
 PRECISIONS = ("float32", "bfloat16")  # what the operands of products are rounded to
 
 
@@ -42,7 +43,7 @@ class Cell:
                   gru is h Wh_n + b_hn, and n = tanh(x Wx_n + b_in + r*m)
     sigmoids      which gates are sigmoids, and so can be shut and open
     states        what is carried from step to step. A cell with c makes h = o*tanh(c)
-    forget_gate   the gate whose bias begins at 1, or None
+    forget_gate   the gate whose bias begins at FORGET_BIAS, or None
     reads_h       whether the way back reads h as the gates made it (zoneout may have changed it since)
     passes_h      whether h_prev enters h directly too, beside its product with Wh; the kernel leaves that part of its
                   gradient
@@ -110,6 +111,11 @@ class Cell:
             (self._stored(name) if name in self.x_part else None, self._stored(name) if name in self.h_part else None)
             for name in self.panel
         )
+
+    @property
+    def has_gates(self):
+        """Whether anything but the recurrent matrix alone decides what a state becomes."""
+        return bool(self.gates)
 
     @property
     def sums(self):

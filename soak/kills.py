@@ -49,6 +49,10 @@ PROMISES = [
         "tests/test_cli_train.py::test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same",
     ),
     (
+        "A process that is stopped and goes on later has spent none of its --minutes meanwhile",
+        "tests/test_pauses.py::test_a_run_that_is_stopped_for_longer_than_its_minutes_trains_on",
+    ),
+    (
         "Two processes cannot train into one folder",
         "tests/test_runs.py::test_of_many_that_begin_at_once_one_gets_the_folder",
     ),

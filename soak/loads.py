@@ -59,6 +59,14 @@ PROMISES = [
         "tests/test_loads.py::test_closed_streams_end_in_success_or_a_sentence",
     ),
     (
+        "a reader that has enough changes neither the work nor the exit code",
+        "tests/test_cli.py::test_a_reader_that_has_enough_changes_neither_the_end_nor_the_exit_code",
+    ),
+    (
+        "what Numba cannot work with is refused in a sentence, before a folder is made",
+        "tests/test_threads.py::test_what_numba_cannot_work_with_is_one_sentence_and_leaves_nothing",
+    ),
+    (
         "a threading layer that is not there is refused in a sentence, before a folder is made",
         "tests/test_loads.py::test_a_threading_layer_that_is_not_there_is_refused_in_a_sentence",
     ),

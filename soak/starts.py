@@ -17,8 +17,12 @@ PROMISES = [
         "tests/test_compiled.py::test_every_damaged_file_counts_as_missing",
     ),
     (
-        "Compiled kernels are read only where nobody else can have written",
+        "Compiled kernels are read only where nobody but this user and root can have written",
         "tests/test_compiled.py::test_a_folder_in_which_others_may_have_written_is_not_trusted",
+    ),
+    (
+        "A cache that can only be read is used, and without any folder kernels are compiled in memory",
+        "tests/test_confined.py::test_a_folder_that_can_only_be_read_is_read_first_and_the_next_is_written",
     ),
     (
         "No file in the cache folder is taken for the ids of a text",

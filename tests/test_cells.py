@@ -9,7 +9,7 @@ import pytest
 from charrnn.cells import report
 from charrnn.cells.ablate import ablate, regions
 from charrnn.cells.gates import gate_saturation
-from charrnn.cells.passages import choose_passage, first_whole, read_symbols, shown_values
+from charrnn.cells.passages import choose_passage, first_whole, shown_values
 from charrnn.cells.record import clamp_at, parse_unit, read_guesses, read_losses, record
 from charrnn.cells.search import exact_midranks, halves, midranks, score_unit, search, shift_offsets, standardised
 from charrnn.cells.signals import GRADED, ON_OFF, Signal, find_signals
@@ -18,6 +18,7 @@ from charrnn.evaluation.loss import evaluate_stream
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, ModelConfig
+from charrnn.text.byte_text import read_symbols
 from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
 
@@ -471,6 +472,14 @@ def test_bytes_of_one_character_have_what_holds_when_it_is_read():
     text, symbols, lengths = read_symbols(vocabulary, np.frombuffer("aé€".encode() + b"\xff\xc3" + b"b", np.uint8))
     assert symbols == ["a", "", "é", "", "", "€", "\ufffd", "\ufffd", "b"]
     assert lengths.tolist() == [1, 2, 3, 1, 1, 1] and len(text) == 6
+    for encoding, shown in (
+        ("latin-1", ["a", *"Ã©â", "\x82", *"¬ÿÃb"]),
+        ("utf-16-le", ["", "\uc361", "", "\ue2a9", "", "\uac82", "", "\uc3ff", "\ufffd"]),
+    ):
+        text, symbols, lengths = read_symbols(
+            vocabulary, np.frombuffer("aé€".encode() + b"\xff\xc3b", np.uint8), encoding
+        )
+        assert symbols == shown and lengths.sum() == 9 and len(text) == len(lengths)
     chars = Vocabulary("chars", "ab")
     assert read_symbols(chars, [0, 1, 0])[1:2] == (["a", "b", "a"],)
 

@@ -12,7 +12,7 @@ import pytest
 import charrnn
 from charrnn import cli
 from charrnn.cli import COMMANDS, group, main
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, nearest
 
 ROOT = Path(__file__).parent.parent
 VERBS = group.list_commands(None)
@@ -168,3 +168,43 @@ def test_a_full_disk_behind_stdout_is_said_and_is_a_failure(tmp_path):
             [sys.executable, "-m", "charrnn", "--help"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 2 and done.stderr.startswith("Error: the disk is full") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("smaple", "sample"),
+        ("Train", "train"),
+        ("corpus bild", "build"),
+        ("--versoin", "--version"),
+        ("sample --lenght 5", "--length"),
+        ("sample --hide_prime", "--hide-prime"),
+        ("sample -temperature=0.5", "--temperature"),
+        ("train text --no-sampel", "--no-sample"),
+        ("train text --embed 4", "--embedding-size"),
+        ("train text --lr 0.1", "--learning-rate"),
+        ("train text --cell LSTM", "lstm"),
+        ("train text --optimizer adm", "adam"),
+        ("cells --quantity tanh_c", "tanh-c"),
+        ("gradients --cell lstm --cell gur", "gru"),
+        ("eval --unknown skp", "skip"),
+    ],
+)
+def test_a_mistyped_command_option_or_choice_is_told_the_one_that_was_meant(capsys, typed, meant):
+    assert main(typed.split()) == 2
+    assert f"Did you mean '{meant}'? (see charrnn" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("typed", ["generate", "sample -z", "sample --quuux 3", "train text --cell elman"])
+def test_what_is_like_nothing_there_is_gets_no_guess(capsys, typed):
+    assert main(typed.split()) == 2
+    said = capsys.readouterr().err
+    assert "Did you mean" not in said
+    assert typed != "generate" or "there are train, sweep, sample, eval" in said.replace("\n", " ")
+
+
+def test_names_are_near_by_spelling_beginning_or_initials():
+    names = ("learning-rate", "seq-length", "sample-length", "sample")
+    assert nearest("lr", names) == "learning-rate" and nearest("Seq_Length", names) == "seq-length"
+    assert nearest("samples", names) == "sample" and nearest("learn", names) == "learning-rate"
+    assert nearest("sampl", names) == "sample" and nearest("x", names) is None and nearest("", names) is None

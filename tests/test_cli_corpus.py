@@ -87,3 +87,19 @@ def test_listing_imports_no_numpy():
         "assert not {'numpy', 'numba'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_group_by_itself_prints_its_help(capsys):
+    from click import Group
+
+    from charrnn.cli import COMMANDS, group, main
+
+    groups = [verb for verb in COMMANDS if isinstance(group.get_command(None, verb), Group)]
+    assert groups == ["corpus"]
+    for arguments in ([], *([verb] for verb in groups)):
+        assert main(arguments) == 0
+        captured = capsys.readouterr()
+        assert captured.out.startswith(" ".join(["Usage: charrnn", *arguments])) and captured.err == ""
+        assert captured.out.count("\n") > 8 and "Commands:\n" in captured.out
+    assert main(["corpus", "build"]) == 2
+    assert "Missing argument 'NAME' (see charrnn corpus build --help)" in capsys.readouterr().err

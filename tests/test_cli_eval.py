@@ -100,7 +100,7 @@ def test_without_a_text_it_is_a_split_of_the_runs_own(folder, capsys, split, sha
 
 def test_left_out_the_checkpoint_is_the_newest_and_the_split_validation(capsys):
     captured = evaluate(capsys)
-    assert "checkpoints/bytes/best.safetensors" in captured.err and "val split of" in captured.err
+    assert "checkpoints/bytes/best.safetensors" in captured.err and "\nof the val split of" in captured.out
     assert " nats = " in captured.out and f"over {len(TEXT) // 10} characters" in captured.out
 
 
@@ -112,6 +112,33 @@ def test_stdin_is_a_text(capsys, monkeypatch):
     piped = json.loads(evaluate(capsys, "checkpoints/chars", "-", "--json").out)
     named = json.loads(evaluate(capsys, "checkpoints/chars", "text.txt", "--json").out)
     assert piped["loss_nats"] == named["loss_nats"]
+
+
+@pytest.mark.parametrize("command", [["gradients", "--steps", "5"], ["cells"]])
+def test_other_commands_leave_unknown_characters_out_as_eval_does(folder, capsys, command):
+    (folder / "mixed.txt").write_text(TEXT * 4 + "ßß€")
+    asked = [command[0], "checkpoints/chars", "mixed.txt", *command[1:], "--json"]
+    assert main(asked) == 2
+    assert "--unknown skip leaves such characters out" in capsys.readouterr().err.replace("\n", " ")
+    assert main([*asked, "--unknown", "skip"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["unknown"] == {"characters": 3, "symbols": [["ß", 2], ["€", 1]]}
+    assert "left out 3 characters" in captured.err
+    assert main([command[0], "checkpoints/chars", "--unknown", "skip"]) == 2
+    assert "--unknown skip is of a TEXT" in capsys.readouterr().err.replace("\n", " ")
+    if command[0] == "gradients":
+        assert main(["gradients", "--fresh", "mixed.txt", "--unknown", "skip"]) == 2
+        assert "fresh networks know every character" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_model_of_bytes_shows_a_text_in_its_encoding(folder, capsys):
+    (folder / "latin.txt").write_bytes(("café\n" * 2000).encode("latin-1"))
+    assert main("train latin.txt --vocab bytes --encoding latin-1 --hidden-size 4 --steps 1 -q -o latin".split()) == 0
+    asked = ("latin", "latin.txt", "--surprisal", "--no-baselines")
+    assert "é" in evaluate(capsys, *asked).out
+    assert "\ufffd" in evaluate(capsys, *asked, "--encoding", "utf-8").out
+    assert main(["cells", "latin", "latin.txt", "--unit", "0:1"]) == 0
+    assert "é" in capsys.readouterr().out
 
 
 def test_a_model_of_bytes_reads_any_file(folder, capsys):
@@ -226,6 +253,40 @@ def test_unknown_characters_are_counted_and_the_rest_is_judged(folder, capsys):
     assert result["loss_nats"] == result_of(capsys, "checkpoints/chars", "text.txt")["loss_nats"]
     assert "left out 4 characters" in captured.err and "'ß'" in captured.err
     evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "error", code=2)
+
+
+def test_a_text_of_hardly_any_characters_is_judged_without_a_verdict_and_without_xz(folder, capsys):
+    for count in (2, 7, 90, 300):
+        (folder / "short.txt").write_text(TEXT[:count])
+        captured = evaluate(capsys, "checkpoints/chars", "short.txt")
+        (_, first), *rows = (line.split(maxsplit=1) for line in captured.out.split("perplexity\n")[1].splitlines()[:6])
+        assert first and all(len(line) < 100 for line in captured.out.splitlines())
+        said = " ".join(captured.out.split())
+        assert "word for word" not in said or count == 300
+        if count < 101:
+            of = "1 character" if count == 2 else f"{count - 1} characters"
+            assert f"A text of {of} is too short to tell how good a model is" in said
+            assert "xz" not in captured.out and "unigram" in captured.out
+        else:
+            assert "xz -9e alone" in captured.out
+        assert "xz -9e" in {one["name"] for one in result_of(capsys, "checkpoints/chars", "short.txt")["baselines"]}
+
+
+def test_a_text_of_which_hardly_a_character_is_known_is_told(folder, capsys):
+    (folder / "strange.txt").write_text(TEXT[:20] + "ß" * 100, encoding="utf-8")
+    captured = evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip")
+    assert (
+        "the model knows only 20 of 120 characters of this text: what remains is no text that a model can be judged by"
+        in captured.err
+    )
+    (folder / "strange.txt").write_text(TEXT[:200] + "ß" * 100, encoding="utf-8")
+    assert "knows only" not in evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip").err
+    (folder / "strange.txt").write_text("aß" * 3, encoding="utf-8")
+    assert "over 2 characters" in evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip").out
+    (folder / "strange.txt").write_text("aßßß", encoding="utf-8")
+    assert "needs a character to predict and one before it, got 1 character" in (
+        evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip", code=2).err
+    )
 
 
 @pytest.mark.parametrize("text", [(), ("text.txt",)])

@@ -4,6 +4,8 @@ A scripted model, which can write only one given text, shows the handling of tex
 command on a real tiny checkpoint.
 """
 
+import base64
+import dataclasses
 import json
 import os
 import re
@@ -35,7 +37,7 @@ def chars(text):
     return Vocabulary("chars", tuple(sorted(set(text))))
 
 
-def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN, seed=7):
+def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN, seed=7, **options):
     """Return Samples whose model can only write `texts` (ids), one a stream."""
     length = length or max(map(len, texts))
 
@@ -63,7 +65,7 @@ def samples_of(vocabulary, texts, prime=(), length=None, stop=(), settings=PLAIN
     model = SimpleNamespace(config=SimpleNamespace(vocab_size=vocabulary.size))
     sampler = Sampler(model, settings, seed=seed, num_samples=len(texts), make_workspace=ScriptedWorkspace)
     sampler.prime(prime if len(prime) else [0])
-    return SampleTexts(sampler, vocabulary, prime, length, list(stop), seed, "run/best.safetensors")
+    return SampleTexts(sampler, vocabulary, prime, length, list(stop), seed, "run/best.safetensors", **options)
 
 
 class Stream:
@@ -90,10 +92,10 @@ class Stream:
         return b"".join(self.writes)
 
 
-def written(samples, terminal=False, hide_prime=False):
+def written(samples, terminal=False, hide_prime=False, separator=None):
     stream = Stream(terminal)
-    samples.write_text(Output(stream), hide_prime)
-    return stream.data.decode("utf-8")
+    samples.write_text(Output(stream), hide_prime, separator)
+    return stream.data.decode("utf-8", "surrogateescape")
 
 
 def objects(samples):
@@ -158,10 +160,42 @@ def test_line_ends_stay_as_they_are_in_a_pipe():
     assert written(samples_of(vocabulary, [vocabulary.encode("a\r\nb\r\n")])) == "a\r\nb\r\n"
 
 
-def test_several_samples_come_in_order_each_after_a_line_of_its_own():
+def test_several_samples_come_in_order_each_after_a_line_of_its_own_on_a_terminal():
     vocabulary = chars("abc")
-    samples = samples_of(vocabulary, [[0] * 3, [1] * 3], vocabulary.encode("c"))
-    assert written(samples) == "==> sample 1 of 2 <==\ncaaa\n\n==> sample 2 of 2 <==\ncbbb\n"
+    samples = lambda: samples_of(vocabulary, [[0] * 3, [1] * 3], vocabulary.encode("c"))  # noqa: E731
+    of_a_terminal = written(samples(), terminal=True).replace("\x1b[2m", "").replace("\x1b[0m", "")
+    assert of_a_terminal == "==> sample 1 of 2 <==\ncaaa\n\n==> sample 2 of 2 <==\ncbbb\n"
+    assert written(samples()) == "caaa\ncbbb\n"
+
+
+def test_a_pipe_gets_as_many_lines_as_samples_that_stop_at_a_newline():
+    vocabulary = chars("ab\n")
+    texts = [vocabulary.encode(text) for text in ("ab\n", "\na", "b\n")]
+    assert written(samples_of(vocabulary, texts, stop=[vocabulary.encode("\n")])) == "ab\n\nb\n"
+    assert written(samples_of(vocabulary, texts[::2], length=3)) == "ab\nb\nb\n"
+
+
+def test_a_separator_and_nothing_else_stands_between_samples():
+    vocabulary = chars("ab\n")
+    texts = [vocabulary.encode(text) for text in ("ab", "b\n", "ba")]
+    assert written(samples_of(vocabulary, texts), separator="|\0") == "ab|\0b\n|\0ba"
+    assert written(samples_of(vocabulary, texts), separator="") == "abb\nba"
+    assert written(samples_of(vocabulary, texts), separator="-\n", terminal=True) == "ab-\nb\n-\nba\n"
+    assert written(samples_of(vocabulary, texts[:1]), separator="|") == "ab"
+
+
+def test_newlines_and_separators_between_samples_of_bytes_are_in_their_encoding():
+    def texts():
+        data = [as_ids(text.encode("utf-16-le")) for text in ("한", "a\n")]
+        return samples_of(BYTES, data, length=4, encoding="utf-16-le")
+
+    stream = Stream()
+    texts().write_text(Output(stream), False)
+    assert stream.data.decode("utf-16-le") == "한한\na\n"
+    stream = Stream()
+    texts().write_text(Output(stream), False, "é".encode("utf-16-le"))
+    assert stream.data.decode("utf-16-le") == "한한éa\n"
+    assert written(texts(), separator="é\n".encode("utf-16-le"), terminal=True) == "한한é\na\n"
 
 
 def test_samples_that_stop_early_or_late_keep_their_order_and_their_text():
@@ -169,11 +203,7 @@ def test_samples_that_stop_early_or_late_keep_their_order_and_their_text():
     encode = vocabulary.encode
     texts = [encode("a" * 150 + "|"), encode("b|" * 100), encode("c" * 70 + "|")]
     output = written(samples_of(vocabulary, texts, length=200, stop=[encode("|")]))
-    assert re.findall(r"==> sample (\d) of 3 <==\n([abc]*)\n", output) == [
-        ("1", "a" * 150),
-        ("2", "b"),
-        ("3", "c" * 70),
-    ]
+    assert output.splitlines() == ["a" * 150, "b", "c" * 70]
 
 
 # ---- bytes ------------------------------------------------------------------------------------------------------
@@ -186,8 +216,8 @@ def as_ids(data):
 @pytest.mark.parametrize("length", range(1, 11))
 def test_a_character_cut_by_the_length_is_never_half_printed(length):
     whole = "aé€😀".encode()
-    text = written(samples_of(BYTES, [as_ids(whole)], length=length))
-    assert text == whole[:length].decode("utf-8", "replace")
+    text = written(samples_of(BYTES, [as_ids(whole)], length=length), terminal=True)
+    assert text == whole[:length].decode("utf-8", "replace") + "\n"
 
 
 def test_a_character_that_spans_blocks_comes_out_whole():
@@ -195,18 +225,48 @@ def test_a_character_that_spans_blocks_comes_out_whole():
     assert written(samples_of(BYTES, [as_ids(data)])) == data.decode()
 
 
-def test_bytes_that_are_no_characters_are_replaced():
-    text = written(samples_of(BYTES, [[0x61, 0xFF, 0x80, 0x62, 0xC3, 0x62]]))
-    assert text == b"a\xff\x80b\xc3b".decode("utf-8", "replace")
+BROKEN = b"a\xff\x80b\xc3b"
+
+
+def test_a_pipe_gets_the_bytes_as_they_are_and_a_terminal_the_text_that_they_are():
+    samples = lambda **options: samples_of(BYTES, [as_ids(BROKEN)], as_ids(b"\xe9"), **options)  # noqa: E731
+    stream = Stream()
+    samples().write_text(Output(stream), False)
+    assert stream.data == b"\xe9" + BROKEN
+    assert written(samples(), terminal=True, hide_prime=True) == "\ufffd" + BROKEN.decode("utf-8", "replace") + "\n"
+    assert written(samples(encoding="latin-1"), terminal=True) == "\x1b[2mé\x1b[0maÿ\\x80bÃb\n"
+
+
+def test_several_samples_of_bytes_each_end_with_a_newline():
+    stream = Stream()
+    samples_of(BYTES, [as_ids(b"a\xff\n"), as_ids(b"b\xfe")], length=3).write_text(Output(stream), False)
+    assert stream.data == b"a\xff\nb\xfeb\n"
+
+
+def test_json_has_the_bytes_in_base64_beside_the_text():
+    (record,) = objects(samples_of(BYTES, [as_ids(BROKEN)], as_ids(b"\xe9"), encoding="latin-1"))
+    assert (record["prime"], record["text"]) == ("é", BROKEN.decode("latin-1"))
+    assert base64.b64decode(record["prime_base64"]) == b"\xe9" and base64.b64decode(record["text_base64"]) == BROKEN
+    assert "text_base64" not in objects(samples_of(chars("ab"), [[0, 1]]))[0]
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "gb18030", "utf-16-le", "shift_jis", "iso2022_kr"])
+def test_a_character_begun_by_the_prime_is_completed_in_any_encoding(encoding):
+    data = "한한".encode(encoding) if encoding != "shift_jis" else "日日".encode(encoding)
+    for cut in range(len(data)):
+        samples = samples_of(BYTES, [as_ids(data[cut:])], as_ids(data[:cut]), encoding=encoding)
+        (record,) = objects(samples)
+        assert record["prime"] + record["text"] == data.decode(encoding)
 
 
 @pytest.mark.parametrize("cut", range(1, 4))
 def test_a_character_begun_by_the_prime_is_completed_by_the_model(cut):
     data = "é😀".encode()
     prime, rest = data[: 2 + cut], data[2 + cut :]
-    for hide_prime, expected in ((False, "é😀!"), (True, "😀!")):
-        samples = samples_of(BYTES, [as_ids(rest + b"!")], as_ids(prime))
-        assert written(samples, hide_prime=hide_prime) == expected
+    samples = lambda: samples_of(BYTES, [as_ids(rest + b"!")], as_ids(prime))  # noqa: E731
+    assert written(samples()) == "é😀!"
+    assert written(samples(), terminal=True) == "\x1b[2mé\x1b[0m😀!\n"
+    assert written(samples(), terminal=True, hide_prime=True) == "😀!\n"
 
 
 def test_a_stop_in_bytes_may_be_a_character_of_several():
@@ -376,6 +436,39 @@ def test_without_a_checkpoint_the_newest_run_is_taken_and_named_on_stderr(invoke
     assert len(result.stdout) == 20 and set(result.stdout) <= set(TEXT)
 
 
+def test_the_distribution_of_the_next_character_is_shown_and_drawn(invoke, folder):
+    result = invoke("--prime", "ab", "--distribution", "--svg", folder / "d.svg")
+    assert result.exit_code == 0 and "seed" not in result.stderr and "wrote " in result.stderr
+    first, _, heads, *rows = result.stdout.splitlines()
+    assert (
+        first == 'The next character after "ab"'
+        and heads.split() == "temperature 0.5 temperature 1 temperature 2".split()
+    )
+    assert rows[-2].startswith("18 more") and rows[-1].split()[2::2] == ["bits"] * 3
+    shown = json.loads(invoke("--prime", "ab", "--distribution", "--json").stdout)
+    assert {one["symbol"] for one in shown["distribution"]} == set(TEXT) and shown["prime"] == "ab"
+    for t in ("0.5", "1", "2"):
+        assert sum(one["probability"][t] for one in shown["distribution"]) == pytest.approx(1)
+    likeliest = shown["distribution"][0]["probability"]
+    assert likeliest["0.5"] > likeliest["1"] > likeliest["2"]
+    text = (folder / "d.svg").read_text(encoding="utf-8")
+    assert all(f">temperature {t}<" in text for t in ("0.5", "1", "2")) and text.count("<polygon") == 30
+    assert invoke("checkpoints/old", "--distribution", "--json").exit_code == 0  # of bytes
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("--distribution", "--temperature", 2), "leave out --temperature"),
+        (("--distribution", "--num-samples", 2), "leave out --num-samples"),
+        (("--svg", "a.svg"), "add --distribution"),
+    ],
+)
+def test_options_that_a_distribution_does_not_take_are_refused(invoke, arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        invoke(*arguments, catch_exceptions=False)
+
+
 def test_a_file_and_its_run_folder_are_the_same_checkpoint(invoke):
     file = invoke("checkpoints/new/best.safetensors", "--length", 20, "--seed", 1)
     folder = invoke("checkpoints/new", "--length", 20, "--seed", 1)
@@ -423,17 +516,90 @@ def test_an_unknown_character_is_named_with_its_offset_and_remedy(invoke, option
     assert str(error).startswith(f"{option}: character 'Ü' at offset 5")
 
 
-def test_a_prime_file_that_is_not_utf8_is_named_with_its_offset(invoke, tmp_path):
+def test_a_prime_file_in_another_encoding_is_named_with_its_offset_and_read_when_told(invoke, tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    error = invoke("--prime-file", tmp_path / "latin.txt", "--length", 5).exception
-    assert isinstance(error, VocabularyError) and "0xe9 at offset 3" in str(error)
+    asked = ("--prime-file", tmp_path / "latin.txt", "--length", 5, "--seed", 1)
+    error = invoke(*asked).exception
+    assert isinstance(
+        error, VocabularyError
+    ) and "0xe9 at offset 3; it seems to be CP1252, read it with --encoding cp1252" in str(error)
+    assert invoke(*asked, "--encoding", "latin-1").stdout.startswith("café")
+    (tmp_path / "latin.txt").write_bytes("café".encode("utf-16"))
+    assert invoke(*asked, "--encoding", "utf-16").stdout.startswith("café")
+    assert "not known here: try latin-1" in str(invoke(*asked, "--encoding", "latn").exception)
 
 
-def test_a_model_of_bytes_takes_any_prime_file_and_writes_whole_characters(invoke, tmp_path):
+def test_a_prime_file_is_read_in_the_encoding_of_the_run(invoke, folder, tmp_path):
+    from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+
+    checkpoint = load_checkpoint(folder / "checkpoints" / "new" / "best.safetensors")
+    training = {"config": {"encoding": "cp1252"}}
+    save_checkpoint(tmp_path / "best.safetensors", dataclasses.replace(checkpoint, training=training))
+    (tmp_path / "prime.txt").write_bytes("café".encode("cp1252"))
+    assert invoke(tmp_path, "--prime-file", tmp_path / "prime.txt", "--length", 5).stdout.startswith("café")
+
+
+def test_unknown_characters_of_a_prime_are_left_out_and_counted_when_told(invoke, tmp_path):
+    asked = ("--length", 50, "--seed", 1)
+    plain = invoke(*asked, "--prime", "one").stdout
+    refused = invoke(*asked, "--prime", "ÜoneÜ").exception
+    assert str(refused).endswith("; --unknown skip leaves such characters out")
+    result = invoke(*asked, "--prime", "Üo∑neÜ", "--unknown", "skip")
+    assert result.stdout == plain
+    assert "--prime: left out 3 characters that are not in the vocabulary: 'Ü', '∑'" in result.stderr
+    (tmp_path / "prime.txt").write_text("Üone", "utf-8")
+    result = invoke(*asked, "--prime-file", tmp_path / "prime.txt", "--unknown", "skip")
+    assert result.stdout == plain and "--prime-file: left out 1 character that is not" in result.stderr
+    nothing = invoke("--prime", "ÜÜ", "--unknown", "skip").exception
+    assert "has no character that the model knows" in str(nothing)
+    assert "--stop: character 'Ü'" in str(invoke("--stop", "Ü", "--unknown", "skip").exception)
+
+
+def test_a_prime_is_rewritten_as_the_text_was_before_unknown_characters_are_left_out(invoke, folder, tmp_path):
+    from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+    from charrnn.text.rewriting import Rewriting
+
+    checkpoint = load_checkpoint(folder / "checkpoints" / "new" / "best.safetensors")
+    lower = dataclasses.replace(checkpoint.vocabulary, rewriting=Rewriting(lowercase=True))
+    save_checkpoint(tmp_path / "best.safetensors", dataclasses.replace(checkpoint, vocabulary=lower))
+    result = invoke(tmp_path, "--prime", "ONE∑", "--unknown", "skip", "--length", 5)
+    assert result.stdout.startswith("one") and "left out 1 character" in result.stderr
+
+
+def test_unknown_bytes_of_a_prime_are_left_out_too(invoke, tmp_path):
+    from charrnn.model.parameters import Model
+    from charrnn.runs.checkpoint import Checkpoint, save_checkpoint
+    from charrnn.spec import ModelConfig
+
+    config = ModelConfig("gru", 3, 4, 1)
+    vocabulary, parameters = Vocabulary("bytes", (10, 97, 233)), Model.initialise(config, 1).get_parameters()
+    save_checkpoint(tmp_path / "best.safetensors", Checkpoint(config.to_dict(), vocabulary, parameters, {}, {}, {}))
+    asked = (tmp_path, "--length", 5, "--prime", "aéba", "--encoding", "latin-1")
+    assert "byte 0x62" in str(invoke(*asked).exception)
+    result = invoke(*asked, "--unknown", "skip")
+    assert result.stdout_bytes.startswith(b"a\xe9a") and "--prime: left out 1 character" in result.stderr
+    error = str(invoke(tmp_path, "--prime", "€", "--encoding", "latin-1", "--unknown", "skip").exception)
+    assert error.startswith("--prime: character '€'") and "skip" not in error
+
+
+def test_a_model_of_bytes_takes_any_prime_file_and_writes_its_bytes(invoke, tmp_path):
     (tmp_path / "any.bin").write_bytes(b"\xff\xe2\x82")
-    result = invoke("checkpoints/old", "--prime-file", tmp_path / "any.bin", "--length", 500, "--seed", 1)
+    asked = ("checkpoints/old", "--prime-file", tmp_path / "any.bin", "--length", 500, "--seed", 1)
+    result = invoke(*asked)
     assert result.exit_code == 0
-    assert result.stdout_bytes.decode("utf-8").startswith("\ufffd")
+    assert result.stdout_bytes.startswith(b"\xff\xe2\x82") and len(result.stdout_bytes) == 503
+    record = json.loads(invoke(*asked, "--json").stdout)
+    assert base64.b64decode(record["text_base64"]) == result.stdout_bytes[3:]
+
+
+def test_a_model_of_bytes_takes_prime_and_stop_in_the_encoding_of_its_text(invoke):
+    asked = ("checkpoints/old", "--length", 5, "--seed", 1, "--prime", "é")
+    assert invoke(*asked).stdout_bytes.startswith("é".encode())
+    assert invoke(*asked, "--encoding", "latin-1").stdout_bytes.startswith(b"\xe9")
+    assert json.loads(invoke(*asked, "--encoding", "latin-1", "--json").stdout)["prime"] == "é"
+    error = invoke(*asked, "--encoding", "latin-1", "--stop", "€").exception
+    assert isinstance(error, VocabularyError) and str(error).startswith("--stop: character '€' at offset 0 has no ISO")
+    assert "--encoding 'latn' is not known" in str(invoke(*asked, "--encoding", "latn").exception)
 
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
@@ -457,8 +623,8 @@ def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
 
 
 def test_greedy_ignores_the_seed_and_says_that_its_samples_are_alike(invoke):
-    result = invoke("--greedy", "--length", 30, "--num-samples", 2)
-    first, second = re.findall(r"<==\n(.*?)\n(?:\n==>|$)", result.stdout + "\n", re.DOTALL)
+    result = invoke("--greedy", "--length", 30, "--num-samples", 2, "--separator", "|")
+    first, second = result.stdout.split("|")
     assert first.rstrip("\n") == second.rstrip("\n") and "alike" in result.stderr
     assert invoke("--temperature", 0, "--length", 30, "--seed", 5).stdout == invoke("--greedy", "--length", 30).stdout
 
@@ -514,3 +680,42 @@ def test_a_terminal_sees_the_text_as_it_is_made_and_ctrl_c_leaves_it_clean(folde
     assert "Traceback" not in errors
     assert seen.startswith("\x1b[2m␛ab\x1b[0m".encode())
     assert seen.count(b"\x1b") == 2 and seen.endswith(b"\r\n")
+
+
+def test_escapes_are_read_where_they_are_asked_for(invoke):
+    asked = ("--length", 50, "--seed", 1)
+    plain = invoke(*asked, "--prime", "one\n").stdout
+    assert invoke(*asked, "--prime", r"one\n", "-e").stdout == plain
+    assert invoke(*asked, "--prime", r"o\x6e\u0065\n", "--escapes").stdout == plain
+    assert invoke(*asked, "--stop", r"\n", "-e").stdout == invoke(*asked, "--stop", "\n").stdout
+    in_bytes = ("checkpoints/old", *asked, "-e")
+    assert invoke(*in_bytes, "--prime", r"\xe9é\0").stdout_bytes.startswith(b"\xe9" + "é\0".encode())
+
+
+def test_a_separator_takes_escapes_as_the_others_do(invoke):
+    asked = ("--length", 5, "--seed", 1, "--num-samples", 3)
+    first, *rest = invoke(*asked, "--separator", "|\n|").stdout.split("|\n|")
+    assert len(first) == 5 and len(rest) == 2
+    assert invoke(*asked, "--separator", r"|\n|", "-e").stdout == "|\n|".join([first, *rest])
+    assert b"\xe9" in invoke("checkpoints/old", *asked, "--separator", r"\xe9", "-e").stdout_bytes
+    assert "--json writes a line for each sample" in str(invoke("--separator", "|", "--json").exception)
+
+
+@pytest.mark.parametrize("wrong", [r"a\q", "a\\", r"a\x1", r"a\ud800", r"a\U00110000"])
+def test_what_is_no_escape_is_refused_with_those_there_are(invoke, wrong):
+    error = invoke("--stop", wrong, "-e").exception
+    assert isinstance(error, ConfigError)
+    assert "at offset 1 is no escape: with --escapes write \\n, \\t" in str(error) and str(error).startswith("--stop: ")
+
+
+def test_a_backslash_that_may_be_meant_as_a_newline_is_pointed_out(invoke):
+    hint = "stands for itself: add --escapes to read \\n as a newline"
+    bytes_ = ("checkpoints/old", "--length", 5, "--seed", 1)
+    assert "in --stop " + hint in invoke(*bytes_, "--stop", r"\n").stderr
+    assert "in --prime " + hint in invoke("--prime", r"one\n").stderr  # which has no backslash to continue
+    assert hint not in invoke(*bytes_, "--prime", r"\noindent \\n").stderr
+    assert hint not in invoke(*bytes_, "--prime", r"a\n", "-e").stderr
+
+
+def test_the_help_shows_how_to_write_a_newline(invoke):
+    assert r"$'\n'" in invoke("--help").stdout

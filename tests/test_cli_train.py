@@ -301,6 +301,28 @@ def test_init_from_maps_the_vocabulary_and_says_so(folder, capsys):
 # -------------------------------------------------------------------------------------------------------- config file
 
 
+def test_samples_that_were_turned_off_stay_off_when_a_run_is_resumed(folder, capsys):
+    often = ("--sample-every", 4, "--sample-length", 9)
+    assert train("text.txt", *TINY, "--steps", 8, *often, "--no-sample", "-o", "run") == 0
+    assert "sample at step" not in capsys.readouterr().err
+    assert read_metadata(folder / "run" / "last.safetensors")["training"]["config"]["sample"] is False
+    assert train("--resume", "run", "--steps", 16) == 0
+    assert "sample at step" not in capsys.readouterr().err
+    assert train("--resume", "run", "--steps", 24, "--sample") == 0
+    assert "sample at step" in capsys.readouterr().err
+    assert train("--resume", "run", "--steps", 32) == 0
+    assert "sample at step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelt", ["no-sample = true", "sample = false"])
+def test_a_config_file_may_turn_samples_off_as_it_always_could(folder, capsys, spelt):
+    (folder / "off.toml").write_text(spelt)
+    options = ("--config", "off.toml", "--steps", 4, "--sample-every", 2, "-o", "run")
+    assert train("text.txt", *TINY, *options) == 0
+    assert "sample at step" not in capsys.readouterr().err
+    assert tomllib.loads((folder / "run" / "config.toml").read_text())["sample"] is False
+
+
 def test_the_command_line_wins_over_the_config_file(folder, capsys):
     (folder / "c.toml").write_text(
         'text = "text.txt"\nhidden-size = 5\nnum_layers = 1\nepochs = 2\nbatch-size = 3\n'
@@ -372,7 +394,7 @@ def test_options_stand_in_the_help_by_their_place_and_then_in_the_order_of_the_f
     flags = [line.split()[0] for line in lines if line.startswith("  --")]
     length = flags[flags.index("--minutes") : flags.index("--optimizer")]
     assert length == ["--minutes", "--epochs", "--steps", "--batch-size", "--seq-length"]
-    assert flags.index("--sample-length") + 1 == flags.index("--no-sample") == flags.index("--log-every") - 1
+    assert flags.index("--sample-length") + 1 == flags.index("--sample") == flags.index("--log-every") - 1
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input
@@ -454,6 +476,21 @@ def test_a_model_that_fits_in_no_memory_is_refused_and_leaves_nothing(folder, ca
     for hidden_size in (200_000, 9_000_000):
         assert "memory" in fails(capsys, "text.txt", "--hidden-size", hidden_size)
     assert not list(folder.glob("checkpoints/*"))
+
+
+def test_a_text_too_short_for_the_default_model_asks_for_a_size(folder, capsys):
+    for text in ("to be o", "to be or not to be\n" * 20):
+        (folder / "short.txt").write_text(text)
+        said = fails(capsys, "short.txt", "--steps", 1)
+        assert "would learn by heart: name a longer text, or a size, such as --hidden-size 16 --num-layers 1" in said
+        assert not (folder / "checkpoints").exists()
+    assert "the text has 342 characters to train on, which the default model, of 858,632 parameters," in said
+    advised = said.split("such as ")[1].split()
+    assert train("short.txt", "--steps", 1, *advised, "-q", "-o", "run") == 0
+    assert train("short.txt", "--steps", 1, "--init-from", "run", "-q", "-o", "warm") == 0
+    (folder / "c.toml").write_text("hidden-size = 16\n")
+    assert train("short.txt", "--steps", 1, "--config", "c.toml", "-q", "-o", "configured") == 0
+    assert train("short.txt", "--resume", "run", "--steps", 2, "-q") == 0
 
 
 @pytest.mark.parametrize(
@@ -543,7 +580,6 @@ def test_the_live_display_fits_the_width_and_neutralises_samples(width, monkeypa
         monkeypatch.setattr(sys, "stderr", terminal)
         shown = display.make_display(False)
         assert isinstance(shown, display.Live)
-        monkeypatch.setattr(shown._live, "transient", False)
         show_all(shown)
     seen = read_terminal(reader)
     assert "\x1b[2J" not in seen and "\x07" not in seen and "ROMEO␛[2J␇␍" in seen

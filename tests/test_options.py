@@ -31,6 +31,7 @@ OTHERS = {
     "num_layers": 1,
     "embedding_size": 12,
     "tie_weights": True,
+    "forget_bias": 0.0,
     "dtype": "float64",
     "precision": "bfloat16",
     "vocab": "bytes",
@@ -64,6 +65,7 @@ OTHERS = {
     "log_every": 2,
     "checkpoint_every": 3,
     "sample_every": 4,
+    "sample": False,
     "sample_length": 11,
     "ema": 0.5,
     "weight_dropout": 0.25,
@@ -81,7 +83,7 @@ def test_every_option_is_refused_on_resume_or_free(name):
     assert resume_config(OLD, {name: old}) == OLD
     # tests/test_trainer.py shows of each of these that it changes no bit.
     assert (name in FREE_OPTIONS) == (
-        name in ("log_every", "checkpoint_every", "sample_every", "sample_length", "on_divergence")
+        name in ("log_every", "checkpoint_every", "sample_every", "sample", "sample_length", "on_divergence")
     )
     if name in FREE_OPTIONS or name == "steps":
         assert resume_config(OLD, {name: new}) == dataclasses.replace(OLD, **{name: new})
@@ -148,6 +150,8 @@ def test_every_option_has_a_help_under_a_heading_and_a_default_within_its_rule(n
         {"epochs": 1.0, "steps": 1},
         {"epochs": 1.0, "steps": 1, "minutes": 1.0},
         {"tie_weights": True, "embedding_size": 3, "hidden_size": 4},
+        {"forget_bias": 1.0, "cell": "gru"},
+        {"forget_bias": 0.0, "cell": "rnn"},
         {"momentum": 0.5, "optimizer": "adam"},
         {"weight_decay": 0.5, "optimizer": "sgd"},
         {"min_learning_rate": 2.0},

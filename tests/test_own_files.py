@@ -9,6 +9,7 @@ import pytest
 
 from charrnn.cli import main
 from charrnn.errors import CorpusError
+from charrnn.files.marks import PAGE_MARK, SVG_MARK
 from charrnn.files.own import is_own_folder
 from charrnn.runs.folder import to_toml
 from charrnn.text import folders
@@ -173,6 +174,25 @@ def test_links_do_not_lead_into_them_and_links_to_folders_are_said():
     )
 
 
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("page.html", f"<!DOCTYPE html>\n<html><head>{PAGE_MARK}<title>a page</title>"),
+        ("picture.svg", f'<svg xmlns="http://www.w3.org/2000/svg" width="10">\n{SVG_MARK}\n<rect/>'),
+        ("looks-like-text.txt", f"<!DOCTYPE html>\n<html><head>{PAGE_MARK}"),
+    ],
+)
+def test_pages_and_pictures_of_charrnn_are_no_text(name, content):
+    Path(name).write_text(content)
+    for sources in ((".",), ("*",)):
+        files, notes = texts(*sources)
+        assert files == ["text.txt"] and notes[0] == f"{sources[0]}: left out what charrnn itself wrote ({name})"
+        assert texts(*sources, mode="bytes")[0] == ["text.txt"]
+    assert texts(name)[0] == [name]  # named itself
+    Path(name).write_text(content.replace("charrnn", "another"))
+    assert texts()[0] == sorted([name, "text.txt"])
+
+
 # ---- whole runs ----------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +202,8 @@ def test_a_run_in_the_folder_of_its_text_is_resumed_evaluated_and_repeated(capsy
         assert main(["train", "--resume", "--steps", "4", "--quiet", *output]) == 0
         assert main(["eval", *output[1:], "--json"]) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["characters"] > 0
+        assert main(["eval", *output[1:], "--surprisal", "--html", "page.html"]) == 0
+        assert main(["train", "--resume", "--steps", "5", "--quiet", *output]) == 0
     assert texts()[0] == ["text.txt"]
 
 
@@ -219,6 +241,7 @@ def test_a_run_that_had_learned_its_own_files_says_so_with_a_command_that_works(
     make_run("checkpoints/a-1")
     with monkeypatch.context() as before:
         before.setattr(folders, "is_own_folder", lambda path: False)
+        before.setattr(folders, "is_own_file", lambda path: False)
         assert main(["train", ".", *TINY, "--steps", "2", "-o", "old"]) == 0
     capsys.readouterr()
     for command in (["train", "--resume", "old", "--steps", "4"], ["eval", "old"]):

@@ -417,3 +417,66 @@ def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path
         and page.run(hidden.format("#selection"))
         and not page.run(hidden.format("#found"))
     )
+
+
+def surprisal_page(path):
+    """Write a page of surprisals; return its PageData. Before character 6 comes what was expected there, 'c' first, and
+    at character 10 stands a 'Z' that nobody expected.
+    """
+    text = "abc\nabc\nabZ\n" * 20
+    vocabulary = ["\n", "a", "b", "c", "d", "e", "Z"]
+    ids, p = np.tile([1, 2, 3, 4, 5], (len(text), 1)), np.tile([0.5, 0.2, 0.1, 0.1, 0.05], (len(text), 1))
+    ids[5] = [3, 1, 2, 4, 5]
+    surprisal = np.full(len(text), 1.0)
+    surprisal[[0, 10]] = np.nan, 6.0
+    readers = [FoundUnit(name, name, 0, k, float("nan")) for k, name in enumerate(("the model", "a 7-gram"))]
+    sheet = Sheet("Mistakes", "of what kind", ["", "characters"], [["word start", "17"]], [1])
+    data = page_data(
+        text,
+        1,
+        2,
+        vocabulary=vocabulary,
+        guesses_ids=ids,
+        guesses_p=p,
+        surprisal_bits=surprisal,
+        found=readers,
+        gates={},
+        most_bits=8,
+        sheets=[sheet],
+        quantity="bits each character cost",
+    )
+    write_page(path, data)
+    return data
+
+
+def test_the_list_of_a_page_of_surprisals_is_of_the_character_itself(browser, tmp_path):
+    surprisal_page(tmp_path / "bits.html")
+    page = opened(browser, tmp_path / "bits.html")
+
+    def guesses(at):
+        page.run(f"{span(at)}.dispatchEvent(new PointerEvent('pointermove', {{bubbles: true, pointerType: 'mouse'}}))")
+        return page.run(
+            "[...document.querySelectorAll('#guesses li:not([hidden])')].map((row) => [row.querySelector('code')"
+            ".textContent, row.className, row.querySelector('b').textContent].join(' '))"
+        )
+
+    assert guesses(6) == ["c came 50 %", "a  20 %", "b  10 %", "d  10 %", "e  5.0 %"]
+    page.wait(words("live") + ".endsWith('expected c 50 %')")
+    assert page.run(words("guesses-label")) == "What the model expected here"
+    unexpected = guesses(10)
+    assert len(unexpected) == 6 and unexpected[0] == "a  50 %" and unexpected[5] == "Z came 1.6 %"
+    page.run("document.querySelectorAll('#found-list button')[1].click()")
+    page.wait(f"{words('unit-name')} === 'a 7-gram'")
+    assert guesses(10) == unexpected  # they stay the model's, and the list says so
+    assert page.run(words("guesses-label")) == "What the model expected here, not a 7-gram"
+    assert guesses(0) == [] and "nothing was expected" in page.run(words("guesses-label"))
+    assert page.troubles() == []
+
+
+def test_on_a_phone_the_text_comes_before_the_tables(browser, tmp_path):
+    surprisal_page(tmp_path / "bits.html")
+    page = opened(browser, tmp_path / "bits.html", width=375, height=720, mobile=True)
+    top = "document.querySelector('{}').getBoundingClientRect().top"
+    assert 0 < page.run(top.format("#text")) < 400 < page.run(top.format("#sheets"))
+    assert page.run("document.documentElement.scrollWidth") == 375
+    assert page.troubles() == []

@@ -240,39 +240,94 @@ def test_a_dry_run_in_a_sweeps_folder_says_what_is_done_and_refuses_what_the_swe
     assert {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()} == before
 
 
+def test_a_text_too_short_for_the_default_model_fails_where_no_size_is_named(folder, capsys):
+    (folder / "short.txt").write_text("to be o")
+    spec = 'text = "short.txt"\nsteps = 1\n[grid]\nseed = [1]\n'
+    assert run(spec, "-q", "-o", "S") == 1
+    (made,) = rows().values()
+    assert made["state"] == "failed" and "or a size, such as" in made["error"]
+    assert run(f"hidden_size = 4\n{spec}", "--dry-run") == 0
+    assert "1,625" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_finished_sweep_is_drawn(folder, capsys):
+    spec = TINY + "eval_every = 2\n[grid]\nseed = [1, 2, 3, 4, 5, 6, 7]"
+    assert run(spec, "-o", "S", "-q", "--jobs", 1) == 0
+    before = Path("S/results.json").read_bytes()
+    assert main(["sweep", "--resume", "S", "-q", "--svg", "curves.svg"]) == 0
+    assert "wrote curves.svg" in capsys.readouterr().err
+    assert rows() == {row["run"]: row for row in json.loads(before)["runs"]}
+    text = Path("curves.svg").read_text(encoding="utf-8")
+    assert ">Sweep S<" in text
+    best, *_, worst = (row["run"] for row in json.loads(before)["runs"])
+    assert text.count(f">{best}<") == 2 and f">{worst}<" not in text  # validation and training, of the best six
+    assert "The 6 runs with the lowest validation loss, of 7." in text and ">Validation<" in text
+    assert main(["sweep", "--resume", "S", "--dry-run", "--svg", "curves.svg"]) == 2
+    assert "--dry-run trains nothing" in capsys.readouterr().err
+
+
+def test_epochs_that_make_unequal_updates_are_told_with_the_remedy(folder, capsys):
+    epochs = TINY.replace("steps = 6", "epochs = 2")
+    assert run(epochs + "[grid]\nseq_length = [4, 16]", "--dry-run", "--json") == 0
+    captured = capsys.readouterr()
+    steps = {row["options"]["seq_length"]: row["steps"] for row in json.loads(captured.out)["runs"]}
+    assert steps[4] > 3.5 * steps[16]
+    assert f"--seq-length 4 makes {steps[4]} updates and --seq-length 16 makes {steps[16]} updates" in captured.err
+    remedy = captured.err.split("as in: ")[1].strip()
+    assert remedy == f"steps = {steps[16]}"
+    equal = TINY.replace("steps = 6", remedy)
+    assert run(equal + "[grid]\nseq_length = [4, 16]", "--dry-run", "--json") == 0
+    captured = capsys.readouterr()
+    assert not captured.err and {row["steps"] for row in json.loads(captured.out)["runs"]} == {steps[16]}
+    assert run(epochs + "[grid]\nbatch_size = [2, 8]", "--dry-run") == 0
+    assert "--batch-size 2 makes" in capsys.readouterr().err
+    assert run(epochs + "[grid]\nepochs = [1, 3]\nseed = [1, 2]", "--dry-run") == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_value_that_stands_twice_in_a_list_is_refused(capsys):
     assert run(TINY + "[grid]\nseed = [1, 2, 1]") == 2
     err = capsys.readouterr().err
     assert err.startswith("Error: ") and "[grid]" in err and "'seed'" in err and "1 twice" in err
 
 
-def test_in_a_terminal_the_table_has_the_options_there_is_room_for(monkeypatch):
+def test_in_a_terminal_the_table_leaves_out_what_the_sweep_is_not_about(monkeypatch):
     from rich.console import Console
 
-    from charrnn.cli.sweep_tables import _print_fitted, _table
+    from charrnn.cli.sweep_tables import _Column, _print_fitted
 
-    columns = ["hidden_size", "learning_rate", "weight_dropout"]
+    options = ["hidden_size", "learning_rate"]
+    table = [
+        _Column("run", ["size64-learning0.002-something", "size128-learning0.002-something"]),
+        _Column("hidden_size", [64, 128]),
+        _Column("learning_rate", [0.25, 0.25]),
+        _Column("parameters", [7_777, 7_777], "right"),
+        _Column("best step", [5, 5], "right"),
+        _Column("validation nats", ["1.2345", "1.3456"], "right"),
+        _Column("state", ["finished", "finished"]),
+    ]
 
-    def table(shown):
-        made = _table(["run", *shown], ["parameters"])
-        made.add_row("one", *("0.25" for _ in shown), "5")
-        return made
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
 
-    for width, expected in ((80, 3), (40, 2), (20, 0)):
+    for width, there, gone in (
+        (200, ["size64", "0.25", "7,777", "finished", "1.2345"], []),
+        (80, ["size64", "0.25", "1.2345", "finished"], ["7,777"]),
+        (50, ["128", "0.25", "1.2345", "7,777"], ["size64"]),  # the run's name gives way, and others have room again
+        (25, ["128", "1.2345"], ["size64", "0.25", "7,777"]),
+    ):
         monkeypatch.setenv("COLUMNS", str(width))
-        for terminal in (True, False):
-            console = Console(
-                file=io.StringIO(), force_terminal=terminal, color_system=None, soft_wrap=True, width=10_000
-            )
-            _print_fitted(console, table, columns)
-            shown = console.file.getvalue()
-            there = expected if terminal else 3
-            assert shown.count("0.25") == there
-            assert ("no room for " + ", ".join(name.replace("_", " ") for name in columns[there:]) in shown) == (
-                there < 3
-            )
-            if terminal and there:
-                assert max(map(len, shown.splitlines()[:3])) <= width
+        console = Console(file=Terminal(), color_system=None, soft_wrap=True, width=10_000)
+        _print_fitted(console, table, options)
+        shown = console.file.getvalue()
+        assert all(one in shown for one in there) and not any(one in shown for one in gone), (width, shown)
+        assert max(map(len, shown.splitlines())) <= width
+        assert ("no room for" in shown) == bool(gone)
+    console = Console(file=io.StringIO(), color_system=None, soft_wrap=True, width=10_000)
+    _print_fitted(console, table, options)
+    assert "size64" in console.file.getvalue() and "no room" not in console.file.getvalue()
 
 
 def test_the_table_tells_short_runs_and_long_ones_apart(capsys):
@@ -375,6 +430,20 @@ optimizer = "sgd"
         and again[old["run"]]["elapsed_s"] == old["elapsed_s"]
     )
     assert again[new]["state"] == "finished" and len([row for row in again.values() if row["state"] == "finished"]) == 2
+
+
+def test_a_sweep_keeps_its_name_when_it_is_resumed(folder, monkeypatch):
+    (folder / "deep").mkdir()
+    assert run(TINY + "[grid]\nseed = [1]", "-o", "S", "-q") == 0
+    written = Path("S/results.json").read_bytes()
+    assert json.loads(written)["name"] == "grid"
+    assert main(["sweep", "--resume", "S", "-q"]) == 0
+    assert Path("S/results.json").read_bytes() == written
+    assert main(["sweep", "S/spec.toml", "-o", "S", "-q"]) == 0
+    assert Path("S/results.json").read_bytes() == written
+    monkeypatch.chdir(folder / "deep")
+    assert main(["sweep", "--resume", "../S", "-q"]) == 0
+    assert json.loads((folder / "S/results.json").read_text())["name"] == "grid"
 
 
 @pytest.mark.slow

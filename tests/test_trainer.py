@@ -26,11 +26,13 @@ from charrnn.training import optimisers as optim
 from charrnn.training import plan as plan_module
 from charrnn.training import trainer as trainer_module
 from charrnn.training import validation
+from charrnn.training.learner import make_learner
 from charrnn.training.memory import memory_needed
 from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import describe_texts, find_texts
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
+from charrnn.training.samples import SAMPLE_TEMPERATURE
 from charrnn.training.schedules import SCHEDULES
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import config_like, map_parameters
@@ -92,11 +94,12 @@ class Session:
     def best(self, name):
         return load_checkpoint(self.tmp_path / name / "best.safetensors")
 
-    def log(self, name):
-        """Return the log without what the clock decides."""
+    def log(self, name, samples=True):
+        """Return the log without what the clock decides; samples : with those."""
         return [
             {key: value for key, value in record.items() if key not in ("chars_per_s", "elapsed_s")}
             for record in read_log(self.tmp_path / name / "log.jsonl")
+            if samples or "sample" not in record
         ]
 
 
@@ -267,6 +270,20 @@ def test_a_stop_during_validation_is_made_up_for_on_resume(session, monkeypatch)
     assert session.log("whole") == session.log("parts")
 
 
+@pytest.mark.parametrize("stop_at, kill_at", [(7, None), (8, None), (None, 7), (None, 8), (None, 11)])
+def test_samples_are_in_the_log_and_a_resumed_log_is_the_same(session, stop_at, kill_at):
+    options = {"samples": True, "steps": 20, "eval_every": 5, "sample_every": 4, "sample_length": 9}
+    records = session.run("whole", **options)
+    drawn = [one for one in session.log("whole") if "sample" in one]
+    assert drawn == [
+        {"step": one.step, "sample": one.text, "temperature": SAMPLE_TEMPERATURE} for one in of(records, Sampled)
+    ]
+    assert [one["step"] for one in drawn] == [4, 8, 12, 16]
+    session.run("cut", stop_at=stop_at, kill_at=kill_at, **options)
+    session.resume("cut", samples=True)
+    assert session.log("cut") == session.log("whole")
+
+
 def test_another_number_of_threads_and_samples_change_nothing(session):
     before = num_threads()
     try:
@@ -282,7 +299,7 @@ def test_another_number_of_threads_and_samples_change_nothing(session):
     one, two = session.last("one"), session.last("two")
     for name in one.parameters:
         assert np.array_equal(one.parameters[name], two.parameters[name])
-    assert session.log("one") == session.log("two")
+    assert session.log("one") == session.log("two", samples=False)
 
 
 def test_a_longer_length_extends_a_finished_run(session):
@@ -366,7 +383,7 @@ def test_what_may_be_changed_on_resume_changes_no_bit(session):
     session.run("whole", **options)
     whole = session.last("whole")
     for name in FREE_OPTIONS:
-        value = "stop" if name == "on_divergence" else 2
+        value = {"on_divergence": "stop", "sample": False}.get(name, 2)
         session.run(name, stop_at=8, samples=True, **options)
         session.resume(name, samples=True, **{name: value})
         changed = session.last(name)
@@ -775,6 +792,29 @@ def test_old_weights_of_the_same_text_start_where_they_ended(session):
     )
     again = session.run("new", initial=initial, **config)
     assert again[-1].best_loss_nats == pytest.approx(records[-1].best_loss_nats, abs=1e-4)
+
+
+@pytest.mark.parametrize(("asked", "held"), [({}, 1.0), ({"forget_bias": 0.0}, 0.0), ({"forget_bias": -2.5}, -2.5)])
+def test_a_run_begins_with_the_forget_bias_that_was_asked_for(session, asked, held):
+    plan = plan_run(TrainingConfig(**{**TINY, "steps": 1, **asked}), session.corpus)
+    begun = make_learner(plan, session.corpus).model.get_parameters()
+    plain = Model.initialise(plan.model_config, plan.config.seed).get_parameters()
+    rows = CELLS["lstm"].rows("f", 9)
+    for layer in range(2):
+        assert (begun[f"rnn.bias_ih_l{layer}"][rows] == held).all() and not begun[f"rnn.bias_hh_l{layer}"].any()
+        plain[f"rnn.bias_ih_l{layer}"][rows] = held
+    assert all(np.array_equal(begun[name], array) for name, array in plain.items())
+
+
+def test_the_forget_bias_is_kept_with_the_run_and_is_no_option_of_old_weights(session):
+    session.run("old", steps=8, stop_at=4, forget_bias=0.0)
+    assert session.last("old").training["config"]["forget_bias"] == 0.0
+    session.resume("old")
+    with pytest.raises(ConfigError, match="--forget-bias 0, resuming it with 1 would"):
+        resume_config(TrainingConfig(forget_bias=0.0, steps=8), {"forget_bias": 1.0})
+    with pytest.raises(ConfigError, match="--forget-bias 2 is of fresh weights"):
+        config_like(session.last("old"), {"forget_bias": 2.0})
+    assert config_like(session.last("old"), {}).forget_bias is None
 
 
 def test_a_model_of_another_shape_is_refused(session):

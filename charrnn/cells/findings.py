@@ -176,6 +176,7 @@ class Findings:
             "split": excerpt.split,
             "characters": excerpt.stop - excerpt.start,
             "start": excerpt.start,
+            "unknown": excerpt.unknown_to_dict(),
             "quantity": self.quantity,
             "layers": self.num_layers,
             "units": self.hidden_size,

@@ -1,7 +1,5 @@
 """Which stretch of a text shows a unit best, and how its values become a colour. Pure."""
 
-import unicodedata
-
 import numpy as np
 
 from charrnn.cells.signals import GRADED
@@ -11,28 +9,6 @@ FAINT = 0.5  # what never gets stronger than this is shown enlarged
 NEWLINE, BLANKS = "\n", (" ", "\t", "\n")
 MAX_BEGINNING = 400  # symbols of a line cut off that are left out
 MAX_TAIL = 3  # a part of 1 / MAX_TAIL may be cut off a passage for its end to be a line's or a word's
-
-
-def read_symbols(vocabulary, ids):
-    """Return (text, symbols, lengths) of ids (N,): a str for the scanners, and what of it each id is.
-
-    symbols   list of N str to show. Of a character of several bytes the last one shows it, those before it nothing; a
-              byte that belongs to no character is U+FFFD
-    lengths   ndarray (len(text),): ids a character has; np.repeat(values, lengths) brings values a character to values
-              an id, so that all bytes of a character have what holds when it has been read
-    """
-    ids = np.asarray(ids)
-    if vocabulary.mode != "bytes":
-        text = vocabulary.decode(ids)
-        return text, list(text), np.ones(len(text), np.int64)
-    data = np.array(vocabulary.symbols, np.uint8)[ids].tobytes()
-    text = data.decode("utf-8", "surrogateescape")
-    symbols = []
-    for character in text:
-        length = 1 if _is_stray(character) else len(character.encode())
-        symbols += [""] * (length - 1) + ["\ufffd" if _is_stray(character) else character]
-    lengths = np.array([1 if _is_stray(character) else len(character.encode()) for character in text], np.int64)
-    return text, symbols, lengths
 
 
 def shown_values(values, quantity):
@@ -118,7 +94,3 @@ def _without_empty_lines(text, stop, least):
     while stop > least and text[stop - 1] == text[stop - 2] == NEWLINE:
         stop -= 1
     return stop
-
-
-def _is_stray(character):
-    return unicodedata.category(character) == "Cs"

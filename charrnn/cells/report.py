@@ -14,17 +14,17 @@ import numpy as np
 from charrnn.cells.ablate import ablate
 from charrnn.cells.findings import Findings, Selected
 from charrnn.cells.gates import gate_saturation
-from charrnn.cells.passages import read_symbols
 from charrnn.cells.record import check_quantity, clamp_at, record
 from charrnn.cells.search import costs_us, halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, misfits, without_twins
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, nearest
 from charrnn.evaluation.stages import Stages
 from charrnn.files.machine import available_memory
 from charrnn.model.clamps import check_unit
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS
+from charrnn.text.byte_text import read_symbols
 
 GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most
 UNTRAINED_SEED = 1_000_003
@@ -145,7 +145,9 @@ class _Search:
         """Return (symbols, the Signals that occur, {name: the one that is on where it is})."""
         excerpt = self.excerpt
         self.stages.begin("finding the signals")
-        text, symbols, lengths = read_symbols(self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop])
+        text, symbols, lengths = read_symbols(
+            self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop], excerpt.encoding
+        )
         self.unfit = misfits(text)
         found, twins = without_twins(find_signals(text, list(self.options.signals)))
         return (
@@ -210,7 +212,9 @@ def _check_wanted(wanted, signals, twins, unfit):
     """Return the name of the signal that stands for the one wanted. Raises ConfigError where it does not occur."""
     wanted, names = twins.get(wanted, wanted), [signal.name for signal in signals]
     if wanted is not None and wanted not in names:
-        rare = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
-        why = unfit.get(wanted, rare)
+        why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
+        why = unfit.get(wanted, why)
+        near = None if wanted in BUILT_IN else nearest(wanted, names)
+        why += "" if near is None else f", did you mean {near!r}?"
         raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
     return wanted

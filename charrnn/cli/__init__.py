@@ -30,10 +30,12 @@ COMMANDS = {
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
     "bench": ("bench", "Measure this machine, and what to expect of it."),
+    "doctor": ("doctor", "Show what charrnn sees here, and what to mend."),
 }
 
 
 MAX_MESSAGE = 4_000
+GONE = 'the current folder has been removed meanwhile: cd "$HOME", or to another folder that is there'
 
 
 class LazyGroup(click.Group):
@@ -83,10 +85,15 @@ def main(args=None):
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CharRNNError as error:
-        return _fail(str(error))
+        return _fail(GONE if _folder_is_gone() else str(error))
+    except getattr(click.exceptions, "NoArgsIsHelpError", ()) as error:  # click before 8.2 prints the help itself
+        click.echo(error.ctx.get_help())  # a group by itself, as `charrnn` by itself
+        return 0
     except click.UsageError as error:
+        from charrnn.cli.near import usage_message
+
         command = f"{error.ctx.command_path} --help" if error.ctx is not None else "charrnn --help"
-        return _fail(f"{error.format_message().rstrip('.')} (see {command})")
+        return _fail(f"{usage_message(error, sys.argv[1:] if args is None else args)} (see {command})")
     except click.ClickException as error:
         return _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
@@ -102,7 +109,15 @@ def main(args=None):
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full{_where(error)}: free some space, or choose a folder on another disk")
-        return _fail(f"{(error.strerror or str(error)).lower()}{_where(error)}")
+        return _fail(GONE if _folder_is_gone() else f"{(error.strerror or str(error)).lower()}{_where(error)}")
+
+
+def _folder_is_gone():
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -155,11 +170,11 @@ def _fail(message):
     message = "".join(c if c.isprintable() else " " if c == "\n" else repr(c)[1:-1] for c in message)
     message = f"Error: {message}"
     try:
-        if sys.stderr.isatty():
-            import shutil
+        from charrnn.cli.words import wrapped
 
-            message = click.wrap_text(message, max(40, shutil.get_terminal_size().columns))
-        click.echo(message, err=True)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()  # results come before what went wrong, also where both go into one file
+        click.echo(wrapped(message, sys.stderr), err=True)
     except OSError:
         pass
     return 2

@@ -15,7 +15,7 @@ import click
 
 from charrnn.cli.cells_files import write_cells_page, write_pictures
 from charrnn.cli.cells_text import Shown
-from charrnn.cli.checks import check_bounds, check_pillow
+from charrnn.cli.checks import check_bounds, check_pillow, unknown_option
 from charrnn.cli.clamps import parse_clamp_of_ablation
 from charrnn.cli.opening import open_model, open_text
 from charrnn.cli.outputs import Outputs, force_option
@@ -100,6 +100,7 @@ SPLITS = ("held-out", "val", "test")
 )
 @click.option("--gates", is_flag=True, help="Say how often each gate is nearly shut (< 0.1) and nearly open (> 0.9).")
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
+@unknown_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 @click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
@@ -125,7 +126,7 @@ def command(ctx, checkpoint, text, **options):
     outputs.protect(text, opened)
     if opened.checkpoint.training.get("step") == 0:
         note("this model is untrained (step 0): what its units follow, any random network follows")
-    with open_text(opened, text, options["encoding"]) as read:
+    with open_text(opened, text, options["encoding"], options["unknown"]) as read:
         excerpt, end, of = _excerpt(read, text, options)
         asked = _asked(options, opened.model.config)
         with progress_bar() as progress:
@@ -139,6 +140,8 @@ def command(ctx, checkpoint, text, **options):
         _print(shown, options)  # before the files, which may have to be refused
         with progress_bar() as progress:
             write_cells_page(shown, opened.model, options["scale"], outputs, progress)
+        if outputs.named("html"):  # when the bar is gone
+            note(f"wrote {outputs.named('html')}")
         write_pictures(findings, options["scale"], outputs)
 
 
@@ -247,7 +250,7 @@ def _excerpt(read, text, options):
             f"a search needs at least {MIN_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
             f"got {stop - start:,}: {remedy}"
         )
-    return Excerpt(read.corpus.ids, start, stop, name, split), end, of
+    return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped, read.encoding), end, of
 
 
 def _validation_loss(training):

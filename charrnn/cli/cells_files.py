@@ -98,4 +98,3 @@ def write_cells_page(shown, model, scale, outputs, progress):
             scale=scale,
         ),
     )
-    note(f"wrote {outputs.named('html')}")

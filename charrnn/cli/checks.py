@@ -1,8 +1,17 @@
-"""What several commands refuse in the same words, before anything is read."""
+"""What several commands ask in the same words, and refuse before anything is read."""
 
 import importlib.util
 
+import click
+
 from charrnn.errors import ConfigError
+
+unknown_option = click.option(
+    "--unknown",
+    type=click.Choice(("error", "skip")),
+    show_default="error",
+    help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
+)
 
 
 def check_bounds(options, *bounds):

@@ -3,11 +3,10 @@
 Knows no option by name; the caller says which there are.
 """
 
-import difflib
 import glob
 import os
 
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, nearest
 from charrnn.training.settings import short
 
 MAX_BYTES = 1 << 18  # of a file of options
@@ -42,9 +41,8 @@ def config_values(options, known, where):
     for key, value in options.items():
         name = key.replace("-", "_")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            near = near[0].replace("_", "-") if near else None
-            remedy = f"did you mean {near!r}?" if near else "see charrnn train --help"
+            near = nearest(name, known)
+            remedy = "see charrnn train --help" if near is None else f"did you mean {near.replace('_', '-')!r}?"
             raise ConfigError(f"{where} has the option {short(repr(key))}, which there is not: {remedy}")
         values[name] = _config_value(where, key, value, name == "text")
     return values

@@ -27,6 +27,7 @@ def list_recipes(as_json):
     """
     import json
 
+    from charrnn.cli.words import tell
     from charrnn.recipes import RECIPES
 
     for recipe in RECIPES.values():
@@ -46,12 +47,13 @@ def list_recipes(as_json):
             )
             continue
         size = f", {recipe.size_bytes:,} bytes" if recipe.size_bytes else ""
-        click.echo(
-            f"{recipe.name}: {recipe.summary}{size}\n"
+        tell(f"{recipe.name}: {recipe.summary}{size}", 4)
+        tell(
             f"    source    {recipe.source}\n"
             f"    licence   {recipe.licence}\n"
             f"    cleaning  {recipe.cleaning}\n"
-            f"    sha256    {recipe.sha256 or 'shown when built; it depends on the source'}"
+            f"    sha256    {recipe.sha256 or 'shown when built; it depends on the source'}",
+            14,
         )
 
 
@@ -84,10 +86,11 @@ def build(name, source, output, limit_bytes, force, as_json):
     Example: charrnn corpus build shakespeare
     """
     import json
+    import sys
 
     from charrnn.cli.outputs import Outputs
     from charrnn.cli.progress import progress_bar
-    from charrnn.cli.words import bars_hidden, neutralise
+    from charrnn.cli.words import bars_hidden, neutralise, tell, wrapped
     from charrnn.recipes import FOLDER, RECIPES, build_recipe
 
     # What else is there is compared with the text, and only --force replaces it: `build_recipe` sees to that.
@@ -97,7 +100,7 @@ def build(name, source, output, limit_bytes, force, as_json):
 
     def say(line):
         with bars_hidden():
-            click.echo(neutralise(line), err=True)
+            click.echo(wrapped(neutralise(line), sys.stderr, 4), err=True)
 
     with progress_bar(in_bytes=True) as progress:
         built = build_recipe(
@@ -125,7 +128,7 @@ def build(name, source, output, limit_bytes, force, as_json):
         )
         return
     already = " (already there)" if built.status == "unchanged" else ""
-    click.echo(
+    tell(
         f"{neutralise(str(named))}{already}: {built.size_bytes:,} bytes, {built.distinct:,} distinct characters, "
         f"sha256 {built.sha256}"
     )

@@ -3,11 +3,12 @@
 A display must never end a run: when the terminal goes away, it falls silent.
 """
 
+import contextlib
 import os
 import sys
 import time
 
-from charrnn.cli.words import bars_hidden, duration, neutralise
+from charrnn.cli.words import BARS, bars_hidden, columns_of, duration, neutralise, wrapped
 from charrnn.errors import counted
 
 PLAIN_SECONDS = 10  # between two plain lines at least
@@ -50,12 +51,12 @@ class Quiet:
         self.note(record.text, important=record.important)
 
     def _write(self, text):
-        print(text, file=sys.stderr, flush=True)
+        with bars_hidden():
+            print(wrapped(text, sys.stderr), file=sys.stderr, flush=True)
 
     def _guarded(self, function, *arguments):
         try:
-            with bars_hidden():
-                function(*arguments)
+            function(*arguments)
         except OSError:  # the terminal or the pipe is gone
             self._lost = True
 
@@ -93,18 +94,62 @@ class Plain(Quiet):
         self._write(f"--- sample at step {record.step:,}\n{neutralise(record.text).rstrip()}\n---")
 
 
+class Foot:
+    """Lines at the foot of a terminal, drawn over one another; what is said meanwhile scrolls by above them.
+
+    Drawn by hand between steps: a thread of its own would take time from the kernels. Rich's own Live leaves the cursor
+    below its lines and goes up by as many as it drew, which after a resize are others: half bars then stay for ever.
+    This leaves it at the first line's beginning, where it stays while a terminal breaks lines anew.
+    """
+
+    def __init__(self, console):
+        self._console, self._shown = console, None
+
+    def draw(self, renderable):
+        """Draw a rich renderable in the place of the one before."""
+        if self._shown is None:
+            BARS.append(self.hidden)
+        self._shown = renderable
+        self._show()
+
+    @contextlib.contextmanager
+    def hidden(self):
+        """Leave the lines' place to something else meanwhile."""
+        self._clear()
+        yield
+        self._show()
+
+    def close(self):
+        """Take the lines off the terminal for good."""
+        if self._shown is not None:
+            self._shown = None
+            BARS.remove(self.hidden)
+            self._clear()
+
+    def _show(self):
+        # Drawn for the width of now: a line that a terminal breaks is more lines than are counted here.
+        with self._console.capture() as captured:
+            self._console.print(self._shown, width=columns_of(self._console.file))
+        lines = captured.get().splitlines()[: max(1, self._console.height - 1)]
+        up = f"\x1b[{len(lines) - 1}A" if len(lines) > 1 else ""
+        self._clear("\r\n".join(lines) + f"\r{up}")
+
+    def _clear(self, then=""):
+        # The space is for tmux, which keeps a whole screen that is cleared from its very first place on.
+        self._console.file.write(f"\r \x1b[J\r{then}")
+        self._console.file.flush()
+
+
 class Live(Quiet):
     """A bar and a line of figures at the foot of the terminal; validations and samples scroll by above it."""
 
     def __init__(self):
         super().__init__()
         from rich.console import Console
-        from rich.live import Live as RichLive
 
         # Rich decides on colour: none with NO_COLOR.
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        # Refreshed by hand between steps: a thread of its own would take time from the kernels.
-        self._live = RichLive(console=self._console, auto_refresh=False, transient=True)
+        self._live = Foot(self._console)
         self._step_record = self._evaluation = None
         self._next_s = 0.0
 
@@ -112,17 +157,17 @@ class Live(Quiet):
         self._guarded(self._print, neutralise(text), "bold" if important else "dim")
 
     def close(self):
-        self._guarded(self._live.stop)
+        self._guarded(self._live.close)
 
     def _print(self, text, style=""):
         from rich.text import Text
 
-        self._console.print(Text(text, style=style), soft_wrap=True)
+        with bars_hidden():
+            self._console.print(Text(wrapped(text, self._console.file), style=style), soft_wrap=True)
 
     def _preflight(self, record):
         for line in preflight_lines(record):
             self._print(line)
-        self._live.start()
 
     def _notice(self, record):
         self._print(neutralise(record.text), "yellow")
@@ -141,21 +186,20 @@ class Live(Quiet):
 
     def _sampled(self, record):
         from rich.rule import Rule
+        from rich.text import Text
 
-        self._console.print(
-            Rule(
-                f"sample at step {record.step:,}", align="left", style="dim", characters="─" if self._unicode() else "-"
-            )
-        )
-        self._print(neutralise(record.text).rstrip("\n"), "cyan")
-        self._console.print(Rule(style="dim", characters="─" if self._unicode() else "-"))
+        line = "─" if self._unicode() else "-"
+        with bars_hidden():
+            self._console.print(Rule(f"sample at step {record.step:,}", align="left", style="dim", characters=line))
+            self._console.print(Text(neutralise(record.text).rstrip("\n"), style="cyan"), soft_wrap=True)
+            self._console.print(Rule(style="dim", characters=line))
 
     def _unicode(self):
         return (self._console.encoding or "").lower().startswith("utf")
 
     def _refresh(self):
         if self._step_record is not None:
-            self._live.update(self._foot(), refresh=True)
+            self._live.draw(self._foot())
 
     def _foot(self):
         from rich.console import Group

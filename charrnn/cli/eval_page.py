@@ -25,8 +25,8 @@ def write_judgement_page(judgement, model_line, outputs):
     """
     import numpy as np
 
-    from charrnn.cells.passages import read_symbols
     from charrnn.render.page import GUESSES, FoundUnit, PageData, write_page
+    from charrnn.text.byte_text import read_symbols
 
     text, losses = judgement.text, judgement.losses
     n = min(len(losses), PAGE_CHARACTERS)
@@ -39,7 +39,7 @@ def write_judgement_page(judgement, model_line, outputs):
     guesses_ids[:-1, :shown], guesses_p[:-1, :shown] = (array[:n, :shown] for array in judgement.guesses)
     data = PageData(
         # The character before the first judged one leads in.
-        text=read_symbols(judgement.vocabulary, text.ids[text.first - 1 : text.first + n])[1],
+        text=read_symbols(judgement.vocabulary, text.ids[text.first - 1 : text.first + n], text.encoding)[1],
         vocabulary=[bare_symbol(symbol) for symbol in judgement.vocabulary.symbols],
         layers=1,
         units=len(readers),
@@ -63,7 +63,9 @@ def _readers(judgement):
     """Return [(name, losses (n,))] of what the text can be coloured by."""
     readers = [("the model", judgement.losses)]
     if judgement.ngram is not None:
-        readers.append((f"a {judgement.ngram.order}-gram of the same training text", judgement.ngram.loss_nats))
+        order = judgement.ngram.order
+        article = "an" if order in (8, 11, 18) or 80 <= order < 90 else "a"
+        readers.append((f"{article} {order}-gram of the same training text", judgement.ngram.loss_nats))
     if judgement.dynamic is not None:
         readers.append(("the model, learning as it reads", judgement.dynamic.losses))
     return readers

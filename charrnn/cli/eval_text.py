@@ -3,7 +3,7 @@
 import math
 
 from charrnn.errors import counted
-from charrnn.evaluation.units import bits
+from charrnn.evaluation.units import FEW, bits
 
 MAX_BITS = 8  # of a character: what costs more is shown in the strongest colour
 PAGE_CHARACTERS = 40_000
@@ -18,7 +18,11 @@ def figure(judgement):
 
 def loss_rows(judgement):
     """Return [(name, nats, detail)] of the baselines and the model, the worst first."""
-    rows = [(baseline.name, baseline.loss_nats, baseline.detail) for baseline in judgement.baselines]
+    rows = [
+        (baseline.name, baseline.loss_nats, baseline.detail)
+        for baseline in judgement.baselines
+        if judgement.evaluation.characters >= FEW or not baseline.name.startswith("xz")
+    ]
     rows.append(("this model", judgement.evaluation.loss_nats, ""))
     if judgement.dynamic is not None:
         rows.append(("this model, learning", judgement.dynamic.loss_nats, "as it reads: --dynamic"))
@@ -30,6 +34,11 @@ def verdict_line(judgement):
     verdict = judgement.verdict
     if verdict is None:
         return ""
+    if verdict.kind == "short":
+        return (
+            f"A text of {counted(judgement.evaluation.characters, 'character')} is too short to tell how good a model "
+            "is: one of some thousands tells it."
+        )
     name, characters = f"{verdict.order}-gram", counted(verdict.order, "character")
     if verdict.kind == "known":
         return (

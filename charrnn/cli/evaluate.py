@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds
+from charrnn.cli.checks import check_bounds, unknown_option
 from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.words import note
-from charrnn.errors import ConfigError, VocabularyError, counted
+from charrnn.errors import ConfigError, counted
 
 SPLITS = ("val", "test", "train")
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
@@ -28,12 +28,7 @@ MIN_WIDTH = 40
 @click.option(
     "--split", type=click.Choice(SPLITS), show_default="val", help="Split of the text the run was trained on."
 )
-@click.option(
-    "--unknown",
-    type=click.Choice(("error", "skip")),
-    show_default="error",
-    help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
-)
+@unknown_option
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
 @click.option(
     "--baselines/--no-baselines",
@@ -100,12 +95,7 @@ def command(ctx, checkpoint, text, **options):
     opened = open_model(ctx, checkpoint, options["threads"])
     outputs.protect(text, opened)
     with contextlib.ExitStack() as stack:
-        try:
-            read = stack.enter_context(open_text(opened, text, options["encoding"], options["unknown"] or "error"))
-        except VocabularyError as error:
-            raise VocabularyError(
-                f"{error}; --unknown skip leaves such characters out" if text is not None else str(error)
-            ) from None
+        read = stack.enter_context(open_text(opened, text, options["encoding"], options["unknown"]))
         own = read
         if text is not None:
             own = stack.enter_context(_own_text(opened, options, open_training_text))
@@ -136,13 +126,13 @@ def _excerpt(read, text, split):
     from charrnn.text.excerpt import Excerpt
 
     if read.splits is None:
-        return Excerpt(read.corpus.ids, 0, read.corpus.characters, text, None, read.corpus.skipped)
+        return Excerpt(read.corpus.ids, 0, read.corpus.characters, text, None, read.corpus.skipped, read.encoding)
     split = split or SPLITS[0]
     start, stop = getattr(read.splits, split)
     if stop - start < 1:
         raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
     name = f"{split} split of {', '.join(read.named)}"
-    return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped)
+    return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped, read.encoding)
 
 
 def _asked(options, judged, own):
@@ -228,10 +218,6 @@ def _check(text, options):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     if text is not None and options["split"] is not None:
         raise ConfigError(f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}")
-    if text is None and options["unknown"] is not None:
-        raise ConfigError(
-            f"--unknown {options['unknown']} is of a TEXT, and none is named: a run knows all of its own text"
-        )
     check_bounds(
         options,
         ("threads", 1, None),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds, check_pillow
+from charrnn.cli.checks import check_bounds, check_pillow, unknown_option
 from charrnn.cli.opening import announce, open_model, open_text, use_threads
 from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.progress import progress_bar, reading_bar
@@ -23,8 +23,14 @@ MAX_TIMES, MAX_STEPS, MAX_TRAIN_STEPS = 100_000, 100_000, 10**6
 OF_FRESH = ("cell", "hidden_size", "num_layers", "embedding_size", "singular_values", "matrix", "forget_biases")
 OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
 OF_DISTANCE = ("steps", "times", "layer")  # of all but --memory
-OF_CELL = {"singular_values": "rnn", "matrix": "rnn", "forget_biases": "lstm"}
+WITHOUT_GATES = tuple(cell.name for cell in CELLS.values() if not cell.has_gates)
+WITH_FORGET_GATE = tuple(cell.name for cell in CELLS.values() if cell.forget_gate)
+OF_CELLS = {"singular_values": WITHOUT_GATES, "matrix": WITHOUT_GATES, "forget_biases": WITH_FORGET_GATE}
 SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"}
+
+
+def _titles(cells):
+    return " and ".join(CELLS[cell].title for cell in cells)
 
 
 @click.command(name="gradients")
@@ -59,14 +65,14 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
     type=float,
     metavar="X",
     show_default="0.8, 1 and 1.5",
-    help="Fresh vanilla RNN: largest singular value of its recurrent matrix. May be repeated.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: largest singular value of its recurrent matrix. May be repeated.",
 )
 @click.option(
     "--matrix",
     type=click.Choice(("orthogonal", "uniform")),
     default="orthogonal",
     show_default=True,
-    help="Fresh vanilla RNN: all singular values alike, or the fresh matrix times a number.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: all singular values alike, or the fresh matrix times a number.",
 )
 @click.option(
     "--forget-bias",
@@ -75,7 +81,7 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
     type=float,
     metavar="X",
     show_default="0, 1 and 2",
-    help="Fresh LSTM: bias of its forget gates. May be repeated.",
+    help=f"Fresh {_titles(WITH_FORGET_GATE)}: bias of its forget gates. May be repeated.",
 )
 @click.option(
     "--memory",
@@ -96,6 +102,7 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the plots.")
 @click.option("--encoding", metavar="NAME", show_default="the run's, or utf-8", help="Encoding of TEXT.")
+@unknown_option
 @click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Threads to compute with.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
@@ -133,6 +140,11 @@ def command(ctx, checkpoint, text, **options):
         measure = _fresh
     else:
         measure = _run
+    if measure is not _run and options["unknown"] is not None:
+        raise ConfigError(
+            f"--unknown {options['unknown']} is of a trained model, and fresh networks know every character that they "
+            "read: leave it out"
+        )
     view = measure(ctx, checkpoint, text, options, outputs)
     if options["as_json"]:
         click.echo(json.dumps(view.report.to_dict(), allow_nan=False))
@@ -215,9 +227,9 @@ def _run(ctx, checkpoint, text, options, outputs):
     from charrnn.runs.checkpoint import BEST, LAST
     from charrnn.text.excerpt import Excerpt
 
-    with open_text(opened, text, options["encoding"]) as (corpus, named, splits):
+    with open_text(opened, text, options["encoding"], options["unknown"]) as (corpus, named, splits, _):
         if splits is None:
-            excerpt = Excerpt.whole(corpus.ids, text)
+            excerpt = Excerpt(corpus.ids, 0, corpus.characters, text, None, corpus.skipped)
         else:
             name = f"the held-out text of {', '.join(named)}"
             excerpt = Excerpt(corpus.ids, splits.val[0], splits.test[1], name)
@@ -276,11 +288,11 @@ def _check(ctx, checkpoint, text, options):
             raise ConfigError(
                 f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory"
             )
-    for name, cell in OF_CELL.items():
-        if name in named and options["cell"] and cell not in options["cell"]:
+    for name, cells in OF_CELLS.items():
+        if name in named and options["cell"] and not {*cells} & {*options["cell"]}:
             raise ConfigError(
-                f"{_spelt(name)} is of the {CELLS[cell].title}, and --cell names none: leave it out, or add --cell "
-                f"{cell}"
+                f"{_spelt(name)} is of the {_titles(cells)}, and --cell names none: leave it out, or add --cell "
+                f"{cells[0]}"
             )
     for name in (*OF_FRESH, *OF_MEMORY):
         if name in named and name not in allowed:

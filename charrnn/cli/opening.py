@@ -7,7 +7,7 @@ import contextlib
 from typing import Any, NamedTuple
 
 from charrnn.cli.words import note, shorter
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, VocabularyError
 
 
 class OpenedModel(NamedTuple):
@@ -19,11 +19,15 @@ class OpenedModel(NamedTuple):
 
 
 class OpenedText(NamedTuple):
-    """A text that was read: its Corpus, the texts' names, and the run's Splits, None where it is not the run's own."""
+    """A text that was read: its Corpus, the texts' names, and the run's Splits, None where it is not the run's own.
+
+    encoding    in which a model of bytes has its text shown
+    """
 
     corpus: Any
     named: list
     splits: Any
+    encoding: str
 
 
 def open_model(ctx, where, threads):
@@ -63,42 +67,53 @@ def use_threads(ctx, threads):
 
 
 @contextlib.contextmanager
-def open_text(opened, text, encoding, unknown="error"):
+def open_text(opened, text, encoding, unknown=None):
     """Read TEXT, or where it is None the text that the run of a checkpoint was trained on, found again and checked.
 
     opened     an OpenedModel
-    unknown    what to do with characters that the model does not know, "error" or "skip"
+    unknown    what to do with characters that the model does not know, "error" or "skip"; None where it was not said,
+               which is "error"
 
     Yields an OpenedText.
     """
     from charrnn.cli.progress import reading_bar
     from charrnn.text.corpus import read_corpus
+    from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
     from charrnn.training.provenance import read_run_text
     from charrnn.training.stored import stored_encoding, stored_parting
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
+    if text is None and unknown is not None:
+        raise ConfigError(f"--unknown {unknown} is of a TEXT, and none is named: a run knows all of its own text")
     if text is None and encoding is not None:
         raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
+    if vocabulary.mode == "bytes" and encoding is not None:
+        shown = encoding_of_bytes(encoding)
+    else:
+        shown = stored_encoding_of_bytes(stored_encoding(training))
     with reading_bar() as progress:
         if text is None:
             corpus, named, splits = read_run_text(training, opened.path.parent, vocabulary.mode, progress)
         else:
             named, splits, encoding = [text], None, encoding or stored_encoding(training)
-            corpus = read_corpus(
-                named,
-                mode=vocabulary.mode,
-                encoding=encoding,
-                part_files=stored_parting(training),
-                vocabulary=vocabulary,
-                unknown=unknown,
-                progress=progress,
-            )
+            try:
+                corpus = read_corpus(
+                    named,
+                    mode=vocabulary.mode,
+                    encoding=encoding,
+                    part_files=stored_parting(training),
+                    vocabulary=vocabulary,
+                    unknown=unknown or "error",
+                    progress=progress,
+                )
+            except VocabularyError as error:
+                raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
     with contextlib.closing(corpus):
         if vocabulary.rewriting:
             note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
         for said in corpus.notes:
             note(said)
-        yield OpenedText(corpus, named, splits)
+        yield OpenedText(corpus, named, splits, shown)
 
 
 @contextlib.contextmanager

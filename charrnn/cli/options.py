@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.config import config_values, read_toml
+from charrnn.cli.near import choice_meant
 from charrnn.errors import ConfigError
 from charrnn.training.options import COMPUTING, DEFAULTS, HEADINGS, NAMES, SETTINGS, WATCHING, option
 
@@ -69,7 +70,10 @@ def read_config(ctx, _parameter, path):
     if path is None:
         return None
     known = [parameter.name for parameter in ctx.command.params if parameter.name != "config"]
-    values = config_values(read_toml(path, f"--config {path}"), known, f"--config {path}")
+    # Runs from before it was stored know `no-sample` as an option of the command.
+    values = config_values(read_toml(path, f"--config {path}"), [*known, "no_sample"], f"--config {path}")
+    if "no_sample" in values:
+        values["sample"] = not click.BOOL.convert(values.pop("no_sample"), None, ctx)
     ctx.default_map = {**(ctx.default_map or {}), **values}
     return path
 
@@ -85,7 +89,6 @@ RUN_OPTIONS = (
         show_default="all cores",
         help="Threads to compute with; the result does not depend on it.",
     ),
-    HeadedOption(["--no-sample"], heading=WATCHING, place=1, is_flag=True, help="Show no samples."),
     HeadedOption(
         ["-o", "--output"],
         heading=THE_RUN,
@@ -136,6 +139,7 @@ def typed_options(options, where):
             typed[name] = TRAINING_OPTIONS[name].type_cast_value(click.get_current_context(), value)
         except click.BadParameter as error:
             raise ConfigError(
-                f"{where} gives {name.replace('_', '-')!r} a value that it cannot have: {error.message}"
+                f"{where} gives {name.replace('_', '-')!r} a value that it cannot have: "
+                f"{error.message.rstrip('.')}{choice_meant(error.message, TRAINING_OPTIONS[name].type)}"
             ) from None
     return typed

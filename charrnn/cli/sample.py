@@ -10,6 +10,8 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
+from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
+from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
 from charrnn.cli.opening import announce, use_threads
 from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
@@ -58,21 +60,52 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     help="Draw only characters at least P (0 to 1) times as likely as the likeliest.",
 )
 @click.option("--greedy", is_flag=True, help="Always take the most likely character.")
-@click.option("--prime", metavar="TEXT", help="Continue TEXT.  [default: start after a newline]")
+@click.option(
+    "--prime",
+    metavar="TEXT",
+    help="Continue TEXT; a newline in it is $'\\n' in bash, or \\n with -e.  [default: start after a newline]",
+)
 @click.option(
     "--prime-file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
     help="Continue the text in FILE, its last newline included; - is stdin.",
 )
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    show_default="the run's",
+    help="Encoding of --prime-file; of a model of bytes that of --prime, --stop and --separator, and of its text where "
+    "it is shown, on a terminal and in --json.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(("error", "skip")),
+    default="error",
+    show_default=True,
+    help="What to do with characters of --prime or --prime-file that the model does not know; what is skipped is "
+    "counted.",
+)
 @click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
 @click.option(
     "--stop",
     multiple=True,
     metavar="STRING",
-    help="End a sample where STRING comes, and leave STRING out; may be repeated. A newline is $'\\n' in bash.",
+    help="End a sample where STRING comes, and leave STRING out; may be repeated.",
+)
+@click.option(
+    "-e",
+    "--escapes",
+    is_flag=True,
+    help=f"Read {SPELT} in --prime, --stop and --separator; of a model of bytes \\xHH is a byte.",
 )
 @click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
+@click.option(
+    "--separator",
+    metavar="STRING",
+    show_default="a newline where a sample does not end with one, and on a terminal a heading",
+    help="Write STRING, and nothing else, between samples.",
+)
 @click.option(
     "--clamp",
     multiple=True,
@@ -86,7 +119,13 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     metavar="N",
     help="The same seed gives the same text.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a sample and line.")
+@distribution_options
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Write one JSON object a sample and line; of a model of bytes with its bytes in base64.",
+)
 @click.option(
     "--threads",
     type=int,
@@ -100,21 +139,26 @@ def command(ctx, checkpoint, **options):
 
     \b
     Example: charrnn sample --temperature 0.8 --prime "ROMEO:"
+             charrnn sample -e --prime 'ROMEO:\\n' --stop '\\n\\n'
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
+    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. A model of bytes writes
+    its bytes as they are to a file or a pipe; a terminal shows them decoded.
     """
     heed_reader()
     output = Output(sys.stdout)
     try:
+        outputs = check_distribution(_given(ctx), options)
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
         try:
-            samples = _prepare(ctx, checkpoint, settings, options)
+            samples, separator = _prepare(ctx, checkpoint, settings, options)
         except MemoryError:
             raise _out_of_memory(options["num_samples"]) from None
-        if options["as_json"]:
+        if options["distribution"]:
+            show_distribution(samples, options["as_json"], outputs)
+        elif options["as_json"]:
             samples.write_json(output)
         else:
-            samples.write_text(output, options["hide_prime"])
+            samples.write_text(output, options["hide_prime"], separator)
     except KeyboardInterrupt:
         output.close()
         sys.exit(130)
@@ -154,17 +198,23 @@ def _settings(given, temperature, top_k, top_p, min_p, greedy):
 
 
 def _prepare(ctx, where, settings, options):
-    """Check what can be checked, load the model, prime it; return SampleTexts ready to be written."""
+    """Check what can be checked, load the model, prime it; return SampleTexts to be written, and the separator."""
     _check(options)
     prime = options["prime"] if options["prime_file"] is None else _read_prime(options["prime_file"])
 
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.text.vocabulary import text_as_bytes
 
     path = find_checkpoint(where)
     checkpoint = load_checkpoint(path)
     vocabulary = checkpoint.vocabulary
-    prime_ids = _encode(vocabulary, prime or "", "--prime" if options["prime_file"] is None else "--prime-file")
-    stop_ids = [_encode(vocabulary, string, "--stop") for string in options["stop"]]
+    encoding = _encoding(checkpoint, options["encoding"])
+    typed = _typed(options, vocabulary.mode == "bytes")
+    prime_ids = _encode_prime(vocabulary, typed("--prime", prime or ""), options, encoding)
+    stop_ids = [_encode(vocabulary, typed("--stop", string), "--stop", encoding) for string in options["stop"]]
+    separator = options["separator"] and typed("--separator", options["separator"])
+    if separator and vocabulary.mode == "bytes":
+        separator = text_as_bytes(separator, encoding)
 
     announce(ctx)
     from charrnn.model.parameters import Model
@@ -186,7 +236,8 @@ def _prepare(ctx, where, settings, options):
     use_threads(ctx, options["threads"])
     sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
     sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
-    return SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path))
+    samples = SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path), encoding)
+    return samples, separator
 
 
 def _check(options):
@@ -200,6 +251,8 @@ def _check(options):
         raise ConfigError(f"--seed must be between 0 and 2**64 - 1, got {seed}")
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads must be at least 1, got {threads}")
+    if options["separator"] is not None and options["as_json"]:
+        raise ConfigError("--separator stands between texts, and --json writes a line for each sample: leave one out")
     if "" in options["stop"]:
         raise ConfigError("--stop must hold at least one character, got ''")
     if options["prime"] is not None and options["prime_file"] is not None:
@@ -223,19 +276,83 @@ def _read_prime(path):
         raise CorpusError(f"cannot read --prime-file {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _encode(vocabulary, text, option):
+def _typed(options, in_bytes):
+    """Return a function that reads what was typed for an option, with its escapes if so asked for."""
+
+    def typed(option, text):
+        if isinstance(text, bytes):  # of a file
+            return text
+        if options["escapes"]:
+            return read_escapes(text, option, in_bytes)
+        if looks_escaped(text):
+            note(f"the backslash in {option} stands for itself: add --escapes to read \\n as a newline")
+        return text
+
+    return typed
+
+
+def _encoding(checkpoint, named):
+    """Return the encoding that was named, or the run's: of the model's bytes, or of --prime-file."""
+    from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes, text_encoding
+    from charrnn.training.stored import stored_encoding
+
+    if named is None:
+        named = stored_encoding(checkpoint.training)
+        of_bytes = stored_encoding_of_bytes(named)
+    else:
+        of_bytes = encoding_of_bytes(named)
+    # A file of UTF-16 may begin with its mark, which says the order of the bytes.
+    return of_bytes if checkpoint.vocabulary.mode == "bytes" or not of_bytes.endswith("-le") else text_encoding(named)
+
+
+def _encode_prime(vocabulary, text, options, encoding):
+    """Return the ids of the prime, str or the bytes of a file, with or without what the model does not know."""
+    from charrnn.text.corpus import left_out
+    from charrnn.text.vocabulary import text_as_bytes
+
+    option = "--prime" if options["prime_file"] is None else "--prime-file"
+    if isinstance(text, bytes) and vocabulary.mode == "chars":
+        text = _decoded(text, option, encoding)
+    known = text
+    if isinstance(text, str) and vocabulary.mode == "bytes":
+        try:
+            known = text_as_bytes(text, encoding)
+        except VocabularyError as error:
+            raise VocabularyError(f"{option}: {error}") from None
+    if options["unknown"] == "skip":
+        text, others = vocabulary.without_unknown(known)
+        if others and not text:
+            raise VocabularyError(f"{option} has no character that the model knows: write another, or leave it out")
+        if others:
+            note(f"{option}: {left_out(others, vocabulary.mode)}")
+    try:
+        return _encode(vocabulary, text, option, encoding)
+    except VocabularyError as error:
+        raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
+
+
+def _decoded(data, option, encoding):
+    """Return the text of a file."""
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        from charrnn.text.detection import SAMPLE_BYTES, suggest_encoding
+
+        seems = suggest_encoding(data[:SAMPLE_BYTES])
+        remedy = "name its encoding with --encoding NAME, such as cp1252 or cp949"
+        if seems is not None and seems != encoding:
+            remedy = f"it seems to be {seems.upper()}, read it with --encoding {seems}"
+        raise VocabularyError(
+            f"{option} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; {remedy}"
+        ) from None
+
+
+def _encode(vocabulary, text, option, encoding):
     """Return the ids of what `option` gave, str or the bytes of a file; VocabularyError names the option."""
     try:
         if isinstance(text, bytes):
-            if vocabulary.mode == "bytes":
-                return vocabulary.encode_bytes(text)
-            text = text.decode("utf-8").removeprefix("\ufeff")
-        return vocabulary.encode(text)
-    except UnicodeDecodeError as error:
-        raise VocabularyError(
-            f"{option} is not UTF-8: byte 0x{text[error.start]:02x} at offset {error.start}; convert it, for instance "
-            "with iconv"
-        ) from error
+            return vocabulary.encode_bytes(text)
+        return vocabulary.encode(text, encoding)
     except VocabularyError as error:
         raise VocabularyError(f"{option}: {error}{_spelt_as_known(vocabulary, text, option)}") from error
 

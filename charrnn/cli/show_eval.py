@@ -8,9 +8,9 @@ import sys
 import click
 
 from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
-from charrnn.cli.words import LARGE, bare_symbol, can_print, loss_text, note, printable, say
+from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, wrapped
 from charrnn.errors import counted
-from charrnn.evaluation.units import bits, perplexity
+from charrnn.evaluation.units import bits, perplexity_text
 
 MIN_WIDTH, MAX_WIDTH = 40, 110
 SHOWN_CHARACTERS = 1_200
@@ -54,14 +54,20 @@ class _Shown:
         judgement, evaluation = self.judgement, self.judgement.evaluation
         click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
         where = self.text.name if self.text.name != "-" else "stdin"
-        note(f"of the {where}" if self.text.split else f"of {where}")
+        tell(printable(f"of the {where}" if self.text.split else f"of {where}", sys.stdout))
         if math.isfinite(judgement.error.nats):
-            click.echo(
+            tell(
                 f"standard error {judgement.error.nats:.4f} nats, from {counted(judgement.error.blocks, 'block')} of "
                 f"{judgement.error.block_characters:,} characters; {judgement.bits_per_byte:.4f} bits a byte"
             )
         else:
-            click.echo(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
+            tell(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
+        left_out, kept = sum(count for _, count in self.text.unknown), self.text.stop - self.text.start
+        if left_out > kept:
+            note(
+                f"the model knows only {kept:,} of {left_out + kept:,} characters of this text: what remains is no "
+                "text that a model can be judged by"
+            )
         if self.text.split == "train":
             note("the model has seen this split, and so have the baselines: --split val or test says how good they are")
 
@@ -70,9 +76,8 @@ class _Shown:
         longest = max(len(name) for name, _, _ in rows)
         click.echo(f"\n{'':{longest}}    nats    bits  perplexity")
         for name, nats, detail in rows:
-            hard = perplexity(nats)
-            shown = f"{hard:10,.2f}" if hard < LARGE or math.isinf(hard) else f"{hard:10.2e}"
-            line = f"{name:{longest}}  {nats:6.4f}  {bits(nats):6.4f}  {shown}  {detail}".rstrip()
+            figures = f"{name:{longest}}  {nats:6.4f}  {bits(nats):6.4f}  {perplexity_text(nats, 2):>10}  "
+            line = wrapped(f"{figures}{detail}".rstrip(), sys.stdout, len(figures))
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := verdict_line(self.judgement):
             click.echo("\n" + click.wrap_text(verdict, self.width))
@@ -83,7 +88,7 @@ class _Shown:
         losses, dynamic = self.judgement.losses, self.judgement.dynamic
         gain, settings = losses - dynamic.losses, dynamic.settings
         error = standard_error(gain)[0]
-        click.echo(
+        tell(
             f"\nLearning as it reads, it needs {gain.mean():.4f} nats less a character"
             f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
             f"{losses.mean():.4f} -> {dynamic.loss_nats:.4f}"
@@ -99,13 +104,13 @@ class _Shown:
         click.echo(f"\n{click.wrap_text(mistakes_line(mistakes), self.width)}\n")
         rows = _mistake_rows(mistakes)
         label = max(len(name) for name, _, _ in rows)
-        longest = max(0, min(40, self.width - label - 26))
+        longest = max(0, min(40, self.width - label - 27))
         click.echo(f"{'':{label}}{'mistakes':>10}{'of them':>8}{'of loss':>8}")
         for name, found, share in rows:
             bar = ("█" if self.unicode else "#") * round(longest * found / count)
             click.echo(f"{name:{label}}{found:10,}{found / count:8.1%}{share:8.1%} {bar}".rstrip())
         if not any(one.count for one in brackets):
-            click.echo("\nNo bracket is closed in it that was opened in it: nothing to say of their distance.")
+            tell("\nNo bracket is closed in it that was opened in it: nothing to say of their distance.")
             return
         ngram = f"{self.judgement.ngram.order}-gram"
         click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{ngram:>9}   bits each")
@@ -113,13 +118,13 @@ class _Shown:
             click.echo(f"{distance + ' characters':24}{found:>9}{of_model:>9}{of_ngram:>9}")
 
     def print_copies(self):
-        from charrnn.render.plot import mark, plot
+        from charrnn.render.plot import Axes, mark, plot
         from charrnn.render.terminal import visible
 
         sample, held_out = self.judgement.sample, self.judgement.held_out
-        click.echo(
+        tell(
             f"\nOf all substrings of this length, the share that stands in the training text too ({len(sample.ids):,} "
-            f"characters drawn,\n{len(held_out.ids):,} of {printable(held_out.name, sys.stdout)}):\n"
+            f"characters drawn, {len(held_out.ids):,} of {printable(held_out.name, sys.stdout)}):\n"
         )
         click.echo(f"{'length':>8}" + "".join(f"{length:>6}" for length in SHOWN_LENGTHS))
         other = "held out" if self.text.split else "text"
@@ -130,15 +135,18 @@ class _Shown:
             )
         click.echo()
         curves = [list(enumerate(map(float, copies.overlap.shares), 1)) for copies in (sample, held_out)]
-        for line in plot(curves, min(self.width, 80), 12, self.unicode):
+        axes = Axes("length of the substring, characters", "share that stands in the training text")
+        for line in plot(curves, min(self.width, 80), 12, self.unicode, axes):
             click.echo(line)
         marks = f"{mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}"
-        click.echo(f"  {marks}  (share, against the length of the substring)")
+        click.echo(f"  {marks}")
         for name, copies in (("sample", sample), ("held-out text" if self.text.split else "text", held_out)):
             overlap = copies.overlap
             stop = overlap.start + min(overlap.longest, MAX_PASSAGE)
-            copied = visible(self.judgement.vocabulary.decode(copies.ids[overlap.start : stop]), self.unicode)
-            click.echo(
+            copied = visible(
+                self.judgement.vocabulary.decode(copies.ids[overlap.start : stop], self.text.encoding), self.unicode
+            )
+            tell(
                 f"\nThe longest passage of the {name} that stands in the training text, "
                 f"{counted(overlap.longest, 'character')}, there from {overlap.source:,} on:"
             )
@@ -172,7 +180,7 @@ class _Shown:
 
         symbols, costs = self._shown_characters()
         vocabulary, guesses = self.judgement.vocabulary, self.judgement.guesses
-        click.echo("\nThe most surprising of them, and what the model expected instead:\n")
+        tell("\nThe most surprising of them, and what the model expected instead:\n")
         for at in sorted((-costs).argsort(kind="stable")[:DEAREST].tolist()):
             before = visible("".join(symbols[max(0, at - 16) : at]), self.unicode)
             expected = "  ".join(
@@ -183,10 +191,10 @@ class _Shown:
 
     def _shown_characters(self):
         """Return (symbols, what each cost in bits) of the first characters."""
-        from charrnn.cells.passages import read_symbols
+        from charrnn.text.byte_text import read_symbols
 
         n = min(SHOWN_CHARACTERS, len(self.judgement.losses))
-        symbols = read_symbols(self.judgement.vocabulary, self.text.predicted_ids[:n])[1]
+        symbols = read_symbols(self.judgement.vocabulary, self.text.predicted_ids[:n], self.text.encoding)[1]
         return symbols, bits(self.judgement.losses[:n])
 
     def _by_itself(self, symbol):

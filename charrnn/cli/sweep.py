@@ -9,6 +9,7 @@ import click
 
 from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.options import OutputPath, typed_options
+from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
@@ -38,8 +39,15 @@ from charrnn.errors import ConfigError, counted
 @click.option("--dry-run", is_flag=True, help="List the runs with their parameters and memory, and make none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the losses of the best runs against steps as a drawing.",
+)
+@force_option("svg")
 @click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
-def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
+def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **options):
     """Train a grid of models and compare them.
 
     \b
@@ -72,28 +80,37 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         raise ConfigError(f"--jobs must be at least 1, got {jobs}")
     if as_json and as_csv:
         raise ConfigError("--json and --csv both say how to print the table: leave one of them out")
+    if dry_run and options["svg"] is not None:
+        raise ConfigError("--svg draws what was trained, and --dry-run trains nothing: leave one of them out")
+    outputs = Outputs(options, "svg")
     from charrnn.files.own import SPEC
 
     if resume is not None:
         spec, output = resume / SPEC, resume
         if not spec.is_file():
             raise ConfigError(f"{resume} holds no sweep to go on with: name the folder that 'charrnn sweep' wrote")
-    read = _read_spec(spec, resume)
+    read = _read_spec(spec, resume, output)
 
+    for text in read.texts:
+        outputs.protect(text)
     from charrnn.sweep.drafts import draft
     from charrnn.sweep.folder import open_sweep
     from charrnn.sweep.points import differing, make_points
     from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
+    from charrnn.sweep.updates import unequal_updates
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
         drafts = draft(points, read.texts, progress, None if quiet else note)
+    unequal = unequal_updates(drafts)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
         made = Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts
         states = {one.point.name: found.state for one, found in zip(drafts, made)}
         show_drafts(drafts, differing(points), states, as_json, as_csv)
+        if unequal:
+            note(unequal)
         return 0
     with open_sweep(output, read.name, read.source) as (folder, lock):
         made = Sweep(read, drafts, folder, lock, jobs or 1)
@@ -103,6 +120,8 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
             f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
             + (f"; {finished} finished before" if finished else "")
         )
+        if unequal:
+            display.note(unequal, important=True)
         announced = False
         try:
             with signals_stop(made.stop) as received:
@@ -120,6 +139,8 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
             click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
         else:
             show_results(record)
+        if outputs:
+            _write_svg(outputs, folder, [row["run"] for row in record["runs"]])
         states = [one.state for one in made.results.values()]
         best = sort_results(made.results.values())[0]
         if best.val_loss_nats is not None and best.state == FINISHED:
@@ -131,16 +152,31 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         return 1 if any(state in (FAILED, DIVERGED) for state in states) else 0
 
 
-def _read_spec(path, resume):
+def _write_svg(outputs, folder, runs):
+    from charrnn.cli.loss_figure import sweep_figure
+    from charrnn.render.figure import write_svg
+
+    figure = sweep_figure(folder, runs)
+    if figure is None:
+        note(f"no run of {folder} has a loss to draw yet: {outputs.named('svg')} is not written")
+        return
+    write_svg(outputs.path("svg"), figure)
+    note(f"wrote {outputs.named('svg')}")
+
+
+def _read_spec(path, resume, output):
     """Read SPEC.toml as a Spec. Its options are checked by the code that checks those of a --config.
 
-    resume : the folder of the sweep to go on with, or None. Raises ConfigError for what is wrong in the file.
+    resume : the folder of the sweep to go on with, or None
+    output : the folder of the sweep, None for a new one
+
+    Raises ConfigError for what is wrong in the file.
     """
     from charrnn.files.own import LOCK, RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.sweep.points import Spec
 
     options, where = read_toml(path, str(path)), str(path)
-    name = options.pop("name", None if resume is None else "sweep") or path.stem
+    name = options.pop("name", None) or _name_of(path, output)
     grid, runs = options.pop("grid", {}), options.pop("run", [])
     text = options.pop("text", None)
     if not isinstance(name, str):
@@ -179,6 +215,17 @@ def _read_spec(path, resume):
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
     texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
     return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
+
+
+def _name_of(path, folder):
+    """Return the name of a sweep whose specification has none: its file's, of the copy in its folder the original's."""
+    from charrnn.files.own import SPEC
+    from charrnn.sweep.results import read_results
+
+    if folder is None or path.resolve() != (folder / SPEC).resolve():
+        return path.stem
+    known = read_results(folder).get("name")
+    return known if isinstance(known, str) and known else "sweep"
 
 
 def _one_option(key, value, where):

@@ -2,9 +2,9 @@
 
 import time
 
-from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Quiet, clock_text, shows_live
+from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Foot, Quiet, clock_text, shows_live
 from charrnn.cli.sweep_tables import megabytes
-from charrnn.cli.words import duration, neutralise
+from charrnn.cli.words import bars_hidden, duration, neutralise, wrapped
 
 
 def make_display(quiet):
@@ -45,10 +45,9 @@ class LiveSweep(Quiet):
     def __init__(self):
         super().__init__()
         from rich.console import Console
-        from rich.live import Live
 
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live = Foot(self._console)
         self._at_hand = {}
         self._next_s = 0.0
 
@@ -56,18 +55,18 @@ class LiveSweep(Quiet):
         self._guarded(self._print, text, "bold" if important else "dim")
 
     def close(self):
-        self._guarded(self._live.stop)
+        self._guarded(self._live.close)
 
     def _print(self, text, style=""):
         from rich.text import Text
 
-        self._console.print(Text(neutralise(text), style=style), soft_wrap=True)
+        with bars_hidden():
+            self._console.print(Text(wrapped(neutralise(text), self._console.file), style=style), soft_wrap=True)
 
     def _note(self, event):
         self._print(f"{event.run}: {event.text}" if event.run else event.text, "yellow" if event.important else "dim")
 
     def _begun(self, event):
-        self._live.start()
         self._at_hand[event.result.run] = (event, None)
         self._refresh()
 
@@ -83,7 +82,7 @@ class LiveSweep(Quiet):
 
     def _refresh(self):
         self._next_s = time.monotonic() + REFRESH_SECONDS
-        self._live.update(self._foot(), refresh=True)
+        self._live.draw(self._foot())
 
     def _foot(self):
         from rich.progress_bar import ProgressBar

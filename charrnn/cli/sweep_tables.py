@@ -2,12 +2,23 @@
 
 import json
 import sys
+from typing import NamedTuple
 
 import click
 
-from charrnn.cli.words import duration, printable
+from charrnn.cli.words import columns_of, duration, printable, wrapped
 from charrnn.errors import counted
 from charrnn.training.options import shown
+
+LEAST_FIRST = ("parameters", "time", "best step", "at step", "memory")  # left out in this order, then others
+
+
+class _Column(NamedTuple):
+    """A column: its name, a value a row, and to which side they stand."""
+
+    name: str
+    cells: list
+    justify: str = "left"
 
 
 def show_drafts(drafts, columns, states, as_json, as_csv):
@@ -23,6 +34,7 @@ def show_drafts(drafts, columns, states, as_json, as_csv):
                 "memory_bytes": one.memory_bytes,
                 "error": one.error,
                 "state": states.get(one.point.name),
+                "steps": one.total_steps,
             }
             for one in drafts
         ]
@@ -47,71 +59,59 @@ def show_drafts(drafts, columns, states, as_json, as_csv):
         return
     console, free = _console(), available_memory()
 
-    def make_table(columns):
-        table = _table(["run", *columns], ["parameters", "memory"], ["state"] if states else [])
-        for one in drafts:
-            memory = None if one.memory_bytes is None else megabytes(one.memory_bytes)
-            if memory and free is not None and one.memory_bytes > free:
-                memory += f", {megabytes(free)} are free"
-            table.add_row(
-                *_cells([one.point.name, *(one.point.options[name] for name in columns), one.parameters, memory]),
-                *(_cells([states.get(one.point.name)]) if states else []),
-            )
-        return table
+    def memory(size_bytes):
+        if size_bytes is None:
+            return None
+        return megabytes(size_bytes) + (f", {megabytes(free)} are free" if free and size_bytes > free else "")
 
-    _print_fitted(console, make_table, columns)
+    table = [
+        _Column("run", [one.point.name for one in drafts]),
+        *(_Column(name, [one.point.options[name] for one in drafts]) for name in columns),
+        _Column("parameters", [one.parameters for one in drafts], "right"),
+        _Column("memory", [memory(one.memory_bytes) for one in drafts], "right"),
+    ]
+    if states:
+        table.append(_Column("state", [states.get(one.point.name) for one in drafts]))
+    _print_fitted(console, table, columns)
     for one in drafts:
         if one.error:
-            console.print(f"{one.point.name} will fail: {printable(one.error, sys.stdout)}")
+            console.print(wrapped(f"{one.point.name} will fail: {printable(one.error, sys.stdout)}", sys.stdout))
     failing = sum(one.error is not None for one in drafts)
     console.print(counted(len(drafts), "run") + (f", {failing} of which will fail" if failing else ""))
 
 
 def show_results(record):
     """Print the table, and where seeds differ, the means over them."""
-    console, columns = _console(), record["columns"]
+    console, columns, rows = _console(), record["columns"], record["runs"]
 
-    def make_table(columns):
-        table = _table(
-            ["run", *columns],
-            ["parameters", "at\nstep", "time", "validation\nnats", "test\nnats", "best\nstep"],
-            ["state"],
-        )
-        for row in record["runs"]:
-            state = row["state"] + (f", went back {counted(row['returns'], 'time')}" if row["returns"] else "")
-            table.add_row(
-                *_cells([row["run"], *(row["options"].get(name) for name in columns)]),
-                *_cells(
-                    [
-                        row["parameters"],
-                        row["step"],
-                        _time(row["elapsed_s"]),
-                        _nats(row["val_loss_nats"]),
-                        _nats(row["test_loss_nats"]),
-                        row["best_step"],
-                        state,
-                    ]
-                ),
-            )
-        return table
+    def state(row):
+        return row["state"] + (f", went back {counted(row['returns'], 'time')}" if row["returns"] else "")
 
-    _print_fitted(console, make_table, columns)
-    if record.get("over_seeds"):
+    table = [
+        _Column("run", [row["run"] for row in rows]),
+        *(_Column(name, [row["options"].get(name) for row in rows]) for name in columns),
+        _Column("parameters", [row["parameters"] for row in rows], "right"),
+        _Column("at step", [row["step"] for row in rows], "right"),
+        _Column("time", [_time(row["elapsed_s"]) for row in rows], "right"),
+        _Column("validation nats", [_nats(row["val_loss_nats"]) for row in rows], "right"),
+        _Column("test nats", [_nats(row["test_loss_nats"]) for row in rows], "right"),
+        _Column("best step", [row["best_step"] for row in rows], "right"),
+        _Column("state", [state(row) for row in rows]),
+    ]
+    _print_fitted(console, table, columns)
+    if rows := record.get("over_seeds"):
         columns = [name for name in columns if name != "seed"]
-        table = _table(columns, ["seeds\nfinished", "validation\nnats", "test\nnats"])
-        for row in record["over_seeds"]:
-            table.add_row(
-                *_cells([row["options"].get(name) for name in columns]),
-                f"{row['finished']} of {row['runs']}",
-                *_cells(
-                    [_nats(row["val_loss_nats"], row["val_spread"]), _nats(row["test_loss_nats"], row["test_spread"])]
-                ),
-            )
+        table = [
+            *(_Column(name, [row["options"].get(name) for row in rows]) for name in columns),
+            _Column("seeds finished", [f"{row['finished']} of {row['runs']}" for row in rows], "right"),
+            _Column("validation nats", [_nats(row["val_loss_nats"], row["val_spread"]) for row in rows], "right"),
+            _Column("test nats", [_nats(row["test_loss_nats"], row["test_spread"]) for row in rows], "right"),
+        ]
         console.print("\nmean ± standard deviation over seeds")
-        console.print(table)
+        _print_fitted(console, table, columns)
     for row in record["runs"]:
         if row["error"]:
-            console.print(f"\n{row['run']} {row['state']}: {printable(row['error'], sys.stdout)}")
+            console.print(wrapped(f"\n{row['run']} {row['state']}: {printable(row['error'], sys.stdout)}", sys.stdout))
 
 
 def _console():
@@ -122,37 +122,56 @@ def _console():
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, width=10_000)
 
 
-def _print_fitted(console, make_table, columns):
-    """Print the table with as many of the options as a terminal has room for, and the names of those left out.
+def _print_fitted(console, table, options):
+    """Print as many columns as a terminal has room for, and the names of those left out.
 
-    The runs' own names still tell them apart.
+    table : _Columns; options : the names of those that a sweep is about, which are the last to be left out
     """
-    from shutil import get_terminal_size
-
     from rich.measure import Measurement
 
-    shown, room = list(columns), get_terminal_size().columns if console.is_terminal else None
-    while room and shown and Measurement.get(console, console.options, make_table(shown)).maximum > room:
-        shown.pop()
-    console.print(make_table(shown))
-    if len(shown) < len(columns):
-        console.print(
-            f"no room for {', '.join(name.replace('_', ' ') for name in columns[len(shown) :])}: --json and --csv have "
-            "all, and a wider terminal"
-        )
+    room = columns_of(console.file)
+    names = [column.name for column in table]
+    values = [column.cells for column in table if column.name in options]
+    # What tells nothing goes first: a state that all have, and a run's name where its options are another.
+    alike = {column.name for column in table if column.name == "state" and len(set(map(str, column.cells))) < 2}
+    told = len(set(map(str, zip(*values)))) == len(table[0].cells) if values else False
+    order = [
+        *alike,
+        *(name for name in LEAST_FIRST if name in names),
+        *(["run"] if told and "run" in names else []),
+        *(["test nats"] if "test nats" in names else []),
+        *reversed(options),
+    ]
+
+    def fits(names):
+        made = _table([column for column in table if column.name in names])
+        return not room or Measurement.get(console, console.options, made).maximum <= room
+
+    kept = list(names)
+    for name in order:
+        if fits(kept) or len(kept) == 1:
+            break
+        kept.remove(name)
+    for name in reversed(order):  # a wide one may have made room for narrow ones again
+        if name not in kept and fits([*kept, name]):
+            kept.append(name)
+    console.print(_table([column for column in table if column.name in kept]))
+    if len(kept) < len(names):
+        left_out = ", ".join(name.replace("_", " ") for name in names if name not in kept)
+        console.print(wrapped(f"no room for {left_out}: --json and --csv have all, and a wider terminal", console.file))
 
 
-def _table(left, right, after=()):
+def _table(columns):
+    """Return _Columns as a rich table."""
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in left:
-        table.add_column(name.replace("_", "\n"), no_wrap=True, overflow="ignore")
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True, overflow="ignore")
-    for name in after:
-        table.add_column(name, no_wrap=True, overflow="ignore")
-    return table
+    made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        heading = column.name.replace("_", "\n").replace(" ", "\n")
+        made.add_column(heading, justify=column.justify, no_wrap=True, overflow="ignore")
+    for row in zip(*(column.cells for column in columns)):
+        made.add_row(*_cells(row))
+    return made
 
 
 def _cells(values):

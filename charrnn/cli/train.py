@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from charrnn.cli.config import texts_beside
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
-from charrnn.cli.words import duration, loss_text, printable, quoted
+from charrnn.cli.words import duration, loss_text, printable, quoted, tell
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 
@@ -19,7 +19,7 @@ from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 @click.command(name="train", cls=SectionedCommand, params=list(PARAMETERS))
 @click.pass_context
 def command(  # noqa: PLR0913 - click passes every option by its name
-    ctx, text, threads, no_sample, output, resume, init_from, config, quiet, **_settings
+    ctx, text, threads, output, resume, init_from, config, quiet, **_settings
 ):
     """Train a model on your own text.
 
@@ -54,9 +54,9 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         if ctx.get_parameter_source("init_from") == ParameterSource.DEFAULT_MAP and not init_from.exists():
             init_from = config.parent / init_from
         if resume is not None:
-            _resume(resume, output, text, asked, no_sample, display)
+            _resume(resume, output, text, asked, display)
         else:
-            _start(text, asked, output, init_from, no_sample, display)
+            _start(text, asked, output, init_from, display)
     finally:
         display.close()
 
@@ -73,25 +73,17 @@ def _asked(ctx):
     return named
 
 
-def _start(text, asked, output, init_from, no_sample, display):
+def _start(text, asked, output, init_from, display):
     from charrnn.training.launch import new_run
 
     with contextlib.ExitStack() as stack:
         with _reading(display) as progress:
-            run = new_run(
-                text,
-                asked,
-                output=output,
-                init_from=init_from,
-                samples=not no_sample,
-                say=display.note,
-                progress=progress,
-            )
+            run = new_run(text, asked, output=output, init_from=init_from, say=display.note, progress=progress)
             trainer = stack.enter_context(run)
         _train(trainer, display)
 
 
-def _resume(run, output, text, asked, no_sample, display):
+def _resume(run, output, text, asked, display):
     from charrnn.runs.folder import RunFolder
     from charrnn.training.launch import resumed_run
 
@@ -108,7 +100,7 @@ def _resume(run, output, text, asked, no_sample, display):
             )
         with contextlib.ExitStack() as stack:
             with _reading(display) as progress:
-                resumed = resumed_run(folder, asked, texts=text, samples=not no_sample, progress=progress)
+                resumed = resumed_run(folder, asked, texts=text, progress=progress)
                 trainer = stack.enter_context(resumed)
             _train(trainer, display)
 
@@ -191,7 +183,7 @@ def _report(finished, display):
     )
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
-        click.echo(f"{name:<10}  {value}")
+        tell(f"{name:<10}  {value}", 12)
     if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "

@@ -5,14 +5,15 @@ no command.
 import contextlib
 import math
 import os
+import re
 import shlex
+import shutil
 import sys
+import textwrap
 
 import click
 
-from charrnn.evaluation.units import bits, perplexity
-
-LARGE = 1e9  # a perplexity from here on is written as a power of ten
+from charrnn.evaluation.units import bits, perplexity, perplexity_text
 
 # C0 as the pictures of their names, DEL likewise; C1 and the characters that reorder a line as escapes.
 _VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
@@ -24,6 +25,11 @@ _VISIBLE.update(
         for code in (0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
     }
 )
+
+# A line that is a command, or ends in one, is for pasting: it stays whole. So does a command quoted in a sentence.
+_COMMAND_LINE = re.compile(r"(\S+:)?\s*charrnn ")
+_QUOTED_COMMAND = re.compile(r"'charrnn [^']*'")
+MIN_HANGING = 24  # columns beside an indentation: with fewer, lines begin further to the left
 
 # Of the progress bars on the terminal: functions that return a context in which a bar is hidden.
 BARS = []
@@ -39,9 +45,55 @@ def bars_hidden():
 
 
 def note(text):
-    """Say something on stderr."""
+    """Say something on stderr, after all that was written to stdout: both may go into one file."""
+    with contextlib.suppress(OSError, ValueError):  # a stdout that is full or closed is told at the end
+        sys.stdout.flush()
     with bars_hidden():
-        click.echo(printable(text, sys.stderr), err=True)
+        click.echo(wrapped(printable(text, sys.stderr), sys.stderr), err=True)
+
+
+def tell(text, hang=0):
+    """Write sentences to stdout, broken between words on a terminal; `hang` columns stand before all but the first."""
+    with bars_hidden():
+        click.echo(wrapped(text, sys.stdout, hang))
+
+
+def columns_of(stream):
+    """Return how many columns a terminal has; None where the stream is none."""
+    if not stream.isatty():
+        return None
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if "COLUMNS" not in os.environ and (columns := os.get_terminal_size(stream.fileno()).columns):
+            return columns
+    return shutil.get_terminal_size().columns
+
+
+def wrapped(text, stream, hang=0):
+    """Break the lines of a text between words where they are too long for a terminal; for anything else, none.
+
+    hang    columns before all lines of a broken one but the first
+    """
+    columns = columns_of(stream)
+    if columns is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= columns or _COMMAND_LINE.match(line):
+            lines.append(line)
+            continue
+        whole = _QUOTED_COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
+        longest = max(map(len, whole.split(" ")))
+        before = hang if columns - hang >= max(MIN_HANGING, longest) else min(hang, 4)
+        broken = textwrap.wrap(
+            whole,
+            columns,
+            subsequent_indent=" " * before,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+        )
+        lines += [part.replace("\0", " ") for part in broken]
+    return "\n".join(lines)
 
 
 def say(text):
@@ -79,8 +131,7 @@ def bare_symbol(symbol):
 
 def loss_text(loss_nats):
     """Say a loss in its three units."""
-    hard = perplexity(loss_nats)
-    shown = "beyond counting" if math.isinf(hard) else f"{hard:.3f}" if hard < LARGE else f"{hard:.3e}"
+    shown = "beyond counting" if math.isinf(perplexity(loss_nats)) else perplexity_text(loss_nats, 3, "")
     return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a character, perplexity {shown}"
 
 

@@ -17,15 +17,15 @@ from charrnn.evaluation.loss import Evaluation, standard_error
 from charrnn.evaluation.memorised import Overlap
 from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.ngram import NgramLosses
-from charrnn.evaluation.units import bits, perplexity
+from charrnn.evaluation.units import FEW, bits, perplexity_text
 from charrnn.render.notebook import coloured_text, html_table
+from charrnn.text.byte_text import read_symbols
 from charrnn.text.corpus import Splits
 from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
 
 KNOWN = 0.25  # of what xz writes of a text alone: a text that it writes in less after the training text stands in that
 NOTEBOOK_CHARACTERS, NOTEBOOK_BITS = 600, 8
-MAX_UNKNOWN = 20  # symbols left out of a text that are named
 
 
 class TrainingText(NamedTuple):
@@ -46,8 +46,9 @@ class StandardError(NamedTuple):
 class Verdict(NamedTuple):
     """How a model stands to the n-gram of the same training text, by the standard error of their difference.
 
-    kind     "known": most of the text stands in the training text, so that the figures say nothing of a new one;
-             "level": no difference that two standard errors would show; "behind" or "ahead" of the n-gram
+    kind     "short": the text is too short to tell anything; "known": most of it stands in the training text, so that
+             the figures say nothing of a new one; "level": no difference that two standard errors would show; "behind"
+             or "ahead" of the n-gram
     order    of the n-gram
     share    of the worse one's bits that the better one saves
     """
@@ -150,6 +151,8 @@ class Judgement:
     @property
     def is_known(self):
         """Whether a text that is no split stands in the training text: xz, which has read that, hardly writes it."""
+        if self.evaluation.characters < FEW:
+            return False
         nats = {baseline.name: baseline.loss_nats for baseline in self.baselines}
         return self.text.split is None and nats.get("xz -9e", math.inf) < KNOWN * nats.get("xz -9e alone", 0)
 
@@ -163,7 +166,9 @@ class Judgement:
         share = abs(difference) / max(self.ngram.mean_nats, self.evaluation.loss_nats)
         if self.is_known:
             kind = "known"
-        elif not abs(difference) > 2 * error:  # also where the error is not known
+        elif not math.isfinite(error):
+            kind = "short"
+        elif not abs(difference) > 2 * error:
             kind = "level"
         else:
             kind = "behind" if difference > 0 else "ahead"
@@ -180,7 +185,7 @@ class Judgement:
             rows.append(["this model, learning as it reads", *_figures(self.dynamic.loss_nats)])
         caption = f"{self.text.name or 'a text'}: {self.evaluation.characters:,} characters"
         ids = self.text.predicted_ids[:NOTEBOOK_CHARACTERS]
-        symbols = [str(self.vocabulary.decode([number])) for number in ids.tolist()]
+        symbols = read_symbols(self.vocabulary, ids, self.text.encoding)[1]
         shares = np.minimum(self.losses[: len(ids)] / math.log(2) / NOTEBOOK_BITS, 1)
         title = f"The redder, the more bits a character cost: {NOTEBOOK_BITS} or more are full red"
         return html_table(rows, ("", "nats", "bits", "perplexity"), caption) + coloured_text(
@@ -221,10 +226,7 @@ class Judgement:
             "standard_error_nats": _finite(self.error.nats),
             "error_blocks": self.error.blocks,
             "error_block_characters": self.error.block_characters,
-            "unknown": {
-                "characters": sum(count for _, count in self.text.unknown),
-                "symbols": self.text.unknown[:MAX_UNKNOWN],
-            },
+            "unknown": self.text.unknown_to_dict(),
             "split": self.text.split,
             "text": self.text.name,
             "checkpoint": None if checkpoint is None else os.fspath(checkpoint),
@@ -248,7 +250,7 @@ class Judgement:
 
 
 def _figures(loss_nats):
-    return f"{loss_nats:.4f}", f"{bits(loss_nats):.4f}", f"{perplexity(loss_nats):.2f}"
+    return f"{loss_nats:.4f}", f"{bits(loss_nats):.4f}", perplexity_text(loss_nats, 2)
 
 
 def _finite(value):

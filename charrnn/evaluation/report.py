@@ -190,7 +190,9 @@ class _Judge:
             self.stages.begin_share("looking for copies"),
         )
         return {
-            key: Copies(name, ids, one, self.vocabulary.decode(ids[one.start : one.start + one.longest]))
+            key: Copies(
+                name, ids, one, self.vocabulary.decode(ids[one.start : one.start + one.longest], self.text.encoding)
+            )
             for (key, (name, ids)), one in zip(texts.items(), found)
         }
 

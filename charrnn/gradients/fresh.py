@@ -4,7 +4,7 @@ choice."""
 import numpy as np
 
 from charrnn.model.parameters import Model
-from charrnn.spec import CELLS
+from charrnn.spec import FORGET_BIAS
 
 
 def fresh_model(config, seed, singular_value=None, matrix="orthogonal", forget_bias=None):
@@ -15,8 +15,8 @@ def fresh_model(config, seed, singular_value=None, matrix="orthogonal", forget_b
                      fresh matrix times a number, whose other singular values lie between it and 0
     forget_bias      of an LSTM
     """
-    model = Model.initialise(config, seed)
-    parameters, cell = model.get_parameters(), CELLS[config.cell]
+    model = Model.initialise(config, seed, FORGET_BIAS if forget_bias is None else forget_bias)
+    parameters = model.get_parameters()
     for layer in range(config.num_layers):
         if singular_value is not None:
             Wh = parameters[f"rnn.weight_hh_l{layer}"].astype(np.float64)
@@ -24,7 +24,5 @@ def fresh_model(config, seed, singular_value=None, matrix="orthogonal", forget_b
             parameters[f"rnn.weight_hh_l{layer}"] = singular_value * (
                 left @ right if matrix == "orthogonal" else Wh / values[0]
             )
-        if forget_bias is not None:
-            parameters[f"rnn.bias_ih_l{layer}"][cell.rows(cell.forget_gate, config.hidden_size)] = forget_bias
     model.set_parameters(parameters)
     return model

@@ -14,7 +14,7 @@ from charrnn.kernels.layout import Layout
 from charrnn.kernels.tile import fill_tiles
 from charrnn.model.buffers import aligned_zeros
 from charrnn.render.notebook import html_table
-from charrnn.spec import CELLS, ModelConfig
+from charrnn.spec import CELLS, FORGET_BIAS, ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -46,12 +46,13 @@ class Model:
         return Layout(self.config, pack)
 
     @classmethod
-    def initialise(cls, config, seed):
+    def initialise(cls, config, seed, forget_bias=FORGET_BIAS):
         """Return a model with fresh parameters.
 
-        Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases 1 (Jozefowicz et
-        al. 2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are normal with
-        deviation 1 (tied: 1/sqrt(H)). The same seed gives the same parameters in either dtype, up to rounding.
+        Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases `forget_bias`
+        (1: Jozefowicz et al. 2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are
+        normal with deviation 1 (tied: 1/sqrt(H)). The same seed gives the same parameters in either dtype, up to
+        rounding.
         """
         model = cls(config)
         bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
@@ -67,7 +68,7 @@ class Model:
             else:
                 arrays[name] = rng.uniform(-bound, bound, shape)
             if name.startswith("rnn.bias_ih") and forget_gate:
-                arrays[name][CELLS[config.cell].rows(forget_gate, config.hidden_size)] = 1
+                arrays[name][CELLS[config.cell].rows(forget_gate, config.hidden_size)] = forget_bias
         model.set_parameters(arrays)
         return model
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from charrnn.errors import RecipeError
+from charrnn.errors import RecipeError, nearest
 from charrnn.files.storage import atomic_write, make_folder
 from charrnn.recipes import latex, linux, shakespeare, stdlib
 from charrnn.recipes.reports import Reports, ignore
@@ -121,7 +121,9 @@ def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False,
         The result cannot be written.
     """
     if name not in RECIPES:
-        raise RecipeError(f"{name!r} is no recipe: the recipes are {', '.join(RECIPES)}")
+        near = nearest(name, RECIPES)
+        hint = f"the recipes are {', '.join(RECIPES)}" if near is None else f"did you mean {near!r}?"
+        raise RecipeError(f"{name!r} is no recipe: {hint}")
     recipe = RECIPES[name]
     if limit_bytes is not None and recipe.limit_bytes is None:
         raise RecipeError(f"{name} is always taken whole: leave --limit-bytes out")

@@ -335,19 +335,37 @@
     $("surprisal").textContent = Number.isFinite(bits) ? `${bits.toFixed(2)} bits` : "\u2013";
     $("surprisal-track").firstElementChild.style.width = Number.isFinite(bits) ? `${Math.min(100, bits * 10)}%` : "0";
     $("surprisal-track").title = Number.isFinite(bits) ? `the model gave it a probability of ${percent(2 ** -bits)}` : "";
-    const coming = i + 1 < N ? text[i + 1] : null;
-    for (let k = 0; k < 5; k++) {
-      const row = $("guesses").children[k], id = guessIds[5 * i + k], share = guessShares[5 * i + k] / 65535;
-      const guess = vocabulary[id];
-      row.hidden = guess === undefined || share === 0;
-      if (row.hidden) continue;
-      row.className = guess === coming ? "came" : "";
+    const came = MOST ? symbol : i + 1 < N ? text[i + 1] : null;
+    const guesses = guessesAt(i);
+    if (MOST) {
+      // What stands here is in the list too where it was none of the likeliest.
+      if (Number.isFinite(bits) && !guesses.some(([guess]) => guess === came)) guesses.push([came, 2 ** -bits]);
+      $("guesses-label").textContent = !i ? "Nothing comes before it, so nothing was expected"
+        : `What the model expected here${unit ? `, not ${nameOfReader(unit)}` : ""}`;
+    }
+    [...$("guesses").children].forEach((row, k) => {
+      row.hidden = k >= guesses.length;
+      if (row.hidden) return;
+      const [guess, share] = guesses[k];
+      row.className = guess === came ? "came" : "";
       row.children[0].textContent = visible(guess);
-      row.children[0].title = spoken(guess) + (guess === coming ? ": it came" : "");
+      row.children[0].title = spoken(guess) + (guess === came ? ": it came" : "");
       row.children[1].firstElementChild.style.width = `${100 * share}%`;
       row.children[2].textContent = percent(share);
-    }
+    });
   }
+
+  /** The likeliest characters and their shares: of a unit's page those after character i, of surprisals those for it. */
+  function guessesAt(i) {
+    const at = MOST ? i - 1 : i, guesses = [];
+    for (let k = 0; at >= 0 && k < 5; k++) {
+      const guess = vocabulary[guessIds[5 * at + k]], share = guessShares[5 * at + k] / 65535;
+      if (guess !== undefined && share > 0) guesses.push([guess, share]);
+    }
+    return guesses;
+  }
+
+  const nameOfReader = (one) => (data.found.find((each) => each.layer * H + each.unit === one) || { signal: "the other" }).signal;
 
   let announcing = 0;
 
@@ -358,10 +376,10 @@
 
   function announceCharacter(i) {
     const bits = surprisal[i];
-    const id = guessIds[5 * i];
+    const [likeliest] = guessesAt(i);
     announce(`${spoken(text[i])}: ${MOST ? bitsOf(valueAt(i)) : "value " + valueAt(i).toFixed(DIGITS_OF_VALUE)}` +
       (Number.isFinite(bits) ? `, surprisal ${bits.toFixed(1)} bits` : "") +
-      (vocabulary[id] === undefined ? "" : `, next likeliest ${spoken(vocabulary[id])} ${percent(guessShares[5 * i] / 65535)}`));
+      (likeliest === undefined ? "" : `, ${MOST ? "expected" : "next likeliest"} ${spoken(likeliest[0])} ${percent(likeliest[1])}`));
   }
 
   function hover(i) {
@@ -798,7 +816,7 @@
     $("text").setAttribute("aria-label", `The text, ${counted(N, "character")}`);
     $("precision").textContent = `${counted(N, "character")}, ${counted(data.layers, "layer")} of ${counted(H, "unit")}. ` +
       `Values are kept in steps of ${data.step}.`;
-    for (let k = 0; k < 5; k++) {
+    for (let k = 0; k < (MOST ? 6 : 5); k++) {
       $("guesses").append(element("li", {}, element("code"), element("span", { className: "track" }, element("i")), element("b")));
     }
     if (matchMedia("(max-width: 860px)").matches) { $("found").open = false; $("gates").open = false; }

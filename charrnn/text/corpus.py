@@ -114,11 +114,7 @@ def read_corpus(
             notes.extend(zero_bytes_kept(text.with_zeros, encoding))
         notes.extend(text.seams.notes(is_new))
         if writer.skipped:
-            total = sum(writer.skipped.values())
-            notes.append(
-                f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
-                f"{_most_common(writer.skipped, mode)}"
-            )
+            notes.append(left_out(writer.skipped, mode))
         if len(ids) == 0:
             raise CorpusError(f"{_named(sources)} {_holds(sources)} no symbol of the vocabulary: name another text")
     except BaseException:
@@ -167,7 +163,7 @@ class Corpus:
     """
 
     def __init__(  # noqa: PLR0913 - a record of what was read, which read_corpus alone makes
-        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, own, skipped, _file
+        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, skipped, _file, own=()
     ):
         self.ids = ids
         self.vocabulary = vocabulary
@@ -239,6 +235,12 @@ def _holds(sources):
     return "holds" if len(sources) == 1 else "hold"
 
 
-def _most_common(skipped, mode):
+def left_out(skipped, mode):
+    """Say which symbols were left out: a Counter of their codes."""
+    total = sum(skipped.values())
     shown = [f"0x{code:02x}" if mode == "bytes" else repr(chr(code)) for code, _ in skipped.most_common(5)]
-    return ", ".join(shown) + (f" and {len(skipped) - 5:,} more" if len(skipped) > 5 else "")
+    more = f" and {len(skipped) - 5:,} more" if len(skipped) > 5 else ""
+    return (
+        f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
+        f"{', '.join(shown)}{more}"
+    )

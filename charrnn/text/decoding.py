@@ -11,7 +11,7 @@ import stat
 
 import numpy as np
 
-from charrnn.errors import CorpusError, counted
+from charrnn.errors import CorpusError, counted, nearest
 from charrnn.text.detection import SAMPLE_BYTES, is_damaged_utf8, looks_like_utf8, suggest_encoding
 from charrnn.text.kinds import FileKind, iconv_name, why_not_text
 from charrnn.text.remarks import Remarks, Seams
@@ -30,6 +30,11 @@ from charrnn.text.sources import (
 )
 
 _BOM = "\ufeff"
+# Names by which a mistyped one is told.
+_USUAL = (
+    "utf-8 utf-16 utf-32 latin-1 latin-2 latin-9 iso-8859-1 iso-8859-2 iso-8859-15 cp437 cp850 cp949 cp1250 cp1251 "
+    "cp1252 koi8-r koi8-u mac-roman shift_jis euc-jp euc-kr iso-2022-jp iso-2022-kr gb2312 gbk gb18030 big5 ascii"
+).split()
 _DROP_FAULTS = "iconv -c -f utf-8 -t utf-8"
 
 
@@ -42,11 +47,36 @@ def text_encoding(name):
             raise LookupError
         info.incrementaldecoder("strict").decode(b"", final=True)
     except (LookupError, TypeError, ValueError, OSError):
-        raise CorpusError(
-            f"--encoding {name!r} is not known here: try utf-8, latin-1, cp1252, utf-16 or shift_jis, or "
-            "--vocab bytes, which needs none"
-        ) from None
+        raise CorpusError(f"{_not_known(name)}, or --vocab bytes, which needs none") from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
+
+
+def _not_known(name):
+    near = nearest(name, _USUAL) or "utf-8, latin-1, cp1252, utf-16 or shift_jis"
+    return f"--encoding {name!r} is not known here: try {near}"
+
+
+def encoding_of_bytes(name):
+    """Return Python's name of the encoding in which a model of bytes writes.
+
+    What it writes begins anywhere, with no mark: UTF-16 and UTF-32 are little-endian unless the name says otherwise.
+    Raises CorpusError for a name that is not known, or of a codec that cannot pass over a fault.
+    """
+    try:
+        known = text_encoding(name)
+        known = f"{known}-le" if known in ("utf-16", "utf-32") else known
+        codecs.getincrementaldecoder(known)("replace").decode(bytes(range(256)), final=True)
+    except (CorpusError, UnicodeError):
+        raise CorpusError(_not_known(name)) from None
+    return known
+
+
+def stored_encoding_of_bytes(name):
+    """Return `encoding_of_bytes` of a name that an old run stored, when a model of bytes took any: UTF-8 then."""
+    try:
+        return encoding_of_bytes(name)
+    except CorpusError:
+        return "utf-8"
 
 
 class TextReader:

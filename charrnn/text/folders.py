@@ -1,8 +1,8 @@
 """Which files a text is made of: files, folders, globs, stdin.
 
 What charrnn itself wrote is left out of folders and globs: run folders, those of sweeps, the folder of runs, pages and
-pictures. Otherwise
-a run in the folder of its own text would change that text. A file that is named itself is always taken.
+pictures. Otherwise a run in the folder of its own text would change that text. A file that is named itself is always
+taken.
 """
 
 import glob
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charrnn.errors import CorpusError, counted
-from charrnn.files.marks import has_mark
-from charrnn.files.own import is_own_file, is_own_folder, own_files
+from charrnn.files.own import is_own_file, is_own_folder
 from charrnn.text.kinds import why_not_text
 from charrnn.text.sources import SNIFF_BYTES, absolute, made_text, open_source, read_block, unreadable
 
@@ -119,14 +118,13 @@ def _folder_files(folder, mode, encoding, notes, alone):
                 links += 1
             else:
                 folders.append(name)
-        kept = own_files(parent) if parent == folder else ()  # below it, a folder that has any is left out whole
         for name in names:
             path = os.path.join(parent, name)
             if name.startswith("."):
                 hidden += 1
             elif not os.path.isfile(path):  # a pipe, a socket, a link to nothing
                 binary += 1
-            elif name in kept or has_mark(path) or os.path.islink(path) and is_own_file(path):
+            elif is_own_file(path):
                 own.append(os.path.relpath(path, folder))
             else:
                 found.append(path)

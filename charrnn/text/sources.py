@@ -205,7 +205,7 @@ def zstd_library():
 
 def _open_zst(raw_file):
     zstd = zstd_library()
-    options = {zstd.DecompressionParameter.window_log_max: MAX_ZST_WINDOW}
+    options = {int(zstd.DecompressionParameter.window_log_max): MAX_ZST_WINDOW}
     return _BoundedFile(raw_file, lambda: zstd.ZstdDecompressor(options=options), b"", zstd.ZstdError)
 
 

@@ -5,14 +5,16 @@ Nothing here replaces an unknown symbol by another behind the user's back; what 
 what is near.
 """
 
-import codecs
+import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from charrnn.errors import VocabularyError, counted
+from charrnn.text.byte_text import ByteDecoder
 from charrnn.text.rewriting import AS_IT_IS, Rewriting
 
 MODES = ("chars", "bytes")
@@ -20,6 +22,7 @@ CODE_POINTS = 0x110000
 BLOCK_SYMBOLS = 1 << 20  # symbols encoded at a time: a text of any length needs a few MB beside its ids
 
 _SURROGATES = range(0xD800, 0xE000)
+_FIRST_ALONE, _BYTES_ALONE = 0xDC00, re.compile("([\udc00-\udcff])")
 # What a keyboard or a word processor puts in the place of what a text has, and the other way round.
 _LOOKALIKES = (
     "'\u2019\u2018`\u00b4\u2032\u201b\u02bc",
@@ -81,11 +84,11 @@ class Vocabulary:
         """The smallest unsigned dtype that holds every id."""
         return smallest_dtype(self.size)
 
-    def encode(self, text):
+    def encode(self, text, encoding="utf-8"):
         """Return the ids of `text`, rewritten, ndarray (N,) of the smallest unsigned dtype.
 
-        In bytes mode N counts the bytes of the text's UTF-8; a byte that the command line could not decode (a surrogate
-        escape) stands for itself.
+        In bytes mode N counts the bytes of the text in `encoding`; a byte that the command line could not decode, or
+        that an escape stands for (U+DC00 + byte, half a surrogate pair), is itself.
 
         Raises
         ------
@@ -93,12 +96,7 @@ class Vocabulary:
             A character is not in the vocabulary: its repr, its offset in `text` as given and the nearest remedy.
         """
         if self.mode == "bytes":
-            try:
-                return self.encode_bytes(text.encode("utf-8", "surrogateescape"))
-            except UnicodeEncodeError as error:
-                raise VocabularyError(
-                    f"character {text[error.start]!r} at offset {error.start:,} has no UTF-8 form: leave it out"
-                ) from None
+            return self.encode_bytes(text_as_bytes(text, encoding))
         given, text = text, self.rewriting.apply(text)
         ids = np.empty(len(text), self.dtype)
         for start in range(0, len(text), BLOCK_SYMBOLS):
@@ -126,30 +124,51 @@ class Vocabulary:
             self._look_up(codes[start : start + BLOCK_SYMBOLS], start, ids)
         return ids
 
-    def decode(self, ids):
-        """Return the text of `ids`, a sequence or ndarray (N,); broken UTF-8 in bytes mode shows as U+FFFD.
+    def without_unknown(self, text):
+        """Return what the vocabulary knows of a text, str, rewritten, or in bytes mode bytes, and a Counter of the
+        other codes.
+        """
+        if self.mode == "chars":
+            text = self.rewriting.apply(text)
+        kept = [symbol for symbol in text if symbol in self._known]
+        others = Counter(symbol for symbol in text if symbol not in self._known)
+        if self.mode == "bytes":
+            return bytes(kept), others
+        return "".join(kept), Counter({ord(symbol): count for symbol, count in others.items()})
+
+    def decode(self, ids, encoding="utf-8"):
+        """Return the text of `ids`, a sequence or ndarray (N,).
+
+        In bytes mode the bytes are read as text in `encoding`, and those that are none show as U+FFFD.
 
         Raises
         ------
         VocabularyError
             An id is not in 0 .. size - 1.
         """
-        ids = np.asarray(ids)
-        if ids.size == 0:
-            return ""
-        if ids.min() < 0 or ids.max() >= self.size:
-            bad = int(ids.min() if ids.min() < 0 else ids.max())
-            raise VocabularyError(
-                f"ids must be 0 to {self.size - 1:,}, got {bad:,}: this text belongs to another vocabulary"
-            )
-        codes = self._codes[ids]
+        codes = self._codes_of(ids)
         if self.mode == "bytes":
-            return codes.astype(np.uint8).tobytes().decode("utf-8", "replace")
+            return codes.astype(np.uint8).tobytes().decode(encoding, "replace")
         return codes.astype("<u4").tobytes().decode("utf-32-le")
 
-    def decoder(self):
-        """Return a decoder for one stream of ids: feed(id) -> str, flush() -> str."""
-        return _ByteDecoder(self) if self.mode == "bytes" else _CharacterDecoder(self)
+    def decode_bytes(self, ids):
+        """Return the bytes that `ids`, a sequence or ndarray (N,), stand for; bytes mode only.
+
+        Raises
+        ------
+        VocabularyError
+            An id is not in 0 .. size - 1, or the vocabulary is of characters.
+        """
+        if self.mode != "bytes":
+            raise VocabularyError("a vocabulary of characters has no bytes of its own: decode the ids, then encode")
+        return self._codes_of(ids).astype(np.uint8).tobytes()
+
+    def decoder(self, encoding="utf-8"):
+        """Return a decoder for one stream of ids: feed(id) -> str, flush() -> str, fork() -> another, as far as it.
+
+        encoding    of the text, in bytes mode
+        """
+        return _ByteDecoder(self, ByteDecoder(encoding)) if self.mode == "bytes" else _CharacterDecoder(self)
 
     def to_json(self):
         """Return {"mode": ..., "symbols": [...]}, id by position, and of the rewriting what is not the default."""
@@ -224,6 +243,18 @@ class Vocabulary:
             f"{'nfkc' if form == 'NFKD' else 'nfc'}, which takes both"
         )
 
+    def _codes_of(self, ids):
+        """Return the code points or bytes of `ids`, (N,) uint32; an id of another vocabulary is an error."""
+        ids = np.asarray(ids)
+        if ids.size == 0:
+            return np.empty(0, np.uint32)
+        if ids.min() < 0 or ids.max() >= self.size:
+            bad = int(ids.min() if ids.min() < 0 else ids.max())
+            raise VocabularyError(
+                f"ids must be 0 to {self.size - 1:,}, got {bad:,}: this text belongs to another vocabulary"
+            )
+        return self._codes[ids]
+
     def _look_up(self, codes, start, ids, given=None):
         """Write the ids of `codes` (N,) to ids[start : start + N]; an unknown code is an error.
 
@@ -277,21 +308,44 @@ class _CharacterDecoder:
     def flush(self):
         return ""
 
+    def fork(self):
+        return self
+
 
 class _ByteDecoder:
     """Each id is a byte; a character comes out when its last byte is in, and what can never be one as U+FFFD."""
 
-    def __init__(self, vocabulary):
-        self._symbols = vocabulary.symbols
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    def __init__(self, vocabulary, decoder):
+        self._vocabulary, self._decoder = vocabulary, decoder
 
     def feed(self, number):
-        return self._decoder.decode(bytes((self._symbols[number],)))
+        return self._decoder.decode(bytes((self._vocabulary.symbols[number],)))
 
     def flush(self):
         text = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return text
+
+    def fork(self):
+        return _ByteDecoder(self._vocabulary, self._decoder.fork())
+
+
+def text_as_bytes(text, encoding):
+    """Return a text in `encoding`, and in it the bytes that stand for themselves."""
+    data, start = b"", 0
+    for part in _BYTES_ALONE.split(text):
+        try:
+            if len(part) == 1 and ord(part) & ~0xFF == _FIRST_ALONE:
+                data += bytes((ord(part) & 0xFF,))
+            else:
+                data += part.encode(encoding)
+        except UnicodeEncodeError as error:
+            raise VocabularyError(
+                f"character {part[error.start]!r} at offset {start + error.start:,} has no {encoding.upper()} form: "
+                "leave it out"
+            ) from None
+        start += len(part)
+    return data
 
 
 def _validated(mode, symbols):

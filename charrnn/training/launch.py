@@ -15,8 +15,9 @@ from charrnn.errors import RunError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
+from charrnn.text.decoding import encoding_of_bytes
 from charrnn.training.options import TrainingConfig
-from charrnn.training.plan import plan_resume, plan_run
+from charrnn.training.plan import SIZES, plan_resume, plan_run
 from charrnn.training.provenance import find_texts
 from charrnn.training.stored import resumed_config, stored_config
 from charrnn.training.trainer import Trainer
@@ -42,7 +43,7 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     init_from : path-like, optional
         A checkpoint or run folder to take the weights from.
     samples : bool
-        Draw samples while training.
+        Draw samples while training, where the options ask for them.
     say : callable
         Called with each sentence about the text that the user should know.
     progress : callable, optional
@@ -58,10 +59,12 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     else:
         initial = load_checkpoint(find_checkpoint(init_from))
         config = config_like(initial, asked)
+    if config.vocab == "bytes":
+        encoding_of_bytes(config.encoding)  # it is trained without, but its samples are shown by it
     with contextlib.closing(_read(texts, config, progress)) as corpus:
         for note in corpus.notes:
             say(note)
-        plan = plan_run(config, corpus, initial)
+        plan = plan_run(config, corpus, initial, sized=any(name in asked for name in SIZES))
         _refuse_text_within(output, corpus)
         made = output is None or not output.exists()
         with RunFolder.create(output, name="stdin" if str(texts[0]) == "-" else texts[0]) as folder:

@@ -16,6 +16,7 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
+from charrnn.spec import FORGET_BIAS
 from charrnn.text.streams import Streams
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.options import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS
@@ -121,7 +122,8 @@ def make_learner(plan, corpus):
     streams = Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
     if plan.resume is not None:
         return Learner(config, Model(plan.model_config), streams)
-    model = Model.initialise(plan.model_config, config.seed)
+    forget_bias = FORGET_BIAS if config.forget_bias is None else config.forget_bias
+    model = Model.initialise(plan.model_config, config.seed, forget_bias)
     if plan.initial is not None:
         model.set_parameters(map_parameters(model.get_parameters(), plan.initial, corpus.vocabulary))
     return Learner(config, model, streams)

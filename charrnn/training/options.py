@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
-from charrnn.spec import CELLS, DTYPES, OPTIONAL_KEYS, PRECISIONS
+from charrnn.spec import CELLS, DTYPES, FORGET_BIAS, OPTIONAL_KEYS, PRECISIONS
 from charrnn.text.rewriting import NEWLINES, NORMALIZE, Rewriting
 from charrnn.training.schedules import SCHEDULES, Schedule
 from charrnn.training.settings import FREE, LONGER, UNSET, option, setting, settings_of, short, shown
@@ -34,6 +34,7 @@ BATCH_SIZE, SEQ_LENGTH = 16, 64
 
 # Sizes beyond this are mistakes: they overflow before any memory is asked for.
 MAX_SIZE, MAX_LAYERS, MAX_STEPS = 10**7, 1000, 10**15
+MAX_BIAS = 100.0
 
 # The headings of `charrnn train --help`.
 MODEL, LENGTH, OPTIMISER, REGULARISATION = "Model", "Length and batch", "Optimiser", "Regularisation"
@@ -74,6 +75,16 @@ class TrainingConfig:
         "Normalise each gate's sums over the units of its layer.",
         before=OPTIONAL_KEYS["layer_norm"].default,
     )
+    forget_bias: float | None = setting(
+        None,
+        MODEL,
+        "Bias of an LSTM's forget gates when training begins: 1 lets it remember from the start, 0 has it learn to.",
+        "X",
+        shown=f"{FORGET_BIAS:g}",
+        minimum=-MAX_BIAS,
+        maximum=MAX_BIAS,
+        is_terse=True,
+    )
     dtype: str = setting("float32", COMPUTING, "Type of the numbers.", place=2, choices=DTYPES)
     precision: str = setting(
         "float32",
@@ -84,7 +95,9 @@ class TrainingConfig:
     )
     # the text
     vocab: str = setting("chars", TEXT, "Model characters or bytes.", choices=VOCABULARIES)
-    encoding: str = setting("utf-8", TEXT, "Encoding of the text, for --vocab chars.", "NAME")
+    encoding: str = setting(
+        "utf-8", TEXT, "Encoding of the text; with --vocab bytes, only of the samples shown.", "NAME"
+    )
     normalize: str = setting(
         "none",
         TEXT,
@@ -264,6 +277,7 @@ class TrainingConfig:
         on_resume=FREE,
     )
     sample_length: int = setting(300, WATCHING, "Characters a sample.", "N", place=1, minimum=1, on_resume=FREE)
+    sample: bool = setting(True, WATCHING, "Show samples while training.", place=1, on_resume=FREE, is_terse=True)
 
     def __post_init__(self):
         for name, one in SETTINGS.items():
@@ -297,6 +311,13 @@ class TrainingConfig:
                 f"--tie-weights needs --embedding-size equal to --hidden-size, got {self.embedding_size} and "
                 f"{self.hidden_size}: add --embedding-size {self.hidden_size}",
                 ["tie_weights", "embedding_size", "hidden_size"],
+            )
+        if self.forget_bias is not None and CELLS[self.cell].forget_gate is None:
+            having = [name for name, cell in CELLS.items() if cell.forget_gate]
+            raise ConfigError(
+                f"--forget-bias {self.forget_bias:g} has no effect with --cell {self.cell}, which has no forget gate: "
+                f"leave it out, or take --cell {' or '.join(having)}",
+                ["forget_bias", "cell"],
             )
         if self.momentum and self.optimizer not in MOMENTUM_OPTIMIZERS:
             raise ConfigError(

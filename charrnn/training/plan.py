@@ -9,10 +9,10 @@ The same options and text make the same plan. Knows no run folder and no clock; 
 import dataclasses
 from dataclasses import dataclass
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 from charrnn.files.machine import available_memory
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.spec import ModelConfig
+from charrnn.spec import ModelConfig, num_parameters
 from charrnn.text.corpus import Splits
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
@@ -21,6 +21,9 @@ from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH, TrainingConfig
 from charrnn.training.provenance import check_corpus
 from charrnn.training.stored import check_agreement, check_record, resumed_config, stored_config
 from charrnn.training.warm_start import warm_start_notes
+
+MIN_UNSIZED = 500  # characters to train on, below which the user must name the size of a model: one of SIZES
+SIZES = ("hidden_size", "num_layers")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Plan:
         )
 
 
-def plan_run(config, corpus, initial=None, must_fit=True):
+def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     """Plan a new run.
 
     Parameters
@@ -67,6 +70,8 @@ def plan_run(config, corpus, initial=None, must_fit=True):
         To take the weights from. Its model must be the config's: see `warm_start.config_like`.
     must_fit : bool
         Refuse what does not fit into the memory that is free now.
+    sized : bool
+        The user named a size of the model. Where nobody did, a text of less than MIN_UNSIZED characters is refused.
 
     Raises
     ------
@@ -98,6 +103,8 @@ def plan_run(config, corpus, initial=None, must_fit=True):
         notes += (shortened_note(validated, splits.val, "the training up to the next one"),)
     config = dataclasses.replace(config, **default_intervals(config, validated, total))
     plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, None, initial)
+    if not sized and initial is None:
+        _refuse_unsized(plan)
     if must_fit:
         check_memory(plan.memory_needed(), available_memory())
     return plan
@@ -165,6 +172,17 @@ def _fit(config, splits):
             notes.append(f"the text is short: batch_size is lowered to {batch_size}")
     batch_size, seq_length, more = fit_streams(characters, batch_size, seq_length, fixed)
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
+
+
+def _refuse_unsized(plan):
+    """Refuse the default size of a model where a text is too short for it: any model would learn it by heart."""
+    characters, parameters = plan.splits.train[1] - plan.splits.train[0], num_parameters(plan.model_config)
+    if characters < MIN_UNSIZED:
+        raise ConfigError(
+            f"the text has {counted(characters, 'character')} to train on, which the default model, of {parameters:,} "
+            "parameters, would learn by heart: name a longer text, or a size, such as --hidden-size 16 --num-layers 1",
+            options=SIZES,
+        )
 
 
 def _streams(config, corpus, splits):

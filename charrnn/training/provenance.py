@@ -99,8 +99,8 @@ def check_corpus(training, corpus):
         if corpus.own and known["characters"] > corpus.characters:
             raise CorpusError(
                 f"the run learned charrnn's own files along with its text: it read {known['characters']:,} characters "
-                f"where {_named(corpus.sources)} now has {corpus.characters:,}, because run folders, and the folder of "
-                "runs, are no longer read as text; start a new run on the text alone: charrnn train "
+                f"where {_named(corpus.sources)} now has {corpus.characters:,}, because run folders, the folder of "
+                "runs and pages are no longer read as text; start a new run on the text alone: charrnn train "
                 f"{shlex.join(corpus.sources)}"
             )
         raise CorpusError(

@@ -5,6 +5,7 @@ Drawn in a workspace of their own: no state of the training is touched. Knows no
 
 from charrnn.errors import VocabularyError
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.text.decoding import stored_encoding_of_bytes
 
 SAMPLE_TEMPERATURE = 0.8
 FIRST_SAMPLE_S = 2.0
@@ -18,6 +19,7 @@ class Samples:
     def __init__(self, config, vocabulary, stopwatch):
         self._every, self._seed = config.sample_every, config.seed
         self._vocabulary, self._stopwatch = vocabulary, stopwatch
+        self._encoding = stored_encoding_of_bytes(config.encoding)
         self._next_s = stopwatch.before_s + FIRST_SAMPLE_S
 
     def are_due(self, step):
@@ -39,7 +41,7 @@ class Samples:
             sampler.prime(self._vocabulary.encode("\n"))
         except VocabularyError:
             sampler.prime(())
-        decoder, text = self._vocabulary.decoder(), []
+        decoder, text = self._vocabulary.decoder(self._encoding), []
         for block in sampler.generate(length):
             text += [decoder.feed(int(i)) for i in block.ids[0]]
         return "".join(text) + decoder.flush()

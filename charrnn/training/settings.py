@@ -9,7 +9,7 @@ import types
 import typing
 from dataclasses import dataclass
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, nearest
 
 # What a resumed run may do with an option. FIXED: it must keep its value. FREE: it may change, because it bears on what
 # is shown and kept, not on any result. LONGER: a length of the run; it may grow, but neither shrink nor become another
@@ -72,7 +72,9 @@ class Setting:
             return
         if self.choices is not None:
             if value not in self.choices:
-                wrong = f"one of {', '.join(self.choices)}, got {short(repr(value))}"
+                near = nearest(value, self.choices)
+                hint = "" if near is None else f": did you mean {near!r}?"
+                wrong = f"one of {', '.join(self.choices)}, got {short(repr(value))}{hint}"
         elif self.above is not None and not value > self.above:
             wrong = f"above {self.above}, got {value:g}"
         elif self.below is not None and not self.minimum <= value < self.below:

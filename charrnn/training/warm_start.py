@@ -53,6 +53,12 @@ def config_like(checkpoint, asked):
                 f"leave {flag} out",
                 options=[name],
             )
+    if asked.get("forget_bias") is not None:
+        raise ConfigError(
+            f"--forget-bias {shown(asked['forget_bias'])} is of fresh weights, and those to start from have their own: "
+            "leave it out",
+            options=["forget_bias"],
+        )
     return TrainingConfig(**{**free, **asked, **options})
 
 

@@ -1,0 +1,42 @@
+"""charrnn doctor: what charrnn sees here, on one screen, with a remedy at each thing that is wrong."""
+
+import json
+import sys
+
+import click
+
+from charrnn.cli.words import printable, say
+from charrnn.errors import counted
+
+WRONG, INDENT = "  ! ", 14
+
+
+@click.command(name="doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print what was seen as JSON.")
+def command(as_json):
+    """Show what charrnn sees here, and what to mend.
+
+    \b
+    Example: charrnn doctor
+
+    CPU, vectors, threads and why so many, caches and whether they are usable, versions, memory, disk, the newest run
+    and the terminal. What is wrong is marked with ! and followed by the command that mends it. The exit code is 0 when
+    nothing is wrong, else 1. Please add the output when you report a fault.
+    """
+    from charrnn.cli.probes import examine
+
+    facts = list(examine())
+    wrong = [fact for fact in facts if fact.problem is not None]
+    if as_json:
+        seen = {fact.name: fact.shown if fact.value is None else fact.value for fact in facts}
+        problems = [{"about": fact.name, "problem": fact.problem, "remedy": fact.remedy} for fact in wrong]
+        click.echo(json.dumps({"ok": not wrong, "seen": seen, "problems": problems}, indent=2))
+        return 1 if wrong else 0
+    for fact in facts:
+        say(f"{fact.name:<{INDENT}}{printable(fact.shown, sys.stdout)}")
+        if fact.problem is not None:
+            say(f"{WRONG:<{INDENT}}{printable(fact.problem, sys.stdout)}")
+            if fact.remedy is not None:
+                say(f"{'':<{INDENT}}{printable(fact.remedy, sys.stdout)}")
+    say(f"\n{counted(len(wrong), 'thing')} to mend, marked with !" if wrong else "\nnothing is wrong")
+    return 1 if wrong else 0
