@@ -145,7 +145,7 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
             start,
             stop,
             [] if hold is None else [clamp_at(config, hold[0], hold[1], hold[2], quantity)],
-            None if progress is None else lambda done, of, k=k: progress((k + done / of) / len(losses)),
+            None if progress is None else _share_of(progress, k, len(losses)),
         )
     whole = losses[None]
     known = np.isfinite(whole)
@@ -171,6 +171,11 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
             )
         )
     return results
+
+
+def _share_of(progress, k, count):
+    """Return a function of how far reading k of `count` is; what is read again within it (record.py) moves nothing."""
+    return lambda done, of, again=None: progress((k + (done / of if again is None else 1)) / count)
 
 
 def _off(signal):
