@@ -128,13 +128,13 @@ class Vocabulary:
         """Return what the vocabulary knows of a text, str, rewritten, or in bytes mode bytes, and a Counter of the
         other codes.
         """
-        if self.mode == "chars":
-            text = self.rewriting.apply(text)
-        others = Counter(symbol for symbol in text if symbol not in self._known)
         if self.mode == "bytes":
-            return bytes(byte for byte in text if byte in self._known), others
+            return bytes(byte for byte in text if byte in self._known), Counter(
+                byte for byte in text if byte not in self._known
+            )
+        text = self.rewriting.apply(text)
         kept = "".join(symbol for symbol in text if symbol in self._known)
-        return kept, Counter({ord(symbol): count for symbol, count in others.items()})
+        return kept, Counter(ord(symbol) for symbol in text if symbol not in self._known)
 
     def decode(self, ids, encoding="utf-8"):
         """Return the text of `ids`, a sequence or ndarray (N,).
