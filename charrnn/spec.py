@@ -113,6 +113,11 @@ class Cell:
         )
 
     @property
+    def has_gates(self):
+        """Whether anything but the recurrent matrix alone decides what a state becomes."""
+        return bool(self.gates)
+
+    @property
     def sums(self):
         """The sums that have a bias and with layer normalisation a gain, in the order in which gains are stored."""
         return (*self.blocks, *self.recurrent)

@@ -250,6 +250,42 @@ def test_a_text_too_short_for_the_default_model_fails_where_no_size_is_named(fol
     assert "1,625" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_finished_sweep_is_drawn(folder, capsys):
+    spec = TINY + "eval_every = 2\n[grid]\nseed = [1, 2, 3, 4, 5, 6, 7]"
+    assert run(spec, "-o", "S", "-q", "--jobs", 1) == 0
+    before = Path("S/results.json").read_bytes()
+    assert main(["sweep", "--resume", "S", "-q", "--svg", "curves.svg"]) == 0
+    assert "wrote curves.svg" in capsys.readouterr().err
+    assert rows() == {row["run"]: row for row in json.loads(before)["runs"]}
+    text = Path("curves.svg").read_text(encoding="utf-8")
+    assert ">Sweep S<" in text
+    best, *_, worst = (row["run"] for row in json.loads(before)["runs"])
+    assert text.count(f">{best}<") == 2 and f">{worst}<" not in text  # validation and training, of the best six
+    assert "The 6 runs with the lowest validation loss, of 7." in text and ">Validation<" in text
+    assert main(["sweep", "--resume", "S", "--dry-run", "--svg", "curves.svg"]) == 2
+    assert "--dry-run trains nothing" in capsys.readouterr().err
+
+
+def test_epochs_that_make_unequal_updates_are_told_with_the_remedy(folder, capsys):
+    epochs = TINY.replace("steps = 6", "epochs = 2")
+    assert run(epochs + "[grid]\nseq_length = [4, 16]", "--dry-run", "--json") == 0
+    captured = capsys.readouterr()
+    steps = {row["options"]["seq_length"]: row["steps"] for row in json.loads(captured.out)["runs"]}
+    assert steps[4] > 3.5 * steps[16]
+    assert f"--seq-length 4 makes {steps[4]} updates and --seq-length 16 makes {steps[16]} updates" in captured.err
+    remedy = captured.err.split("as in: ")[1].strip()
+    assert remedy == f"steps = {steps[16]}"
+    equal = TINY.replace("steps = 6", remedy)
+    assert run(equal + "[grid]\nseq_length = [4, 16]", "--dry-run", "--json") == 0
+    captured = capsys.readouterr()
+    assert not captured.err and {row["steps"] for row in json.loads(captured.out)["runs"]} == {steps[16]}
+    assert run(epochs + "[grid]\nbatch_size = [2, 8]", "--dry-run") == 0
+    assert "--batch-size 2 makes" in capsys.readouterr().err
+    assert run(epochs + "[grid]\nepochs = [1, 3]\nseed = [1, 2]", "--dry-run") == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_value_that_stands_twice_in_a_list_is_refused(capsys):
     assert run(TINY + "[grid]\nseed = [1, 2, 1]") == 2
     err = capsys.readouterr().err

@@ -23,8 +23,14 @@ MAX_TIMES, MAX_STEPS, MAX_TRAIN_STEPS = 100_000, 100_000, 10**6
 OF_FRESH = ("cell", "hidden_size", "num_layers", "embedding_size", "singular_values", "matrix", "forget_biases")
 OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
 OF_DISTANCE = ("steps", "times", "layer")  # of all but --memory
-OF_CELL = {"singular_values": "rnn", "matrix": "rnn", "forget_biases": "lstm"}
+WITHOUT_GATES = tuple(cell.name for cell in CELLS.values() if not cell.has_gates)
+WITH_FORGET_GATE = tuple(cell.name for cell in CELLS.values() if cell.forget_gate)
+OF_CELLS = {"singular_values": WITHOUT_GATES, "matrix": WITHOUT_GATES, "forget_biases": WITH_FORGET_GATE}
 SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"}
+
+
+def _titles(cells):
+    return " and ".join(CELLS[cell].title for cell in cells)
 
 
 @click.command(name="gradients")
@@ -59,14 +65,14 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
     type=float,
     metavar="X",
     show_default="0.8, 1 and 1.5",
-    help="Fresh vanilla RNN: largest singular value of its recurrent matrix. May be repeated.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: largest singular value of its recurrent matrix. May be repeated.",
 )
 @click.option(
     "--matrix",
     type=click.Choice(("orthogonal", "uniform")),
     default="orthogonal",
     show_default=True,
-    help="Fresh vanilla RNN: all singular values alike, or the fresh matrix times a number.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: all singular values alike, or the fresh matrix times a number.",
 )
 @click.option(
     "--forget-bias",
@@ -75,7 +81,7 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
     type=float,
     metavar="X",
     show_default="0, 1 and 2",
-    help="Fresh LSTM: bias of its forget gates. May be repeated.",
+    help=f"Fresh {_titles(WITH_FORGET_GATE)}: bias of its forget gates. May be repeated.",
 )
 @click.option(
     "--memory",
@@ -281,11 +287,11 @@ def _check(ctx, checkpoint, text, options):
                 f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory",
                 [name, "memory"],
             )
-    for name, cell in OF_CELL.items():
-        if name in named and options["cell"] and cell not in options["cell"]:
+    for name, cells in OF_CELLS.items():
+        if name in named and options["cell"] and not {*cells} & {*options["cell"]}:
             raise ConfigError(
-                f"{_spelt(name)} is of the {CELLS[cell].title}, and --cell names none: leave it out, or add --cell "
-                f"{cell}",
+                f"{_spelt(name)} is of the {_titles(cells)}, and --cell names none: leave it out, or add --cell "
+                f"{cells[0]}",
                 [name, "cell"],
             )
     for name in (*OF_FRESH, *OF_MEMORY):

@@ -6,7 +6,7 @@ Says on stderr what a user should know of them; the commands say nothing of thei
 import contextlib
 from typing import Any, NamedTuple
 
-from charrnn.cli.words import note, shorter
+from charrnn.cli.words import note, note_once, shorter
 from charrnn.errors import CharRNNError, ConfigError, VocabularyError
 
 
@@ -117,7 +117,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
         if vocabulary.rewriting:
             note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
         for said in corpus.notes:
-            note(said)
+            note_once(said)  # of the run's own text too, where both are read
         yield OpenedText(corpus, named, splits, shown)
 
 

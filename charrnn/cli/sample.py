@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
+from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
 from charrnn.cli.opening import announce, use_threads
 from charrnn.cli.pipes import heed_reader
@@ -118,6 +119,7 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     metavar="N",
     help="The same seed gives the same text.",
 )
+@distribution_options
 @click.option(
     "--json",
     "as_json",
@@ -145,12 +147,15 @@ def command(ctx, checkpoint, **options):
     heed_reader()
     output = Output(sys.stdout)
     try:
+        outputs = check_distribution(_given(ctx), options)
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
         try:
             samples, separator = _prepare(ctx, checkpoint, settings, options)
         except MemoryError:
             raise _out_of_memory(options["num_samples"]) from None
-        if options["as_json"]:
+        if options["distribution"]:
+            show_distribution(samples, options["as_json"], outputs)
+        elif options["as_json"]:
             samples.write_json(output)
         else:
             samples.write_text(output, options["hide_prime"], separator)

@@ -120,7 +120,7 @@ class _Shown:
             click.echo(f"{distance + ' characters':24}{found:>9}{of_model:>9}{of_ngram:>9}")
 
     def print_copies(self):
-        from charrnn.render.plot import mark, plot
+        from charrnn.render.plot import Axes, mark, plot
         from charrnn.render.terminal import visible
 
         sample, held_out = self.judgement.sample, self.judgement.held_out
@@ -137,10 +137,11 @@ class _Shown:
             )
         click.echo()
         curves = [list(enumerate(map(float, copies.overlap.shares), 1)) for copies in (sample, held_out)]
-        for line in plot(curves, min(self.width, 80), 12, self.unicode):
+        axes = Axes("length of the substring, characters", "share that stands in the training text")
+        for line in plot(curves, min(self.width, 80), 12, self.unicode, axes):
             click.echo(line)
         marks = f"{mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}"
-        click.echo(f"  {marks}  (share, against the length of the substring)")
+        click.echo(f"  {marks}")
         for name, copies in (("sample", sample), ("held-out text" if self.text.split else "text", held_out)):
             overlap = copies.overlap
             stop = overlap.start + min(overlap.longest, MAX_PASSAGE)

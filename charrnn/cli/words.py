@@ -111,6 +111,15 @@ def wrapped(text, stream, hang=0):
     return "\n".join(lines)
 
 
+def note_once(text):
+    """Say something on stderr, unless this command has said it before."""
+    context = click.get_current_context(silent=True)
+    said = set() if context is None else context.meta.setdefault("charrnn.said", set())
+    if text not in said:
+        said.add(text)
+        note(text)
+
+
 def say(text):
     """Write lines to stdout with their colours, whatever characters the stream lacks."""
     encoding = sys.stdout.encoding or "utf-8"

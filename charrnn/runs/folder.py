@@ -204,11 +204,13 @@ class RunFolder:
         except OSError as error:
             raise storage_error(error, self.log_path) from error
 
-    def trim_log(self, step, returns=()):
+    def trim_log(self, step, returns=(), samples_before=0):
         """Make the log what it was at the checkpoint to resume from: its records up to `step`, half lines mended.
 
         returns : the records of returns after divergence up to then: of these no other is kept, and the missing are
             appended
+        samples_before : the step of the checkpoint. Of its samples those of earlier steps are kept: one of this step is
+            drawn after the checkpoint is saved, and so will be drawn again
 
         Lines that are no record, such as a killed process leaves, go too.
         """
@@ -220,7 +222,10 @@ class RunFolder:
         def lines(file):
             for line in file:
                 record = _record(line) or {}
-                if "returned_from" not in record:
+                if "sample" in record:
+                    if _step_of(record) < samples_before:
+                        yield _ended(line)
+                elif "returned_from" not in record:
                     if _step_of(record) <= step:
                         yield _ended(line)
                 elif record in missing:

@@ -35,6 +35,7 @@ class Draft:
     memory_bytes: int | None = None
     text: Text | None = None
     error: str | None = None
+    total_steps: int | None = None  # None where the run is by the clock
 
 
 def draft(points, texts, progress=None, say=None):
@@ -69,4 +70,4 @@ def _draft(point, corpus):
     if memory_bytes > ADDRESSABLE_BYTES:
         return Draft(point, error=NO_MEMORY)
     text = Text(corpus.sources, corpus.characters, corpus.fingerprint, corpus.own)
-    return Draft(point, plan.config, parameters, memory_bytes, text)
+    return Draft(point, plan.config, parameters, memory_bytes, text, total_steps=plan.total_steps)
