@@ -47,11 +47,14 @@ def check_distribution(given, options):
             if name in given:
                 raise ConfigError(
                     f"--distribution shows the next character alone, at temperatures 0.5, 1 and 2: leave out "
-                    f"--{name.replace('_', '-')}, or --distribution"
+                    f"--{name.replace('_', '-')}, or --distribution",
+                    ["distribution"],
                 )
         options["seed"] = 0  # nothing is drawn
     elif options["svg"] is not None:
-        raise ConfigError(f"--svg {options['svg']} draws what --distribution shows: add --distribution")
+        raise ConfigError(
+            f"--svg {options['svg']} draws what --distribution shows: add --distribution", ["svg", "distribution"]
+        )
     return Outputs(options, "svg")
 
 

@@ -66,7 +66,7 @@ def command(checkpoint, as_json, **options):
     config = ModelConfig(vocab_size=len(metadata["vocabulary"]["symbols"]), **metadata["model"])
     history = history_of(path, metadata["training"])
     if outputs and (figure := run_figure(path, history)) is None:
-        raise ConfigError(f"{path} holds no loss to draw yet: train it first, or leave out --svg")
+        raise ConfigError(f"{path} holds no loss to draw yet: train it first, or leave out --svg", ["svg"])
     if as_json:
         _print_json(path, metadata, config)
     else:
