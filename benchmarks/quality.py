@@ -52,6 +52,7 @@ def judge(folder):
     model = Model.from_checkpoint(checkpoint)
     corpus = read_corpus(text["sources"], mode=vocabulary.mode, encoding=config.encoding, vocabulary=vocabulary)
     log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+    log = [record for record in log if "epoch" in record]  # neither samples nor returns after divergence
     row = {
         "run": Path(folder).name,
         "text": Path(text["sources"][0]).name,

@@ -55,8 +55,8 @@ class CharRNNError(Exception):
 class ConfigError(CharRNNError):
     """An option or configuration value breaks its rule, or two of them contradict.
 
-    options : the names of the options concerned, as TrainingConfig has them, e.g. ("hidden_size",); empty where the
-        error is about something else. Whoever needs to know reads them here, never in the message.
+    options : the names of the options concerned, as TrainingConfig or the command has them, e.g. ("hidden_size",);
+        empty where the error is about something else. Whoever needs to know reads them here, never in the message.
     """
 
     def __init__(self, message, options=()):

@@ -113,6 +113,11 @@ class Cell:
         )
 
     @property
+    def has_gates(self):
+        """Whether anything but the recurrent matrix alone decides what a state becomes."""
+        return bool(self.gates)
+
+    @property
     def sums(self):
         """The sums that have a bias and with layer normalisation a gain, in the order in which gains are stored."""
         return (*self.blocks, *self.recurrent)
@@ -261,7 +266,7 @@ class ModelConfig:
         if self.tied and self.embedding_size != self.hidden_size:
             raise ConfigError(
                 f"tied weights need embedding_size equal to hidden_size ({self.hidden_size}), got "
-                f"{self.embedding_size}: set --embedding-size {self.hidden_size} or drop --tie-weights"
+                f"{self.embedding_size}: set embedding_size to {self.hidden_size}, or tied to false"
             )
 
     def to_dict(self):

@@ -297,7 +297,7 @@ class Unwritten:
     def log(self, record):
         json.dumps(record)
 
-    def trim_log(self, step, returns=()):
+    def trim_log(self, step, returns=(), samples_before=0):
         for one in returns:
             json.dumps(one, allow_nan=False)
 
@@ -517,6 +517,7 @@ class Log(Target):
         b'{"step": 6}\n',
         b'{"step": 1e9}\n',
         b'{"step": true}',
+        b'{"step": 3, "sample": "a"}\n',
         b'{"step": [1]}\n',
         b'{"step"',
         b"9" * 5000,

@@ -8,6 +8,7 @@ have one each.
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -55,6 +56,29 @@ def _signals_reach_what_tests_start():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def _errors_name_options_of_their_command(monkeypatch):
+    """Hold every error that a command of this process ends with to the options that this command has.
+
+    tests/test_advice.py holds the texts of the sources to that; here values are in them.
+    """
+    from charrnn import cli
+
+    fail = cli._fail
+
+    def fail_checked(message):
+        import advice
+
+        args = sys._getframe(1).f_locals.get("args") or []
+        verb = next((one for one in args if one in cli.COMMANDS), None)
+        if verb is not None and "(see charrnn" not in message:  # click's own name what there is not
+            loose = advice.OPTION.findall(advice.advised_commands(message)[1])
+            assert set(loose) <= advice.options_of(verb), f"charrnn {verb} lacks what this names: {message}"
+        return fail(message)
+
+    monkeypatch.setattr(cli, "_fail", fail_checked)
 
 
 def pytest_unconfigure(config):

@@ -182,6 +182,7 @@ LIGHT = {
     "charrnn.evaluation.units",
     "charrnn.render.colours",
     "charrnn.training.options",
+    "charrnn.training.spelling",
     "charrnn.training.schedules",
     "charrnn.training.settings",
 }

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from charrnn.cells import report
 from charrnn.cells.ablate import ablate, regions
 from charrnn.cells.gates import gate_saturation
 from charrnn.cells.passages import choose_passage, first_whole, shown_values
@@ -18,6 +19,7 @@ from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, ModelConfig
 from charrnn.text.byte_text import read_symbols
+from charrnn.text.excerpt import Excerpt
 from charrnn.text.vocabulary import Vocabulary
 
 SYMBOLS = '\n "abcdefghijklmnopqrstuvwxyz.,'
@@ -312,6 +314,69 @@ def test_a_recording_in_streams_is_that_of_one_continuous_reading(cell):
         expected = np.tanh(expected) if quantity == "tanh-c" else expected
         np.testing.assert_allclose(recording.values, expected, rtol=2**-11, atol=1e-4)
         np.testing.assert_allclose(recording.loss_nats, losses, atol=1e-5)
+
+
+def forgetless():
+    """Return (model, ids): a fresh network with layer normalisation, in which no two beginnings ever meet."""
+    ids = np.random.default_rng(4).integers(0, 9, 5_200).astype(np.uint8)
+    return Model.initialise(ModelConfig("lstm", 9, 32, 2, layer_norm=True), 1), ids
+
+
+def read_whole(model, ids, start, stop):
+    """Return tanh(c) of ids[start:stop] of one stream, warmed up on 256 characters: (L, H, N)."""
+    begin = max(0, start - 256)
+    workspace = Workspace(model, 1, stop - begin, training=False)
+    workspace.losses(ids[begin:stop, None], ids[begin + 1 : stop + 1, None])
+    return np.tanh(workspace.states("c"))[:, start - begin :, 0].transpose(0, 2, 1)
+
+
+@pytest.mark.parametrize("start", [0, 300])
+def test_a_model_that_never_forgets_is_recorded_as_one_continuous_reading_and_in_one_go(start):
+    model, ids = forgetless()
+    told = []
+    values = record(model, ids, start, 4_901, "tanh-c", lambda *how_far: told.append(how_far)).values
+    # Where rounding alone grew apart, nothing would be near.
+    np.testing.assert_allclose(values, read_whole(model, ids, start, 4_901), rtol=2**-10, atol=1e-6)
+    N = 4_901 - start
+    assert told[0][1] == N and (N, N) in told and (2 * N, N) not in told
+    again = [(done, of) for done, of, *again in told if again == ["reading parts again"]]
+    assert again and all(0 < done <= of < N for done, of in again)
+    in_one_go = [(done, of) for done, of in again if of == again[-1][1]]
+    assert in_one_go == sorted(in_one_go) and in_one_go[-1][0] == in_one_go[-1][1]
+    assert sum({of for _, of in again}) < 3 * N  # not once for every stream
+
+
+def test_read_once_every_stream_is_what_it_is_after_its_warm_up():
+    model, ids = forgetless()
+    told = []
+    values = record(model, ids, 300, 4_901, "tanh-c", lambda *how_far: told.append(how_far), once=True).values
+    length = -(-4_601 // 8)
+    for k in range(8):
+        first, stop = k * length, min(4_601, (k + 1) * length)
+        expected = read_whole(model, ids, 300 + first, 300 + stop)
+        np.testing.assert_allclose(values[:, :, first:stop], expected, rtol=2**-10, atol=1e-6)
+    assert all(len(how_far) == 2 for how_far in told) and told[-1] == (4_601, 4_601)
+
+
+def test_a_model_that_forgets_is_the_same_bits_read_once():
+    ids = np.random.default_rng(4).integers(0, 9, 5_200).astype(np.uint8)
+    model = Model.initialise(ModelConfig("lstm", 9, 6, 2), 1)
+    whole, once = record(model, ids, 0, 5_200, "h"), record(model, ids, 0, 5_200, "h", once=True)
+    np.testing.assert_array_equal(whole.values, once.values)
+
+
+def test_an_untrained_network_is_read_once_and_a_trained_one_until_its_streams_meet(monkeypatch):
+    model, ids = forgetless()
+    asked = []
+    real = report.record
+
+    def recorded(*arguments, **options):
+        asked.append(options.get("once", False))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(report, "record", recorded)
+    report.find_cells(model, Vocabulary("chars", "abcdefgh "), Excerpt(ids, 0, 5_000))
+    assert asked == [False, True]
 
 
 def test_the_state_at_a_character_has_read_it():

@@ -87,7 +87,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments, capsys):
         (CharRNNError("a name with \x1b[2J and\na newline"), 2, "Error: a name with \\x1b[2J and a newline\n"),
         (KeyboardInterrupt(), 130, ""),
         (BrokenPipeError(), 0, ""),
-        (MemoryError(), 2, "Error: this does not fit in memory: lower --hidden-size"),
+        (MemoryError(), 2, "Error: this does not fit in memory: free some memory"),
         (
             OSError(errno.ENOSPC, "No space left on device", "some/file"),
             2,
@@ -167,7 +167,11 @@ def test_a_full_disk_behind_stdout_is_said_and_is_a_failure(tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "charrnn", "--help"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert done.returncode == 2 and done.stderr.startswith("Error: the disk is full") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("Error: cannot write to stdout")
+        and done.stderr.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 
 import numpy as np
 import pytest
 from test_cells import make_text, plant
 
 from charrnn.cli import main
+from charrnn.cli.cells_text import heading
 from charrnn.render.colours import LIGHT, step_colour
 from charrnn.render.picture import CELL, COLUMNS, MARGIN, PNG_SCALE
 from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -93,6 +95,25 @@ def inside(folder, monkeypatch):
 def cells(capsys, *arguments, code=0):
     assert main(["cells", *arguments]) == code
     return capsys.readouterr()
+
+
+def test_in_a_pipe_every_part_of_the_work_is_told_on_stderr_and_none_on_stdout(folder, monkeypatch, capsys):
+    monkeypatch.setattr("charrnn.cli.progress.PLAIN_SECONDS", 0)
+    monkeypatch.chdir(folder)
+    assert main(["cells", "checkpoints/planted", "--characters", "4000", "--json", "--html", "told.html"]) == 0
+    captured = capsys.readouterr()
+    json.loads(captured.out)
+    told = [line.split(":")[0] for line in captured.err.splitlines() if "%" in line]
+    parts = [
+        "finding the signals",
+        "reading the text",
+        "reading it untrained",
+        "scoring every unit",
+        "reading the gates",
+        "reading the guesses",
+        "writing the page",
+    ]
+    assert sorted(parts, key=lambda part: len(told) - told[::-1].index(part)) == parts
 
 
 def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
@@ -247,11 +268,48 @@ def test_a_signal_of_your_own(capsys):
     assert found["said"]["kind"] == "on/off" and 0 < found["said"]["on"] < 0.2 and "e" in found
 
 
+@pytest.mark.parametrize(
+    "kind, sign, off, on, words",
+    [
+        ("on/off", 1, -0.9, 0.9, "+ where it is on"),
+        ("on/off", -1, 0.1, -0.6, "- where it is on"),
+        ("on/off", -1, 0.9, 0.3, "lower where it is on (mostly +0.30, elsewhere +0.90)"),  # no - is drawn there
+        ("on/off", 1, -0.9, -0.4, "higher where it is on (mostly -0.40, elsewhere -0.90)"),
+        ("graded", 1, -0.7, 0.8, "from - to + as it grows"),
+        ("graded", -1, 0.7, -0.8, "from + to - as it grows"),
+        ("graded", 1, 0.05, 0.6, "higher as it grows (mostly +0.05 where low, +0.60 where high)"),
+        ("graded", -1, 0.9, 0.2, "lower as it grows (mostly +0.90 where low, +0.20 where high)"),
+    ],
+)
+def test_a_heading_promises_the_sign_or_colour_that_is_drawn(kind, sign, off, on, words):
+    from charrnn.cells.findings import Findings
+    from charrnn.cells.signals import Signal
+
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4, 4_000).astype(np.float32) if kind == "graded" else rng.random(4_000) < 0.3
+    high = values >= 2 if kind == "graded" else values
+    unit = np.where(high, on, off).astype(np.float16)
+    unit[:40] = np.tile([-1, 1], 20)  # so that it is not enlarged
+    signal = Signal("x", "an x", kind, values)
+    finding = types.SimpleNamespace(
+        signal=signal, sign=sign, score=0.9, spearman=0.8, null=0.5, untrained=None, layer=0, unit=0
+    )
+    recording = types.SimpleNamespace(values=unit[None, None])
+    findings = types.SimpleNamespace(quantity="tanh-c", recording=recording)
+    findings.levels = lambda one: Findings.levels(findings, one)
+    title = heading(findings, types.SimpleNamespace(finding=finding, signal=signal, layer=0, unit=0), 1, "+", "-")
+    assert title[0] == f"an x: unit 0:0, {words}"
+
+
 @pytest.mark.slow
 def test_highlight_find_and_unit_show_passages(capsys):
     shown = cells(capsys, "checkpoints/planted", "--highlight", "--width", "60").out
     assert "inside double quotes: unit 0:5" in shown and "position in line: unit 0:11" in shown and "probe" not in shown
-    assert "✓" not in shown and "from - to + as it grows" in shown and shown.count("+ high") == 1
+    assert (
+        "✓" not in shown
+        and "inside double quotes: unit 0:5, - where it is on\n" in shown
+        and shown.count("+ high") == 1
+    )
     assert re.search(r"^AUROC [01]\.\d+ \(null 0\.\d+, untrained 0\.\d+\) +--find quotes$", shown, re.M)
     assert max(map(len, shown.split("inside double quotes")[1].splitlines()[1:8])) <= 60
     found = cells(capsys, "checkpoints/planted", "--find", "vowel").out

@@ -80,6 +80,8 @@ def test_without_a_run_fresh_networks_are_shown(capsys, folder):
     ):
         assert word in captured.out
     assert max(map(len, captured.out.splitlines())) <= 90
+    assert captured.out.count("k, characters back") == captured.out.count("loss in nats") == 3  # the axes of each plot
+    assert "on one another, drawn side by side or in turn" in captured.out
 
 
 def test_json_holds_the_quartiles_of_every_layer_and_state(capsys):
@@ -121,9 +123,13 @@ def test_a_run_stands_beside_fresh_networks_of_its_size(capsys, folder):
     captured = gradients(capsys, "runs/tiny", *TINY, "--layer", 1)
     shown = " ".join(captured.out.split())
     assert "this LSTM, 2 x 6, after 2 steps" in shown and "fresh, 2 x 6" in shown
+    assert "this run has layer norm" in shown.lower() and "fresh, 2 x 6, embedding 64, no layer norm" in shown
+    assert "plain LSTM, c" in shown and max(map(len, captured.out.splitlines())) <= 90
     assert "the state of layer 1" in shown and "the held-out text of text.txt" in shown
     captured = gradients(capsys, "runs/tiny", "text.txt", *TINY, "--json")
-    assert [network["cell"] for network in json.loads(captured.out)["networks"]] == ["lstm", *reversed(CELLS)]
+    result = json.loads(captured.out)
+    assert [network["cell"] for network in result["networks"]] == ["lstm", *reversed(CELLS), *reversed(CELLS)]
+    assert result["notes"][0].startswith("This run has layer norm")
 
 
 def test_fresh_networks_read_a_text(capsys, folder):
@@ -150,6 +156,7 @@ def test_memory_shows_accuracy_by_distance(capsys, monkeypatch):
         capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--svg", "memory.svg"
     )
     assert "chance, 12.5%" in captured.out and "bracket, GRU" in captured.out
+    assert captured.out.count("share of right answers\n") == captured.out.count("its answer") == 2
     assert "chance, 25.0%" in open("memory.svg", encoding="utf-8").read()
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from charrnn.cli.info import command
 from charrnn.cli.words import duration, loss_text, printable
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
 from charrnn.spec import ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
@@ -129,6 +129,20 @@ def test_a_stream_that_has_no_unicode_gets_ascii(tmp_path):
     assert output.isascii()
     assert "\\n \\x20 \\\\ a \\xe9 \\u0301 \\U0001f600" in output
     assert ". training  o validation" in output
+
+
+def test_the_losses_and_the_learning_rate_are_drawn(tmp_path):
+    path, drawing = save(tmp_path / "last.safetensors"), tmp_path / "loss.svg"
+    result = info(path, "--svg", drawing)
+    text = drawing.read_text(encoding="utf-8")
+    assert f"wrote {drawing}" in result.stderr and result.stdout == info(path).stdout
+    for word in ("training, smoothed", "validation", "loss in nats per character", "steps", "learning rate"):
+        assert f">{word}<" in text
+    assert json.loads(info(path, "--json", "--svg", drawing).stdout)  # its own file may be replaced
+    empty = save(tmp_path / "empty.safetensors", {**TRAINING, "history": []})
+    with pytest.raises(ConfigError, match="no loss to draw"):
+        info(empty, "--svg", tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
 
 
 def test_json_is_the_metadata_with_the_file_and_its_parameters(tmp_path):

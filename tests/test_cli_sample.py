@@ -436,6 +436,39 @@ def test_without_a_checkpoint_the_newest_run_is_taken_and_named_on_stderr(invoke
     assert len(result.stdout) == 20 and set(result.stdout) <= set(TEXT)
 
 
+def test_the_distribution_of_the_next_character_is_shown_and_drawn(invoke, folder):
+    result = invoke("--prime", "ab", "--distribution", "--svg", folder / "d.svg")
+    assert result.exit_code == 0 and "seed" not in result.stderr and "wrote " in result.stderr
+    first, _, heads, *rows = result.stdout.splitlines()
+    assert (
+        first == 'The next character after "ab"'
+        and heads.split() == "temperature 0.5 temperature 1 temperature 2".split()
+    )
+    assert rows[-2].startswith("18 more") and rows[-1].split()[2::2] == ["bits"] * 3
+    shown = json.loads(invoke("--prime", "ab", "--distribution", "--json").stdout)
+    assert {one["symbol"] for one in shown["distribution"]} == set(TEXT) and shown["prime"] == "ab"
+    for t in ("0.5", "1", "2"):
+        assert sum(one["probability"][t] for one in shown["distribution"]) == pytest.approx(1)
+    likeliest = shown["distribution"][0]["probability"]
+    assert likeliest["0.5"] > likeliest["1"] > likeliest["2"]
+    text = (folder / "d.svg").read_text(encoding="utf-8")
+    assert all(f">temperature {t}<" in text for t in ("0.5", "1", "2")) and text.count("<polygon") == 30
+    assert invoke("checkpoints/old", "--distribution", "--json").exit_code == 0  # of bytes
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("--distribution", "--temperature", 2), "leave out --temperature"),
+        (("--distribution", "--num-samples", 2), "leave out --num-samples"),
+        (("--svg", "a.svg"), "add --distribution"),
+    ],
+)
+def test_options_that_a_distribution_does_not_take_are_refused(invoke, arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        invoke(*arguments, catch_exceptions=False)
+
+
 def test_a_file_and_its_run_folder_are_the_same_checkpoint(invoke):
     file = invoke("checkpoints/new/best.safetensors", "--length", 20, "--seed", 1)
     folder = invoke("checkpoints/new", "--length", 20, "--seed", 1)

@@ -198,7 +198,9 @@ def test_resume_of_a_best_checkpoint_says_that_the_run_goes_on_from_its_last(fol
     assert "--init-from" not in capsys.readouterr().err
     assert train("--resume", "runs/a/best.safetensors", "--steps", 8) == 0
     err = " ".join(capsys.readouterr().err.split())
-    assert "from runs/a/last.safetensors" in err and "from runs/a/best.safetensors: --init-from" in err
+    assert (
+        "from runs/a/last.safetensors" in err and "from runs/a/best.safetensors: charrnn train TEXT --init-from" in err
+    )
 
 
 def test_resume_takes_a_run_also_from_another_folder(folder, monkeypatch, capsys):

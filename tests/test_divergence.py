@@ -662,7 +662,7 @@ def test_a_rate_that_is_too_high_is_halved_until_it_learns_and_info_says_so(fold
     shown = capsys.readouterr().out
     assert count > 1 and f"  diverged              went back {count} times, lately from step 10 to 0; " in shown
     assert f"the learning rate is {0.5**count:g} of what was asked for" in shown
-    assert "on_divergence" in shown and "Loss in nats" in shown
+    assert "on_divergence" in shown and "loss in nats" in shown
 
 
 def test_stop_is_a_sentence_and_exit_code_2(folder, capsys):

@@ -71,6 +71,35 @@ def test_words_axes_and_bands_are_there(tmp_path):
     assert [band.get("class") for band in root.iter(f"{SVG}polygon")] == ["c0", "c0"]
 
 
+def test_notes_and_long_titles_are_cut_into_lines(tmp_path):
+    long = "a title that is far too long for a third of the page, " * 2
+    root = drawn(tmp_path, make(*[Panel(long, [FALLING])] * 3, notes=("a note " * 60, "another")))
+    height, found = float(root.get("height")), words(root)
+    assert found.count("another") == 1 and sum(text.startswith(("a note", "note")) for text in found) >= 3
+    assert long not in found and max(map(len, found)) < 140
+    places = [float(text.get("y")) for text in root.iter(f"{SVG}text")]
+    assert max(places) < height and len(root.findall(f"{SVG}text")) > 12
+
+
+def test_a_panel_may_have_a_y_axis_of_its_own(tmp_path):
+    rate = Panel("rate", [Curve("rate", [0, 1, 2], [1e-3, 2e-3, 1e-3])], y_label="learning rate")
+    loss = Panel("loss", [Curve("loss", [0, 1, 2], [4, 3, 2])])
+    root = drawn(tmp_path, make(loss, rate, log=False))
+    assert {"a norm", "learning rate", "0.0018", "3.5"} <= set(words(root))
+    first, _, second, _ = lines(root, "c0")
+    assert first[0][1] == second[1][1] and first[-1][1] == second[0][1]  # each fills its own axis
+
+
+def test_bars_stand_on_the_axis_and_have_names(tmp_path):
+    panels = [Panel(str(at), [Curve("p", [0, 1], [0.75, 0.25])], x_names=["a", "<"]) for at in range(2)]
+    root = drawn(tmp_path, make(*panels, log=False, bars=True, y_range=(0.0, 1.0)))
+    bars = [[tuple(map(float, p.split(","))) for p in bar.get("points").split()] for bar in root.iter(f"{SVG}polygon")]
+    heights = [bar[0][1] - bar[1][1] for bar in bars]
+    assert heights == pytest.approx([0.75 * PLOT_HEIGHT, 0.25 * PLOT_HEIGHT] * 2, abs=0.1)
+    assert all(bar[1][0] < bar[2][0] for bar in bars) and bars[0][2][0] < bars[1][1][0]
+    assert words(root).count("<") == 2
+
+
 def test_everything_lies_inside_and_panels_apart(tmp_path):
     root = drawn(tmp_path, make(*[Panel(str(at), [FALLING] * MAX_CURVES) for at in range(3)]))
     width, height = float(root.get("width")), float(root.get("height"))

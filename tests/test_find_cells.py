@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from test_cells import make_text, plant
 
+from charrnn.cells.record import AGAIN, record
 from charrnn.cells.report import CellsOptions, find_cells
+from charrnn.cells.search import costs_us, search
+from charrnn.cells.signals import find_signals
 from charrnn.errors import ConfigError
 from charrnn.text.excerpt import Excerpt
 
@@ -14,6 +17,7 @@ pytestmark = pytest.mark.slow  # test_cells.py and test_cli_cells.py have the qu
 
 TEXT = make_text(12_000, seed=8)
 MODEL, VOCABULARY = plant()
+SEARCH = {"reading the text", "reading it untrained", "scoring every unit"}
 EXCERPT = Excerpt(np.array(VOCABULARY.encode(TEXT)), 1_000, 11_000, "planted.txt")
 
 
@@ -58,10 +62,32 @@ def test_the_dictionary_and_the_rows_say_the_same(found):
 
 def test_every_stage_is_reported_from_its_beginning_on(found):
     _, stages = found
-    for what in {what for what, _, _ in stages}:
+    for what in {what for what, _, _ in stages} - SEARCH - {AGAIN}:  # which may have to be done again
         shares = [done / of for one, done, of in stages if one == what]
         assert shares == sorted(shares) and shares[0] == 0 and shares[-1] <= 1
-    assert len({what for what, _, _ in stages}) == 5
+    assert len({what for what, _, _ in stages} - {AGAIN}) == 6
+
+
+def test_reading_and_scoring_are_reported_as_one_piece_of_work_to_its_end(found):
+    _, stages = found
+    names = [what for what, _, _ in stages if what in SEARCH]
+    assert sorted(set(names), key=names.index) == ["reading the text", "reading it untrained", "scoring every unit"]
+    shares = [done / of for what, done, of in stages if what in SEARCH]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
+    for what in SEARCH:  # each has a part of it, and moves through its part
+        of_stage = [done for one, done, _ in stages if one == what]
+        assert of_stage[-1] - of_stage[0] > 0.05 and len(set(of_stage)) > 4
+
+
+def test_no_part_of_scoring_is_left_out_of_what_is_reported():
+    shares = []
+    recording = record(MODEL, EXCERPT.ids, 1_000, 11_000, "tanh-c")
+    search(recording, find_signals(TEXT[1_000:11_000]), recording, progress=shares.append)
+    costs = costs_us(24, 8)
+    bounds = np.cumsum([0, *costs]) / sum(costs)
+    for low, high in zip(bounds[:-1], bounds[1:]):
+        assert any(low < share <= high + 1e-9 for share in shares)
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
 
 
 def test_a_unit_can_be_asked_for_by_its_place_or_by_its_signal():

@@ -1,5 +1,6 @@
 """compare_fresh, compare_run, measure_memory: what `charrnn gradients` shows, as records."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -59,6 +60,62 @@ def test_a_run_is_compared_with_fresh_networks_of_its_size():
         next(one for one in others if one.config.cell == "gru").reach.norms["h"],
         measure_reach(Model.initialise(model.config, 2), EXCERPT.ids, choose_times(100, 400, 9, 5), 9).norms["h"],
     )
+
+
+def test_a_run_with_layer_norm_stands_beside_the_plain_network_too():
+    model = Model.initialise(ModelConfig("lstm", 65, 32, 1, layer_norm=True), 5)
+    report = compare_run(model, EXCERPT, 30, 5, seed=2)
+    panels = list(dict.fromkeys(one.panel for one in report.networks))
+    assert panels == ["this LSTM, 1 x 32", "fresh, 1 x 32, layer norm", "fresh, 1 x 32, no layer norm"]
+    plain = {one.name: one for one in report.networks if one.panel == panels[2]}
+    assert list(plain) == [f"plain {cell.title}" for cell in reversed(CELLS.values())]
+    fresh = Model.initialise(ModelConfig("lstm", 65, 32, 1), 2)
+    reach = measure_reach(fresh, EXCERPT.ids, choose_times(0, 600, 30, 5), 30)
+    assert np.array_equal(plain["plain LSTM"].reach.norms["c"], reach.norms["c"])
+    (said,) = report.notes
+    factors = [one.factor("c") for one in report.networks if one.config.cell == "lstm"]
+    assert all(f"{factor:.3f}" in said for factor in factors) and factors[1] > factors[2] + 0.05
+    result = report.to_dict()
+    assert result["notes"] == [said] and [one["layer_norm"] for one in result["networks"]] == [True] * 4 + [False] * 3
+    assert not compare_run(fresh, EXCERPT, 9, 5).notes
+
+
+def test_one_over_sigma_is_what_layer_norm_does_to_a_fresh_lstm():
+    """The plain network whose weights are divided by the sigma of the normalised one has that one's gradients."""
+    config = ModelConfig("lstm", 65, 64, 1)
+    normed = Model.initialise(dataclasses.replace(config, layer_norm=True), 1)
+    sigma = deviations(normed, EXCERPT.ids[:300])
+    scaled = {}
+    for names in (("ih", "hh"), ("hh",), ("ih",), ()):
+        model = Model.initialise(config, 1)
+        parameters = model.get_parameters()
+        for name in names:
+            parameters[f"rnn.weight_{name}_l0"] /= np.repeat(sigma, 64)[:, None]
+        model.set_parameters(parameters)
+        scaled[names] = factor_of_c(model)
+    assert scaled[("ih", "hh")] == pytest.approx(factor_of_c(normed), abs=0.02)
+    assert scaled[()] == pytest.approx(scaled[("ih",)], abs=0.03) and scaled[()] < 0.9
+    assert scaled[("hh",)] > scaled[()] + 0.06 and factor_of_c(normed) > scaled[()] + 0.06
+
+
+def factor_of_c(model):
+    norms = measure_reach(model, EXCERPT.ids, choose_times(0, 600, 100, 16), 100).norms["c"][0]
+    return (np.median(norms[100]) / np.median(norms[0])) ** 0.01
+
+
+def deviations(model, ids):
+    """The median standard deviation of each gate's sums, i, f, g, o, over the units, as the text is read."""
+    parameters, H = model.get_parameters(), model.config.hidden_size
+    bias = parameters["rnn.bias_ih_l0"].reshape(4, H)
+    h, c, found = np.zeros(H), np.zeros(H), []
+    for symbol in ids:
+        sums = (parameters["rnn.weight_ih_l0"][:, symbol] + parameters["rnn.weight_hh_l0"] @ h).reshape(4, H)
+        found.append(sums.std(axis=1))
+        a = (sums - sums.mean(axis=1, keepdims=True)) / found[-1][:, None] + bias
+        i, f, o = 1 / (1 + np.exp(-a[[0, 1, 3]]))
+        c = f * c + i * np.tanh(a[2])
+        h = o * np.tanh(c)
+    return np.median(found[20:], axis=0)
 
 
 def test_what_cannot_be_measured_is_refused():

@@ -33,7 +33,7 @@ from charrnn.training.provenance import find_texts
 ROOT = Path(__file__).parent.parent
 # Sequences that none of our own are: a clipboard, a link, a reset, a printer, C1's CSI, an override, and a bell.
 EVIL = "\x1b]52;c;aGk\x07\x1b]8;;http://x.example\x1b\\\x1bc\x1b[5i\x9b5i\u202e\u2066\x85"
-OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[[0-9]*[AK]|\r")
+OWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[[0-9]*[AJK]|\r")
 SECRET = "the secret of another file\n" * 40
 
 

@@ -72,6 +72,7 @@ def test_ids_beyond_two_to_the_31_are_read_at_their_places(huge_ids, model):
         ids=huge_ids,
         vocabulary=Vocabulary("chars", "abcde"),
         sources=(),
+        own=(),
         encoding="utf-8",
         notes=(),
         skipped=(),

@@ -23,6 +23,9 @@ WRITERS = {
     "cells --png": ["cells", "run", "text.txt", "--characters", "4000", "--unit", "0:0"],
     "gradients --svg": FRESH,
     "gradients --png": FRESH,
+    "info --svg": ["info", "run"],
+    "sample --svg": ["sample", "run", "--distribution"],
+    "sweep --svg": ["sweep", "grid.toml", "-o", "S", "-q"],
 }
 READERS = ("eval --html", "cells --html", "gradients --svg")
 OTHERS = {"corpus build --output", "train --output", "sweep --output"}  # a text, and folders: tested by themselves
@@ -36,6 +39,11 @@ def made(tmp_path_factory):
         Path("own.txt").write_text(TEXT)
         common = ["--steps", "1", "--hidden-size", "4", "--num-layers", "1", "--batch-size", "3", "--seq-length", "7"]
         assert main(["train", "own.txt", *common, "--val-fraction", "0.4", "-q", "-o", "run"]) == 0
+        Path("grid.toml").write_text(
+            "text = ['own.txt']\nsteps = 1\nhidden-size = 4\nnum-layers = 1\nbatch-size = 3\nseq-length = 7\n"
+            "val-fraction = 0.4\n[grid]\nseed = [1]\n"
+        )
+        assert main(["sweep", "grid.toml", "-o", "S", "-q"]) == 0
     return folder
 
 

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from charrnn.render.plot import mark, plot, plot_spans
+from charrnn.render.plot import Axes, coincidences, mark, plot, plot_curves
 
 FALLING = [(step, 1.5 + 2.5 * math.exp(-step / 200)) for step in range(0, 1001, 10)]
 SPARSE = [(step, 1.6 + 2.4 * math.exp(-step / 200)) for step in range(100, 1001, 300)]
@@ -55,13 +55,13 @@ def test_a_label_is_a_round_number_in_the_row_that_holds_it():
     assert sum(bool(line.split("│")[0].strip()) for line in plot([[(0, 2e-3), (1, 9e-3)]], 60, 14)[:12]) >= 2
     log = [
         "".join(text for text, _ in line).split("│")[0].strip()
-        for line in plot_spans([[(0, 0.2), (1, 0.93)]], 60, 14, log=True)[:12]
+        for line in plot_curves([[(0, 0.2), (1, 0.93)]], 60, 14, axes=Axes(log=True)).lines[:12]
     ]
     assert [label for label in log if label] == ["5e-1", "2e-1"]
 
 
 def test_spans_say_which_curve_a_text_belongs_to():
-    spans = [span for line in plot_spans([FALLING, SPARSE]) for span in line]
+    spans = [span for line in plot_curves([FALLING, SPARSE]).lines for span in line]
     assert {index for _, index in spans} == {None, 0, 1}
     assert all(set(text) == {"●"} for text, index in spans if index == 1)
 
@@ -105,7 +105,7 @@ def test_random_curves_fit_the_box():
 def test_a_log_axis_makes_equal_factors_equal_steps():
     lines = [
         "".join(text for text, _ in line)
-        for line in plot_spans([[], [(k, 10.0**-k) for k in range(8)] + [(8, 0.0)]], 60, 10, log=True)
+        for line in plot_curves([[], [(k, 10.0**-k) for k in range(8)] + [(8, 0.0)]], 60, 10, axes=Axes(log=True)).lines
     ]
     rows = [
         next((at for at, line in enumerate(lines[:8]) if "●" in line and line.index("●") == column), None)
@@ -118,21 +118,58 @@ def test_a_log_axis_makes_equal_factors_equal_steps():
 
 def test_bands_are_shaded_where_no_curve_runs():
     curve, band = [(k, 1.0) for k in range(50)], [(k, 0.3, 1.7) for k in range(50)]
-    spans = plot_spans([curve], 60, 12, bands=[band], y_range=(0, 2))
+    axes = Axes(y_range=(0, 2))
+    spans = plot_curves([curve], 60, 12, bands=[band], axes=axes).lines
     shaded = [at for at, line in enumerate(spans) if any("░" in text and index == 0 for text, index in line)]
     assert len(shaded) >= 7 and 0 not in shaded and 9 not in shaded
     assert any(
         "⠤" in text or "⠒" in text or "⣀" in text or "⠉" in text for line in spans for text, index in line if index == 0
     )
     assert any(
-        ":" in text for line in plot_spans([curve], 60, 12, False, bands=[band], y_range=(0, 2)) for text, _ in line
+        ":" in text for line in plot_curves([curve], 60, 12, False, bands=[band], axes=axes).lines for text, _ in line
     )
-    lowest = plot_spans(
-        [[(0, 1.0), (9, 1e-3)]], 60, 12, bands=[[(0, 0.0, 1.0), (5, 1e-9, 1e9), (9, math.nan, 1.0)]], log=True
-    )
-    assert len(lowest) == 12
+    bands = [[(0, 0.0, 1.0), (5, 1e-9, 1e9), (9, math.nan, 1.0)]]
+    assert len(plot_curves([[(0, 1.0), (9, 1e-3)]], 60, 12, bands=bands, axes=Axes(log=True)).lines) == 12
 
 
 def test_a_log_x_axis_names_its_ends():
-    lines = plot_spans([[(0, 9.0), (2, 1.0), (10, 2.0), (100, 3.0)]], 60, 8, log_x=True)
+    lines = plot_curves([[(0, 9.0), (2, 1.0), (10, 2.0), (100, 3.0)]], 60, 8, axes=Axes(log_x=True)).lines
     assert lines[-1][0][0].split() == ["2", "100"]
+
+
+def test_both_axes_have_titles():
+    axes = Axes("steps", "loss in nats per character")
+    for unicode in (True, False):
+        lines = plot([FALLING], 60, 12, unicode, axes)
+        assert lines[0] == "loss in nats per character" and lines[-1].split() == ["0", "steps", "1,000"]
+        assert len(lines) == 13 and max(map(len, lines)) <= 60
+    narrow = plot([FALLING], 24, 4, axes=Axes("characters from what is shown", "a share"))
+    assert narrow[-1].strip() == "characters from what is" and max(map(len, narrow)) <= 24
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+@pytest.mark.parametrize("count", [2, 4])
+def test_curves_that_coincide_are_all_seen(count, unicode):
+    dense = [(k, 5.0 - k / 50) for k in range(201)]
+    drawn = plot_curves([dense] * count, 60, 12, unicode)
+    cells = [index for line in drawn.lines for text, index in line for _ in text if index is not None]
+    assert set(cells) == set(range(count)) and min(cells.count(index) for index in range(count)) >= 50 // count - 8
+    assert drawn.shared[0, 1] == list(range(201)) and len(drawn.shared) == count * (count - 1) // 2
+    sparse = [(k, 1.0) for k in (2, 5, 10, 15, 20, 30, 50)]
+    drawn = plot_curves([[(2, 0.0), (50, 0.5)], *[sparse] * (count - 1)], 60, 12, unicode)
+    text = "".join(text for line in drawn.lines for text, _ in line)
+    assert [text.count(mark(index, unicode)) for index in range(1, count)] == [7] * (count - 1)
+
+
+def test_what_coincides_is_told_in_words():
+    one, other = [(k, 1.0) for k in range(0, 100, 10)], [(k, 1.0 if k < 30 else 0.1) for k in range(0, 100, 10)]
+    shared = plot_curves([one, other], 60, 12).shared
+    assert coincidences(shared) == "on one another, drawn side by side or in turn: ⠤ and ● (k = 0, 10, 20)"
+    dense = [(k, 1.0) for k in range(200)]
+    assert coincidences(plot_curves([dense, dense], 60, 12, False).shared, False).endswith(". and o (k = 0 to 199)")
+    assert coincidences(plot_curves([one, [(0, 0.5)]], 60, 12).shared) == ""
+
+
+def test_a_level_is_drawn_where_nothing_else_is():
+    lines = ["".join(text for text, _ in line) for line in plot_curves([FALLING], 60, 12, levels=[4.0, 2.0, 99]).lines]
+    assert sum("╌" in line for line in lines) == 2

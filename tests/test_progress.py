@@ -86,7 +86,7 @@ def test_a_bar_says_what_and_how_far_and_is_gone_before_the_result(monkeypatch, 
     written = terminal.read()
     assert [re.sub(r"\|.*\| ", "|", line) for line in drawn(written)[:2]] == [
         "reading the text           0%|00:00<?",
-        "scoring every unit         0%|00:00<?",  # drawn when the stage begins, then ten times a second
+        "scoring every unit        25%|00:00<?",  # drawn when the stage begins, then ten times a second
     ]
     assert screen(written) == ["result", ""] and not BARS
     assert not re.search(r"\x1b\[[\d;]*m", written)  # no colours, so NO_COLOR has nothing to forbid
@@ -230,6 +230,79 @@ def test_building_a_corpus_shows_what_is_read_and_leaves_its_lines(monkeypatch, 
     assert "12 bytes" in capsys.readouterr().out
     said = screen(written)
     assert said[0].startswith(f"reading {tmp_path}") and said[1].startswith(f"source: {tmp_path}") and len(said) == 5
+
+
+def test_what_goes_on_where_something_else_ended_goes_on_in_the_same_bar(monkeypatch, at_once):
+    terminal = Terminal(monkeypatch)
+    with progress.progress_bar() as report:
+        report("reading the text", 0.0, 1)
+        report("reading the text", 0.4, 1)
+        bar = BARS[-1].__self__
+        stage = bar._stage
+        report("reading it untrained", 0.4, 1)
+        report("reading it untrained", 0.7, 1)
+        assert bar._stage is stage and (stage.n, stage.desc, stage.initial) == (0.7, "reading it untrained", 0.0)
+        report("reading parts again", 100, 4_000)  # another piece of work, and back
+        assert bar._stage is not stage and (bar._stage.n, bar._stage.initial) == (100, 100)
+        report("scoring every unit", 0.7, 1)
+        report("scoring every unit", 0.8, 1)
+        assert (bar._stage.n, bar._stage.initial) == (0.8, 0.7)  # what remains is by the time of this last tenth
+    assert screen(terminal.read()) == [""]
+
+
+# ---- lines, where no bar can be drawn --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Report (second, what, done, of) elsewhere than on a terminal, and return the lines that are said."""
+
+    def say_all(reports, in_bytes=False):
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        clock = iter([0.0, *(at for at, *_ in reports)])
+        monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+        with progress.progress_bar(in_bytes) as report:
+            for _, *how_far in reports:
+                report(*how_far)
+        return sys.stderr.getvalue().splitlines()
+
+    return say_all
+
+
+def test_elsewhere_a_line_says_now_and_then_how_far_it_is_and_how_long_it_takes(said):
+    reports = [(0, "reading", 0, 1), *((s, "reading", s / 40, 1) for s in range(1, 20))]
+    reports += [(s, "scoring", s / 40, 1) for s in range(20, 41)]
+    assert said(reports) == [
+        "reading: 25%, about 30 s left",
+        "scoring: 50%, about 20 s left",
+        "scoring: 75%, about 10 s left",
+        "scoring: 100%",
+    ]
+
+
+def test_elsewhere_what_is_over_soon_says_nothing(said):
+    assert said([(0, "reading", 0, 1), (5, "reading", 1, 1), (9.9, "scoring", 0, 1)]) == []
+
+
+def test_elsewhere_another_stage_has_its_own_estimate(said):
+    reports = [(0, "reading", 0, 1), (60, "reading", 1, 1), (65, "holding", 0, 8), (75, "holding", 2, 8)]
+    assert said(reports) == ["reading: 100%", "holding: 25%, about 30 s left"]
+
+
+def test_elsewhere_bytes_of_an_unknown_number_are_counted(said):
+    assert said([(0, "fetching", 0, None), (12, "fetching", 7_000_000, None)], in_bytes=True) == ["fetching: 7 MB"]
+    assert said([(0, "fetching", 0, 0), (12, "fetching", 0, 0)], in_bytes=True) == ["fetching: 0 MB"]
+
+
+def test_a_pipe_that_is_gone_ends_nothing(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with progress.progress_bar() as report:
+        report("reading", 1, 4)
 
 
 # ---- reading the text of a run -------------------------------------------------------------------------------------

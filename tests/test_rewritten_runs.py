@@ -212,7 +212,7 @@ def test_marks_without_end_are_refused_by_name(tmp_path):
 def test_a_prime_in_another_normal_form_gets_advice_that_can_be_pasted(folder, capsys):
     err = call(capsys, "sample", folder / "raw", "--prime", "\u00e0 la", code=2)[1]
     assert r"which has it as 'a' and '\u0300'" in err
-    assert "train with --normalize nfc" in err
+    assert "'charrnn train --normalize nfc'" in err
     remedy = err.split("here, in bash: ")[1]
     option, quoted = remedy.split(" ", 1)
     pasted = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, env={"LC_ALL": "C.UTF-8"})

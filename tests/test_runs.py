@@ -88,7 +88,8 @@ def test_a_folder_that_holds_a_run_is_refused_with_the_ways_out(tmp_path):
     with RunFolder.create(tmp_path / "run") as run:
         run.save(make(1))
     with pytest.raises(
-        RunError, match=r"already holds a run: go on with it by --resume .*run, or choose another folder"
+        RunError,
+        match=r"already holds a run: choose another folder .* go on with the run: charrnn train --resume .*run$",
     ):
         RunFolder.create(tmp_path / "run")
     assert step_of(run.last) == 1

@@ -11,7 +11,11 @@ import pytest
 
 from charrnn.errors import CharRNNError, ConfigError, DivergenceError, VocabularyError
 from charrnn.kernels.splitmix import splitmix64
+from charrnn.model.clamps import Clamp
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, surprisal, uniforms
+from charrnn.spec import ModelConfig
 
 V, H, L = 7, 5, 1
 PLAIN = Settings()
@@ -198,6 +202,28 @@ def test_choose_leaves_its_arguments_as_they_were():
     before = logits.copy()
     choose(logits, Settings(0.7, top_k=3, top_p=0.8, min_p=0.1), np.full(4, 0.5))
     assert (logits == before).all()
+
+
+def test_a_distribution_is_the_softmax_at_each_temperature_and_draws_nothing():
+    model = Model.initialise(ModelConfig("lstm", 7, 5, 2), 3)
+    logits = Workspace(model, 1, 4, training=False).logits(np.array([[1], [2], [5], [3]]))[-1, 0].astype(np.float64)
+    for clamps in ((), (Clamp(0, 1, 0.0),)):
+        sampler, untouched = (Sampler(model, seed=1, num_samples=2, clamps=clamps) for _ in range(2))
+        for each in (sampler, untouched):
+            each.prime([1, 2, 5, 3])
+        rows = sampler.distribution((0.5, 1, 2))
+        assert rows.shape == (3, 7) and rows.sum(axis=1) == pytest.approx(1)
+        if not clamps:
+            expected = np.exp(logits / 0.5) / np.exp(logits / 0.5).sum()
+            np.testing.assert_allclose(rows[0], expected, rtol=1e-5)
+        one, other = (np.concatenate([block.ids[0] for block in each.generate(9)]) for each in (sampler, untouched))
+        assert np.array_equal(one, other)
+    assert Sampler(model).distribution((1.0,)) == pytest.approx(np.full((1, 7), 1 / 7))
+    model.flat[:] = np.nan
+    broken = Sampler(model)
+    broken.prime([1])
+    with pytest.raises(DivergenceError):
+        broken.distribution((1.0,))
 
 
 def test_surprisal_is_the_cross_entropy_in_nats():

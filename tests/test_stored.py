@@ -65,7 +65,7 @@ def refused(training, characters=10**6):
         check_record(training, characters)
     said = re.fullmatch(
         r"the checkpoint's record of its training is incomplete or damaged \((.*)\): it cannot be gone on with; start "
-        "a new run from its weights by --init-from",
+        "a new run from its weights by 'charrnn train TEXT --init-from RUN'",
         str(error.value),
     )
     return said[1]

@@ -120,12 +120,12 @@ def test_a_length_of_a_run_takes_the_place_of_the_common_one():
 
 def test_a_combination_that_is_refused_is_a_failed_run_and_a_value_that_is_refused_is_a_bad_spec():
     made = points({"tie_weights": [True], "embedding_size": [0, 8]}, hidden_size=8)
-    assert made[0].config is None and "--tie-weights needs" in made[0].error and made[1].config.embedding_size == 8
+    assert made[0].config is None and "tie-weights needs" in made[0].error and made[1].config.embedding_size == 8
     made = points({"momentum": [0.0, 0.9]})
     assert made[0].config.momentum == 0 and "no effect" in made[1].error
     for grid, runs, common in [
         ({"dropout": [0.1, 1.5]}, (), {}),  # no point could have it
-        ({"min_learning_rate": [0.5, 2.0]}, (), {}),  # nor this, though the message names --learning-rate too
+        ({"min_learning_rate": [0.5, 2.0]}, (), {}),  # nor this, though the message names learning-rate too
         ({"tie_weights": [True]}, (), {"embedding_size": 3}),  # nothing would be left
         ({"seed": [1, 2]}, [("mine", {"momentum": 0.9})], {}),
         ({}, (), {}),
@@ -236,7 +236,7 @@ def test_a_dry_run_in_a_sweeps_folder_says_what_is_done_and_refuses_what_the_swe
     assert run(TINY + "[grid]\nseed = [1, 2]", "-o", "S", "--dry-run", "--json") == 0
     assert [row["state"] for row in json.loads(capsys.readouterr().out)["runs"]] == ["finished", "waiting"]
     assert run(TINY + "learning_rate = 0.5\n[[run]]\nname = '" + next(iter(rows())) + "'", "-o", "S", "--dry-run") == 2
-    assert "holds a run with --learning-rate" in capsys.readouterr().err
+    assert "holds a run with learning-rate" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()} == before
 
 
@@ -248,6 +248,42 @@ def test_a_text_too_short_for_the_default_model_fails_where_no_size_is_named(fol
     assert made["state"] == "failed" and "or a size, such as" in made["error"]
     assert run(f"hidden_size = 4\n{spec}", "--dry-run") == 0
     assert "1,625" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_finished_sweep_is_drawn(folder, capsys):
+    spec = TINY + "eval_every = 2\n[grid]\nseed = [1, 2, 3, 4, 5, 6, 7]"
+    assert run(spec, "-o", "S", "-q", "--jobs", 1) == 0
+    before = Path("S/results.json").read_bytes()
+    assert main(["sweep", "--resume", "S", "-q", "--svg", "curves.svg"]) == 0
+    assert "wrote curves.svg" in capsys.readouterr().err
+    assert rows() == {row["run"]: row for row in json.loads(before)["runs"]}
+    text = Path("curves.svg").read_text(encoding="utf-8")
+    assert ">Sweep S<" in text
+    best, *_, worst = (row["run"] for row in json.loads(before)["runs"])
+    assert text.count(f">{best}<") == 2 and f">{worst}<" not in text  # validation and training, of the best six
+    assert "The 6 runs with the lowest validation loss, of 7." in text and ">Validation<" in text
+    assert main(["sweep", "--resume", "S", "--dry-run", "--svg", "curves.svg"]) == 2
+    assert "--dry-run trains nothing" in capsys.readouterr().err
+
+
+def test_epochs_that_make_unequal_updates_are_told_with_the_remedy(folder, capsys):
+    epochs = TINY.replace("steps = 6", "epochs = 2")
+    assert run(epochs + "[grid]\nseq_length = [4, 16]", "--dry-run", "--json") == 0
+    captured = capsys.readouterr()
+    steps = {row["options"]["seq_length"]: row["steps"] for row in json.loads(captured.out)["runs"]}
+    assert steps[4] > 3.5 * steps[16]
+    assert f"--seq-length 4 makes {steps[4]} updates and --seq-length 16 makes {steps[16]} updates" in captured.err
+    remedy = captured.err.split("as in: ")[1].strip()
+    assert remedy == f"steps = {steps[16]}"
+    equal = TINY.replace("steps = 6", remedy)
+    assert run(equal + "[grid]\nseq_length = [4, 16]", "--dry-run", "--json") == 0
+    captured = capsys.readouterr()
+    assert not captured.err and {row["steps"] for row in json.loads(captured.out)["runs"]} == {steps[16]}
+    assert run(epochs + "[grid]\nbatch_size = [2, 8]", "--dry-run") == 0
+    assert "--batch-size 2 makes" in capsys.readouterr().err
+    assert run(epochs + "[grid]\nepochs = [1, 3]\nseed = [1, 2]", "--dry-run") == 0
+    assert not capsys.readouterr().err
 
 
 def test_a_value_that_stands_twice_in_a_list_is_refused(capsys):
@@ -334,7 +370,7 @@ optimizer = "sgd"
     out = capsys.readouterr().out
     made = rows()
     states = {name: row["state"] for name, row in made.items()}
-    assert states.pop("too-fast") == "diverged" and "--learning-rate below 1e+30" in made["too-fast"]["error"]
+    assert states.pop("too-fast") == "diverged" and "learning-rate below 1e+30" in made["too-fast"]["error"]
     assert {name for name, state in states.items() if state == "failed"} == {
         name for name in states if "embedding0-tie" in name
     }
@@ -353,7 +389,7 @@ optimizer = "sgd"
         f"{plain['val_loss_nats']:.4f}",
         "2 of 2",
         "too-fast diverged: ",
-        "--tie-weights needs",
+        "tie-weights needs",
     ):
         assert said in out
     table = list(csv.DictReader(Path("S/results.csv").read_text().splitlines()))
@@ -369,7 +405,7 @@ optimizer = "sgd"
         # Other options under the same names are refused, and the difference is said.
         capsys.readouterr()
         assert run(spec.replace("steps = 6", "steps = 8"), "-o", "S") == 2
-        assert "--steps 6, not 8" in capsys.readouterr().err
+        assert "steps 6, not 8" in capsys.readouterr().err
         Path("text.txt").write_text(TEXT + "more")
         assert run(spec, "-o", "S") == 2
         assert "not the text" in capsys.readouterr().err

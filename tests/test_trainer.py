@@ -32,6 +32,7 @@ from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPT
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import describe_texts, find_texts
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
+from charrnn.training.samples import SAMPLE_TEMPERATURE
 from charrnn.training.schedules import SCHEDULES
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import config_like, map_parameters
@@ -93,11 +94,12 @@ class Session:
     def best(self, name):
         return load_checkpoint(self.tmp_path / name / "best.safetensors")
 
-    def log(self, name):
-        """Return the log without what the clock decides."""
+    def log(self, name, samples=True):
+        """Return the log without what the clock decides; samples : with those."""
         return [
             {key: value for key, value in record.items() if key not in ("chars_per_s", "elapsed_s")}
             for record in read_log(self.tmp_path / name / "log.jsonl")
+            if samples or "sample" not in record
         ]
 
 
@@ -268,6 +270,20 @@ def test_a_stop_during_validation_is_made_up_for_on_resume(session, monkeypatch)
     assert session.log("whole") == session.log("parts")
 
 
+@pytest.mark.parametrize("stop_at, kill_at", [(7, None), (8, None), (None, 7), (None, 8), (None, 11)])
+def test_samples_are_in_the_log_and_a_resumed_log_is_the_same(session, stop_at, kill_at):
+    options = {"samples": True, "steps": 20, "eval_every": 5, "sample_every": 4, "sample_length": 9}
+    records = session.run("whole", **options)
+    drawn = [one for one in session.log("whole") if "sample" in one]
+    assert drawn == [
+        {"step": one.step, "sample": one.text, "temperature": SAMPLE_TEMPERATURE} for one in of(records, Sampled)
+    ]
+    assert [one["step"] for one in drawn] == [4, 8, 12, 16]
+    session.run("cut", stop_at=stop_at, kill_at=kill_at, **options)
+    session.resume("cut", samples=True)
+    assert session.log("cut") == session.log("whole")
+
+
 def test_another_number_of_threads_and_samples_change_nothing(session):
     before = num_threads()
     try:
@@ -283,7 +299,7 @@ def test_another_number_of_threads_and_samples_change_nothing(session):
     one, two = session.last("one"), session.last("two")
     for name in one.parameters:
         assert np.array_equal(one.parameters[name], two.parameters[name])
-    assert session.log("one") == session.log("two")
+    assert session.log("one") == session.log("two", samples=False)
 
 
 def test_a_longer_length_extends_a_finished_run(session):

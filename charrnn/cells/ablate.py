@@ -112,11 +112,12 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
     N = recording.values.shape[2] if characters is None else min(characters, recording.values.shape[2])
     config, stop = model.config, start + N
     if not isinstance(clamp, (int, float)) and clamp not in HELD:
-        raise ConfigError(f"--clamp must be {', '.join(HELD)} or a number, got {clamp!r}")
+        raise ConfigError(f"--clamp must be {', '.join(HELD)} or a number, got {clamp!r}", ["clamp"])
     quantity = clamp_at(config, 0, 0, 0.0, recording.quantity).quantity
     if clamp in ("mean", "off") and quantity != recording.quantity:
         raise ConfigError(
-            f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero"
+            f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero",
+            ["quantity", "clamp"],
         )
     rng = np.random.default_rng(0)  # the same units each time
     randoms = {}
@@ -144,7 +145,7 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
             start,
             stop,
             [] if hold is None else [clamp_at(config, hold[0], hold[1], hold[2], quantity)],
-            None if progress is None else lambda done, of, k=k: progress((k + done / of) / len(losses)),
+            None if progress is None else _share_of(progress, k, len(losses)),
         )
     whole = losses[None]
     known = np.isfinite(whole)
@@ -170,6 +171,11 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
             )
         )
     return results
+
+
+def _share_of(progress, k, count):
+    """Return a function of how far reading k of `count` is; what is read again within it (record.py) moves nothing."""
+    return lambda done, of, again=None: progress((k + (done / of if again is None else 1)) / count)
 
 
 def _off(signal):

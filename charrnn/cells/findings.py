@@ -121,6 +121,23 @@ class Findings:
         values, factor = shown_values(self.recording.values[one.layer, one.unit], self.quantity)
         return self.symbols[start:stop], values[start:stop], factor
 
+    def levels(self, one):
+        """Return a unit's medians, as `passage` shows it: (where its signal is off, where it is on); of a graded signal
+        (where it is in its lower third, where in its upper third).
+
+        one       a Selected that has a signal
+        """
+        values, _ = shown_values(self.recording.values[one.layer, one.unit], self.quantity)
+        signal = one.signal.values
+        if one.signal.kind == GRADED:
+            low, high = np.quantile(signal, [1 / 3, 2 / 3])
+            on = signal >= high if high > low or low == signal.max() else signal > low
+            off = signal <= low if low < signal.max() else ~on
+        else:
+            on = signal.astype(bool)
+            off = ~on
+        return tuple(float(np.median(values[where])) for where in (off, on))
+
     def __repr__(self):
         return f"<Findings: {len(self.named)} of {len(self.found)} signals are followed by a unit>"
 

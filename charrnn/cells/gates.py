@@ -17,7 +17,7 @@ def gate_saturation(model, ids, start, stop, progress=None):
     gates = CELLS[model.config.cell].sigmoids
     if not gates:
         gated = either([cell.name for cell in CELLS.values() if cell.sigmoids])
-        raise ConfigError(f"--gates needs a cell with gates, {gated}, got {model.config.cell}: leave it out")
+        raise ConfigError(f"--gates needs a cell with gates, {gated}, got {model.config.cell}: leave it out", ["gates"])
     counts = read_gates(model, ids, start, stop, gates, _count, progress)
     return {gate: count / (stop - start) for gate, count in counts.items()}
 

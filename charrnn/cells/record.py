@@ -19,13 +19,16 @@ STREAMS = 32
 CHUNK = 32
 MIN_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
 SHOWN_GUESSES = 5
+AGAIN = "reading parts again"  # which did not begin as the ones before them ended
 
 
 def check_quantity(cell, quantity):
     """Raise ConfigError unless the cell has this quantity."""
     quantities = CELLS[cell].quantities
     if quantity not in quantities:
-        raise ConfigError(f"a unit of this {cell} model has {', '.join(quantities)}, got --quantity {quantity}")
+        raise ConfigError(
+            f"a unit of this {cell} model has {', '.join(quantities)}, got --quantity {quantity}", ["quantity"]
+        )
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,19 @@ class Recording:
         return self.values.reshape(-1, self.values.shape[2])
 
 
-def record(model, ids, start, stop, quantity, progress=None):
+def record(model, ids, start, stop, quantity, progress=None, once=False):
     """Return the Recording of ids[start:stop], warmed up on the characters before it.
 
-    progress    called with (characters read, N) now and then
+    progress    called with (characters read, N) now and then; while streams are read again, with those of them, and
+                AGAIN
+    once        read every stream once, whether they meet or not: what is kept then is as many readings, each warmed up
+                on 256 characters
     """
     config, N = model.config, stop - start
     check_quantity(config.cell, quantity)
     values = np.empty((config.num_layers, config.hidden_size, N), np.float16)
     loss_nats = np.full(N, np.nan)
-    for workspace, losses, places in _read(model, ids, start, stop, progress=progress):
+    for workspace, losses, places in _read(model, ids, start, stop, progress=progress, once=once):
         states = workspace.states("c" if quantity == "tanh-c" else quantity)
         if quantity == "tanh-c":
             np.tanh(states, out=states)
@@ -80,11 +86,16 @@ def read_losses(model, ids, start, stop, clamps=(), progress=None):
     return loss_nats
 
 
-def read_guesses(model, ids, start, stop):
-    """Return what the model expects after each character: ids (N, 5) int32, likeliest first, and p (N, 5) float32."""
+def read_guesses(model, ids, start, stop, progress=None):
+    """Return what the model expects after each character: ids (N, 5) int32, likeliest first, and p (N, 5) float32.
+
+    progress    as of record
+    """
     N, count = stop - start, min(SHOWN_GUESSES, model.config.vocab_size)
     guesses, p = np.zeros((N, SHOWN_GUESSES), np.int32), np.zeros((N, SHOWN_GUESSES), np.float32)
-    for _, logits, places in _read(model, ids, start, stop, run=lambda workspace, x, y: workspace.logits(x)):
+    for _, logits, places in _read(
+        model, ids, start, stop, progress=progress, run=lambda workspace, x, y: workspace.logits(x)
+    ):
         best, of_best = likeliest(logits, count)
         for b, (_, at, rows) in enumerate(places):
             guesses[at : at + rows, :count], p[at : at + rows, :count] = best[:rows, b], of_best[:rows, b]
@@ -122,16 +133,42 @@ def clamp_at(config, layer, unit, value, quantity=None):
     return Clamp(layer, unit, float(value), quantity)
 
 
-def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losses):
+def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losses, once=False):  # noqa: PLR0913 - read's
     """Yield what reading.read does, in as many streams as the stretch is long enough for."""
     N = stop - start
     first = Workspace(model, max(1, min(STREAMS, N // MIN_A_STREAM)), CHUNK, training=False)
-    done = 0
-    for workspace, results, places in read(first, ids, start, stop, clamps, run):
+    told = None if progress is None else _Told(progress, N)
+    for workspace, results, places in read(first, ids, start, stop, clamps, run, _always if once else None):
         yield workspace, results, places
-        done += sum(count for _, _, count in places)
-        if progress is not None:
-            progress(min(N, done), N)
+        if told is not None:
+            told.tell(places)
+
+
+class _Told:
+    """Whom to tell how far a reading is: N characters, and then those of each reading of streams that do not meet."""
+
+    def __init__(self, progress, N):
+        self.progress, self.N = progress, N
+        self.done, self.of, self.again, self.in_one_go = 0, N, (), False
+
+    def tell(self, places):
+        """Count the columns of a chunk."""
+        stream, at, count = places[0]
+        if stream.is_new and self.done:
+            self.again = (AGAIN,)
+            if len(places) > 1:
+                self.done, self.of = 0, sum(one.length for one, _, _ in places)
+            elif not self.in_one_go:
+                self.in_one_go, self.of = True, self.N - stream.first
+        if self.in_one_go:
+            self.done = self.of - (self.N - at - count)
+        else:
+            self.done += sum(count for _, _, count in places)
+        self.progress(self.done, self.of, *self.again)
+
+
+def _always(_left):
+    return True
 
 
 def _forget_last(loss_nats, ids, stop):

@@ -15,8 +15,8 @@ from charrnn.cells.ablate import ablate
 from charrnn.cells.findings import Findings, Selected
 from charrnn.cells.gates import gate_saturation
 from charrnn.cells.record import check_quantity, clamp_at, record
-from charrnn.cells.search import halves, score_unit, search
-from charrnn.cells.signals import BUILT_IN, Signal, find_signals, without_twins
+from charrnn.cells.search import costs_us, halves, score_unit, search
+from charrnn.cells.signals import BUILT_IN, Signal, find_signals, misfits, without_twins
 from charrnn.errors import ConfigError, nearest
 from charrnn.evaluation.stages import Stages
 from charrnn.files.machine import available_memory
@@ -29,6 +29,8 @@ from charrnn.text.byte_text import read_symbols
 GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most
 UNTRAINED_SEED = 1_000_003
 BYTES_A_VALUE = 9  # of a search: two recordings, ranks
+READING, UNTRAINED, SCORING = "reading the text", "reading it untrained", "scoring every unit"
+READING_US, PARAMETER_US = 8.0, 25e-6  # of reading a character, and of each parameter; measured as search.costs_us are
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def find_cells(model, vocabulary, excerpt, options=CellsOptions(), progress=None
         Of 4,000 characters at least: one half chooses a unit, the other scores it.
     options : CellsOptions
     progress : callable, optional
-        Called with (what is being done, done, of) now and then, `done` from 0 to `of`.
+        Called with (what is being done, done, of) now and then, `done` from 0 to `of`. Reading and scoring are one
+        piece of work: `done` goes on from where the one before ended, in proportion to the time that they take.
 
     Returns
     -------
@@ -88,6 +91,7 @@ class _Search:
         self.model, self.vocabulary, self.excerpt = model, vocabulary, excerpt
         self.options, self.stages = options, stages
         self.quantity = options.quantity or CELLS[model.config.cell].default_quantity
+        self.unfit = {}
 
     def find(self):
         options, excerpt = self.options, self.excerpt
@@ -98,7 +102,7 @@ class _Search:
         self._check_clamp()
         self._check_memory()
         symbols, signals, twins = self._find_signals()
-        wanted = _check_wanted(options.wanted, signals, twins)
+        wanted = _check_wanted(options.wanted, signals, twins, self.unfit)
         recording, found = self._search(signals)
         follows = None if options.unit is None else tuple(score_unit(recording, signals, *options.unit))
         selected = self._select(found, wanted, follows)
@@ -134,15 +138,18 @@ class _Search:
         if free is not None and need > free:
             raise ConfigError(
                 f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and "
-                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most"
+                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most",
+                ["characters"],
             )
 
     def _find_signals(self):
         """Return (symbols, the Signals that occur, {name: the one that is on where it is})."""
         excerpt = self.excerpt
+        self.stages.begin("finding the signals")
         text, symbols, lengths = read_symbols(
             self.vocabulary, excerpt.ids[excerpt.start : excerpt.stop], excerpt.encoding
         )
+        self.unfit = misfits(text)
         found, twins = without_twins(find_signals(text, list(self.options.signals)))
         return (
             symbols,
@@ -154,12 +161,16 @@ class _Search:
         """Return (Recording, Findings of the signals that can be scored, the surest first)."""
         excerpt = self.excerpt
         ids, start, stop = excerpt.ids, excerpt.start, excerpt.stop
-        recording = record(self.model, ids, start, stop, self.quantity, self.stages.begin("reading the text"))
-        fresh = Model.initialise(self.model.config, UNTRAINED_SEED)
-        untrained = record(fresh, ids, start, stop, self.quantity, self.stages.begin("reading it untrained"))
-        return recording, tuple(
-            search(recording, signals, untrained, progress=self.stages.begin_share("scoring every unit"))
-        )
+        config = self.model.config
+        reading_us = READING_US + PARAMETER_US * self.model.num_parameters
+        scoring_us = sum(costs_us(config.num_layers * config.hidden_size, len(signals)))
+        self.stages.plan({READING: reading_us, UNTRAINED: reading_us, SCORING: scoring_us})
+        recording = record(self.model, ids, start, stop, self.quantity, self.stages.begin(READING))
+        # Once: with layer normalisation a fresh network never forgets how it began, and no two streams meet. It is
+        # read to be compared with, and streams of it are as good a sample of it as one long reading.
+        fresh = Model.initialise(config, UNTRAINED_SEED)
+        untrained = record(fresh, ids, start, stop, self.quantity, self.stages.begin(UNTRAINED), once=True)
+        return recording, tuple(search(recording, signals, untrained, progress=self.stages.begin_share(SCORING)))
 
     def _select(self, found, wanted, follows):
         if self.options.unit is not None:
@@ -171,7 +182,8 @@ class _Search:
             if not chosen:
                 raise ConfigError(
                     f"--find {wanted}: it is too rare in one half of the text to be scored: name a longer TEXT, or "
-                    "raise --characters"
+                    "raise --characters",
+                    ["find", "characters"],
                 )
         return tuple(map(Selected.of, chosen))
 
@@ -198,12 +210,13 @@ class _Search:
         return gate_saturation(self.model, excerpt.ids, excerpt.start, stop, self.stages.begin("reading the gates"))
 
 
-def _check_wanted(wanted, signals, twins):
+def _check_wanted(wanted, signals, twins, unfit):
     """Return the name of the signal that stands for the one wanted. Raises ConfigError where it does not occur."""
     wanted, names = twins.get(wanted, wanted), [signal.name for signal in signals]
     if wanted is not None and wanted not in names:
         why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
+        why = unfit.get(wanted, why)
         near = None if wanted in BUILT_IN else nearest(wanted, names)
         why += "" if near is None else f", did you mean {near!r}?"
-        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}")
+        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}", ["find"])
     return wanted

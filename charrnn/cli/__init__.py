@@ -16,7 +16,7 @@ import click
 
 import charrnn
 from charrnn.cli.pipes import forgiven_pipes
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, either
 
 # verb: (module in this folder, the first line of its help), kept true by tests/test_cli.py. The help is repeated here
 # so that `charrnn --help` needs to import no command.
@@ -36,6 +36,8 @@ COMMANDS = {
 
 MAX_MESSAGE = 4_000
 GONE = 'the current folder has been removed meanwhile: cd "$HOME", or to another folder that is there'
+_REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_SPACE = {errno.ENOSPC: "; free some space, or write to another disk"}
 
 
 class LazyGroup(click.Group):
@@ -100,15 +102,18 @@ def main(args=None):
         return 130
     except MemoryError as error:
         why = f" ({error})" if str(error) else ""
-        return _fail(
-            f"this does not fit in memory{why}: lower --hidden-size, --num-layers, --batch-size or --seq-length"
-        )
+        return _fail(f"this does not fit in memory{why}: {_smaller(args)}")
     except BrokenPipeError:  # the reader has enough: let nothing be written to it at exit either
         _abandon_stdout()
         return 0
     except OSError as error:
+        if error.filename is None and error.errno in _REFUSED_WRITES and _stdout_refuses():
+            _abandon_stdout()
+            return _fail(
+                f"cannot write to stdout: {(error.strerror or str(error)).lower()}{_SPACE.get(error.errno, '')}"
+            )
         if error.errno == errno.ENOSPC:
-            return _fail(f"the disk is full{_where(error)}: free some space, or choose a folder on another disk")
+            return _fail(f"the disk is full{_where(error)}{_SPACE[errno.ENOSPC]}")
         return _fail(GONE if _folder_is_gone() else f"{(error.strerror or str(error)).lower()}{_where(error)}")
 
 
@@ -178,6 +183,25 @@ def _fail(message):
     except OSError:
         pass
     return 2
+
+
+def _stdout_refuses():
+    """Tell whether stdout is what refused to be written to: it does so again."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _smaller(args):
+    """Say what takes less memory, by the options of the command that was called."""
+    verb = next((each for each in (sys.argv[1:] if args is None else args) if each in COMMANDS), None)
+    command = group.get_command(None, verb) if verb else None
+    has = {name for parameter in command.params for name in parameter.opts} if command is not None else ()
+    options = [name for name in ("--hidden-size", "--num-layers", "--batch-size", "--seq-length") if name in has]
+    return f"lower {either(options)}" if options else "free some memory, or name less text or a smaller model"
 
 
 def _where(error):

@@ -51,9 +51,9 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     normalisation or dropout. Takes about a minute; leave the machine alone meanwhile.
     """
     if repeats < 1:
-        raise ConfigError(f"--repeats must be at least 1, got {repeats}")
+        raise ConfigError(f"--repeats must be at least 1, got {repeats}", ["repeats"])
     if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}")
+        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
     own = {name: value for name, value in own.items() if value is not None}
     TrainingConfig(**own)  # its rules are theirs
 

@@ -194,18 +194,23 @@ def _check(options, text):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     check_bounds(options, ("characters", 1, MAX_CHARACTERS), ("threads", 1, None), ("width", MIN_WIDTH, None))
     if text is not None and options["split"] is not None:
-        raise ConfigError(f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}")
+        raise ConfigError(
+            f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}", ["split"]
+        )
     if options["as_json"] and options["as_csv"]:
-        raise ConfigError("--json and --csv both say how to print the table: leave one of them out")
+        raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
     if options["wanted"] is not None and options["unit_text"] is not None:
-        raise ConfigError("--find and --unit both say which unit to show: leave one of them out")
+        raise ConfigError("--find and --unit both say which unit to show: leave one of them out", ["find", "unit"])
     if options["highlight"] and (options["as_json"] or options["as_csv"]):
         raise ConfigError(
             f"--highlight is for reading, --{'json' if options['as_json'] else 'csv'} for a program: leave one of them "
-            "out"
+            "out",
+            ["highlight", "json" if options["as_json"] else "csv"],
         )
     if options["clamp"] is not None and not options["ablate"]:
-        raise ConfigError(f"--clamp {options['clamp']} says what --ablate holds a unit at: add --ablate")
+        raise ConfigError(
+            f"--clamp {options['clamp']} says what --ablate holds a unit at: add --ablate", ["clamp", "ablate"]
+        )
     check_pillow(options["png"])
     options["clamp"] = parse_clamp_of_ablation(options["clamp"])
     options["custom"] = [_parse_signal(text) for text in options["custom"]]
@@ -214,7 +219,9 @@ def _check(options, text):
 def _parse_signal(text):
     name, equals, expression = text.partition("=")
     if not equals or not name.strip() or not expression:
-        raise ConfigError(f"--signal is written NAME=REGEX, such as year='\\b1[89][0-9][0-9]\\b', got {text!r}")
+        raise ConfigError(
+            f"--signal is written NAME=REGEX, such as year='\\b1[89][0-9][0-9]\\b', got {text!r}", ["signal"]
+        )
     return name.strip(), expression
 
 
@@ -236,7 +243,7 @@ def _excerpt(read, text, options):
         files = ", ".join(Path(one).name for one in read.named)
         of = f"held out from {files}" if split == SPLITS[0] else f"of the {split} split of {files}"
         if start == end and split != SPLITS[0]:
-            raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
+            raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT", ["split"])
         if end - start < MIN_CHARACTERS:
             as_split = f" as {split}" if split != SPLITS[0] else ""
             raise ConfigError(

@@ -17,11 +17,13 @@ def write_pictures(findings, scale, outputs):
     if not outputs.named("png") and not outputs.named("svg"):
         return
     if not findings.selected:
-        raise ConfigError("no unit is named, so there is nothing to draw: name one by --find or --unit")
+        raise ConfigError(
+            "no unit is named, so there is nothing to draw: name one by --find or --unit", ["find", "unit"]
+        )
     ends, passages = SCALES[scale], []
     for one in telling(findings.selected):
         symbols, values, factor = findings.passage(one, PASSAGE)
-        lines = heading(findings.quantity, one, factor, ends.plus_name, ends.minus_name)
+        lines = heading(findings, one, factor, ends.plus_name, ends.minus_name)
         passages.append(Passage("; ".join(lines), symbols, values))
     for name, write in (("png", write_png), ("svg", write_svg)):
         if path := outputs.path(name):
@@ -32,17 +34,18 @@ def write_pictures(findings, scale, outputs):
 def write_cells_page(shown, model, scale, outputs, progress):
     """Write the page on which every unit can be looked at, where Outputs name one.
 
-    shown    a Shown
-    model    the one that was searched, which is read once more for its guesses
+    shown       a Shown
+    model       the one that was searched, which is read once more for its guesses
+    progress    called with (what is being done, done, of) now and then
     """
     if not outputs.named("html"):
         return
-    progress("writing the page", 0, 1)
     import numpy as np
 
     from charrnn.cells.findings import measure
     from charrnn.cells.passages import NEWLINE, first_whole, shown_values
     from charrnn.cells.record import read_guesses
+    from charrnn.evaluation.stages import Stages
     from charrnn.render.page import FoundUnit, PageData, write_page
 
     findings = shown.findings
@@ -53,10 +56,13 @@ def write_cells_page(shown, model, scale, outputs, progress):
     first = first_whole(text, before)
     N = min(N - first, max(2_000, PAGE_VALUES // (L * H)))
     start = excerpt.start + first
-    guesses_ids, guesses_p = read_guesses(model, excerpt.ids, start, start + N)
+    guesses_ids, guesses_p = read_guesses(
+        model, excerpt.ids, start, start + N, Stages(progress).begin("reading the guesses")
+    )
     surprisal = np.concatenate([[np.nan], recording.loss_nats])[first : first + N] / math.log(2)
     values = np.empty((L * H, N), np.float32)
     for k, of_unit in enumerate(recording.units):
+        progress("writing the page", k, L * H)
         values[k] = shown_values(of_unit[first : first + N], findings.quantity)[0]
     which = f"the first {N:,} characters"
     if first:

@@ -11,6 +11,7 @@ from typing import Any
 from charrnn.errors import counted
 
 PASSAGE, LONG_PASSAGE = 420, 800  # characters
+STRONG = 0.5  # from here on a terminal without colours shows a sign (render/terminal.py)
 
 
 @dataclass(frozen=True)
@@ -78,23 +79,40 @@ def each_once(selected):
     return list(first.values())
 
 
-def heading(quantity, one, factor, high, low):
+def heading(findings, one, factor, high, low):
     """Return the lines over a passage: what the unit follows, how it shows it, and how surely.
 
+    findings     the Findings that `one` is of
     high, low    what +1 and -1 look like
     """
     enlarged, finding, signal = [f"shown x{factor:.3g}"] if factor != 1 else [], one.finding, one.signal
     if finding is None:
-        return [f"unit {one.layer}:{one.unit}, {quantity}", *enlarged]
-    begin, end = (low, high) if finding.sign > 0 else (high, low)
-    how = f"from {begin} to {end} as it grows" if is_graded(signal) else f"{end} where it is on"
+        return [f"unit {one.layer}:{one.unit}, {findings.quantity}", *enlarged]
     untrained = "" if finding.untrained is None else f", untrained {finding.untrained:.3f}"
     score = f"r {finding.score:.3f}, rank {finding.spearman:.3f}" if is_graded(signal) else f"AUROC {finding.score:.3f}"
     return [
-        f"{signal.phrase}: unit {one.layer}:{one.unit}, {how}",
+        f"{signal.phrase}: unit {one.layer}:{one.unit}, {_how_it_shows(findings.levels(one), one, high, low)}",
         f"{score} (null {finding.null:.3f}{untrained})",
         *enlarged,
     ]
+
+
+def _how_it_shows(levels, one, high, low):
+    """Say what a unit looks like where its signal is on, or how it changes as a graded one grows.
+
+    levels    its medians where the signal is off or low, and where it is on or high
+
+    A score says that the unit is lower there, not that it is below 0: only what is drawn most of the time is promised.
+    """
+    sign, (off, on) = one.finding.sign, levels
+    end, begin = (high, low) if sign > 0 else (low, high)
+    if is_graded(one.signal):
+        if sign * on >= STRONG and sign * off <= -STRONG:
+            return f"from {begin} to {end} as it grows"
+        return f"{'higher' if sign > 0 else 'lower'} as it grows (mostly {off:+.2f} where low, {on:+.2f} where high)"
+    if sign * on >= STRONG:
+        return f"{end} where it is on"
+    return f"{'higher' if sign > 0 else 'lower'} where it is on (mostly {on:+.2f}, elsewhere {off:+.2f})"
 
 
 def is_graded(signal):

@@ -24,12 +24,13 @@ def check_bounds(options, *bounds):
         value = options[name]
         if value is not None and (value < lowest or highest is not None and value > highest):
             most = f" and at most {highest:,}" if highest else ""
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest:,}{most}, got {value:,}")
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {lowest:,}{most}, got {value:,}", [name])
 
 
 def check_pillow(path):
     """Raise ConfigError where --png asks for what only Pillow draws, and it is not installed."""
     if path is not None and importlib.util.find_spec("PIL") is None:
         raise ConfigError(
-            "--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs nothing"
+            "--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs nothing",
+            ["png", "svg"],
         )

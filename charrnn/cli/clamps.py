@@ -16,7 +16,7 @@ def parse_clamp_of_ablation(text):
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"--clamp must be mean, off, zero or a number, got {text!r}")
+        raise ConfigError(f"--clamp must be mean, off, zero or a number, got {text!r}", ["clamp"])
     return value
 
 
@@ -35,7 +35,7 @@ def parse_clamps(texts, model):
         except ValueError:
             equals = ""
         if not equals:
-            raise ConfigError(f"--clamp is written LAYER:UNIT=VALUE, such as 0:17=1, got {text!r}")
+            raise ConfigError(f"--clamp is written LAYER:UNIT=VALUE, such as 0:17=1, got {text!r}", ["clamp"])
         clamps.append(clamp_at(config, *parse_unit(unit, config), value))
     Workspace(model, 1, 1, training=False).set_clamps(clamps)  # it knows what a unit can be held at
     return clamps

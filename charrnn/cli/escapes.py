@@ -29,7 +29,8 @@ def read_escapes(text, option, in_bytes=False):
         if wrong is not None or 0xD800 <= code < 0xE000 or code > 0x10FFFF:
             raise ConfigError(
                 f"{option}: {match[0]} at offset {match.start():,} is no escape: with --escapes write {SPELT}, where "
-                "\\\\ is a backslash"
+                "\\\\ is a backslash",
+                ["escapes"],
             )
         return chr(code)
 

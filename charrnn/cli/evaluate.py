@@ -130,7 +130,7 @@ def _excerpt(read, text, split):
     split = split or SPLITS[0]
     start, stop = getattr(read.splits, split)
     if stop - start < 1:
-        raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT")
+        raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT", ["split"])
     name = f"{split} split of {', '.join(read.named)}"
     return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped, read.encoding)
 
@@ -217,7 +217,9 @@ def _print(judgement, path, options):
 def _check(text, options):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     if text is not None and options["split"] is not None:
-        raise ConfigError(f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}")
+        raise ConfigError(
+            f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}", ["split"]
+        )
     check_bounds(
         options,
         ("threads", 1, None),
@@ -235,13 +237,19 @@ def _check(text, options):
         ("seed", "memorised"),
     ):
         if options[flag] is not None and not options[belongs]:
-            raise ConfigError(f"--{flag.replace('_', '-')} says how --{belongs} is done: add --{belongs}")
+            raise ConfigError(
+                f"--{flag.replace('_', '-')} says how --{belongs} is done: add --{belongs}", [flag, belongs]
+            )
     if options["top_k"] is not None and not options["surprisal"]:
-        raise ConfigError(f"--top-k {options['top_k']} says how many guesses --surprisal shows: add --surprisal")
+        raise ConfigError(
+            f"--top-k {options['top_k']} says how many guesses --surprisal shows: add --surprisal",
+            ["top_k", "surprisal"],
+        )
     if options["surprisal"] and options["as_json"]:
         for name in ("errors", "memorised", "baselines"):
             if options[name]:
                 raise ConfigError(
                     f"--surprisal --json writes a record a character, in which --{name} has no place: leave one of "
-                    "them out"
+                    "them out",
+                    ["surprisal", "json", name],
                 )

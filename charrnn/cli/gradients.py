@@ -23,8 +23,14 @@ MAX_TIMES, MAX_STEPS, MAX_TRAIN_STEPS = 100_000, 100_000, 10**6
 OF_FRESH = ("cell", "hidden_size", "num_layers", "embedding_size", "singular_values", "matrix", "forget_biases")
 OF_MEMORY = ("cell", "hidden_size", "num_layers", "train_steps")
 OF_DISTANCE = ("steps", "times", "layer")  # of all but --memory
-OF_CELL = {"singular_values": "rnn", "matrix": "rnn", "forget_biases": "lstm"}
+WITHOUT_GATES = tuple(cell.name for cell in CELLS.values() if not cell.has_gates)
+WITH_FORGET_GATE = tuple(cell.name for cell in CELLS.values() if cell.forget_gate)
+OF_CELLS = {"singular_values": WITHOUT_GATES, "matrix": WITHOUT_GATES, "forget_biases": WITH_FORGET_GATE}
 SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"}
+
+
+def _titles(cells):
+    return " and ".join(CELLS[cell].title for cell in cells)
 
 
 @click.command(name="gradients")
@@ -59,14 +65,14 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
     type=float,
     metavar="X",
     show_default="0.8, 1 and 1.5",
-    help="Fresh vanilla RNN: largest singular value of its recurrent matrix. May be repeated.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: largest singular value of its recurrent matrix. May be repeated.",
 )
 @click.option(
     "--matrix",
     type=click.Choice(("orthogonal", "uniform")),
     default="orthogonal",
     show_default=True,
-    help="Fresh vanilla RNN: all singular values alike, or the fresh matrix times a number.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: all singular values alike, or the fresh matrix times a number.",
 )
 @click.option(
     "--forget-bias",
@@ -75,7 +81,7 @@ SPELT = {"singular_values": "--singular-value", "forget_biases": "--forget-bias"
     type=float,
     metavar="X",
     show_default="0, 1 and 2",
-    help="Fresh LSTM: bias of its forget gates. May be repeated.",
+    help=f"Fresh {_titles(WITH_FORGET_GATE)}: bias of its forget gates. May be repeated.",
 )
 @click.option(
     "--memory",
@@ -117,7 +123,7 @@ def command(ctx, checkpoint, text, **options):
     # The way back is many small products of NumPy: its threads would wait for one another longer than they compute. It
     # asks once, when imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from charrnn.runs.checkpoint import newest_run
+    from charrnn.runs.checkpoint import lacking_run, newest_run
 
     if options["fresh"] and text is None:
         checkpoint, text = None, os.fspath(checkpoint) if checkpoint is not None else None
@@ -127,17 +133,15 @@ def command(ctx, checkpoint, text, **options):
         measure = _memory
     elif options["fresh"] or checkpoint is None and newest_run() is None:
         if not options["fresh"]:
-            note(
-                "no run under ./checkpoints: these are fresh networks (name a CHECKPOINT, or train one with 'charrnn "
-                "train TEXT')"
-            )
+            note(f"these are fresh networks, of no run: {lacking_run()}")
         measure = _fresh
     else:
         measure = _run
     if measure is not _run and options["unknown"] is not None:
         raise ConfigError(
             f"--unknown {options['unknown']} is of a trained model, and fresh networks know every character that they "
-            "read: leave it out"
+            "read: leave it out",
+            ["unknown"],
         )
     view = measure(ctx, checkpoint, text, options, outputs)
     if options["as_json"]:
@@ -270,7 +274,7 @@ def _check(ctx, checkpoint, text, options):
     for name, least in (("singular_values", 0), ("forget_biases", -100)):
         for value in options[name]:
             if not least <= value <= 100:
-                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}")
+                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}", [name])
     named = {
         name
         for name in (*OF_FRESH, *OF_MEMORY, *OF_DISTANCE)
@@ -280,39 +284,46 @@ def _check(ctx, checkpoint, text, options):
     for name in OF_DISTANCE:
         if name in named and options["memory"]:
             raise ConfigError(
-                f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory"
+                f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory",
+                [name, "memory"],
             )
-    for name, cell in OF_CELL.items():
-        if name in named and options["cell"] and cell not in options["cell"]:
+    for name, cells in OF_CELLS.items():
+        if name in named and options["cell"] and not {*cells} & {*options["cell"]}:
             raise ConfigError(
-                f"{_spelt(name)} is of the {CELLS[cell].title}, and --cell names none: leave it out, or add --cell "
-                f"{cell}"
+                f"{_spelt(name)} is of the {_titles(cells)}, and --cell names none: leave it out, or add --cell "
+                f"{cells[0]}",
+                [name, "cell"],
             )
     for name in (*OF_FRESH, *OF_MEMORY):
         if name in named and name not in allowed:
             raise ConfigError(
                 f"{_spelt(name)} is of {'--memory' if name in OF_MEMORY else 'fresh networks'}: leave it out"
-                + (", or leave out --memory" if options["memory"] else ", or add --memory")
+                + (", or leave out --memory" if options["memory"] else ", or add --memory"),
+                [name],
             )
     if options["memory"] and (checkpoint is not None or text is not None or options["fresh"]):
         given = "--fresh" if options["fresh"] else checkpoint if checkpoint is not None else text
-        raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}")
+        raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}", ["memory"])
     if options["fresh"] and checkpoint is not None:
         raise ConfigError(
             f"--fresh takes one argument, the TEXT to read, got {checkpoint} and {text}: leave one of them out, or "
-            "--fresh"
+            "--fresh",
+            ["fresh"],
         )
     of_fresh = sorted(named & {*OF_FRESH})
     if of_fresh and not options["memory"] and not options["fresh"]:
         if checkpoint is not None:
             raise ConfigError(
                 f"{_spelt(of_fresh[0])} is of fresh networks: add --fresh and name only "
-                "a TEXT, or leave it out: a run is shown beside fresh networks of its own size"
+                "a TEXT, or leave it out: a run is shown beside fresh networks of its own size",
+                [of_fresh[0], "fresh"],
             )
         options["fresh"] = True
     check_pillow(options["png"])
     if options["encoding"] is not None and text is None:
-        raise ConfigError(f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out")
+        raise ConfigError(
+            f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out", ["encoding"]
+        )
 
 
 def _spelt(name):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.words import can_print, duration, loss_text, printable, wrapped
-from charrnn.errors import counted
+from charrnn.cli.loss_figure import NATS, STEPS, history_of, points, run_figure
+from charrnn.cli.outputs import Outputs, force_option
+from charrnn.cli.words import can_print, duration, loss_text, note, printable, wrapped
+from charrnn.errors import ConfigError, counted
 from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
 
 _SHOWN_SYMBOLS = 512
@@ -38,25 +40,42 @@ _SHOWN = {
 @click.command(name="info")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the checkpoint's metadata as JSON.")
-def command(checkpoint, as_json):
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the losses and the learning rate against steps as a drawing.",
+)
+@force_option("svg")
+def command(checkpoint, as_json, **options):
     """Show a checkpoint's settings, size and loss history.
 
     \b
     Example: charrnn info checkpoints/shakespeare-1
+             charrnn info checkpoints/shakespeare-1 --svg loss.svg
 
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
     """
     from charrnn.runs.checkpoint import find_checkpoint, read_metadata
 
+    outputs = Outputs(options, "svg")
     path = find_checkpoint(checkpoint)
     if checkpoint is None:
         click.echo(f"checkpoint {printable(str(path), sys.stderr)}", err=True)
     metadata = read_metadata(path)
     config = ModelConfig(vocab_size=len(metadata["vocabulary"]["symbols"]), **metadata["model"])
+    history = history_of(path, metadata["training"])
+    if outputs and (figure := run_figure(path, history)) is None:
+        raise ConfigError(f"{path} holds no loss to draw yet: train it first, or leave out --svg", ["svg"])
     if as_json:
         _print_json(path, metadata, config)
     else:
-        _print_text(path, metadata, config)
+        _print_text(path, metadata, config, history)
+    if outputs:
+        from charrnn.render.figure import write_svg
+
+        write_svg(outputs.path("svg"), figure)
+        note(f"wrote {outputs.named('svg')}")
 
 
 def _print_json(path, metadata, config):
@@ -68,7 +87,7 @@ def _print_json(path, metadata, config):
     click.echo(json.dumps({"file": str(path), **metadata, "parameters": parameters}, indent=2))
 
 
-def _print_text(path, metadata, config):
+def _print_text(path, metadata, config, history):
     from rich.console import Console
     from rich.text import Text
 
@@ -122,40 +141,20 @@ def _print_text(path, metadata, config):
     if rows:
         heading("Other options")
         table(rows)
-    _print_history(console, heading, _whole_history(path, training), width)
-
-
-def _whole_history(path, training):
-    """Return the history to plot: for a run's `best` checkpoint that of the whole run, which `last` beside it has."""
-    from charrnn.errors import CharRNNError
-    from charrnn.runs.checkpoint import BEST, LAST, read_metadata
-
-    if path.name == BEST and path.with_name(LAST).is_file():
-        try:
-            later = read_metadata(path.with_name(LAST))["training"]
-        except CharRNNError:  # what is asked for is `best`
-            return training.get("history")
-        same = _as_dict(later.get("corpus")).get("fingerprint") == _as_dict(training.get("corpus")).get("fingerprint")
-        if same and isinstance(later.get("history"), list):
-            return later["history"]
-    return training.get("history")
+    _print_history(console, heading, history, width)
 
 
 def _print_history(console, heading, history, width):
     from rich.text import Text
 
-    from charrnn.render.plot import mark, plot_spans
+    from charrnn.render.plot import CHARACTERS, Axes, mark, plot_curves
 
-    records = [record for record in history if isinstance(record, dict)] if isinstance(history, list) else []
-    curves = []
-    for key in ("train_loss_nats", "val_loss_nats"):
-        points = [(_number(record.get("step")), _number(record.get(key))) for record in records]
-        curves.append([(x, y) for x, y in points if x is not None and y is not None])
-    unicode = can_print("└⠿●", sys.stdout)
-    lines = plot_spans(curves, width, 14, unicode)
+    curves = [points(history, key) for key in ("train_loss_nats", "val_loss_nats")]
+    unicode = can_print(CHARACTERS, sys.stdout)
+    lines = plot_curves(curves, width, 14, unicode, axes=Axes(STEPS, NATS)).lines
     if not lines:
         return
-    heading("Loss in nats a character, against steps")
+    heading("Loss")
     styles = ("cyan", "yellow")
     for line in lines:
         console.print(Text.assemble(*((text, styles[index] if index is not None else "") for text, index in line)))

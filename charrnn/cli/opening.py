@@ -6,7 +6,7 @@ Says on stderr what a user should know of them; the commands say nothing of thei
 import contextlib
 from typing import Any, NamedTuple
 
-from charrnn.cli.words import note, shorter
+from charrnn.cli.words import note, note_once, shorter
 from charrnn.errors import CharRNNError, ConfigError, VocabularyError
 
 
@@ -67,33 +67,38 @@ def use_threads(ctx, threads):
 
 
 @contextlib.contextmanager
-def open_text(opened, text, encoding, unknown=None):
+def open_text(opened, text, encoding, unknown=None, remedy=None):
     """Read TEXT, or where it is None the text that the run of a checkpoint was trained on, found again and checked.
 
     opened     an OpenedModel
     unknown    what to do with characters that the model does not know, "error" or "skip"; None where it was not said,
                which is "error"
+    remedy     what to do where the run's own text is not at hand, "name a TEXT" where None
 
     Yields an OpenedText.
     """
     from charrnn.cli.progress import reading_bar
     from charrnn.text.corpus import read_corpus
     from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
-    from charrnn.training.provenance import read_run_text
+    from charrnn.training.provenance import NAME_ANOTHER, read_run_text
     from charrnn.training.stored import stored_encoding, stored_parting
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and unknown is not None:
-        raise ConfigError(f"--unknown {unknown} is of a TEXT, and none is named: a run knows all of its own text")
+        raise ConfigError(
+            f"--unknown {unknown} is of a TEXT, and none is named: a run knows all of its own text", ["unknown"]
+        )
     if text is None and encoding is not None:
-        raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out")
+        raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out", ["encoding"])
     if vocabulary.mode == "bytes" and encoding is not None:
         shown = encoding_of_bytes(encoding)
     else:
         shown = stored_encoding_of_bytes(stored_encoding(training))
     with reading_bar() as progress:
         if text is None:
-            corpus, named, splits = read_run_text(training, opened.path.parent, vocabulary.mode, progress)
+            corpus, named, splits = read_run_text(
+                training, opened.path.parent, vocabulary.mode, progress, remedy or NAME_ANOTHER
+            )
         else:
             named, splits, encoding = [text], None, encoding or stored_encoding(training)
             try:
@@ -112,7 +117,7 @@ def open_text(opened, text, encoding, unknown=None):
         if vocabulary.rewriting:
             note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
         for said in corpus.notes:
-            note(said)
+            note_once(said)  # of the run's own text too, where both are read
         yield OpenedText(corpus, named, splits, shown)
 
 
@@ -124,7 +129,8 @@ def open_training_text(opened, needed=None):
     """
     with contextlib.ExitStack() as stack:
         try:
-            own = stack.enter_context(open_text(opened, None, None))
+            remedy = "bring that text back" + (f", or leave {needed} out" if needed else " to have them")
+            own = stack.enter_context(open_text(opened, None, None, remedy=remedy))
         except CharRNNError as error:
             if needed is not None:
                 raise ConfigError(f"{needed} needs the text that the run was trained on: {error}") from None

@@ -43,9 +43,9 @@ class OutputPath(click.Path):
 
     def convert(self, value, param, ctx):
         if str(value) == "":
-            raise ConfigError("-o/--output must name a folder, got ''")
+            raise ConfigError("-o/--output must name a folder, got ''", ["output"])
         if str(value) == "-":
-            raise ConfigError("-o/--output must name a folder, got '-': nothing of it can go to stdout")
+            raise ConfigError("-o/--output must name a folder, got '-': nothing of it can go to stdout", ["output"])
         return Path(super().convert(value, param, ctx))
 
 

@@ -45,7 +45,7 @@ class Outputs:
         if self._force and not self._named:
             written = " or ".join(f"--{name} FILE" for name in names)
             raise ConfigError(
-                f"--force lets a file be replaced, and none is to be written: add {written}, or leave it out"
+                f"--force lets a file be replaced, and none is to be written: add {written}, or leave it out", ["force"]
             )
         for name in self._named:
             self._check(name)
@@ -83,7 +83,7 @@ class Outputs:
         named = self._named[name]
         if str(named) == "-":
             raise ConfigError(
-                f"--{name} - would write among the results on stdout: name a file, as in {_example(name)}"
+                f"--{name} - would write among the results on stdout: name a file, as in {_example(name)}", [name]
             )
         real = Path(os.path.realpath(named))
         try:
@@ -96,7 +96,7 @@ class Outputs:
             raise storage_error(error, named) from error
         if not self._makes_folders:
             if not real.parent.is_dir():
-                raise ConfigError(f"--{name} {named}: there is no folder {shorter(real.parent)}; make it first")
+                raise ConfigError(f"--{name} {named}: there is no folder {shorter(real.parent)}; make it first", [name])
             if not os.access(real.parent, os.W_OK | os.X_OK):
                 raise self._refusal(name, "is in a folder that you may not write to", elsewhere=True)
         if _belongs_to_a_run(real):
@@ -123,7 +123,9 @@ class Outputs:
         for name, named in self._named.items():
             other = places.setdefault(os.path.realpath(named), name)
             if other != name:
-                raise ConfigError(f"--{other} and --{name} both name {named}: give each a file of its own")
+                raise ConfigError(
+                    f"--{other} and --{name} both name {named}: give each a file of its own", [other, name]
+                )
 
     def _refusal(self, name, why, force=False, elsewhere=False):
         """Return the ConfigError that says why a file is not written, and what to write in its place."""
@@ -131,7 +133,7 @@ class Outputs:
         remedy = f"choose another file, as in {_example(name, None if elsewhere else named)}"
         if force:
             remedy = f"add --force to replace it, or {remedy}"
-        return ConfigError(f"--{name} {named} {why}: {remedy}")
+        return ConfigError(f"--{name} {named} {why}: {remedy}", [name])
 
 
 def _example(name, beside=None):

@@ -1,7 +1,8 @@
 """How far something is, on stderr: a tqdm bar for every call that reports it, and a word before kernels are compiled.
 
-On a terminal only, and only for what takes a while. A bar leaves nothing behind: it is gone before a result is written,
-and steps aside for a note. The live displays of `train` and `sweep` are display.py's and sweep_display.py's.
+Only for what takes a while. A bar leaves nothing behind: it is gone before a result is written, and steps aside for a
+note. Where stderr is no terminal, a line says every so often how far it is. The live displays of `train` and `sweep`
+are display.py's and sweep_display.py's.
 """
 
 import contextlib
@@ -10,8 +11,8 @@ import sys
 import threading
 import time
 
-from charrnn.cli.display import shows_live
-from charrnn.cli.words import BARS, printable
+from charrnn.cli.display import PLAIN_SECONDS, shows_live
+from charrnn.cli.words import BARS, duration, note, printable
 
 DELAY_S = 0.5  # what is over sooner shows no bar
 TICK_S = 0.5  # between two drawings while nothing is reported
@@ -30,12 +31,14 @@ UNKEPT = (
 @contextlib.contextmanager
 def progress_bar(in_bytes=False):
     """Yield a function of (what is being done, done, of), `of` None where it is not known: one bar on a terminal,
-    nothing elsewhere. One bar at a time: do not nest them.
+    a line every PLAIN_SECONDS elsewhere. One bar at a time: do not nest them.
+
+    What is reported on from where something else ended is one piece of work with it: its bar goes on.
 
     in_bytes    `done` and `of` are bytes, and are shown
     """
     if not shows_live():
-        yield lambda what, done, of: None
+        yield _Lines(in_bytes).report
         return
     bar = _Bar(in_bytes)
     BARS.append(bar.hidden)
@@ -48,9 +51,43 @@ def progress_bar(in_bytes=False):
 
 @contextlib.contextmanager
 def reading_bar():
-    """Yield a function of (bytes done, of), as `read_corpus` takes it: one bar on a terminal, nothing elsewhere."""
+    """Yield a function of (bytes done, of), for `read_corpus`: a bar on a terminal, else a line now and then."""
     with progress_bar(in_bytes=True) as progress:
         yield lambda done, of: progress("reading the text", done, of)
+
+
+def _is_another(what, done, of, what_before, done_before, of_before):
+    """Tell whether what is reported is another piece of work than what was reported before."""
+    return done < done_before or what != what_before and not (of == of_before and 0 < done_before)
+
+
+class _Lines:
+    """A line on stderr now and then, for a file or a pipe: nothing of what is over soon."""
+
+    def __init__(self, in_bytes):
+        self._in_bytes = in_bytes
+        self._next_s = time.monotonic() + PLAIN_SECONDS
+        self._begun_s = self._begun_at = self._last = None
+
+    def report(self, what, done, of):
+        """Say how far it is, if it is time to."""
+        now = time.monotonic()
+        if self._last is None or _is_another(what, done, of, *self._last):
+            self._begun_s, self._begun_at = now, done
+        self._last = what, done, of
+        if now < self._next_s:
+            return
+        self._next_s = now + PLAIN_SECONDS
+        with contextlib.suppress(OSError):  # the pipe is gone: what is measured goes on
+            note(f"{what}: {self._how_far(now, done, of)}")
+
+    def _how_far(self, now, done, of):
+        if not of:
+            return f"{done / 1e6:,.0f} MB" if self._in_bytes else f"{done:,}"
+        share, moved = f"{done / of:.0%}", done - self._begun_at
+        if moved <= 0 or done >= of:
+            return share
+        return f"{share}, about {duration((of - done) * (now - self._begun_s) / moved)} left"
 
 
 class _Bar:
@@ -65,8 +102,11 @@ class _Bar:
     def report(self, what, done, of):
         """Draw how far it is, if it is time to."""
         with self._lock:
-            if what != self._what or done < self._stage.n:
-                self._begin(what, of)
+            if self._stage is None or _is_another(what, done, of, self._what, self._stage.n, self._stage.total):
+                self._begin(what, done, of)
+            elif what != self._what:
+                self._what = what
+                self._stage.set_description_str(printable(what, sys.stderr), refresh=False)
             self._stage.total = of
             self._stage.update(done - self._stage.n)
         if self._ticker is None:
@@ -93,13 +133,14 @@ class _Bar:
         if self._ticker is not None:
             self._ticker.join()
 
-    def _begin(self, what, of):
+    def _begin(self, what, done, of):
         if self._stage is not None:
             self._stage.close()
         self._what = what
         self._stage = _tqdm()(
             desc=printable(what, sys.stderr),
             total=of,
+            initial=done,  # so that the remaining time is by what is done from here on
             unit="B" if self._in_bytes else "it",
             unit_scale=self._in_bytes,
             file=sys.stderr,

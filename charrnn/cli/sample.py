@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.clamps import parse_clamps
+from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
 from charrnn.cli.opening import announce, use_threads
 from charrnn.cli.pipes import heed_reader
@@ -118,6 +119,7 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     metavar="N",
     help="The same seed gives the same text.",
 )
+@distribution_options
 @click.option(
     "--json",
     "as_json",
@@ -145,12 +147,15 @@ def command(ctx, checkpoint, **options):
     heed_reader()
     output = Output(sys.stdout)
     try:
+        outputs = check_distribution(_given(ctx), options)
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
         try:
             samples, separator = _prepare(ctx, checkpoint, settings, options)
         except MemoryError:
             raise _out_of_memory(options["num_samples"]) from None
-        if options["as_json"]:
+        if options["distribution"]:
+            show_distribution(samples, options["as_json"], outputs)
+        elif options["as_json"]:
             samples.write_json(output)
         else:
             samples.write_text(output, options["hide_prime"], separator)
@@ -186,7 +191,8 @@ def _settings(given, temperature, top_k, top_p, min_p, greedy):
             if name in given:
                 raise ConfigError(
                     f"{'--greedy' if greedy else '--temperature 0'} always takes the most likely character: leave it "
-                    f"out, or --{name.replace('_', '-')} {value:g}"
+                    f"out, or --{name.replace('_', '-')} {value:g}",
+                    ["greedy" if greedy else "temperature", name],
                 )
         return Settings(temperature=0.0)
     return Settings(temperature, top_k, top_p, min_p)
@@ -239,19 +245,24 @@ def _check(options):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     length, num_samples, seed, threads = (options[name] for name in ("length", "num_samples", "seed", "threads"))
     if length < 1:
-        raise ConfigError(f"--length must be at least 1 character, got {length}")
+        raise ConfigError(f"--length must be at least 1 character, got {length}", ["length"])
     if not 1 <= num_samples <= MAX_SAMPLES:
-        raise ConfigError(f"--num-samples must be between 1 and {MAX_SAMPLES:,}, got {num_samples}")
+        raise ConfigError(f"--num-samples must be between 1 and {MAX_SAMPLES:,}, got {num_samples}", ["num_samples"])
     if seed is not None and not 0 <= seed < 2**64:
-        raise ConfigError(f"--seed must be between 0 and 2**64 - 1, got {seed}")
+        raise ConfigError(f"--seed must be between 0 and 2**64 - 1, got {seed}", ["seed"])
     if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}")
+        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
     if options["separator"] is not None and options["as_json"]:
-        raise ConfigError("--separator stands between texts, and --json writes a line for each sample: leave one out")
+        raise ConfigError(
+            "--separator stands between texts, and --json writes a line for each sample: leave one out",
+            ["separator", "json"],
+        )
     if "" in options["stop"]:
-        raise ConfigError("--stop must hold at least one character, got ''")
+        raise ConfigError("--stop must hold at least one character, got ''", ["stop"])
     if options["prime"] is not None and options["prime_file"] is not None:
-        raise ConfigError("--prime and --prime-file both say where to start: leave one of them out")
+        raise ConfigError(
+            "--prime and --prime-file both say where to start: leave one of them out", ["prime", "prime_file"]
+        )
 
 
 def _known(training):

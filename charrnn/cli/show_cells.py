@@ -222,7 +222,7 @@ class _Printed:
             say("\n" + legend(**self.look))
         for one in selected:
             symbols, values, factor = self.findings.passage(one, length)
-            title = heading(self.findings.quantity, one, factor, self.high, self.low)
+            title = heading(self.findings, one, factor, self.high, self.low)
             if one.finding is not None:
                 title[1] += f"   --find {one.signal.name}"
             say("\n" + highlight(symbols, values, title="\n".join(title), with_legend=False, **self.look))

@@ -8,7 +8,7 @@ import sys
 import click
 
 from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
-from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, wrapped
+from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, unlike_line, wrapped
 from charrnn.errors import counted
 from charrnn.evaluation.units import bits, perplexity_text
 
@@ -81,6 +81,8 @@ class _Shown:
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := verdict_line(self.judgement):
             click.echo("\n" + click.wrap_text(verdict, self.width))
+        if self.judgement.unlike is not None:
+            click.echo("\n" + click.wrap_text(unlike_line(self.judgement.unlike), self.width))
 
     def print_dynamic(self):
         from charrnn.evaluation.loss import standard_error
@@ -118,7 +120,7 @@ class _Shown:
             click.echo(f"{distance + ' characters':24}{found:>9}{of_model:>9}{of_ngram:>9}")
 
     def print_copies(self):
-        from charrnn.render.plot import mark, plot
+        from charrnn.render.plot import Axes, mark, plot
         from charrnn.render.terminal import visible
 
         sample, held_out = self.judgement.sample, self.judgement.held_out
@@ -135,10 +137,11 @@ class _Shown:
             )
         click.echo()
         curves = [list(enumerate(map(float, copies.overlap.shares), 1)) for copies in (sample, held_out)]
-        for line in plot(curves, min(self.width, 80), 12, self.unicode):
+        axes = Axes("length of the substring, characters", "share that stands in the training text")
+        for line in plot(curves, min(self.width, 80), 12, self.unicode, axes):
             click.echo(line)
         marks = f"{mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}"
-        click.echo(f"  {marks}  (share, against the length of the substring)")
+        click.echo(f"  {marks}")
         for name, copies in (("sample", sample), ("held-out text" if self.text.split else "text", held_out)):
             overlap = copies.overlap
             stop = overlap.start + min(overlap.longest, MAX_PASSAGE)

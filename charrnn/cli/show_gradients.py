@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from charrnn.cli.words import duration, note, printable
+from charrnn.cli.words import can_print, duration, note, printable
 from charrnn.errors import counted
 from charrnn.spec import CELLS
 
@@ -14,7 +14,7 @@ LOWEST_SHARE = 1e-40  # of the largest norm: what is below it is told, not drawn
 SHOWN = (0, 10, 50, 100)  # distances in the table, beside the last
 PLOT_HEIGHT = 18
 MIN_WIDTH, MAX_WIDTH = 40, 110
-STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
+STYLES = ("cyan", "yellow", "magenta", "blue", "green", "red")  # beside the marks, which alone tell curves apart
 TASK_TITLES = {"copy": "copy a character", "bracket": "close a bracket"}
 
 
@@ -23,6 +23,7 @@ class View:
 
     title = ""
     foot = ""  # the line under the table
+    notes = ()  # paragraphs under that, and in the drawing
 
     def panels(self):
         """Return the figure.Panels."""
@@ -45,37 +46,44 @@ class View:
         from rich.console import Console
         from rich.text import Text
 
-        from charrnn.render.figure import Curve, shared_range
-        from charrnn.render.plot import band_mark, mark, plot_spans
+        from charrnn.render.figure import shared_range
+        from charrnn.render.plot import CHARACTERS, Axes, band_mark, coincidences, level_mark, mark, plot_curves
 
         figure = self.figure()
         console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        unicode = (console.encoding or "").lower().startswith("utf")
+        unicode = can_print(CHARACTERS, sys.stdout)
         width = width or max(MIN_WIDTH, min(MAX_WIDTH, console.width))
         for line in self.heading():
             click.echo(click.wrap_text(printable(line, sys.stdout), width))
         for panel in figure.panels:
             console.print(Text(f"\n{panel.title}", style="bold"))
-            curves = [
-                *panel.curves,
-                *(Curve(name, panel.curves[0].x, [y] * len(panel.curves[0].x)) for y, name in panel.levels),
-            ]
-            lines = plot_spans(
+            curves = panel.curves
+            drawn = plot_curves(
                 [list(zip(curve.x, curve.y)) for curve in curves],
                 width,
                 PLOT_HEIGHT,
                 unicode,
-                log=figure.log,
                 bands=[list(zip(curve.x, curve.low, curve.high)) if curve.low else [] for curve in curves],
-                log_x=figure.log_x,
-                y_range=shared_range(figure),
+                levels=[y for y, _ in panel.levels],
+                axes=Axes(
+                    figure.x_label,
+                    figure.y_label + (" (powers of ten)" if figure.log else ""),
+                    figure.log,
+                    figure.log_x,
+                    shared_range(figure),
+                ),
             )
-            for line in lines:
+            for line in drawn.lines:
                 console.print(
                     Text.assemble(*((text, STYLES[index] if index is not None else "") for text, index in line))
                 )
             for index, curve in enumerate(curves):
                 console.print(Text.assemble("  ", (f"{mark(index, unicode)} {curve.name}", STYLES[index])))
+            for _, name in panel.levels:
+                console.print(f"  {level_mark(unicode)} {name}")
+            if said := coincidences(drawn.shared, unicode):
+                whole = said.replace("(k = ", "(k\xa0=\xa0")  # no line ends inside it
+                click.echo(click.wrap_text(whole, width, "  ", "  ").replace("\xa0", " "))
             if any(curve.low for curve in panel.curves):
                 console.print(f"  {band_mark(unicode)} from the lower to the upper quartile")
         self._print_table(console, unicode, width)
@@ -93,6 +101,8 @@ class View:
         console.print(table)
         if self.foot:
             click.echo(click.wrap_text(self.foot, width))
+        for said in self.notes:
+            click.echo("\n" + click.wrap_text(printable(said, sys.stdout), width))
 
     def write(self, outputs):
         """Write the figure as the files of Outputs."""
@@ -130,8 +140,8 @@ class ReachView(View):
     def figure(self):
         from charrnn.render.figure import Figure, shared_range
 
-        y_label = "norm of the gradient, median and quartiles"
-        figure = Figure(self.title, "k, characters back", y_label, self.panels(), log=True)
+        y_label = "norm of the gradient of the loss in nats, median and quartiles"
+        figure = Figure(self.title, "k, characters back", y_label, self.panels(), log=True, notes=self.notes)
         low, high = shared_range(figure)
         if low < high * LOWEST_SHARE:
             figure = dataclasses.replace(figure, y_range=(high * LOWEST_SHARE, high))
@@ -150,6 +160,10 @@ class ReachView(View):
                 factor = (curve.y[-1] / curve.y[0]) ** (1 / steps) if curve.y[0] > 0 else math.nan
                 rows.append((curve.name, *(f"{curve.y[k]:.1e}" for k in at), f"{factor:.3f}"))
         return ("median norm at k =", *map(str, at), "times a step"), rows
+
+    @property
+    def notes(self):
+        return self.report.notes
 
 
 class MemoryView(View):

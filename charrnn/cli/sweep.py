@@ -9,15 +9,28 @@ import click
 
 from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.options import OutputPath, typed_options
+from charrnn.cli.outputs import Outputs, force_option
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
 from charrnn.cli.sweep_tables import show_drafts, show_results
-from charrnn.cli.words import note, quoted
-from charrnn.errors import ConfigError, counted
+from charrnn.cli.words import kept_in, note, quoted
+from charrnn.errors import CharRNNError, ConfigError, counted
+from charrnn.training.spelling import spelt_in_file
 
 
-@click.command(name="sweep")
+class SpecCommand(click.Command):
+    """A command whose training options stand in a file: what an error says of them is spelt as there."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except CharRNNError as error:
+            error.args = (spelt_in_file(str(error)),)
+            raise
+
+
+@click.command(name="sweep", cls=SpecCommand)
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -38,8 +51,15 @@ from charrnn.errors import ConfigError, counted
 @click.option("--dry-run", is_flag=True, help="List the runs with their parameters and memory, and make none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the losses of the best runs against steps as a drawing.",
+)
+@force_option("svg")
 @click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
-def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
+def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **options):
     """Train a grid of models and compare them.
 
     \b
@@ -64,36 +84,48 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
     """
     if (spec is None) == (resume is None):
         raise ConfigError(
-            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP"
+            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP",
+            ["resume"],
         )
     if resume is not None and output is not None:
-        raise ConfigError("--resume names the folder of the sweep: leave -o/--output out")
+        raise ConfigError("--resume names the folder of the sweep: leave -o/--output out", ["resume", "output"])
     if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}", ["jobs"])
     if as_json and as_csv:
-        raise ConfigError("--json and --csv both say how to print the table: leave one of them out")
+        raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
+    if dry_run and options["svg"] is not None:
+        raise ConfigError(
+            "--svg draws what was trained, and --dry-run trains nothing: leave one of them out", ["svg", "dry_run"]
+        )
+    outputs = Outputs(options, "svg")
     from charrnn.files.own import SPEC
 
     if resume is not None:
         spec, output = resume / SPEC, resume
         if not spec.is_file():
-            raise ConfigError(f"{resume} holds no sweep to go on with: name the folder that 'charrnn sweep' wrote")
+            raise ConfigError(f"{resume} holds no sweep to go on with: {_instead_of(resume)}")
     read = _read_spec(spec, resume, output)
 
+    for text in read.texts:
+        outputs.protect(text)
     from charrnn.sweep.drafts import draft
     from charrnn.sweep.folder import open_sweep
     from charrnn.sweep.points import differing, make_points
-    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, sort_results, to_csv
+    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, RESULTS_JSON, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
+    from charrnn.sweep.updates import unequal_updates
 
     points = make_points(read)
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
         drafts = draft(points, read.texts, progress, None if quiet else note)
+    unequal = unequal_updates(drafts)
     if dry_run:
         there = output is not None and (output / SPEC).is_file()
         made = Sweep(read, drafts, output).results.values() if there else ()  # in the order of the drafts
         states = {one.point.name: found.state for one, found in zip(drafts, made)}
         show_drafts(drafts, differing(points), states, as_json, as_csv)
+        if unequal:
+            note(unequal)
         return 0
     with open_sweep(output, read.name, read.source) as (folder, lock):
         made = Sweep(read, drafts, folder, lock, jobs or 1)
@@ -103,6 +135,8 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
             f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
             + (f"; {finished} finished before" if finished else "")
         )
+        if unequal:
+            display.note(unequal, important=True)
         announced = False
         try:
             with signals_stop(made.stop) as received:
@@ -114,12 +148,15 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
         finally:
             display.close()
         record = made.to_dict()
-        if as_json:
-            click.echo(json.dumps(record))
-        elif as_csv:
-            click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
-        else:
-            show_results(record)
+        with kept_in(f"the runs are saved, and the table is in {folder / RESULTS_JSON}"):
+            if as_json:
+                click.echo(json.dumps(record))
+            elif as_csv:
+                click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
+            else:
+                show_results(record)
+        if outputs:
+            _write_svg(outputs, folder, [row["run"] for row in record["runs"]])
         states = [one.state for one in made.results.values()]
         best = sort_results(made.results.values())[0]
         if best.val_loss_nats is not None and best.state == FINISHED:
@@ -129,6 +166,27 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet):
             display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {quoted(folder)}", important=True)
             return 128 + received[0] if received else 1
         return 1 if any(state in (FAILED, DIVERGED) for state in states) else 0
+
+
+def _write_svg(outputs, folder, runs):
+    from charrnn.cli.loss_figure import sweep_figure
+    from charrnn.render.figure import write_svg
+
+    figure = sweep_figure(folder, runs)
+    if figure is None:
+        note(f"no run of {folder} has a loss to draw yet: {outputs.named('svg')} is not written")
+        return
+    write_svg(outputs.path("svg"), figure)
+    note(f"wrote {outputs.named('svg')}")
+
+
+def _instead_of(folder):
+    """Say what to name where a folder is no sweep's."""
+    from charrnn.runs.names import LAST
+
+    if (folder / LAST).is_file():
+        return f"it is one run, which goes on with: charrnn train --resume {quoted(folder)}"
+    return "name the folder that 'charrnn sweep SPEC' wrote"
 
 
 def _read_spec(path, resume, output):
@@ -210,4 +268,8 @@ def _texts_of(folder, texts):
     from_run = known.get("sources_from_run") if isinstance(known, dict) else None
     if not isinstance(from_run, list) or [Path(str(one)).name for one in from_run] != [Path(one).name for one in texts]:
         return texts
-    return find_texts({"corpus": {"sources": texts, "sources_from_run": from_run}}, folder)
+    return find_texts(
+        {"corpus": {"sources": texts, "sources_from_run": from_run}},
+        folder,
+        f"change the line text = [...] of {folder / 'spec.toml'}",
+    )

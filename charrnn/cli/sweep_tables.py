@@ -34,6 +34,7 @@ def show_drafts(drafts, columns, states, as_json, as_csv):
                 "memory_bytes": one.memory_bytes,
                 "error": one.error,
                 "state": states.get(one.point.name),
+                "steps": one.total_steps,
             }
             for one in drafts
         ]

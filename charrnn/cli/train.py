@@ -11,9 +11,11 @@ from click.core import ParameterSource
 from charrnn.cli.config import texts_beside
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
-from charrnn.cli.words import duration, loss_text, printable, quoted, tell
+from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, tell, unlike_line
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
+
+WONDER = 0.04  # test and validation loss that differ by this share want an explanation
 
 
 @click.command(name="train", cls=SectionedCommand, params=list(PARAMETERS))
@@ -36,11 +38,14 @@ def command(  # noqa: PLR0913 - click passes every option by its name
 
     asked = _asked(ctx)
     if resume is not None and init_from is not None:
-        raise ConfigError("--resume goes on with a run and --init-from starts a new one: leave one of them out")
+        raise ConfigError(
+            "--resume goes on with a run and --init-from starts a new one: leave one of them out",
+            ["resume", "init_from"],
+        )
     if resume is None and not text:
         raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
     if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}")
+        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
     if resume is None and init_from is None:
         TrainingConfig(**asked)  # what is wrong without looking at the text is said before it is read
     display = make_display(quiet)
@@ -89,18 +94,25 @@ def _resume(run, output, text, asked, display):
 
     if output is not None:
         if run != NEWEST and Path(run).resolve() != output.resolve():
-            raise ConfigError(f"--resume {run} and --output {output} name two runs: leave one of them out")
+            raise ConfigError(
+                f"--resume {run} and --output {output} name two runs: leave one of them out", ["resume", "output"]
+            )
         run = output
     with RunFolder.open(None if run == NEWEST else run) as folder:
         if run == NEWEST:
             display.note(f"resuming {folder.path}")
-        elif Path(run).is_file() and Path(run).name != folder.last.name:
-            display.note(
-                f"a run goes on where it stopped, from {folder.last}; to train on from {run}: --init-from {run}"
-            )
+        elif Path(run).name == folder.good.name:
+            display.note(f"a run goes on where it stopped, from {folder.last}")
         with contextlib.ExitStack() as stack:
             with _reading(display) as progress:
-                resumed = resumed_run(folder, asked, texts=text, progress=progress)
+                resumed = resumed_run(
+                    folder,
+                    asked,
+                    texts=text,
+                    from_best=run != NEWEST and Path(run).name == folder.best.name,
+                    say=display.note,
+                    progress=progress,
+                )
                 trainer = stack.enter_context(resumed)
             _train(trainer, display)
 
@@ -149,13 +161,16 @@ def _train(trainer, display):
             ) from error
         raise
     display.close()
-    _report(finished, display)
+    with kept_in(f"the run is saved, and shown by: charrnn info {quoted(finished.folder)}"):
+        _report(finished, trainer, display)
     if finished.resumable:
         sys.exit(128 + received[0] if received else 1)
 
 
-def _report(finished, display):
+def _report(finished, trainer, display):
     """Say the result on stdout, and on stderr what to do next."""
+    from charrnn.cli.display import Quiet
+
     run = quoted(finished.folder)
     if finished.resumable:
         saved = "saved; go on with"
@@ -184,9 +199,25 @@ def _report(finished, display):
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         tell(f"{name:<10}  {value}", 12)
+    if type(display) is not Quiet:
+        for part in _unlike_parts(finished, trainer):
+            display.note(unlike_line(part))
     if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
             "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it"
         )
     display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
+
+
+def _unlike_parts(finished, trainer):
+    """Return the UnlikeParts of a run's text, looked for where test and validation loss differ noticeably."""
+    if finished.test is None or finished.best_loss_nats is None:
+        return []
+    low, high = sorted((finished.test.loss_nats, finished.best_loss_nats))
+    if high < (1 + WONDER) * low:
+        return []
+    from charrnn.evaluation.parts import find_unlike_parts
+
+    corpus = trainer.corpus
+    return find_unlike_parts(corpus.ids, trainer.plan.splits, corpus.vocabulary.size)

@@ -13,6 +13,7 @@ import textwrap
 
 import click
 
+from charrnn.errors import StorageError
 from charrnn.evaluation.units import bits, perplexity, perplexity_text
 
 # C0 as the pictures of their names, DEL likewise; C1 and the characters that reorder a line as escapes.
@@ -42,6 +43,20 @@ def bars_hidden():
         for hidden in BARS:
             stack.enter_context(hidden())
         yield
+
+
+@contextlib.contextmanager
+def kept_in(where):
+    """Print in this context a result that is kept, too: where stdout refuses it, the error says so.
+
+    where : a sentence on where it is
+    """
+    try:
+        yield
+    except BrokenPipeError:  # the reader has enough
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write to stdout: {(error.strerror or str(error)).lower()}; {where}") from error
 
 
 def note(text):
@@ -96,6 +111,15 @@ def wrapped(text, stream, hang=0):
     return "\n".join(lines)
 
 
+def note_once(text):
+    """Say something on stderr, unless this command has said it before."""
+    context = click.get_current_context(silent=True)
+    said = set() if context is None else context.meta.setdefault("charrnn.said", set())
+    if text not in said:
+        said.add(text)
+        note(text)
+
+
 def say(text):
     """Write lines to stdout with their colours, whatever characters the stream lacks."""
     encoding = sys.stdout.encoding or "utf-8"
@@ -133,6 +157,18 @@ def loss_text(loss_nats):
     """Say a loss in its three units."""
     shown = "beyond counting" if math.isinf(perplexity(loss_nats)) else perplexity_text(loss_nats, 3, "")
     return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a character, perplexity {shown}"
+
+
+def unlike_line(part):
+    """Say that a held-out split is unlike the training split, and what to do about it. part : an UnlikePart"""
+    name = {"val": "validation"}.get(part.name, part.name)
+    return (
+        f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text, for any model: "
+        f"n-grams need {part.loss_nats:.2f} nats a character there, and {part.low:.2f} to {part.high:.2f} on "
+        f"{part.stretches} stretches of the training split that they had not read either. Splits that hold more are "
+        "more alike, with 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'; of several files, the order "
+        "in which they are named decides which of them are held out."
+    )
 
 
 def duration(seconds):

@@ -44,21 +44,25 @@ class DynamicSettings:
 
     def __post_init__(self):
         if self.rule not in RULES:
-            raise ConfigError(f"--dynamic-rule must be one of {', '.join(RULES)}, got {self.rule!r}")
+            raise ConfigError(f"--dynamic-rule must be one of {', '.join(RULES)}, got {self.rule!r}", ["dynamic_rule"])
         rate = RATES[self.rule] if self.rate is None else self.rate
         object.__setattr__(self, "rate", rate)
         if not 0 <= rate < math.inf:
             raise ConfigError(
                 f"--dynamic-rate must be a finite number of 0 or more, got {rate:g}: leave it out for "
-                f"{RATES[self.rule]:g}"
+                f"{RATES[self.rule]:g}",
+                ["dynamic_rate"],
             )
         if not 0 <= self.decay <= 1:
             raise ConfigError(
                 f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for "
-                f"{DynamicSettings.decay:g}"
+                f"{DynamicSettings.decay:g}",
+                ["dynamic_decay"],
             )
         if self.segment < 1:
-            raise ConfigError(f"--dynamic-segment must be at least 1 character, got {self.segment}")
+            raise ConfigError(
+                f"--dynamic-segment must be at least 1 character, got {self.segment}", ["dynamic_segment"]
+            )
 
 
 def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None):
@@ -106,7 +110,7 @@ def _pace(model, training_ids, settings):
     if settings.rule == "sgd":
         return dtype(settings.rate), dtype(settings.decay)
     if training_ids is None:
-        raise ConfigError("--dynamic-rule rms needs the text the run was trained on: take sgd")
+        raise ConfigError("--dynamic-rule rms needs the text the run was trained on: take sgd", ["dynamic_rule"])
     rms = gradient_rms(model, training_ids, settings.segment)
     mean = rms[rms > 0].mean() if rms.any() else 1.0
     return (

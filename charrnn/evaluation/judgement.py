@@ -17,6 +17,7 @@ from charrnn.evaluation.loss import Evaluation, standard_error
 from charrnn.evaluation.memorised import Overlap
 from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.ngram import NgramLosses
+from charrnn.evaluation.parts import UnlikePart
 from charrnn.evaluation.units import FEW, bits, perplexity_text
 from charrnn.render.notebook import coloured_text, html_table
 from charrnn.text.byte_text import read_symbols
@@ -120,6 +121,7 @@ class Judgement:
     ngram              NgramLosses of the n-gram trained on the same text
     training_used      characters of the training split that n-gram, unigram and xz know: its last ones, where it is
                        very long; None where the training text was not at hand, or not asked
+    unlike             an UnlikePart, where the judged split is unlike the training split
     dynamic            DynamicLosses
     mistakes           Mistakes by kind
     brackets           BracketLoss of every range of distances, with `mistakes`
@@ -136,6 +138,7 @@ class Judgement:
     baselines: tuple[Baseline, ...] = ()
     ngram: NgramLosses | None = None
     training_used: int | None = None
+    unlike: UnlikePart | None = None
     dynamic: DynamicLosses | None = None
     mistakes: Mistakes | None = None
     brackets: tuple = ()
@@ -234,6 +237,8 @@ class Judgement:
         }
         if self.ngram is not None:
             result["ngram"] = self.ngram.to_dict()
+        if self.unlike is not None:
+            result["unlike"] = self.unlike.to_dict()
         if self.dynamic is not None:
             loss_nats = self.dynamic.loss_nats
             result["dynamic"] = {

@@ -20,6 +20,7 @@ from charrnn.evaluation.loss import read_guesses, read_losses, standard_error, s
 from charrnn.evaluation.memorised import overlaps
 from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
 from charrnn.evaluation.ngram import BYTES_A_CHARACTER, MAX_ORDERS, Stretch
+from charrnn.evaluation.parts import find_unlike_parts
 from charrnn.evaluation.stages import Stages
 from charrnn.files.machine import available_memory
 from charrnn.sampling.priming import start_ids
@@ -148,6 +149,10 @@ class _Judge:
                 training, validation, text, V, self.stages.begin_share("training n-grams")
             )
             measured.append(ngram)
+            if self.text.split in ("val", "test"):
+                report = self.stages.begin_share("comparing the parts of the text")
+                parts = find_unlike_parts(self.training.ids, self.training.splits, V, report)
+                result["unlike"] = next((part for part in parts if part.name == self.text.split), None)
         if self.options.baselines:
             before = b"" if training is None else baselines.encoded(self.vocabulary, training)
             data = baselines.encoded(self.vocabulary, ids)
@@ -236,5 +241,6 @@ def _check_memory(characters, need_bytes):
     if free is not None and need_bytes > free:
         raise ConfigError(
             f"an n-gram of {characters:,} characters needs {need_bytes / 1e9:.1f} GB of memory and {free / 1e9:.1f} "
-            "are free: add --no-baselines"
+            "are free: add --no-baselines",
+            ["baselines"],
         )

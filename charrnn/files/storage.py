@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _REMEDIES = {
     errno.ENOENT: "create the folder first",
     errno.ENOTDIR: "choose a folder whose path runs through no file",
     errno.EISDIR: "choose another name, a folder has this one",
+    errno.EEXIST: "choose another name, something else has this one",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
@@ -126,6 +128,13 @@ def make_folder(path):
         for folder in missing:
             fsync_folder(folder.parent)
     except OSError as error:
+        broken = next((each for each in (path, *path.parents) if each.is_symlink() and not each.exists()), None)
+        if broken is not None:  # the system says "file exists" of it
+            target = os.readlink(broken)
+            raise StorageError(
+                f"cannot make the folder {path}: {broken} is a link to {target}, which does not exist; make that "
+                f"folder, or remove the link with: rm {shlex.quote(str(broken))}"
+            ) from None
         raise storage_error(error, path) from error
 
 

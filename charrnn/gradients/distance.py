@@ -47,7 +47,8 @@ def choose_times(start, stop, steps, count):
     if stop - start < steps + 2:
         raise ConfigError(
             f"a gradient {counted(steps, 'step')} back needs {steps + 2:,} characters of text, got {stop - start:,}: "
-            "lower --steps, or name a longer TEXT"
+            "lower --steps, or name a longer TEXT",
+            ["steps"],
         )
     first, last = start + steps, stop - 2
     first += min(WARM_UP, (last - first) // 2)

@@ -67,8 +67,16 @@ class NetworkReach:
             "cell": self.config.cell,
             "hidden_size": self.config.hidden_size,
             "num_layers": self.config.num_layers,
+            "layer_norm": self.config.layer_norm,
             "curves": curves,
         }
+
+    def factor(self, state, layer=None):
+        """Return what the median norm is multiplied by per step back, on average (the geometric mean); NaN where it
+        begins at 0.
+        """
+        _, median, _ = self.reach.curve(state, layer)
+        return float((median[-1] / median[0]) ** (1 / self.reach.steps)) if median[0] > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class ReachReport:
     text        what the text is called
     networks    a NetworkReach each
     unknown     characters left out of the text, as an Excerpt has them
+    notes       what a reader must know to read them, a paragraph each
     """
 
     steps: int
@@ -87,6 +96,7 @@ class ReachReport:
     text: str | None
     networks: tuple[NetworkReach, ...]
     unknown: dict
+    notes: tuple[str, ...] = ()
 
     def to_dict(self):
         """Return it as plain numbers and words."""
@@ -95,6 +105,7 @@ class ReachReport:
             "times": self.times,
             "text": self.text,
             "unknown": self.unknown,
+            "notes": list(self.notes),
             "networks": [network.to_dict() for network in self.networks],
         }
 
@@ -129,7 +140,7 @@ def check_layer(layer, num_layers):
     """Raise ConfigError unless a layer that is asked for, None for all of them, is there."""
     if layer is not None and not 0 <= layer < num_layers:
         raise ConfigError(
-            f"--layer must be at most {num_layers - 1}, the last of {num_layers} counted from 0, got {layer}"
+            f"--layer must be at most {num_layers - 1}, the last of {num_layers} counted from 0, got {layer}", ["layer"]
         )
 
 
@@ -163,17 +174,21 @@ def compare_fresh(excerpt, vocab_size, steps, count, options=FreshOptions(), pro
 
     panel = f"fresh, {options.num_layers} x {options.hidden_size}"
     networks = [(panel, CELLS[cell].title, cell, {}, ("h", "c")) for cell in options.cells]
-    if "rnn" in options.cells:
-        panel = f"vanilla RNN, {options.matrix} matrix"
-        networks += [
-            (panel, f"singular value {value:g}", "rnn", {"singular_value": value, "matrix": options.matrix}, ("h",))
-            for value in options.singular_values
-        ]
-    if "lstm" in options.cells:
-        panel = "LSTM's c, by its forget bias"
-        networks += [
-            (panel, f"forget bias {bias:g}", "lstm", {"forget_bias": bias}, ("c",)) for bias in options.forget_biases
-        ]
+    for cell in options.cells:
+        if not CELLS[cell].has_gates:
+            panel = f"{CELLS[cell].title}, {options.matrix} matrix"
+            networks += [
+                (panel, f"singular value {value:g}", cell, {"singular_value": value, "matrix": options.matrix}, ("h",))
+                for value in options.singular_values
+            ]
+    for cell in options.cells:
+        if CELLS[cell].forget_gate:
+            state = CELLS[cell].states[-1]
+            panel = f"{CELLS[cell].title}'s {state}, by its forget bias"
+            networks += [
+                (panel, f"forget bias {bias:g}", cell, {"forget_bias": bias}, (state,))
+                for bias in options.forget_biases
+            ]
     measured = _Measured(excerpt, steps, count, progress)
     for at, (panel, name, cell, changes, states) in enumerate(networks):
         model = fresh_model(config(cell), options.seed, **changes)
@@ -182,7 +197,8 @@ def compare_fresh(excerpt, vocab_size, steps, count, options=FreshOptions(), pro
 
 
 def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progress=None):
-    """Measure how far back gradients reach in a trained network, beside fresh ones of its size that read the same text.
+    """Measure how far back gradients reach in a trained network, beside fresh ones of its size that read the same text:
+    as its own training began, and where that was with layer norm, also without.
 
     Parameters
     ----------
@@ -211,19 +227,46 @@ def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progre
     after = "" if trained_steps is None else f", after {counted(trained_steps, 'step')}"
     measured = _Measured(excerpt, steps, count, progress)
     measured.add(f"{name}, {size}{after}", name, model, "the run")
-    panel = f"fresh, {size}" + "".join(f", {word}" for word in _extras(config))
-    for cell in WEAKEST_FIRST:
-        fresh = Model.initialise(dataclasses.replace(config, cell=cell), seed)
-        measured.add(panel, CELLS[cell].title, fresh, f"a fresh {CELLS[cell].title}")
-    return measured.report()
+    for layer_norm in (True, False) if config.layer_norm else (False,):
+        kind = "plain " if config.layer_norm and not layer_norm else ""
+        panel = f"fresh, {size}" + "".join(f", {word}" for word in _extras(config, layer_norm))
+        for cell in WEAKEST_FIRST:
+            fresh = Model.initialise(dataclasses.replace(config, cell=cell, layer_norm=layer_norm), seed)
+            measured.add(panel, kind + CELLS[cell].title, fresh, f"a fresh {kind}{CELLS[cell].title}")
+    report = measured.report()
+    return dataclasses.replace(report, notes=(_layer_norm_note(report),)) if config.layer_norm else report
 
 
-def _extras(config):
+def _layer_norm_note(report):
+    """Say what layer norm does to the picture of fresh networks; report : of a run with it."""
+    run, *fresh = report.networks
+    cell, state = CELLS[run.config.cell], CELLS[run.config.cell].states[-1]
+    normed, plain = (
+        next(one for one in fresh if one.config.cell == cell.name and one.config.layer_norm == layer_norm)
+        for layer_norm in (True, False)
+    )
+    said = (
+        f"This run has layer norm, and that changes the picture. Per step back, the gradient of {state} is multiplied "
+        f"by {normed.factor(state):.3f} in the fresh {cell.title} with layer norm, by {plain.factor(state):.3f} in the "
+        f"plain one, and by {run.factor(state):.3f} in this one, trained. What textbooks say of fresh networks holds "
+        "for the plain ones. Layer norm divides the sums of each gate by their standard deviation sigma, and so it "
+        "divides the gradient on its way back too. In a fresh network sigma is well below 1: the recurrent weights act "
+        "1/sigma times as strongly as they are stored."
+    )
+    if normed.factor(state) > 1:
+        said += (
+            " A gradient that grows for this reason is no memory: any small change to a state grows too, until it "
+            "has changed everything after it."
+        )
+    return said
+
+
+def _extras(config, layer_norm):
     """Name what a model has beside cells and sizes, which its fresh networks have too."""
     if config.embedding_size:
         yield f"embedding {config.embedding_size}"
     if config.layer_norm:
-        yield "layer norm"
+        yield "layer norm" if layer_norm else "no layer norm"
     if config.zoneout:
         yield f"zoneout {config.zoneout:g}"
 

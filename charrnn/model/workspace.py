@@ -48,15 +48,18 @@ class Dropout:
 def check_precision(precision, dtype="float32"):
     """Return the dtype that products are computed in. Raises ConfigError where this CPU or the model's dtype cannot."""
     if precision not in PRECISIONS:
-        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}", ["precision"])
     if precision == "float32":
         return dtype
     if dtype != "float32":
-        raise ConfigError(f"--precision {precision} needs --dtype float32, got {dtype}: leave one of them out")
+        raise ConfigError(
+            f"--precision {precision} needs --dtype float32, got {dtype}: leave one of them out", ["precision", "dtype"]
+        )
     if not has_bfloat16():
         raise ConfigError(
             f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, "
-            "or take a bfloat16 run's weights into a new one with --init-from"
+            "or take a bfloat16 run's weights into a new one with 'charrnn train TEXT --init-from RUN'",
+            ["precision"],
         )
     return precision
 

@@ -6,7 +6,8 @@ paper (WCAG 2.2, 1.4.11) and each curve has dashes of its own, so that none is t
 """
 
 import math
-from dataclasses import dataclass, field
+import textwrap
+from dataclasses import dataclass, field, replace
 from html import escape
 
 from charrnn.errors import ConfigError
@@ -54,11 +55,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Up to MAX_CURVES curves under a title, and levels (y, name): horizontal lines, such as chance."""
+    """Up to MAX_CURVES curves under a title, and levels (y, name): horizontal lines, such as chance.
+
+    y_label     of a panel that has a y axis of its own, where it shows another quantity than the first one
+    x_names     what stands under the bars at 0, 1, 2 and so on, in a figure of bars
+    """
 
     title: str
     curves: list
     levels: list = field(default_factory=list)
+    y_label: str | None = None
+    x_names: list | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Figure:
     log             the y axis runs over powers of ten, whichever of them is needed; what is not above 0 is left out
     y_range         (low, high), or None: what the medians need, and what bands add to it
     log_x           the x axis likewise, with its ticks at x_ticks
+    notes           paragraphs below the panels
+    bars            each point is a bar that begins at 0
     """
 
     title: str
@@ -78,6 +87,8 @@ class Figure:
     y_range: tuple | None = None
     log_x: bool = False
     x_ticks: list | None = None
+    notes: tuple = ()
+    bars: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,22 +119,23 @@ def write_png(path, figure):
     atomic_write(path, _png(shapes, height, *load_pillow()))
 
 
-def shared_range(figure):
-    """Return (low, high) of the y axis: over all panels, bands and levels, as far as they are finite and, on a log
-    axis, above 0.
+def shared_range(figure) -> tuple[float, float]:
+    """Return (low, high) of the y axis: over the bands and levels of all panels that have none of their own, as far as
+    they are finite and, on a log axis, above 0.
     """
     if figure.y_range:
         return figure.y_range
+    panels = [panel for panel in figure.panels if panel.y_label is None]
     values = [
         y
-        for panel in figure.panels
+        for panel in panels
         for curve in panel.curves
         for line in (curve.y, curve.low or (), curve.high or ())
         for y in line
     ]
     values = [
         y
-        for y in (*values, *(y for panel in figure.panels for y, _ in panel.levels))
+        for y in (*values, *(y for panel in panels for y, _ in panel.levels))
         if math.isfinite(y) and (y > 0 or not figure.log)
     ]
     if not values:
@@ -149,22 +161,41 @@ def _laid_out(figure):
     for panel in figure.panels:
         if len(panel.curves) > MAX_CURVES:
             raise ConfigError(f"a panel holds at most {MAX_CURVES} curves, got {len(panel.curves)}: ask for fewer")
-    low, high = shared_range(figure)
-    to_y = _Scale(low, high, figure.log)
+    to_y = _Scale(*shared_range(figure), figure.log)
     xs = [x for panel in figure.panels for curve in panel.curves for x in curve.x]
-    to_x = _Scale(min(xs), max(xs), figure.log_x)
+    beside = 0.5 if figure.bars else 0.0  # half a bar
+    to_x = _Scale(min(xs) - beside, max(xs) + beside, figure.log_x)
     shapes, y = [], TOP
     if figure.title:
         shapes.append(_Shape([(LEFT, y + TITLE)], text=visible(figure.title), size=TITLE, bold=True))
         y += TITLE + 16
-    if any(panel.title for panel in figure.panels):
-        y += WORDS + 8
-    across = (WIDTH - LEFT - RIGHT - GAP * (len(figure.panels) - 1)) / len(figure.panels)
+    gaps = [0.0, *(GAP if panel.y_label is None else LEFT + 14 for panel in figure.panels[1:])]
+    across = (WIDTH - LEFT - RIGHT - sum(gaps)) / len(figure.panels)
+    title_lines = max(len(_wrapped(panel.title, across, WORDS)) for panel in figure.panels)
+    if title_lines:
+        y += 8 + title_lines * (WORDS + 3) - 3
     bottom, rows = y + PLOT_HEIGHT, max(len(panel.curves) for panel in figure.panels)
     for at, panel in enumerate(figure.panels):
-        _lay_panel(shapes, figure, panel, (LEFT + at * (across + GAP), y, across), to_x, to_y, at == 0)
-    shapes.append(_Shape([(20.0, y + PLOT_HEIGHT / 2)], text=visible(figure.y_label), anchor="middle", upright=True))
-    return shapes, bottom + 56 + rows * 20 + 12
+        left, scale, label = LEFT + at * across + sum(gaps[: at + 1]), to_y, figure.y_label if at == 0 else None
+        if panel.y_label is not None:
+            own = replace(figure, panels=[replace(panel, y_label=None)], y_range=None)
+            scale, label = _Scale(*shared_range(own), figure.log), panel.y_label
+        _lay_panel(shapes, figure, panel, (left, y, across), to_x, scale, label is not None)
+        if label is not None:
+            middle = left - LEFT + (20.0 if at == 0 else 6.0), y + PLOT_HEIGHT / 2
+            shapes.append(_Shape([middle], text=visible(label), anchor="middle", upright=True))
+    y = bottom + 56 + rows * 20 + 12
+    for said in figure.notes:
+        for line in _wrapped(said, WIDTH - LEFT - RIGHT, SMALL):
+            y += SMALL + 5
+            shapes.append(_Shape([(LEFT, y)], text=line))
+        y += 12
+    return shapes, y
+
+
+def _wrapped(text, across, size):
+    """Return the lines of a text that is to be no wider than `across`, by the mean width of letters."""
+    return textwrap.wrap(visible(text), max(10, int(across / (0.54 * size))))
 
 
 def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
@@ -174,14 +205,15 @@ def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
     def place(x, y):
         return left + to_x.share(x) * across, bottom - to_y.share(y) * PLOT_HEIGHT
 
-    if panel.title:
-        shapes.append(_Shape([(left, top - 9)], text=visible(panel.title), size=WORDS, bold=True))
+    for above, line in enumerate(reversed(_wrapped(panel.title, across, WORDS))):
+        shapes.append(_Shape([(left, top - 9 - above * (WORDS + 3))], text=line, size=WORDS, bold=True))
     for value, text in to_y.ticks():
         y = place(to_x.low, value)[1]
         shapes.append(_Shape([(left, y), (left + across, y)], opacity=_FAINT))
         if has_labels:
             shapes.append(_Shape([(left - 8, y + 4.5)], text=text, anchor="end"))
-    for value, text in [(x, f"{x:g}") for x in figure.x_ticks] if figure.x_ticks else to_x.ticks(5):
+    ticks = [(x, f"{x:g}") for x in figure.x_ticks] if figure.x_ticks else to_x.ticks(5)
+    for value, text in enumerate(map(visible, panel.x_names)) if panel.x_names else ticks:
         x = place(value, to_y.low)[0]
         shapes.append(_Shape([(x, bottom), (x, bottom + 5)]))
         shapes.append(_Shape([(x, bottom + 19)], text=text, anchor="middle"))
@@ -207,8 +239,17 @@ def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
             for x, y in zip(curve.x, curve.y)
             if math.isfinite(y) and (y > 0 or not figure.log) and to_y.low <= y <= to_y.high
         ]
-        if len(points) > 1:
+        if figure.bars:
+            half = across / (to_x.high - to_x.low) / (2.5 * len(panel.curves))
+            for x, y in points:
+                x += (2 * index - len(panel.curves) + 1) * half
+                outline = [(x - half, bottom), (x - half, y), (x + half, y), (x + half, bottom)]
+                shapes.append(_Shape(outline, index, filled=True))
+        elif len(points) > 1:
             shapes.append(_Shape(points, index, width=LINE_WIDTH, dashes=DASHES[index]))
+        elif points:  # one point alone: a short stroke
+            ((x, y),) = points
+            shapes.append(_Shape([(x - 4, y), (x + 4, y)], index, width=LINE_WIDTH))
         y = bottom + 62 + index * 20
         shapes.append(_Shape([(left, y - 4.5), (left + 34, y - 4.5)], index, width=LINE_WIDTH, dashes=DASHES[index]))
         shapes.append(_Shape([(left + 44, y)], text=visible(curve.name)))

@@ -17,10 +17,11 @@ import os
 import re
 import stat
 from pathlib import Path
+from shlex import quote
 
 import tomli_w
 
-from charrnn.errors import ConfigError, RunError
+from charrnn.errors import CheckpointError, ConfigError, RunError
 from charrnn.files import locks
 from charrnn.files.storage import (
     atomic_write,
@@ -31,7 +32,15 @@ from charrnn.files.storage import (
     storage_error,
     write_all,
 )
-from charrnn.runs.checkpoint import newest_run, save_checkpoint
+from charrnn.runs.checkpoint import (
+    DamagedCheckpoint,
+    instead_of_last,
+    is_count,
+    load_checkpoint,
+    newest_run,
+    newest_sweep,
+    save_checkpoint,
+)
 from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER
 
 
@@ -83,7 +92,8 @@ class RunFolder:
     def open(cls, path=None):
         """Lock the folder of a run that has a `last` checkpoint, to go on with it.
 
-        path : the folder, or the checkpoint file in it; None takes the newest run under ./checkpoints
+        path : the folder, or a checkpoint file in it; None takes the newest run under ./checkpoints. Where it is the
+            `best` file, `last` may be lost
 
         What a killed process left half-written is removed; `trim_log` then cuts the log back to the checkpoint.
         Raises RunError where there is no such run or another process trains into it.
@@ -91,14 +101,22 @@ class RunFolder:
         if path is None:
             path = newest_run()
             if path is None:
-                raise RunError(f"no run under ./{RUNS_FOLDER} to resume: start one with 'charrnn train TEXT'")
-        path = Path(path)
+                sweep = newest_sweep()
+                raise RunError(
+                    f"no run under ./{RUNS_FOLDER} to resume"
+                    + (
+                        ": start one with 'charrnn train TEXT'"
+                        if sweep is None
+                        else f" but those of sweeps: go on with one: charrnn sweep --resume {quote(str(sweep))}"
+                    )
+                )
+        path = named = Path(path)
         if path.is_file() and path.name in (LAST, BEST, GOOD):
             path = path.parent
         if not path.is_dir():
             raise RunError(f"{path} is not a run folder: name the folder that 'charrnn train' wrote")
-        if not (path / LAST).is_file():
-            raise RunError(f"{path} has no {LAST} to resume from: start a new run in another folder with -o/--output")
+        if not (path / LAST).is_file() and not (named.name == BEST and named.is_file()):
+            raise RunError(f"{path} has no {LAST} to resume from: {instead_of_last(path)}")
         _refuse_odd_files(path)
         lock = _acquire(path)
         remove_stale_temporaries(path)
@@ -118,6 +136,38 @@ class RunFolder:
         if best:
             save_checkpoint(self.best, checkpoint)
         save_checkpoint(self.last, checkpoint)
+
+    def load_last(self, from_best=False, say=lambda sentence: None):
+        """Return the Checkpoint to go on from, and whether it is `best`.
+
+        from_best : take `best` where `last` is lost or damaged
+        say : called with a sentence on which of the two it is, where `from_best` is true
+
+        Raises CheckpointError, where `last` is damaged with the command that goes on from `best`.
+        """
+        try:
+            if self.last.exists() or not from_best:
+                last = load_checkpoint(self.last)
+                if from_best:
+                    say(
+                        f"a run goes on where it stopped, from {self.last}; to train a new run from {self.best}: "
+                        f"charrnn train TEXT --init-from {quote(str(self.best))}"
+                    )
+                return last, False
+            fault = f"{self.last} is missing"
+        except DamagedCheckpoint as error:
+            fault = error.fault
+            if not from_best:
+                raise CheckpointError(f"{fault}; {instead_of_last(self.path)}") from None
+        best = load_checkpoint(self.best)
+        step = best.training.get("step")
+        at = f"step {step:,}" if is_count(step) else "its step"
+        say(f"{fault}; going on from {self.best}: what was trained after {at} is lost, and trained again")
+        return best, True
+
+    def make_best_last(self):
+        """Make `last` what `best` is, to go on from there."""
+        give_second_name(self.best, self.last)
 
     def keep_last_as_good(self):
         """Make `good` what `last` is now. Killed before it, the run does it again: `last` says that it is to be."""
@@ -154,11 +204,13 @@ class RunFolder:
         except OSError as error:
             raise storage_error(error, self.log_path) from error
 
-    def trim_log(self, step, returns=()):
+    def trim_log(self, step, returns=(), samples_before=0):
         """Make the log what it was at the checkpoint to resume from: its records up to `step`, half lines mended.
 
         returns : the records of returns after divergence up to then: of these no other is kept, and the missing are
             appended
+        samples_before : the step of the checkpoint. Of its samples those of earlier steps are kept: one of this step is
+            drawn after the checkpoint is saved, and so will be drawn again
 
         Lines that are no record, such as a killed process leaves, go too.
         """
@@ -170,7 +222,10 @@ class RunFolder:
         def lines(file):
             for line in file:
                 record = _record(line) or {}
-                if "returned_from" not in record:
+                if "sample" in record:
+                    if _step_of(record) < samples_before:
+                        yield _ended(line)
+                elif "returned_from" not in record:
                     if _step_of(record) <= step:
                         yield _ended(line)
                 elif record in missing:
@@ -294,7 +349,8 @@ def _refuse_odd_files(path):
 def _refuse_a_run(path):
     if any((path / name).exists() for name in (LAST, BEST, GOOD)):
         raise RunError(
-            f"{path} already holds a run: go on with it by --resume {path}, or choose another folder with -o/--output"
+            f"{path} already holds a run: choose another folder with -o/--output, or go on with the run: charrnn train "
+            f"--resume {quote(str(path))}"
         )
     log = path / LOG
     if log.exists() and log.stat().st_size:

@@ -53,13 +53,17 @@ class Settings:
 
     def __post_init__(self):
         if not 0 <= self.temperature < math.inf:  # written so that NaN fails too
-            raise ConfigError(f"--temperature must be 0 (greedy) or a positive number, got {self.temperature:g}")
+            raise ConfigError(
+                f"--temperature must be 0 (greedy) or a positive number, got {self.temperature:g}", ["temperature"]
+            )
         if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"--top-k must be at least 1, got {self.top_k}: leave it out to keep every character")
+            raise ConfigError(
+                f"--top-k must be at least 1, got {self.top_k}: leave it out to keep every character", ["top_k"]
+            )
         if not 0 < self.top_p <= 1:
-            raise ConfigError(f"--top-p must be above 0 and at most 1, got {self.top_p:g}")
+            raise ConfigError(f"--top-p must be above 0 and at most 1, got {self.top_p:g}", ["top_p"])
         if not 0 <= self.min_p <= 1:
-            raise ConfigError(f"--min-p must be between 0 and 1, got {self.min_p:g}")
+            raise ConfigError(f"--min-p must be between 0 and 1, got {self.min_p:g}", ["min_p"])
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,27 @@ class Sampler:
         if carry is not None:
             workspace.set_carry({name: np.repeat(value, self.num_samples, axis=1) for name, value in carry.items()})
         return workspace
+
+    def distribution(self, temperatures: Sequence[float]) -> np.ndarray:
+        """Return the probability of each id to come next, at each of some temperatures above 0: ndarray
+        (temperatures, V), float64, without the settings' filters. Nothing is drawn, and the state stays as it is.
+
+        Raises DivergenceError if a logit is not finite.
+        """
+        if self._generation is None and self._workspace is None:
+            self.prime(())
+        V = self.model.config.vocab_size
+        if self._inputs is None:
+            return np.full((len(temperatures), V), 1 / V)
+        beside = (self._make_workspace or functools.partial(_clamped_workspace, ()))(
+            self.model, self.num_samples, 1, training=False
+        )
+        beside.set_carry((self._generation or self._workspace).get_carry())
+        z = beside.logits(self._inputs[None, :])[0, 0].astype(np.float64)
+        if not np.isfinite(z).all():
+            raise DivergenceError(NOT_FINITE)
+        weights = np.exp((z - z.max()) / np.asarray(temperatures, dtype=np.float64)[:, None])
+        return weights / weights.sum(axis=1, keepdims=True)
 
     def generate(
         self,

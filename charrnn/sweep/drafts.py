@@ -9,9 +9,10 @@ from charrnn.sweep.points import Point
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_run
+from charrnn.training.spelling import spelt_in_file
 
 ADDRESSABLE_BYTES = 1 << 47  # by one process, on any machine of today
-NO_MEMORY = "this does not fit in memory: lower --hidden-size, --num-layers, --batch-size or --seq-length"
+NO_MEMORY = "this does not fit in memory: lower hidden-size, num-layers, batch-size or seq-length"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Draft:
     memory_bytes: int | None = None
     text: Text | None = None
     error: str | None = None
+    total_steps: int | None = None  # None where the run is by the clock
 
 
 def draft(points, texts, progress=None, say=None):
@@ -63,9 +65,9 @@ def _draft(point, corpus):
     try:
         plan = plan_run(point.config, corpus, must_fit=False, sized=any(name in point.options for name in SIZES))
     except CharRNNError as error:
-        return Draft(point, error=str(error))
+        return Draft(point, error=spelt_in_file(str(error)))
     parameters, memory_bytes = num_parameters(plan.model_config), plan.memory_needed()
     if memory_bytes > ADDRESSABLE_BYTES:
         return Draft(point, error=NO_MEMORY)
     text = Text(corpus.sources, corpus.characters, corpus.fingerprint, corpus.own)
-    return Draft(point, plan.config, parameters, memory_bytes, text)
+    return Draft(point, plan.config, parameters, memory_bytes, text, total_steps=plan.total_steps)

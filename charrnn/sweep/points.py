@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
 from charrnn.training.options import DEFAULTS, LENGTHS, NAMES, TrainingConfig
+from charrnn.training.spelling import spelt_in_file
 
 MAX_POINTS = 10_000
 
@@ -117,8 +118,10 @@ def _point(asked, name, differ):
         config, error = TrainingConfig(**asked.options), None
     except ConfigError as refused:
         if asked.number is not None:
-            raise ConfigError(f"[[run]] {asked.name or asked.number}: {refused}", refused.options) from None
-        config, error = None, str(refused)
+            raise ConfigError(
+                f"[[run]] {asked.name or asked.number}: {spelt_in_file(str(refused))}", refused.options
+            ) from None
+        config, error = None, spelt_in_file(str(refused))
     options = {key: value for key, value in asked.whole.items() if key in asked.options or key in differ}
     return Point(name, options, config, error)
 
@@ -134,7 +137,7 @@ def _refuse_hopeless(spec, points):
             except ConfigError as error:
                 # One about other options too is about them together, and another point may have them right.
                 if error.options == (name,):
-                    raise ConfigError(f"[grid] {error}", error.options) from None
+                    raise ConfigError(f"[grid] {spelt_in_file(str(error))}", error.options) from None
 
 
 def _differing(whole):

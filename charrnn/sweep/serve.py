@@ -16,7 +16,7 @@ from pathlib import Path
 from charrnn.errors import CharRNNError, CheckpointError, DivergenceError
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.machine_code import COMPILE_LISTENERS
-from charrnn.runs.checkpoint import load_checkpoint, read_metadata
+from charrnn.runs.checkpoint import read_metadata
 from charrnn.runs.folder import RunFolder
 from charrnn.runs.names import LAST
 from charrnn.sweep.drafts import NO_MEMORY
@@ -27,6 +27,7 @@ from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import check_corpus
 from charrnn.training.records import Evaluated, Notice, Step
+from charrnn.training.spelling import spelt_in_file
 from charrnn.training.trainer import Trainer
 from charrnn.training.validation import evaluate_test
 
@@ -64,9 +65,9 @@ class _Server:
             try:
                 outcome = self._make(path, job["texts"], TrainingConfig(**job["options"]))
             except DivergenceError as error:
-                outcome = {"state": DIVERGED, "error": str(error)}
+                outcome = {"state": DIVERGED, "error": spelt_in_file(str(error))}
             except CharRNNError as error:
-                outcome = {"state": FAILED, "error": str(error)}
+                outcome = {"state": FAILED, "error": spelt_in_file(str(error))}
             except MemoryError:
                 outcome = {"state": FAILED, "error": NO_MEMORY}
             except OSError as error:
@@ -91,12 +92,12 @@ class _Server:
         corpus = self._read(texts, config)
         if (path / LAST).exists():
             with RunFolder.open(path) as folder:
-                checkpoint = load_checkpoint(folder.last)
+                checkpoint, _ = folder.load_last()
                 training = checkpoint.training
                 if not training.get("finished"):
                     return self._train(Trainer(plan_resume(checkpoint, corpus), corpus, folder, texts, samples=False))
                 # Ended between its last checkpoint and the result.
-                check_corpus(training, corpus)
+                check_corpus(training, corpus, "bring the old text back, or name another folder with -o/--output")
                 splits = corpus.split(config.val_fraction, config.test_fraction)
                 test = evaluate_test(folder, corpus, splits, training["validated"], interrupted=self._stopping.is_set)
                 return self._outcome(True, splits, test)

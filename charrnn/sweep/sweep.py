@@ -170,7 +170,8 @@ class Sweep:
             before, training = rows.get(name), stored.get(name)
             result = Result(name, WAITING, one.point.options, one.parameters, one.memory_bytes)
             if training is not None:
-                result = dataclasses.replace(result, **standing(training))
+                state = WAITING if training.get("finished") else STOPPED
+                result = dataclasses.replace(result, state=state, **standing(training))
             if one.error is not None:
                 result = dataclasses.replace(result, state=FAILED, error=one.error)
             elif training is not None and before is not None and before.state in (FINISHED, DIVERGED):
@@ -178,7 +179,7 @@ class Sweep:
                     result = dataclasses.replace(
                         result, state=before.state, test_loss_nats=before.test_loss_nats, error=before.error
                     )
-            if result.state == WAITING:
+            if result.state in (WAITING, STOPPED):
                 self._waiting.append((name, one.point.config))
             self.results[name] = result
         # What an earlier spec had finished stays in the table.
@@ -191,11 +192,12 @@ class Sweep:
 
         config : of the run, None where it cannot be read
         """
-        check_corpus(training, one.text)
+        check_corpus(training, one.text, "bring the old text back, or name another folder with -o/--output")
         if config is None:
             raise ConfigError(
                 f"{self.folder / name} holds a run whose options cannot be read: remove it, or name another folder "
-                "with -o/--output"
+                "with -o/--output",
+                ["output"],
             )
         names = [each for each in BEARING if getattr(config, each) != getattr(one.config, each)]
         if names:

@@ -80,8 +80,7 @@ def read_corpus(
         raise ConfigError(f'unknown must be "error" or "skip", got {unknown!r}')
     if vocabulary is not None and vocabulary.mode != mode:
         raise ConfigError(
-            f"the vocabulary is of {vocabulary.mode}, the text is to be read as {mode}: "
-            f"read it with --vocab {vocabulary.mode}"
+            f"the vocabulary is of {vocabulary.mode}, the text is to be read as {mode}: read it as {vocabulary.mode}"
         )
     if mode == "chars":
         encoding = text_encoding(encoding)

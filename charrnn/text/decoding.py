@@ -47,7 +47,9 @@ def text_encoding(name):
             raise LookupError
         info.incrementaldecoder("strict").decode(b"", final=True)
     except (LookupError, TypeError, ValueError, OSError):
-        raise CorpusError(f"{_not_known(name)}, or --vocab bytes, which needs none") from None
+        raise CorpusError(
+            f"{_not_known(name)}, or train on bytes, which need none, with 'charrnn train --vocab bytes'"
+        ) from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
 
 
@@ -163,7 +165,8 @@ class TextReader:
         except UnicodeEncodeError as error:  # unicode_escape and its kind can make lone surrogates
             raise CorpusError(
                 f"{shown(path)} decodes to {text[error.start]!r}, which is half of a character: check "
-                f"--encoding {self.encoding}, or read it with --vocab bytes"
+                f"--encoding {self.encoding}, or train on its bytes with "
+                "'charrnn train --vocab bytes'"
             ) from None
         self.writer.write_codes(np.frombuffer(text.encode("utf-32-le"), np.uint32))
 
@@ -188,7 +191,7 @@ class TextReader:
         elif command:
             remedy = how
         else:
-            remedy = "name a text, or take its bytes as they are with --vocab bytes"
+            remedy = "name a text, or train on its bytes with 'charrnn train --vocab bytes'"
         raise CorpusError(
             f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}"
         )
@@ -209,7 +212,7 @@ class TextReader:
         )
         compressed = " of the decompressed text" if suffix(path) in OPENERS else ""
         where = f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}"
-        bytes_too = "or take the bytes as they are with --vocab bytes"
+        bytes_too = "or train on its bytes with 'charrnn train --vocab bytes'"
         if self.encoding == "utf-8" and is_damaged_utf8(sample):
             command = made_text(path, FileKind("", command=f"{_DROP_FAULTS} {{}} > {{text}}", filter=_DROP_FAULTS))
             how = f"with: {command}" if path != "-" else f"by piping it through: {command}"

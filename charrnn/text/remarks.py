@@ -96,14 +96,14 @@ class Seams:
     def __init__(self, parted):
         self.parted = parted
         self._last_file, self._end = None, "\n"
-        self._count, self._first = 0, ()
+        self._count, self._first = 0, ("", "")  # the files on both sides of the first seam
 
     def begin(self, name):
         """A file begins that is not empty; return whether the one before it left its last line open."""
         is_open = self._last_file is not None and self._end not in LINE_ENDS
         if is_open:
             self._count += 1
-            self._first = self._first or (self._last_file, name)
+            self._first = self._first if self._count > 1 else (self._last_file or "", name)
         self._last_file = name
         return is_open
 

@@ -11,6 +11,7 @@ between its parts, and how a sigma ends depends on what follows. Knows character
 import functools
 import unicodedata
 from dataclasses import dataclass
+from typing import Literal
 
 from charrnn.errors import CorpusError, VocabularyError, either
 
@@ -19,7 +20,9 @@ NEWLINES = ("keep", "lf")
 MAX_RUN = 1 << 16  # characters that hang together, a letter and all its marks: more of them are no text
 
 _SIGMA = "\u03a3"  # the one character whose lower case depends on its neighbours: at the end of a word it is another
-_DECOMPOSED = {"none": "NFD", "nfc": "NFD", "nfkc": "NFKD"}
+_Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
+_COMPOSED: dict[str, _Form] = {"nfc": "NFC", "nfkc": "NFKC"}
+_DECOMPOSED: dict[str, _Form] = {"none": "NFD", "nfc": "NFD", "nfkc": "NFKD"}
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Rewriting:
 
     def normal(self, text):
         """Return a text in the normal form."""
-        return text if self.normalize == "none" else unicodedata.normalize(self.normalize.upper(), text)
+        return text if self.normalize == "none" else unicodedata.normalize(_COMPOSED[self.normalize], text)
 
 
 AS_IT_IS = Rewriting()

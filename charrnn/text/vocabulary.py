@@ -116,7 +116,7 @@ class Vocabulary:
         if self.mode != "bytes":
             raise VocabularyError(
                 "raw bytes need a vocabulary of bytes, this one is of characters: decode them first, "
-                "or train with --vocab bytes"
+                "or train a model of bytes with 'charrnn train --vocab bytes'"
             )
         codes = np.frombuffer(data, np.uint8)
         ids = np.empty(len(codes), self.dtype)
@@ -128,13 +128,13 @@ class Vocabulary:
         """Return what the vocabulary knows of a text, str, rewritten, or in bytes mode bytes, and a Counter of the
         other codes.
         """
-        if self.mode == "chars":
-            text = self.rewriting.apply(text)
-        kept = [symbol for symbol in text if symbol in self._known]
-        others = Counter(symbol for symbol in text if symbol not in self._known)
         if self.mode == "bytes":
-            return bytes(kept), others
-        return "".join(kept), Counter({ord(symbol): count for symbol, count in others.items()})
+            return bytes(byte for byte in text if byte in self._known), Counter(
+                byte for byte in text if byte not in self._known
+            )
+        text = self.rewriting.apply(text)
+        kept = "".join(symbol for symbol in text if symbol in self._known)
+        return kept, Counter(ord(symbol) for symbol in text if symbol not in self._known)
 
     def decode(self, ids, encoding="utf-8"):
         """Return the text of `ids`, a sequence or ndarray (N,).
@@ -218,11 +218,13 @@ class Vocabulary:
         if symbol == "\r" and "\n" in self._known:
             return VocabularyError(
                 f"{missing}: write '\\n' at the ends of lines, as dos2unix FILE makes them (mac2unix, where carriage "
-                "returns stand alone), or train with --newlines lf, which takes them all"
+                "returns stand alone), or train with 'charrnn train --newlines lf', which takes them all"
             )
         near = next((other for other in _relatives(symbol) if other in self._known), None)
         remedy = "leave it out" if near is None else f"write {near!r}"
-        return VocabularyError(f"{missing}: {remedy}, or train with --vocab bytes, which takes any text")
+        return VocabularyError(
+            f"{missing}: {remedy}, or train a model of bytes, which takes any text, with 'charrnn train --vocab bytes'"
+        )
 
     def _other_spelling(self, symbol):
         """Return what to do where the vocabulary has `symbol` in another of Unicode's normal forms, None elsewhere."""
@@ -239,8 +241,8 @@ class Vocabulary:
             form, pieces = "NFC", "joined with its neighbours"
         return (
             f"which has it {'as ' if form != 'NFC' else ''}{pieces}: bring this text into Unicode's form {form}, as "
-            f"unicodedata.normalize({form!r}, text) does in Python, or train with --normalize "
-            f"{'nfkc' if form == 'NFKD' else 'nfc'}, which takes both"
+            f"unicodedata.normalize({form!r}, text) does in Python, or train with 'charrnn train "
+            f"--normalize {'nfkc' if form == 'NFKD' else 'nfc'}', which takes both"
         )
 
     def _codes_of(self, ids):

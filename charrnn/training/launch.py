@@ -79,7 +79,9 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
 
 
 @contextlib.contextmanager
-def resumed_run(folder, asked, *, texts=(), samples=True, progress=None):
+def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywords
+    folder, asked, *, texts=(), from_best=False, samples=True, say=_say_nothing, progress=None
+):
     """Yield the Trainer that resumes the run of an open RunFolder; at the end close its text.
 
     Parameters
@@ -89,19 +91,23 @@ def resumed_run(folder, asked, *, texts=(), samples=True, progress=None):
         {option name: value}, the options named for the resumption: a longer length, or what bears on no result.
     texts : sequence of path-like
         The run's text where it lies now; empty finds it where it was.
-    samples, progress : as for `new_run`
+    from_best : bool
+        Go on from the best checkpoint where the last one is lost or damaged.
+    samples, say, progress : as for `new_run`
 
     Raises
     ------
     CharRNNError
         An option contradicts the run, the run is finished, its text is gone or another one.
     """
-    checkpoint = load_checkpoint(folder.last)
+    checkpoint, is_best = folder.load_last(from_best, say)
     config = stored_config(checkpoint.training)
     resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
     texts = texts or find_texts(checkpoint.training, folder.path)
     with contextlib.closing(_read(texts, config, progress)) as corpus:
         plan = plan_resume(checkpoint, corpus, asked)
+        if is_best:
+            folder.make_best_last()
         yield Trainer(plan, corpus, folder, texts, samples=samples)
 
 

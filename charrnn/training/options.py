@@ -436,7 +436,7 @@ def resume_config(stored, asked):
         elif value != old:
             raise ConfigError(
                 f"the run was started with {option(name)} {shown(old)}, resuming it with {shown(value)} would make it "
-                f"another run: leave {option(name)} out, or start a new run with --init-from",
+                f"another run: leave {option(name)} out, or start a new run with 'charrnn train TEXT --init-from RUN'",
                 [name],
             )
     return dataclasses.replace(stored, **changes)

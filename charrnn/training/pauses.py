@@ -41,8 +41,9 @@ class RunningClock:
     def stop(self):
         """Notice no more, and let the thread end."""
         self()
-        self._stopped.set()
-        self._stopped = None
+        if self._stopped is not None:
+            self._stopped.set()
+            self._stopped = None
 
     def _beat(self, stopped):
         while not stopped.wait(BEAT_S):

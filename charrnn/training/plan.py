@@ -19,7 +19,7 @@ from charrnn.training.intervals import default_intervals, shorten_split, shorten
 from charrnn.training.memory import check_memory, memory_needed
 from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH, TrainingConfig
 from charrnn.training.provenance import check_corpus
-from charrnn.training.stored import check_agreement, check_record, resumed_config, stored_config
+from charrnn.training.stored import START_ANEW, check_agreement, check_record, resumed_config, stored_config
 from charrnn.training.warm_start import warm_start_notes
 
 MIN_UNSIZED = 500  # characters to train on, below which the user must name the size of a model: one of SIZES
@@ -132,9 +132,9 @@ def plan_resume(checkpoint, corpus, asked=None):
     training = checkpoint.training
     before, config = stored_config(training), resumed_config(training, asked or {})
     if "step" not in training or "cursor" not in training:
-        raise ConfigError("the checkpoint holds a model but no run to go on with: start one from it by --init-from")
+        raise ConfigError(f"the checkpoint holds a model but no run to go on with: {START_ANEW}")
     check_agreement(config, checkpoint)
-    check_corpus(training, corpus)
+    check_corpus(training, corpus, f"bring the old text back, or {START_ANEW}")
     check_record(training, corpus.characters)
     splits = corpus.split(config.val_fraction, config.test_fraction)
     streams = _streams(config, corpus, splits)

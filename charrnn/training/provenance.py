@@ -14,6 +14,10 @@ from charrnn.text.sources import strange_sources_exist
 from charrnn.training.settings import short
 from charrnn.training.stored import stored_config
 
+# What to do where the text of a run is not to be had: where TEXT must be the same one, and where it may be any.
+NAME_IT = "name the TEXT where it is now"
+NAME_ANOTHER = "bring the old text back, or name a TEXT to read instead"
+
 
 def describe_texts(texts, folder):
     """Return how a checkpoint remembers its texts: as they were named, and as seen from the run folder."""
@@ -25,7 +29,7 @@ def describe_texts(texts, folder):
     return described
 
 
-def find_texts(training, run):
+def find_texts(training, run, remedy=NAME_IT):
     """Return the texts of a run, found again as they were named or from where the run folder stands.
 
     Parameters
@@ -34,6 +38,8 @@ def find_texts(training, run):
         A checkpoint's record of its training.
     run : path
         The run folder.
+    remedy : str
+        What to do where they are not to be had.
 
     Raises
     ------
@@ -44,18 +50,18 @@ def find_texts(training, run):
     known = _corpus_record(training)
     named = known["sources"]
     if not named:
-        raise CorpusError("the checkpoint does not say which text it was trained on: name the TEXT")
+        raise CorpusError(f"the checkpoint does not say which text it was trained on: {remedy}")
     if "-" in named:
-        raise CorpusError("the run read its text from stdin, which cannot be read again: name the TEXT")
+        raise CorpusError(f"the run read its text from stdin, which cannot be read again: {remedy}")
     from_run = [os.path.normpath(os.path.join(run, text)) for text in known["sources_from_run"]]
     for texts in (from_run, named):
         texts = [os.path.expanduser(text) for text in texts]
         if texts and strange_sources_exist(texts):
             return texts
-    raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; name the TEXT where it is now")
+    raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; {remedy}")
 
 
-def read_run_text(training, run, mode, progress=None):
+def read_run_text(training, run, mode, progress=None, remedy=NAME_ANOTHER):
     """Read the text that a run was trained on, found again and checked.
 
     Parameters
@@ -68,6 +74,8 @@ def read_run_text(training, run, mode, progress=None):
         Of the model's vocabulary.
     progress : callable, optional
         Called with (bytes done, of) while the text is read.
+    remedy : str
+        What to do where the text is gone or another one.
 
     Returns
     -------
@@ -80,19 +88,22 @@ def read_run_text(training, run, mode, progress=None):
         The record says nothing of a text, or the text is gone or another one.
     """
     config = stored_config(training)
-    named = find_texts(training, run)
+    named = find_texts(training, run, remedy)
     # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
     corpus = read_corpus(named, **{**config.reading(), "mode": mode}, progress=progress)
     try:
-        check_corpus(training, corpus)  # before anything is said of what the checkpoint made us read
+        check_corpus(training, corpus, remedy)  # before anything is said of what the checkpoint made us read
         return corpus, named, corpus.split(config.val_fraction, config.test_fraction)
     except BaseException:
         corpus.close()
         raise
 
 
-def check_corpus(training, corpus):
-    """Raise CorpusError unless `corpus` is the text of the run."""
+def check_corpus(training, corpus, remedy):
+    """Raise CorpusError unless `corpus` is the text of the run.
+
+    remedy : what to do where it is not
+    """
     known = _corpus_record(training)
     # The bytes of a text have the fingerprint of its characters.
     if not has_fingerprint(training, corpus) or known["characters"] not in (0, corpus.characters):
@@ -108,7 +119,7 @@ def check_corpus(training, corpus):
             f"{_named(known['sources']) or 'an unnamed text'} had "
             f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
             f"{_named(corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
-            "bring the old text back, name the run that belongs to this one, or start a new run with --init-from"
+            f"{remedy}"
         )
 
 

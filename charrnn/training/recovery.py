@@ -121,3 +121,15 @@ class Recovery:
             f"{diverged}, and training stopped, since going back to step {self.anchor_step:,} again and again did not "
             f"help: the learning rates tried are {', '.join(f'{rate:.3g}' for rate in rates)}"
         )
+
+
+def advice(config, peak):
+    """Say what to do about a run that has ended by divergence.
+
+    peak : the highest learning rate that it came to
+    """
+    remedy = f"--learning-rate below {peak:.3g}"
+    remedy += f" or --clip-norm below {config.clip_norm:g}" if config.clip_norm else " or a --clip-norm such as 5"
+    if config.on_divergence == "stop":
+        remedy += "; --on-divergence recover goes back by itself"
+    return f"start again with {remedy}"

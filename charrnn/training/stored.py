@@ -14,6 +14,10 @@ from charrnn.spec import OPTIONAL_KEYS
 from charrnn.training.options import TrainingConfig, resume_config
 from charrnn.training.recovery import MAX_RETURNS
 from charrnn.training.settings import option, short, shown
+from charrnn.training.spelling import spelt_in_file
+
+# What is left to do with a checkpoint that no run can go on from.
+START_ANEW = "start a new run from its weights by 'charrnn train TEXT --init-from RUN'"
 
 # What a run by steps, or of any length, writes resolved: `TrainingConfig.resolved`, `plan_run`.
 RESOLVED = ("batch_size", "seq_length", "learning_rate", "weight_decay", "warmup")
@@ -30,8 +34,11 @@ def stored_config(training):
     """
     options = training.get("config")
     if not isinstance(options, dict):
-        raise ConfigError("the checkpoint holds no training options: start a new run from it by --init-from")
-    return TrainingConfig.from_dict(options)
+        raise ConfigError(f"the checkpoint holds no training options: {START_ANEW}")
+    try:
+        return TrainingConfig.from_dict(options)
+    except ConfigError as error:
+        raise ConfigError(f"the checkpoint's options: {spelt_in_file(str(error))}", error.options) from None
 
 
 def stored_encoding(training):
@@ -84,7 +91,7 @@ def check_agreement(config, checkpoint):
         if said != value:
             raise CheckpointError(
                 f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, its model has "
-                f"{shown(value)}; start a new run from its weights by --init-from"
+                f"{shown(value)}; {START_ANEW}"
             )
 
 
@@ -133,8 +140,8 @@ def _check(name, field, record, prefix=""):
 
 def _damaged(fault):
     return CheckpointError(
-        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; start "
-        "a new run from its weights by --init-from"
+        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; "
+        f"{START_ANEW}"
     )
 
 

@@ -32,8 +32,8 @@ from charrnn.training.memory import held_bytes
 from charrnn.training.pauses import RunningClock, pauses_noticed
 from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Step
-from charrnn.training.recovery import Diverged, fault_of_step, has_exploded, is_sound
-from charrnn.training.samples import Samples
+from charrnn.training.recovery import Diverged, advice, fault_of_step, has_exploded, is_sound
+from charrnn.training.samples import SAMPLE_TEMPERATURE, Samples
 from charrnn.training.saving import Saver
 from charrnn.training.state import TrainState, five_digits
 from charrnn.training.stored import stored_config
@@ -67,7 +67,7 @@ class Trainer:
     def __init__(self, plan, corpus, folder, texts=(), clock=None, samples=True):
         self.plan = plan
         self._config = plan.config
-        self._corpus = corpus
+        self.corpus = corpus
         self._vocabulary = corpus.vocabulary if plan.resume is None else plan.resume.vocabulary
         self.folder = folder
         self._texts = texts
@@ -150,7 +150,7 @@ class Trainer:
             if self._samples is not None and self._samples.are_due(state.step):
                 # What cannot be drawn from is dealt with where the loss is looked at.
                 with contextlib.suppress(DivergenceError):
-                    yield Sampled(state.step, self._draw(self._config.sample_length))
+                    yield self._sample()
             yield self._train_step()
 
     # ------------------------------------------------------------------------------------------------------ one step
@@ -233,13 +233,13 @@ class Trainer:
 
     def _build(self):
         """Return the state to begin with: as new, from old weights, or as the checkpoint to go on from has it."""
-        learner, checkpoint = make_learner(self.plan, self._corpus), self.plan.resume
+        learner, checkpoint = make_learner(self.plan, self.corpus), self.plan.resume
         if checkpoint is None:
             return TrainState(learner)
         state = TrainState.from_checkpoint(checkpoint, learner)
         for arrays in (checkpoint.parameters, checkpoint.optimizer, checkpoint.carry):
             arrays.clear()  # the learner has them now; the checkpoint itself stays with the plan for as long as the run
-        self.folder.trim_log(state.logged_step, state.recovery.returns)
+        self.folder.trim_log(state.logged_step, state.recovery.returns, state.step)
         if not self._saver.anchor_stands(state):
             state.recovery.anchored(state.step)
             self.folder.keep_last_as_good()
@@ -261,7 +261,7 @@ class Trainer:
         validating = self._validation.workspace(learner.result)
         train, val, test = (stop - start for start, stop in (plan.splits.train, plan.splits.val, plan.splits.test))
         yield Preflight(
-            self._corpus.characters,
+            self.corpus.characters,
             self._vocabulary.size,
             train,
             val,
@@ -300,7 +300,7 @@ class Trainer:
         if finished and not self._stop:
             is_best = state.best is None or state.best["step"] == state.step
             model = state.learner.result if is_best else None  # None: the best checkpoint's
-            test = evaluate_test(self.folder, self._corpus, plan.splits, validation.part, model, lambda: self._stop)
+            test = evaluate_test(self.folder, self.corpus, plan.splits, validation.part, model, lambda: self._stop)
         best = state.best or {}
         return Finished(
             state.step,
@@ -369,6 +369,12 @@ class Trainer:
     def _save(self, is_best=False, is_anchor=False, finished=False):
         return self._saver.save(self.state, self._validation.part, is_best, is_anchor, finished)
 
+    def _sample(self):
+        """Draw a sample, log it, and return its Sampled. Raises DivergenceError."""
+        step, text = self.state.step, self._draw(self._config.sample_length)
+        self.folder.log({"step": step, "sample": text, "temperature": SAMPLE_TEMPERATURE})
+        return Sampled(step, text)
+
     def _draw(self, length):
         return self._samples.draw(self.state.learner.result, self.state.step, length)
 
@@ -424,26 +430,17 @@ class Trainer:
         recovery = self.state.recovery
         ending = recovery.why_it_ends(diverged, self._config.on_divergence, self._schedule.peak)
         if ending is not None:
-            raise DivergenceError(f"{ending}: {self._advice()}")
+            stands = f"the checkpoint of step {self._saver.saved_step:,} stands in {self.folder.path}"
+            raise DivergenceError(f"{ending}: {advice(self._config, self._peak())}; {stands}")
         anchor = TrainState.from_checkpoint(self._saver.load_good(), self.state.learner)
         recovery.went_back(diverged, anchor.recovery.skipped)
         self.state = dataclasses.replace(anchor, recovery=recovery)
         self._save()
-        self.folder.trim_log(self.state.logged_step, recovery.returns)
+        self.folder.trim_log(self.state.logged_step, recovery.returns, self.state.step)
         return Notice(
             f"{diverged}: gone back to step {self.state.step:,} at half the learning rate, {self._peak():.3g} at most",
             important=True,
         )
-
-    def _advice(self):
-        """Say what to do about a run that has ended by divergence."""
-        clip_norm = self._config.clip_norm
-        remedy = f"--learning-rate below {self._peak():.3g}"
-        remedy += f" or --clip-norm below {clip_norm:g}" if clip_norm else " or a --clip-norm such as 5"
-        if self._config.on_divergence == "stop":
-            remedy += "; --on-divergence recover goes back by itself"
-        stands = f"the checkpoint of step {self._saver.saved_step:,} stands in {self.folder.path}"
-        return f"start again with {remedy}; {stands}"
 
     def _peak(self):
         return self._schedule.peak * self.state.recovery.factor

@@ -3,10 +3,13 @@
 Knows ids, models and where checkpoints stand; decides neither when to validate nor what follows.
 """
 
+import shlex
+
+from charrnn.errors import CheckpointError
 from charrnn.evaluation.loss import evaluate_split, split_workspace
 from charrnn.evaluation.reading import WARM_UP
 from charrnn.model.parameters import Model
-from charrnn.runs.checkpoint import load_checkpoint
+from charrnn.runs.checkpoint import DamagedCheckpoint, load_checkpoint
 
 
 class Validation:
@@ -80,7 +83,14 @@ def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=Non
     if stop - start < 1:
         return None
     if model is None:
-        checkpoint = load_checkpoint(folder.best if folder.best.exists() else folder.last)
+        try:
+            checkpoint = load_checkpoint(folder.best if folder.best.exists() else folder.last)
+        except DamagedCheckpoint as error:
+            where = shlex.quote(str(folder.last))
+            raise CheckpointError(
+                f"{error.fault}, and the test split cannot be measured; the last checkpoint can: charrnn eval "
+                f"{where} --split test"
+            ) from None
         model = Model.from_checkpoint(checkpoint)
     if tuple(validated) != tuple(splits.val):
         stop = min(stop, start + validated[1] - validated[0])

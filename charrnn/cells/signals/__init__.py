@@ -12,6 +12,7 @@ from charrnn.cells.signals.find import (
     scan,
     without_twins,
 )
+from charrnn.cells.signals.scripts import misfits
 from charrnn.cells.signals.signal import BUILT_IN, GRADED, OF_CHARACTERS, ON_OFF, Signal
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "custom_signal",
     "find_signals",
     "language",
+    "misfits",
     "scan",
     "without_twins",
 ]

@@ -20,6 +20,7 @@ from charrnn.cells.signals.latex import scan_latex
 from charrnn.cells.signals.lines import URL, Lines, capitals, indentation, is_vowel, next_is, run_position, spans
 from charrnn.cells.signals.prose import scan_quotations
 from charrnn.cells.signals.scanning import Scan, scan_brackets
+from charrnn.cells.signals.scripts import final_consonants, letters_of, misfits, particles, script_switches
 from charrnn.cells.signals.signal import BUILT_IN, MIN_CHARACTERS, MIN_RUNS, ON_OFF, Signal
 from charrnn.errors import ConfigError, counted
 
@@ -28,14 +29,15 @@ TWIN_SHARE = 0.99  # of where either of two signals is on
 
 
 def find_signals(text, custom=()):
-    """Return every Signal that occurs in `text`, the user's own last.
+    """Return every Signal that occurs in `text` and says something about it (scripts.misfits), the user's own last.
 
     custom    pairs (name, regular expression): on inside each match; ^ and $ match at every line
 
     Raises ConfigError for a name that is taken, an expression that is none, or one that says too little about this
     text.
     """
-    signals = [signal for signal in built_in_signals(text) if signal.occurs()]
+    unfit = misfits(text)
+    signals = [signal for signal in built_in_signals(text) if signal.name not in unfit and signal.occurs()]
     taken = set(BUILT_IN)
     for name, expression in custom:
         if not name or name in taken:
@@ -81,7 +83,7 @@ def built_in_signals(text):
     kind = language(text)
     code = scan(text, kind)
     lines = Lines(text)
-    letters = np.fromiter(map(str.isalpha, text), bool, len(text))
+    letters = letters_of(text)
     values = {
         "quotes": code.quotes,
         "single-quotes": code.single_quotes,
@@ -104,6 +106,9 @@ def built_in_signals(text):
         "before-space": next_is(text, " "),
         "vowel": np.fromiter(map(is_vowel, text), bool, len(text)),
         "url": spans(text, URL.finditer(text)),
+        "final-consonant": final_consonants(text),
+        "particle": particles(text),
+        "script-switch": script_switches(text),
     }
     return [Signal(name, phrase, kind, values[name]) for name, (phrase, kind) in BUILT_IN.items()]
 

@@ -1,12 +1,19 @@
 """Lines, words and characters: places in them, and what kind of character each is."""
 
+import itertools
 import re
 import unicodedata
 
 import numpy as np
 
+from charrnn.cells.signals.scripts import has_case
+
 _VOWELS = frozenset("aeiouаеёиоуыэюяієїαεηιουω")
-URL = re.compile(r"(?:(?:https?|ftp)://|(?<![\w.])www\.)[^\s<>\"'{}|\\^`]+(?<![.,;:!?)\]])")
+URL = re.compile(
+    r"(?:(?:https?|ftp)://|(?<![\w.])www\.)[^\s<>\"'{}|\\^`"
+    + "\u1100-\u11ff\u2e80-\ud7ff\uff00-\uffef"
+    + r"]+(?<![.,;:!?)\]])"
+)
 _WORD = re.compile(r"[^\W\d_]+")
 _BETWEEN_NAMES = re.compile(r"[ '.-]+")
 _LABEL = re.compile(r"\w+:")
@@ -84,17 +91,31 @@ def spans(text, matches):
 
 
 def capitals(text):
-    """Return True in words of two capitals or more, and between two such words: in KING RICHARD as a whole."""
+    """Return True in words of two capitals or more, and between two such words: in KING RICHARD as a whole.
+
+    Of KBS는 only the letters that have case are the word.
+    """
     values, last = np.zeros(len(text), bool), None
-    for match in _WORD.finditer(text):
-        a, b = match.span()
-        if b - a > 1 and match[0].isupper():
+    for a, b in _cased_words(text):
+        if b - a > 1 and text[a:b].isupper():
             if last is not None and _BETWEEN_NAMES.fullmatch(text, last, a):
                 a = last
             values[a:b], last = True, b
         else:
             last = None
     return values
+
+
+def _cased_words(text):
+    """Yield (start, stop) of runs of letters that are all with case or all without."""
+    for match in _WORD.finditer(text):
+        at, stop = match.span()
+        if match[0].isascii():
+            yield at, stop
+            continue
+        for _, run in itertools.groupby(range(at, stop), lambda t: has_case(text[t])):
+            places = list(run)
+            yield places[0], places[-1] + 1
 
 
 def is_vowel(symbol):

@@ -3,6 +3,7 @@
 import re
 
 from charrnn.cells.signals.scanning import MAX_QUOTATION
+from charrnn.cells.signals.scripts import has_case
 
 # English words that begin with an apostrophe, and those that end with one: neither opens or closes a quotation.
 _ELISIONS = re.compile(
@@ -13,7 +14,14 @@ _ELISIONS = re.compile(
 _CLIPPED = re.compile(r"(?<![A-Za-z])(?:th|o|i|t|wi|ha|an|a|ta|gi|lov|mus|ol|tho|thro)$", re.IGNORECASE)
 _PARAGRAPH_END = re.compile(r"\r?\n[ \t\r]*\n")
 _SINGLE_MARKS = re.compile("['\u2018\u2019]")
-_PAIRS = {"\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c\u201d", "``": "''"}
+_PAIRS = {
+    "\u201c": "\u201d",
+    "\u00ab": "\u00bb",
+    "\u201e": "\u201c\u201d",
+    "``": "''",
+    "\u300c": "\u300d",
+    "\u300e": "\u300f",
+}
 
 
 def scan_quotations(text, code, skip):
@@ -36,7 +44,7 @@ def _quotations_of(text, start, stop, values, skip):
         pair = text[t : t + 2]
         if opened is None:
             before, after = text[t - 1] if t else "\n", text[t + 1] if t + 1 < len(text) else "\n"
-            if symbol == '"' and not before.isalnum() and not after.isspace():
+            if symbol == '"' and not _is_of_a_word(before) and not after.isspace():
                 opened, closings = t, '"'
             elif pair in _PAIRS:
                 opened, closings = t + 1, _PAIRS[pair]
@@ -71,12 +79,12 @@ def _single_quotations_of(text, start, stop, values, skip):
             opened = doubtful = None
         opens = (
             match[0] != "\u2019"
-            and not before.isalnum()
+            and not _is_of_a_word(before)
             and before not in ".,!?;:"
             and (after.isalnum() or after in '"\u201c`')
             and not _ELISIONS.match(text, t + 1, stop)
         )
-        closes = match[0] != "\u2018" and not before.isspace() and not after.isalnum()
+        closes = match[0] != "\u2018" and not before.isspace() and not _is_of_a_word(after)
         if opened is not None and closes:
             # th' or the dogs' supper: if nothing closes it later, this did.
             if before.isalnum() and (_CLIPPED.search(text, max(start, t - 8), t) or before in "sS" and after == " "):
@@ -90,3 +98,8 @@ def _single_quotations_of(text, start, stop, values, skip):
             opened, doubtful = t, None
     if opened is not None and doubtful is not None:
         values[opened:doubtful] = True
+
+
+def _is_of_a_word(symbol):
+    """Tell whether a mark beside it may be an apostrophe: letters without case, as of Hangul, stand beside quotes."""
+    return symbol.isalnum() and (has_case(symbol) or not symbol.isalpha())

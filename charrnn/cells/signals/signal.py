@@ -65,6 +65,19 @@ BUILT_IN = {
     "before-space": ("next is a space", ON_OFF),
     "vowel": ("a vowel", ON_OFF),
     "url": ("inside a URL", ON_OFF),
+    "final-consonant": ("a Hangul syllable with a final consonant", ON_OFF),
+    "particle": ("in a Korean particle, by its spelling", ON_OFF),
+    "script-switch": ("first letter after Hangul meets Latin", ON_OFF),
 }
 
-OF_CHARACTERS = ("capital", "digit", "word-position", "word-start", "before-newline", "before-space", "vowel")
+OF_CHARACTERS = (
+    "capital",
+    "digit",
+    "word-position",
+    "word-start",
+    "before-newline",
+    "before-space",
+    "vowel",
+    "final-consonant",
+    "script-switch",
+)

@@ -4,8 +4,9 @@ docs/CHECKPOINT.md tells the format. What the rest of charrnn uses is named here
 `charrnn info` starts at once.
 """
 
-from charrnn.runs.checkpoint.finding import find_checkpoint, newest_run
+from charrnn.runs.checkpoint.finding import find_checkpoint, instead_of_last, lacking_run, newest_run, newest_sweep
 from charrnn.runs.checkpoint.format import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint.refusals import DamagedCheckpoint
 from charrnn.runs.checkpoint.rules import is_count, is_figure
 from charrnn.runs.names import BEST, GOOD, LAST, RUNS_FOLDER
 
@@ -15,11 +16,15 @@ __all__ = [
     "LAST",
     "RUNS_FOLDER",
     "Checkpoint",
+    "DamagedCheckpoint",
     "find_checkpoint",
+    "instead_of_last",
     "is_count",
     "is_figure",
+    "lacking_run",
     "load_checkpoint",
     "newest_run",
+    "newest_sweep",
     "read_metadata",
     "save_checkpoint",
 ]

@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from charrnn.errors import CheckpointError
+from charrnn.runs.checkpoint.format import is_whole
 from charrnn.runs.checkpoint.refusals import unreadable
-from charrnn.runs.names import BEST, LAST, RUNS_FOLDER
+from charrnn.runs.names import BEST, LAST, RUNS_FOLDER, SPEC
 
 
 def find_checkpoint(where=None, prefer="best"):
@@ -20,7 +22,7 @@ def find_checkpoint(where=None, prefer="best"):
         run = newest_run()
         found = run and _pick(run, prefer)
         if not found:
-            raise CheckpointError(f"no run under ./{RUNS_FOLDER}: train one with 'charrnn train TEXT'")
+            raise CheckpointError(lacking_run())
         return found
     where = Path(where)
     try:
@@ -55,6 +57,41 @@ def newest_run(folder: str | os.PathLike = RUNS_FOLDER):
             except OSError:
                 pass
     return Path(folder, newest[1]) if newest[1] else None
+
+
+def lacking_run():
+    """Say that there is no newest run, and what there is to name instead: the newest in a sweep, or nothing yet."""
+    sweep = newest_sweep()
+    if sweep is None:
+        return f"no run under ./{RUNS_FOLDER}: train one with 'charrnn train TEXT'"
+    return f"no run under ./{RUNS_FOLDER} but those of sweeps: name one of them, such as {newest_run(sweep)}"
+
+
+def instead_of_last(path):
+    """Say what to do where a folder has no `last` that a run could go on from."""
+    if is_whole(path / BEST):
+        return (
+            f"its best checkpoint is whole; go on from there, without what was trained since: charrnn train "
+            f"--resume {quote(str(path / BEST))}"
+        )
+    if (path / SPEC).is_file():
+        return f"it holds a sweep; go on with that: charrnn sweep --resume {quote(str(path))}"
+    run = newest_run(path)
+    if run is not None:
+        return f"name one of the runs in it, such as {run}"
+    return "start a new run in another folder, by 'charrnn train TEXT -o FOLDER'"
+
+
+def newest_sweep():
+    """Return the folder of a sweep under ./checkpoints with the newest checkpoint, or None."""
+    sweeps = [path.parent for path in Path(RUNS_FOLDER).glob(f"*/{SPEC}")]
+    runs = [run for run in map(newest_run, sweeps) if run is not None]
+    return max(runs, key=_time_of).parent if runs else None
+
+
+def _time_of(run):
+    """Return when the newest checkpoint of a run was written."""
+    return max((run / name).stat().st_mtime_ns for name in (LAST, BEST) if (run / name).exists())
 
 
 def _pick(run, prefer):

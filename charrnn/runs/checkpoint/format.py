@@ -10,6 +10,7 @@ memory is taken and every fault gets its own sentence; writing, so that a model 
 the same bytes for the same content. A file is hostile until shown otherwise; rules.py has what may stand in it.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -21,7 +22,7 @@ import numpy as np
 
 from charrnn.errors import CheckpointError
 from charrnn.files.storage import atomic_write
-from charrnn.runs.checkpoint.refusals import Refusal, damaged, unreadable
+from charrnn.runs.checkpoint.refusals import DamagedCheckpoint, Refusal, unreadable
 from charrnn.runs.checkpoint.rules import (
     FORMAT_VERSION,
     STORED_DTYPES,
@@ -175,6 +176,11 @@ def load_checkpoint(path):
         Missing, truncated, corrupt, of a newer format version, not charrnn's, or with numbers that are not finite.
     """
     path = Path(path)
+    with _remedied(path):
+        return _load(path)
+
+
+def _load(path):
     with _open(path) as file:
         metadata, vocabulary, tensors, digest, promised = _read_header(file, path)
         parts = {"param": {}, "optim": {}, "carry": {}}
@@ -182,7 +188,7 @@ def load_checkpoint(path):
             prefix, _, name = tensor.name.partition("/")
             parts[prefix][name] = _read_tensor(file, tensor, digest, path)
     if promised is not None and promised != digest.hexdigest():
-        raise damaged(path, "its content is not the one it was written with (the sha256 differs)")
+        raise DamagedCheckpoint(path, "its content is not the one it was written with (the sha256 differs)")
     return Checkpoint(
         model=metadata["model"],
         vocabulary=vocabulary,
@@ -199,8 +205,29 @@ def read_metadata(path):
     The tensors' names, shapes and places are checked as `load_checkpoint` checks them; their numbers are not read.
     """
     path = Path(path)
-    with _open(path) as file:
+    with _remedied(path), _open(path) as file:
         return _read_header(file, path)[0]
+
+
+@contextlib.contextmanager
+def _remedied(path):
+    """Let the error of a damaged file name the run's other checkpoint, where that one is whole."""
+    try:
+        yield
+    except DamagedCheckpoint as error:
+        other = path.with_name({LAST: BEST, BEST: LAST}.get(path.name, LAST))
+        if other.name == path.name or not is_whole(other):
+            raise
+        raise DamagedCheckpoint(path, error.what, f"name {other} instead") from None
+
+
+def is_whole(path):
+    """Say whether a file is a checkpoint that can be read to its end."""
+    try:
+        _load(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _open(path):
@@ -236,9 +263,13 @@ def _read_header(file, path):
     if foreign:
         raise CheckpointError(f"{path} is {foreign}: charrnn reads only the .safetensors checkpoints it wrote itself")
     if size <= 8 or size < 8 + length and 2 <= length <= MAX_HEADER_BYTES:
-        raise damaged(path, f"it is cut off inside its header, after {size:,} bytes" if size else "it is empty")
+        raise DamagedCheckpoint(
+            path, f"it is cut off inside its header, after {size:,} bytes" if size else "it is empty"
+        )
     if not 2 <= length <= MAX_HEADER_BYTES:
-        raise damaged(path, f"its header claims {length:,} bytes, between 2 and {MAX_HEADER_BYTES:,} are allowed")
+        raise DamagedCheckpoint(
+            path, f"its header claims {length:,} bytes, between 2 and {MAX_HEADER_BYTES:,} are allowed"
+        )
 
     try:
         # utf-8 proper: a lone surrogate or a byte out of place is damage.
@@ -270,9 +301,9 @@ def _read_header(file, path):
         if size > promised:
             raise Refusal(f"it runs on: its header promises {promised:,} bytes, the file has {size:,}")
     except Refusal as refusal:
-        raise damaged(path, str(refusal)) from None
+        raise DamagedCheckpoint(path, str(refusal)) from None
     except UnicodeDecodeError as error:
-        raise damaged(path, f"its header is not UTF-8 at byte {8 + error.start:,}") from None
+        raise DamagedCheckpoint(path, f"its header is not UTF-8 at byte {8 + error.start:,}") from None
     return metadata, vocabulary, tensors, digest, outer.get("sha256")
 
 
@@ -291,7 +322,7 @@ def _read_tensor(file, tensor, digest, path):
     try:
         check_finite(tensor.name, array)
     except Refusal as refusal:
-        raise damaged(path, str(refusal)) from None
+        raise DamagedCheckpoint(path, str(refusal)) from None
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -303,7 +334,7 @@ def _read_exactly(file, buffer, path):
         except OSError as error:
             raise unreadable(path, error) from None
         if not count:
-            raise damaged(path, "it became shorter while it was read")
+            raise DamagedCheckpoint(path, "it became shorter while it was read")
         view = view[count:]
     return buffer
 

@@ -1,7 +1,6 @@
 """What is wrong with a checkpoint: a rule that is broken, and the errors that name the file and the remedy."""
 
 from charrnn.errors import CheckpointError
-from charrnn.runs.names import BEST, LAST
 
 
 class Refusal(Exception):
@@ -17,9 +16,16 @@ def short(value):
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def damaged(path, what):
-    """Return the CheckpointError for a file that is charrnn's and not whole."""
-    return CheckpointError(f"{path} is damaged: {what}; use the run's other checkpoint ({LAST} or {BEST}) or a copy")
+class DamagedCheckpoint(CheckpointError):
+    """A file is charrnn's and not whole.
+
+    fault : what of which file, a sentence without a remedy, for whoever knows a better one
+    """
+
+    def __init__(self, path, what, remedy="restore it from a copy"):
+        self.path, self.what = path, what
+        self.fault = f"{path} is damaged: {what}"
+        super().__init__(f"{self.fault}; {remedy}")
 
 
 def unreadable(path, error):
