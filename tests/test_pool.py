@@ -101,6 +101,17 @@ def test_callers_on_several_threads_do_not_disturb_each_other():
     assert not wrong
 
 
+def test_where_no_thread_can_be_started_the_caller_does_it_all(monkeypatch):
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool.threading.Thread, "start", refuse)
+    monkeypatch.setattr(pool, "_POOLS", [pool.Pool()])
+    table, done = tally(9)
+    pool.run_items(COUNT.address("float32"), table.words, 9, 3)
+    assert done.tolist() == [1] * 9 + [0]
+
+
 SCRIPT = """
 import os, sys
 from tests.test_pool import COUNT, pool, tally

@@ -13,10 +13,8 @@ import os
 import threading
 from functools import cache, lru_cache
 
-import numpy as np
-
 from charrnn.kernels import entries
-from charrnn.kernels.records import ADDRESS, COUNT, GIVE_WAY, LIMIT, POOL_WORDS, TABLE
+from charrnn.kernels.records import ADDRESS, COUNT, GIVE_WAY, LIMIT, LINE, POOL_WORDS, TABLE
 
 # Numba's own signature: where its result goes, where an exception goes, and the function's arguments.
 _ITEM = ctypes.CFUNCTYPE(
@@ -26,13 +24,25 @@ _ITEM = ctypes.CFUNCTYPE(
 
 @cache
 def _function(items):
-    """Return the ctypes function of Items that run items, and where its result, None, is written."""
+    """Return the ctypes function of Items that run items."""
     return _ITEM(items.address("float32"))
 
 
-def _call(items, words, item=0):
-    result = ctypes.c_void_p()
-    _function(items)(ctypes.byref(result), None, words.ctypes.data, None, item)
+class _Own(threading.local):
+    """What each thread has for its own calls: where their result goes, and the words of work that it does alone."""
+
+    def __init__(self):
+        self.result = ctypes.c_void_p()
+        self.result_at = ctypes.addressof(self.result)
+        self.words = (ctypes.c_int64 * POOL_WORDS)()
+        self.words_at = ctypes.addressof(self.words)
+
+
+_OWN = _Own()
+
+
+def _call(items, words_at, item=0):
+    _function(items)(_OWN.result_at, None, words_at, None, item)
 
 
 @lru_cache(maxsize=1)
@@ -49,8 +59,9 @@ class Pool:
 
     def __init__(self):
         # Never freed, since a thread may still look at it while the process ends.
-        self._words = np.zeros(POOL_WORDS + 8, np.int64)
-        self._words = self._words[-self._words.ctypes.data % 64 // 8 :][:POOL_WORDS]
+        self._memory = (ctypes.c_int64 * (POOL_WORDS + LINE))()
+        self._words_at = -(-ctypes.addressof(self._memory) // 64) * 64
+        self._words = (ctypes.c_int64 * POOL_WORDS).from_address(self._words_at)
         self._words[GIVE_WAY] = give_way_address()
         self._leading = threading.Lock()  # whoever leads; a second caller works alone
         self._beds = []  # a lock for each thread: it sleeps while it waits to take it
@@ -71,26 +82,32 @@ class Pool:
             self._start(workers - 1)
             words[ADDRESS], words[TABLE], words[COUNT], words[LIMIT] = address, table.ctypes.data, count, workers
             self._working = True
-            for number in [number for number in self._asleep if number < workers]:
-                self._wake(number)
-            _call(entries.LEAD, words)
+            for number in range(1, workers):
+                if number in self._asleep:
+                    self._wake(number)
+            _call(entries.LEAD, self._words_at)
         finally:
             self._working = False
             self._leading.release()
 
     def _start(self, count):
+        """Start threads until there are `count`, or as many as the system allows."""
         while len(self._threads) < count:
             number = len(self._threads) + 1
+            _function(entries.SERVE)  # here: it may have to be compiled
             self._beds.append(threading.Lock())
             self._beds[-1].acquire()
             thread = threading.Thread(target=self._serve, args=(number,), name=f"charrnn-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # a limit on processes: those that are there do the work
+                del self._beds[-1]
+                break
             self._threads.append(thread)
-            _function(entries.SERVE)  # here: it may have to be compiled
-            thread.start()
 
     def _serve(self, number):
         while not self._closing:
-            _call(entries.SERVE, self._words, number)
+            _call(entries.SERVE, self._words_at, number)
             self._asleep.add(number)
             if self._working or self._closing:  # begun since: whoever leads may have found this one awake
                 self._asleep.discard(number)
@@ -133,9 +150,9 @@ if hasattr(os, "register_at_fork"):
 
 def run_alone(address, table, count):
     """Do the items one after the other on this thread."""
-    words = np.zeros(POOL_WORDS, np.int64)
+    words = _OWN.words
     words[ADDRESS], words[TABLE], words[COUNT] = address, table.ctypes.data, count
-    _call(entries.ALONE, words)
+    _call(entries.ALONE, _OWN.words_at)
 
 
 def run_items(address, table, count, workers=1):
