@@ -76,7 +76,9 @@ def test_a_run_leaves_its_four_files_and_says_its_result(folder, capsys):
     ):
         assert said in captured.err
     assert "\x1b" not in captured.err and "\r" not in captured.err  # plain lines: stderr is no terminal
-    assert len(list(read_log(run / "log.jsonl"))) == 12
+    records = list(read_log(run / "log.jsonl"))
+    assert [record["step"] for record in records if "sample" not in record] == list(range(1, 13))
+    assert [record["step"] for record in records if "sample" in record] == [6]
     assert metadata["training"]["corpus"]["sources"] == ["text.txt"]
 
 

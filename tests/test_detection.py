@@ -78,7 +78,9 @@ def test_where_nothing_is_plausible_nothing_is_suggested(tmp_path, data):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     assert suggest_encoding(data) is None
-    assert "name its encoding with --encoding NAME, such as cp1252 or cp949, or take the bytes" in refused(path)
+    assert "name its encoding with --encoding NAME, such as cp1252 or cp949, or train on its bytes with" in refused(
+        path
+    )
 
 
 def test_another_encoding_is_suggested_for_one_that_was_named(tmp_path):
@@ -136,7 +138,7 @@ def test_train_says_so_for_a_korean_file(tmp_path, monkeypatch, capsys):
     assert main(["train", "a.txt"]) == 2
     assert capsys.readouterr().err == (
         "Error: a.txt is not valid UTF-8 at byte 0: it seems to be CP949, read it with --encoding cp949, "
-        "or take the bytes as they are with --vocab bytes\n"
+        "or train on its bytes with 'charrnn train --vocab bytes'\n"
     )
 
 
