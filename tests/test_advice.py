@@ -29,7 +29,7 @@ SAID_BY = {
     ("cli", "_smaller"): (set(), "chosen from the options of the command"),
 }
 # Whose texts are CSS, with -- before the names of colours, and the commands of other programs.
-OTHERS = ("render.page", "text.kinds", "cli.probes")
+OTHERS = ("render.page", "text.kinds", "cli.probes", "kernels.environment")
 
 # What of training is set in the SPEC of a sweep is said there without dashes: SpecCommand.
 FILED = {"sweep": {option(name) for name in NAMES}}

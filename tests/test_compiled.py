@@ -112,6 +112,15 @@ def test_every_damaged_file_counts_as_missing(tmp_path):
     assert read("kernel-float32") == codes["kernel-float32"]
 
 
+def test_processes_that_save_at_once_do_not_mix_their_entries_up(tmp_path):
+    """There is no index to race for: an entry's file has a name of its own, whoever writes it, and in which order."""
+    codes = {f"{kernel}-{dtype}": Code(kernel, dtype.encode()) for kernel in ("a", "b") for dtype in ("f32", "f64")}
+    for name in (*codes, *reversed(codes)):
+        machine_code.keep_code(name, codes[name], tmp_path)
+    assert {name: machine_code.read_code(name, [tmp_path]) for name in codes} == codes
+    assert len(os.listdir(tmp_path)) == len(codes)
+
+
 def test_a_full_disk_costs_the_cache_and_leaves_no_temporary(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

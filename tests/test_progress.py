@@ -329,33 +329,23 @@ def test_a_run_elsewhere_says_once_that_reading_takes_a_while(monkeypatch, quiet
 
 @pytest.mark.parametrize("folder, said", [("some", progress.KEPT), (None, progress.NOT_KEPT)])
 def test_what_is_said_of_compiling_is_whether_it_is_kept(monkeypatch, tmp_path, folder, said):
-    from charrnn.kernels import compiled
-
-    monkeypatch.setattr(compiled, "cache_folder", lambda: folder and tmp_path / folder)
-    told = []
-    forget = progress.announce_compilation(told.append)
-    for kernel in ("one", "two"):
-        compiled._announce(kernel)
-    assert told == [progress.COMPILING + said]
-    if folder:
-        (listener,) = compiled.UNKEPT_LISTENERS
-        listener(OSError(28, "No space left on device"))
-        assert told[1].startswith(f"the compiled kernels cannot be kept in {tmp_path / folder} (no space left on dev")
-    forget()
-    compiled._announce("three")
-    assert len(told) == (2 if folder else 1) and not compiled.UNKEPT_LISTENERS
-
-
-def test_a_kernel_that_cannot_be_kept_is_told(monkeypatch, tmp_path):
-    from charrnn.kernels import compiled
+    from charrnn.files.places import Places
+    from charrnn.kernels import machine_code
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiled.FunctionCache, "save_overload", full)
-    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    writable = tmp_path / folder if folder else None
+    monkeypatch.setattr(machine_code, "cache_places", lambda: Places((), writable, ()))
+    monkeypatch.setattr(machine_code, "keep_code", full)
+    monkeypatch.setattr(machine_code, "link", lambda code: 7)
     told = []
-    monkeypatch.setattr(compiled, "UNKEPT_LISTENERS", [told.append])
-    cache = object.__new__(compiled._Cache)
-    cache.save_overload("sig", "data")
-    assert [error.errno for error in told] == [28]
+    forget = progress.announce_compilation(told.append)
+    for entry in ("one", "two"):
+        assert machine_code.entry_address(entry, lambda: None) == 7
+    assert told[0] == progress.COMPILING + said
+    if folder:
+        assert told[1].startswith(f"the compiled kernels cannot be kept in {writable} (no space left on dev")
+    forget()
+    machine_code.entry_address("three", lambda: None)
+    assert len(told) == (2 if folder else 1) and not machine_code.UNKEPT_LISTENERS
