@@ -22,6 +22,7 @@ import errno
 import functools
 import hashlib
 import itertools
+import math
 import os
 import random
 import resource
@@ -428,8 +429,11 @@ class State:
         self.files, self.began, self.told = files, began, told
 
 
-def power_cuts(journal):
-    """Return a State for every different folder that a power cut after any operation may leave."""
+def power_cuts(journal, most=None):
+    """Return a State for every different folder that a power cut after any operation may leave.
+
+    most : of how many combinations of the files' forms after one operation, spread over all of them; None takes each
+    """
     states, contents, pending, names, changes, began = {}, {}, {}, {}, [], False
     for number, operation in enumerate([("begin",), *journal.operations]):
         what, *rest = operation
@@ -455,7 +459,9 @@ def power_cuts(journal):
                 )
                 for name, inode in found.items()
             ]
-            for chosen in itertools.product(*choices):
+            count = math.prod(map(len, choices))
+            step = 1 if most is None or count <= most else count // most | 1
+            for chosen in itertools.islice(itertools.product(*choices), 0, None, step):
                 files = dict(zip(found, chosen))
                 key = tuple(
                     sorted(

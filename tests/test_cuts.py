@@ -31,7 +31,7 @@ def test_a_power_cut_at_any_moment_costs_nothing(desk):
 @pytest.mark.slow
 @pytest.mark.parametrize("forgotten", ["file", "folder", "log"])
 def test_the_simulation_sees_what_was_not_synced(desk, forgotten):
-    states = cuts.power_cuts(desk.recorded_run(forget=[forgotten]))
+    states = cuts.power_cuts(desk.recorded_run(forget=[forgotten]), most=200)
     with pytest.raises(Broken):
         desk.check_all(cuts.thinned(states, 150))
 
