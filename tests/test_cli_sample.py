@@ -529,6 +529,20 @@ def test_a_prime_file_in_another_encoding_is_named_with_its_offset_and_read_when
     assert "not known here: try latin-1" in str(invoke(*asked, "--encoding", "latn").exception)
 
 
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("café".encode("utf-16-le") * 40, "UTF-16-LE without a byte-order mark: read it with --encoding utf-16-le"),
+        ("café".encode("utf-16"), "UTF-16, by its byte-order mark: read it with --encoding utf-16"),
+        (b"%PDF-1.7\n\xe2\xe3\n", "turn it into text with: pdftotext"),
+        (bytes(range(32)) * 9, "name a text, or write the prime with --prime"),
+    ],
+)
+def test_what_a_prime_file_is_that_is_no_text_is_told_as_of_any_text(invoke, tmp_path, content, said):
+    (tmp_path / "prime.bin").write_bytes(content)
+    assert said in str(invoke("--prime-file", tmp_path / "prime.bin").exception)
+
+
 def test_a_prime_file_is_read_in_the_encoding_of_the_run(invoke, folder, tmp_path):
     from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 

@@ -150,7 +150,7 @@ def command(ctx, checkpoint, **options):
         outputs = check_distribution(_given(ctx), options)
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
         try:
-            samples, separator = _prepare(ctx, checkpoint, settings, options)
+            samples, separator = _prepare(ctx, checkpoint, settings, options, outputs)
         except MemoryError:
             raise _out_of_memory(options["num_samples"]) from None
         if options["distribution"]:
@@ -198,7 +198,7 @@ def _settings(given, temperature, top_k, top_p, min_p, greedy):
     return Settings(temperature, top_k, top_p, min_p)
 
 
-def _prepare(ctx, where, settings, options):
+def _prepare(ctx, where, settings, options, outputs):
     """Check what can be checked, load the model, prime it; return SampleTexts to be written, and the separator."""
     _check(options)
     prime = options["prime"] if options["prime_file"] is None else _read_prime(options["prime_file"])
@@ -208,6 +208,8 @@ def _prepare(ctx, where, settings, options):
 
     path = find_checkpoint(where)
     checkpoint = load_checkpoint(path)
+    outputs.protect(options["prime_file"])
+    outputs.protect_run(checkpoint.training, path.parent)
     vocabulary = checkpoint.vocabulary
     encoding = _encoding(checkpoint, options["encoding"])
     typed = _typed(options, vocabulary.mode == "bytes")
@@ -318,6 +320,10 @@ def _encode_prime(vocabulary, text, options, encoding):
 
     option = "--prime" if options["prime_file"] is None else "--prime-file"
     if isinstance(text, bytes) and vocabulary.mode == "chars":
+        from charrnn.text.decoding import refuse_binary
+        from charrnn.text.sources import SNIFF_BYTES
+
+        refuse_binary(text[:SNIFF_BYTES], str(options["prime_file"]), encoding, "write the prime with --prime")
         text = _decoded(text, option, encoding)
     known = text
     if isinstance(text, str) and vocabulary.mode == "bytes":

@@ -108,6 +108,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
 
     for text in read.texts:
         outputs.protect(text)
+    outputs.protect(spec)
     from charrnn.sweep.drafts import draft
     from charrnn.sweep.folder import open_sweep
     from charrnn.sweep.points import differing, make_points

@@ -81,6 +81,25 @@ def stored_encoding_of_bytes(name):
         return "utf-8"
 
 
+def refuse_binary(head, path, encoding, otherwise="train on its bytes with 'charrnn train --vocab bytes'"):
+    """Raise CorpusError where the beginning of a file is no text in an encoding, with what it is and the remedy.
+
+    otherwise : what to do with a file of no known kind, but to name another
+    """
+    kind = why_not_text(head, encoding)
+    if kind is None:
+        return
+    command = made_text(path, kind)
+    how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
+    if kind.encoding is not None:
+        remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
+    elif command:
+        remedy = how
+    else:
+        remedy = f"name a text, or {otherwise}"
+    raise CorpusError(f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}")
+
+
 class TextReader:
     """The one pass: files -> bytes -> characters -> characters rewritten -> ids, and the fingerprint."""
 
@@ -181,20 +200,7 @@ class TextReader:
             yield last
 
     def _refuse_binary(self, head, path):
-        kind = why_not_text(head, self.encoding)
-        if kind is None:
-            return
-        command = made_text(path, kind)
-        how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
-        if kind.encoding is not None:
-            remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
-        elif command:
-            remedy = how
-        else:
-            remedy = "name a text, or train on its bytes with 'charrnn train --vocab bytes'"
-        raise CorpusError(
-            f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}"
-        )
+        refuse_binary(head, path, self.encoding)
 
     def _doubt_encoding(self, block, path):
         if not self.encoding.startswith("utf-") and looks_like_utf8(block):
