@@ -314,9 +314,11 @@ def _encoding(checkpoint, named):
 def _encode_prime(vocabulary, text, options, encoding):
     """Return the ids of the prime, str or the bytes of a file, with or without what the model does not know."""
     from charrnn.text.corpus import left_out
+    from charrnn.text.decoding import encoding_to_blame, is_utf8_in_another
     from charrnn.text.vocabulary import text_as_bytes
 
     option = "--prime" if options["prime_file"] is None else "--prime-file"
+    data = text
     if isinstance(text, bytes) and vocabulary.mode == "chars":
         text = _decoded(text, option, encoding)
     known = text
@@ -334,6 +336,8 @@ def _encode_prime(vocabulary, text, options, encoding):
     try:
         return _encode(vocabulary, text, option, encoding)
     except VocabularyError as error:
+        if vocabulary.mode == "chars" and isinstance(data, bytes) and is_utf8_in_another(data, encoding):
+            raise VocabularyError(encoding_to_blame(error, options["prime_file"], encoding)) from None
         raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
 
 
