@@ -28,7 +28,7 @@ _VISIBLE.update(
 )
 
 # A line that is a command, or ends in one, is for pasting: it stays whole. So does a command quoted in a sentence.
-_COMMAND_LINE = re.compile(r"(\S+:)?\s*charrnn ")
+_COMMAND_LINE = re.compile(r"((\S+ ){0,2}\S+:)?\s*charrnn ")
 _QUOTED_COMMAND = re.compile(r"'charrnn [^']*'")
 MIN_HANGING = 24  # columns beside an indentation: with fewer, lines begin further to the left
 
