@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
-from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
 from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
@@ -206,8 +206,9 @@ def _prepare(ctx, where, settings, options):
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.text.vocabulary import text_as_bytes
 
-    path = find_checkpoint(where)
-    checkpoint = load_checkpoint(path)
+    with text_in_the_place_of_a_run(ctx, where):
+        path = find_checkpoint(where)
+        checkpoint = load_checkpoint(path)
     vocabulary = checkpoint.vocabulary
     encoding = _encoding(checkpoint, options["encoding"])
     typed = _typed(options, vocabulary.mode == "bytes")
