@@ -446,6 +446,29 @@ def test_a_sweep_keeps_its_name_when_it_is_resumed(folder, monkeypatch):
     assert json.loads((folder / "S/results.json").read_text())["name"] == "grid"
 
 
+@pytest.mark.parametrize("state", [None, "stopped", "finished"])
+def test_a_sweep_begun_anew_tells_of_an_unfinished_one_of_the_same_spec(folder, monkeypatch, capsys, state):
+    def stop(self):
+        (self.folder / "spec.toml").write_bytes(self.spec.source)
+        self._write()
+        return ()
+
+    monkeypatch.setattr(sweep.Sweep, "run", stop)
+    spec = TINY + "[grid]\nseed = [1, 2]\n"
+    run(spec)
+    capsys.readouterr()
+    table = Path("checkpoints/grid-sweep-1/results.json")
+    if state is None:
+        table.unlink()
+    else:
+        table.write_text(table.read_text().replace('"waiting"', f'"{state}"'))
+    run(spec)
+    told = "charrnn sweep --resume checkpoints/grid-sweep-1\n" in capsys.readouterr().err
+    assert told == (state != "finished") and Path("checkpoints/grid-sweep-2").is_dir()
+    run(spec + "# another\n")
+    assert "--resume checkpoints/grid-sweep-1" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_saves_and_the_sweep_goes_on_from_there_from_anywhere(folder, monkeypatch, capsys):
