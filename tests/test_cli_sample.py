@@ -553,6 +553,8 @@ def test_unknown_characters_of_a_prime_are_left_out_and_counted_when_told(invoke
     assert result.stdout == plain
     assert "--prime: left out 3 characters that are not in the vocabulary: 'Ü', '∑'" in result.stderr
     (tmp_path / "prime.txt").write_text("Üone", "utf-8")
+    refused = invoke(*asked, "--prime-file", tmp_path / "prime.txt").exception
+    assert "of the vocabulary: leave such characters out with --unknown skip, " in str(refused)
     result = invoke(*asked, "--prime-file", tmp_path / "prime.txt", "--unknown", "skip")
     assert result.stdout == plain and "--prime-file: left out 1 character that is not" in result.stderr
     nothing = invoke("--prime", "ÜÜ", "--unknown", "skip").exception

@@ -14,6 +14,15 @@ unknown_option = click.option(
 )
 
 
+def skip_first(error):
+    """Return what a VocabularyError says of a file, in which there may be many such characters."""
+    if not error.remedies:
+        return f"{error}; --unknown skip leaves such characters out"
+    *others, last = error.remedies
+    ways = ", ".join(["leave such characters out with --unknown skip", *others])
+    return f"{error.missing}: {ways}, or {last}"
+
+
 def check_bounds(options, *bounds):
     """Raise ConfigError unless each option that was given lies within its bounds.
 

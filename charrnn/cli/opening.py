@@ -7,6 +7,7 @@ import contextlib
 import os
 from typing import Any, NamedTuple
 
+from charrnn.cli.checks import skip_first
 from charrnn.cli.words import note, note_once, quoted, shorter
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, VocabularyError
 
@@ -159,7 +160,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
                     progress=progress,
                 )
             except VocabularyError as error:
-                raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
+                raise VocabularyError(skip_first(error)) from None
     with contextlib.closing(corpus):
         if vocabulary.rewriting:
             note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.checks import skip_first
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
@@ -339,6 +340,8 @@ def _encode_prime(vocabulary, text, options, encoding):
     except VocabularyError as error:
         if vocabulary.mode == "chars" and isinstance(data, bytes) and is_utf8_in_another(data, encoding):
             raise VocabularyError(encoding_to_blame(error, options["prime_file"], encoding)) from None
+        if isinstance(data, bytes):
+            raise VocabularyError(skip_first(error)) from None
         raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
 
 
@@ -365,7 +368,8 @@ def _encode(vocabulary, text, option, encoding):
             return vocabulary.encode_bytes(text)
         return vocabulary.encode(text, encoding)
     except VocabularyError as error:
-        raise VocabularyError(f"{option}: {error}{_spelt_as_known(vocabulary, text, option)}") from error
+        said = f"{option}: {error}{_spelt_as_known(vocabulary, text, option)}"
+        raise VocabularyError(said, f"{option}: {error.missing}", error.remedies) from error
 
 
 def _spelt_as_known(vocabulary, text, option):

@@ -241,8 +241,7 @@ def is_utf8_in_another(data, encoding):
 
 def encoding_to_blame(error, name, encoding):
     """Say that a VocabularyError comes of a text in UTF-8 that is read as `encoding`; name : of the text."""
-    what = str(error).partition(" of the vocabulary")[0]
-    return f"{what} of the vocabulary: {name} is valid UTF-8 and is read as {encoding}, read it with --encoding utf-8"
+    return f"{error.missing}: {name} is valid UTF-8 and is read as {encoding}, read it with --encoding utf-8"
 
 
 def _around(data, at, file, path):
