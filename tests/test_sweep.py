@@ -171,7 +171,7 @@ def test_csv_has_a_column_for_each_option_that_differs():
         ('text = ["missing.txt"]\n[grid]\nseed = [1]', "missing.txt"),
         (TINY, "nothing to sweep over"),
         (TINY + "[grid]\ndropuot = [1]", "did you mean 'dropout'"),
-        (TINY + "[grid]\nhidden-size = [2, 3.5]", "not a valid integer"),
+        (TINY + "[grid]\nhidden-size = [2, 3.5]", "must be a whole number, got"),
         (TINY + "[grid]\nhidden-size = 3", "a list of values"),
         (TINY + "[grid]\nhidden-size = []", "a list of values"),
         (TINY + "[grid]\ndropout = [0.1, 1.5]", "below 1, got 1.5"),

@@ -8,7 +8,7 @@ from charrnn.errors import ConfigError
 
 unknown_option = click.option(
     "--unknown",
-    type=click.Choice(("error", "skip")),
+    type=click.Choice(("error", "skip"), case_sensitive=False),
     show_default="error",
     help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
 )

@@ -26,7 +26,10 @@ MIN_WIDTH = 40
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option(
-    "--split", type=click.Choice(SPLITS), show_default="val", help="Split of the text the run was trained on."
+    "--split",
+    type=click.Choice(SPLITS, case_sensitive=False),
+    show_default="val",
+    help="Split of the text the run was trained on.",
 )
 @unknown_option
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
@@ -37,7 +40,12 @@ MIN_WIDTH = 40
     help="Set the loss beside uniform, unigram, n-gram and xz, trained on the same text.",
 )
 @click.option("--dynamic", is_flag=True, help="Measure too how well it does when it goes on learning as it reads.")
-@click.option("--dynamic-rule", type=click.Choice(("rms", "sgd")), show_default="rms", help="How it learns then.")
+@click.option(
+    "--dynamic-rule",
+    type=click.Choice(("rms", "sgd"), case_sensitive=False),
+    show_default="rms",
+    help="How it learns then.",
+)
 @click.option(
     "--dynamic-rate", type=float, metavar="X", show_default="5e-4 (rms), 0.1 (sgd)", help="Learning rate of --dynamic."
 )

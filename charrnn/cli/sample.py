@@ -81,7 +81,7 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
 )
 @click.option(
     "--unknown",
-    type=click.Choice(("error", "skip")),
+    type=click.Choice(("error", "skip"), case_sensitive=False),
     default="error",
     show_default=True,
     help="What to do with characters of --prime or --prime-file that the model does not know; what is skipped is "
