@@ -80,7 +80,7 @@ def test_where_nothing_is_plausible_nothing_is_suggested(tmp_path, data):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     assert suggest_encoding(data) is None
-    assert "name its encoding with --encoding NAME, such as cp1252 or cp949, or train on its bytes with" in refused(
+    assert "name its encoding with --encoding NAME, such as cp1252 or shift_jis, or train on its bytes with" in refused(
         path
     )
 

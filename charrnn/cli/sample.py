@@ -353,7 +353,7 @@ def _decoded(data, option, encoding):
         from charrnn.text.detection import SAMPLE_BYTES, suggest_encoding
 
         seems = suggest_encoding(data[:SAMPLE_BYTES])
-        remedy = "name its encoding with --encoding NAME, such as cp1252 or cp949"
+        remedy = "name its encoding with --encoding NAME, such as cp1252 or shift_jis"
         if seems is not None and seems != encoding:
             remedy = f"it seems to be {seems.upper()}, read it with --encoding {seems}"
         raise VocabularyError(

@@ -231,7 +231,7 @@ class TextReader:
                 f"{where}: it seems to be {encoding.upper()}, read it with --encoding {encoding}, {bytes_too}"
             )
         other = "its encoding" if self.encoding == "utf-8" else "another encoding"
-        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or cp949, {bytes_too}")
+        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or shift_jis, {bytes_too}")
 
 
 def is_utf8_in_another(data, encoding):
