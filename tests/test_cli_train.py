@@ -349,8 +349,8 @@ def test_the_command_line_wins_over_the_config_file(folder, capsys):
     [
         ("hidden_sise = 3", "'hidden_sise'.*did you mean 'hidden-size'"),
         ("xyzzy = 3", "'xyzzy', which there is not"),
-        ("hidden-size = 1.5", "'1.5' is not a valid integer"),
-        ("hidden-size = true", "'True' is not a valid integer"),
+        ("hidden-size = 1.5", "must be a whole number, got '1.5'"),
+        ("hidden-size = true", "must be a whole number, got 'True'"),
         ("hidden-size = [3]", "'hidden-size' a value that it cannot have"),
         ("cell = 'cnn'", "'cnn' is not one of"),
         ("tie-weights = 'perhaps'", "'perhaps' is not a valid boolean"),
