@@ -112,6 +112,32 @@ def test_everything_lies_inside_and_panels_apart(tmp_path):
     assert len(starts) == 3
 
 
+def test_a_point_alone_is_a_marker_inside_the_frame(tmp_path):
+    lone = [Curve("a", [40], [2.0]), Curve("b", [40], [3.0])]
+    long = [Curve("a", [1, 20, 40], [5.0, 4.0, 3.0]), Curve("b", [1, 20, 40], [5.0, 4.5, 4.0])]
+    root = drawn(tmp_path, make(Panel("Validation", lone), Panel("Training", long), log=False))
+    frames = [line for line in lines(root, "ink") if len(line) == 3]
+    (left, top), (_, bottom), (right, _) = frames[0]
+    outlines = []
+    for name in ("c0", "c1"):
+        marker, sample = (
+            [tuple(map(float, point.split(","))) for point in shape.get("points").split()]
+            for shape in root.iter(f"{SVG}polygon")
+            if shape.get("class") == name
+        )
+        assert all(left < x < right and top < y < bottom for x, y in marker) and len(marker) == len(sample)
+        assert len(lines(root, name)) == 2  # the other panel's, and the legend's
+        outlines.append(len(marker))
+    assert len(set(outlines)) == 2 and words(root).count("a") == 1  # one legend for both panels
+
+
+def test_a_legend_that_all_panels_share_is_there_once(tmp_path):
+    same = [Panel(str(at), [FALLING]) for at in range(2)]
+    assert words(drawn(tmp_path, make(*same))).count("falling") == 1
+    other = Panel("2", [FALLING, Curve("flat", [0, 2], [0.1, 0.1])])
+    assert words(drawn(tmp_path, make(*same, other))).count("falling") == 2
+
+
 def test_what_a_range_leaves_out_is_not_drawn(tmp_path):
     root = drawn(tmp_path, make(y_range=(1e-6, 1)))
     assert len(lines(root, "c0")[0]) == 2

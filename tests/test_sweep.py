@@ -261,7 +261,7 @@ def test_a_finished_sweep_is_drawn(folder, capsys):
     text = Path("curves.svg").read_text(encoding="utf-8")
     assert ">Sweep S<" in text
     best, *_, worst = (row["run"] for row in json.loads(before)["runs"])
-    assert text.count(f">{best}<") == 2 and f">{worst}<" not in text  # validation and training, of the best six
+    assert text.count(f">{best}<") == 1 and f">{worst}<" not in text  # one legend, of the best six
     assert "The 6 runs with the lowest validation loss, of 7." in text and ">Validation<" in text
     assert main(["sweep", "--resume", "S", "--dry-run", "--svg", "curves.svg"]) == 2
     assert "--dry-run trains nothing" in capsys.readouterr().err

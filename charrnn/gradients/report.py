@@ -24,6 +24,7 @@ from charrnn.text.excerpt import Excerpt
 
 RANDOM_SYMBOLS, RANDOM_CHARACTERS = 65, 20_000
 SINGULAR_VALUES, FORGET_BIASES = (0.8, 1.0, 1.5), (0.0, 1.0, 2.0)
+MIN_DIFFERENCE = 0.02  # of the factors per step with layer norm and without: below it they are called alike
 WEAKEST_FIRST = tuple(reversed(CELLS))  # the order in which cells are measured
 
 
@@ -238,17 +239,22 @@ def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progre
 
 
 def _layer_norm_note(report):
-    """Say what layer norm does to the picture of fresh networks; report : of a run with it."""
+    """Say what layer norm does to the picture of fresh networks, if anything; report : of a run with it."""
     run, *fresh = report.networks
     cell, state = CELLS[run.config.cell], CELLS[run.config.cell].states[-1]
     normed, plain = (
         next(one for one in fresh if one.config.cell == cell.name and one.config.layer_norm == layer_norm)
         for layer_norm in (True, False)
     )
+    factors = (
+        f"er step back, the gradient of {state} is multiplied by {normed.factor(state):.3f} in the fresh {cell.title} "
+        f"with layer norm, by {plain.factor(state):.3f} in the plain one, and by {run.factor(state):.3f} in this one, "
+        "trained."
+    )
+    if abs(normed.factor(state) - plain.factor(state)) < MIN_DIFFERENCE:
+        return f"This run has layer norm, but here it hardly changes the picture: p{factors}"
     said = (
-        f"This run has layer norm, and that changes the picture. Per step back, the gradient of {state} is multiplied "
-        f"by {normed.factor(state):.3f} in the fresh {cell.title} with layer norm, by {plain.factor(state):.3f} in the "
-        f"plain one, and by {run.factor(state):.3f} in this one, trained. What textbooks say of fresh networks holds "
+        f"This run has layer norm, and that changes the picture. P{factors} What textbooks say of fresh networks holds "
         "for the plain ones. Layer norm divides the sums of each gate by their standard deviation sigma, and so it "
         "divides the gradient on its way back too. In a fresh network sigma is well below 1: the recurrent weights act "
         "1/sigma times as strongly as they are stored."

@@ -37,6 +37,8 @@ COLOURS = {
     DARK.name: ("#6cb0ff", "#ff9466", "#3ed2a2", "#e596ee", "#e6bd4a", "#b6bfcc"),
 }
 DASHES = ((), (9, 4), (2.5, 3.5), (12, 4, 3, 4), (5, 3), (16, 5))
+MARKERS = ((16, 0), (4, 45), (3, 0), (4, 0), (3, 180), (6, 0))  # of lone points: (corners, degrees turned)
+MARKER_RADIUS = 5.0
 _FAINT = 0.14  # opacity of the grid's lines
 
 
@@ -145,7 +147,10 @@ def shared_range(figure) -> tuple[float, float]:
     low, high = min(values), max(values)
     if figure.log:
         return (low, high) if high / low > 1.01 else (low / 3, high * 3)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    if not high > low:
+        return low - 0.5, high + 0.5
+    room = 0.06 * (high - low) if any(_lone(figure, panel) for panel in panels) else 0.0  # a marker keeps off the axis
+    return low - room, high + room
 
 
 def power_text(power):
@@ -164,7 +169,11 @@ def _laid_out(figure):
     to_y = _Scale(*shared_range(figure), figure.log)
     xs = [x for panel in figure.panels for curve in panel.curves for x in curve.x]
     beside = 0.5 if figure.bars else 0.0  # half a bar
-    to_x = _Scale(min(xs) - beside, max(xs) + beside, figure.log_x)
+    lone = [x for panel in figure.panels for x in _lone(figure, panel)]
+    before, after = (
+        0.03 * (max(xs) - min(xs)) if end in lone and not figure.log_x else beside for end in (min(xs), max(xs))
+    )
+    to_x = _Scale(min(xs) - before, max(xs) + after, figure.log_x)
     shapes, y = [], TOP
     if figure.title:
         shapes.append(_Shape([(LEFT, y + TITLE)], text=visible(figure.title), size=TITLE, bold=True))
@@ -191,6 +200,41 @@ def _laid_out(figure):
             shapes.append(_Shape([(LEFT, y)], text=line))
         y += 12
     return shapes, y
+
+
+def _lone(figure, panel):
+    """Return the x of each curve of a panel that is drawn as one marker, because it has only one point to draw."""
+    drawn = [
+        [x for x, y in zip(curve.x, curve.y) if math.isfinite(y) and (y > 0 or not figure.log)]
+        for curve in panel.curves
+        if not figure.bars
+    ]
+    return [xs[0] for xs in drawn if len(xs) == 1]
+
+
+def _marker(x, y, index):
+    """Return the shape of a lone point of the curve with this index; each has an outline of its own."""
+    corners, turned = MARKERS[index]
+    angles = [math.radians(turned + 360 * corner / corners) for corner in range(corners)]
+    outline = [(x + MARKER_RADIUS * math.sin(angle), y - MARKER_RADIUS * math.cos(angle)) for angle in angles]
+    return _Shape(outline, index, filled=True)
+
+
+def _lay_legend(shapes, figure, panel, left, bottom):
+    """Lay the legend of a panel below it; panels whose curves have the same names share that of the first of them."""
+    names = [visible(curve.name) for curve in panel.curves]
+    sharing = [one for one in figure.panels if [visible(curve.name) for curve in one.curves] == names]
+    if sharing[0] is not panel:
+        return
+    for index, name in enumerate(names):
+        y = bottom + 62 + index * 20
+        lone = {bool(_lone(figure, replace(one, curves=[one.curves[index]]))) for one in sharing}
+        if False in lone:
+            sample = [(left, y - 4.5), (left + 34, y - 4.5)]
+            shapes.append(_Shape(sample, index, width=LINE_WIDTH, dashes=DASHES[index]))
+        if True in lone:
+            shapes.append(_marker(left + 17, y - 4.5, index))
+        shapes.append(_Shape([(left + 44, y)], text=name))
 
 
 def _wrapped(text, across, size):
@@ -247,12 +291,9 @@ def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
                 shapes.append(_Shape(outline, index, filled=True))
         elif len(points) > 1:
             shapes.append(_Shape(points, index, width=LINE_WIDTH, dashes=DASHES[index]))
-        elif points:  # one point alone: a short stroke
-            ((x, y),) = points
-            shapes.append(_Shape([(x - 4, y), (x + 4, y)], index, width=LINE_WIDTH))
-        y = bottom + 62 + index * 20
-        shapes.append(_Shape([(left, y - 4.5), (left + 34, y - 4.5)], index, width=LINE_WIDTH, dashes=DASHES[index]))
-        shapes.append(_Shape([(left + 44, y)], text=visible(curve.name)))
+        elif points:
+            shapes.append(_marker(*points[0], index))
+    _lay_legend(shapes, figure, panel, left, bottom)
 
 
 class _Scale:

@@ -130,7 +130,7 @@ def plot_curves(series, width=80, height=12, unicode=True, *, bands=(), levels=(
 
 
 def coincidences(shared, unicode=True, name="k"):
-    """Say which curves of a Plot lie on one another, and where; an empty text where none do.
+    """Say which curves of a Plot coincide, and where; an empty text where none do.
 
     name : what x is called
     """
@@ -138,7 +138,7 @@ def coincidences(shared, unicode=True, name="k"):
     for (one, other), xs in shared.items():
         at = ", ".join(f"{x:g}" for x in xs) if len(xs) <= 8 else f"{xs[0]:g} to {xs[-1]:g}"
         said.append(f"{mark(one, unicode)} and {mark(other, unicode)} ({name} = {at})")
-    return f"on one another, drawn side by side or in turn: {'; '.join(said)}" if said else ""
+    return f"these curves coincide, so their marks alternate or stand side by side: {'; '.join(said)}" if said else ""
 
 
 def mark(index, unicode=True):
