@@ -145,9 +145,10 @@ def test_other_commands_leave_unknown_characters_out_as_eval_does(folder, capsys
         ("eval text.txt unknown.txt", None),
         ("eval nowhere", None),
         ("eval checkpoints", None),
-        ("sample text.txt", "sample --prime-file text.txt"),
-        ("sample ROMEO:", "sample --prime ROMEO:"),
+        ("sample text.txt", "sample {run} --prime-file text.txt"),
+        ("sample ROMEO:", "sample {run} --prime ROMEO:"),
         ("sample checkpoints/nowhere", None),
+        ("sample " + "x" * 300, "sample {run} --prime " + "x" * 300),
     ],
 )
 def test_a_text_in_the_place_of_a_run_is_told_its_own(folder, capsys, line, meant):

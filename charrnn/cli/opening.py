@@ -40,7 +40,7 @@ def open_model(ctx, where, threads):
     """
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 
-    with text_in_the_place_of_a_run(ctx, where):
+    with text_in_the_place_of_a_run(where, _second(ctx)):
         path = find_checkpoint(where)
         if path != where:
             note(f"checkpoint {shorter(path)}")
@@ -53,48 +53,45 @@ def open_model(ctx, where, threads):
 
 
 @contextlib.contextmanager
-def text_in_the_place_of_a_run(ctx, where):
-    """Where CHECKPOINT is none, and seems to be a text, say how the command of `ctx` is told of one."""
-    from charrnn.runs.checkpoint import DamagedCheckpoint
+def text_in_the_place_of_a_run(where, meant):
+    """Where CHECKPOINT is none, and seems to be a text, say how the command is told of one.
+
+    meant    a function of CHECKPOINT as it was named and the newest run, "RUN" without one; returns the remedy or None
+    """
+    from charrnn.runs.checkpoint import DamagedCheckpoint, newest_run
 
     try:
         yield
     except DamagedCheckpoint:
         raise
     except CheckpointError as error:
-        meant = None if where is None else _meant(ctx, where)
-        if meant is None:
+        if where is None or os.path.isdir(where) and newest_run(where) or where.suffix == ".safetensors":
             raise
-        raise CheckpointError(f"{error}; {meant}") from None
+        remedy = meant(where, quoted(newest_run() or "RUN"))
+        if remedy is None:
+            raise
+        raise CheckpointError(f"{error}; {remedy}") from None
 
 
-def _meant(ctx, where):
-    """Return the command with the text `where` in its place, None where it seems to be none."""
-    from charrnn.runs.checkpoint import find_checkpoint, newest_run
+def _second(ctx):
+    """Return a function that names a text in its place, after a run."""
+    from charrnn.runs.checkpoint import find_checkpoint
 
-    name, run, text = ctx.info_name, newest_run(), str(where)
-    is_there = text == "-" or where.suffix != ".safetensors" and (where.is_file() or where.is_dir())
-    if is_there and where.is_dir() and newest_run(where):
-        return None
-    if name == "sample":
-        if is_there and not where.is_dir():
-            option, what = "--prime-file", "a text to go on from is named by --prime-file"
-        elif os.sep not in text and not where.suffix and not is_there:
-            option, what = "--prime", "words to go on from are given by --prime"
-        else:
+    def meant(where, run):
+        text, other = str(where), ctx.params.get("text")
+        if text != "-" and not os.path.exists(where) and not any(sign in text for sign in "*?["):
             return None
-        return f"{what}: charrnn sample {'' if run else 'RUN '}{option} {quoted(text)}"
-    if not is_there and not any(sign in text for sign in "*?["):
-        return None
-    if (other := ctx.params.get("text")) is not None:
-        try:
-            found = find_checkpoint(other)
-        except CheckpointError:
-            return None
-        if found.suffix != ".safetensors":
-            return None
-        run = other
-    return f"a TEXT comes second: charrnn {name} {quoted(run) if run else 'RUN'} {quoted(text)}"
+        if other is not None:
+            try:
+                found = find_checkpoint(other)
+            except CheckpointError:
+                return None
+            if found.suffix != ".safetensors":
+                return None
+            run = quoted(other)
+        return f"a TEXT comes second: charrnn {ctx.info_name} {run} {quoted(text)}"
+
+    return meant
 
 
 def announce(ctx):

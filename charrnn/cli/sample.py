@@ -1,6 +1,7 @@
 """charrnn sample: the prime, then the new text, on stdout as it is made; everything about it on stderr."""
 
 import contextlib
+import os
 import secrets
 import sys
 import unicodedata
@@ -16,7 +17,7 @@ from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
 from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
 from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
-from charrnn.cli.words import note
+from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 
 MAX_SAMPLES = 100_000  # of one batch, which is held in memory whole
@@ -207,7 +208,7 @@ def _prepare(ctx, where, settings, options, outputs):
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.text.vocabulary import text_as_bytes
 
-    with text_in_the_place_of_a_run(ctx, where):
+    with text_in_the_place_of_a_run(where, _prime_meant):
         path = find_checkpoint(where)
         checkpoint = load_checkpoint(path)
     outputs.protect(options["prime_file"])
@@ -313,6 +314,16 @@ def _encoding(checkpoint, named):
         of_bytes = encoding_of_bytes(named)
     # A file of UTF-16 may begin with its mark, which says the order of the bytes.
     return of_bytes if checkpoint.vocabulary.mode == "bytes" or not of_bytes.endswith("-le") else text_encoding(named)
+
+
+def _prime_meant(where, run):
+    """Return how a text, or words, are given that stand in the place of CHECKPOINT, None where it is neither."""
+    text = str(where)
+    if text == "-" or os.path.isfile(where):
+        return f"a text to go on from is named by --prime-file: charrnn sample {run} --prime-file {quoted(text)}"
+    if os.path.exists(where) or len(where.parts) > 1 or where.suffix:
+        return None
+    return f"words to go on from are given by --prime: charrnn sample {run} --prime {quoted(text)}"
 
 
 def _encode_prime(vocabulary, text, options, encoding):

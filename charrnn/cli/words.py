@@ -165,15 +165,15 @@ def unlike_line(part, texts=1):
     part     an UnlikePart
     texts    how many were named for training
     """
-    order = "; of several texts, the order in which they are named decides which of them are held out"
     name = {"val": "validation"}.get(part.name, part.name)
-    return (
+    said = (
         f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text, for any model: "
         f"n-grams need {part.loss_nats:.2f} nats a character there, and {part.low:.2f} to {part.high:.2f} on "
         f"{part.stretches} stretches of the training split that they had not read either. Splits that hold more are "
         "more alike, with 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'"
-        f"{order if texts > 1 else ''}."
     )
+    order = "; of several texts, the order in which they are named decides which of them are held out"
+    return f"{said}{order if texts > 1 else ''}."
 
 
 def duration(seconds):
