@@ -69,7 +69,15 @@ class CorpusError(CharRNNError):
 
 
 class VocabularyError(CharRNNError):
-    """A character is not in the vocabulary, or a vocabulary is malformed."""
+    """A character is not in the vocabulary, or a vocabulary is malformed.
+
+    missing : which character is missing where, without a remedy; "" where the error is about something else
+    remedies : what mends it, but for leaving that one character out; none where that mends nothing
+    """
+
+    def __init__(self, message, missing="", remedies=()):
+        super().__init__(message)
+        self.missing, self.remedies = missing, tuple(remedies)
 
 
 class CheckpointError(CharRNNError):

@@ -187,7 +187,7 @@ def test_a_full_disk_behind_stdout_is_said_and_is_a_failure(tmp_path):
         ("train text --no-sampel", "--no-sample"),
         ("train text --embed 4", "--embedding-size"),
         ("train text --lr 0.1", "--learning-rate"),
-        ("train text --cell LSTM", "lstm"),
+        ("train text --cell LSTN", "lstm"),
         ("train text --optimizer adm", "adam"),
         ("cells --quantity tanh_c", "tanh-c"),
         ("gradients --cell lstm --cell gur", "gru"),
@@ -197,6 +197,21 @@ def test_a_full_disk_behind_stdout_is_said_and_is_a_failure(tmp_path):
 def test_a_mistyped_command_option_or_choice_is_told_the_one_that_was_meant(capsys, typed, meant):
     assert main(typed.split()) == 2
     assert f"Did you mean '{meant}'? (see charrnn" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "typed, said",
+    [
+        ("train text --minutes 5m", "'--minutes': must be a number, got '5m'"),
+        ("train text --hidden-size abc", "'--hidden-size': must be a whole number, got 'abc'"),
+        ("sample --length 1.5", "'--length': must be a whole number, got '1.5'"),
+        ("train --normalize NFC --cell LSTM", "nothing to train on"),
+        ("eval nowhere --unknown Skip --split VAL", "nowhere does not exist"),
+    ],
+)
+def test_a_value_that_is_no_number_is_told_the_rule_and_a_choice_may_have_capitals(capsys, typed, said):
+    assert main(typed.split()) == 2
+    assert said in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize("typed", ["generate", "sample -z", "sample --quuux 3", "train text --cell elman"])

@@ -97,6 +97,24 @@ def cells(capsys, *arguments, code=0):
     return capsys.readouterr()
 
 
+def test_on_a_narrow_terminal_what_comes_next_is_one_line_a_command(monkeypatch):
+    err = io.StringIO()
+    err.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("COLUMNS", "45")
+    assert main(["cells", "checkpoints/planted"]) == 0
+    hints = [line for line in err.getvalue().split("\n") if " charrnn " in line]
+    assert [line[:14].strip() for line in hints] == ["To see more:", "", "To test it:", "To hear it:"]
+    patterns = (
+        r"cells RUN --find [\w-]+",
+        r"cells RUN --html cells.html",
+        r"cells RUN --ablate",
+        "sample RUN --clamp .*",
+    )
+    for line, pattern in zip(hints, patterns, strict=True):
+        assert re.fullmatch(f".* charrnn {pattern}".replace("RUN", "checkpoints/planted"), line)
+
+
 def test_in_a_pipe_every_part_of_the_work_is_told_on_stderr_and_none_on_stdout(folder, monkeypatch, capsys):
     monkeypatch.setattr("charrnn.cli.progress.PLAIN_SECONDS", 0)
     monkeypatch.chdir(folder)

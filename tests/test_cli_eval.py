@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from charrnn.cli import main
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.model.parameters import Model
-from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
+from charrnn.runs.checkpoint import load_checkpoint, newest_run, save_checkpoint
 from charrnn.text.corpus import read_corpus
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
@@ -119,7 +120,8 @@ def test_other_commands_leave_unknown_characters_out_as_eval_does(folder, capsys
     (folder / "mixed.txt").write_text(TEXT * 4 + "ßß€")
     asked = [command[0], "checkpoints/chars", "mixed.txt", *command[1:], "--json"]
     assert main(asked) == 2
-    assert "--unknown skip leaves such characters out" in capsys.readouterr().err.replace("\n", " ")
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "of the vocabulary: leave such characters out with --unknown skip, " in said and "leave it out" not in said
     assert main([*asked, "--unknown", "skip"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["unknown"] == {"characters": 3, "symbols": [["ß", 2], ["€", 1]]}
@@ -129,6 +131,32 @@ def test_other_commands_leave_unknown_characters_out_as_eval_does(folder, capsys
     if command[0] == "gradients":
         assert main(["gradients", "--fresh", "mixed.txt", "--unknown", "skip"]) == 2
         assert "fresh networks know every character" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "line, meant",
+    [
+        ("eval text.txt", "eval {run} text.txt"),
+        ("cells text.txt", "cells {run} text.txt"),
+        ("gradients text.txt", "gradients {run} text.txt"),
+        ("eval -", "eval {run} -"),
+        ("eval *.txt", "eval {run} '*.txt'"),
+        ("eval text.txt checkpoints/chars", "eval checkpoints/chars text.txt"),
+        ("eval text.txt unknown.txt", None),
+        ("eval nowhere", None),
+        ("eval checkpoints", None),
+        ("sample text.txt", "sample --prime-file text.txt"),
+        ("sample ROMEO:", "sample --prime ROMEO:"),
+        ("sample checkpoints/nowhere", None),
+    ],
+)
+def test_a_text_in_the_place_of_a_run_is_told_its_own(folder, capsys, line, meant):
+    assert main(line.split()) == 2
+    said = capsys.readouterr().err.strip()
+    if meant is None:
+        assert re.search(": charrnn (eval|sample) ", said) is None
+    else:
+        assert said.endswith(f": charrnn {meant.format(run=newest_run())}")
 
 
 def test_a_model_of_bytes_shows_a_text_in_its_encoding(folder, capsys):

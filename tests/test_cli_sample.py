@@ -529,6 +529,20 @@ def test_a_prime_file_in_another_encoding_is_named_with_its_offset_and_read_when
     assert "not known here: try latin-1" in str(invoke(*asked, "--encoding", "latn").exception)
 
 
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("café".encode("utf-16-le") * 40, "UTF-16-LE without a byte-order mark: read it with --encoding utf-16-le"),
+        ("café".encode("utf-16"), "UTF-16, by its byte-order mark: read it with --encoding utf-16"),
+        (b"%PDF-1.7\n\xe2\xe3\n", "turn it into text with: pdftotext"),
+        (bytes(range(32)) * 9, "name a text, or write the prime with --prime"),
+    ],
+)
+def test_what_a_prime_file_is_that_is_no_text_is_told_as_of_any_text(invoke, tmp_path, content, said):
+    (tmp_path / "prime.bin").write_bytes(content)
+    assert said in str(invoke("--prime-file", tmp_path / "prime.bin").exception)
+
+
 def test_a_prime_file_is_read_in_the_encoding_of_the_run(invoke, folder, tmp_path):
     from charrnn.runs.checkpoint import load_checkpoint, save_checkpoint
 
@@ -537,6 +551,11 @@ def test_a_prime_file_is_read_in_the_encoding_of_the_run(invoke, folder, tmp_pat
     save_checkpoint(tmp_path / "best.safetensors", dataclasses.replace(checkpoint, training=training))
     (tmp_path / "prime.txt").write_bytes("café".encode("cp1252"))
     assert invoke(tmp_path, "--prime-file", tmp_path / "prime.txt", "--length", 5).stdout.startswith("café")
+    (tmp_path / "prime.txt").write_bytes("cafééé".encode())
+    error = invoke(tmp_path, "--prime-file", tmp_path / "prime.txt").exception
+    assert str(error).endswith("prime.txt is valid UTF-8 and is read as cp1252, read it with --encoding utf-8")
+    asked = ("--prime-file", tmp_path / "prime.txt", "--encoding", "utf-8", "--length", 5)
+    assert invoke(tmp_path, *asked).stdout.startswith("cafééé")
 
 
 def test_unknown_characters_of_a_prime_are_left_out_and_counted_when_told(invoke, tmp_path):
@@ -548,6 +567,8 @@ def test_unknown_characters_of_a_prime_are_left_out_and_counted_when_told(invoke
     assert result.stdout == plain
     assert "--prime: left out 3 characters that are not in the vocabulary: 'Ü', '∑'" in result.stderr
     (tmp_path / "prime.txt").write_text("Üone", "utf-8")
+    refused = invoke(*asked, "--prime-file", tmp_path / "prime.txt").exception
+    assert "of the vocabulary: leave such characters out with --unknown skip, " in str(refused)
     result = invoke(*asked, "--prime-file", tmp_path / "prime.txt", "--unknown", "skip")
     assert result.stdout == plain and "--prime-file: left out 1 character that is not" in result.stderr
     nothing = invoke("--prime", "ÜÜ", "--unknown", "skip").exception

@@ -1,5 +1,6 @@
 """charrnn train: what is asked on the command line or in a file, what is shown, how it ends."""
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -119,6 +120,11 @@ def test_bytes_mode_shows_samples_that_are_text(folder, capsys):
     assert train("bin.txt", *TINY, "--vocab", "bytes", "--steps", 4, "--sample-every", 2) == 0
     err = capsys.readouterr().err
     assert "256 different" in err and "\x1b" not in err and "\x00" not in err
+    run = folder / "checkpoints" / "bin-1"
+    logged = [record for record in read_log(run / "log.jsonl") if "sample" in record]
+    assert [record["step"] for record in logged] == [2]
+    for record in logged:  # the bytes themselves, of which most are no text
+        assert base64.b64decode(record["sample_base64"]).decode(errors="replace") == record["sample"]
 
 
 @pytest.mark.slow
@@ -343,8 +349,8 @@ def test_the_command_line_wins_over_the_config_file(folder, capsys):
     [
         ("hidden_sise = 3", "'hidden_sise'.*did you mean 'hidden-size'"),
         ("xyzzy = 3", "'xyzzy', which there is not"),
-        ("hidden-size = 1.5", "'1.5' is not a valid integer"),
-        ("hidden-size = true", "'True' is not a valid integer"),
+        ("hidden-size = 1.5", "must be a whole number, got '1.5'"),
+        ("hidden-size = true", "must be a whole number, got 'True'"),
         ("hidden-size = [3]", "'hidden-size' a value that it cannot have"),
         ("cell = 'cnn'", "'cnn' is not one of"),
         ("tie-weights = 'perhaps'", "'perhaps' is not a valid boolean"),

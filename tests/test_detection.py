@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli import main
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, VocabularyError
 from charrnn.text.corpus import read_corpus
 from charrnn.text.detection import suggest_encoding
+from charrnn.text.sources import BLOCK_BYTES
+from charrnn.text.vocabulary import Vocabulary
 
 KOREAN = "한국어 문장은 이렇게 씁니다. 오늘은 날씨가 좋아서 산책을 했다.\n그는 집으로 돌아갔다.\n"
 JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n"
@@ -78,7 +80,7 @@ def test_where_nothing_is_plausible_nothing_is_suggested(tmp_path, data):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     assert suggest_encoding(data) is None
-    assert "name its encoding with --encoding NAME, such as cp1252 or cp949, or train on its bytes with" in refused(
+    assert "name its encoding with --encoding NAME, such as cp1252 or shift_jis, or train on its bytes with" in refused(
         path
     )
 
@@ -130,6 +132,19 @@ def test_utf8_that_is_read_in_another_encoding_is_told(tmp_path):
     path.write_bytes(FRENCH.encode("latin-1"))
     with read_corpus([path], encoding="latin-1") as corpus:
         assert corpus.notes == ()
+        known = corpus.vocabulary
+    known = Vocabulary("chars", sorted({*known.symbols, *"Ã©"}))
+    # What a vocabulary does not know of it is the fault of the encoding, in any block; that of one in latin-1 is not.
+    for before in ("", "e " * (BLOCK_BYTES // 2)):
+        path.write_bytes(("ééé" + before + FRENCH).encode())
+        message = refused(path, encoding="latin-1", vocabulary=known)
+        assert f"of the vocabulary: {path} is valid UTF-8 and is read as iso8859-1, read it with --enc" in message
+    path.write_bytes("Été ~".encode("latin-1"))
+    with (
+        pytest.raises(VocabularyError, match="is not among"),
+        read_corpus([path], encoding="latin-1", vocabulary=known),
+    ):
+        pass
 
 
 def test_train_says_so_for_a_korean_file(tmp_path, monkeypatch, capsys):

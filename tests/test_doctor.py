@@ -202,6 +202,12 @@ def test_a_cache_that_others_can_write_is_told_and_mended(tmp_path):
     assert problem.startswith(f"{digest} is not used: others") and remedy == f"chmod -R go-w {digest}"
     subprocess.run(remedy, shell=True, check=True)
     assert "kernels" not in run(tmp_path, CHARRNN_CACHE_DIR=str(cache))
+    for place in (cache, cache / "kernels", digest):
+        place.chmod(0o777)
+    problem, remedy = run(tmp_path, CHARRNN_CACHE_DIR=str(cache))["kernels"]
+    assert remedy == f"chmod -R go-w {cache}"
+    subprocess.run(remedy, shell=True, check=True)
+    assert "kernels" not in run(tmp_path, CHARRNN_CACHE_DIR=str(cache))
 
 
 @pytest.mark.slow

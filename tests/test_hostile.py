@@ -288,7 +288,7 @@ def test_a_run_folder_with_links_in_it_is_not_written_through(tmp_path, loaded):
         ("text = [" + "1," * 30_000 + "]", "a value that it cannot have"),
         ("a" * 200_000 + " = 1", "which there is not"),
         ("#" * 300_000, "at most 262,144 bytes"),
-        ("seed = '" + "9" * 20_000 + "'", "not a valid integer"),
+        ("seed = '" + "9" * 20_000 + "'", "must be a whole number, got"),
     ],
 )
 def test_a_config_that_is_a_bomb_is_refused_in_a_sentence(tmp_path, capfd, content, words):

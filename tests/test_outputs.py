@@ -1,6 +1,7 @@
 """The files that commands write by name: what is replaced, what is not, and that both are told before the work."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from test_cells import make_text
 
 from charrnn.cli import COMMANDS, group, main
 from charrnn.files.marks import has_mark
+from charrnn.runs.checkpoint import read_metadata
 from charrnn.text.folders import find_files
+from charrnn.training.provenance import find_texts
 
 TEXT = make_text(12_000, seed=8)
 FRESH = ["gradients", "--fresh", "--cell", "gru", "--hidden-size", "4", "--steps", "3", "--times", "2"]
@@ -50,8 +53,6 @@ def made(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def inside(made, tmp_path, monkeypatch):
     """Be in a folder that has a run, the text it was trained on, and another text."""
-    import shutil
-
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text(TEXT)
@@ -232,6 +233,17 @@ def test_what_appears_meanwhile_is_not_replaced_and_the_results_are_still_told(c
     captured = capsys.readouterr()
     assert "charrnn did not write it" in captured.err and " nats = " in captured.out
     assert Path("page.html").read_text() == "precious"
+
+
+def test_what_else_is_read_is_not_replaced_either(capsys):
+    """The text of a prime, the SPEC of a sweep, and the text of a run, which could not go on without it."""
+    shutil.copy("text.txt", "prime.txt")
+    refused(capsys, "sample --svg", "prime.txt", "reads", more=("--force", "--prime-file", "prime.txt"))
+    refused(capsys, "sweep --svg", "grid.toml", "reads")
+    refused(capsys, "sweep --svg", "own.txt", "reads")
+    (own,) = find_texts(read_metadata("run/best.safetensors")["training"], Path("run"))
+    for writer in ("info --svg", "sample --svg"):
+        refused(capsys, writer, own, "reads")
 
 
 def test_charrnns_pages_and_pictures_are_no_text_of_a_folder(capsys):

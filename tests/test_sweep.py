@@ -171,7 +171,7 @@ def test_csv_has_a_column_for_each_option_that_differs():
         ('text = ["missing.txt"]\n[grid]\nseed = [1]', "missing.txt"),
         (TINY, "nothing to sweep over"),
         (TINY + "[grid]\ndropuot = [1]", "did you mean 'dropout'"),
-        (TINY + "[grid]\nhidden-size = [2, 3.5]", "not a valid integer"),
+        (TINY + "[grid]\nhidden-size = [2, 3.5]", "must be a whole number, got"),
         (TINY + "[grid]\nhidden-size = 3", "a list of values"),
         (TINY + "[grid]\nhidden-size = []", "a list of values"),
         (TINY + "[grid]\ndropout = [0.1, 1.5]", "below 1, got 1.5"),
@@ -444,6 +444,29 @@ def test_a_sweep_keeps_its_name_when_it_is_resumed(folder, monkeypatch):
     monkeypatch.chdir(folder / "deep")
     assert main(["sweep", "--resume", "../S", "-q"]) == 0
     assert json.loads((folder / "S/results.json").read_text())["name"] == "grid"
+
+
+@pytest.mark.parametrize("state", [None, "stopped", "finished"])
+def test_a_sweep_begun_anew_tells_of_an_unfinished_one_of_the_same_spec(folder, monkeypatch, capsys, state):
+    def stop(self):
+        (self.folder / "spec.toml").write_bytes(self.spec.source)
+        self._write()
+        return ()
+
+    monkeypatch.setattr(sweep.Sweep, "run", stop)
+    spec = TINY + "[grid]\nseed = [1, 2]\n"
+    run(spec)
+    capsys.readouterr()
+    table = Path("checkpoints/grid-sweep-1/results.json")
+    if state is None:
+        table.unlink()
+    else:
+        table.write_text(table.read_text().replace('"waiting"', f'"{state}"'))
+    run(spec)
+    told = "charrnn sweep --resume checkpoints/grid-sweep-1\n" in capsys.readouterr().err
+    assert told == (state != "finished") and Path("checkpoints/grid-sweep-2").is_dir()
+    run(spec + "# another\n")
+    assert "--resume checkpoints/grid-sweep-1" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

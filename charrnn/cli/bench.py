@@ -17,7 +17,11 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
 
 @click.command(name="bench")
 @click.option(
-    "--cell", type=click.Choice(tuple(CELLS)), default=DEFAULTS.cell, show_default=True, help="Recurrent cell."
+    "--cell",
+    type=click.Choice(tuple(CELLS), case_sensitive=False),
+    default=DEFAULTS.cell,
+    show_default=True,
+    help="Recurrent cell.",
 )
 @click.option(
     "--hidden-size",

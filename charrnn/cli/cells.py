@@ -43,13 +43,13 @@ SPLITS = ("held-out", "val", "test")
 )
 @click.option(
     "--split",
-    type=click.Choice(SPLITS),
+    type=click.Choice(SPLITS, case_sensitive=False),
     show_default="held-out, which is both others",
     help="Which part of the run's own text to read.",
 )
 @click.option(
     "--quantity",
-    type=click.Choice(QUANTITIES),
+    type=click.Choice(QUANTITIES, case_sensitive=False),
     show_default="tanh-c for lstm, h otherwise",
     help="What to look at in a unit: its cell, its output, or a gate.",
 )
@@ -71,7 +71,7 @@ SPLITS = ("held-out", "val", "test")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the passages.")
 @click.option(
     "--scale",
-    type=click.Choice(list(SCALES)),
+    type=click.Choice(list(SCALES), case_sensitive=False),
     default=RED_BLUE.name,
     show_default=True,
     help="Colours of +1 and -1; orange-blue is easier apart for colour-blind eyes.",

@@ -8,10 +8,19 @@ from charrnn.errors import ConfigError
 
 unknown_option = click.option(
     "--unknown",
-    type=click.Choice(("error", "skip")),
+    type=click.Choice(("error", "skip"), case_sensitive=False),
     show_default="error",
     help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
 )
+
+
+def skip_first(error):
+    """Return what a VocabularyError says of a file, in which there may be many such characters."""
+    if not error.remedies:
+        return f"{error}; --unknown skip leaves such characters out"
+    *others, last = error.remedies
+    ways = ", ".join(["leave such characters out with --unknown skip", *others])
+    return f"{error.missing}: {ways}, or {last}"
 
 
 def check_bounds(options, *bounds):

@@ -26,7 +26,10 @@ MIN_WIDTH = 40
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option(
-    "--split", type=click.Choice(SPLITS), show_default="val", help="Split of the text the run was trained on."
+    "--split",
+    type=click.Choice(SPLITS, case_sensitive=False),
+    show_default="val",
+    help="Split of the text the run was trained on.",
 )
 @unknown_option
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
@@ -37,7 +40,12 @@ MIN_WIDTH = 40
     help="Set the loss beside uniform, unigram, n-gram and xz, trained on the same text.",
 )
 @click.option("--dynamic", is_flag=True, help="Measure too how well it does when it goes on learning as it reads.")
-@click.option("--dynamic-rule", type=click.Choice(("rms", "sgd")), show_default="rms", help="How it learns then.")
+@click.option(
+    "--dynamic-rule",
+    type=click.Choice(("rms", "sgd"), case_sensitive=False),
+    show_default="rms",
+    help="How it learns then.",
+)
 @click.option(
     "--dynamic-rate", type=float, metavar="X", show_default="5e-4 (rms), 0.1 (sgd)", help="Learning rate of --dynamic."
 )
@@ -103,7 +111,7 @@ def command(ctx, checkpoint, text, **options):
         asked = _asked(options, judged, own)
         with progress_bar() as progress:
             judgement = _judge(opened, judged, own, asked, progress)
-        _print(judgement, opened.path, options)  # before the page, which may have to be refused
+        _print(judgement, opened.path, options, len(read.named))  # before the page, which may have to be refused
         if outputs:
             from charrnn.cli.eval_page import write_judgement_page
 
@@ -199,11 +207,11 @@ def _judge(opened, judged, own, asked, progress):
     return judgement
 
 
-def _print(judgement, path, options):
+def _print(judgement, path, options, texts):
     if not options["as_json"]:
         from charrnn.cli.show_eval import print_judgement
 
-        print_judgement(judgement, options["width"], options["surprisal"], options["top_k"])
+        print_judgement(judgement, options["width"], options["surprisal"], options["top_k"], texts)
     elif options["surprisal"]:
         from charrnn.cli.eval_text import figure
 

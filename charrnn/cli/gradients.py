@@ -47,7 +47,7 @@ def _titles(cells):
 @click.option(
     "--cell",
     multiple=True,
-    type=click.Choice(tuple(CELLS)),
+    type=click.Choice(tuple(CELLS), case_sensitive=False),
     show_default="all three",
     help="Fresh networks: of this cell. May be repeated.",
 )
@@ -69,7 +69,7 @@ def _titles(cells):
 )
 @click.option(
     "--matrix",
-    type=click.Choice(("orthogonal", "uniform")),
+    type=click.Choice(("orthogonal", "uniform"), case_sensitive=False),
     default="orthogonal",
     show_default=True,
     help=f"Fresh {_titles(WITHOUT_GATES)}: all singular values alike, or the fresh matrix times a number.",

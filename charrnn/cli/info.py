@@ -63,6 +63,7 @@ def command(checkpoint, as_json, **options):
     if checkpoint is None:
         click.echo(f"checkpoint {printable(str(path), sys.stderr)}", err=True)
     metadata = read_metadata(path)
+    outputs.protect_run(metadata["training"], path.parent)
     config = ModelConfig(vocab_size=len(metadata["vocabulary"]["symbols"]), **metadata["model"])
     history = history_of(path, metadata["training"])
     if outputs and (figure := run_figure(path, history)) is None:

@@ -7,6 +7,7 @@ import click
 from charrnn.errors import nearest
 
 _NO_COMMAND = re.compile(r"No such command '(.*)'\.?$", re.DOTALL)
+_NO_NUMBER = re.compile(r"('.*') is not a valid (float|integer)", re.DOTALL)
 _NO_CHOICE = re.compile(r"'(.*)' is not one of ", re.DOTALL)
 
 
@@ -24,16 +25,18 @@ def usage_message(error, words):
     if unknown and isinstance(command, click.Group):
         names = command.list_commands(error.ctx)
         return f"No such command '{unknown[1]}'" + (_meant(unknown[1], names) or f": there are {', '.join(names)}")
-    said = error.format_message().rstrip(".")
     if isinstance(error, click.BadParameter) and error.param is not None:
-        said += choice_meant(error.message, error.param.type)
-    return said
+        error.message = refused_value(error.message, error.param.type)
+    return error.format_message().rstrip(".")
 
 
-def choice_meant(message, kind):
-    """Return which choice was meant where click's `message` refuses one of a type, "" where none is near."""
+def refused_value(message, kind):
+    """Return what click's `message` says of a value that is none of a type: the rule, or which choice was meant."""
+    message = message.rstrip(".")
+    if number := _NO_NUMBER.match(message):
+        return f"must be a {'whole ' if number[2] == 'integer' else ''}number, got {number[1]}{message[number.end() :]}"
     unknown = _NO_CHOICE.match(message)
-    return _meant(unknown[1], kind.choices) if unknown and isinstance(kind, click.Choice) else ""
+    return message + (_meant(unknown[1], kind.choices) if unknown and isinstance(kind, click.Choice) else "")
 
 
 def _meant(name, names):

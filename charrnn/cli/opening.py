@@ -4,10 +4,12 @@ Says on stderr what a user should know of them; the commands say nothing of thei
 """
 
 import contextlib
+import os
 from typing import Any, NamedTuple
 
-from charrnn.cli.words import note, note_once, shorter
-from charrnn.errors import CharRNNError, ConfigError, VocabularyError
+from charrnn.cli.checks import skip_first
+from charrnn.cli.words import note, note_once, quoted, shorter
+from charrnn.errors import CharRNNError, CheckpointError, ConfigError, VocabularyError
 
 
 class OpenedModel(NamedTuple):
@@ -38,15 +40,61 @@ def open_model(ctx, where, threads):
     """
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 
-    path = find_checkpoint(where)
-    if path != where:
-        note(f"checkpoint {shorter(path)}")
-    checkpoint = load_checkpoint(path)
+    with text_in_the_place_of_a_run(ctx, where):
+        path = find_checkpoint(where)
+        if path != where:
+            note(f"checkpoint {shorter(path)}")
+        checkpoint = load_checkpoint(path)
     announce(ctx)
     use_threads(ctx, threads)
     from charrnn.model.parameters import Model
 
     return OpenedModel(path, checkpoint, Model.from_checkpoint(checkpoint))
+
+
+@contextlib.contextmanager
+def text_in_the_place_of_a_run(ctx, where):
+    """Where CHECKPOINT is none, and seems to be a text, say how the command of `ctx` is told of one."""
+    from charrnn.runs.checkpoint import DamagedCheckpoint
+
+    try:
+        yield
+    except DamagedCheckpoint:
+        raise
+    except CheckpointError as error:
+        meant = None if where is None else _meant(ctx, where)
+        if meant is None:
+            raise
+        raise CheckpointError(f"{error}; {meant}") from None
+
+
+def _meant(ctx, where):
+    """Return the command with the text `where` in its place, None where it seems to be none."""
+    from charrnn.runs.checkpoint import find_checkpoint, newest_run
+
+    name, run, text = ctx.info_name, newest_run(), str(where)
+    is_there = text == "-" or where.suffix != ".safetensors" and (where.is_file() or where.is_dir())
+    if is_there and where.is_dir() and newest_run(where):
+        return None
+    if name == "sample":
+        if is_there and not where.is_dir():
+            option, what = "--prime-file", "a text to go on from is named by --prime-file"
+        elif os.sep not in text and not where.suffix and not is_there:
+            option, what = "--prime", "words to go on from are given by --prime"
+        else:
+            return None
+        return f"{what}: charrnn sample {'' if run else 'RUN '}{option} {quoted(text)}"
+    if not is_there and not any(sign in text for sign in "*?["):
+        return None
+    if (other := ctx.params.get("text")) is not None:
+        try:
+            found = find_checkpoint(other)
+        except CheckpointError:
+            return None
+        if found.suffix != ".safetensors":
+            return None
+        run = other
+    return f"a TEXT comes second: charrnn {name} {quoted(run) if run else 'RUN'} {quoted(text)}"
 
 
 def announce(ctx):
@@ -112,7 +160,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
                     progress=progress,
                 )
             except VocabularyError as error:
-                raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
+                raise VocabularyError(skip_first(error)) from None
     with contextlib.closing(corpus):
         if vocabulary.rewriting:
             note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.config import config_values, read_toml
-from charrnn.cli.near import choice_meant
+from charrnn.cli.near import refused_value
 from charrnn.errors import ConfigError
 from charrnn.training.options import COMPUTING, DEFAULTS, HEADINGS, NAMES, SETTINGS, WATCHING, option
 
@@ -58,7 +58,7 @@ def training_option(name):
         return HeadedOption([f"{flag}/--no-{flag[2:]}", name], show_default=default, **told)
     return HeadedOption(
         [flag, name],
-        type=click.Choice(one.choices) if one.choices else one.kind,
+        type=click.Choice(one.choices, case_sensitive=False) if one.choices else one.kind,
         metavar=one.metavar,
         show_default=one.shown or default is not None,
         **told,
@@ -140,6 +140,6 @@ def typed_options(options, where):
         except click.BadParameter as error:
             raise ConfigError(
                 f"{where} gives {name.replace('_', '-')!r} a value that it cannot have: "
-                f"{error.message.rstrip('.')}{choice_meant(error.message, TRAINING_OPTIONS[name].type)}"
+                f"{refused_value(error.message, TRAINING_OPTIONS[name].type)}"
             ) from None
     return typed

@@ -63,12 +63,19 @@ class Outputs:
             return
         self._texts += [] if text is None else [os.fspath(text)]
         if opened is not None:
-            from charrnn.training.provenance import find_texts
-
-            with contextlib.suppress(CharRNNError):  # whoever reads it will say that it is gone
-                self._texts += find_texts(opened.checkpoint.training, opened.path.parent)
+            self._texts += _texts_of(opened.checkpoint.training, opened.path.parent)
         for name in self._named:
             self._check(name)
+
+    def protect_run(self, training, folder):
+        """Refuse to replace the text of a run, though it is not read: without it the run could not go on.
+
+        training    the record of it in a checkpoint
+        """
+        if self._named:
+            self._texts += _texts_of(training, folder)
+            for name in self._named:
+                self._check(name)
 
     def named(self, name):
         """Return the file of an option as the user named it, None where it is not asked for."""
@@ -146,6 +153,15 @@ def _example(name, beside=None):
         number += 1
         free = like.with_stem(f"{like.stem}-{number}")
     return f"--{name} {shlex.quote(str(free))}"
+
+
+def _texts_of(training, folder):
+    """Return the texts of a run; none where they are gone, as whoever reads them will say."""
+    from charrnn.training.provenance import find_texts
+
+    with contextlib.suppress(CharRNNError):
+        return find_texts(training, folder)
+    return []
 
 
 def _belongs_to_a_run(path):

@@ -4,9 +4,11 @@ A probe imports what it needs inside itself, so that one thing that cannot be lo
 """
 
 import importlib.metadata
+import itertools
 import os
 import platform
 import shutil
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -159,7 +161,8 @@ def _kernel_cache():
     if unused:
         folder, why = unused[0]
         problem = f"{folder} is not used: {why}"
-        remedy = f"chmod -R go-w {quoted(folder)}" if why == STRANGERS and _is_open(folder) else _own_cache()
+        place = _open_place(folder) if why == STRANGERS else None
+        remedy = _own_cache() if place is None else f"chmod -R go-w {quoted(place)}"
     elif places.writable is None and not any(n for n, _ in files.values()):
         problem, remedy = (
             "no cache folder can be written, so that every start compiles for 10 s or longer",
@@ -179,11 +182,20 @@ def _count(folder):
     return len(sizes), sum(sizes)
 
 
-def _is_open(folder):
-    """Tell whether the folder itself, or a file in it, is this user's and can be written by others."""
+def _open_place(folder):
+    """Return the folder from which on all is to be closed to others; None where there is none, or where more is amiss.
+
+    It is the outermost of this user's folders around `folder` that others can write in, or `folder` for a file in it.
+    """
     mine = os.getuid()
     status = [folder.stat(), *(file.lstat() for file in folder.iterdir())]
-    return all(one.st_uid == mine for one in status) and any(one.st_mode & 0o022 for one in status)
+    if any(one.st_uid != mine for one in status):
+        return None
+    own = itertools.takewhile(lambda place: place.stat().st_uid == mine, (folder, *folder.parents))
+    places = [place for place in own if place.stat().st_mode & 0o022 and not place.stat().st_mode & stat.S_ISVTX]
+    if places:
+        return places[-1]
+    return folder if any(one.st_mode & 0o022 for one in status) else None
 
 
 def _texts():

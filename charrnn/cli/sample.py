@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.checks import skip_first
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
-from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
 from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import note
@@ -80,7 +81,7 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
 )
 @click.option(
     "--unknown",
-    type=click.Choice(("error", "skip")),
+    type=click.Choice(("error", "skip"), case_sensitive=False),
     default="error",
     show_default=True,
     help="What to do with characters of --prime or --prime-file that the model does not know; what is skipped is "
@@ -150,7 +151,7 @@ def command(ctx, checkpoint, **options):
         outputs = check_distribution(_given(ctx), options)
         settings = _settings(_given(ctx), **{name: options[name] for name in OF_A_CHOICE})
         try:
-            samples, separator = _prepare(ctx, checkpoint, settings, options)
+            samples, separator = _prepare(ctx, checkpoint, settings, options, outputs)
         except MemoryError:
             raise _out_of_memory(options["num_samples"]) from None
         if options["distribution"]:
@@ -198,7 +199,7 @@ def _settings(given, temperature, top_k, top_p, min_p, greedy):
     return Settings(temperature, top_k, top_p, min_p)
 
 
-def _prepare(ctx, where, settings, options):
+def _prepare(ctx, where, settings, options, outputs):
     """Check what can be checked, load the model, prime it; return SampleTexts to be written, and the separator."""
     _check(options)
     prime = options["prime"] if options["prime_file"] is None else _read_prime(options["prime_file"])
@@ -206,8 +207,11 @@ def _prepare(ctx, where, settings, options):
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.text.vocabulary import text_as_bytes
 
-    path = find_checkpoint(where)
-    checkpoint = load_checkpoint(path)
+    with text_in_the_place_of_a_run(ctx, where):
+        path = find_checkpoint(where)
+        checkpoint = load_checkpoint(path)
+    outputs.protect(options["prime_file"])
+    outputs.protect_run(checkpoint.training, path.parent)
     vocabulary = checkpoint.vocabulary
     encoding = _encoding(checkpoint, options["encoding"])
     typed = _typed(options, vocabulary.mode == "bytes")
@@ -314,10 +318,16 @@ def _encoding(checkpoint, named):
 def _encode_prime(vocabulary, text, options, encoding):
     """Return the ids of the prime, str or the bytes of a file, with or without what the model does not know."""
     from charrnn.text.corpus import left_out
+    from charrnn.text.decoding import encoding_to_blame, is_utf8_in_another
     from charrnn.text.vocabulary import text_as_bytes
 
     option = "--prime" if options["prime_file"] is None else "--prime-file"
+    data = text
     if isinstance(text, bytes) and vocabulary.mode == "chars":
+        from charrnn.text.decoding import refuse_binary
+        from charrnn.text.sources import SNIFF_BYTES
+
+        refuse_binary(text[:SNIFF_BYTES], str(options["prime_file"]), encoding, "write the prime with --prime")
         text = _decoded(text, option, encoding)
     known = text
     if isinstance(text, str) and vocabulary.mode == "bytes":
@@ -334,6 +344,10 @@ def _encode_prime(vocabulary, text, options, encoding):
     try:
         return _encode(vocabulary, text, option, encoding)
     except VocabularyError as error:
+        if vocabulary.mode == "chars" and isinstance(data, bytes) and is_utf8_in_another(data, encoding):
+            raise VocabularyError(encoding_to_blame(error, options["prime_file"], encoding)) from None
+        if isinstance(data, bytes):
+            raise VocabularyError(skip_first(error)) from None
         raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
 
 
@@ -345,7 +359,7 @@ def _decoded(data, option, encoding):
         from charrnn.text.detection import SAMPLE_BYTES, suggest_encoding
 
         seems = suggest_encoding(data[:SAMPLE_BYTES])
-        remedy = "name its encoding with --encoding NAME, such as cp1252 or cp949"
+        remedy = "name its encoding with --encoding NAME, such as cp1252 or shift_jis"
         if seems is not None and seems != encoding:
             remedy = f"it seems to be {seems.upper()}, read it with --encoding {seems}"
         raise VocabularyError(
@@ -360,7 +374,8 @@ def _encode(vocabulary, text, option, encoding):
             return vocabulary.encode_bytes(text)
         return vocabulary.encode(text, encoding)
     except VocabularyError as error:
-        raise VocabularyError(f"{option}: {error}{_spelt_as_known(vocabulary, text, option)}") from error
+        said = f"{option}: {error}{_spelt_as_known(vocabulary, text, option)}"
+        raise VocabularyError(said, f"{option}: {error.missing}", error.remedies) from error
 
 
 def _spelt_as_known(vocabulary, text, option):

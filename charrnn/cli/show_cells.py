@@ -7,7 +7,7 @@ import textwrap
 import click
 
 from charrnn.cli.cells_text import LONG_PASSAGE, PASSAGE, each_once, heading, is_graded, mille, telling, units_of
-from charrnn.cli.words import note, printable, say, shorter
+from charrnn.cli.words import note, printable, quoted, say, shorter
 from charrnn.errors import counted
 
 FIRST_SHOWN = 2  # passages after the table, and where no unit is named
@@ -260,13 +260,16 @@ class _Printed:
         click.echo(scatters(self.findings.gates, width=self.width, unicode=self.unicode))
 
     def print_hints(self):
+        from charrnn.runs.names import BEST
+
         findings = self.findings
         if not findings.found or not sys.stderr.isatty():
             return
         f, _, layer, unit = telling(findings.selected or units_of(findings.found))[0]
-        run = shorter(self.shown.path)
+        path = self.shown.path
+        run = quoted(shorter(path.parent if path.name == BEST else path))
         for purpose, command in (
-            ("To see more:", f"cells {run} --find {f.signal.name}"),
+            ("To see more:", f"cells {run} --find {quoted(f.signal.name)}"),
             ("", f"cells {run} --html cells.html"),
             ("To test it:", f"cells {run} --ablate"),
             ("To hear it:", f"sample {run} --clamp {layer}:{unit}={f.sign}"),

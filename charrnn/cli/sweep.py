@@ -77,10 +77,11 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
       [[run]]
       hidden_size = 512
 
-    Each run has a folder in SWEEP, beside results.json and results.csv. Given again, the command goes on with what is
-    unfinished and adds what is new in SPEC. A run that fails is in the table with its reason and stops no other; the
-    exit code is then 1. Ctrl-C saves. A run that has diverged would do so again: remove its folder to have it made
-    anew.
+    Each run has a folder in SWEEP, beside results.json and results.csv. Without -o or --resume a new SWEEP is begun
+    each time. With -o SWEEP of before the command goes on with what is unfinished there, and adds what is new in SPEC;
+    with --resume SWEEP it does so by the SPEC of last time. A run that fails is in the table with its reason and stops
+    no other; the exit code is then 1. Ctrl-C saves. A run that has diverged would do so again: remove its folder to
+    have it made anew.
     """
     if (spec is None) == (resume is None):
         raise ConfigError(
@@ -108,8 +109,9 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
 
     for text in read.texts:
         outputs.protect(text)
+    outputs.protect(spec)
     from charrnn.sweep.drafts import draft
-    from charrnn.sweep.folder import open_sweep
+    from charrnn.sweep.folder import open_sweep, unfinished_sweep
     from charrnn.sweep.points import differing, make_points
     from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, RESULTS_JSON, STOPPED, WAITING, sort_results, to_csv
     from charrnn.sweep.sweep import Sweep
@@ -127,6 +129,7 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
         if unequal:
             note(unequal)
         return 0
+    unfinished = None if output is not None else unfinished_sweep(read.source)
     with open_sweep(output, read.name, read.source) as (folder, lock):
         made = Sweep(read, drafts, folder, lock, jobs or 1)
         display = make_display(quiet)
@@ -135,6 +138,11 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
             f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
             + (f"; {finished} finished before" if finished else "")
         )
+        if unfinished is not None:
+            display.note(
+                f"this is a new sweep; the one in {unfinished} of the same SPEC is unfinished and goes on with:\n "
+                f" charrnn sweep --resume {quoted(unfinished)}"
+            )
         if unequal:
             display.note(unequal, important=True)
         announced = False

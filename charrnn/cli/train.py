@@ -201,7 +201,7 @@ def _report(finished, trainer, display):
         tell(f"{name:<10}  {value}", 12)
     if type(display) is not Quiet:
         for part in _unlike_parts(finished, trainer):
-            display.note(unlike_line(part))
+            display.note(unlike_line(part, len(trainer.corpus.sources)))
     if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "

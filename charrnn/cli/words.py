@@ -28,7 +28,7 @@ _VISIBLE.update(
 )
 
 # A line that is a command, or ends in one, is for pasting: it stays whole. So does a command quoted in a sentence.
-_COMMAND_LINE = re.compile(r"(\S+:)?\s*charrnn ")
+_COMMAND_LINE = re.compile(r"((\S+ ){0,2}\S+:)?\s*charrnn ")
 _QUOTED_COMMAND = re.compile(r"'charrnn [^']*'")
 MIN_HANGING = 24  # columns beside an indentation: with fewer, lines begin further to the left
 
@@ -159,15 +159,20 @@ def loss_text(loss_nats):
     return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a character, perplexity {shown}"
 
 
-def unlike_line(part):
-    """Say that a held-out split is unlike the training split, and what to do about it. part : an UnlikePart"""
+def unlike_line(part, texts=1):
+    """Say that a held-out split is unlike the training split, and what to do about it.
+
+    part     an UnlikePart
+    texts    how many were named for training
+    """
+    order = "; of several texts, the order in which they are named decides which of them are held out"
     name = {"val": "validation"}.get(part.name, part.name)
     return (
         f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text, for any model: "
         f"n-grams need {part.loss_nats:.2f} nats a character there, and {part.low:.2f} to {part.high:.2f} on "
         f"{part.stretches} stretches of the training split that they had not read either. Splits that hold more are "
-        "more alike, with 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'; of several files, the order "
-        "in which they are named decides which of them are held out."
+        "more alike, with 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'"
+        f"{order if texts > 1 else ''}."
     )
 
 

@@ -50,11 +50,14 @@ def find_places(roots, name):
 
 
 def _make_writable(root, name):
-    """Make the folder `name` under `root`, if it is not there, closed to others, and write in it. Raises OSError."""
+    """Make the folder `name` under `root`, if it is not there, and write in it. Raises OSError.
+
+    Others may read what is made, as far as the umask lets them, so that an image's root can fill it for its users.
+    """
     place = root
     for part in ("", *name.split("/")):
         place /= part
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place.mkdir(parents=True, exist_ok=True, mode=0o755)
     tempfile.TemporaryFile(dir=place).close()
 
 

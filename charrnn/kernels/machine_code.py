@@ -141,6 +141,7 @@ def keep_code(name, code, folder):
         with open(descriptor, "wb") as file:
             file.write(_seal(file_name, data))
             file.write(data)
+        os.chmod(temporary, 0o644)  # others may read it: root fills the cache of an image for its users
         os.replace(temporary, folder / file_name)  # no fsync: what a power cut takes is made anew
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -12,8 +12,8 @@ from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
 from charrnn.files.storage import make_folder, remove_stale_temporaries
 from charrnn.runs.checkpoint import is_count, is_figure, read_metadata
 from charrnn.runs.folder import lock_folder, make_numbered_folder
-from charrnn.runs.names import LAST, LOCK
-from charrnn.sweep.results import read_results
+from charrnn.runs.names import LAST, LOCK, RUNS_FOLDER
+from charrnn.sweep.results import STOPPED, WAITING, read_results, stored_results
 
 
 @contextlib.contextmanager
@@ -37,6 +37,21 @@ def open_sweep(path=None, name="sweep", source=None):
     with lock_folder(folder) as lock:
         remove_stale_temporaries(folder)
         yield folder, lock
+
+
+def unfinished_sweep(source):
+    """Return the newest sweep under ./checkpoints of the specification `source` with runs to train, None without one.
+
+    source : the bytes of the specification
+    """
+    found = []
+    for path in Path(RUNS_FOLDER).glob(f"*/{SPEC}"):
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == source:
+                states = {one.state for one in stored_results(path.parent).values()}
+                if not states or states & {WAITING, STOPPED}:
+                    found.append((path.stat().st_mtime_ns, path.parent))
+    return max(found)[1] if found else None
 
 
 def _refuse_files_of_others(folder, source):

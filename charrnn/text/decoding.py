@@ -11,7 +11,7 @@ import stat
 
 import numpy as np
 
-from charrnn.errors import CorpusError, counted, nearest
+from charrnn.errors import CorpusError, VocabularyError, counted, nearest
 from charrnn.text.detection import SAMPLE_BYTES, is_damaged_utf8, looks_like_utf8, suggest_encoding
 from charrnn.text.kinds import FileKind, iconv_name, why_not_text
 from charrnn.text.remarks import Remarks, Seams
@@ -81,6 +81,25 @@ def stored_encoding_of_bytes(name):
         return "utf-8"
 
 
+def refuse_binary(head, path, encoding, otherwise="train on its bytes with 'charrnn train --vocab bytes'"):
+    """Raise CorpusError where the beginning of a file is no text in an encoding, with what it is and the remedy.
+
+    otherwise : what to do with a file of no known kind, but to name another
+    """
+    kind = why_not_text(head, encoding)
+    if kind is None:
+        return
+    command = made_text(path, kind)
+    how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
+    if kind.encoding is not None:
+        remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
+    elif command:
+        remedy = how
+    else:
+        remedy = f"name a text, or {otherwise}"
+    raise CorpusError(f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}")
+
+
 class TextReader:
     """The one pass: files -> bytes -> characters -> characters rewritten -> ids, and the fingerprint."""
 
@@ -115,11 +134,11 @@ class TextReader:
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
         rewriter = Rewriter(self.rewriting) if self.rewriting else None
         self.writer.locate = rewriter.locate if rewriter else None
-        first, is_empty, done, before = True, True, 0, b""
+        first, is_empty, done, before, doubted = True, True, 0, b"", False
         for block in self._blocks(file, path, last=b""):
             if done == 0:
                 self._refuse_binary(block[:SNIFF_BYTES], path)
-                self._doubt_encoding(block, path)
+                doubted = self._doubt_encoding(block, path)
             done += len(block)
             try:
                 text = decoder.decode(block, final=not block)
@@ -139,7 +158,12 @@ class TextReader:
             if text:
                 self._see_end(path, text[-1], is_first=is_empty)
                 is_empty = False
-            self._write_characters(text if rewriter is None else _rewritten(rewriter, text, path), path)
+            try:
+                self._write_characters(text if rewriter is None else _rewritten(rewriter, text, path), path)
+            except VocabularyError as error:
+                if doubted:
+                    raise CorpusError(encoding_to_blame(error, shown(path), self.encoding)) from None
+                raise
             before = block
         if rewriter is not None:
             self._write_characters(rewriter.finish(), path)
@@ -181,27 +205,17 @@ class TextReader:
             yield last
 
     def _refuse_binary(self, head, path):
-        kind = why_not_text(head, self.encoding)
-        if kind is None:
-            return
-        command = made_text(path, kind)
-        how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
-        if kind.encoding is not None:
-            remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
-        elif command:
-            remedy = how
-        else:
-            remedy = "name a text, or train on its bytes with 'charrnn train --vocab bytes'"
-        raise CorpusError(
-            f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}"
-        )
+        refuse_binary(head, path, self.encoding)
 
     def _doubt_encoding(self, block, path):
-        if not self.encoding.startswith("utf-") and looks_like_utf8(block):
+        """Say whether a file seems to be in UTF-8, and not in the encoding in which it is read; note it."""
+        doubted = is_utf8_in_another(block, self.encoding)
+        if doubted:
             self.notes.append(
                 f"{shown(path)} is valid UTF-8 and is read as {self.encoding}: where letters come out as two or three "
                 "odd ones, read it with --encoding utf-8"
             )
+        return doubted
 
     def _undecodable(self, path, offset, error, sample):
         """Return the error that says where, and how the text can be read: in another encoding, or without a fault."""
@@ -223,7 +237,17 @@ class TextReader:
                 f"{where}: it seems to be {encoding.upper()}, read it with --encoding {encoding}, {bytes_too}"
             )
         other = "its encoding" if self.encoding == "utf-8" else "another encoding"
-        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or cp949, {bytes_too}")
+        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or shift_jis, {bytes_too}")
+
+
+def is_utf8_in_another(data, encoding):
+    """Say whether bytes that are read as `encoding` are UTF-8, with more than ASCII among them."""
+    return not encoding.startswith("utf-") and looks_like_utf8(data)
+
+
+def encoding_to_blame(error, name, encoding):
+    """Say that a VocabularyError comes of a text in UTF-8 that is read as `encoding`; name : of the text."""
+    return f"{error.missing}: {name} is valid UTF-8 and is read as {encoding}, read it with --encoding utf-8"
 
 
 def _around(data, at, file, path):

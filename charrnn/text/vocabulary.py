@@ -206,25 +206,26 @@ class Vocabulary:
         """Return the VocabularyError for `symbol` (as in `symbols`) found at `offset` of the text named `where`."""
         place = f"{where}offset {offset:,}"
         if self.mode == "bytes":
-            return VocabularyError(
-                f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the "
-                "vocabulary: leave it out, or train on a text that holds it"
-            )
+            missing = f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the vocabulary"
+            remedy = "train on a text that holds it"
+            return VocabularyError(f"{missing}: leave it out, or {remedy}", missing, [remedy])
         missing = (
             f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the vocabulary"
         )
         if spelling := self._other_spelling(symbol):
-            return VocabularyError(f"{missing}, {spelling}")
+            return VocabularyError(f"{missing}, {spelling}", missing)
         if symbol == "\r" and "\n" in self._known:
             return VocabularyError(
                 f"{missing}: write '\\n' at the ends of lines, as dos2unix FILE makes them (mac2unix, where carriage "
-                "returns stand alone), or train with 'charrnn train --newlines lf', which takes them all"
+                "returns stand alone), or train with 'charrnn train --newlines lf', which takes them all",
+                missing,
             )
         near = next((other for other in _relatives(symbol) if other in self._known), None)
-        remedy = "leave it out" if near is None else f"write {near!r}"
-        return VocabularyError(
-            f"{missing}: {remedy}, or train a model of bytes, which takes any text, with 'charrnn train --vocab bytes'"
-        )
+        remedy = "train a model of bytes, which takes any text, with 'charrnn train --vocab bytes'"
+        if near is None:
+            return VocabularyError(f"{missing}: leave it out, or {remedy}", missing, [remedy])
+        write = f"write {near!r}"
+        return VocabularyError(f"{missing}: {write}, or {remedy}", missing, [f"{write} instead", remedy])
 
     def _other_spelling(self, symbol):
         """Return what to do where the vocabulary has `symbol` in another of Unicode's normal forms, None elsewhere."""

@@ -3,6 +3,9 @@
 Drawn in a workspace of their own: no state of the training is touched. Knows no checkpoint and no display.
 """
 
+import base64
+from typing import NamedTuple
+
 from charrnn.errors import VocabularyError
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.decoding import stored_encoding_of_bytes
@@ -11,6 +14,19 @@ SAMPLE_TEMPERATURE = 0.8
 FIRST_SAMPLE_S = 2.0
 MIN_PAUSE_S, MAX_PAUSE_S = 8.0, 600.0
 PAUSE_SHARE = 0.9  # of the time since the start
+
+
+class Drawn(NamedTuple):
+    """A sample: its text, and of a model of bytes the bytes themselves, which may be no text."""
+
+    text: str
+    data: bytes | None
+
+    def to_dict(self):
+        """Return what a log has of it."""
+        if self.data is None:
+            return {"sample": self.text}
+        return {"sample": self.text, "sample_base64": base64.b64encode(self.data).decode("ascii")}
 
 
 class Samples:
@@ -35,13 +51,14 @@ class Samples:
         return True
 
     def draw(self, model, step, length):
-        """Return a text of so many characters. Raises DivergenceError where the model computes what is no number."""
+        """Return a Drawn of so many characters. Raises DivergenceError where the model computes what is no number."""
         sampler = Sampler(model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self._seed + step)
         try:
             sampler.prime(self._vocabulary.encode("\n"))
         except VocabularyError:
             sampler.prime(())
-        decoder, text = self._vocabulary.decoder(self._encoding), []
+        decoder, ids = self._vocabulary.decoder(self._encoding), []
         for block in sampler.generate(length):
-            text += [decoder.feed(int(i)) for i in block.ids[0]]
-        return "".join(text) + decoder.flush()
+            ids += block.ids[0].tolist()
+        data = self._vocabulary.decode_bytes(ids) if self._vocabulary.mode == "bytes" else None
+        return Drawn("".join(map(decoder.feed, ids)) + decoder.flush(), data)

@@ -371,9 +371,9 @@ class Trainer:
 
     def _sample(self):
         """Draw a sample, log it, and return its Sampled. Raises DivergenceError."""
-        step, text = self.state.step, self._draw(self._config.sample_length)
-        self.folder.log({"step": step, "sample": text, "temperature": SAMPLE_TEMPERATURE})
-        return Sampled(step, text)
+        step, drawn = self.state.step, self._draw(self._config.sample_length)
+        self.folder.log({"step": step, **drawn.to_dict(), "temperature": SAMPLE_TEMPERATURE})
+        return Sampled(step, drawn.text)
 
     def _draw(self, length):
         return self._samples.draw(self.state.learner.result, self.state.step, length)
