@@ -132,6 +132,14 @@ def test_a_run_stands_beside_fresh_networks_of_its_size(capsys, folder):
     assert result["notes"][0].startswith("This run has layer norm")
 
 
+def test_a_narrow_terminal_shows_every_figure_whole(capsys, folder):
+    shown = gradients(capsys, "runs/tiny", *TINY, "--width", 44).out
+    assert max(map(len, shown.splitlines())) <= 44 and "…" not in shown
+    words = " ".join(shown.split())
+    assert words.count("times a step: 0.") + words.count("times a step: 1.") == 2 + 2 * 4  # h and c of an LSTM
+    assert "loss in nats, median and quartiles (powers of ten)" in words
+
+
 def test_fresh_networks_read_a_text(capsys, folder):
     result = json.loads(gradients(capsys, "text.txt", *FRESH, "--cell", "gru", "--json").out)
     assert result["text"] == "text.txt" and len(result["networks"]) == 1

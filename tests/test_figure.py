@@ -140,7 +140,11 @@ def test_a_legend_that_all_panels_share_is_there_once(tmp_path):
 
 def test_what_a_range_leaves_out_is_not_drawn(tmp_path):
     root = drawn(tmp_path, make(y_range=(1e-6, 1)))
-    assert len(lines(root, "c0")[0]) == 2
+    assert len(lines(root, "c0")[0]) == 2 and "falling, below 10⁻⁶ from 2 on" in words(root)
+    arrow = [shape.get("points") for shape in root.iter(f"{SVG}polygon") if shape.get("class") == "c0"][-1]
+    (axis,) = (line for line in lines(root, "ink") if len(line) == 3)
+    assert float(arrow.split(",")[-1]) == axis[1][1]  # its tip is on the x axis
+    assert not any("below" in word for word in words(drawn(tmp_path, make())))
     root = drawn(tmp_path, make(Panel("", [Curve("odd", [0, 1, 2, 3], [1, 0, math.nan, 0.1])])))
     assert len(lines(root, "c0")[0]) == 2
 

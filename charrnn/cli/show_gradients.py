@@ -90,6 +90,7 @@ class View:
 
     def _print_table(self, console, unicode, width):
         from rich import box
+        from rich.measure import Measurement
         from rich.table import Table
 
         names, rows = self.table()
@@ -98,7 +99,21 @@ class View:
             table.add_column(name, justify="right" if at else "left", no_wrap=True)
         for row in rows:
             table.add_row(*row)
+        needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+        if needed > min(width, console.width):  # a paragraph per row instead
+            click.echo(f"\n{names[0]}")
+            for name, *values in rows:
+                # no line ends between a column's name and its value
+                cells = (f"{at}:\xa0{value}".replace(" ", "\xa0") for at, value in zip(names[1:], values))
+                click.echo(click.wrap_text(name, width))
+                click.echo(click.wrap_text(", ".join(cells), width, "  ", "  ").replace("\xa0", " "))
+            click.echo()
+            self._print_foot(width)
+            return
         console.print(table)
+        self._print_foot(width)
+
+    def _print_foot(self, width):
         if self.foot:
             click.echo(click.wrap_text(self.foot, width))
         for said in self.notes:

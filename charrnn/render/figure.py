@@ -212,6 +212,13 @@ def _lone(figure, panel):
     return [xs[0] for xs in drawn if len(xs) == 1]
 
 
+def _leaves_below(curve, to_y):
+    """Return the x from which on a curve lies below the y axis, where it does not begin there; else None."""
+    points = [(x, y) for x, y in zip(curve.x, curve.y) if math.isfinite(y)]
+    inside = [at for at, (_, y) in enumerate(points) if y >= to_y.low]
+    return points[inside[-1] + 1][0] if inside and inside[-1] + 1 < len(points) else None
+
+
 def _marker(x, y, index):
     """Return the shape of a lone point of the curve with this index; each has an outline of its own."""
     corners, turned = MARKERS[index]
@@ -220,10 +227,20 @@ def _marker(x, y, index):
     return _Shape(outline, index, filled=True)
 
 
-def _lay_legend(shapes, figure, panel, left, bottom):
+def _legend_names(figure, panel, to_y):
+    """Return what the curves of a panel are called in the legend, with where they leave the y axis below."""
+    edge = power_text(math.ceil(math.log10(to_y.low) - 1e-9)) if figure.log else f"{to_y.low:.4g}"
+    leaving = [None if panel.y_label else _leaves_below(curve, to_y) for curve in panel.curves]
+    return [
+        visible(curve.name) + ("" if x is None else f", below {edge} from {x:g} on")
+        for curve, x in zip(panel.curves, leaving)
+    ]
+
+
+def _lay_legend(shapes, figure, panel, corner, to_y):
     """Lay the legend of a panel below it; panels whose curves have the same names share that of the first of them."""
-    names = [visible(curve.name) for curve in panel.curves]
-    sharing = [one for one in figure.panels if [visible(curve.name) for curve in one.curves] == names]
+    (left, bottom), names = corner, _legend_names(figure, panel, to_y)
+    sharing = [one for one in figure.panels if _legend_names(figure, one, to_y) == names]
     if sharing[0] is not panel:
         return
     for index, name in enumerate(names):
@@ -293,7 +310,10 @@ def _lay_panel(shapes, figure, panel, place_on_page, to_x, to_y, has_labels):
             shapes.append(_Shape(points, index, width=LINE_WIDTH, dashes=DASHES[index]))
         elif points:
             shapes.append(_marker(*points[0], index))
-    _lay_legend(shapes, figure, panel, left, bottom)
+        if not figure.bars and (x := _leaves_below(curve, to_y)) is not None:
+            x = place(x, to_y.low)[0]
+            shapes.append(_Shape([(x - 5, bottom - 10), (x + 5, bottom - 10), (x, bottom)], index, filled=True))
+    _lay_legend(shapes, figure, panel, (left, bottom), to_y)
 
 
 class _Scale:

@@ -6,6 +6,7 @@ hides the other: few points stand side by side, and long runs of them take turns
 """
 
 import math
+import textwrap
 from dataclasses import dataclass
 
 from charrnn.render.ticks import round_powers, round_values
@@ -125,7 +126,7 @@ def plot_curves(series, width=80, height=12, unicode=True, *, bands=(), levels=(
     if axes.x_title and axes.x_title not in lines[-1][0][0]:
         lines.append([(axes.x_title[:width].rjust((margin + width + len(axes.x_title[:width])) // 2)[:width], None)])
     if axes.y_title:
-        lines.insert(0, [(axes.y_title[:width], None)])
+        lines[:0] = [[(line, None)] for line in textwrap.wrap(axes.y_title, width)]
     return Plot(lines, _shared(places, (lambda x: round(10**x, 9)) if axes.log_x else lambda x: x))
 
 
