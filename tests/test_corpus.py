@@ -472,7 +472,7 @@ def test_what_is_not_utf8_is_refused_with_file_offset_and_both_ways_out(write, b
     path = write("a.txt", "abcd\u00e9".encode() + "\u00e9t\u00e9".encode("latin-1"))
     assert (
         refused([path]) == f"{path} is not valid UTF-8 at byte 6: name its encoding with --encoding NAME, "
-        "such as cp1252 or cp949, or train on its bytes with 'charrnn train --vocab bytes'"
+        "such as cp1252 or shift_jis, or train on its bytes with 'charrnn train --vocab bytes'"
     )
 
 
