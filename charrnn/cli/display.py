@@ -99,7 +99,7 @@ class Foot:
 
     Drawn by hand between steps: a thread of its own would take time from the kernels. Rich's own Live leaves the cursor
     below its lines and goes up by as many as it drew, which after a resize are others: half bars then stay for ever.
-    This leaves it at the first line's beginning, where it stays while a terminal breaks lines anew.
+    Here the cursor waits at the beginning of the first line, and a terminal that is resized leaves it there.
     """
 
     def __init__(self, console):

@@ -20,8 +20,8 @@ def command(as_json):
     Example: charrnn doctor
 
     CPU, vectors, threads and why so many, caches and whether they are usable, versions, memory, disk, the newest run
-    and the terminal. What is wrong is marked with ! and followed by the command that mends it. The exit code is 0 when
-    nothing is wrong, else 1. Please add the output when you report a fault.
+    and the terminal. Whatever is wrong has a ! in front of it and the command that mends it below. The exit code is 0
+    when nothing is wrong, otherwise 1. When you report a fault, please add the output.
     """
     from charrnn.cli.probes import examine
 

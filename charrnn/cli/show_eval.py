@@ -113,7 +113,7 @@ class _Shown:
             bar = ("█" if self.unicode else "#") * round(longest * found / count)
             click.echo(f"{name:{label}}{found:10,}{found / count:8.1%}{share:8.1%} {bar}".rstrip())
         if not any(one.count for one in brackets):
-            tell("\nNo bracket is closed in it that was opened in it: nothing to say of their distance.")
+            tell("\nNo bracket that is opened in this text is closed in it too, so there is no distance to speak of.")
             return
         ngram = f"{self.judgement.ngram.order}-gram"
         click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{ngram:>9}   bits each")

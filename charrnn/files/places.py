@@ -68,7 +68,7 @@ def _reason(error):
 def is_private(folder):
     """Tell whether only this user, or root, can have written in `folder` or can put another one in its place.
 
-    What is read from it is unpickled and run. So each folder above it must belong to the user or to root, and be closed
+    What is read from it is run. So each folder above it must belong to the user or to root, and be closed
     to others or sticky, as /tmp is; and every file in it must be the user's own or root's, and closed to others.
     """
     if not hasattr(os, "getuid"):
