@@ -27,7 +27,7 @@ def healthy(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(probes, "MIN_MEMORY", 0)
     monkeypatch.setattr(probes, "MIN_DISK", 0)
-    monkeypatch.setattr(probes, "_usable_cores", lambda: 1 << 20)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 1 << 20)
     monkeypatch.setattr(probes, "_home_is_writable", lambda: True)
     monkeypatch.setattr(probes, "can_print", lambda text, stream: True)
     return tmp_path
@@ -72,7 +72,7 @@ def test_little_memory_and_little_disk_are_told(healthy, monkeypatch, capsys):
 
 
 def test_more_threads_than_cores_are_told(healthy, monkeypatch, capsys):
-    monkeypatch.setattr(probes, "_usable_cores", lambda: 0)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 0)
     assert only_problem(capsys)[::2] == ("threads", "unset NUMBA_NUM_THREADS")
 
 

@@ -13,8 +13,8 @@ import types
 import zipfile
 
 import pytest
+from test_detection import refused
 
-from charrnn.errors import CorpusError
 from charrnn.text.corpus import read_corpus
 from charrnn.text.kinds import why_not_text
 from charrnn.text.sources import OPENERS, zstd_library
@@ -82,14 +82,6 @@ KINDS = [
     ("u.txt", LINES.encode("utf-16-le"), "UTF-16-LE without a byte-order mark", "iconv -f utf-16le -t utf-8 {}/u.txt"),
     ("u.gz", gzip.compress(LINES.encode("utf-16-be")), "UTF-16-BE without", "gzip -dc {}/u.gz | iconv -f utf-16be -t"),
 ]
-
-
-def refused(path, **options):
-    with pytest.raises(CorpusError) as caught:
-        read_corpus([path], **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("name, data, what, command", KINDS, ids=[f"{one[0]}-{one[2]}" for one in KINDS])

@@ -18,7 +18,7 @@ from charrnn.cli.cells_text import Shown
 from charrnn.cli.checks import check_bounds, check_pillow, unknown_option
 from charrnn.cli.clamps import parse_clamp_of_ablation
 from charrnn.cli.opening import open_model, open_text
-from charrnn.cli.outputs import Outputs, force_option
+from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.progress import progress_bar
 from charrnn.cli.show_cells import MIN_WIDTH, print_findings
 from charrnn.cli.words import neutralise, note, shorter
@@ -76,18 +76,9 @@ SPLITS = ("held-out", "val", "test")
     show_default=True,
     help="Colours of +1 and -1; orange-blue is easier apart for colour-blind eyes.",
 )
-@click.option(
-    "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a page on which every unit can be looked at.",
-)
-@click.option(
-    "--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a picture."
-)
-@click.option(
-    "--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the passages as a drawing."
-)
+@file_option("html", "Write a page on which every unit can be looked at.")
+@file_option("png", "Write the passages as a picture.")
+@file_option("svg", "Write the passages as a drawing.")
 @force_option("html", "png", "svg")
 @click.option(
     "--ablate", is_flag=True, help="Hold each unit found while the model reads: does it miss it where the signal is on?"

@@ -3,7 +3,7 @@
 import math
 
 from charrnn.cli.cells_text import PASSAGE, heading, telling, units_of
-from charrnn.cli.words import bare_symbol, note
+from charrnn.cli.words import bare_symbol
 from charrnn.errors import ConfigError
 from charrnn.render.colours import SCALES
 
@@ -26,9 +26,7 @@ def write_pictures(findings, scale, outputs):
         lines = heading(findings, one, factor, ends.plus_name, ends.minus_name)
         passages.append(Passage("; ".join(lines), symbols, values))
     for name, write in (("png", write_png), ("svg", write_svg)):
-        if path := outputs.path(name):
-            write(path, passages, scale)
-            note(f"wrote {outputs.named(name)}")
+        outputs.write(name, write, passages, scale)
 
 
 def write_cells_page(shown, model, scale, outputs, progress):

@@ -3,12 +3,11 @@
 import json
 import math
 import sys
-from pathlib import Path
 
 import click
 
-from charrnn.cli.outputs import Outputs, force_option
-from charrnn.cli.words import bare_symbol, can_print, note, printable
+from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.words import bare_symbol, can_print, printable
 from charrnn.errors import ConfigError
 
 TEMPERATURES = (0.5, 1.0, 2.0)
@@ -21,12 +20,7 @@ def distribution_options(command):
     """Add the options of this module to a click command."""
     for option in (
         force_option("svg"),
-        click.option(
-            "--svg",
-            type=click.Path(path_type=Path, dir_okay=False),
-            metavar="FILE",
-            help="With --distribution: write it as a drawing.",
-        ),
+        file_option("svg", "With --distribution: write it as a drawing."),
         click.option(
             "--distribution",
             is_flag=True,
@@ -75,11 +69,10 @@ def show_distribution(samples, as_json, outputs):
         click.echo(json.dumps({"checkpoint": samples.checkpoint, "prime": samples.prime, "distribution": shares}))
     else:
         _print(samples.prime, symbols, rows, order)
-    if path := outputs.path("svg"):
+    if outputs:
         from charrnn.render.figure import write_svg
 
-        write_svg(path, distribution_figure(samples.prime, symbols, rows, order))
-        note(f"wrote {outputs.named('svg')}")
+        outputs.write("svg", write_svg, distribution_figure(samples.prime, symbols, rows, order))
 
 
 def distribution_figure(prime, symbols, rows, order):

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.checks import check_bounds, unknown_option
-from charrnn.cli.outputs import Outputs, force_option
+from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, counted
 
@@ -73,9 +73,7 @@ MIN_WIDTH = 40
 @click.option(
     "--top-k", type=int, metavar="K", help="With --surprisal: what the model expected instead, K guesses each."
 )
-@click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the coloured text as a page."
-)
+@file_option("html", "Write the coloured text as a page.")
 @force_option("html")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of what is shown.")
 @click.option(

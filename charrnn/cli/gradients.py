@@ -12,7 +12,7 @@ import click
 
 from charrnn.cli.checks import check_bounds, check_pillow, unknown_option
 from charrnn.cli.opening import announce, open_model, open_text, use_threads
-from charrnn.cli.outputs import Outputs, force_option
+from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.progress import progress_bar, reading_bar
 from charrnn.cli.show_gradients import MIN_WIDTH, MemoryView, ReachView
 from charrnn.cli.words import duration, note
@@ -92,12 +92,8 @@ def _titles(cells):
     "--train-steps", type=int, default=2000, show_default=True, metavar="N", help="Of --memory: updates a network."
 )
 @click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Of fresh networks and their text.")
-@click.option(
-    "--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the figure as a drawing."
-)
-@click.option(
-    "--png", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the figure as a picture."
-)
+@file_option("svg", "Write the figure as a drawing.")
+@file_option("png", "Write the figure as a picture.")
 @force_option("svg", "png")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the plots.")

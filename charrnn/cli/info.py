@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from charrnn.cli.loss_figure import NATS, STEPS, history_of, points, run_figure
-from charrnn.cli.outputs import Outputs, force_option
-from charrnn.cli.words import can_print, duration, loss_text, note, printable, wrapped
+from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.words import can_print, duration, loss_text, printable, wrapped
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
 
@@ -40,12 +40,7 @@ _SHOWN = {
 @click.command(name="info")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the checkpoint's metadata as JSON.")
-@click.option(
-    "--svg",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the losses and the learning rate against steps as a drawing.",
-)
+@file_option("svg", "Write the losses and the learning rate against steps as a drawing.")
 @force_option("svg")
 def command(checkpoint, as_json, **options):
     """Show a checkpoint's settings, size and loss history.
@@ -75,8 +70,7 @@ def command(checkpoint, as_json, **options):
     if outputs:
         from charrnn.render.figure import write_svg
 
-        write_svg(outputs.path("svg"), figure)
-        note(f"wrote {outputs.named('svg')}")
+        outputs.write("svg", write_svg, figure)
 
 
 def _print_json(path, metadata, config):

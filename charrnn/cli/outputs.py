@@ -18,10 +18,15 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.words import shorter
+from charrnn.cli.words import note, shorter
 from charrnn.errors import CharRNNError, ConfigError
 
 EXAMPLES = {"html": "page.html", "png": "picture.png", "svg": "drawing.svg", "output": "corpora/text.txt"}
+
+
+def file_option(name, help):
+    """Make the click option of a file that a command writes by name."""
+    return click.option(f"--{name}", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=help)
 
 
 def force_option(*names):
@@ -84,6 +89,12 @@ class Outputs:
     def path(self, name):
         """Return where to write the file of an option, after a last look at what is there; None where not asked for."""
         return self._check(name) if name in self._named else None
+
+    def write(self, name, write, *content):
+        """Write the file of an option by write(path, *content), where it is asked for, and say so."""
+        if path := self.path(name):
+            write(path, *content)
+            note(f"wrote {self.named(name)}")
 
     def _check(self, name):
         """Return where the file of an option is to be written: behind a link, where the link leads."""

@@ -98,21 +98,18 @@ def _vectors():
 
 
 def _threads():
+    from charrnn.files.machine import usable_cores
     from charrnn.kernels.threads import cpu_quota, explain_threads, max_threads, num_threads
 
     threads = num_threads()
     value = {"threads": threads, "at_most": max_threads(), "why": explain_threads(), "cpu_quota": cpu_quota()}
     ignored = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if os.environ.get(name)]
     beside = f"; {' and '.join(ignored)} {'does' if len(ignored) == 1 else 'do'} not bear on it" if ignored else ""
-    cores, problem, remedy = _usable_cores(), None, None
+    cores, problem, remedy = usable_cores(), None, None
     if threads > cores:
         problem = f"{counted(threads, 'thread')} on {counted(cores, 'core')} wait for one another"
         remedy = "unset NUMBA_NUM_THREADS"
     yield Fact("threads", f"{threads}, {explain_threads()}{beside}", value, problem, remedy)
-
-
-def _usable_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cache():

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from charrnn.cli.words import can_print, duration, note, printable
+from charrnn.cli.words import can_print, duration, printable
 from charrnn.errors import counted
 from charrnn.spec import CELLS
 
@@ -123,10 +123,10 @@ class View:
         """Write the figure as the files of Outputs."""
         from charrnn.render.figure import write_png, write_svg
 
-        for name, write in (("svg", write_svg), ("png", write_png)):
-            if path := outputs.path(name):
-                write(path, self.figure())
-                note(f"wrote {outputs.named(name)}")
+        if outputs:
+            figure = self.figure()
+            for name, write in (("svg", write_svg), ("png", write_png)):
+                outputs.write(name, write, figure)
 
 
 class ReachView(View):

@@ -9,7 +9,7 @@ import click
 
 from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.options import OutputPath, typed_options
-from charrnn.cli.outputs import Outputs, force_option
+from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display
@@ -51,12 +51,7 @@ class SpecCommand(click.Command):
 @click.option("--dry-run", is_flag=True, help="List the runs with their parameters and memory, and make none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
-@click.option(
-    "--svg",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the losses of the best runs against steps as a drawing.",
-)
+@file_option("svg", "Write the losses of the best runs against steps as a drawing.")
 @force_option("svg")
 @click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
 def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **options):
@@ -78,10 +73,10 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
       hidden_size = 512
 
     Each run has a folder in SWEEP, beside results.json and results.csv. Without -o or --resume a new SWEEP is begun
-    each time. With -o SWEEP of before the command goes on with what is unfinished there, and adds what is new in SPEC;
-    with --resume SWEEP it does so by the SPEC of last time. A run that fails is in the table with its reason and stops
-    no other; the exit code is then 1. Ctrl-C saves. A run that has diverged would do so again: remove its folder to
-    have it made anew.
+    each time. With the -o of an earlier sweep, the command trains its unfinished runs and those that are new in SPEC.
+    With --resume SWEEP it does so by the SPEC it was given last. A run that fails is in the table with its reason and
+    stops no other; the exit code is then 1. Ctrl-C saves. A run that has diverged is left alone, since it would diverge
+    again: remove its folder to train it once more.
     """
     if (spec is None) == (resume is None):
         raise ConfigError(
@@ -140,8 +135,8 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
         )
         if unfinished is not None:
             display.note(
-                f"this is a new sweep; the one in {unfinished} of the same SPEC is unfinished and goes on with:\n "
-                f" charrnn sweep --resume {quoted(unfinished)}"
+                f"this is a new sweep. One of the same SPEC is unfinished, {unfinished}; to go on with that:\n"
+                f"  charrnn sweep --resume {quoted(unfinished)}"
             )
         if unequal:
             display.note(unequal, important=True)
@@ -184,8 +179,7 @@ def _write_svg(outputs, folder, runs):
     if figure is None:
         note(f"no run of {folder} has a loss to draw yet: {outputs.named('svg')} is not written")
         return
-    write_svg(outputs.path("svg"), figure)
-    note(f"wrote {outputs.named('svg')}")
+    outputs.write("svg", write_svg, figure)
 
 
 def _instead_of(folder):

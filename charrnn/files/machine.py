@@ -1,4 +1,4 @@
-"""What this machine has, as the system's own files tell it: the CPU's name, and memory, also that of a container.
+"""What this machine has, as the system tells it: the CPU's name and cores, control groups, and memory, also theirs.
 
 Says None for what the system does not tell. Imports neither NumPy nor Numba.
 """
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 CGROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+_MOUNTS_V1 = {"cpu": ("cpu", "cpu,cpuacct"), "memory": ("memory",)}
 NO_LIMIT = 1 << 60  # version 1 writes a number as large as this where there is no limit
 
 
@@ -29,6 +31,39 @@ def cpu_name():
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def usable_cores():
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def control_groups(controller, groups=CGROUPS, own=OWN_GROUPS):
+    """Yield (version, folder) of the control groups of this process that bear on a controller, version 2 or 1.
+
+    controller : "cpu" or "memory"
+    groups : the mounted hierarchy or hierarchies
+    own : the file that says in which group this process is
+
+    Every group above counts too. Inside a container its own group may be mounted as the root, whatever `own` says: so
+    folders are among them that do not exist.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "")
+        if controllers == "":
+            version, mounts = 2, ("", "unified")
+        elif controller in controllers.split(","):
+            version, mounts = 1, (controllers, *_MOUNTS_V1[controller])
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            for depth in range(len(parts) + 1):
+                yield version, groups.joinpath(mount, *parts[:depth])
 
 
 def total_memory():
@@ -57,31 +92,18 @@ def _meminfo_bytes(field):
     return None
 
 
-def container_memory(groups=CGROUPS, own=Path("/proc/self/cgroup")):
+_MEMORY_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+
+
+def container_memory(groups=CGROUPS, own=OWN_GROUPS):
     """Return the ContainerMemory of the tightest control group of this process, None where there is no limit.
 
-    groups : the mounted hierarchy or hierarchies, of version 2 or 1
-    own : the file that says in which group this process is
-
-    Every group above counts too, and places that do not exist, as seen from inside a container, are passed over.
+    groups, own : as control_groups takes them
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:  # no Linux
-        return None
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "")
-        if controllers == "":
-            mounts, names = [groups, groups / "unified"], ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            mounts = [groups / "memory"]
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for mount in mounts:
-            found += [_memory_of(mount.joinpath(*parts[:depth]), *names) for depth in range(len(parts) + 1)]
+    found = [_memory_of(folder, *_MEMORY_FILES[version]) for version, folder in control_groups("memory", groups, own)]
     found = [one for one in found if one is not None]
     if not found:
         return None

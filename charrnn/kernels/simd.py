@@ -96,16 +96,6 @@ def shifted(typingctx, array, offset):
     return types.CPointer(array.dtype)(array, types.int64), codegen
 
 
-@intrinsic
-def fetch_add(typingctx, counter, amount):
-    """Add to counter[0] atomically; return its value before. Threads take work items by it."""
-
-    def codegen(context, builder, sig, args):
-        return builder.atomic_rmw("add", data_pointer(context, builder, sig.args[0], args[0]), args[1], "monotonic")
-
-    return types.int64(counter, types.int64), codegen
-
-
 # Arithmetic
 
 

@@ -2,14 +2,12 @@
 
 import math
 import os
-from pathlib import Path
 
 from charrnn.errors import ConfigError, counted
+from charrnn.files.machine import CGROUPS, OWN_GROUPS, control_groups, usable_cores
 from charrnn.kernels.environment import check_environment
 
 check_environment()
-
-CGROUPS = Path("/sys/fs/cgroup")
 
 _CHOSEN = []  # what set_num_threads was last told
 
@@ -23,7 +21,7 @@ def max_threads():
     """Return how many threads there are to use on this machine."""
     if asked := os.environ.get("NUMBA_NUM_THREADS"):
         return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def default_threads():
@@ -60,31 +58,13 @@ def set_num_threads(threads):
     _CHOSEN[:] = [threads]
 
 
-def cpu_quota(groups=CGROUPS, own=Path("/proc/self/cgroup")):
+def cpu_quota(groups=CGROUPS, own=OWN_GROUPS):
     """Return how many CPUs' time the control groups of this process allow it, None where there is no limit.
 
-    groups : the mounted hierarchy or hierarchies, of version 2 or 1
-    own : the file that says in which group this process is
-
-    Every group above counts too. Inside a container its own group may be mounted as the root, whatever `own` says, so
-    places that do not exist are passed over.
+    groups, own : as control_groups takes them
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:  # no Linux
-        return None
-    quotas = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "-", "")
-        if controllers == "":
-            mounts, read = [groups, groups / "unified"], _quota_v2
-        elif "cpu" in controllers.split(","):
-            mounts, read = [groups / controllers, groups / "cpu", groups / "cpu,cpuacct"], _quota_v1
-        else:
-            continue
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for mount in mounts:
-            quotas += [read(mount.joinpath(*parts[:depth])) for depth in range(len(parts) + 1)]
+    read = {1: _quota_v1, 2: _quota_v2}
+    quotas = [read[version](folder) for version, folder in control_groups("cpu", groups, own)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
