@@ -85,24 +85,28 @@ SERVE = _items("work", "serve")
 
 
 @cache
-def product_address(width, transposed, dtype):
+def product_address(width, kind, dtype):
     """Return the address of the product (tile.py) of `width` vectors for a dtype, compiled on first use.
 
+    kind     one of PRODUCTS
     dtype    "float32", "float64" or "bfloat16"
     """
-    name = f"product{width}{'t' if transposed else ''}-{dtype}"
-    return machine_code.entry_address(name, _compile_product, width, transposed, dtype)
+    mark = {"plain": "", "ahead": "a", "transposed": "t"}[kind]
+    return machine_code.entry_address(f"product{width}{mark}-{dtype}", _compile_product, width, kind, dtype)
 
 
-def _compile_product(width, transposed, dtype):
+def _compile_product(width, kind, dtype):
     from charrnn.kernels.tile import compile_product
 
-    return compile_product(width, transposed, dtype)
+    return compile_product(width, kind, dtype)
 
 
-def fill_tiles(tiles, widths, transposed_widths, dtype):
-    """Put the addresses of the products of these widths where `product` and `product_t` look for them in a table."""
+def fill_tiles(tiles, widths, transposed_widths, dtype, ahead=False):
+    """Put the addresses of the products of these widths where `product` and `product_t` look for them in a table.
+
+    ahead    whether `product` fetches the panel behind the one that it reads
+    """
     for width in widths:
-        tiles[width - WIDTHS[0]] = product_address(width, False, dtype)
+        tiles[width - WIDTHS[0]] = product_address(width, "ahead" if ahead else "plain", dtype)
     for width in transposed_widths:
-        tiles[width - WIDTHS[0] + len(WIDTHS)] = product_address(width, True, dtype)
+        tiles[width - WIDTHS[0] + len(WIDTHS)] = product_address(width, "transposed", dtype)

@@ -64,11 +64,17 @@ CACHE_LINE = 64  # bytes
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "neon": 16}
 
 WIDTHS = 3, 4, 5  # the widths of a register tile, in vectors; AVX2 has no registers for the last
-TILES = 2 * len(WIDTHS)  # as they are, and with A transposed
+PRODUCTS = "plain", "ahead", "transposed"  # kinds of them: ahead is plain, and fetches the next panel meanwhile
+TILES = 2 * len(WIDTHS)  # of a model: plain or ahead, and transposed
 
 # Rows of a register tile by its width in vectors: rows*width accumulators, width operands and a broadcast must fit in
 # the 32 registers of AVX-512 and NEON, the 16 of AVX2 (where the operands fold into the multiply-add).
 TILE_ROWS = {"avx512": {3: 8, 4: 6, 5: 5}, "neon": {3: 8, 4: 6, 5: 5}, "avx2": {3: 4, 4: 3}}
+
+# A weight gradient takes its columns in packed blocks of so many vectors, a block's rows one behind the other.
+PACKED_VECTORS = {"avx512": 1, "avx2": 3, "neon": 3}
+PACKED_BLOCKS = {"avx512": 4, "avx2": 2, "neon": 4}  # that one item packs at a time
+GRADIENT_ROWS = 128  # that it takes at once: with a panel's vectors beside them they fit the first cache
 
 
 def lanes_of(itemsize):

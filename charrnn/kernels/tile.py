@@ -5,6 +5,9 @@ broadcasts one number of A per row. Numba would not keep such a block in registe
 Every product here sums over k in ascending order whatever the tile's rows, so an element's bits do not depend on how
 rows were divided among tiles or threads. With bfloat16 a step of k is a word of two numbers, multiplied and added to
 float32 sums by one instruction.
+
+While a tile runs it can fetch what the next ones will read from a slower cache into the L2: the next panel of weights
+where a layer's weights are too large to stay there, the next rows of a weight gradient always.
 """
 
 from typing import NamedTuple
@@ -15,12 +18,13 @@ from numba.core import cgutils
 from numba.core.extending import intrinsic
 
 from charrnn.kernels.compiled import compile_entry, inline
-from charrnn.kernels.host import TILE_ROWS, WIDTHS, isa
+from charrnn.kernels.host import CACHE_LINE, GRADIENT_ROWS, PACKED_BLOCKS, PACKED_VECTORS, TILE_ROWS, WIDTHS, isa
 from charrnn.kernels.simd import shifted
 from charrnn.kernels.vector import Vector, call_llvm, entry_arguments, fma_name, llvm_vector, splat_value, vector_of
 from charrnn.kernels.words import bfloat_pairs
 
 I64 = ir.IntType(64)
+L2 = 2  # LLVM's locality of a prefetch into the second cache
 
 
 class _Tile(NamedTuple):
@@ -30,6 +34,13 @@ class _Tile(NamedTuple):
     width: int
     transposed: bool
     bfloat16: bool
+
+
+class _Ahead(NamedTuple):
+    """LLVM values: where a tile begins to fetch ahead, and how many elements it moves on with each k."""
+
+    at: object
+    step: object
 
 
 class _Operands(NamedTuple):
@@ -44,24 +55,38 @@ class _Operands(NamedTuple):
     ldc: object
     K: object
     panels: object
+    ahead: object  # an _Ahead, or None
+
+
+def _const(n):
+    return ir.Constant(I64, n)
+
+
+def _prefetch(builder, pointer):
+    byte = ir.IntType(8).as_pointer()
+    arguments = [byte, *[ir.IntType(32)] * 3]
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), arguments), "llvm.prefetch.p0i8"
+    )
+    read, data = 0, 1
+    builder.call(
+        function, [builder.bitcast(pointer, byte), *(ir.Constant(ir.IntType(32), n) for n in (read, L2, data))]
+    )
 
 
 def _emit_tile(builder, tile, rows, operands, accumulate):
     """Emit one tile: c[rows, width*lanes] (+)= sum over panels and k of A(row, k) * B(k, :)."""
     vector, width, transposed, bfloat16 = tile
-    a, lda, a_panel, b, ldb, c, ldc, K, panels = operands
+    a, lda, a_panel, b, ldb, c, ldc, K, panels, ahead = operands
     element, kind = llvm_vector(vector).element, llvm_vector(vector)
     align, lanes = vector.dtype.bitwidth // 8, vector.lanes
-
-    def const(n):
-        return ir.Constant(I64, n)
 
     def at(pointer, offset):
         return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
 
     sums = [[cgutils.alloca_once(builder, kind) for _ in range(width)] for _ in range(rows)]
     places = [
-        [at(c, builder.add(builder.mul(ldc, const(m)), const(v * lanes))) for v in range(width)] for m in range(rows)
+        [at(c, builder.add(builder.mul(ldc, _const(m)), _const(v * lanes))) for v in range(width)] for m in range(rows)
     ]
     zero = ir.Constant(kind, [ir.Constant(element, 0.0)] * lanes)
     with builder.if_else(accumulate) as (then, otherwise):
@@ -76,15 +101,18 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
     with cgutils.for_range(builder, panels) as outer:
         a_p = builder.gep(a, [builder.mul(a_panel, outer.index)])
         b_p = builder.gep(b, [builder.mul(builder.mul(K, outer.index), ldb)])
-        a_rows = None if transposed else [builder.gep(a_p, [builder.mul(lda, const(m))]) for m in range(rows)]
+        a_rows = None if transposed else [builder.gep(a_p, [builder.mul(lda, _const(m))]) for m in range(rows)]
         with cgutils.for_range(builder, K) as inner:
             k = inner.index
             b_k = builder.gep(b_p, [builder.mul(k, ldb)])
-            b_row = [builder.load(at(b_k, const(v * lanes)), align=align) for v in range(width)]
+            b_row = [builder.load(at(b_k, _const(v * lanes)), align=align) for v in range(width)]
+            if ahead is not None:
+                index = builder.add(builder.mul(K, outer.index), k)
+                _prefetch(builder, builder.gep(ahead.at, [builder.mul(index, ahead.step)]))
             if transposed:
                 a_k = builder.gep(a_p, [builder.mul(k, lda)])
             for m in range(rows):
-                number = builder.load(builder.gep(a_k, [const(m)]) if transposed else builder.gep(a_rows[m], [k]))
+                number = builder.load(builder.gep(a_k, [_const(m)]) if transposed else builder.gep(a_rows[m], [k]))
                 broadcast = splat_value(builder, number, lanes)
                 for v in range(width):
                     total = builder.load(sums[m][v])
@@ -103,53 +131,159 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
             builder.store(builder.load(sums[m][v]), places[m][v], align=align)
 
 
-def _make_product(width, transposed, bfloat16):
-    """Return the intrinsic that walks n rows of C in tiles as even as can be, on raw pointers."""
+def _emit_rows(builder, tile, most, rows, operands, accumulate):
+    """Emit a tile of 1 to `most` rows, by how many there are when it runs."""
+    done = builder.append_basic_block("done")
+    switch = builder.switch(rows, done)
+    for count in range(1, most + 1):
+        block = builder.append_basic_block(f"rows{count}")
+        switch.add_case(_const(count), block)
+        builder.position_at_end(block)
+        _emit_tile(builder, tile, count, operands, accumulate)
+        builder.branch(done)
+    builder.position_at_end(done)
 
-    def walk(typingctx, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as tile_address has
-        tile = _Tile(vector_of(c.dtype), width, transposed, bfloat16)
-        most = TILE_ROWS[isa()][width]
 
-        def const(v):
-            return ir.Constant(I64, v)
+def _divide_up(builder, n, by):
+    """Return n / by, rounded up."""
+    return builder.sdiv(builder.add(n, builder.sub(by, _const(1))), by)
+
+
+def _walk_rows(builder, tile, n, operands, accumulate, ahead):
+    """Emit the walk over n rows of C in tiles as even as can be.
+
+    ahead    an _Ahead: where the first tile begins to fetch, and the step of all; each goes on where the last ended
+    """
+    most = TILE_ROWS[isa()][tile.width]
+    tiles = _divide_up(builder, n, _const(most))
+    with builder.if_then(builder.icmp_signed(">", n, _const(0))):
+        base, extra = builder.sdiv(n, tiles), builder.srem(n, tiles)
+        row = cgutils.alloca_once(builder, I64)
+        builder.store(_const(0), row)
+        step = _const(1) if tile.transposed else operands.lda  # how far A moves for the next row of C
+        with cgutils.for_range(builder, tiles) as loop:
+            rows = builder.add(base, builder.zext(builder.icmp_signed("<", loop.index, extra), I64))
+            first = builder.load(row)
+            if ahead is not None:
+                done = builder.mul(loop.index, builder.mul(operands.K, operands.panels))
+                at = builder.gep(ahead.at, [builder.mul(done, ahead.step)])
+                operands = operands._replace(ahead=_Ahead(at, ahead.step))
+            a_tile = builder.gep(operands.a, [builder.mul(first, step)])
+            c_tile = builder.gep(operands.c, [builder.mul(first, operands.ldc)])
+            _emit_rows(builder, tile, most, rows, operands._replace(a=a_tile, c=c_tile), accumulate)
+            builder.store(builder.add(first, rows), row)
+
+
+def _make_product(width, bfloat16, ahead):
+    """Return the intrinsic that computes n rows of C, on raw pointers.
+
+    ahead    Fetch the panel behind the one that is read, evenly while the tiles run
+    """
+
+    def walk(typingctx, n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as tile_address has
+        tile = _Tile(vector_of(c.dtype), width, False, bfloat16)
 
         def codegen(context, builder, sig, args):
-            n, *pointers, accumulate = args
-            whole = _Operands(*pointers)
-            accumulate = builder.icmp_signed("!=", accumulate, const(0))
-            tiles = builder.sdiv(builder.add(n, const(most - 1)), const(most))
-            with builder.if_then(builder.icmp_signed(">", n, const(0))):
-                base, extra = builder.sdiv(n, tiles), builder.srem(n, tiles)
-                row = cgutils.alloca_once_value(builder, const(0))
-                step = const(1) if transposed else whole.lda  # how far A moves for the next row of C
-                if not transposed:
-                    whole = whole._replace(ldb=const(width * tile.vector.lanes))
-                with cgutils.for_range(builder, tiles) as loop:
-                    rows = builder.add(base, builder.zext(builder.icmp_signed("<", loop.index, extra), I64))
-                    first = builder.load(row)
-                    a_tile = builder.gep(whole.a, [builder.mul(first, step)])
-                    operands = whole._replace(a=a_tile, c=builder.gep(whole.c, [builder.mul(first, whole.ldc)]))
-                    done = builder.append_basic_block("done")
-                    switch = builder.switch(rows, done)
-                    for count in range(1, most + 1):
-                        block = builder.append_basic_block(f"rows{count}")
-                        switch.add_case(const(count), block)
-                        builder.position_at_end(block)
-                        _emit_tile(builder, tile, count, operands, accumulate)
-                        builder.branch(done)
-                    builder.position_at_end(done)
-                    builder.store(builder.add(first, rows), row)
+            n, a, lda, a_panel, b, c, ldc, K, panels, accumulate = args
+            ldb = _const(width * tile.vector.lanes)
+            operands = _Operands(a, lda, a_panel, b, ldb, c, ldc, K, panels, None)
+            fetched = None
+            if ahead:
+                behind = builder.gep(b, [builder.mul(builder.mul(panels, K), ldb)])
+                tiles = _divide_up(builder, n, _const(TILE_ROWS[isa()][width]))
+                tiles = builder.select(builder.icmp_signed(">", tiles, _const(0)), tiles, _const(1))
+                fetched = _Ahead(behind, _divide_up(builder, ldb, tiles))
+            _walk_rows(builder, tile, n, operands, builder.icmp_signed("!=", accumulate, _const(0)), fetched)
             return context.get_dummy_value()
 
         integer = types.int64
-        return types.void(integer, a, integer, integer, b, integer, c, integer, integer, integer, integer), codegen
+        return types.void(integer, a, integer, integer, b, c, integer, integer, integer, integer), codegen
 
     return intrinsic(walk)
 
 
-def compile_product(width, transposed, dtype):
+@intrinsic
+def packed_columns(typingctx, array):
+    """How many columns of A a packed block of them holds, a compile-time constant."""
+    count = PACKED_VECTORS[isa()] * vector_of(array.dtype).lanes
+
+    def codegen(context, builder, sig, args):
+        return _const(count)
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def packed_group(typingctx, array):
+    """How many columns an item packs at most, a compile-time constant."""
+    count = PACKED_BLOCKS[isa()] * PACKED_VECTORS[isa()] * vector_of(array.dtype).lanes
+
+    def codegen(context, builder, sig, args):
+        return _const(count)
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def packed_scratch(typingctx, array):
+    """A pointer to memory for GRADIENT_ROWS rows of a packed group, until the function returns."""
+    numbers = GRADIENT_ROWS * PACKED_BLOCKS[isa()] * PACKED_VECTORS[isa()] * vector_of(array.dtype).lanes
+
+    def codegen(context, builder, sig, args):
+        with builder.goto_entry_block():
+            place = builder.alloca(ir.IntType(8), _const(numbers * array.dtype.bitwidth // 8))
+        place.align = CACHE_LINE
+        return builder.bitcast(place, context.get_value_type(sig.return_type))
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+def _make_product_t(width, bfloat16):
+    """Return the intrinsic that computes n rows of C from columns of A that are packed in blocks, on raw pointers.
+
+    Meanwhile K rows of B `ahead` elements further on are fetched.
+    """
+
+    def walk(typingctx, n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  as product_t has
+        tile = _Tile(vector_of(c.dtype), width, True, bfloat16)
+
+        def codegen(context, builder, sig, args):
+            n, a, b, ldb, ahead, c, ldc, K, accumulate = args
+            accumulate = builder.icmp_signed("!=", accumulate, _const(0))
+            columns, most = PACKED_VECTORS[isa()] * tile.vector.lanes, TILE_ROWS[isa()][width]
+            tiles_a_block, blocks = -(-columns // most), _divide_up(builder, n, _const(columns))
+            step = _divide_up(builder, ldb, builder.mul(blocks, _const(tiles_a_block)))
+            with cgutils.for_range(builder, blocks) as loop:
+                first = builder.mul(loop.index, _const(columns))
+                left = builder.sub(n, first)
+                rows = builder.select(builder.icmp_signed("<", left, _const(columns)), left, _const(columns))
+                operands = _Operands(
+                    builder.gep(a, [builder.mul(first, K)]),
+                    _const(columns),
+                    _const(0),
+                    b,
+                    ldb,
+                    builder.gep(c, [builder.mul(first, ldc)]),
+                    ldc,
+                    K,
+                    _const(1),
+                    None,
+                )
+                done = builder.mul(loop.index, builder.mul(_const(tiles_a_block), K))
+                at = builder.gep(b, [builder.add(ahead, builder.mul(done, step))])
+                _walk_rows(builder, tile, rows, operands, accumulate, _Ahead(at, step))
+            return context.get_dummy_value()
+
+        integer = types.int64
+        return types.void(integer, a, b, integer, integer, c, integer, integer, integer), codegen
+
+    return intrinsic(walk)
+
+
+def compile_product(width, kind, dtype):
     """Return the Code (machine_code.py) of the product of `width` vectors for a dtype.
 
+    kind     one of host.PRODUCTS
     dtype    "float32", "float64" or "bfloat16"
 
     With bfloat16, A and B hold words of two neighbours in k, K counts words, and C is float32.
@@ -158,28 +292,50 @@ def compile_product(width, transposed, dtype):
     optimise the large bodies anew at each level of calls, and compiling took 25 s, not 6.
     """
     bfloat16 = dtype == "bfloat16"
-    walk = _make_product(width, transposed, bfloat16)
-
-    def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
-        walk(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
-
     i, pointer = types.int64, types.CPointer(types.float32 if bfloat16 else getattr(types, dtype))
-    return compile_entry(entry, i, pointer, i, i, pointer, i, pointer, i, i, i, i)
+    if kind == "transposed":
+        walk_t = _make_product_t(width, bfloat16)
+
+        def entry_t(n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  C has no structs here
+            walk_t(n, a, b, ldb, ahead, c, ldc, K, accumulate)
+
+        return compile_entry(entry_t, i, pointer, pointer, i, i, pointer, i, i, i)
+    walk = _make_product(width, bfloat16, kind == "ahead")
+
+    def entry(n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
+        walk(n, a, lda, a_panel, b, c, ldc, K, panels, accumulate)
+
+    return compile_entry(entry, i, pointer, i, i, pointer, pointer, i, i, i, i)
+
+
+def _call_entry(context, builder, args):
+    """Emit the call of an entry by its address, the first of the values."""
+    arguments = entry_arguments(builder, args[1:])
+    kind = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
+    builder.call(builder.inttoptr(args[0], kind.as_pointer()), arguments)
+    return context.get_dummy_value()
 
 
 @intrinsic
-def _call(typingctx, address, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  a tile's own
+def _call(typingctx, address, n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  a tile's own
     """Call a product by its address."""
-    integer = types.int64
 
     def codegen(context, builder, sig, args):
-        arguments = entry_arguments(builder, args[1:])
-        kind = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), arguments)
-        return context.get_dummy_value()
+        return _call_entry(context, builder, args)
 
-    signature = integer, integer, a, integer, integer, b, integer, c, integer, integer, integer, integer
-    return types.void(*signature), codegen
+    i = types.int64
+    return types.void(i, i, a, i, i, b, c, i, i, i, i), codegen
+
+
+@intrinsic
+def _call_t(typingctx, address, n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  a tile's own
+    """Call a transposed product by its address."""
+
+    def codegen(context, builder, sig, args):
+        return _call_entry(context, builder, args)
+
+    i = types.int64
+    return types.void(i, i, a, b, i, i, c, i, i, i), codegen
 
 
 class Rows(NamedTuple):
@@ -213,15 +369,17 @@ def product(tiles, width, n, X, W, Y, accumulate):
     All strides and offsets count elements, and nothing is checked.
     """
     a, b, c = shifted(X.numbers, X.at), shifted(W.words, W.at), shifted(Y.numbers, Y.at)
-    _call(tiles[width - WIDTHS[0]], n, a, X.stride, X.panel, b, 0, c, Y.stride, W.K, W.panels, accumulate)
+    _call(tiles[width - WIDTHS[0]], n, a, X.stride, X.panel, b, c, Y.stride, W.K, W.panels, accumulate)
 
 
 @inline
-def product_t(tiles, width, X, D, Y, shape, accumulate):
+def product_t(tiles, width, packed, D, ahead, Y, shape, accumulate):  # noqa: PLR0913
     """Y (+)= X' D, for weight gradients: (n, width vectors), summed over R rows in ascending order; shape is (n, R).
 
-    X, D, Y       Rows of one panel: R, R and n of them
+    packed        a pointer to X: for each block of packed_columns columns, R rows of them; n columns in all
+    D, Y          Rows of one panel: R and n of them
+    ahead         how many elements behind D those rows begin that are read next
     """
     n, R = shape
-    a, b, c = shifted(X.numbers, X.at), shifted(D.numbers, D.at), shifted(Y.numbers, Y.at)
-    _call(tiles[width - WIDTHS[0] + len(WIDTHS)], n, a, X.stride, 0, b, D.stride, c, Y.stride, R, 1, accumulate)
+    b, c = shifted(D.numbers, D.at), shifted(Y.numbers, Y.at)
+    _call_t(tiles[width - WIDTHS[0] + len(WIDTHS)], n, packed, b, D.stride, ahead, c, Y.stride, R, accumulate)

@@ -1,30 +1,87 @@
-"""The weight gradients of a chunk, from what the shards left: an item is a panel, summed over all R rows in order."""
+"""The weight gradients of a chunk, from what the shards left: each is summed over all R rows in ascending order.
+
+A matrix's gradient is X' D: X what it read, D the gradients of the sums. An item takes some columns of X and some
+panels of D, a block of rows at a time. X is packed for that, so that the tiles read it in order, without the strides
+and pages between its rows; packing costs the less the more panels use it.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at
 from charrnn.kernels.compiled import inline
+from charrnn.kernels.host import GRADIENT_ROWS
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
-from charrnn.kernels.tile import Rows, product_t
+from charrnn.kernels.tile import Rows, packed_columns, packed_group, packed_scratch, product_t
 from charrnn.kernels.updates import pair_rows
 
-GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
+
+class Gradient(NamedTuple):
+    """The gradient of one matrix: grads[at] (panels, K, width lanes) = X' D, over R rows."""
+
+    X: Rows
+    D: Rows
+    R: int
+    width: int
+    at: int
+    K: int
+    panels: int
 
 
 @inline
-def matrix_gradient(v, width, X, D, at, K, R):
-    """grads[at] (K, width lanes) = X' D, summed over the R rows in ascending order, some rows at a time."""
-    Y = Rows(v.grads, at, width * lanes(v.grads), 0)
-    for r in range(0, R, GRADIENT_ROWS):
-        x = Rows(X.numbers, X.at + r * X.stride, X.stride, 0)
-        d = Rows(D.numbers, D.at + r * D.stride, D.stride, 0)
-        product_t(v.plan.tiles, width, x, d, Y, (K, min(GRADIENT_ROWS, R - r)), np.int64(r > 0))
+def pack_columns(X, r, rows, first, stop, packed):
+    """packed[block][row] = the columns first..stop of `rows` rows of X from row r on, in blocks of packed_columns."""
+    VL, columns = lanes(X.numbers), packed_columns(X.numbers)
+    for row in range(rows):
+        x = X.at + (r + row) * X.stride
+        for k in range(first, stop, columns):
+            to = (k - first) * rows + row * columns
+            for w in range(0, min(columns, stop - k), VL):
+                store(packed, to + w, load(X.numbers, x + k + w))
+
+
+@inline
+def matrix_gradient(v, g, item):
+    """Compute one item of a Gradient: count_items says how many there are."""
+    group = packed_group(v.grads)
+    groups = -(-g.K // group)
+    columns = -(-g.K // (groups * packed_columns(v.grads))) * packed_columns(v.grads)
+    first, p0 = item % groups * columns, item // groups * v.panel_group
+    stop, p1 = min(g.K, first + columns), min(g.panels, p0 + v.panel_group)
+    wide = g.width * lanes(v.grads)
+    packed = packed_scratch(v.grads)
+    for r in range(0, g.R, GRADIENT_ROWS):
+        rows = min(GRADIENT_ROWS, g.R - r)
+        pack_columns(g.X, r, rows, first, stop, packed)
+        for p in range(p0, p1):
+            D = Rows(g.D.numbers, g.D.at + p * g.D.panel + r * g.D.stride, g.D.stride, 0)
+            ahead = g.D.panel if p + 1 < p1 else rows * g.D.stride - (p - p0) * g.D.panel
+            Y = Rows(v.grads, g.at + (p * g.K + first) * wide, wide, 0)
+            product_t(v.plan.tiles, g.width, packed, D, ahead, Y, (stop - first, rows), np.int64(r > 0))
+
+
+@inline
+def count_items(v, K, panels):
+    """Return how many items the gradient of a matrix is cut into (layout.count_gradient_items counts them too)."""
+    return -(-K // packed_group(v.grads)) * -(-panels // v.panel_group)
 
 
 @inline
 def row_sums(v, width, D, at, R):
     """grads[at] (width lanes) = the sum of D's R rows."""
     VL = lanes(v.grads)
+    if width == 4:  # side by side: none waits for another
+        s0, s1, s2, s3 = zeros(v.grads), zeros(v.grads), zeros(v.grads), zeros(v.grads)
+        for r in range(R):
+            d = D.at + r * D.stride
+            s0, s1 = s0 + load(D.numbers, d), s1 + load(D.numbers, d + VL)
+            s2, s3 = s2 + load(D.numbers, d + 2 * VL), s3 + load(D.numbers, d + 3 * VL)
+        store(v.grads, at, s0)
+        store(v.grads, at + VL, s1)
+        store(v.grads, at + 2 * VL, s2)
+        store(v.grads, at + 3 * VL, s3)
+        return
     for j in range(width):
         total = zeros(v.grads)
         for r in range(R):
@@ -48,14 +105,14 @@ def lookup_gradient(v, width, D, grads, at, stride):
 @inline
 def sums_rows(v, l, p):
     """Return the Rows of the gradients of a panel's sums."""
-    return Rows(v.G, sums_at(v, l, p, 0, 0), 4 * lanes(v.G), 0)
+    return Rows(v.G, sums_at(v, l, p, 0, 0), 4 * lanes(v.G), v.T * v.B * 4 * lanes(v.G))
 
 
 @inline
 def logit_rows(v, q):
     """Return the Rows of the gradients of a panel's logits."""
     wide = v.plan.out_width * lanes(v.Z)
-    return Rows(v.Z, q * v.T * v.B * wide, wide, 0)
+    return Rows(v.Z, q * v.T * v.B * wide, wide, v.T * v.B * wide)
 
 
 @inline
@@ -101,38 +158,36 @@ def input_lookup_gradient(v, p):
 
 
 @inline
-def output_gradient(v, q):
-    """Compute the gradient of a panel of the output layer."""
-    m, rows = v.plan, as_words(v.T * v.B, v.plan.pack)
-    wide = m.out_width * lanes(v.Z)
-    matrix_gradient(v, m.out_width, upward_rows(v, m.L - 1), logit_rows(v, q), m.out_at + q * m.H * wide, m.H, rows)
-    if m.pack == 1:
-        row_sums(v, m.out_width, logit_rows(v, q), m.out_bias_at + q * wide, v.T * v.B)
+def output_gradient(v, item):
+    """Compute an item of the gradient of the output layer."""
+    m, rows, D = v.plan, as_words(v.T * v.B, v.plan.pack), logit_rows(v, 0)
+    matrix_gradient(v, Gradient(upward_rows(v, m.L - 1), D, rows, m.out_width, m.out_at, m.H, m.Q), item)
+    if m.pack == 1 and item == 0:  # otherwise pair_gradients has summed the single rows
+        for q in range(m.Q):
+            row_sums(v, m.out_width, logit_rows(v, q), m.out_bias_at + q * D.stride, v.T * v.B)
 
 
 @inline
-def recurrent_gradient(v, l, p):
-    """Compute the gradient of a panel of layer l's Wh, with its biases and gains."""
-    m, D = v.plan, sums_rows(v, l, p)
-    D = Rows(D.numbers, D.at + m.h_column, D.stride, 0)
-    at = open_layer(v.layers, l).h + p * m.H * m.h_width * lanes(v.G)
-    matrix_gradient(v, m.h_width, state_rows(v, l), D, at, m.H, as_words(v.T * v.B, m.pack))
+def recurrent_gradient(v, l, item, count):
+    """Compute an item of the gradient of layer l's Wh, of `count`, and its share of the biases and gains."""
+    m, D, at = v.plan, sums_rows(v, l, 0), open_layer(v.layers, l).h
+    D = Rows(D.numbers, D.at + m.h_column, D.stride, D.panel)
+    g = Gradient(state_rows(v, l), D, as_words(v.T * v.B, m.pack), m.h_width, at, m.H, m.P)
+    matrix_gradient(v, g, item)
     if m.pack == 1 or m.norm != 0:  # otherwise pair_gradients has summed the single rows
-        bias_gradients(v, l, p)
+        for p in range(item, m.P, count):
+            bias_gradients(v, l, p)
 
 
 @inline
-def input_gradient(v, l, p):
-    """Compute the gradient of a panel of layer l's Wx."""
-    m, layer, rows = v.plan, open_layer(v.layers, l), as_words(v.T * v.B, v.plan.pack)
-    at, D = layer.x + p * layer.inputs * m.x_width * lanes(v.G), sums_rows(v, l, p)
+def input_gradient(v, l, item):
+    """Compute an item of the gradient of layer l's Wx, where that is a product."""
+    m, layer, rows, D = v.plan, open_layer(v.layers, l), as_words(v.T * v.B, v.plan.pack), sums_rows(v, l, 0)
     if l > 0:
-        matrix_gradient(v, m.x_width, upward_rows(v, l - 1), D, at, layer.inputs, rows)
-    elif m.E > 0:
+        X = upward_rows(v, l - 1)
+    else:
         X = Rows(v.X0 if m.pack == 1 else v.XP, 0, m.ES, 0)
-        matrix_gradient(v, m.x_width, X, D, at, layer.inputs, rows)
-    elif m.pack == 1:
-        input_lookup_gradient(v, p)
+    matrix_gradient(v, Gradient(X, D, rows, m.x_width, layer.x, layer.inputs, m.P), item)
 
 
 @inline
@@ -149,23 +204,32 @@ def embedding_gradient(v, u):
 def weight_gradients(table, like, item):
     """Compute one item of the weight gradients from what the shards left in the workspace.
 
-    Items: a panel of the output; of each layer from the last on, a panel of its Wh, b and gains, and of its Wx; a
+    Items: those of the output; of each layer from the last on, those of its Wh, with b and gains, and of its Wx; a
     vector of the embeddings. The light ones come last (lookups, in layer 0), so that threads finish together.
     """
     v = open_chunk(table, like)
     m = v.plan
-    if item < m.Q:
+    count = count_items(v, m.H, m.Q)
+    if item < count:
         output_gradient(v, item)
         return
-    item -= m.Q
-    if item < 2 * m.L * m.P:
-        l, p = m.L - 1 - item // (2 * m.P), item % m.P
-        if item % (2 * m.P) < m.P:
-            recurrent_gradient(v, l, p)
-        else:
-            input_gradient(v, l, p)
-        return
-    embedding_gradient(v, item - 2 * m.L * m.P)
+    item -= count
+    for l in range(m.L - 1, -1, -1):
+        count = count_items(v, m.H, m.P)
+        if item < count:
+            recurrent_gradient(v, l, item, count)
+            return
+        item -= count
+        looked_up = l == 0 and m.E == 0
+        count = m.P if looked_up else count_items(v, open_layer(v.layers, l).inputs, m.P)
+        if item < count:
+            if not looked_up:
+                input_gradient(v, l, item)
+            elif m.pack == 1:
+                input_lookup_gradient(v, item)
+            return
+        item -= count
+    embedding_gradient(v, item)
 
 
 def pair_gradients(table, like, item):
