@@ -24,7 +24,7 @@ from charrnn.kernels.vector import Vector, call_llvm, entry_arguments, fma_name,
 from charrnn.kernels.words import bfloat_pairs
 
 I64 = ir.IntType(64)
-L2 = 2  # LLVM's locality of a prefetch into the second cache
+L1, L2 = 3, 2  # LLVM's localities of a prefetch into the first cache and the second
 
 
 class _Tile(NamedTuple):
@@ -62,7 +62,7 @@ def _const(n):
     return ir.Constant(I64, n)
 
 
-def _prefetch(builder, pointer):
+def _prefetch(builder, pointer, cache):
     byte = ir.IntType(8).as_pointer()
     arguments = [byte, *[ir.IntType(32)] * 3]
     function = cgutils.get_or_insert_function(
@@ -70,7 +70,7 @@ def _prefetch(builder, pointer):
     )
     read, data = 0, 1
     builder.call(
-        function, [builder.bitcast(pointer, byte), *(ir.Constant(ir.IntType(32), n) for n in (read, L2, data))]
+        function, [builder.bitcast(pointer, byte), *(ir.Constant(ir.IntType(32), n) for n in (read, cache, data))]
     )
 
 
@@ -88,12 +88,16 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
     places = [
         [at(c, builder.add(builder.mul(ldc, _const(m)), _const(v * lanes))) for v in range(width)] for m in range(rows)
     ]
+    next_c = builder.sdiv(builder.mul(ldc, _const(rows)), _const(lanes))
     zero = ir.Constant(kind, [ir.Constant(element, 0.0)] * lanes)
     with builder.if_else(accumulate) as (then, otherwise):
         with then:
             for m in range(rows):
                 for v in range(width):
                     builder.store(builder.load(places[m][v], align=align), sums[m][v])
+            for m in range(rows if ahead is not None else 0):
+                for v in range(width):
+                    _prefetch(builder, builder.gep(places[m][v], [next_c]), L1)
         with otherwise:
             for m in range(rows):
                 for v in range(width):
@@ -102,13 +106,18 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
         a_p = builder.gep(a, [builder.mul(a_panel, outer.index)])
         b_p = builder.gep(b, [builder.mul(builder.mul(K, outer.index), ldb)])
         a_rows = None if transposed else [builder.gep(a_p, [builder.mul(lda, _const(m))]) for m in range(rows)]
+        if not transposed and ahead is not None:
+            for m in range(rows):
+                for line in range(4):
+                    there = builder.gep(a_rows[m], [builder.add(a_panel, _const(line * CACHE_LINE // (vector.dtype.bitwidth // 8)))])
+                    _prefetch(builder, there, L1)
         with cgutils.for_range(builder, K) as inner:
             k = inner.index
             b_k = builder.gep(b_p, [builder.mul(k, ldb)])
             b_row = [builder.load(at(b_k, _const(v * lanes)), align=align) for v in range(width)]
             if ahead is not None:
                 index = builder.add(builder.mul(K, outer.index), k)
-                _prefetch(builder, builder.gep(ahead.at, [builder.mul(index, ahead.step)]))
+                _prefetch(builder, builder.gep(ahead.at, [builder.mul(index, ahead.step)]), L2)
             if transposed:
                 a_k = builder.gep(a_p, [builder.mul(k, lda)])
             for m in range(rows):
