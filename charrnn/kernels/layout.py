@@ -339,7 +339,7 @@ class Layout:
         products = [self.out, *self.weights_h, *self.weights_x[0 if self.embedding_size else 1 :]]
         columns = PACKED_BLOCKS[isa()] * PACKED_VECTORS[isa()] * self.lanes
         count = sum(-(-weight.rows // columns) * -(-weight.panels // panel_group) for weight in products)
-        return count + (0 if self.embedding_size else self.panels) + self.embedding_stride // self.lanes
+        return count + self.embedding_stride // self.lanes
 
     def panel_group(self, workers):
         """Return how many panels an item of the weight gradients takes: as many as leave each worker some items."""

@@ -18,7 +18,12 @@ from charrnn.kernels.updates import pair_rows
 
 
 class Gradient(NamedTuple):
-    """The gradient of one matrix: grads[at] (panels, K, width lanes) = X' D, over R rows."""
+    """The gradient of one matrix, grads[at] (panels, K, width lanes) = X' D over R rows, and what is summed beside it.
+
+    bias      where grads has the sums of D's rows; -1 where they are not wanted. A panel's are bias_width vectors, of
+              which D's first is number bias_skip / lanes
+    lookup    where grads has the gradient of a matrix whose rows were looked up, the first of bias_width vectors; or -1
+    """
 
     X: Rows
     D: Rows
@@ -27,6 +32,10 @@ class Gradient(NamedTuple):
     at: int
     K: int
     panels: int
+    bias: int
+    bias_width: int
+    bias_skip: int
+    lookup: int
 
 
 @inline
@@ -42,14 +51,35 @@ def pack_columns(X, r, rows, first, stop, packed):
 
 
 @inline
+def sums_beside(v, g, p, r, rows):
+    """Add `rows` rows of D from row r on to what is summed beside a matrix's gradient, for panel p."""
+    VL = lanes(v.grads)
+    D = Rows(g.D.numbers, g.D.at - g.bias_skip + p * g.D.panel + r * g.D.stride, g.D.stride, 0)
+    if g.bias >= 0:
+        at = g.bias + p * g.bias_width * VL
+        if r == 0:
+            clear(v.grads, at, g.bias_width * VL)
+        add_rows(v, g.bias_width, D, at, rows)
+    if g.lookup >= 0:
+        wide = v.plan.x_width * VL
+        at = g.lookup + p * v.plan.V * wide
+        if r == 0:
+            clear(v.grads, at, v.plan.V * wide)
+        add_looked_up(v, v.plan.x_width, D, r, rows, v.grads, at, wide)
+
+
+@inline
 def matrix_gradient(v, g, item):
-    """Compute one item of a Gradient: count_items says how many there are."""
+    """Compute one item of a Gradient; count_items says how many there are.
+
+    What is summed beside it is shared out among the groups of columns, panel by panel, while D is in the cache.
+    """
     group = packed_group(v.grads)
     groups = -(-g.K // group)
     columns = -(-g.K // (groups * packed_columns(v.grads))) * packed_columns(v.grads)
-    first, p0 = item % groups * columns, item // groups * v.panel_group
-    stop, p1 = min(g.K, first + columns), min(g.panels, p0 + v.panel_group)
-    wide = g.width * lanes(v.grads)
+    column_group, p0 = item % groups, item // groups * v.panel_group
+    first, p1 = column_group * columns, min(g.panels, p0 + v.panel_group)
+    stop, wide = min(g.K, first + columns), g.width * lanes(v.grads)
     packed = packed_scratch(v.grads)
     for r in range(0, g.R, GRADIENT_ROWS):
         rows = min(GRADIENT_ROWS, g.R - r)
@@ -59,6 +89,8 @@ def matrix_gradient(v, g, item):
             ahead = g.D.panel if p + 1 < p1 else rows * g.D.stride - (p - p0) * g.D.panel
             Y = Rows(v.grads, g.at + (p * g.K + first) * wide, wide, 0)
             product_t(v.plan.tiles, g.width, packed, D, ahead, Y, (stop - first, rows), np.int64(r > 0))
+            if p % groups == column_group:
+                sums_beside(v, g, p, r, rows)
 
 
 @inline
@@ -68,11 +100,12 @@ def count_items(v, K, panels):
 
 
 @inline
-def row_sums(v, width, D, at, R):
-    """grads[at] (width lanes) = the sum of D's R rows."""
+def add_rows(v, width, D, at, R):
+    """grads[at] (width lanes) += the sum of D's R rows, in ascending order."""
     VL = lanes(v.grads)
     if width == 4:  # side by side: none waits for another
-        s0, s1, s2, s3 = zeros(v.grads), zeros(v.grads), zeros(v.grads), zeros(v.grads)
+        s0, s1 = load(v.grads, at), load(v.grads, at + VL)
+        s2, s3 = load(v.grads, at + 2 * VL), load(v.grads, at + 3 * VL)
         for r in range(R):
             d = D.at + r * D.stride
             s0, s1 = s0 + load(D.numbers, d), s1 + load(D.numbers, d + VL)
@@ -83,23 +116,42 @@ def row_sums(v, width, D, at, R):
         store(v.grads, at + 3 * VL, s3)
         return
     for j in range(width):
-        total = zeros(v.grads)
+        total = load(v.grads, at + j * VL)
         for r in range(R):
             total = total + load(D.numbers, D.at + r * D.stride + j * VL)
         store(v.grads, at + j * VL, total)
 
 
 @inline
+def clear(grads, at, count):
+    """Set `count` numbers of the gradient to zero, whole vectors."""
+    for u in range(0, count, lanes(grads)):
+        store(grads, at + u, zeros(grads))
+
+
+@inline
+def row_sums(v, width, D, at, R):
+    """grads[at] (width lanes) = the sum of D's R rows."""
+    clear(v.grads, at, width * lanes(v.grads))
+    add_rows(v, width, D, at, R)
+
+
+@inline
+def add_looked_up(v, width, D, r, R, grads, at, stride):  # noqa: PLR0913  rows, and where their sums stand
+    """grads[at + character*stride] += D's R rows (width lanes) where that character was read; they are rows r on."""
+    VL = lanes(grads)
+    for k in range(R):
+        to, d = at + np.int64(v.ids[r + k]) * stride, D.at + k * D.stride
+        for j in range(width):
+            store(grads, to + j * VL, load(grads, to + j * VL) + load(D.numbers, d + j * VL))
+
+
+@inline
 def lookup_gradient(v, width, D, grads, at, stride):
     """grads[at + character*stride] = the sum of the rows of D (R, width lanes) where that character was read."""
-    VL = lanes(grads)
     for c in range(v.plan.V):
-        for j in range(width):
-            store(grads, at + c * stride + j * VL, zeros(grads))
-    for r in range(v.T * v.B):
-        to = at + np.int64(v.ids[r]) * stride
-        for j in range(width):
-            store(grads, to + j * VL, load(grads, to + j * VL) + load(D.numbers, D.at + r * D.stride + j * VL))
+        clear(grads, at + c * stride, width * lanes(grads))
+    add_looked_up(v, width, D, 0, v.T * v.B, grads, at, stride)
 
 
 @inline
@@ -159,24 +211,29 @@ def input_lookup_gradient(v, p):
 
 @inline
 def output_gradient(v, item):
-    """Compute an item of the gradient of the output layer."""
-    m, rows, D = v.plan, as_words(v.T * v.B, v.plan.pack), logit_rows(v, 0)
-    matrix_gradient(v, Gradient(upward_rows(v, m.L - 1), D, rows, m.out_width, m.out_at, m.H, m.Q), item)
-    if m.pack == 1 and item == 0:  # otherwise pair_gradients has summed the single rows
-        for q in range(m.Q):
-            row_sums(v, m.out_width, logit_rows(v, q), m.out_bias_at + q * D.stride, v.T * v.B)
+    """Compute an item of the gradient of the output layer, with its bias."""
+    m, rows = v.plan, as_words(v.T * v.B, v.plan.pack)
+    bias = m.out_bias_at if m.pack == 1 else -1  # otherwise pair_gradients has summed the single rows
+    X, D = upward_rows(v, m.L - 1), logit_rows(v, 0)
+    matrix_gradient(v, Gradient(X, D, rows, m.out_width, m.out_at, m.H, m.Q, bias, m.out_width, 0, -1), item)
 
 
 @inline
 def recurrent_gradient(v, l, item, count):
-    """Compute an item of the gradient of layer l's Wh, of `count`, and its share of the biases and gains."""
-    m, D, at = v.plan, sums_rows(v, l, 0), open_layer(v.layers, l).h
+    """Compute an item of the gradient of layer l's Wh, of `count`, and its share of the biases, gains and lookups."""
+    m, layer, D = v.plan, open_layer(v.layers, l), sums_rows(v, l, 0)
     D = Rows(D.numbers, D.at + m.h_column, D.stride, D.panel)
-    g = Gradient(state_rows(v, l), D, as_words(v.T * v.B, m.pack), m.h_width, at, m.H, m.P)
-    matrix_gradient(v, g, item)
-    if m.pack == 1 or m.norm != 0:  # otherwise pair_gradients has summed the single rows
+    bias, lookup = layer.bias, layer.x if l == 0 and m.E == 0 else -1
+    if m.pack > 1:  # pair_gradients has summed the single rows
+        bias = lookup = -1
+    if m.norm != 0:
+        bias = -1
         for p in range(item, m.P, count):
             bias_gradients(v, l, p)
+    g = Gradient(
+        state_rows(v, l), D, as_words(v.T * v.B, m.pack), m.h_width, layer.h, m.H, m.P, bias, 4, m.h_column, lookup
+    )
+    matrix_gradient(v, g, item)
 
 
 @inline
@@ -187,7 +244,7 @@ def input_gradient(v, l, item):
         X = upward_rows(v, l - 1)
     else:
         X = Rows(v.X0 if m.pack == 1 else v.XP, 0, m.ES, 0)
-    matrix_gradient(v, Gradient(X, D, rows, m.x_width, layer.x, layer.inputs, m.P), item)
+    matrix_gradient(v, Gradient(X, D, rows, m.x_width, layer.x, layer.inputs, m.P, -1, 4, 0, -1), item)
 
 
 @inline
@@ -205,7 +262,7 @@ def weight_gradients(table, like, item):
     """Compute one item of the weight gradients from what the shards left in the workspace.
 
     Items: those of the output; of each layer from the last on, those of its Wh, with b and gains, and of its Wx; a
-    vector of the embeddings. The light ones come last (lookups, in layer 0), so that threads finish together.
+    vector of the embeddings. The light ones come last, so that threads finish together.
     """
     v = open_chunk(table, like)
     m = v.plan
@@ -220,13 +277,11 @@ def weight_gradients(table, like, item):
             recurrent_gradient(v, l, item, count)
             return
         item -= count
-        looked_up = l == 0 and m.E == 0
-        count = m.P if looked_up else count_items(v, open_layer(v.layers, l).inputs, m.P)
+        if l == 0 and m.E == 0:  # looked up, beside the recurrent ones
+            break
+        count = count_items(v, open_layer(v.layers, l).inputs, m.P)
         if item < count:
-            if not looked_up:
-                input_gradient(v, l, item)
-            elif m.pack == 1:
-                input_lookup_gradient(v, item)
+            input_gradient(v, l, item)
             return
         item -= count
     embedding_gradient(v, item)
