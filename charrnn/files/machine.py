@@ -43,7 +43,7 @@ def usable_cores():
 
 @cache
 def core_cache_bytes(caches=CACHES):
-    """Return the size of the second-level cache, which is a core's own on most CPUs; 1 MB where the system is silent."""
+    """Return the bytes of the second-level cache, a core's own on most CPUs; 1 MB where the system does not say."""
     for folder in sorted(caches.glob("index*")):
         try:
             level, size = ((folder / name).read_text().strip() for name in ("level", "size"))

@@ -1,5 +1,6 @@
 """What vectors this CPU has, as LLVM names them. NUMBA_CPU_NAME (haswell, say) overrides it, to test other shapes."""
 
+import ctypes
 import os
 from functools import lru_cache
 
@@ -58,6 +59,26 @@ def has_bfloat16():
     if _cpu_name():
         return _cpu_name().startswith(BFLOAT16_CPUS)
     return bool(llvm.get_host_cpu_features().get("avx512bf16"))
+
+
+AMX_ROWS, AMX_WORDS = 16, 16  # of a tile register
+_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA = 158, 0x1023, 18  # Linux's numbers: a system call, its request, and of what
+
+
+@lru_cache(maxsize=1)
+def has_amx():
+    """Tell whether bfloat16 is multiplied by the matrix unit AMX: this CPU has it, and the system lets us use it.
+
+    The first call asks the system for that, for this process and its threads. Of a CPU that NUMBA_CPU_NAME names it is
+    not used.
+    """
+    features = llvm.get_host_cpu_features()
+    if _cpu_name() or not has_bfloat16() or not (features.get("amx-tile") and features.get("amx-bf16")):
+        return False
+    try:
+        return ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA) == 0
+    except (OSError, TypeError, AttributeError):  # no Linux
+        return False
 
 
 CACHE_LINE = 64  # bytes

@@ -20,7 +20,16 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.files.machine import core_cache_bytes
-from charrnn.kernels.host import CACHE_LINE, PACKED_BLOCKS, PACKED_VECTORS, TILE_ROWS, isa, lanes_of_dtype, padded
+from charrnn.kernels.host import (
+    CACHE_LINE,
+    PACKED_BLOCKS,
+    PACKED_VECTORS,
+    TILE_ROWS,
+    has_amx,
+    isa,
+    lanes_of_dtype,
+    padded,
+)
 from charrnn.kernels.table import Table, Tiles
 from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
@@ -58,6 +67,7 @@ class LayoutPlan(NamedTuple):
     tied: int  # the embedding is the output layer's weights
     norm: int  # the sums are normalised
     pack: int  # numbers in a word
+    amx: int  # products of words of two numbers run on AMX
 
 
 class Layer(NamedTuple):
@@ -234,6 +244,7 @@ class Layout:
             tied=tied,
             norm=layer_norm,
             pack=pack,
+            amx=pack > 1 and has_amx(),
         )
 
     def shapes(self):

@@ -17,8 +17,20 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
+from charrnn.kernels.amx import emit_release, emit_rows, emit_walk
 from charrnn.kernels.compiled import compile_entry, inline
-from charrnn.kernels.host import CACHE_LINE, GRADIENT_ROWS, PACKED_BLOCKS, PACKED_VECTORS, TILE_ROWS, WIDTHS, isa
+from charrnn.kernels.host import (
+    AMX_ROWS,
+    AMX_WORDS,
+    CACHE_LINE,
+    GRADIENT_ROWS,
+    PACKED_BLOCKS,
+    PACKED_VECTORS,
+    TILE_ROWS,
+    WIDTHS,
+    has_amx,
+    isa,
+)
 from charrnn.kernels.simd import shifted
 from charrnn.kernels.vector import Vector, call_llvm, entry_arguments, fma_name, llvm_vector, splat_value, vector_of
 from charrnn.kernels.words import bfloat_pairs
@@ -109,7 +121,9 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
         if not transposed and ahead is not None:
             for m in range(rows):
                 for line in range(4):
-                    there = builder.gep(a_rows[m], [builder.add(a_panel, _const(line * CACHE_LINE // (vector.dtype.bitwidth // 8)))])
+                    there = builder.gep(
+                        a_rows[m], [builder.add(a_panel, _const(line * CACHE_LINE // (vector.dtype.bitwidth // 8)))]
+                    )
                     _prefetch(builder, there, L1)
         with cgutils.for_range(builder, K) as inner:
             k = inner.index
@@ -289,6 +303,79 @@ def _make_product_t(width, bfloat16):
     return intrinsic(walk)
 
 
+def _make_amx(width, ahead):
+    """Return the intrinsic that computes n rows of C as _make_product's does, of bfloat16, on AMX."""
+
+    def walk(typingctx, n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as _make_product has
+        def codegen(context, builder, sig, args):
+            n, a, lda, a_panel, b, c, ldc, K, panels, accumulate = args
+            accumulate = builder.icmp_signed("!=", accumulate, _const(0))
+            ldb = _const(width * AMX_WORDS)
+            behind = builder.gep(b, [builder.mul(builder.mul(panels, K), ldb)])
+
+            def body(first, rows, number, tiles):
+                a_tile = builder.gep(a, [builder.mul(first, lda)])
+                operands = _Operands(
+                    a_tile, lda, a_panel, b, ldb, builder.gep(c, [builder.mul(first, ldc)]), ldc, K, panels, None
+                )
+
+                def a_place(panel, run):
+                    offset = builder.add(builder.mul(a_panel, panel), builder.mul(run, _const(AMX_WORDS)))
+                    return builder.gep(a_tile, [offset]), builder.mul(lda, _const(4))
+
+                def fetch(run):  # a tile two of the `width` lines of each row; the tiles together, all of them
+                    at = builder.gep(behind, [builder.mul(run, _const(AMX_WORDS * width * AMX_WORDS))])
+                    for line in (number, builder.add(number, tiles)):
+                        first = builder.mul(builder.urem(line, _const(width)), _const(AMX_WORDS))
+                        for row in range(AMX_WORDS):
+                            there = builder.add(first, _const(row * width * AMX_WORDS))
+                            _prefetch(builder, builder.gep(at, [there]), L2)
+
+                emit_rows(builder, width, rows, operands, a_place, accumulate, fetch if ahead else None)
+
+            emit_walk(builder, n, body)
+            return context.get_dummy_value()
+
+        i = types.int64
+        return types.void(i, a, i, i, b, c, i, i, i, i), codegen
+
+    return intrinsic(walk)
+
+
+def _make_amx_t(width):
+    """Return the intrinsic that computes n rows of C as _make_product_t's does, of bfloat16, on AMX.
+
+    A block of A's columns is packed transposed: for each run of 16 of the K words, 16 columns of 16 words.
+    """
+
+    def walk(typingctx, n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  as _make_product_t has
+        def codegen(context, builder, sig, args):
+            n, a, b, ldb, ahead, c, ldc, K, accumulate = args
+            accumulate = builder.icmp_signed("!=", accumulate, _const(0))
+            square = _const(AMX_WORDS * AMX_WORDS)
+            block = builder.mul(_divide_up(builder, K, _const(AMX_WORDS)), square)
+            blocks = _divide_up(builder, n, _const(AMX_ROWS))
+            with cgutils.for_range(builder, blocks) as loop:
+                first = builder.mul(loop.index, _const(AMX_ROWS))
+                left = builder.sub(n, first)
+                rows = builder.select(builder.icmp_signed("<", left, _const(AMX_ROWS)), left, _const(AMX_ROWS))
+                a_block = builder.gep(a, [builder.mul(loop.index, block)])
+                c_block = builder.gep(c, [builder.mul(first, ldc)])
+                operands = _Operands(a_block, None, None, b, ldb, c_block, ldc, K, _const(1), None)
+
+                def a_place(panel, run, a_block=a_block):
+                    return builder.gep(a_block, [builder.mul(run, square)]), _const(4 * AMX_WORDS)
+
+                emit_rows(builder, width, rows, operands, a_place, accumulate, None)
+            emit_release(builder)
+            return context.get_dummy_value()
+
+        i = types.int64
+        return types.void(i, a, b, i, i, c, i, i, i), codegen
+
+    return intrinsic(walk)
+
+
 def compile_product(width, kind, dtype):
     """Return the Code (machine_code.py) of the product of `width` vectors for a dtype.
 
@@ -301,15 +388,16 @@ def compile_product(width, kind, dtype):
     optimise the large bodies anew at each level of calls, and compiling took 25 s, not 6.
     """
     bfloat16 = dtype == "bfloat16"
+    amx = bfloat16 and has_amx()
     i, pointer = types.int64, types.CPointer(types.float32 if bfloat16 else getattr(types, dtype))
     if kind == "transposed":
-        walk_t = _make_product_t(width, bfloat16)
+        walk_t = _make_amx_t(width) if amx else _make_product_t(width, bfloat16)
 
         def entry_t(n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  C has no structs here
             walk_t(n, a, b, ldb, ahead, c, ldc, K, accumulate)
 
         return compile_entry(entry_t, i, pointer, pointer, i, i, pointer, i, i, i)
-    walk = _make_product(width, bfloat16, kind == "ahead")
+    walk = _make_amx(width, kind == "ahead") if amx else _make_product(width, bfloat16, kind == "ahead")
 
     def entry(n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
         walk(n, a, lda, a_panel, b, c, ldc, K, panels, accumulate)

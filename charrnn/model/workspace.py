@@ -121,9 +121,7 @@ class Workspace:
         )
         fill_tiles(self._table.words, layout.forward_widths, (), operands, layout.fetches_ahead)
         if training:
-            fill_tiles(
-                self._table.words, layout.backward_widths, layout.forward_widths, operands, layout.fetches_ahead
-            )
+            fill_tiles(self._table.words, layout.backward_widths, layout.forward_widths, operands, layout.fetches_ahead)
         self._transposition = Table(records.Transposition)
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)

@@ -11,10 +11,11 @@ import numpy as np
 
 from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at
 from charrnn.kernels.compiled import inline
-from charrnn.kernels.host import GRADIENT_ROWS
+from charrnn.kernels.host import AMX_ROWS, AMX_WORDS, GRADIENT_ROWS
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
 from charrnn.kernels.tile import Rows, packed_columns, packed_group, packed_scratch, product_t
 from charrnn.kernels.updates import pair_rows
+from charrnn.kernels.words import transpose_block
 
 
 class Gradient(NamedTuple):
@@ -51,6 +52,18 @@ def pack_columns(X, r, rows, first, stop, packed):
 
 
 @inline
+def pack_transposed(X, r, rows, first, stop, packed):
+    """packed[block][run][column] = 16 rows each of X, as AMX reads them: the columns first..stop, in blocks of 16."""
+    runs = -(-rows // AMX_WORDS)
+    for run in range(runs):
+        x = X.at + (r + run * AMX_WORDS) * X.stride
+        for k in range(first, stop, AMX_ROWS):
+            to = ((k - first) // AMX_ROWS * runs + run) * AMX_ROWS * AMX_WORDS
+            left = min(AMX_WORDS, rows - run * AMX_WORDS)
+            transpose_block(X.numbers, x + k, X.stride, left, packed, to, AMX_WORDS, AMX_ROWS)
+
+
+@inline
 def sums_beside(v, g, p, r, rows):
     """Add `rows` rows of D from row r on to what is summed beside a matrix's gradient, for panel p."""
     VL = lanes(v.grads)
@@ -83,7 +96,10 @@ def matrix_gradient(v, g, item):
     packed = packed_scratch(v.grads)
     for r in range(0, g.R, GRADIENT_ROWS):
         rows = min(GRADIENT_ROWS, g.R - r)
-        pack_columns(g.X, r, rows, first, stop, packed)
+        if v.plan.amx != 0:
+            pack_transposed(g.X, r, rows, first, stop, packed)
+        else:
+            pack_columns(g.X, r, rows, first, stop, packed)
         for p in range(p0, p1):
             D = Rows(g.D.numbers, g.D.at + p * g.D.panel + r * g.D.stride, g.D.stride, 0)
             ahead = g.D.panel if p + 1 < p1 else rows * g.D.stride - (p - p0) * g.D.panel
