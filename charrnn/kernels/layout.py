@@ -33,7 +33,7 @@ from charrnn.kernels.host import (
 from charrnn.kernels.table import Table, Tiles
 from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
-ITEMS_A_WORKER = 6  # of the weight gradients: fewer would leave workers idle at the end
+ITEMS_A_WORKER = 3  # of the weight gradients: fewer would leave workers idle at the end
 CACHE_SHARE = 0.4  # of a core's cache that a layer's weights may fill and be found there again at the next step
 
 
