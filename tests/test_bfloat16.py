@@ -7,7 +7,7 @@ from numba import njit
 from test_tile import run, run_t
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import entries, num_threads, set_num_threads, tile
+from charrnn.kernels import entries, num_threads, products, set_num_threads
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import TILES, has_amx, has_bfloat16
 from charrnn.kernels.simd import load, store
@@ -74,7 +74,7 @@ def words(x, axis):
 @here
 @pytest.mark.parametrize("width, amx", [*((width, has_amx()) for width in (3, 4, 5)), (4, False)])
 def test_products_of_words_equal_matmul_of_rounded_numbers(width, amx, monkeypatch):
-    for module in (entries, tile):
+    for module in (entries, products):
         monkeypatch.setattr(module, "has_amx", lambda: amx)
     monkeypatch.setattr(entries, "product_address", entries.product_address.__wrapped__)
     rng = np.random.default_rng(width)

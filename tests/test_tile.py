@@ -7,8 +7,8 @@ from numba import njit
 from charrnn.kernels.chunk.weight_gradients import pack_columns, pack_transposed
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import TILE_ROWS, TILES, isa, lanes_of
+from charrnn.kernels.products import Rows, Weights, product, product_t
 from charrnn.kernels.simd import shifted
-from charrnn.kernels.tile import Rows, Weights, product, product_t
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
 

@@ -1,6 +1,6 @@
 """The compiler's side: the one decorator for compiled helpers, and how an entry becomes machine code.
 
-An *entry* is a function that is called by its address: work items (entries.Items) and products (tile.py). Nothing here
+An *entry* is a function that is called by its address: work items (entries.Items) and products (products.py). Nothing here
 is imported where every entry's code is found on disk (machine_code.py).
 """
 

@@ -86,7 +86,7 @@ SERVE = _items("work", "serve")
 
 @cache
 def product_address(width, kind, dtype):
-    """Return the address of the product (tile.py) of `width` vectors for a dtype, compiled on first use.
+    """Return the address of the product (products.py) of `width` vectors for a dtype, compiled on first use.
 
     kind     one of PRODUCTS
     dtype    "float32", "float64" or "bfloat16"
@@ -97,7 +97,7 @@ def product_address(width, kind, dtype):
 
 
 def _compile_product(width, kind, dtype):
-    from charrnn.kernels.tile import compile_product
+    from charrnn.kernels.products import compile_product
 
     return compile_product(width, kind, dtype)
 

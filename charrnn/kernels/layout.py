@@ -40,7 +40,7 @@ CACHE_SHARE = 0.4  # of a core's cache that a layer's weights may fill and be fo
 class LayoutPlan(NamedTuple):
     """The sizes of a model and where its parameters begin, for compiled code. Widths count vectors, strides numbers."""
 
-    tiles: Tiles  # the addresses of the products (tile.fill_tiles)
+    tiles: Tiles  # the addresses of the products (entries.fill_tiles)
     L: int
     H: int
     V: int

@@ -12,8 +12,8 @@ import numpy as np
 from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.host import AMX_ROWS, AMX_WORDS, GRADIENT_ROWS
+from charrnn.kernels.products import Rows, packed_columns, packed_group, packed_scratch, product_t
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
-from charrnn.kernels.tile import Rows, packed_columns, packed_group, packed_scratch, product_t
 from charrnn.kernels.updates import pair_rows
 from charrnn.kernels.words import transpose_block
 
