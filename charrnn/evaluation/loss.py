@@ -82,13 +82,13 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
     workspace    from `split_workspace(model, stop - start)`; made here when None
     interrupted  called before every chunk; the pass is given up, and None returned, when it says True
 
-    The first character is predicted from those before it; the first of the whole text is not predicted at all.
-    Sums are float64 in a fixed order: the same parameters give the same bits.
+    The first character is predicted from those before it; the first of the whole text is not predicted at all, and of
+    a model of items no START. Sums are float64 in a fixed order: the same parameters give the same bits.
     """
     if workspace is None:
         workspace = split_workspace(model, stop - start)
     first, _ = first_predicted(start, stop)
-    characters, pages = stop - first, Pages(ids)
+    characters, pages = count_predicted(model, ids, first, stop), Pages(ids)
     totals = np.zeros(workspace.batch_size)  # a stream's own, since it may be read again
     before = math.inf
 
@@ -114,7 +114,8 @@ def evaluate_stream(model, ids, start=0, stop=None):
 def read_losses(model, ids, start=0, stop=None, progress=None):
     """Return the loss of every character of ids[start:stop] but the text's very first, ndarray (n,) float64, in nats.
 
-    One stream, its carry kept from end to end; `sum_up` makes an Evaluation of them.
+    Of a model of items that of START is 0. One stream, its carry kept from end to end; `sum_up` makes an Evaluation of
+    them.
 
     progress    called with (characters read, n) after every chunk
     """
@@ -144,9 +145,27 @@ def read_stream(model, ids, start=0, stop=None):
             yield stop - first, losses
 
 
-def sum_up(losses):
-    """Return the Evaluation of losses in nats, ndarray (n,), a character each."""
-    total = 0.0
+def count_predicted(model, ids, first, stop):
+    """Return how many of ids[first:stop] are predicted: all, but of a model of items no START.
+
+    Raises CorpusError where there is none.
+    """
+    if model.start_id is None:
+        return stop - first
+    count, block = 0, 1 << 20
+    for at in range(first, stop, block):
+        count += int(np.count_nonzero(ids[at : min(stop, at + block)] != model.start_id))
+    if not count:
+        raise CorpusError("an evaluation needs a character to predict, and this text has none: name a longer one")
+    return count
+
+
+def sum_up(losses, counted=None):
+    """Return the Evaluation of losses in nats, ndarray (n,), a character each.
+
+    counted    ndarray (n,) bool: those that count, None for all
+    """
+    losses, total = losses if counted is None else losses[counted], 0.0
     for at in range(0, len(losses), STREAM_CHUNK):
         total += float(losses[at : at + STREAM_CHUNK].sum())
     return Evaluation(total / len(losses), len(losses))

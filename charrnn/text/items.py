@@ -17,6 +17,7 @@ import numpy as np
 from charrnn.errors import CorpusError, counted
 from charrnn.text.item_kinds import HASH, ItemsReading
 from charrnn.text.sources import shown
+from charrnn.text.special import SEP
 
 _HASH_KEY = b"charrnn items"
 _MAX_NAMED = 8  # fields that a sentence lists
@@ -50,6 +51,21 @@ class ItemSet(NamedTuple):
         else:
             number = int(len(self) * share)
         return int(self.starts[number])
+
+
+def item_ids(vocabulary, *fields):
+    """Return the ids of an item whose fields, ndarrays of ids, are given: ndarray (n,) of the vocabulary's dtype."""
+    pieces = [[vocabulary.start_id]]
+    for field in fields:
+        pieces += [field, [vocabulary.special_id(SEP)]]
+    pieces[-1] = [vocabulary.end_id]
+    return np.concatenate([np.asarray(piece, vocabulary.dtype) for piece in pieces])
+
+
+def text_ids(vocabulary, text, encoding="utf-8"):
+    """Return the ids of a text, ndarray (n,): of a vocabulary of items those of one item."""
+    ids = vocabulary.encode(text, encoding)
+    return ids if vocabulary.start_id is None else item_ids(vocabulary, ids)
 
 
 def content_hash(fields):

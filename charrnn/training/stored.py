@@ -63,12 +63,10 @@ def stored_items(training, text=None):
             lines where the run's is one of records
     """
     options = training.get("config")
-    kind = options.get("items") if isinstance(options, dict) else None
-    if kind is None:
+    if not isinstance(options, dict) or options.get("items") is None:
         return None
-    config = stored_config(training)
-    reading = config.items_reading
-    if text is None or reading.kind not in WITH_FIELDS:
+    reading = stored_config(training).items_reading
+    if reading is None or text is None or reading.kind not in WITH_FIELDS:
         return reading
     kind = kind_by_ending(str(text)) or "lines"
     return ItemsReading(kind, reading.text_field if kind in WITH_FIELDS else None, reading.split)
