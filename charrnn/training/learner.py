@@ -70,8 +70,11 @@ class Learner:
     def update(self, learning_rate):
         """Clip the gradient and update the model; return the gradient's norm before clipping.
 
-        A norm that is not finite changes nothing.
+        A norm that is not finite changes nothing. Where nothing counts in the chunk there is nothing to learn, and even
+        momentum and decay leave the model as it is.
         """
+        if not self.workspace.counted:
+            return 0.0
         config = self.config
         return float(self.optimizer.step(self.workspace, learning_rate, config.clip_norm, config.clip_value))
 
