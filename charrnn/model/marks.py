@@ -1,0 +1,48 @@
+"""The marks of a chunk: where streams begin anew, and which losses count, from masks to what the kernels read."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.kernels.records import RESET, SILENT
+
+
+class Marks(NamedTuple):
+    """What a chunk's marks come to.
+
+    resetting    whether a stream is reset
+    counting     whether there are losses that do not count
+    counted      how many count
+    """
+
+    resetting: bool
+    counting: bool
+    counted: int
+
+
+def pack_marks(resets, counts, shape, place):
+    """Write the marks of a chunk of `shape` (T, B) into `place`, int32, where it has any; return its Marks.
+
+    resets, counts    (T, B) bool, or None: no stream is reset, every loss counts. Raises ConfigError.
+    """
+    resets, counts = (_check(name, mask, shape) for name, mask in (("resets", resets), ("counts", counts)))
+    T, B = shape
+    resetting = resets is not None and bool(resets.any())
+    counted = T * B if counts is None else int(np.count_nonzero(counts))
+    counting = counted < T * B
+    if resetting or counting:
+        marks = place[: T * B].reshape(shape)
+        marks[:] = resets * np.int32(RESET) if resetting else 0
+        if counting:
+            marks += ~counts * np.int32(SILENT)
+    return Marks(resetting, counting, counted)
+
+
+def _check(name, mask, shape):
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != shape:
+        raise ConfigError(f"{name} must be bool of the ids' shape {shape}, got {mask.dtype} of shape {mask.shape}")
+    return mask
