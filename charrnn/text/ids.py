@@ -110,7 +110,7 @@ class IdWriter:
         self.file.flush()
         if self.characters == 0:
             return np.empty(0, self.dtype), vocabulary
-        return np.memmap(self.file, self.dtype, mode="r", shape=(self.characters,)), vocabulary
+        return map_ids(self.file, self.dtype, self.characters), vocabulary
 
     def _learn(self, codes):
         self.table[codes] = np.arange(self.size, self.size + len(codes), dtype=np.int32)
@@ -168,6 +168,11 @@ class IdWriter:
         with room_for_ids(self.file):
             os.lseek(self.file.fileno(), offset, os.SEEK_SET)
             write_all(self.file.fileno(), ids)
+
+
+def map_ids(file, dtype, characters):
+    """Return the ids of a scratch file, memory-mapped, ndarray (characters,)."""
+    return np.memmap(file, dtype, mode="r", shape=(characters,))
 
 
 class room_for_ids:

@@ -8,7 +8,7 @@ import numpy as np
 from charrnn.errors import CorpusError, VocabularyError, counted
 from charrnn.files.storage import write_all
 from charrnn.text.decoding import TextReader
-from charrnn.text.ids import SPECIAL_CODES, open_scratch_file, room_for_ids
+from charrnn.text.ids import SPECIAL_CODES, map_ids, open_scratch_file, room_for_ids
 from charrnn.text.item_kinds import HASH
 from charrnn.text.items import ItemSet, content_hash, read_records
 from charrnn.text.remarks import Remarks
@@ -150,7 +150,7 @@ def _in_order(ids, starts, order, file, notes):
             with room_for_ids(new):
                 write_all(new.fileno(), _gather(ids, starts[chosen], starts[chosen + 1]))
         new.flush()
-        moved = np.memmap(new, ids.dtype, mode="r", shape=ids.shape)
+        moved = map_ids(new, ids.dtype, len(ids))
     except BaseException:
         new.close()
         raise
