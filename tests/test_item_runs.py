@@ -253,7 +253,7 @@ def test_eval_tells_nats_an_item_and_whether_items_end_in_time(folder, capsys):
     out, _ = call(capsys, "eval", folder / "lines", other, "--json")
     assert json.loads(out)["items"]["count"] == 2 and json.loads(out)["characters"] == 8
     _, err = call(capsys, "eval", folder / "lines", "--memorised", code=2)
-    assert "--report counts the items" in err
+    assert "--num-samples 1000 --report" in err
     _, err = call(capsys, "eval", folder / "lines", "--errors", code=2)
     assert "--errors is of one long text" in err
 

@@ -59,8 +59,13 @@ def test_items_are_read_as_their_kind_says(tmp_path, kind, field, text, expected
 @pytest.mark.parametrize(
     "kind, field, text, said",
     [
-        ("csv", "txt", "name,text\na,b\n", "has no field 'txt': it has name, text"),
-        ("csv", None, "name,text\na,b\n", "has the fields name, text: say which one is the text with --text-field"),
+        ("csv", "txt", "name,text\na,b\n", "has no field 'txt': it has name, text; train with --text-field text"),
+        (
+            "csv",
+            None,
+            "name,text\na,b\n",
+            "has the fields name, text, and none is named as the text: train with --text-field name",
+        ),
         ("csv", "text", 'name,text\n"a\nb",c\nd\n', "line 4: 1 field, and the first row has 2"),
         ("csv", "text", 'name,text\na,"b\n', "line 2: unexpected end of data, which is no CSV"),
         ("jsonl", "a", '{"a": "b"}\n{"a": \n', r"line 2, is no JSON \(expecting value\)"),
@@ -68,7 +73,7 @@ def test_items_are_read_as_their_kind_says(tmp_path, kind, field, text, expected
         ("jsonl", "a", '{"a": ["b"]}\n', "line 1: the text is a list, not a string"),
         ("jsonl", "a", '{"a": "\\ud800"}\n', "line 1, holds .* half of a character"),
         ("jsonl", None, "[" * 100_000, "line 1, is no JSON"),
-        ("lines", None, "\n \n", "no item, of --items lines"),
+        ("lines", None, "\n \n", "no item, read as lines"),
     ],
 )
 def test_what_is_not_of_its_kind_is_refused_with_its_place(tmp_path, kind, field, text, said):

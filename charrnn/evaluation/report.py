@@ -137,8 +137,8 @@ class _Judge:
         """Refuse what has no meaning, or none yet, of a model of items."""
         if self.options.memorised:
             raise ConfigError(
-                "--memorised looks for passages of one long text, and this model is of items: charrnn sample RUN "
-                "--num-samples 1000 --report counts the items that stand in the training text",
+                "--memorised looks for passages of one long text, and this model is of items: count those of its items "
+                "that stand in the training text with: charrnn sample RUN --num-samples 1000 --report",
                 ["memorised"],
             )
         if self.options.mistakes:

@@ -87,7 +87,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
             f"the vocabulary is of {vocabulary.mode}, the text is to be read as {mode}: read it as {vocabulary.mode}"
         )
     if items is not None and mode != "chars":
-        raise ConfigError("items are of characters: read them with --vocab chars", ["items", "vocab"])
+        raise ConfigError("items are of characters, and the text is to be read as bytes", ["items", "vocab"])
     if vocabulary is not None and (items is None) != (vocabulary.start_id is None):
         raise ConfigError("the vocabulary is of items, and the text is not, or the other way round: read both alike")
     if mode == "chars":
@@ -109,7 +109,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:
-            what = "no text at all" if items is None else f"no item, of --items {items.kind}"
+            what = "no text at all" if items is None else f"no item, read as {items.kind}"
             raise CorpusError(f"{_named(sources)} {_holds(sources)} {what}: name a file that is not empty")
         if vocabulary is None and writer.size < 2:
             only = f"byte 0x{writer.codes[0]:02x}" if mode == "bytes" else f"character {chr(writer.codes[0])!r}"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.errors import CorpusError, counted
+from charrnn.errors import CorpusError, counted, nearest
 from charrnn.text.item_kinds import HASH, ItemsReading
 from charrnn.text.sources import shown
 from charrnn.text.special import SEP
@@ -167,8 +167,8 @@ def _read_table(lines, name, reading):
             line = rows.line_num + 1
     except csv.Error as error:
         raise CorpusError(
-            f"{name}, line {line:,}: {error}, which is no {reading.kind.upper()}: mend the quotes of that row, or read "
-            "the file with --items lines"
+            f"{name}, line {line:,}: {error}, which is no {reading.kind.upper()}: mend the quotes of that row, or "
+            "train with --items lines"
         ) from None
 
 
@@ -192,7 +192,7 @@ def _read_jsonl(lines, name, reading):
         except (ValueError, RecursionError) as error:
             said = getattr(error, "msg", "nested too deep")
             raise CorpusError(
-                f"{name}, line {number:,}, is no JSON ({said[:1].lower()}{said[1:]}): mend that line, or read the file "
+                f"{name}, line {number:,}, is no JSON ({said[:1].lower()}{said[1:]}): mend that line, or train "
                 "with --items lines"
             ) from None
         text = record
@@ -208,7 +208,7 @@ def _read_jsonl(lines, name, reading):
         elif reading.text_field is not None:
             raise CorpusError(
                 f"{name}, line {number:,}, is no JSON object and has no field {reading.text_field!r}: mend that line, "
-                "or leave --text-field out"
+                "or train without a field"
             )
         if isinstance(text, (int, float)) and not isinstance(text, bool):
             text = json.dumps(text)
@@ -216,20 +216,24 @@ def _read_jsonl(lines, name, reading):
             text = ""
         if not isinstance(text, str):
             kind = {dict: "an object", list: "a list"}.get(type(text), "true or false")
-            raise CorpusError(f"{name}, line {number:,}: the text is {kind}, not a string: name another --text-field")
+            raise CorpusError(
+                f"{name}, line {number:,}: the text is {kind}, not a string: train with --text-field and another field"
+            )
         yield ("" if _is_blank(text) else text,), number
 
 
 def _which_field(names, where):
     return CorpusError(
-        f"{where} has the fields {_listed(names)}: say which one is the text with --text-field {names[0] or 'NAME'}"
+        f"{where} has the fields {_listed(names)}, and none is named as the text: train with --text-field "
+        f"{names[0] or 'NAME'}"
         if names
         else f"{where} has no field at all: mend it"
     )
 
 
 def _no_field(field, names, what):
-    return CorpusError(f"{what} {field!r}: it has {_listed(names)}; name one of them with --text-field")
+    named = nearest(field, names) or next(iter(names), "NAME")
+    return CorpusError(f"{what} {field!r}: it has {_listed(names)}; train with --text-field {named}")
 
 
 def _listed(names):
