@@ -349,5 +349,5 @@ def test_items_of_a_text_are_read_as_each_by_itself(cell):
         result = evaluate(model, ids, 700, 8900, marks=marks)
         assert result.characters == len(counted) and abs(result.loss_nats - counted.mean()) < 1e-12
     np.testing.assert_array_equal(read_guesses(model, ids, 0, 9000, 1, marks=marks)[0][:, 0], guesses)
-    with pytest.raises(CorpusError, match="needs a character that counts"):
+    with pytest.raises(CorpusError, match="needs a character to predict, and this text has none"):
         evaluate_split(model, ids, 700, 8900, marks=TextMarks(None, np.zeros(9000, bool)))

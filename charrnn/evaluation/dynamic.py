@@ -75,7 +75,7 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
     Raises DivergenceError where a loss stops being finite.
     """
     first, own = first_predicted(start, stop)
-    learner = Model(model.config)
+    learner = Model(model.config, model.start_id)
     learner.flat[:] = model.flat
     of_text, of_training = marks
     scale, pull = _pace(model, training_ids, settings, of_training)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import CorpusError, counted
-from charrnn.evaluation.reading import WARM_UP, TextMarks, read
+from charrnn.evaluation.reading import WARM_UP, read
 from charrnn.evaluation.units import bits, perplexity
 from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Pages
@@ -83,13 +83,13 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, ma
     interrupted  called before every chunk; the pass is given up, and None returned, when it says True
     marks        the TextMarks of ids: the mean is that of the losses that count
 
-    The first character is predicted from those before it; the first of the whole text is not predicted at all.
-    Sums are float64 in a fixed order: the same parameters give the same bits.
+    The first character is predicted from those before it; the first of the whole text is not predicted at all, and of
+    a model of items no START. Sums are float64 in a fixed order: the same parameters give the same bits.
     """
     if workspace is None:
         workspace = split_workspace(model, stop - start)
     first, _ = first_predicted(start, stop)
-    characters, pages = count_predicted(first, stop, marks), Pages(ids)
+    characters, pages = count_predicted(model, ids, first, stop, marks), Pages(ids)
     totals = np.zeros(workspace.batch_size)  # a stream's own, since it may be read again
     before = math.inf
 
@@ -107,28 +107,19 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, ma
     return Evaluation(float(totals.sum()) / characters, characters)
 
 
-def count_predicted(first, stop, marks=None):
-    """Return how many losses of first .. stop - 1 count, all without TextMarks. Raises CorpusError where none does."""
-    count = (marks or TextMarks()).count(first, stop)
-    if not count:
-        raise CorpusError("an evaluation needs a character that counts, and this text has none: name a longer text")
-    return count
-
-
 def evaluate_stream(model, ids, start=0, stop=None, marks=None):
     """Evaluate ids[start:stop] as one stream, its carry kept from end to end: what `evaluate_split` is held to."""
     stop = len(ids) if stop is None else stop
-    count_predicted(first_predicted(start, stop)[0], stop, marks)
-    losses = read_losses(model, ids, start, stop, marks=marks)
-    if marks is not None and marks.counts is not None:
-        losses = losses[marks.counts[first_predicted(start, stop)[0] : stop]]
-    return sum_up(losses)
+    first, _ = first_predicted(start, stop)
+    count_predicted(model, ids, first, stop, marks)
+    return sum_up(read_losses(model, ids, start, stop, marks=marks), predicted(model, ids, first, stop, marks))
 
 
 def read_losses(model, ids, start=0, stop=None, progress=None, marks=None):
     """Return the loss of every character of ids[start:stop] but the text's very first, ndarray (n,) float64, in nats.
 
-    One stream, its carry kept from end to end; `sum_up` makes an Evaluation of them.
+    Of a model of items that of START is 0. One stream, its carry kept from end to end; `sum_up` makes an Evaluation of
+    them.
 
     progress    called with (characters read, n) after every chunk
     marks       the TextMarks of ids; a loss that does not count is 0
@@ -160,9 +151,33 @@ def read_stream(model, ids, start=0, stop=None, marks=None):
             yield stop - first, losses
 
 
-def sum_up(losses):
-    """Return the Evaluation of losses in nats, ndarray (n,), a character each."""
-    total = 0.0
+def count_predicted(model, ids, first, stop, marks=None):
+    """Return how many of ids[first:stop] are predicted, and count: all, but of a model of items no START.
+
+    Raises CorpusError where there is none.
+    """
+    count, block = 0, 1 << 20
+    for at in range(first, stop, block):
+        counts = predicted(model, ids, at, min(stop, at + block), marks)
+        count += min(block, stop - at) if counts is None else int(np.count_nonzero(counts))
+    if not count:
+        raise CorpusError("an evaluation needs a character to predict, and this text has none: name a longer one")
+    return count
+
+
+def predicted(model, ids, first, stop, marks=None):
+    """Return which of ids[first:stop] are predicted, and count, ndarray of bool; None for all."""
+    if marks is not None and marks.counts is not None:
+        return np.asarray(marks.counts[first:stop])
+    return None if model.start_id is None else np.asarray(ids[first:stop]) != model.start_id
+
+
+def sum_up(losses, counted=None):
+    """Return the Evaluation of losses in nats, ndarray (n,), a character each.
+
+    counted    ndarray (n,) bool: those that count, None for all
+    """
+    losses, total = losses if counted is None else losses[counted], 0.0
     for at in range(0, len(losses), STREAM_CHUNK):
         total += float(losses[at : at + STREAM_CHUNK].sum())
     return Evaluation(total / len(losses), len(losses))

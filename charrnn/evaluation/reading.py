@@ -36,10 +36,6 @@ class TextMarks(NamedTuple):
         masks = {"resets": (self.resets, places[:-1]), "counts": (self.counts, places[1:])}
         return {name: np.asarray(mask[at]) for name, (mask, at) in masks.items() if mask is not None}
 
-    def count(self, start, stop):
-        """Return how many losses of start .. stop - 1 count."""
-        return stop - start if self.counts is None else int(np.count_nonzero(self.counts[start:stop]))
-
 
 @dataclass
 class Stream:

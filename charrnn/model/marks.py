@@ -21,6 +21,17 @@ class Marks(NamedTuple):
     counted: int
 
 
+def item_masks(start_id, x, y, masks):
+    """Return the (resets, counts) of a chunk of items, where `masks` leave them open (None).
+
+    x, y    (T, B) ids; y None where no loss is asked for
+    """
+    resets, counts = masks
+    resets = np.asarray(x) == start_id if resets is None else resets
+    counts = np.asarray(y) != start_id if counts is None and y is not None else counts
+    return resets, counts
+
+
 def pack_marks(resets, counts, shape, place):
     """Write the marks of a chunk of `shape` (T, B) into `place`, int32, where it has any; return its Marks.
 

@@ -21,7 +21,7 @@ from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
-from charrnn.model.marks import pack_marks
+from charrnn.model.marks import item_masks, pack_marks
 from charrnn.model.pace import ShardPace
 from charrnn.spec import CELLS, PRECISIONS
 
@@ -82,6 +82,9 @@ def walk_buffers(cell, pack, training):
 
 class Workspace:
     """Runs a model over chunks of at most seq_length steps of batch_size streams, and keeps the carry between them.
+
+    Of a model of items (its start_id) a stream is reset where START is read, and the loss of predicting START does not
+    count, unless a call says otherwise.
 
     model        a Model; its parameters are read at every call, so updates are seen
     training     False leaves out what only gradients need
@@ -219,6 +222,8 @@ class Workspace:
         """
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
+        if model.start_id is not None:
+            masks = item_masks(model.start_id, x, y if back and mode != records.LOGITS else None, masks)
         marks = pack_marks(masks[0], masks[1], (T, B), self._buffers.marks)
         if marks.counted == 0 and mode == records.GRADIENTS:
             mode = records.LOSSES

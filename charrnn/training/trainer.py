@@ -212,8 +212,8 @@ class Trainer:
     def _next_chunk(self):
         """Run the next chunk forward and back, from carry to carry; return its number of characters and its loss."""
         learner = self.state.learner
-        x, y = learner.next_chunk()
-        return x.size, learner.backward(x, y, self.state.step)
+        x, y, *marks = learner.next_chunk()
+        return x.size, learner.backward(x, y, self.state.step, *marks)
 
     def _learning_rate(self, epoch):
         step = self.state.step
@@ -277,6 +277,7 @@ class Trainer:
             costs.step_s,
             self._budget.duration_s(state.step),
             self.folder.path,
+            self.corpus.count_items(plan.splits),
         )
 
     def _shorten_validation(self):
