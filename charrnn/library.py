@@ -24,16 +24,17 @@ from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.sampling.priming import start_ids
+from charrnn.sampling.priming import first_ids, stop_ids
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.corpus import Corpus, Splits, read_corpus
 from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
 from charrnn.text.excerpt import Excerpt
+from charrnn.text.items import text_ids
 from charrnn.training.launch import new_run, resumed_run
 from charrnn.training.options import NAMES
 from charrnn.training.provenance import read_run_text
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
-from charrnn.training.stored import stored_encoding, stored_parting
+from charrnn.training.stored import stored_encoding, stored_items, stored_parting
 
 StrPath: TypeAlias = str | PathLike[str]
 Record: TypeAlias = Preflight | Step | Evaluated | Sampled | Saved | Notice | Finished
@@ -239,7 +240,7 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     prime : str
         What the model reads first; it is not part of what is returned.
     stop : sequence of str
-        A text ends before the first of these.
+        A text ends before the first of these; one of a model of items at its END too.
     seed : int
         The same seed draws the same texts, for any number of samples and threads.
     clamps : sequence of Clamp
@@ -276,10 +277,10 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     settings = Settings(temperature, top_k, top_p, min_p)
     sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
     prime_ids = vocabulary.encode(prime, encoding)
-    stop_ids = [vocabulary.encode(string, encoding).tolist() for string in stop]
-    sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
+    ends = stop_ids(vocabulary, [vocabulary.encode(string, encoding).tolist() for string in stop])
+    sampler.prime(first_ids(vocabulary, prime_ids))
     drawn: list[list[int]] = [[] for _ in range(sampler.num_samples)]
-    for block in sampler.generate(length, stop_ids):
+    for block in sampler.generate(length, ends):
         for ids, new in zip(drawn, block.ids):
             ids.extend(new.tolist())
     texts = [vocabulary.decode(ids, encoding) for ids in drawn]
@@ -410,7 +411,7 @@ def _read(model, texts, string, split, unknown):
     if string is not None:
         if texts is not None:
             raise ConfigError("texts and string both name what to read: leave one of them out")
-        return Excerpt.whole(vocabulary.encode(string, encoding), encoding=encoding), None
+        return Excerpt.whole(text_ids(vocabulary, string, encoding), encoding=encoding), None
     if texts is None:
         if model.path is None or not model.training:
             raise ConfigError("the model is of no run, so its own text is not known: name texts, or give a string")
@@ -426,6 +427,7 @@ def _read(model, texts, string, split, unknown):
         mode=vocabulary.mode,
         encoding=stored_encoding(model.training),
         part_files=stored_parting(model.training),
+        items=stored_items(model.training, named[0] if named else None),
         vocabulary=vocabulary,
         unknown=unknown,
     )

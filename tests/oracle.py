@@ -25,17 +25,23 @@ Result = namedtuple("Result", "loss losses logits carry grads carry_grads")
 
 # ---- one layer over a chunk --------------------------------------------------------------------------------------
 #
-# forward   (w, x (T, B, D), carry, zones)           -> h (T, B, H), carry out, tape
-# backward  (w, tape, dh (T, B, H), carry gradient)  -> dx (T, B, D), Weights of gradients, gradient of the carry in
+# forward   (w, x (T, B, D), carry, zones, resets)           -> h (T, B, H), carry out, tape
+# backward  (w, tape, dh (T, B, H), carry gradient, resets)  -> dx (T, B, D), Weights of gradients, that of the carry in
 #
 # `carry` is (h,) or (h, c), each (B, H). The tape is a list over t of what the backward needs. `zones` is how much of
 # itself each unit keeps at each step, one (T, B, H) for h and one for c: 0 or 1 by a mask, P throughout in expectation,
-# or nothing at all for None: x = k x_prev + (1 - k) x~, where x~ is what the cell made of h or c.
+# or nothing at all for None: x = k x_prev + (1 - k) x~, where x~ is what the cell made of h or c. `resets` (T, B) says
+# where a stream's state is zero before a step; None resets none.
 
 
 def zone_of(zones, t, count):
     """How much each unit keeps at step t, for h and, where `count` is 2, c."""
     return tuple(0.0 if zones is None else zones[part][t] for part in range(count))
+
+
+def begin(resets, t, x):
+    """The state x (B, H) before step t, or the gradient of it that flows on to before: zero where a stream is reset."""
+    return x if resets is None else np.where(resets[t][:, None], np.zeros_like(x), x)
 
 
 def sigmoid(a):
@@ -69,12 +75,12 @@ def normalise_backward(da, tape, gain, dgain):
     return np.concatenate(ds, axis=1)
 
 
-def rnn_forward(w, x, carry, zones=None):
+def rnn_forward(w, x, carry, zones=None, resets=None):
     """h~ = tanh(Wx x + Wh h_prev + bx + bh)."""
     (h,) = carry
     hs, tape = [], []
     for t in range(len(x)):
-        h_prev = h
+        h_prev = begin(resets, t, h)
         (k,) = zone_of(zones, t, 1)
         a, norm = normalise(x[t] @ w.Wx.T + h_prev @ w.Wh.T, w.gain, 1)
         made = np.tanh(a + w.bx + w.bh)
@@ -84,7 +90,7 @@ def rnn_forward(w, x, carry, zones=None):
     return np.stack(hs), (h,), tape
 
 
-def rnn_backward(w, tape, dhs, dcarry):
+def rnn_backward(w, tape, dhs, dcarry, resets=None):
     (dh,) = dcarry
     dw = zeros_like(w)
     dxs = []
@@ -95,17 +101,17 @@ def rnn_backward(w, tape, dhs, dcarry):
         ds = normalise_backward(da, norm, w.gain, dw.gain)
         biases_backward(dw, da, da)
         dx, dh_below = affine_backward(w, dw, x, h_prev, ds, ds)
-        dh = k * dh + dh_below
+        dh = begin(resets, t, k * dh + dh_below)
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh,)
 
 
-def lstm_forward(w, x, carry, zones=None):
+def lstm_forward(w, x, carry, zones=None, resets=None):
     """a = Wx x + Wh h_prev + bx + bh in blocks i, f, g, o;  c~ = f*c_prev + i*g;  h~ = o*tanh(c~)."""
     h, c = carry
     hs, tape = [], []
     for t in range(len(x)):
-        h_prev, c_prev = h, c
+        h_prev, c_prev = begin(resets, t, h), begin(resets, t, c)
         a, norm = normalise(x[t] @ w.Wx.T + h_prev @ w.Wh.T, w.gain, 4)
         a_i, a_f, a_g, a_o = np.split(a + w.bx + w.bh, 4, axis=1)
         i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
@@ -118,7 +124,7 @@ def lstm_forward(w, x, carry, zones=None):
     return np.stack(hs), (h, c), tape
 
 
-def lstm_backward(w, tape, dhs, dcarry):
+def lstm_backward(w, tape, dhs, dcarry, resets=None):
     dh, dc = dcarry
     dw = zeros_like(w)
     dxs = []
@@ -135,12 +141,12 @@ def lstm_backward(w, tape, dhs, dcarry):
         ds = normalise_backward(da, norm, w.gain, dw.gain)
         biases_backward(dw, da, da)
         dx, dh_below = affine_backward(w, dw, x, h_prev, ds, ds)
-        dh, dc = kept_h * dh + dh_below, kept_c * dc + dc_made * f
+        dh, dc = begin(resets, t, kept_h * dh + dh_below), begin(resets, t, kept_c * dc + dc_made * f)
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh, dc)
 
 
-def gru_forward(w, x, carry, zones=None):
+def gru_forward(w, x, carry, zones=None, resets=None):
     """r, z = sigmoid(.);  n = tanh(Wx_n x + bx_n + r*(Wh_n h_prev + bh_n));  h~ = (1-z)*n + z*h_prev.
 
     The reset gate acts after the recurrent product, as in PyTorch and cuDNN; Cho et al. 2014 apply it before.
@@ -150,7 +156,7 @@ def gru_forward(w, x, carry, zones=None):
     H = h.shape[1]
     hs, tape = [], []
     for t in range(len(x)):
-        h_prev = h
+        h_prev = begin(resets, t, h)
         up, on = x[t] @ w.Wx.T, h_prev @ w.Wh.T
         s = np.concatenate([up[:, : 2 * H] + on[:, : 2 * H], up[:, 2 * H :], on[:, 2 * H :]], axis=1)
         a, norm = normalise(s, w.gain, 4)
@@ -165,7 +171,7 @@ def gru_forward(w, x, carry, zones=None):
     return np.stack(hs), (h,), tape
 
 
-def gru_backward(w, tape, dhs, dcarry):
+def gru_backward(w, tape, dhs, dcarry, resets=None):
     (dh,) = dcarry
     dw = zeros_like(w)
     dxs = []
@@ -184,7 +190,7 @@ def gru_backward(w, tape, dhs, dcarry):
         dx, dh_below = affine_backward(
             w, dw, x, h_prev, np.concatenate([ds_r, ds_z, d_up], axis=1), np.concatenate([ds_r, ds_z, d_on], axis=1)
         )
-        dh = k * dh + dh_made * z + dh_below
+        dh = begin(resets, t, k * dh + dh_made * z + dh_below)
         dxs.append(dx)
     return np.stack(dxs[::-1]), dw, (dh,)
 
@@ -225,7 +231,7 @@ def blocks(cell):
 # ---- the whole network -------------------------------------------------------------------------------------------
 
 
-def forward(parameters, cell, x, carry=None, dropout=None, step=0, zoneout=0.0):
+def forward(parameters, cell, x, carry=None, dropout=None, step=0, zoneout=0.0, resets=None):  # noqa: PLR0913
     """Run ids x (T, B) up through the layers: logits (T, B, V), the carry out and the tape.
 
     Units zone out by masks in training, that is with a Dropout, and in expectation without.
@@ -244,7 +250,11 @@ def forward(parameters, cell, x, carry=None, dropout=None, step=0, zoneout=0.0):
             else [zone_shares(zoneout, dropout, step, l, part, T, B, H).astype(dtype) for part in CELLS[cell].carried]
         )
         h, state, tape = CELLS[cell].forward(
-            layer_weights(parameters, l, dropout, step), up, [carry[part][l] for part in CELLS[cell].carried], zones
+            layer_weights(parameters, l, dropout, step),
+            up,
+            [carry[part][l] for part in CELLS[cell].carried],
+            zones,
+            resets,
         )
         for part, value in zip(CELLS[cell].carried, state):
             carry_out[part][l] = value
@@ -262,14 +272,18 @@ def losses_nats(logits, y):
     return -np.take_along_axis(log_p, y[:, :, None].astype(np.int64), axis=2)[:, :, 0]
 
 
-def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zoneout=0.0):
-    """The mean loss over T*B, and its gradient with respect to every parameter and to the carry that went in.
+def loss_and_grads(  # noqa: PLR0913
+    parameters, cell, x, y, carry=None, dropout=None, step=0, zoneout=0.0, resets=None, counts=None
+):
+    """The mean loss over T*B, or over where `counts` (T, B) is True, and its gradient.
 
-    Gradients are PyTorch's: both biases have theirs. `one_bias` makes charrnn's layout of them.
+    That is with respect to every parameter and to the carry that went in, and PyTorch's: both biases have theirs.
+    `one_bias` makes charrnn's layout of them.
     """
     T, B = x.shape
-    logits, carry_out, (layers, top) = forward(parameters, cell, x, carry, dropout, step, zoneout)
-    losses = losses_nats(logits, y)
+    logits, carry_out, (layers, top) = forward(parameters, cell, x, carry, dropout, step, zoneout, resets)
+    counts = np.ones((T, B)) if counts is None else np.asarray(counts, float)
+    losses = losses_nats(logits, y) * counts
     grads = {name: np.zeros_like(value) for name, value in parameters.items()}
 
     dlogits = np.exp(logits - logits.max(axis=2, keepdims=True))
@@ -277,7 +291,7 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zon
     for t in range(T):
         for b in range(B):
             dlogits[t, b, y[t, b]] -= 1
-    dlogits /= T * B
+    dlogits *= (counts / counts.sum())[:, :, None].astype(dlogits.dtype)
     grads["output.bias"] += dlogits.sum(axis=(0, 1))
     grads[output_name(parameters)] += np.einsum("tbv,tbh->vh", dlogits, top)
     dup = dlogits @ output_weight(parameters)
@@ -288,7 +302,8 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zon
         nothing = [
             np.zeros_like(carry_out[part][l]) for part in CELLS[cell].carried
         ]  # truncated: no gradient from later
-        dup, dw, dcarry = CELLS[cell].backward(layer_weights(parameters, l, dropout, step), tape, dup * mask, nothing)
+        w = layer_weights(parameters, l, dropout, step)
+        dup, dw, dcarry = CELLS[cell].backward(w, tape, dup * mask, nothing, resets)
         dw = dw._replace(Wh=dw.Wh * weight_mask(dropout, step, l, dw.Wh.shape))
         for part, value in zip(CELLS[cell].carried, dcarry):
             carry_grads[part][l] = value
@@ -299,7 +314,7 @@ def loss_and_grads(parameters, cell, x, y, carry=None, dropout=None, step=0, zon
             for t in range(T):
                 for b in range(B):
                     grads["embedding.weight"][x[t, b]] += dup[t, b]
-    return Result(losses.mean(), losses, logits, carry_out, grads, carry_grads)
+    return Result(losses.sum() / counts.sum(), losses, logits, carry_out, grads, carry_grads)
 
 
 def layer_names(l):

@@ -180,6 +180,7 @@ LIGHT = {
     "charrnn.errors",
     "charrnn.spec",
     "charrnn.evaluation.units",
+    "charrnn.text.item_kinds",
     "charrnn.render.colours",
     "charrnn.training.options",
     "charrnn.training.spelling",

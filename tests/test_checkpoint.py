@@ -216,6 +216,26 @@ def test_a_vocabulary_that_rewrites_texts_is_of_format_3(tmp_path, more):
     assert load_checkpoint(path).vocabulary.rewriting == Rewriting(**more)
 
 
+def test_a_vocabulary_with_special_symbols_is_of_format_4(tmp_path):
+    path, saved = tmp_path / "a.safetensors", make()
+    vocabulary = dataclasses.replace(saved.vocabulary, symbols=saved.vocabulary.symbols[:-2], special=("START", "END"))
+    saved = dataclasses.replace(saved, vocabulary=vocabulary)
+    save_checkpoint(path, saved)
+    metadata = read_metadata(path)
+    assert metadata["format_version"] == 4 and metadata["vocabulary"]["special"] == ["START", "END"]
+    assert_same(load_checkpoint(path), saved)
+    assert (vocabulary.start_id, vocabulary.end_id) == (vocabulary.size - 2, vocabulary.size - 1)
+    path.write_bytes(with_rewriting(3, special=["START"]))
+    with pytest.raises(CheckpointError, match="has the key special, which format 3 has not"):
+        load_checkpoint(path)
+    for wrong in ([], ["END", "START"], ["START", "START"], [1], "START", ["BEGIN"]):
+        path.write_bytes(with_rewriting(4, special=wrong))
+        with pytest.raises(
+            CheckpointError, match="its vocabulary is malformed .special symbols|a vocabulary's special"
+        ):
+            load_checkpoint(path)
+
+
 def test_the_models_optional_fields_are_the_formats():
     assert all(getattr(ModelConfig, name) == key.default for name, key in OPTIONAL_KEYS.items())
     assert set(ModelConfig("lstm", V, H, L).to_dict()) == set(make().model) == set(STORED_KEYS)
@@ -366,7 +386,7 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (with_metadata(format_version=4), "has checkpoint format 4, this charrnn reads up to 3: upgrade charrnn"),
+        (with_metadata(format_version=5), "has checkpoint format 5, this charrnn reads up to 4: upgrade charrnn"),
         (with_rewriting(2, normalize="nfc"), "its vocabulary has the key normalize, which format 2 has not"),
         (with_rewriting(3, normalize="none"), "must leave out what is not done"),
         (with_rewriting(3, normalize="nfd"), "normalize must be none, nfc or nfkc"),

@@ -515,9 +515,9 @@ def test_walking_a_chunk_in_blocks_of_steps_changes_no_bit(cell, dropout, steps_
     assert_same_bits(*found)
 
 
-def everything(workspace, x, y, dropout=None, step=0):
+def everything(workspace, x, y, dropout=None, step=0, **masks):
     """All that one loss_and_grads gives, as a dict of arrays of their own."""
-    loss = workspace.loss_and_grads(x, y, dropout=dropout, step=step)
+    loss = workspace.loss_and_grads(x, y, dropout=dropout, step=step, **masks)
     found = {"loss": np.float64(loss), "grads": workspace.grads.copy()}
     found |= {"carry " + part: value.copy() for part, value in workspace.get_carry().items()}
     found |= {"carry_grads " + part: value.copy() for part, value in workspace.carry_grads().items()}

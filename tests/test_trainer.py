@@ -28,10 +28,11 @@ from charrnn.training import trainer as trainer_module
 from charrnn.training import validation
 from charrnn.training.learner import make_learner
 from charrnn.training.memory import memory_needed
-from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig, resume_config
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import describe_texts, find_texts
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
+from charrnn.training.resuming import resume_config
 from charrnn.training.samples import SAMPLE_TEMPERATURE
 from charrnn.training.schedules import SCHEDULES
 from charrnn.training.trainer import Trainer

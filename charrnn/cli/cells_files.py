@@ -49,7 +49,7 @@ def write_cells_page(shown, model, scale, outputs, progress):
     findings = shown.findings
     excerpt, text, recording = findings.excerpt, findings.symbols, findings.recording
     L, H, N = recording.values.shape
-    symbols = findings.vocabulary.symbols
+    symbols = findings.vocabulary.shown_symbols
     before = bare_symbol(symbols[excerpt.ids[excerpt.start - 1]]) if excerpt.start else ""
     first = first_whole(text, before)
     N = min(N - first, max(2_000, PAGE_VALUES // (L * H)))

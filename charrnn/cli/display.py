@@ -250,8 +250,13 @@ def preflight_lines(record):
     epochs = f"{epochs:.3g}"
     train, val, test = record.train_characters, record.val_characters, record.test_characters
     threads = counted(record.threads, "thread")
+    items = []
+    if record.items is not None:
+        of_each = [f"{number:,} {name}" for number, name in zip(record.items, ("train", "validation", "test"))]
+        items = [f"items   {sum(record.items):,}: {', '.join(of_each)}"]
     return [
         f"text    {record.characters:,} characters, {record.vocab_size:,} different",
+        *items,
         f"splits  {train:,} train, {val:,} validation, {test:,} test",
         f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
         f"length  {length} of {record.batch_size} x {record.seq_length}{at}, about "

@@ -13,7 +13,7 @@ from charrnn.errors import ConfigError
 TEMPERATURES = (0.5, 1.0, 2.0)
 MAX_SHOWN, DRAWN, SHOWN_PRIME = 12, 10, 30
 OF_DRAWING = ("length", "temperature", "top_k", "top_p", "min_p", "greedy", "hide_prime", "stop", "num_samples", "seed")
-OF_DRAWING += ("separator",)
+OF_DRAWING += ("separator", "novel", "report")
 
 
 def distribution_options(command):
@@ -58,7 +58,7 @@ def show_distribution(samples, as_json, outputs):
     samples : SampleTexts, primed
     """
     sampler = samples.sampler
-    symbols = [bare_symbol(symbol) for symbol in sampler.model.vocabulary.symbols]
+    symbols = [bare_symbol(symbol) for symbol in sampler.model.vocabulary.shown_symbols]
     rows = sampler.distribution(TEMPERATURES)  # (temperatures, V)
     order = sorted(range(len(symbols)), key=lambda i: (-rows[1][i], i))
     if as_json:

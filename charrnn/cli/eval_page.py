@@ -40,7 +40,7 @@ def write_judgement_page(judgement, model_line, outputs):
     data = PageData(
         # The character before the first judged one leads in.
         text=read_symbols(judgement.vocabulary, text.ids[text.first - 1 : text.first + n], text.encoding)[1],
-        vocabulary=[bare_symbol(symbol) for symbol in judgement.vocabulary.symbols],
+        vocabulary=[bare_symbol(symbol) for symbol in judgement.vocabulary.shown_symbols],
         layers=1,
         units=len(readers),
         quantity="bits each character cost",

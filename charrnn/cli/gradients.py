@@ -229,11 +229,12 @@ def _run(ctx, checkpoint, text, options, outputs):
             excerpt = Excerpt(corpus.ids, splits.val[0], splits.test[1], name)
         check_layer(options["layer"], opened.model.config.num_layers)
         step = opened.checkpoint.training.get("step")
+        steps = _steps(ctx, opened.model, excerpt, options)
         with progress_bar() as progress:
             report = compare_run(
                 opened.model,
                 excerpt,
-                options["steps"],
+                steps,
                 options["times"],
                 step if isinstance(step, int) else None,
                 options["seed"],
@@ -241,6 +242,22 @@ def _run(ctx, checkpoint, text, options, outputs):
             )
     run = opened.path.parent if opened.path.name in (BEST, LAST) else opened.path
     return ReachView(f"How far back a gradient reaches in {run}", report, options["layer"])
+
+
+def _steps(ctx, model, excerpt, options):
+    """Return how far to go back: as asked for; where nobody asked and items are short, as far as enough of them go."""
+    from click.core import ParameterSource
+
+    from charrnn.gradients.distance import fit_steps, item_depths
+
+    asked = options["steps"]
+    if model.start_id is None or ctx.get_parameter_source("steps") != ParameterSource.DEFAULT:
+        return asked
+    depths = item_depths(excerpt.ids, excerpt.start, excerpt.stop, model.start_id)
+    steps = fit_steps(depths, asked, options["times"])
+    if steps < asked:
+        note(f"few items go back {asked}: --steps is {steps}")
+    return steps
 
 
 def _cells(options):

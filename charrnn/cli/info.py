@@ -31,6 +31,8 @@ _SHOWN = {
     "normalize",
     "lowercase",
     "newlines",
+    "items",
+    "text_field",
     "learning_rate",
     "dropout",
     "seed",
@@ -52,6 +54,7 @@ def command(checkpoint, as_json, **options):
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
     """
     from charrnn.runs.checkpoint import find_checkpoint, read_metadata
+    from charrnn.text.vocabulary import Vocabulary
 
     outputs = Outputs(options, "svg")
     path = find_checkpoint(checkpoint)
@@ -59,7 +62,7 @@ def command(checkpoint, as_json, **options):
         click.echo(f"checkpoint {printable(str(path), sys.stderr)}", err=True)
     metadata = read_metadata(path)
     outputs.protect_run(metadata["training"], path.parent)
-    config = ModelConfig(vocab_size=len(metadata["vocabulary"]["symbols"]), **metadata["model"])
+    config = ModelConfig(vocab_size=Vocabulary.from_json(metadata["vocabulary"]).size, **metadata["model"])
     history = history_of(path, metadata["training"])
     if outputs and (figure := run_figure(path, history)) is None:
         raise ConfigError(f"{path} holds no loss to draw yet: train it first, or leave out --svg", ["svg"])
@@ -107,11 +110,14 @@ def _print_text(path, metadata, config, history):
     table(_model_rows(metadata["model"]))
     heading("Vocabulary")
     vocabulary = metadata["vocabulary"]
+    known = Vocabulary.from_json(vocabulary)
+    special = ", ".join(f"{name} {mark}" for name, mark in zip(known.special, known.marks))
     table(
         [
             ("mode", vocabulary["mode"]),
-            ("size", f"{len(vocabulary['symbols']):,}"),
-            ("texts are read with", str(Vocabulary.from_json(vocabulary).rewriting) or None),
+            ("size", f"{known.size:,}"),
+            ("of which special", special or None),
+            ("texts are read with", str(known.rewriting) or None),
         ]
     )
     for line in _symbol_lines(vocabulary, width - 2, sys.stdout):
@@ -200,10 +206,25 @@ def _training_rows(training):
         ("dropout", _plain(options.get("dropout"))),
         ("seed", _plain(options.get("seed"))),
         ("corpus", sources),
+        ("items", _items_text(options, corpus)),
         ("characters", _count(corpus.get("characters"))),
         ("fingerprint", _plain(corpus.get("fingerprint"))),
         ("charrnn", _plain(training.get("charrnn_version"))),
     ]
+
+
+def _items_text(options, corpus):
+    """Say which items a run learned, and how many; None where it learned one long text."""
+    kind = _plain(options.get("items"))
+    if kind is None:
+        return None
+    counts = _as_dict(corpus.get("items"))
+    field = _plain(options.get("text_field"))
+    of_each = [
+        (_count(counts.get(name)), word) for name, word in (("train", "train"), ("val", "validation"), ("test", "test"))
+    ]
+    told = ", ".join(f"{number} {word}" for number, word in of_each if number is not None)
+    return kind + (f", field {field}" if field else "") + (f": {told}" if told else "")
 
 
 def _gradient_rows(record):

@@ -126,7 +126,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
     from charrnn.text.corpus import read_corpus
     from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
     from charrnn.training.provenance import NAME_ANOTHER, read_run_text
-    from charrnn.training.stored import stored_encoding, stored_parting
+    from charrnn.training.stored import stored_encoding, stored_items, stored_parting
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and unknown is not None:
@@ -152,6 +152,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
                     mode=vocabulary.mode,
                     encoding=encoding,
                     part_files=stored_parting(training),
+                    items=stored_items(training, text),
                     vocabulary=vocabulary,
                     unknown=unknown or "error",
                     progress=progress,

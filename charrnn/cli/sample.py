@@ -14,6 +14,7 @@ from charrnn.cli.checks import skip_first
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
+from charrnn.cli.item_samples import ItemDraw, refuse_of_a_stream, write_items
 from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
 from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
@@ -102,6 +103,8 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     help=f"Read {SPELT} in --prime, --stop and --separator; of a model of bytes \\xHH is a byte.",
 )
 @click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
+@click.option("--novel", is_flag=True, help="Of items: draw until that many are not in the run's text, each once.")
+@click.option("--report", is_flag=True, help="Of items: say how many are in the run's text, new, and distinct.")
 @click.option(
     "--separator",
     metavar="STRING",
@@ -157,6 +160,8 @@ def command(ctx, checkpoint, **options):
             raise _out_of_memory(options["num_samples"]) from None
         if options["distribution"]:
             show_distribution(samples, options["as_json"], outputs)
+        elif samples.items is not None:
+            write_items(samples, output, options)
         elif options["as_json"]:
             samples.write_json(output)
         else:
@@ -224,7 +229,7 @@ def _prepare(ctx, where, settings, options, outputs):
 
     announce(ctx)
     from charrnn.model.parameters import Model
-    from charrnn.sampling.priming import start_ids
+    from charrnn.sampling.priming import first_ids
     from charrnn.sampling.sampler import Sampler
 
     model = Model.from_checkpoint(checkpoint)
@@ -240,9 +245,19 @@ def _prepare(ctx, where, settings, options, outputs):
         seed = secrets.randbits(32)
         note(f"seed {seed} (--seed {seed} gives this text again)")
     use_threads(ctx, options["threads"])
-    sampler = Sampler(model, settings, seed=seed or 0, num_samples=num_samples, clamps=held)
-    sampler.prime(prime_ids if len(prime_ids) else start_ids(vocabulary))
+
+    def make_sampler(seed, number):
+        return Sampler(model, settings, seed=seed, num_samples=number, clamps=held)
+
+    sampler = make_sampler(seed or 0, num_samples)
+    sampler.prime(first_ids(vocabulary, prime_ids))
     samples = SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path), encoding)
+    if vocabulary.start_id is None:
+        refuse_of_a_stream(options)
+    else:
+        samples.items = ItemDraw(
+            make_sampler, checkpoint, path, prime_ids, stop_ids, options["length"], num_samples, seed
+        )
     return samples, separator
 
 

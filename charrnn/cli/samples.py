@@ -49,6 +49,7 @@ class SampleTexts:
         self.stop_ids = stop_ids
         self.seed = seed
         self.checkpoint = checkpoint
+        self.items = None  # an ItemDraw, of a model of items
         self._vocabulary, self._in_bytes = vocabulary, vocabulary.mode == "bytes"
         self._encoding, self._newline = encoding, "\n".encode(encoding) if self._in_bytes else None
         decoder = vocabulary.decoder(encoding)

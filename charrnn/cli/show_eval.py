@@ -63,6 +63,8 @@ class _Shown:
             )
         else:
             tell(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
+        if judgement.items is not None:
+            self._print_items(judgement.items)
         left_out, kept = sum(count for _, count in self.text.unknown), self.text.stop - self.text.start
         if left_out > kept:
             note(
@@ -71,6 +73,16 @@ class _Shown:
             )
         if self.text.split == "train":
             note("the model has seen this split, and so have the baselines: --split val or test says how good they are")
+
+    def _print_items(self, items):
+        click.echo(f"{items.loss_nats:.4f} nats an item, over {counted(items.count, 'item')}")
+        low, high = items.bounds
+        if items.drawn:
+            tell(
+                f"of {items.drawn:,} items drawn, {items.early:.1%} end too early, before {counted(low, 'character')}, "
+                f"and {items.late:.1%} too late, after {high:,}; of those in the text {items.held_early:.1%} and "
+                f"{items.held_late:.1%} do"
+            )
 
     def print_baselines(self):
         rows = loss_rows(self.judgement)
@@ -89,12 +101,12 @@ class _Shown:
         from charrnn.evaluation.loss import standard_error
 
         losses, dynamic = self.judgement.losses, self.judgement.dynamic
-        gain, settings = losses - dynamic.losses, dynamic.settings
+        gain, settings = self.judgement.of_counted(losses - dynamic.losses), dynamic.settings
         error = standard_error(gain)[0]
         tell(
             f"\nLearning as it reads, it needs {gain.mean():.4f} nats less a character"
             f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
-            f"{losses.mean():.4f} -> {dynamic.loss_nats:.4f}"
+            f"{self.judgement.evaluation.loss_nats:.4f} -> {dynamic.loss_nats:.4f}"
         )
         note(
             f"{settings.rule}, rate {settings.rate:g}, decay {settings.decay:g}, an update every "
@@ -187,7 +199,7 @@ class _Shown:
         for at in sorted((-costs).argsort(kind="stable")[:DEAREST].tolist()):
             before = visible("".join(symbols[max(0, at - 16) : at]), self.unicode)
             expected = "  ".join(
-                f"{self._by_itself(bare_symbol(vocabulary.symbols[guess]))} {share:.0%}"
+                f"{self._by_itself(bare_symbol(vocabulary.shown_symbols[guess]))} {share:.0%}"
                 for guess, share in zip(guesses.ids[at, :count], guesses.p[at])
             )
             say(f"{before:>16} [{self._by_itself(symbols[at])}] {costs[at]:5.1f} bits   {expected}")

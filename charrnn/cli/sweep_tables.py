@@ -8,7 +8,7 @@ import click
 
 from charrnn.cli.words import columns_of, duration, printable, wrapped
 from charrnn.errors import counted
-from charrnn.training.options import shown
+from charrnn.training.settings import shown
 
 LEAST_FIRST = ("parameters", "time", "best step", "at step", "memory")  # left out in this order, then others
 

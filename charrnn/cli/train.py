@@ -13,6 +13,7 @@ from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, tell, unlike_line
 from charrnn.errors import ConfigError, StorageError, counted
+from charrnn.text.item_kinds import inferred
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 
 WONDER = 0.04  # test and validation loss that differ by this share want an explanation
@@ -46,6 +47,8 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
+    if resume is None:
+        asked = inferred(text, asked)
     if resume is None and init_from is None:
         TrainingConfig(**asked)  # what is wrong without looking at the text is said before it is read
     display = make_display(quiet)

@@ -18,10 +18,12 @@ import numpy as np
 
 from charrnn.evaluation.ngram import judge_text
 from charrnn.evaluation.units import bits
+from charrnn.text.special import END, SEP, START
 
 MAX_TRAINING = 20_000_000  # characters of the training text that are read, its last ones
 WINDOW_BYTES = 1 << 26  # how far back xz -9 looks
 XZ_BLOCK = 1 << 18
+LINES = {START: "", SEP: "\t", END: "\n"}  # what stands for special symbols where bytes are counted
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,7 @@ def ngram(training_ids, validation, text, vocab_size, progress=None):
         if validation
         else "on the end of the training text"
     )
-    return Baseline(
-        f"{judged.order}-gram", float(judged.loss_nats.mean()), f"Kneser-Ney, order chosen {chosen}"
-    ), judged
+    return Baseline(f"{judged.order}-gram", judged.mean_nats, f"Kneser-Ney, order chosen {chosen}"), judged
 
 
 def xz(training, data, characters, progress=None):
@@ -99,7 +99,10 @@ def xz(training, data, characters, progress=None):
 
 
 def encoded(vocabulary, ids):
-    """Return the bytes that ids stand for, of characters their UTF-8."""
+    """Return the bytes that ids stand for, of characters their UTF-8; of items a line each."""
     if vocabulary.mode == "bytes":
         return np.array(vocabulary.symbols, np.uint8)[ids].tobytes()
-    return vocabulary.decode(ids).encode()
+    text = vocabulary.decode(ids)
+    for name, mark in zip(vocabulary.special, vocabulary.marks):
+        text = text.replace(mark, LINES[name])
+    return text.encode()

@@ -13,6 +13,7 @@ import numpy as np
 
 from charrnn.evaluation.baselines import Baseline
 from charrnn.evaluation.dynamic import DynamicSettings
+from charrnn.evaluation.items import ItemsJudged
 from charrnn.evaluation.loss import Evaluation, standard_error
 from charrnn.evaluation.memorised import Overlap
 from charrnn.evaluation.mistakes import Mistakes
@@ -62,15 +63,18 @@ class Verdict(NamedTuple):
 class DynamicLosses(NamedTuple):
     """The loss of every judged character, ndarray (n,), in nats, while a copy of the model learned from those before
     it.
+
+    counted    those that count, ndarray (n,) bool; None for all
     """
 
     settings: DynamicSettings
     losses: np.ndarray
+    counted: np.ndarray | None = None
 
     @property
     def loss_nats(self):
-        """Mean loss in nats per character."""
-        return float(self.losses.mean())
+        """Mean loss in nats per character that counts."""
+        return float(self.losses.mean() if self.counted is None else self.losses[self.counted].mean())
 
 
 class Guesses(NamedTuple):
@@ -127,6 +131,8 @@ class Judgement:
     brackets           BracketLoss of every range of distances, with `mistakes`
     sample, held_out   Copies of the training text in a sample of the model's, and beside it in a text it never saw
     guesses            Guesses
+    counted            ndarray (n,) bool, the characters that count: of items no START; None where all do
+    items              ItemsJudged, of a model of items
     """
 
     vocabulary: Vocabulary
@@ -145,11 +151,17 @@ class Judgement:
     sample: Copies | None = None
     held_out: Copies | None = None
     guesses: Guesses | None = None
+    counted: np.ndarray | None = None
+    items: ItemsJudged | None = None
 
     @property
     def bits_per_byte(self):
         """Bits per byte of UTF-8, by which models of characters and of bytes can be compared."""
         return float(self.evaluation.loss_bpc * self.evaluation.characters / self.size_bytes)
+
+    def of_counted(self, losses):
+        """Return those of losses, ndarray (n,), that count."""
+        return losses if self.counted is None else losses[self.counted]
 
     @property
     def is_known(self):
@@ -165,7 +177,7 @@ class Judgement:
         if self.ngram is None:
             return None
         difference = self.evaluation.loss_nats - self.ngram.mean_nats
-        error = standard_error(self.losses - self.ngram.loss_nats)[0]
+        error = standard_error(self.of_counted(self.losses - self.ngram.loss_nats))[0]
         share = abs(difference) / max(self.ngram.mean_nats, self.evaluation.loss_nats)
         if self.is_known:
             kind = "known"
@@ -203,7 +215,7 @@ class Judgement:
         columns = {"bits": self.losses}
         if self.dynamic is not None:
             columns["dynamic_bits"] = self.dynamic.losses
-        symbols = self.vocabulary.symbols
+        symbols = self.vocabulary.shown_symbols
         for at, number in enumerate(self.text.predicted_ids.tolist()):
             record = {
                 "at": self.text.first - self.text.start + at,
@@ -235,6 +247,8 @@ class Judgement:
             "checkpoint": None if checkpoint is None else os.fspath(checkpoint),
             "baselines": [one.to_dict() for one in self.baselines],
         }
+        if self.items is not None:
+            result["items"] = self.items.to_dict()
         if self.ngram is not None:
             result["ngram"] = self.ngram.to_dict()
         if self.unlike is not None:

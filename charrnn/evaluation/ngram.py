@@ -30,10 +30,14 @@ BYTES_A_CHARACTER = 48  # of the training text and the judged ones together, at 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Characters ids[first:] to be judged; those before `first` are context."""
+    """Characters ids[first:] to be judged; those before `first` are context.
+
+    counted    ndarray bool, of the judged ones those whose loss counts; None where all do
+    """
 
     ids: np.ndarray
     first: int = 0
+    counted: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class NgramLosses:
     """What a text costs the n-gram that was chosen.
 
     order         the order with the least loss on the validation text
-    loss_nats     ndarray (n,): of every judged character
+    loss_nats     ndarray (n,): of every judged character, 0 where it does not count
     first_sure    ndarray (n,) uint8: the lowest order up to `sure_orders` whose model gave the character more than 0.5,
                   or 0
     by_order      mean loss of the judged text in nats, order 1 first
@@ -91,11 +95,12 @@ class NgramLosses:
     loss_nats: np.ndarray
     first_sure: np.ndarray
     by_order: tuple
+    counted: np.ndarray | None = None
 
     @property
     def mean_nats(self):
-        """Mean loss in nats per character."""
-        return float(self.loss_nats.mean())
+        """Mean loss in nats per character that counts."""
+        return float(self.loss_nats.mean() if self.counted is None else self.loss_nats[self.counted].mean())
 
     def to_dict(self):
         """Return it as plain numbers, without those of single characters."""
@@ -128,18 +133,20 @@ def judge_text(training_ids, validation, text, vocab_size, orders=MAX_ORDERS, su
         training_ids, stretches, vocab_size, orders, None, lambda done: report(share + (1 - share) * done)
     ):
         of_text = result.probabilities[0]
-        by_order.append(_mean_nats(of_text))
+        if text.counted is not None:
+            of_text = np.where(text.counted, of_text, 1.0)
+        by_order.append(_mean_nats(of_text, text.counted))
         if result.order <= sure_orders:
             first_sure[(first_sure == 0) & (of_text > 0.5)] = result.order
-        loss = _mean_nats(result.probabilities[-1])
+        loss = _mean_nats(result.probabilities[-1], stretches[-1].counted)
         if result.order == chosen or chosen is None and loss < least:
             least, kept = loss, (result.order, -np.log(of_text))
     assert kept is not None  # one of the orders is the best
-    return NgramLosses(kept[0], kept[1], first_sure, tuple(by_order))
+    return NgramLosses(kept[0], kept[1], first_sure, tuple(by_order), text.counted)
 
 
-def _mean_nats(probabilities):
-    return float(-np.log(probabilities).mean())
+def _mean_nats(probabilities, counted=None):
+    return float(-np.log(probabilities if counted is None else probabilities[counted]).mean())
 
 
 def _discounts(_, counts_of_counts):

@@ -15,6 +15,7 @@ from charrnn.errors import DAMAGED, ConfigError, DivergenceError
 from charrnn.evaluation import baselines
 from charrnn.evaluation.baselines import MAX_TRAINING
 from charrnn.evaluation.dynamic import DynamicSettings, read_losses_dynamic
+from charrnn.evaluation.items import judge_items
 from charrnn.evaluation.judgement import Copies, DynamicLosses, Guesses, Judgement, StandardError
 from charrnn.evaluation.loss import read_guesses, read_losses, standard_error, sum_up
 from charrnn.evaluation.memorised import overlaps
@@ -100,6 +101,7 @@ class _Judge:
     def __init__(self, model, vocabulary, text, training, options, stages):
         self.model, self.vocabulary, self.text, self.training = model, vocabulary, text, training
         self.options, self.stages = options, stages
+        self.counted = None  # which of the judged characters count
 
     def judge(self):
         options, text = self.options, self.text
@@ -107,10 +109,17 @@ class _Judge:
             asked = "mistakes" if options.mistakes else "memorised"
             raise ConfigError(f"{asked} needs the text that the model was trained on: give it as `training`")
         losses = read_losses(self.model, text.ids, text.start, text.stop, self.stages.begin("reading the text"))
-        evaluation = sum_up(losses)
+        self.counted = counted = self._count(text.predicted_ids)
+        evaluation = sum_up(losses, counted)
         if not math.isfinite(evaluation.loss_nats):
             raise DivergenceError(f"the model's loss on this text is not a finite number: {DAMAGED}")
         found = {}
+        if counted is not None:
+            self._refuse_what_needs_a_stream()
+            report = self.stages.begin("drawing items")
+            found["items"] = judge_items(
+                self.model, self.vocabulary, text.predicted_ids, losses, options.sample_seed, report
+            )
         if options.baselines or options.mistakes:
             found |= self._measure_baselines()
         if options.dynamic is not None:
@@ -121,8 +130,19 @@ class _Judge:
             found |= self._measure_copies()
         if options.top_k:
             found["guesses"] = self._read_guesses()
-        error = StandardError(*standard_error(losses))
-        return Judgement(self.vocabulary, text, losses, evaluation, error, self._size_bytes(), **found)
+        error = StandardError(*standard_error(losses if counted is None else losses[counted]))
+        return Judgement(self.vocabulary, text, losses, evaluation, error, self._size_bytes(), counted=counted, **found)
+
+    def _refuse_what_needs_a_stream(self):
+        """Refuse what has no meaning, or none yet, of a model of items."""
+        if self.options.memorised:
+            raise ConfigError(
+                "--memorised looks for passages of one long text, and this model is of items: count those of its items "
+                "that stand in the training text with: charrnn sample RUN --num-samples 1000 --report",
+                ["memorised"],
+            )
+        if self.options.mistakes:
+            raise ConfigError("--errors is of one long text, and this model is of items: leave it out", ["errors"])
 
     def _training_ids(self):
         """Return the training split's ids, the last ones of a very long one, or None."""
@@ -133,18 +153,18 @@ class _Judge:
 
     def _measure_baselines(self):
         V, ids, training = self.model.config.vocab_size, self.text.predicted_ids, self._training_ids()
-        measured, result = [baselines.uniform(V)], {}
+        measured, result = [baselines.uniform(V - (self.model.start_id is not None))], {}
         if training is not None:
-            text = _with_context(self.text.ids, self.text.first, self.text.stop)
+            text = _with_context(self.text.ids, self.text.first, self.text.stop, self.counted)
             start, stop = self.training.splits.val
             validation = None
             if self.text.split == "val":
                 validation = text
             elif stop > start:
-                validation = _with_context(self.training.ids, start, stop)
+                validation = _with_context(self.training.ids, start, stop, self._count(self.training.ids[start:stop]))
             _check_memory(len(training), BYTES_A_CHARACTER * (len(training) + len(text.ids) + stop - start))
             result["training_used"] = len(training)
-            measured.append(baselines.unigram(training, ids, V))
+            measured.append(baselines.unigram(self._counted_of(training), self._counted_of(ids), V))
             ngram, result["ngram"] = baselines.ngram(
                 training, validation, text, V, self.stages.begin_share("training n-grams")
             )
@@ -156,9 +176,19 @@ class _Judge:
         if self.options.baselines:
             before = b"" if training is None else baselines.encoded(self.vocabulary, training)
             data = baselines.encoded(self.vocabulary, ids)
-            measured += baselines.xz(before, data, len(ids), self.stages.begin_share("compressing with xz"))
+            measured += baselines.xz(
+                before, data, len(self._counted_of(ids)), self.stages.begin_share("compressing with xz")
+            )
             result["baselines"] = tuple(sorted(measured, key=lambda baseline: -baseline.loss_nats))
         return result
+
+    def _count(self, ids):
+        """Return which of ids count, None for all."""
+        return None if self.model.start_id is None else ids != self.model.start_id
+
+    def _counted_of(self, ids):
+        """Return those of ids that count."""
+        return ids if self.model.start_id is None else ids[ids != self.model.start_id]
 
     def _read_dynamically(self):
         text, settings = self.text, self.options.dynamic
@@ -166,7 +196,7 @@ class _Judge:
         losses = read_losses_dynamic(
             self.model, text.ids, text.start, text.stop, settings, self._training_ids(), report
         )
-        return DynamicLosses(settings, losses)
+        return DynamicLosses(settings, losses, self.counted)
 
     def _find_mistakes(self, losses, ngram):
         self.stages.begin("sorting the mistakes")
@@ -225,14 +255,15 @@ class _Judge:
         ids = self.text.predicted_ids
         if self.vocabulary.mode == "bytes":
             return len(ids)
-        sizes = np.array([len(symbol.encode()) for symbol in self.vocabulary.symbols])
+        lines = [baselines.LINES[name] for name in self.vocabulary.special]
+        sizes = np.array([len(symbol.encode()) for symbol in (*self.vocabulary.symbols, *lines)])
         return int(np.bincount(ids, minlength=len(sizes)) @ sizes)
 
 
-def _with_context(ids, first, stop):
+def _with_context(ids, first, stop, counted=None):
     """Return the Stretch of ids[first:stop] after as many characters as an n-gram looks at."""
     before = min(MAX_ORDERS, first)
-    return Stretch(ids[first - before : stop], before)
+    return Stretch(ids[first - before : stop], before, counted)
 
 
 def _check_memory(characters, need_bytes):

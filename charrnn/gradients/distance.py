@@ -55,6 +55,39 @@ def choose_times(start, stop, steps, count):
     return np.unique(np.linspace(first, last, count).round().astype(np.int64))
 
 
+def choose_item_times(depths, start, steps, count):
+    """Return up to `count` times t, evenly spaced among those whose steps + 1 states are of one item.
+
+    depths    of start and what follows, as `item_depths` returns them
+
+    Raises ConfigError.
+    """
+    eligible = np.flatnonzero(depths >= steps)
+    if not len(eligible):
+        deepest = int(depths.max(initial=-1))
+        remedy = f"--steps {deepest} goes as far as the longest does" if deepest > 0 else "name a longer TEXT"
+        raise ConfigError(f"no item of this text goes back {counted(steps, 'character')}: {remedy}", ["steps"])
+    chosen = np.unique(np.linspace(0, len(eligible) - 1, count).round().astype(np.int64))
+    return start + eligible[chosen]
+
+
+def item_depths(ids, start, stop, start_id):
+    """Return how many characters of its item lie before each of start .. stop - 2, START among them: ndarray, -1 where
+    nothing is predicted, and where the item has begun before.
+    """
+    ids = np.asarray(ids[start:stop])
+    places = np.arange(len(ids) - 1)
+    begun = np.maximum.accumulate(np.where(ids[:-1] == start_id, places, -1))
+    return np.where((begun < 0) | (ids[1:] == start_id), -1, places - begun)
+
+
+def fit_steps(depths, steps, count):
+    """Return `steps`, or fewer where items are too short for `count` places that go back so far."""
+    depths = np.sort(depths)[::-1]
+    reached = int(depths[min(count, len(depths)) - 1]) if len(depths) else 0
+    return max(1, min(steps, reached))
+
+
 def measure_reach(model, ids, times, steps, progress=None):
     """Return the Reach of the loss at each of `times` over the `steps` states before.
 
@@ -66,7 +99,7 @@ def measure_reach(model, ids, times, steps, progress=None):
                 carry of zeros
     progress    called with (places done, N) now and then
     """
-    exact = Model(replace(model.config, dtype="float64"))
+    exact = Model(replace(model.config, dtype="float64"), model.start_id)
     exact.set_parameters(model.get_parameters())
     parts, T, workspaces = [], steps + 1, {}
     for at in range(0, len(times), STREAMS):

@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError, counted
 from charrnn.gradients import memory
-from charrnn.gradients.distance import Reach, choose_times, measure_reach
+from charrnn.gradients.distance import Reach, choose_item_times, choose_times, item_depths, measure_reach
 from charrnn.gradients.fresh import fresh_model
 from charrnn.model.parameters import Model
 from charrnn.spec import CELLS, ModelConfig
@@ -206,7 +206,7 @@ def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progre
     model : Model
     excerpt : Excerpt
     steps, count : int
-        Go back so many characters, from up to so many places.
+        Go back so many characters, from up to so many places; of a model of items within an item.
     trained_steps : int, optional
         How long it was trained, for its panel's name.
     seed : int
@@ -226,13 +226,14 @@ def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progre
     config, name = model.config, f"this {CELLS[model.config.cell].title}"
     size = f"{config.num_layers} x {config.hidden_size}"
     after = "" if trained_steps is None else f", after {counted(trained_steps, 'step')}"
-    measured = _Measured(excerpt, steps, count, progress)
+    measured = _Measured(excerpt, steps, count, progress, model.start_id)
     measured.add(f"{name}, {size}{after}", name, model, "the run")
     for layer_norm in (True, False) if config.layer_norm else (False,):
         kind = "plain " if config.layer_norm and not layer_norm else ""
         panel = f"fresh, {size}" + "".join(f", {word}" for word in _extras(config, layer_norm))
         for cell in WEAKEST_FIRST:
-            fresh = Model.initialise(dataclasses.replace(config, cell=cell, layer_norm=layer_norm), seed)
+            like = dataclasses.replace(config, cell=cell, layer_norm=layer_norm)
+            fresh = Model.initialise(like, seed, start_id=model.start_id)
             measured.add(panel, kind + CELLS[cell].title, fresh, f"a fresh {kind}{CELLS[cell].title}")
     report = measured.report()
     return dataclasses.replace(report, notes=(_layer_norm_note(report),)) if config.layer_norm else report
@@ -280,9 +281,13 @@ def _extras(config, layer_norm):
 class _Measured:
     """Networks measured so far, one by one, at the same places of the same text."""
 
-    def __init__(self, excerpt, steps, count, progress):
+    def __init__(self, excerpt, steps, count, progress, start_id=None):
         self.excerpt, self.steps, self.progress = excerpt, steps, progress or (lambda what, done, of: None)
-        self.times = choose_times(excerpt.start, excerpt.stop, steps, count)
+        if start_id is None:
+            self.times = choose_times(excerpt.start, excerpt.stop, steps, count)
+        else:
+            depths = item_depths(excerpt.ids, excerpt.start, excerpt.stop, start_id)
+            self.times = choose_item_times(depths, excerpt.start, steps, count)
         self.networks = []
 
     def add(self, panel, name, model, what, states=("h", "c")):

@@ -12,6 +12,7 @@ from charrnn.kernels.table import Float64s, Int16s, Int32s, Int64s, Numbers
 LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
 CLAMP_H, CLAMP_C = range(2)  # what a clamp holds: h alone, or c and with it h = o*tanh(c)
 OFF, MASKS, EXPECTATION = range(3)  # whether, and how, zoneout keeps states
+RESET, SILENT = 1, 2  # marks of a row: the state is zero before it; its loss does not count
 THRESHOLD_BITS = 24  # of the draws that dropout's and zoneout's thresholds are compared with
 GRADIENT_BLOCK = 4096  # numbers of the gradient and parameters that an item of the optimiser takes
 SGD, ADAGRAD, RMSPROP, ADAM, ADAMW = range(5)
@@ -32,13 +33,17 @@ class Chunk(NamedTuple):
     params, derived, grads   the parameters, their transposes, their gradients (layout.py); derived and grads share
                              memory: the shards read the one, then the weight gradients write the other
     ids, targets (R,)        characters in and the ones to predict
+    marks (R,)               RESET and SILENT, where v.resetting or v.counting
     h0, c0 (L, B, S)         the carry: read at the start, the state after the chunk written at the end
-    HS (L, T+1, B, S)        states; slot 0 is the carry in, slot t+1 the state after step t
+    HS (L, T+1, B, S)        states; slot 0 is the carry in, slot t+1 the state after step t, or zero where step t+1
+                             begins with a reset
     CS (L, T+1, B, S)        a cell's states c, where they are kept (v.kept). Otherwise (block+1, B, S): those of the
                              layer and block of steps at hand, which the backward pass computes again from the gates
     CK (L, blocks, B, S)     c before each block, for that
-    XD (L, R, S)             outputs after dropout; only with dropout
-    HG (L, R, S)             h as the gates made it; only with zoneout and gradients, of a cell whose way back reads it
+    XC (L, R, S)             c after each step; only with resets, where CS holds all steps
+    XD (L, R, S)             what a layer gives upward; only with dropout or resets, otherwise it is HS
+    HG (L, R, S)             h as the gates made it; only with gradients, of a cell whose way back reads it, and where
+                             neither HS nor XD has it: with zoneout, or with dropout and resets
     DP (2, B, S)             the gradients of h and c that pass by a time step on the way back; only with zoneout
     G (L, P, R, 4 lanes)     sums, then gates, then the gradients of the sums
     X0, DX0 (R, ES)          embeddings of the characters and their gradient; only with an embedding
@@ -49,7 +54,7 @@ class Chunk(NamedTuple):
     XN (L, P, R, 4 lanes)    the normalised sums; only with layer normalisation, as are the next two
     RS (L, R, 4)             what the sums were multiplied by for that
     DN (2, L, P, B, 4 lanes)   the gradients of biases and gains, of each stream: its steps from the last to the first
-    losses (R,) float64      nats
+    losses (R,) float64      nats; 0 where the loss does not count
 
     Products read words. A word is a number, and the operands are the arrays above (pack 1). Or it is two neighbours as
     bfloat16 (pack 2), and the operands are rounded copies of a block of steps, block*B rows, padded to whole vectors:
@@ -74,6 +79,9 @@ class Chunk(NamedTuple):
     panel_group: int  # panels that an item of the weight gradients takes
     mode: int  # LOGITS, LOSSES or GRADIENTS
     kept: int  # whether CS holds all steps
+    resetting: int  # whether a stream is reset in this chunk
+    counting: int  # whether there are losses that do not count
+    counted: int  # how many count, at least 1
 
     key: int  # of this step's masks: the uint64 of dropout.step_key, as int64
     per_step: int  # 1: dropout masks of each step; 0: of the chunk
@@ -94,11 +102,13 @@ class Chunk(NamedTuple):
 
     ids: Int32s
     targets: Int32s
+    marks: Int32s
     h0: Numbers
     c0: Numbers
     HS: Numbers
     CS: Numbers
     CK: Numbers
+    XC: Numbers
     XD: Numbers
     HG: Numbers
     DP: Numbers

@@ -26,14 +26,23 @@ def add_output_bias(v, row):
 
 
 @inline
+def clear_logits(v, row):
+    """Write zeros as the gradient of a row of logits, whose loss does not count."""
+    VL, R, width = lanes(v.Z), v.T * v.B, v.plan.out_width
+    for q in range(v.plan.Q):
+        for j in range(width):
+            store(v.Z, ((q * R + row) * width + j) * VL, zeros(v.Z))
+
+
+@inline
 def softmax_loss(v, row, backward):
     """Return the loss of one row, in nats: log sum_j e^z_j - z_target; v a view of a chunk.
 
-    Z       (Q, R, width lanes): z = h Wo read; where `backward`, dz = (softmax(z) - onehot(target)) / R written, zero
-            in the lanes beyond V
+    Z       (Q, R, width lanes): z = h Wo read; where `backward`, dz = (softmax(z) - onehot(target)) / n written, zero
+            in the lanes beyond V; n losses count
     """
     plan, Z, R, VL = v.plan, v.Z, v.T * v.B, lanes(v.Z)
-    width, scale, target = plan.out_width, 1.0 / R, np.int64(v.targets[row])
+    width, scale, target = plan.out_width, 1.0 / v.counted, np.int64(v.targets[row])
     lowest = splat(Z, -1e30)
     largest = lowest
     for q in range(plan.Q):

@@ -58,6 +58,7 @@ class Extent:
     block       steps that a shard walks at a time
     gradients   whether this chunk is run back
     dropping    whether it has dropout
+    resetting   whether streams are reset in it
     """
 
     layout: Layout
@@ -67,6 +68,7 @@ class Extent:
     block: int = 0
     gradients: bool = False
     dropping: bool = False
+    resetting: bool = False
 
     @property
     def cell(self):
@@ -98,6 +100,11 @@ class Extent:
         return self.gradients and self.layout.config.zoneout > 0
 
     @property
+    def keeps_made(self):
+        """Whether h as the gates made it is kept for the way back, as views.keeps_made says."""
+        return self.cell.reads_h and (self.zoned or self.gradients and self.dropping and self.resetting)
+
+    @property
     def block_rows(self):
         """Rows of a block of steps."""
         return self.block * self.B
@@ -119,6 +126,7 @@ class ChunkBuffers(Buffers):
 
     ids: np.ndarray = buffer(lambda e: e.R, np.int32)
     targets: np.ndarray = buffer(lambda e: e.R, np.int32)
+    marks: np.ndarray = buffer(lambda e: e.R, np.int32)
     losses: np.ndarray = buffer(lambda e: e.R, np.float64)
     h0: np.ndarray = buffer(lambda e: e.states)
     c0: np.ndarray = buffer(lambda e: e.states)
@@ -142,9 +150,10 @@ class ChunkBuffers(Buffers):
 class WalkBuffers(Buffers):
     """The arrays whose size depends on how a chunk is walked."""
 
-    XD: np.ndarray = buffer(lambda e: e.T * e.states if e.dropping else 0)
+    XC: np.ndarray = buffer(lambda e: e.T * e.states if e.resetting and e.cell.has_c and not e.training else 0)
+    XD: np.ndarray = buffer(lambda e: e.T * e.states if e.dropping or e.resetting else 0)
     DH: np.ndarray = buffer(lambda e: e.block_rows * e.layout.stride if e.gradients else 0)
-    HG: np.ndarray = buffer(lambda e: e.T * e.states if e.zoned and e.cell.reads_h else 0)
+    HG: np.ndarray = buffer(lambda e: e.T * e.states if e.keeps_made else 0)
     DP: np.ndarray = buffer(lambda e: 2 * e.B * e.layout.stride if e.zoned else 0)
 
 

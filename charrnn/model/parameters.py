@@ -17,6 +17,10 @@ from charrnn.render.notebook import html_table
 from charrnn.spec import CELLS, FORGET_BIAS, ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 
+# The output's bias of what is never predicted: its probability is 0, so no gradient ever moves it, and it costs the
+# others nothing.
+NEVER = -1e4
+
 
 def uniform_bound(config):
     """Return the bound of the uniform initialisation, 1/sqrt(hidden_size), as PyTorch's recurrent layers have it."""
@@ -30,10 +34,13 @@ class Model:
     vocabulary  the Vocabulary of its ids; ConfigError where it was given none
     training    the record of the run that it is from, as its checkpoint has it; empty where it is of none
     path        the file that it was loaded from, or None
+    start_id    of a model of items, the id that begins one: the state is zero before it is read, and it is never
+                predicted; None of a model of one long text
     """
 
-    def __init__(self, config):
+    def __init__(self, config, start_id=None):
         self.config = config
+        self.start_id: int | None = start_id
         self._vocabulary: Vocabulary | None = None
         self.training: dict = {}
         self.path: Path | None = None
@@ -46,15 +53,15 @@ class Model:
         return Layout(self.config, pack)
 
     @classmethod
-    def initialise(cls, config, seed, forget_bias=FORGET_BIAS):
+    def initialise(cls, config, seed, forget_bias=FORGET_BIAS, start_id=None):
         """Return a model with fresh parameters.
 
         Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases `forget_bias`
         (1: Jozefowicz et al. 2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are
         normal with deviation 1 (tied: 1/sqrt(H)). The same seed gives the same parameters in either dtype, up to
-        rounding.
+        rounding. The output's bias of `start_id` is NEVER.
         """
-        model = cls(config)
+        model = cls(config, start_id)
         bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
         arrays = {}
         for name, shape in model.shapes().items():
@@ -63,6 +70,8 @@ class Model:
                 arrays[name] = rng.standard_normal(shape) * (bound if config.tied else 1)
             elif name == "output.bias" or name.startswith("rnn.bias_hh"):
                 arrays[name] = np.zeros(shape)
+                if start_id is not None and name == "output.bias":
+                    arrays[name][start_id] = NEVER
             elif name.startswith("rnn.norm_gain"):
                 arrays[name] = np.ones(shape)
             else:
@@ -75,7 +84,8 @@ class Model:
     @classmethod
     def from_checkpoint(cls, checkpoint):
         """Return the model of a Checkpoint (runs/checkpoint/)."""
-        model = cls(ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model))
+        config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
+        model = cls(config, checkpoint.vocabulary.start_id)
         model.set_parameters(checkpoint.parameters)
         model.vocabulary, model.training = checkpoint.vocabulary, checkpoint.training
         return model

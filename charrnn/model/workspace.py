@@ -21,6 +21,7 @@ from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
+from charrnn.model.marks import item_masks, pack_marks
 from charrnn.model.pace import ShardPace
 from charrnn.spec import CELLS, PRECISIONS
 
@@ -70,7 +71,7 @@ def block_steps(layout, batch_size, shards, T):
 
 
 def walk_buffers(cell, pack, training):
-    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers."""
+    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers: first WalkBuffers."""
     kinds: list[type[Buffers]] = [WalkBuffers]
     if training and CELLS[cell].has_c:
         kinds.append(CellBuffers)
@@ -82,11 +83,15 @@ def walk_buffers(cell, pack, training):
 class Workspace:
     """Runs a model over chunks of at most seq_length steps of batch_size streams, and keeps the carry between them.
 
+    Of a model of items (its start_id) a stream is reset where START is read, and the loss of predicting START does not
+    count, unless a call says otherwise.
+
     model        a Model; its parameters are read at every call, so updates are seen
     training     False leaves out what only gradients need
     precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to
                  bfloat16, their sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
     grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat, until the next chunk runs
+    counted      how many losses of the last chunk count
     shards       groups that the streams are dealt to, or None: as many as suits the threads; no result depends on it
     """
 
@@ -104,7 +109,7 @@ class Workspace:
         scratch = aligned_zeros(max(sizes), dtype)
         self.grads = scratch[: layout.size]
         self.shards, self._pace = None, ShardPace()
-        self._clamped, self._steps = False, 0
+        self._clamped, self._steps, self._reset, self.counted = False, 0, False, 0
         self._dropped = DroppedWeights(layout, model.flat, self.grads)
         self._table = Table(records.Chunk)
         self._table.set(
@@ -183,6 +188,9 @@ class Workspace:
         if name == "c" and self.training:
             raise ConfigError("a workspace for training does not keep its cell states: make one with training=False")
         if name in "hc":
+            if self._reset:  # where a step begins with a reset, HS and CS have what it read
+                given = getattr(self._walk[0], "XD" if name == "h" else "XC")
+                return given[: L * T * B * S].reshape(L, T, B, S)[..., :H].copy()
             states = self._buffers.HS if name == "h" else self._buffers.CS
             return states[: L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
         gates = self._buffers.G[: L * layout.panels * T * B * 4 * layout.lanes].reshape(
@@ -206,10 +214,19 @@ class Workspace:
         """Return how many threads share a pass over T steps."""
         return num_threads() if T * self.batch_size * self.layout.size >= SHARED_PRODUCTS else 1
 
-    def _run(self, mode, x, y, dropout=None, step=0, back=True):
-        """Run a chunk; return its length. back False: what a way back needs is made, but it is not gone."""
+    def _run(self, mode, x, y, dropout=None, step=0, masks=(None, None), back=True):
+        """Run a chunk; return its length.
+
+        masks      resets and counts
+        back       False: what a way back needs is made, but it is not gone
+        """
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
+        if model.start_id is not None:
+            masks = item_masks(model.start_id, x, y if back and mode != records.LOGITS else None, masks)
+        marks = pack_marks(masks[0], masks[1], (T, B), self._buffers.marks)
+        if marks.counted == 0 and mode == records.GRADIENTS:
+            mode = records.LOSSES
         dtype = model.config.dtype
         workers = self._workers(T)
         training = mode == records.GRADIENTS
@@ -222,9 +239,10 @@ class Workspace:
         if dropout is not None:
             key = step_key(dropout.seed, step)
         zoning = records.OFF if model.config.zoneout == 0 else records.EXPECTATION if dropout is None else records.MASKS
-        self._hold(T, block, training, threshold > 0)
+        self._hold(T, block, training, threshold > 0, marks.resetting)
         table = self._table
         table.set(T=T, shards=shards, block=block, mode=mode, zoning=zoning)
+        table.set(resetting=marks.resetting, counting=marks.counting, counted=max(1, marks.counted))
         table.set(key=key, per_step=per_step, threshold=threshold, scale=scale)
 
         def run(items, table, count):
@@ -233,7 +251,7 @@ class Workspace:
         if training or self._pack > 1:
             derive = entries.TRANSPOSE if self._pack == 1 else entries.NARROW
             run(derive, self._transposition, self.layout.transposed_panels)
-        self._steps = T
+        self._steps, self._reset, self.counted = T, marks.resetting, marks.counted
         start = time.perf_counter()
         run((entries.TRAIN if training and back else entries.READ)[model.config.cell, self._pack], table, shards)
         if training and back:
@@ -248,11 +266,13 @@ class Workspace:
                 run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
         return T
 
-    def _hold(self, T, block, gradients, dropping):
+    def _hold(self, T, block, gradients, dropping, resetting):
         """Hold the arrays whose size depends on how a chunk is walked."""
-        walk = T, block, gradients, dropping
+        walk = T, block, gradients, dropping, resetting
         if walk not in self._walks:
-            extent = replace(self._extent, T=T, block=block, gradients=gradients, dropping=dropping)
+            extent = replace(
+                self._extent, T=T, block=block, gradients=gradients, dropping=dropping, resetting=resetting
+            )
             for buffers in self._walk:
                 buffers.hold(extent, self._table)
             self._walks.add(walk)
@@ -277,24 +297,32 @@ class Workspace:
                 raise ConfigError(f"ids must be in 0..{V - 1}, got {ids.min()}..{ids.max()}")
         return len(x)
 
-    def loss_and_grads(self, x, y, dropout=None, step=0):
+    def loss_and_grads(self, x, y, dropout=None, step=0, resets=None, counts=None):
         """Run a chunk forward and back; carry the state on.
 
         x, y       (T, B) integers, T <= seq_length: the characters read and the ones to predict
         dropout    a Dropout or None; step keys its masks. Of a model with zoneout, units keep their states by masks
                    with a Dropout (of rate 0 too), and in expectation with None
-        Returns the mean loss in nats; the gradient of it is in `grads`. Raises ConfigError.
+        resets     (T, B) bool or None: the streams whose state is zero before a step reads its character. No gradient
+                   flows to before that
+        counts     (T, B) bool or None: whether the loss of predicting y[t, b] counts
+        Returns the mean in nats of the losses that count; the gradient of it is in `grads`. Where none counts, the
+        loss and the gradient are zero, and there is nothing to learn: skip the update. Raises ConfigError.
         """
         self._check_way_back()
+        masks = resets, counts
         if dropout is not None and dropout.weight_rate > 0:
             with self._dropped.dropped(dropout.weight_rate, dropout.seed, step):
-                T = self._run(records.GRADIENTS, x, y, dropout, step)
+                T = self._run(records.GRADIENTS, x, y, dropout, step, masks)
         else:
-            T = self._run(records.GRADIENTS, x, y, dropout, step)
-        rows = T * self.batch_size
-        return float(np.add.reduce(self._buffers.losses[:rows])) / rows
+            T = self._run(records.GRADIENTS, x, y, dropout, step, masks)
+        if self.counted == 0:
+            for gradient in (self.grads, self._buffers.DR, self._buffers.DC):
+                gradient[:] = 0
+            return 0.0
+        return float(np.add.reduce(self._buffers.losses[: T * self.batch_size])) / self.counted
 
-    def measure_reach(self, x, y, places):
+    def measure_reach(self, x, y, places, resets=None):
         """Measure how far the gradient of a loss reaches back, at several places of a text side by side.
 
         The streams are the places at successive times: stream t*places + b is place b at time t, and its carry is the
@@ -302,6 +330,7 @@ class Workspace:
         the last time goes back through all times. So the states may come from elsewhere, such as another dtype.
 
         x, y       (1, batch_size) integers as for loss_and_grads; of y the last `places` count
+        resets     (1, batch_size) bool as for loss_and_grads
         Returns {state: (L, T, places) float64}: the norm, over a layer's units, of the gradient of a place's last loss
         in nats with respect to its state after each time, by every way from there to the loss; c is taken as the gates
         made it, before zoneout. The carry moves on; `grads` holds nothing afterwards. Raises ConfigError.
@@ -315,7 +344,7 @@ class Workspace:
                 f"and ids of shape {np.shape(x)}"
             )
         dtype, cell, L = self.model.config.dtype, CELLS[self.model.config.cell], self.model.config.num_layers
-        self._run(records.GRADIENTS, x, y, back=False)
+        self._run(records.GRADIENTS, x, y, masks=(resets, None), back=False)
         workers, norms = min(places, self._workers(1)), np.zeros((len(cell.states), L, self.batch_size))
         table = Table(records.ChunkReach)
         table.words[: self._table.words.size] = self._table.words
@@ -330,18 +359,24 @@ class Workspace:
         if not self.training:
             raise ConfigError("this workspace was made with training=False and holds no gradients")
 
-    def losses(self, x, y):
-        """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats."""
-        self._run(records.LOSSES, x, y)
+    def losses(self, x, y, resets=None, counts=None):
+        """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats.
+
+        resets, counts    as for loss_and_grads; a loss that does not count is 0
+        """
+        self._run(records.LOSSES, x, y, masks=(resets, counts))
         return self.last_losses()
 
     def last_losses(self):
         """Return the loss of every character of the last chunk of losses or loss_and_grads, (T, B) float64, nats."""
         return self._buffers.losses[: self._steps * self.batch_size].reshape(self._steps, self.batch_size).copy()
 
-    def logits(self, x):
-        """Run a chunk forward; carry the state on; return the logits (T, B, V) of the model's dtype."""
-        T = self._run(records.LOGITS, x, None)
+    def logits(self, x, resets=None):
+        """Run a chunk forward; carry the state on; return the logits (T, B, V) of the model's dtype.
+
+        resets    as for loss_and_grads
+        """
+        T = self._run(records.LOGITS, x, None, masks=(resets, None))
         layout, R = self.model.layout, T * self.batch_size
         Z = self._buffers.Z[: layout.out_panels * R * layout.out_width * layout.lanes].reshape(layout.out_panels, R, -1)
         return Z.transpose(1, 0, 2).reshape(T, self.batch_size, -1)[:, :, : layout.vocab_size].copy()

@@ -1,4 +1,4 @@
-"""What an unprimed text follows. Knows a vocabulary's ids, not files."""
+"""What a text that is drawn follows, and what ends it. Knows a vocabulary's ids, not files."""
 
 from charrnn.errors import VocabularyError
 
@@ -8,9 +8,25 @@ START = "\n"  # the end of a line, where the vocabulary has one
 def start_ids(vocabulary):
     """Return what an unprimed text follows: a newline's ids, or none where the model has never seen one.
 
-    With none the sampler draws the first character uniformly.
+    With none the sampler draws the first character uniformly. An item of a model of items follows its START.
     """
+    if vocabulary.start_id is not None:
+        return (vocabulary.start_id,)
     try:
         return vocabulary.encode(START)
     except VocabularyError:
         return ()
+
+
+def first_ids(vocabulary, prime_ids):
+    """Return what a text follows that begins with a prime: the prime; nothing of it, what an unprimed text follows; of
+    a model of items START and the prime.
+    """
+    if vocabulary.start_id is not None:
+        return [vocabulary.start_id, *prime_ids]
+    return prime_ids if len(prime_ids) else start_ids(vocabulary)
+
+
+def stop_ids(vocabulary, sequences):
+    """Return the id sequences that end a text: those that are given, and of a model of items END."""
+    return sequences if vocabulary.end_id is None else [*sequences, [vocabulary.end_id]]

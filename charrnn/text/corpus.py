@@ -16,6 +16,7 @@ from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.text.decoding import ReadProgress, TextReader, text_encoding, zero_bytes_kept
 from charrnn.text.folders import find_files
 from charrnn.text.ids import IdWriter, open_scratch_file
+from charrnn.text.item_reader import ItemReader
 from charrnn.text.rewriting import AS_IT_IS
 from charrnn.text.sources import absolute, shown
 from charrnn.text.vocabulary import MODES
@@ -29,13 +30,14 @@ class Splits(NamedTuple):
     test: tuple[int, int]
 
 
-def read_corpus(
+def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     sources,
     *,
     mode="chars",
     encoding="utf-8",
     rewriting=AS_IT_IS,
     part_files=False,
+    items=None,
     vocabulary=None,
     unknown="error",
     progress=None,
@@ -56,6 +58,8 @@ def read_corpus(
         What is done to the characters of each file, in chars mode. A given `vocabulary` has its own.
     part_files : bool
         Put a newline between two files where the first does not end in one.
+    items : ItemsReading, optional
+        Read a set of items, in chars mode, in the place of one long text; another text's keep the order of the files.
     vocabulary : Vocabulary, optional
         Encode with this one, of the same mode; otherwise the symbols of the text, sorted, become the vocabulary.
     unknown : str
@@ -82,22 +86,31 @@ def read_corpus(
         raise ConfigError(
             f"the vocabulary is of {vocabulary.mode}, the text is to be read as {mode}: read it as {vocabulary.mode}"
         )
+    if items is not None and mode != "chars":
+        raise ConfigError("items are of characters, and the text is to be read as bytes", ["items", "vocab"])
+    if vocabulary is not None and (items is None) != (vocabulary.start_id is None):
+        raise ConfigError("the vocabulary is of items, and the text is not, or the other way round: read both alike")
     if mode == "chars":
         encoding = text_encoding(encoding)
     elif rewriting:
         raise ConfigError(f"{rewriting} rewrites characters, bytes are taken as they are: leave it out")
     if vocabulary is not None:
         rewriting = vocabulary.rewriting
-    notes, is_new = [], vocabulary is None
+    notes, is_new, found_items = [], vocabulary is None, None
     found = find_files(sources, mode, encoding, notes)
     files = found.files
     writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
     try:
-        text = TextReader(mode, encoding, writer, ReadProgress(progress, files), notes, rewriting, part_files)
+        done = ReadProgress(progress, files)
+        if items is None:
+            text = TextReader(mode, encoding, writer, done, notes, rewriting, part_files)
+        else:
+            text = ItemReader(items, encoding, writer, done, notes, rewriting)
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:
-            raise CorpusError(f"{_named(sources)} {_holds(sources)} no text at all: name a file that is not empty")
+            what = "no text at all" if items is None else f"no item, read as {items.kind}"
+            raise CorpusError(f"{_named(sources)} {_holds(sources)} {what}: name a file that is not empty")
         if vocabulary is None and writer.size < 2:
             only = f"byte 0x{writer.codes[0]:02x}" if mode == "bytes" else f"character {chr(writer.codes[0])!r}"
             raise CorpusError(
@@ -105,6 +118,9 @@ def read_corpus(
                 f"{_holds(sources)} only the {only}: name a longer text"
             )
         ids, vocabulary = writer.finish(vocabulary)
+        file = writer.file
+        if isinstance(text, ItemReader):
+            ids, file, found_items = text.finish(ids, keep_order=not is_new)
         if rewriting != vocabulary.rewriting:
             vocabulary = dataclasses.replace(vocabulary, rewriting=rewriting)
         if is_new:
@@ -130,7 +146,8 @@ def read_corpus(
         files=tuple(absolute(path) for path in files),
         own=tuple(map(absolute, found.own)),
         skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
-        _file=writer.file,
+        items=found_items,
+        _file=file,
     )
 
 
@@ -159,10 +176,25 @@ class Corpus:
         on the encoding nor on how the text was cut into files (but each file is rewritten by itself).
     skipped : tuple of (symbol, count)
         What `unknown="skip"` left out, the most common first.
+    items : ItemSet or None
+        Where the items are; None of one long text.
     """
 
     def __init__(  # noqa: PLR0913 - a record of what was read, which read_corpus alone makes
-        self, *, ids, vocabulary, sources, encoding, notes, size_bytes, fingerprint, files, skipped, _file, own=()
+        self,
+        *,
+        ids,
+        vocabulary,
+        sources,
+        encoding,
+        notes,
+        size_bytes,
+        fingerprint,
+        files,
+        skipped,
+        _file,
+        own=(),
+        items=None,
     ):
         self.ids = ids
         self.vocabulary = vocabulary
@@ -174,6 +206,7 @@ class Corpus:
         self.files = files
         self.own = own
         self.skipped = skipped
+        self.items = items
         self._file = _file
 
     def __enter__(self):
@@ -199,6 +232,8 @@ class Corpus:
     def split(self, val_fraction, test_fraction):
         """Return Splits of contiguous ranges: test ends the text, val comes before it, train has the rest.
 
+        Of items, whole ones: a share of their number, by their order.
+
         Raises
         ------
         ConfigError
@@ -213,9 +248,18 @@ class Corpus:
             raise ConfigError(
                 f"val_fraction and test_fraction must sum to less than 1, got {val_fraction} and {test_fraction}"
             )
-        train_stop = math.floor(self.characters * (1 - val - test))
-        val_stop = math.floor(self.characters * (1 - test)) if val else train_stop
+        train_stop = self._share_start(1 - val - test)
+        val_stop = self._share_start(1 - test) if val else train_stop
         return Splits((0, train_stop), (train_stop, val_stop), (val_stop, self.characters))
+
+    def count_items(self, splits):
+        """Return how many items each of the Splits has, None of one long text."""
+        if self.items is None:
+            return None
+        return tuple(self.items.first_of(stop) - self.items.first_of(start) for start, stop in splits)
+
+    def _share_start(self, share):
+        return math.floor(self.characters * share) if self.items is None else self.items.share_start(share)
 
     def close(self):
         """Let go of the ids and of their room on the disk."""

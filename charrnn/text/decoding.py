@@ -115,6 +115,7 @@ class TextReader:
         self.digest = hashlib.sha256()
         self.size_bytes = 0
         self.with_zeros = []  # the files that hold zero bytes, as characters
+        self._doubted = False  # whether the file at hand seems to be in UTF-8, and is read in another encoding
 
     def read(self, path):
         """Append one file."""
@@ -131,14 +132,33 @@ class TextReader:
                 self._read_characters(file, path)
 
     def _read_characters(self, file, path):
-        decoder = codecs.getincrementaldecoder(self.encoding)("strict")
         rewriter = Rewriter(self.rewriting) if self.rewriting else None
         self.writer.locate = rewriter.locate if rewriter else None
-        first, is_empty, done, before, doubted = True, True, 0, b"", False
+        is_empty = True
+        for text in self.decoded(file, path):
+            if text:
+                self._see_end(path, text[-1], is_first=is_empty)
+                is_empty = False
+            try:
+                self._write_characters(text if rewriter is None else _rewritten(rewriter, text, path), path)
+            except VocabularyError as error:
+                raise self.explained(error, path) from None
+        if rewriter is not None:
+            self._write_characters(rewriter.finish(), path)
+
+    def explained(self, error, path):
+        """Return the VocabularyError that a file has met, or that its encoding is to blame where that seems so."""
+        return CorpusError(encoding_to_blame(error, shown(path), self.encoding)) if self._doubted else error
+
+    def decoded(self, file, path):
+        """Yield the characters of a file as they are, block by block, and take in what is to be remarked of them."""
+        decoder = codecs.getincrementaldecoder(self.encoding)("strict")
+        first, done, before = True, 0, b""
+        self._doubted = False
         for block in self._blocks(file, path, last=b""):
             if done == 0:
                 self._refuse_binary(block[:SNIFF_BYTES], path)
-                doubted = self._doubt_encoding(block, path)
+                self._doubted = self._doubt_encoding(block, path)
             done += len(block)
             try:
                 text = decoder.decode(block, final=not block)
@@ -155,18 +175,8 @@ class TextReader:
                     text = text[1:]
                     self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
             self.remarks.see(text)
-            if text:
-                self._see_end(path, text[-1], is_first=is_empty)
-                is_empty = False
-            try:
-                self._write_characters(text if rewriter is None else _rewritten(rewriter, text, path), path)
-            except VocabularyError as error:
-                if doubted:
-                    raise CorpusError(encoding_to_blame(error, shown(path), self.encoding)) from None
-                raise
+            yield text
             before = block
-        if rewriter is not None:
-            self._write_characters(rewriter.finish(), path)
 
     def _see_end(self, path, end, is_first):
         """Take in the last character so far of a file, before it is written; part the file from the one before."""

@@ -15,9 +15,11 @@ import numpy as np
 from charrnn.errors import StorageError
 from charrnn.files.cache import cache_root, temporary_root
 from charrnn.files.storage import write_all
+from charrnn.text.special import SPECIALS
 from charrnn.text.vocabulary import CODE_POINTS, Vocabulary, smallest_dtype
 
 BLOCK_BYTES = 1 << 17  # rewritten at a time
+SPECIAL_CODES = {name: CODE_POINTS + number for number, name in enumerate(SPECIALS)}  # beyond those of all characters
 
 
 class IdWriter:
@@ -35,12 +37,13 @@ class IdWriter:
         self.skipped = Counter()
         self.characters = 0
         self.codes = []
-        self.table = np.full(256 if mode == "bytes" else CODE_POINTS, -1, np.int32)
+        self.table = np.full(256 if mode == "bytes" else CODE_POINTS + len(SPECIALS), -1, np.int32)
         self.where = ""
         self.locate = None  # a function from a character's place in its file as it is written here to that as it was
         self._file_start = 0
         if vocabulary is not None:
             self._learn([symbol if mode == "bytes" else ord(symbol) for symbol in vocabulary.symbols])
+            self._learn([SPECIAL_CODES[name] for name in vocabulary.special])
         self.dtype = smallest_dtype(self.size)
         self._make_byte_table()
 
@@ -95,7 +98,11 @@ class IdWriter:
         if vocabulary is None:
             order = sorted(range(self.size), key=self.codes.__getitem__)
             symbols = [self.codes[number] for number in order]
-            vocabulary = Vocabulary(self.mode, tuple(symbols if self.mode == "bytes" else map(chr, symbols)))
+            special = tuple(SPECIALS[code - CODE_POINTS] for code in symbols if code >= CODE_POINTS)
+            symbols = symbols[: len(symbols) - len(special)]
+            vocabulary = Vocabulary(
+                self.mode, tuple(symbols if self.mode == "bytes" else map(chr, symbols)), special=special
+            )
             new_ids = np.empty(self.size, self.dtype)
             new_ids[order] = np.arange(self.size, dtype=self.dtype)
             if order != list(range(self.size)):
@@ -103,7 +110,7 @@ class IdWriter:
         self.file.flush()
         if self.characters == 0:
             return np.empty(0, self.dtype), vocabulary
-        return np.memmap(self.file, self.dtype, mode="r", shape=(self.characters,)), vocabulary
+        return map_ids(self.file, self.dtype, self.characters), vocabulary
 
     def _learn(self, codes):
         self.table[codes] = np.arange(self.size, self.size + len(codes), dtype=np.int32)
@@ -117,7 +124,7 @@ class IdWriter:
         self._all_bytes_known = bool((first[: 256 if self.mode == "bytes" else 128] >= 0).all())
 
     def _append(self, ids, count):
-        with _room_for_ids(self.file):
+        with room_for_ids(self.file):
             write_all(self.file.fileno(), ids)
         self.characters += count
 
@@ -158,12 +165,17 @@ class IdWriter:
         return np.frombuffer(pieces, dtype)
 
     def _write_at(self, offset, ids):
-        with _room_for_ids(self.file):
+        with room_for_ids(self.file):
             os.lseek(self.file.fileno(), offset, os.SEEK_SET)
             write_all(self.file.fileno(), ids)
 
 
-class _room_for_ids:
+def map_ids(file, dtype, characters):
+    """Return the ids of a scratch file, memory-mapped, ndarray (characters,)."""
+    return np.memmap(file, dtype, mode="r", shape=(characters,))
+
+
+class room_for_ids:
     """Turns an OSError of writing ids into a StorageError that says where, and what to do."""
 
     def __init__(self, file):

@@ -52,7 +52,7 @@ class Streams:
     """
 
     def __init__(self, ids, start, stop, batch_size, seq_length):
-        _check_shape(batch_size, seq_length)
+        check_shape(batch_size, seq_length)
         if not 0 <= start <= stop <= len(ids):
             raise ConfigError(
                 f"a range of the {len(ids):,} characters must be 0 <= start <= stop <= {len(ids):,}, got "
@@ -99,17 +99,22 @@ class Streams:
         ConfigError
             It names no chunk of these streams.
         """
-        try:
-            epoch, chunk = cursor["epoch"], cursor["chunk"]
-            valid = type(epoch) is int and type(chunk) is int and epoch >= 0 and 0 <= chunk < self.chunks_per_epoch
-        except (TypeError, KeyError, IndexError):
-            valid = False
-        if not valid:
-            raise ConfigError(
-                f"a cursor must name an epoch from 0 and a chunk from 0 to {self.chunks_per_epoch - 1:,}, "
-                f"got {cursor}: it belongs to another text or another batch_size and seq_length"
-            )
-        self.epoch, self.chunk = epoch, chunk
+        self.epoch, self.chunk = read_cursor(cursor, self.chunks_per_epoch)
+
+
+def read_cursor(cursor, chunks_per_epoch):
+    """Return the (epoch, chunk) that a cursor names. Raises ConfigError where it names none."""
+    try:
+        epoch, chunk = cursor["epoch"], cursor["chunk"]
+        valid = type(epoch) is int and type(chunk) is int and epoch >= 0 and 0 <= chunk < chunks_per_epoch
+    except (TypeError, KeyError, IndexError):
+        valid = False
+    if not valid:
+        raise ConfigError(
+            f"a cursor must name an epoch from 0 and a chunk from 0 to {chunks_per_epoch - 1:,}, "
+            f"got {cursor}: it belongs to another text or another batch_size and seq_length"
+        )
+    return epoch, chunk
 
 
 class Pages:
@@ -157,7 +162,7 @@ def fit_streams(characters, batch_size, seq_length, fixed):
     CorpusError
         The shape is fixed and does not fit, or the text has fewer than 2 characters.
     """
-    _check_shape(batch_size, seq_length)
+    check_shape(batch_size, seq_length)
     if characters < 2:
         raise CorpusError(
             f"training needs at least 2 characters to train on, got {characters}: name a longer text, or "
@@ -191,7 +196,8 @@ def fit_streams(characters, batch_size, seq_length, fixed):
     )
 
 
-def _check_shape(batch_size, seq_length):
+def check_shape(batch_size, seq_length):
+    """Raise ConfigError where one of the two is less than 1."""
     for name, value in (("batch_size", batch_size), ("seq_length", seq_length)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from charrnn.errors import VocabularyError, counted
+from charrnn.text import special
 from charrnn.text.byte_text import ByteDecoder
 from charrnn.text.rewriting import AS_IT_IS, Rewriting
 
@@ -50,6 +51,9 @@ class Vocabulary:
         Distinct, at least one.
     rewriting : Rewriting
         What is done to the characters of every text before they are looked up; nothing with bytes.
+    special : iterable
+        Of special.SPECIALS, those that the model knows beside the text's own symbols; their ids follow those of the
+        symbols. No text encodes to them; decoded, each is a mark (`marks`) that is no symbol of the vocabulary.
 
     Raises
     ------
@@ -68,21 +72,47 @@ class Vocabulary:
     mode: str
     symbols: tuple
     rewriting: Rewriting = AS_IT_IS
+    special: tuple = ()
 
     def __post_init__(self):
         object.__setattr__(self, "symbols", _validated(self.mode, self.symbols))
+        object.__setattr__(self, "special", special.checked(self.special, self.mode))
         if self.rewriting and self.mode == "bytes":
             raise VocabularyError(f"a vocabulary of bytes takes them as they are, got {self.rewriting}")
 
     @property
     def size(self):
-        """V, the number of symbols."""
-        return len(self.symbols)
+        """V, the number of symbols, special ones included."""
+        return len(self.symbols) + len(self.special)
 
     @property
     def dtype(self):
         """The smallest unsigned dtype that holds every id."""
         return smallest_dtype(self.size)
+
+    @cached_property
+    def marks(self):
+        """The characters that stand for the special symbols where ids are shown, (len(special),)."""
+        return special.choose_marks(self.special, self.symbols)
+
+    @cached_property
+    def shown_symbols(self):
+        """The symbol of every id as it is shown: special ones by their marks, (V,)."""
+        return self.symbols + self.marks
+
+    def special_id(self, name):
+        """Return the id of a special symbol, None where the vocabulary has it not."""
+        return len(self.symbols) + self.special.index(name) if name in self.special else None
+
+    @property
+    def start_id(self):
+        """The id that begins an item; None of a model that reads one long stream."""
+        return self.special_id("START")
+
+    @property
+    def end_id(self):
+        """The id that ends an item, or None."""
+        return self.special_id("END")
 
     def encode(self, text, encoding="utf-8"):
         """Return the ids of `text`, rewritten, ndarray (N,) of the smallest unsigned dtype.
@@ -171,8 +201,11 @@ class Vocabulary:
         return _ByteDecoder(self, ByteDecoder(encoding)) if self.mode == "bytes" else _CharacterDecoder(self)
 
     def to_json(self):
-        """Return {"mode": ..., "symbols": [...]}, id by position, and of the rewriting what is not the default."""
-        return {"mode": self.mode, "symbols": list(self.symbols), **self.rewriting.to_json()}
+        """Return {"mode": ..., "symbols": [...]}, id by position, and of the rewriting what is not the default; special
+        symbols, where there are any, as "special": [...].
+        """
+        beside = {"special": list(self.special)} if self.special else {}
+        return {"mode": self.mode, "symbols": list(self.symbols), **self.rewriting.to_json(), **beside}
 
     @classmethod
     def from_json(cls, obj):
@@ -183,15 +216,16 @@ class Vocabulary:
         VocabularyError
             Anything about it is not as `to_json` writes it.
         """
-        if not isinstance(obj, dict) or not {"mode", "symbols"} <= set(obj) <= {"mode", "symbols", *vars(AS_IT_IS)}:
+        optional = {"special", *vars(AS_IT_IS)}
+        if not isinstance(obj, dict) or not {"mode", "symbols"} <= set(obj) <= {"mode", "symbols", *optional}:
             raise VocabularyError('a vocabulary must be {"mode": ..., "symbols": [...]}, got ' + _shown(obj))
         if not isinstance(obj["symbols"], list):
             raise VocabularyError(f"a vocabulary's symbols must be a list, got {_shown(obj['symbols'])}")
-        told = {name: value for name, value in obj.items() if name not in ("mode", "symbols")}
+        told = {name: value for name, value in obj.items() if name not in ("mode", "symbols", "special")}
         rewriting = Rewriting(**told)
         if rewriting.to_json() != told:
             raise VocabularyError("a vocabulary's rewriting must leave out what is not done")
-        return cls(obj["mode"], tuple(obj["symbols"]), rewriting)
+        return cls(obj["mode"], tuple(obj["symbols"]), rewriting, special.from_json(obj))
 
     def mapping_from(self, old):
         """Return the old id of each of this vocabulary's symbols, -1 where `old` has none: ndarray (V,), int64.
@@ -199,8 +233,8 @@ class Vocabulary:
         It carries weights over from a model of the vocabulary `old`. Between the modes, ASCII characters and the bytes
         of the same value are the same symbol.
         """
-        known = {old._key(symbol): number for number, symbol in enumerate(old.symbols)}
-        return np.array([known.get(self._key(symbol), -1) for symbol in self.symbols], np.int64)
+        known = {key: number for number, key in enumerate(old._keys())}
+        return np.array([known.get(key, -1) for key in self._keys()], np.int64)
 
     def unknown(self, symbol, offset, where=""):
         """Return the VocabularyError for `symbol` (as in `symbols`) found at `offset` of the text named `where`."""
@@ -209,9 +243,8 @@ class Vocabulary:
             missing = f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the vocabulary"
             remedy = "train on a text that holds it"
             return VocabularyError(f"{missing}: leave it out, or {remedy}", missing, [remedy])
-        missing = (
-            f"character {symbol!r} at {place} is not among the {counted(self.size, 'character')} of the vocabulary"
-        )
+        known = counted(len(self.symbols), "character")
+        missing = f"character {symbol!r} at {place} is not among the {known} of the vocabulary"
         if spelling := self._other_spelling(symbol):
             return VocabularyError(f"{missing}, {spelling}", missing)
         if symbol == "\r" and "\n" in self._known:
@@ -277,6 +310,10 @@ class Vocabulary:
         """Return what makes a symbol the same one in a vocabulary of the other mode."""
         return chr(symbol) if self.mode == "bytes" and symbol < 0x80 else symbol
 
+    def _keys(self):
+        """Return the key of every id; those of special symbols are longer than any character."""
+        return [*map(self._key, self.symbols), *self.special]
+
     @cached_property
     def _known(self):
         return frozenset(self.symbols)
@@ -288,14 +325,15 @@ class Vocabulary:
 
     @cached_property
     def _codes(self):
-        """Code point or byte of each id, (V,) uint32."""
-        return np.array([symbol if self.mode == "bytes" else ord(symbol) for symbol in self.symbols], np.uint32)
+        """Code point or byte of each id as it is shown, (V,) uint32."""
+        return np.array([symbol if self.mode == "bytes" else ord(symbol) for symbol in self.shown_symbols], np.uint32)
 
     @cached_property
     def _table(self):
         """Id of each code up to the largest one known, -1 where unknown and in the one slot beyond."""
-        table = np.full(int(self._codes.max()) + 2, -1, np.int32)
-        table[self._codes] = np.arange(self.size, dtype=np.int32)
+        codes = self._codes[: len(self.symbols)]
+        table = np.full(int(codes.max()) + 2, -1, np.int32)
+        table[codes] = np.arange(len(codes), dtype=np.int32)
         return table
 
 
@@ -303,7 +341,7 @@ class _CharacterDecoder:
     """Each id is a character, so nothing is ever held back."""
 
     def __init__(self, vocabulary):
-        self._symbols = vocabulary.symbols
+        self._symbols = vocabulary.shown_symbols
 
     def feed(self, number):
         return self._symbols[number]

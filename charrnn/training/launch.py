@@ -16,6 +16,7 @@ from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
 from charrnn.text.decoding import encoding_of_bytes
+from charrnn.text.item_kinds import inferred
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
 from charrnn.training.provenance import find_texts
@@ -54,6 +55,7 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     CharRNNError
         Options, text, weights or folder will not do; nothing has been written then.
     """
+    asked = inferred(texts, asked)
     if init_from is None:
         initial, config = None, TrainingConfig(**asked)
     else:

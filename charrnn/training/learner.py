@@ -17,7 +17,7 @@ from charrnn.errors import ConfigError
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import FORGET_BIAS
-from charrnn.text.streams import Streams
+from charrnn.training.feeding import make_streams
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.options import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS
 from charrnn.training.warm_start import map_parameters
@@ -51,23 +51,30 @@ class Learner:
         return self.optimizer.average or self.model
 
     def next_chunk(self):
-        """Return x and y of the next chunk, (T, B) each; the carry is reset before an epoch's first."""
+        """Return x and y of the next chunk, (T, B) each, and of items resets and counts; before an epoch's first the
+        carry is reset.
+        """
         if self.streams.at_epoch_start:
             self.workspace.reset_carry()
         return self.streams.next_chunk()
 
-    def backward(self, x, y, step):
-        """Run a chunk forward and back; return its mean loss in nats.
+    def backward(self, x, y, step, resets=None, counts=None):
+        """Run a chunk forward and back; return its mean loss in nats, over what counts.
 
         The workspace then holds the gradient, and the carry to the next chunk.
         """
-        return float(self.workspace.loss_and_grads(x, y, self.dropout, step))
+        if resets is None:
+            return float(self.workspace.loss_and_grads(x, y, self.dropout, step))
+        return float(self.workspace.loss_and_grads(x, y, self.dropout, step, resets, counts))
 
     def update(self, learning_rate):
         """Clip the gradient and update the model; return the gradient's norm before clipping.
 
-        A norm that is not finite changes nothing.
+        A norm that is not finite changes nothing. Where nothing counts in the chunk there is nothing to learn, and even
+        momentum and decay leave the model as it is.
         """
+        if not self.workspace.counted:
+            return 0.0
         config = self.config
         return float(self.optimizer.step(self.workspace, learning_rate, config.clip_norm, config.clip_value))
 
@@ -117,13 +124,12 @@ def make_learner(plan, corpus):
 
     Its weights are drawn, or taken from an old model, or still to be restored from the checkpoint to go on from.
     """
-    config = plan.config
-    start, stop = plan.splits.train
-    streams = Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
+    config, start_id = plan.config, corpus.vocabulary.start_id
+    streams = make_streams(config, corpus, plan.splits)
     if plan.resume is not None:
-        return Learner(config, Model(plan.model_config), streams)
+        return Learner(config, Model(plan.model_config, start_id), streams)
     forget_bias = FORGET_BIAS if config.forget_bias is None else config.forget_bias
-    model = Model.initialise(plan.model_config, config.seed, forget_bias)
+    model = Model.initialise(plan.model_config, config.seed, forget_bias, start_id)
     if plan.initial is not None:
         model.set_parameters(map_parameters(model.get_parameters(), plan.initial, corpus.vocabulary))
     return Learner(config, model, streams)

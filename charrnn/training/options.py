@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
 from charrnn.spec import CELLS, DTYPES, FORGET_BIAS, OPTIONAL_KEYS, PRECISIONS
+from charrnn.text.item_kinds import HASH, KINDS, ItemsReading, check_items
+from charrnn.text.item_kinds import SPLITS as ITEM_SPLITS
 from charrnn.text.rewriting import NEWLINES, NORMALIZE, Rewriting
 from charrnn.training.schedules import SCHEDULES, Schedule
-from charrnn.training.settings import FREE, LONGER, UNSET, option, setting, settings_of, short, shown
+from charrnn.training.settings import FREE, LONGER, UNSET, option, setting, settings_of, short
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 VOCABULARIES = ("chars", "bytes")
@@ -117,6 +119,25 @@ class TrainingConfig:
     )
     part_files: bool = setting(
         False, TEXT, "Put a newline between two files where the first does not end in one.", is_terse=True
+    )
+    items: str | None = setting(
+        None,
+        TEXT,
+        "Learn a set of items in the place of one long text: a line each, a paragraph, a file, or a record's field.",
+        shown="one long text",
+        choices=KINDS,
+        is_terse=True,
+    )
+    text_field: str | None = setting(
+        None, TEXT, "Field of csv, tsv or jsonl that holds the text.", "NAME", shown="the only one", is_terse=True
+    )
+    split: str | None = setting(
+        None,
+        TEXT,
+        "Draw the items of each split by a hash of their content, or take them in the files' order.",
+        shown="hash, of items",
+        choices=ITEM_SPLITS,
+        is_terse=True,
     )
     val_fraction: float = setting(
         0.05, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
@@ -306,6 +327,7 @@ class TrainingConfig:
                 "out",
                 ["vocab", *self.rewriting.to_json()],
             )
+        check_items(self)
         if self.tie_weights and self.embedding_size != self.hidden_size:
             raise ConfigError(
                 f"--tie-weights needs --embedding-size equal to --hidden-size, got {self.embedding_size} and "
@@ -361,6 +383,11 @@ class TrainingConfig:
         """What is done to the characters of the text, a Rewriting."""
         return Rewriting(self.normalize, self.lowercase, self.newlines)
 
+    @property
+    def items_reading(self):
+        """How the text is read as items, an ItemsReading; None of one long text."""
+        return None if self.items is None else ItemsReading(self.items, self.text_field, self.split or HASH)
+
     def reading(self):
         """Return how the text is read, as `read_corpus` takes it; two runs with the same have the same ids."""
         return {
@@ -368,6 +395,7 @@ class TrainingConfig:
             "encoding": self.encoding,
             "rewriting": self.rewriting,
             "part_files": self.part_files,
+            "items": self.items_reading,
         }
 
     def to_dict(self):
@@ -403,43 +431,6 @@ NAMES = tuple(SETTINGS)
 LENGTHS = tuple(name for name, one in SETTINGS.items() if one.on_resume == LONGER)
 FREE_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume == FREE)
 LARGEST = {name: one.maximum for name, one in SETTINGS.items() if one.maximum is not None}
-
-
-def resume_config(stored, asked):
-    """Return the config to resume with: the run's own, with what may change changed.
-
-    stored : TrainingConfig of the run
-    asked : {name: value}, the options named for the resumption
-
-    Raises ConfigError for an option that contradicts the run, with both values.
-    """
-    changes = {}
-    for name, value in asked.items():
-        old, on_resume = getattr(stored, name), SETTINGS[name].on_resume
-        if on_resume == LONGER and value is not None:
-            if old is None:
-                kind = stored.length_kind
-                raise ConfigError(
-                    f"the run's length is {option(kind)} {shown(getattr(stored, kind))}, it cannot go on by "
-                    f"{option(name)}: name a longer {option(kind)}",
-                    [name, kind],
-                )
-            if value < old:
-                raise ConfigError(
-                    f"the run's length is {option(name)} {shown(old)}, it can be made longer but not shorter, got "
-                    f"{shown(value)}",
-                    [name],
-                )
-            changes[name] = value
-        elif on_resume == FREE:
-            changes[name] = value
-        elif value != old:
-            raise ConfigError(
-                f"the run was started with {option(name)} {shown(old)}, resuming it with {shown(value)} would make it "
-                f"another run: leave {option(name)} out, or start a new run with 'charrnn train TEXT --init-from RUN'",
-                [name],
-            )
-    return dataclasses.replace(stored, **changes)
 
 
 DEFAULTS = TrainingConfig()

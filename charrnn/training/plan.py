@@ -14,10 +14,11 @@ from charrnn.files.machine import available_memory
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig, num_parameters
 from charrnn.text.corpus import Splits
-from charrnn.text.streams import Streams, fit_streams
+from charrnn.text.item_streams import idle_note
+from charrnn.training.feeding import fit_shape, make_streams
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, memory_needed
-from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH, TrainingConfig
+from charrnn.training.options import TrainingConfig
 from charrnn.training.provenance import check_corpus
 from charrnn.training.stored import START_ANEW, check_agreement, check_record, resumed_config, stored_config
 from charrnn.training.warm_start import warm_start_notes
@@ -80,7 +81,7 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     """
     config = config.resolved()
     splits = corpus.split(config.val_fraction, config.test_fraction)
-    config, notes = _fit(config, splits)
+    config, notes = fit_shape(config, corpus, splits)
     model_config = ModelConfig(
         config.cell,
         corpus.vocabulary.size,
@@ -94,7 +95,10 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     )
     if initial is not None:
         notes += warm_start_notes(config, corpus.vocabulary, initial)
-    steps_per_epoch = _streams(config, corpus, splits).chunks_per_epoch
+    streams = make_streams(config, corpus, splits)
+    steps_per_epoch = streams.chunks_per_epoch
+    if corpus.items is not None and idle_note(streams):
+        notes += (idle_note(streams),)
     total = total_steps(config, steps_per_epoch)
     if splits.val[1] - splits.val[0] < 1:
         notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
@@ -118,7 +122,7 @@ def plan_resume(checkpoint, corpus, asked=None):
     checkpoint : Checkpoint
     corpus : Corpus
     asked : dict, optional
-        {option name: value} named for the resumption; `options.resume_config` has the rule.
+        {option name: value} named for the resumption; `resuming.resume_config` has the rule.
 
     Raises
     ------
@@ -137,7 +141,7 @@ def plan_resume(checkpoint, corpus, asked=None):
     check_corpus(training, corpus, f"bring the old text back, or {START_ANEW}")
     check_record(training, corpus.characters)
     splits = corpus.split(config.val_fraction, config.test_fraction)
-    streams = _streams(config, corpus, splits)
+    streams = make_streams(config, corpus, splits)
     streams.seek(training["cursor"])
     steps_per_epoch = streams.chunks_per_epoch
     total = total_steps(config, steps_per_epoch)
@@ -156,24 +160,6 @@ def plan_resume(checkpoint, corpus, asked=None):
     return Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, checkpoint)
 
 
-def _fit(config, splits):
-    """Return the config with its batch and sequence, shrunk to the text where the user named none, and notes."""
-    characters = splits.train[1] - splits.train[0]
-    batch_size, seq_length = config.batch_size or BATCH_SIZE, config.seq_length or SEQ_LENGTH
-    fixed = config.batch_size is not None or config.seq_length is not None
-    notes = []
-    if fixed and characters > 1 and batch_size * seq_length >= characters:
-        # Of the two, only the one that was named is to be kept.
-        if config.seq_length is None:
-            seq_length = max(1, (characters - 1) // batch_size)
-            notes.append(f"the text is short: seq_length is lowered to {seq_length}")
-        elif config.batch_size is None:
-            batch_size = max(1, (characters - 1) // seq_length)
-            notes.append(f"the text is short: batch_size is lowered to {batch_size}")
-    batch_size, seq_length, more = fit_streams(characters, batch_size, seq_length, fixed)
-    return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), (*notes, *more)
-
-
 def _refuse_unsized(plan):
     """Refuse the default size of a model where a text is too short for it: any model would learn it by heart."""
     characters, parameters = plan.splits.train[1] - plan.splits.train[0], num_parameters(plan.model_config)
@@ -183,11 +169,6 @@ def _refuse_unsized(plan):
             "parameters, would learn by heart: name a longer text, or a size, such as --hidden-size 16 --num-layers 1",
             options=SIZES,
         )
-
-
-def _streams(config, corpus, splits):
-    start, stop = splits.train
-    return Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
 
 
 def _stretch_notes(before, after, training, steps_per_epoch):

@@ -30,6 +30,7 @@ class Preflight:
     step_s: float  # measured
     duration_s: float  # of what is left to do, estimated
     folder: Path
+    items: tuple | None = None  # how many to train on, to validate and to test on; None of one long text
 
 
 @dataclass(frozen=True)

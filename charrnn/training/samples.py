@@ -7,10 +7,12 @@ import base64
 from typing import NamedTuple
 
 from charrnn.errors import VocabularyError
+from charrnn.sampling.items import draw_items
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.decoding import stored_encoding_of_bytes
 
 SAMPLE_TEMPERATURE = 0.8
+SAMPLE_ITEMS = 16  # of a model of items, shown as far as there is room
 FIRST_SAMPLE_S = 2.0
 MIN_PAUSE_S, MAX_PAUSE_S = 8.0, 600.0
 PAUSE_SHARE = 0.9  # of the time since the start
@@ -52,6 +54,8 @@ class Samples:
 
     def draw(self, model, step, length):
         """Return a Drawn of so many characters. Raises DivergenceError where the model computes what is no number."""
+        if self._vocabulary.start_id is not None:
+            return self._draw_items(model, step, length)
         sampler = Sampler(model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self._seed + step)
         try:
             sampler.prime(self._vocabulary.encode("\n"))
@@ -62,3 +66,17 @@ class Samples:
             ids += block.ids[0].tolist()
         data = self._vocabulary.decode_bytes(ids) if self._vocabulary.mode == "bytes" else None
         return Drawn("".join(map(decoder.feed, ids)) + decoder.flush(), data)
+
+    def _draw_items(self, model, step, length):
+        """Return a Drawn of some items, a line each, of so many characters in all at most."""
+        sampler = Sampler(
+            model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self._seed + step, num_samples=SAMPLE_ITEMS
+        )
+        texts = [self._vocabulary.decode(item.ids) for item in draw_items(sampler, self._vocabulary, length)]
+        shown, left = [], length
+        for text in texts:
+            if shown and len(text) > left:
+                break
+            shown.append(text)
+            left -= len(text) + 1
+        return Drawn("\n".join(shown), None)

@@ -12,6 +12,7 @@ from charrnn.training.provenance import describe_texts, has_fingerprint
 from charrnn.training.records import Saved
 from charrnn.training.stored import check_record, stored_config
 
+SPLITS = ("train", "val", "test")
 SAVE_SECONDS = 60  # between two saves of `last`, by default; more when saving is slow
 MAX_SAVING = 20  # times that a save takes lie between two of them at least
 
@@ -93,9 +94,11 @@ class Saver:
         )
 
     def _describe_corpus(self):
+        counts = self._corpus.count_items(self._plan.splits)
         return {
             **describe_texts(self._texts, self._folder.path),
             "characters": int(self._corpus.characters),
             "fingerprint": self._corpus.fingerprint,
-            "splits": {name: list(getattr(self._plan.splits, name)) for name in ("train", "val", "test")},
+            "splits": {name: list(getattr(self._plan.splits, name)) for name in SPLITS},
+            **({} if counts is None else {"items": dict(zip(SPLITS, counts))}),
         }

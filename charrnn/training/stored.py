@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.checkpoint import is_count, is_figure
 from charrnn.spec import OPTIONAL_KEYS
-from charrnn.training.options import TrainingConfig, resume_config
+from charrnn.text.item_kinds import WITH_FIELDS, ItemsReading, kind_by_ending
+from charrnn.training.options import TrainingConfig
 from charrnn.training.recovery import MAX_RETURNS
+from charrnn.training.resuming import resume_config
 from charrnn.training.settings import option, short, shown
 from charrnn.training.spelling import spelt_in_file
 
@@ -54,6 +56,22 @@ def stored_parting(training):
     return isinstance(options, dict) and options.get("part_files") is True
 
 
+def stored_items(training, text=None):
+    """Return how a checkpoint's text is read as items, an ItemsReading; None where it is one long text.
+
+    text    of another text, its name: a file of records is told by its ending, and a text of no such ending is read in
+            lines where the run's is one of records
+    """
+    options = training.get("config")
+    if not isinstance(options, dict) or options.get("items") is None:
+        return None
+    reading = stored_config(training).items_reading
+    if reading is None or text is None or reading.kind not in WITH_FIELDS:
+        return reading
+    kind = kind_by_ending(str(text)) or "lines"
+    return ItemsReading(kind, reading.text_field if kind in WITH_FIELDS else None, reading.split)
+
+
 def resumed_config(training, asked):
     """Return the TrainingConfig to go on with: the run's own, with what may change changed.
 
@@ -85,6 +103,11 @@ def check_agreement(config, checkpoint):
     model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
     optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
     vocabulary = checkpoint.vocabulary
+    if (config.items is None) != (vocabulary.start_id is None):
+        raise CheckpointError(
+            f"the checkpoint contradicts itself: its options say --items {shown(config.items)}, its vocabulary has "
+            f"{'START' if vocabulary.special else 'no START'}; {START_ANEW}"
+        )
     text = {"vocab": vocabulary.mode, **vars(vocabulary.rewriting)}
     for name, value in {**optional, **model, **text}.items():
         said = getattr(config, name)

@@ -177,7 +177,8 @@ class Trainer:
         norm = learner.update(rate) if math.isfinite(loss) else None  # clip, update
         diverged = fault_of_step(loss, norm, state.step + 1)
         if diverged is None:
-            state.update_made(loss)
+            if learner.workspace.counted:  # else there was nothing to learn
+                state.update_made(loss)
         else:
             self._leave_out(diverged)
         state.step += 1
@@ -212,8 +213,8 @@ class Trainer:
     def _next_chunk(self):
         """Run the next chunk forward and back, from carry to carry; return its number of characters and its loss."""
         learner = self.state.learner
-        x, y = learner.next_chunk()
-        return x.size, learner.backward(x, y, self.state.step)
+        x, y, *marks = learner.next_chunk()
+        return x.size, learner.backward(x, y, self.state.step, *marks)
 
     def _learning_rate(self, epoch):
         step = self.state.step
@@ -277,6 +278,7 @@ class Trainer:
             costs.step_s,
             self._budget.duration_s(state.step),
             self.folder.path,
+            self.corpus.count_items(plan.splits),
         )
 
     def _shorten_validation(self):

@@ -64,7 +64,7 @@ def config_like(checkpoint, asked):
 
 def warm_start_notes(config, vocabulary, initial):
     """Return notes on a run from the weights of `initial`: on characters that come and go, on another rewriting of
-    them, on another zoneout.
+    them, on items in the place of one long text or the other way round, on another zoneout.
 
     Raises ConfigError where one reads characters and the other bytes.
     """
@@ -80,6 +80,10 @@ def warm_start_notes(config, vocabulary, initial):
             f"the weights to start from read their text with {initial.vocabulary.rewriting or 'nothing rewritten'}, "
             f"this run with {config.rewriting or 'nothing rewritten'}",
         )
+    if (initial.vocabulary.start_id is None) != (config.items is None):
+        told = "one long text" if config.items is None else f"items, of --items {config.items}"
+        was = "one long text" if initial.vocabulary.start_id is None else "items"
+        notes += (f"the weights to start from learned {was}, this run learns {told}",)
     before = initial.model.get("zoneout", 0.0)
     if before != config.zoneout:
         notes += (

@@ -17,14 +17,15 @@ from charrnn.kernels.chunk.views import (
     logit_gradient_words,
     logit_words,
     logits_at,
+    made_rows,
     open_layer,
-    row_at,
     state_at,
     sums_at,
 )
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.layernorm import Sums, normalise_backward
+from charrnn.kernels.marks import reset_rows
 from charrnn.kernels.panel import Backward, Forward
 from charrnn.kernels.products import Rows, Weights, product
 from charrnn.kernels.records import OFF
@@ -157,6 +158,8 @@ def make_backward(kernels, pack, measures_reach=False):
                 cell_state(Forward(v.params, 0, v.G, g, v.HS, 0, 0, v.CS, c_prev + u, c_next + u, n, m.S))
             if v.zoning > OFF:
                 zone_rows(v, v.CS, c_prev, c_next, FIRST_C + l, t * v.B + lo, n)
+            if v.resetting != 0:
+                reset_rows(v, v.CS, c_next, t + 1, lo, n)
 
     @inline
     def step_backward(v, l, t, part):
@@ -165,10 +168,10 @@ def make_backward(kernels, pack, measures_reach=False):
         work, R, zoned = 4 * VL, v.T * v.B, v.zoning > OFF
         h_prev, c_prev, carry = state_at(v, l, t, lo), cell_at(v, l, t, part), carry_at(v, l, lo)
         dh, passed_h, passed_c = ((t - part.t0) * v.B + lo) * m.S, lo * m.S, (v.B + lo) * m.S
-        H, h = v.HS, state_at(v, l, t + 1, lo)  # of the units as the gates made them
+        made = made_rows(v, l, t, lo)
+        H, h = made.numbers, made.at
         note_gradient_of_h(v, l, t, part)
         if zoned:
-            H, h = v.HG, row_at(v, l, t, lo)
             move_rows(v.DR, carry, v.DH, dh, n * m.S)
             part_rows(v, v.DH, dh, v.DP, passed_h, FIRST_H + l, t * v.B + lo, n)
             if has_c:
@@ -201,6 +204,9 @@ def make_backward(kernels, pack, measures_reach=False):
             W = Weights(v.derived, layer.h_t + q * m.P * depth * wide, depth, m.P)
             Y = Rows(v.DR, carry + q * wide, m.S, 0)
             product(m.tiles, m.back_width, n, X, W, Y, 1 if zoned else passes_h)
+        if v.resetting != 0:  # nothing flows to before a reset
+            reset_rows(v, v.DR, carry, t, lo, n)
+            reset_rows(v, v.DC, carry, t, lo, n)
 
     @inline
     def layer_backward(v, l, part):

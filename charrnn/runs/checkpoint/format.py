@@ -155,6 +155,8 @@ def save_checkpoint(path, checkpoint):
 
 def _oldest_format(checkpoint):
     """Return the oldest format that has room for all of a checkpoint: so old readers read what they can."""
+    if checkpoint.vocabulary.special:
+        return 4
     if checkpoint.vocabulary.rewriting:
         return 3
     return 2 if OPTIONAL_KEYS.keys() & checkpoint.model else 1

@@ -1,0 +1,202 @@
+"""Items drawn from a model of items, an item a line on stdout; how many of them are new, on stderr."""
+
+import csv
+import io
+import json
+from typing import Any, NamedTuple
+
+from charrnn.cli.words import note
+from charrnn.errors import ConfigError, counted
+
+MAX_BATCH = 4_096  # items drawn side by side while new ones are looked for
+MAX_DRAWN = 100  # items drawn for each new one that is asked for, and FEW_DRAWN more, before the search ends
+FEW_DRAWN = 5_000
+
+
+class ItemDraw(NamedTuple):
+    """What items are drawn with: options as `charrnn sample` has them, made ready.
+
+    make_sampler    (seed, number of items) -> Sampler
+    """
+
+    make_sampler: Any
+    checkpoint: Any
+    path: Any
+    prime_ids: Any
+    stop_ids: list
+    length: int
+    num_samples: int
+    seed: int | None
+
+
+class KnownItems:
+    """The items of a run's own text, by a hash of their content.
+
+    counts    items of each split, in the order of names
+    """
+
+    names = ("train", "validation", "test")
+
+    def __init__(self, corpus, splits):
+        items = corpus.items
+        bounds = [(items.first_of(start), items.first_of(stop)) for start, stop in splits]
+        self._hashes = [set(items.hashes[first:last].tolist()) for first, last in bounds]
+
+    def split_of(self, text):
+        """Return the name of the first split that holds an item, None where none does."""
+        from charrnn.text.items import content_hash
+
+        content = content_hash([text.encode()])
+        return next((name for name, hashes in zip(self.names, self._hashes) if content in hashes), None)
+
+
+class Item(NamedTuple):
+    """An item that was drawn: its text with the prime, the DrawnItem, and in which split it stands, None in none."""
+
+    text: str
+    drawn: Any
+    split: str | None
+
+
+def draw(asked, known=None, novel=False, with_losses=False):
+    """Return (Items, all that were drawn): those to be shown, in the order in which they were drawn.
+
+    known    KnownItems; without, no item is looked up
+    novel    leave out what stands in the run's text, and what was drawn before, and draw on until there are enough
+    """
+    vocabulary, shown, drawn, seen, turn = asked.checkpoint.vocabulary, [], [], set(), 0
+    prime = vocabulary.decode(asked.prime_ids)
+    most = MAX_DRAWN * asked.num_samples + FEW_DRAWN
+    while len(shown) < asked.num_samples and (turn == 0 or novel and len(drawn) < most):
+        size = asked.num_samples if turn == 0 else min(MAX_BATCH, max(64, 2 * (asked.num_samples - len(shown))))
+        for one in _draw_batch(asked, turn, size, with_losses):
+            text = prime + vocabulary.decode(one.ids)
+            item = Item(text, one, None if known is None else known.split_of(text))
+            drawn.append(item)
+            if not novel or item.split is None and text not in seen:
+                shown.append(item)
+            seen.add(text)
+        turn += 1
+    return shown[: asked.num_samples], drawn
+
+
+def _draw_batch(asked, turn, size, with_losses):
+    from charrnn.sampling.items import draw_items
+
+    sampler = asked.make_sampler(((asked.seed or 0) + turn) % 2**64, size)
+    return draw_items(sampler, asked.checkpoint.vocabulary, asked.length, asked.prime_ids, asked.stop_ids, with_losses)
+
+
+def write_items(samples, output, options):
+    """Draw items and write them; look them up in the run's text where that is asked for.
+
+    samples    SampleTexts with an ItemDraw
+    options    of the command
+    """
+    from charrnn.cli.opening import OpenedModel, open_text
+    from charrnn.text.item_kinds import ItemsReading
+    from charrnn.training.stored import stored_items
+
+    asked, known = samples.items, None
+    if options["novel"] or options["report"]:
+        needed = "--novel" if options["novel"] else "--report"
+        opened = OpenedModel(asked.path, asked.checkpoint, samples.sampler.model)
+        with open_text(opened, None, None, remedy=f"bring that text back, or leave {needed} out") as own:
+            known = KnownItems(own.corpus, own.splits)
+    shown, drawn = draw(asked, known, options["novel"], options["as_json"])
+    if options["as_json"]:
+        _write_json(output, asked, shown, samples.sampler.settings, known)
+    else:
+        reading = stored_items(asked.checkpoint.training) or ItemsReading("lines")
+        _write_text(output, asked, shown, reading, options)
+    _tell(asked, shown, drawn, options)
+
+
+def _write_text(output, asked, items, reading, options):
+    """Write items as text: a line each; records as their file has them; what may hold blank lines with one between.
+
+    reading    the ItemsReading of the run
+    options    of the command: hide_prime, separator
+    """
+    prime = asked.checkpoint.vocabulary.decode(asked.prime_ids)
+    separator = options["separator"]
+    for number, item in enumerate(items):
+        text = item.text[len(prime) :] if options["hide_prime"] else item.text
+        if separator is not None:
+            output.write((separator if number else "") + text)
+            continue
+        if reading.kind in ("paragraphs", "files") and number:
+            output.write("\n")
+        output.write(_line(text, reading) + "\n")
+    output.flush()
+
+
+def _line(text, reading):
+    """Return an item as a file of its kind has it."""
+    if reading.kind == "jsonl":
+        record = text if reading.text_field is None else {reading.text_field: text}
+        return json.dumps(record, ensure_ascii=False)
+    if reading.kind == "csv":
+        row = io.StringIO()
+        csv.writer(row, lineterminator="").writerow([text])
+        return row.getvalue()
+    return text
+
+
+def _write_json(output, asked, items, settings, known):
+    """Write one JSON object an item, as `charrnn sample --json` has them of any model."""
+    prime = asked.checkpoint.vocabulary.decode(asked.prime_ids)
+    for number, item in enumerate(items):
+        drawn = item.drawn
+        characters = len(drawn.ids) + drawn.is_whole
+        record = {
+            "sample": number,
+            "prime": prime,
+            "text": item.text[len(prime) :],
+            "stop_reason": "stop" if drawn.is_whole else "length",
+            "characters_drawn": characters,
+            "loss_nats": drawn.loss_nats / max(1, characters),
+            "seed": asked.seed,
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+            "min_p": settings.min_p,
+            "checkpoint": str(asked.path),
+        }
+        if known is not None:
+            record["split"] = item.split
+        output.write(json.dumps(record) + "\n")
+    output.flush()
+
+
+def _tell(asked, shown, drawn, options):
+    """Say what became of the items: how many are cut off, new, known and distinct."""
+    cut = sum(not item.drawn.is_whole for item in shown)
+    if cut:
+        note(
+            f"{counted(cut, 'item')} of {len(shown):,} had not ended after {counted(asked.length, 'character')}: a "
+            "longer --length lets them end"
+        )
+    if options["novel"] and len(shown) < asked.num_samples:
+        note(
+            f"only {counted(len(shown), 'item')} of {len(drawn):,} drawn {'is' if len(shown) == 1 else 'are'} new: the "
+            "model draws what its text has; a higher --temperature draws more that is new"
+        )
+    if options["report"]:
+        counts = {name: sum(item.split == name for item in drawn) for name in (*KnownItems.names, None)}
+        told = ", ".join(f"{counts[name]:,} in {name}" for name in KnownItems.names)
+        note(
+            f"of {counted(len(drawn), 'item')} drawn: {told}, {counts[None]:,} new; "
+            f"{len({item.text for item in drawn}):,} distinct"
+        )
+
+
+def refuse_of_a_stream(options):
+    """Refuse the options of items where a model reads one long text."""
+    for name in ("novel", "report"):
+        if options[name]:
+            raise ConfigError(
+                f"--{name} is of items, and this model writes one long text: leave it out, or train one with "
+                "'charrnn train TEXT --items lines'",
+                [name],
+            )

@@ -1,0 +1,89 @@
+"""What is to be said of a set of items beside the loss a character: nats an item, and whether those that a model draws
+end when items end.
+
+Knows models and ids, not files.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.sampling.items import draw_items
+from charrnn.sampling.sampler import Sampler, Settings
+
+LENGTH_TAIL = 0.02  # of the judged items, on either side, whose lengths count as unusual
+DRAWN_ITEMS, MIN_DRAWN = 1_000, 50
+MAX_DRAWN_CHARACTERS = 2_000_000
+
+
+class ItemsJudged(NamedTuple):
+    """What was measured of a set of items.
+
+    count        items that were judged from START to END
+    loss_nats    mean loss of an item in nats, its END included
+    bounds       two lengths in characters: LENGTH_TAIL of the judged items at most are shorter than the one, and as few
+                 longer than the other
+    held_early, held_late    the shares of the judged items that are
+    drawn        items that were drawn from the model at temperature 1; 0 where they would be too long
+    early, late  the shares of them that end before the one length, and not before the other; NaN where none was drawn
+    """
+
+    count: int
+    loss_nats: float
+    bounds: tuple[int, int]
+    held_early: float
+    held_late: float
+    drawn: int
+    early: float
+    late: float
+
+    def to_dict(self):
+        """Return it as plain numbers, None for shares where nothing was drawn."""
+        shares = {} if self.drawn else {"early": None, "late": None}
+        return {**self._asdict(), "bounds": list(self.bounds), **shares}
+
+
+def judge_items(model, vocabulary, ids, losses, seed=0, report=None):
+    """Return the ItemsJudged of ids whose losses were read; None where no item is whole.
+
+    Parameters
+    ----------
+    ids : ndarray (n,)
+    losses : ndarray (n,)
+        Of each of them, in nats.
+    seed : int
+        Of the items that are drawn.
+    report : callable, optional
+        Called with (items drawn, of).
+    """
+    ends = np.flatnonzero(ids == vocabulary.end_id)
+    starts = np.flatnonzero(ids == vocabulary.start_id)
+    if not len(ends):
+        return None
+    # The START of a text's very first item is judged by nobody: its characters begin with the losses.
+    begins = np.concatenate([np.zeros(1, np.int64), starts[starts < ends[-1]] + 1])
+    begins = begins[len(begins) - len(ends) :]
+    lengths = ends - begins
+    sums = np.concatenate([np.zeros(1), np.cumsum(losses)])
+    low, high = np.quantile(lengths, [LENGTH_TAIL, 1 - LENGTH_TAIL], method="inverted_cdf").astype(int).tolist()
+    drawn = min(DRAWN_ITEMS, MAX_DRAWN_CHARACTERS // (high + 1))
+    early = late = np.nan
+    if drawn < MIN_DRAWN:
+        drawn = 0
+    else:
+        sampler = Sampler(model, Settings(), seed=seed, num_samples=drawn)
+        items = draw_items(sampler, vocabulary, high + 1)
+        early = sum(item.is_whole and len(item.ids) < low for item in items) / drawn
+        late = sum(not item.is_whole or len(item.ids) > high for item in items) / drawn
+        if report is not None:
+            report(drawn, drawn)
+    return ItemsJudged(
+        len(ends),
+        float((sums[ends + 1] - sums[begins]).mean()),
+        (low, high),
+        float((lengths < low).mean()),
+        float((lengths > high).mean()),
+        drawn,
+        early,
+        late,
+    )

@@ -1,0 +1,251 @@
+"""A text as a set of items: which parts of a file are one each, and what becomes of them.
+
+`read_records` makes records of the characters of a file; a record has one field or more, and becomes the ids of
+`START field END`, or of `START field SEP field END`. Blank lines and what is empty are no items. Knows characters and
+names of fields; no ids and no file beyond its name.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.errors import CorpusError, counted, nearest
+from charrnn.text.item_kinds import HASH, ItemsReading
+from charrnn.text.sources import shown
+from charrnn.text.special import SEP
+
+_HASH_KEY = b"charrnn items"
+_MAX_NAMED = 8  # fields that a sentence lists
+
+
+class ItemSet(NamedTuple):
+    """The items of a Corpus, in the order of its ids.
+
+    reading     an ItemsReading
+    starts      ndarray (n + 1,), int64: where each begins, at its START, and at last where the ids end
+    hashes      ndarray (n,), uint64, of their content; rising where they are in the order of it
+    """
+
+    reading: ItemsReading
+    starts: np.ndarray
+    hashes: np.ndarray
+
+    def __len__(self):
+        return len(self.hashes)
+
+    def first_of(self, start):
+        """Return the number of the first item that begins at ids[start] or later."""
+        return int(np.searchsorted(self.starts, start))
+
+    def share_start(self, share):
+        """Return where in the ids the items begin that are beyond a `share` of them, a Fraction from 0 to 1."""
+        if self.reading.split == HASH:
+            # By the hash and not by the rank: so an item stays in its split whatever is added beside it.
+            bound = share * (1 << 64)
+            number = len(self) if bound >= 1 << 64 else int(np.searchsorted(self.hashes, np.uint64(int(bound))))
+        else:
+            number = int(len(self) * share)
+        return int(self.starts[number])
+
+
+def item_ids(vocabulary, *fields):
+    """Return the ids of an item whose fields, ndarrays of ids, are given: ndarray (n,) of the vocabulary's dtype."""
+    pieces = [[vocabulary.start_id]]
+    for field in fields:
+        pieces += [field, [vocabulary.special_id(SEP)]]
+    pieces[-1] = [vocabulary.end_id]
+    return np.concatenate([np.asarray(piece, vocabulary.dtype) for piece in pieces])
+
+
+def text_ids(vocabulary, text, encoding="utf-8"):
+    """Return the ids of a text, ndarray (n,): of a vocabulary of items those of one item."""
+    ids = vocabulary.encode(text, encoding)
+    return ids if vocabulary.start_id is None else item_ids(vocabulary, ids)
+
+
+def content_hash(fields):
+    """Return the keyed hash of a record's fields, a sequence of bytes in UTF-8, as a Python int of 64 bits."""
+    content = b"\xff".join(fields)  # which no UTF-8 has
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8, key=_HASH_KEY).digest(), "big")
+
+
+# ---- records ---------------------------------------------------------------------------------------------------------
+
+
+def read_records(blocks, path, reading):
+    """Yield (fields, line) of every record of a file: a tuple of str, empty ones too, and the number of its first line.
+
+    blocks    the characters of the file, str by str; every line end in them becomes a newline
+
+    Raises CorpusError where the file is not what the reading says.
+    """
+    lines = _lines(_with_newlines(blocks))
+    yield from _READERS[reading.kind](lines, shown(path), reading)
+
+
+def _with_newlines(blocks):
+    """Yield the blocks with CR LF and CR as LF; CR LF may be cut between two of them."""
+    decoder = io.IncrementalNewlineDecoder(None, translate=True)
+    for block in blocks:
+        yield decoder.decode(block)
+    yield decoder.decode("", final=True)
+
+
+def _lines(blocks):
+    """Yield the lines of blocks without their newlines; what follows the last newline only where it is not empty."""
+    pieces = []
+    for block in blocks:
+        if "\n" not in block:  # so that a line of any length is joined once
+            pieces.append(block)
+            continue
+        first, *whole = block.split("\n")
+        pieces.append(first)
+        yield "".join(pieces)
+        yield from whole[:-1]
+        pieces = [whole[-1]]
+    last = "".join(pieces)
+    if last:
+        yield last
+
+
+def _is_blank(line):
+    return not line or line.isspace()
+
+
+def _read_lines(lines, _name, _reading):
+    for number, line in enumerate(lines, 1):
+        yield ("" if _is_blank(line) else line,), number
+
+
+def _read_paragraphs(lines, _name, _reading):
+    paragraph, first = [], 1
+    for number, line in enumerate(lines, 1):
+        if not _is_blank(line):
+            first = first if paragraph else number
+            paragraph.append(line)
+        elif paragraph:
+            yield ("\n".join(paragraph),), first
+            paragraph = []
+    if paragraph:
+        yield ("\n".join(paragraph),), first
+
+
+def _read_file(lines, _name, _reading):
+    text = "\n".join(lines).rstrip("\n")
+    yield ("" if _is_blank(text) else text,), 1
+
+
+def _read_table(lines, name, reading):
+    csv.field_size_limit(sys.maxsize if sys.maxsize < 1 << 32 else (1 << 31) - 1)  # a field may be as long as it likes
+    quoted = reading.kind == "csv"
+    rows = csv.reader(
+        (line + "\n" for line in lines),
+        delimiter="," if quoted else "\t",
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
+    names, column, line = None, 0, 1
+    try:
+        for row in rows:
+            if not row:
+                pass  # a blank line
+            elif names is None:
+                names, column = row, _column(row, name, reading)
+            elif len(row) != len(names):
+                raise CorpusError(
+                    f"{name}, line {line:,}: {counted(len(row), 'field')}, and the first row has {len(names)}: mend "
+                    "that row" + (", quoting fields that hold commas" if quoted else "")
+                )
+            else:
+                text = row[column]
+                yield ("" if _is_blank(text) else text,), line
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise CorpusError(
+            f"{name}, line {line:,}: {error}, which is no {reading.kind.upper()}: mend the quotes of that row, or "
+            "train with --items lines"
+        ) from None
+
+
+def _column(names, name, reading):
+    """Return the place of the text among the fields of a table."""
+    if reading.text_field is None:
+        if len(names) == 1:
+            return 0
+        raise _which_field(names, name)
+    if reading.text_field not in names:
+        raise _no_field(reading.text_field, names, f"{name} has no field")
+    return names.index(reading.text_field)
+
+
+def _read_jsonl(lines, name, reading):
+    for number, line in enumerate(lines, 1):
+        if _is_blank(line):
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            said = getattr(error, "msg", "nested too deep")
+            raise CorpusError(
+                f"{name}, line {number:,}, is no JSON ({said[:1].lower()}{said[1:]}): mend that line, or train "
+                "with --items lines"
+            ) from None
+        text = record
+        if isinstance(record, dict):
+            field = reading.text_field
+            if field is None:
+                if len(record) != 1:
+                    raise _which_field(list(record), f"{name}, line {number:,},")
+                (field,) = record
+            if field not in record:
+                raise _no_field(field, list(record), f"{name}, line {number:,}, has no field")
+            text = record[field]
+        elif reading.text_field is not None:
+            raise CorpusError(
+                f"{name}, line {number:,}, is no JSON object and has no field {reading.text_field!r}: mend that line, "
+                "or train without a field"
+            )
+        if isinstance(text, (int, float)) and not isinstance(text, bool):
+            text = json.dumps(text)
+        if text is None:
+            text = ""
+        if not isinstance(text, str):
+            kind = {dict: "an object", list: "a list"}.get(type(text), "true or false")
+            raise CorpusError(
+                f"{name}, line {number:,}: the text is {kind}, not a string: train with --text-field and another field"
+            )
+        yield ("" if _is_blank(text) else text,), number
+
+
+def _which_field(names, where):
+    return CorpusError(
+        f"{where} has the fields {_listed(names)}, and none is named as the text: train with --text-field "
+        f"{names[0] or 'NAME'}"
+        if names
+        else f"{where} has no field at all: mend it"
+    )
+
+
+def _no_field(field, names, what):
+    named = nearest(field, names) or next(iter(names), "NAME")
+    return CorpusError(f"{what} {field!r}: it has {_listed(names)}; train with --text-field {named}")
+
+
+def _listed(names):
+    more = len(names) - _MAX_NAMED
+    return ", ".join(str(name)[:40] for name in names[:_MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+_READERS = {
+    "lines": _read_lines,
+    "paragraphs": _read_paragraphs,
+    "files": _read_file,
+    "csv": _read_table,
+    "tsv": _read_table,
+    "jsonl": _read_jsonl,
+}

@@ -1,0 +1,44 @@
+"""Which options of a run may change when it is resumed: its length, to a longer one, and what bears on no result."""
+
+import dataclasses
+
+from charrnn.errors import ConfigError
+from charrnn.training.options import SETTINGS
+from charrnn.training.settings import FREE, LONGER, option, shown
+
+
+def resume_config(stored, asked):
+    """Return the config to resume with: the run's own, with what may change changed.
+
+    stored : TrainingConfig of the run
+    asked : {name: value}, the options named for the resumption
+
+    Raises ConfigError for an option that contradicts the run, with both values.
+    """
+    changes = {}
+    for name, value in asked.items():
+        old, on_resume = getattr(stored, name), SETTINGS[name].on_resume
+        if on_resume == LONGER and value is not None:
+            if old is None:
+                kind = stored.length_kind
+                raise ConfigError(
+                    f"the run's length is {option(kind)} {shown(getattr(stored, kind))}, it cannot go on by "
+                    f"{option(name)}: name a longer {option(kind)}",
+                    [name, kind],
+                )
+            if value < old:
+                raise ConfigError(
+                    f"the run's length is {option(name)} {shown(old)}, it can be made longer but not shorter, got "
+                    f"{shown(value)}",
+                    [name],
+                )
+            changes[name] = value
+        elif on_resume == FREE:
+            changes[name] = value
+        elif value != old:
+            raise ConfigError(
+                f"the run was started with {option(name)} {shown(old)}, resuming it with {shown(value)} would make it "
+                f"another run: leave {option(name)} out, or start a new run with 'charrnn train TEXT --init-from RUN'",
+                [name],
+            )
+    return dataclasses.replace(stored, **changes)
