@@ -5,10 +5,12 @@
     python benchmarks/run.py --only sampling,startup --quick  short, to see that it works: shown, nothing is written
 
 Every side lives in a process of its own (workers.py), is compiled and warm, and takes its turn in every repetition; the
-figures are medians of at least 7. Needs torch (pip install torch==2.13.0, the CPU build).
+figures are medians of at least 7. Between the rows the multiply-add peak tells whether the machine is disturbed. Needs
+torch (pip install torch==2.13.0, the CPU build).
 """
 
 import argparse
+import contextlib
 import datetime
 import importlib.util
 import os
@@ -16,6 +18,7 @@ import random
 import re
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,12 +28,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import provenance  # noqa: E402
 import report  # noqa: E402
 from results import CELLS, Results  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
 
-from charrnn.bench import DEFAULT_SHAPE, MIN_CHAR_RNN, SHAPES, measure  # noqa: E402
+from charrnn.bench import DEFAULT_MODEL, DEFAULT_SHAPE, MIN_CHAR_RNN, SHAPES, measure, peak_now  # noqa: E402
+from charrnn.training.options import DEFAULTS  # noqa: E402
 
+NARROW_VECTORS = {"NUMBA_CPU_NAME": "haswell"}  # the environment in which kernels use vectors of 256 bits
 INPUTS = ("one-hot", "embedding")
 STREAMS = (1, 64)
 
@@ -47,14 +53,33 @@ class Bench:
         self.torch = Worker("torch", self.threads)
         versions = {**self.charrnn.versions, **self.torch.versions}
         self.machine, self.precisions = versions.pop("machine"), versions.pop("precisions")
+        if self.machine["isa"] == "avx512":
+            self.machine["wide_over_narrow"] = self._wide_over_narrow()
+        self._peak = Side("peak", self.charrnn, kind="peak")
         self.run = {
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": "python benchmarks/run.py"
             + "".join(f" {shlex.quote(a)}" for a in what_is_measured(options.arguments)),
+            "commit": provenance.commit(ROOT),
             "machine": {**self.machine, "threads": self.threads},
             "versions": versions,
             "quick": self.quick,
+            "peaks": [],
         }
+        self.peak()
+
+    def _wide_over_narrow(self):
+        """Return how many times as fast multiply-adds are on vectors of 512 bits as on those of 256, on one thread."""
+        with Worker("charrnn", 1, NARROW_VECTORS) as narrow:
+            peaks = [Side("peak", worker, kind="peak", threads=1) for worker in (self.charrnn, narrow)]
+            wide, narrow = measure(peaks, self.repeats, target_s=0.1)
+            peaks[0].drop()
+        return round(statistics.median(a / b for a, b in zip(wide.rates, narrow.rates)), 3)
+
+    def peak(self):
+        """Measure the peak at this moment, and keep it for the run; return GFLOP/s."""
+        self.run["peaks"].append(float(f"{peak_now(self._peak):.6g}"))
+        return self.run["peaks"][-1]
 
     def close(self):
         self.charrnn.close()
@@ -66,30 +91,49 @@ class Bench:
         wanted = self.options.shapes
         return {name: size for name, size in named.items() if not wanted or name.split(",")[0] in wanted}
 
-    def race(self, section, key, makers, **more):
-        """Time sides in turns and keep the row. makers: {label: (worker, task)}."""
+    def race(self, section, key, makers, meanwhile=None, **more):
+        """Time sides in turns and keep the row.
+
+        makers       {label: (worker, task)}
+        meanwhile    a context in which they are timed; the peaks before and after are measured outside
+        """
         self.say(section, key)
         sides = []
         try:
             for label, (worker, task) in makers.items():
                 sides.append(Side(label, worker, **task))
-            timings = measure(sides, self.repeats, target_s=self.target_s)
+            with self.row(section, key) as row:
+                with meanwhile or contextlib.nullcontext():
+                    timings = measure(sides, self.repeats, target_s=self.target_s)
+                row.update(
+                    repeats=self.repeats,
+                    **more,
+                    sides={
+                        side.label: {
+                            "rates": [float(f"{rate:.6g}") for rate in timing.rates],
+                            "work": side.work,
+                            **side.info,
+                        }
+                        for side, timing in zip(sides, timings)
+                    },
+                )
         finally:
             for side in sides:
                 side.drop()
-        row = {
-            "repeats": self.repeats,
-            **more,
-            "sides": {
-                side.label: {"rates": [float(f"{rate:.6g}") for rate in timing.rates], "work": side.work, **side.info}
-                for side, timing in zip(sides, timings)
-            },
-        }
-        self.keep(section, key, row)
-        return row
 
-    def keep(self, section, key, row):
+    @contextlib.contextmanager
+    def row(self, section, key):
+        """Yield a dict to fill; keep it as a row, with the peaks before and after."""
+        row = {}
+        before = self.peak()
+        yield row
+        row["peak"] = {"before": before, "after": self.peak()}
         self.results.put(self.run, section, key, row)
+
+    def end(self):
+        """Measure the peak a last time, and keep what the run knows now."""
+        self.peak()
+        self.results.end(self.run)
 
     def say(self, section, what):
         print(f"{section}: {what}", file=sys.stderr, flush=True)
@@ -120,6 +164,42 @@ def training(bench):
                 cell=cell,
                 size=size,
             )
+
+
+def default(bench):
+    """Whole steps of the model that `charrnn train` trains of itself, with its dropout, beside the peak."""
+    model = {**DEFAULT_MODEL, "dropout": DEFAULTS.dropout}
+    for cell in bench.cells:
+        task = {"kind": "training", "cell": cell, "size": DEFAULT_SHAPE, "model": model}
+        makers = {"charrnn": (bench.charrnn, task), "peak": (bench.charrnn, {"kind": "peak"})}
+        bench.race("default", cell, makers, cell=cell, size=DEFAULT_SHAPE, model=model)
+
+
+def weights(bench):
+    """Time the weight gradients alone, on one thread, beside its peak."""
+    for cell in bench.cells:
+        for name, size in bench.shapes().items():
+            makers = {
+                "charrnn": (bench.charrnn, {"kind": "weights", "cell": cell, "size": size}),
+                "peak, 1 thread": (bench.charrnn, {"kind": "peak", "threads": 1}),
+            }
+            bench.race("weights", f"{cell} {name}", makers, cell=cell, size=size)
+
+
+def parts(bench):
+    """Split the time of an LSTM's step by part: two published shapes and the default model, on all threads and one."""
+    default = {**DEFAULT_MODEL, "dropout": DEFAULTS.dropout}
+    tasks = [(name, {"size": size}) for name, size in bench.shapes([SHAPES[0], SHAPES[2]]).items()]
+    tasks.append(("default model", {"size": DEFAULT_SHAPE, "model": default}))
+    for name, task in tasks:
+        for count in sorted({1, bench.threads}, reverse=True):
+            key = f"lstm {name}, {count} thread{'s' if count > 1 else ''}"
+            bench.say("parts", key)
+            with bench.row("parts", key) as row:
+                profile = {"kind": "profile", "cell": "lstm", "threads": count, "repeats": bench.repeats, **task}
+                made = Side("parts", bench.charrnn, **profile)
+                row.update(repeats=bench.repeats, cell="lstm", threads=count, **task, **made.info)
+                made.drop()
 
 
 def minchar(bench):
@@ -216,14 +296,15 @@ def startup(bench):
         ):
             bench.say("startup", key)
             seconds, said = [], []
-            for _ in range(bench.repeats if cache == "warm" or not bench.quick else 1):
-                folder = scratch / cache
-                if cache == "empty":
-                    shutil.rmtree(folder, ignore_errors=True)
-                took, compiles = timed(arguments, _environment(bench, folder))
-                seconds.append(took)
-                said.append(compiles)
-            bench.keep("startup", key, {"repeats": len(seconds), "seconds": seconds, "says_it_compiles": all(said)})
+            with bench.row("startup", key) as row:
+                for _ in range(bench.repeats if cache == "warm" or not bench.quick else 1):
+                    folder = scratch / cache
+                    if cache == "empty":
+                        shutil.rmtree(folder, ignore_errors=True)
+                    took, compiles = timed(arguments, _environment(bench, folder))
+                    seconds.append(took)
+                    said.append(compiles)
+                row.update(repeats=len(seconds), seconds=seconds, says_it_compiles=all(said))
 
 
 def _environment(bench, cache):
@@ -292,15 +373,16 @@ def memory(bench):
         imports = worker.memory()["now"]
         worker.time(name, 1)
         row["bytes"]["charrnn train"] = {"imports": imports, "peak": worker.memory()["peak"]}
-    bench.keep("memory", f"{cell} {size[0]}x{size[1]}, {size[2]}, {size[3]}", row)
+    with bench.row("memory", f"{cell} {size[0]}x{size[1]}, {size[2]}, {size[3]}") as kept:
+        kept.update(row)  # bytes, which no other process disturbs
 
 
 def threads(bench):
-    """One thread against all of them."""
+    """One thread against two and all; report.py estimates from them what more cores would do."""
     if bench.threads == 1:
         return bench.say("threads", "there is one thread only: nothing to compare")
     for cell in bench.cells:
-        for name, size in bench.shapes([SHAPES[2]] if bench.quick else [SHAPES[0], SHAPES[2]]).items():
+        for name, size in bench.shapes([SHAPES[2]] if bench.quick else SHAPES).items():
             makers = {}
             for count in _powers(bench.threads):
                 task = {"kind": "training", "cell": cell, "size": size, "threads": count}
@@ -321,20 +403,26 @@ def busy(bench):
         for name, size in bench.shapes([SHAPES[0]] if bench.quick else [SHAPES[0], SHAPES[2]]).items():
             task = {"kind": "training", "cell": cell, "size": size}
             for state in ("idle", "busy"):
-                spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if state == "busy" else None
-                try:
-                    bench.race(
-                        "busy",
-                        f"{cell} {name}, {state}",
-                        {"charrnn": (bench.charrnn, task), **bench.torch_sides(task)},
-                        cell=cell,
-                        size=size,
-                        state=state,
-                    )
-                finally:
-                    if spinner is not None:
-                        spinner.kill()
-                        spinner.wait()
+                bench.race(
+                    "busy",
+                    f"{cell} {name}, {state}",
+                    {"charrnn": (bench.charrnn, task), **bench.torch_sides(task)},
+                    meanwhile=spinner() if state == "busy" else None,
+                    cell=cell,
+                    size=size,
+                    state=state,
+                )
+
+
+@contextlib.contextmanager
+def spinner():
+    """Keep one core busy meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def scaling(bench):
@@ -397,7 +485,21 @@ def bfloat16(bench):
 
 SECTIONS = {
     section.__name__: section
-    for section in (training, minchar, sampling, startup, memory, threads, busy, scaling, corpus, bfloat16)
+    for section in (
+        training,
+        default,
+        weights,
+        parts,
+        minchar,
+        sampling,
+        startup,
+        memory,
+        threads,
+        busy,
+        scaling,
+        corpus,
+        bfloat16,
+    )
 }
 
 
@@ -488,6 +590,8 @@ def main(arguments=None):
                 failed.append(name)
                 print(f"{name} failed: {error}", file=sys.stderr)
                 break
+        else:
+            bench.end()
     finally:
         bench.close()
     page = report.page(results)
