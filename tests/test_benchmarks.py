@@ -21,6 +21,7 @@ import peer_numpy  # noqa: E402
 import provenance  # noqa: E402
 import report  # noqa: E402
 import run as benchmark  # noqa: E402
+import sections  # noqa: E402
 from results import Results, best, migrate, rate, ratio, share  # noqa: E402
 from targets import targets, vector_rate  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
@@ -642,7 +643,7 @@ def test_the_numpy_loops_gradients_are_the_losss():
 
 def test_the_text_of_any_size_has_the_same_characters(tmp_path):
     for size in (1_000_000, 2_500_000):
-        benchmark.write_text(tmp_path / "text.txt", size)
+        sections.write_text(tmp_path / "text.txt", size)
         text = (tmp_path / "text.txt").read_text()
         assert len(text) == size
         assert len(set(text)) == 65
@@ -675,4 +676,4 @@ def test_nonsense_is_refused(arguments, sentence, capsys):
 
 
 def test_threads_are_powers_of_two_and_all():
-    assert [benchmark._powers(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+    assert [sections._powers(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
