@@ -156,7 +156,7 @@ def _machine(kind):
     starts = kind.section("startup")
     for key, bound in (
         ("charrnn --help", 0.15),
-        ("charrnn sample --length 1", 0.7),
+        ("charrnn sample --length 1", 0.3),
         ("charrnn sample --length 1, empty cache", 15.0),
     ):
         if key in starts:
