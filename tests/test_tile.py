@@ -15,7 +15,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products o
 
 @njit
 def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):  # noqa: PLR0913  as many as a product has
-    product(tiles, width, n, Rows(A, 0, lda, a_panel), Weights(B, 0, K, panels), Rows(C, 0, ldc, 0), accumulate)
+    product(tiles, width, n, Rows(A, 0, lda, a_panel), Weights(B, 0, K, panels, 0), Rows(C, 0, ldc, 0), accumulate)
 
 
 @njit

@@ -119,12 +119,12 @@ def _emit_walk(builder, n, body):
 def make_amx(width, ahead):
     """Return the intrinsic that computes n rows of C as make_product's does, of bfloat16, on AMX."""
 
-    def walk(typingctx, n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as make_product has
+    def walk(typingctx, n, a, lda, a_panel, b, next_b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as make_product has
         def codegen(context, builder, sig, args):
-            n, a, lda, a_panel, b, c, ldc, K, panels, accumulate = args
+            n, a, lda, a_panel, b, next_b, c, ldc, K, panels, accumulate = args
             accumulate = builder.icmp_signed("!=", accumulate, const(0))
             ldb = const(width * AMX_WORDS)
-            behind = builder.gep(b, [builder.mul(builder.mul(panels, K), ldb)])
+            behind = builder.gep(b, [next_b])
 
             def body(first, rows, number, tiles):
                 a_tile = builder.gep(a, [builder.mul(first, lda)])
@@ -150,7 +150,7 @@ def make_amx(width, ahead):
             return context.get_dummy_value()
 
         i = types.int64
-        return types.void(i, a, i, i, b, c, i, i, i, i), codegen
+        return types.void(i, a, i, i, b, i, c, i, i, i, i), codegen
 
     return intrinsic(walk)
 

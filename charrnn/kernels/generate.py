@@ -84,7 +84,7 @@ def recurrent_unit(v, l, p, group):
                 store(v.G, row + u, zeros(v.G))
             for u in range(m.h_column + wide, work, VL):
                 store(v.G, row + u, zeros(v.G))
-    W = Weights(v.params, open_layer(v.layers, l).h + p * m.H * wide, m.H, 1)
+    W = Weights(v.params, open_layer(v.layers, l).h + p * m.H * wide, m.H, 1, 0)
     X, Y = Rows(v.HS, states_at(v, l, group), m.S, 0), Rows(v.G, g + m.h_column, work, 0)
     product(m.tiles, m.h_width, n, X, W, Y, 0)
 
@@ -100,7 +100,7 @@ def input_unit(v, l, p, t, group):
     """G += x Wx for a panel of layer l and a group: row lookups for characters, products otherwise."""
     m, layer, n, VL = v.plan, open_layer(v.layers, l), group.n, lanes(v.G)
     g, wide, work = sums_at(v, l, p, group), m.x_width * VL, 4 * VL
-    W = Weights(v.params, layer.x + p * layer.inputs * wide, layer.inputs, 1)
+    W = Weights(v.params, layer.x + p * layer.inputs * wide, layer.inputs, 1, 0)
     if l > 0:
         X = Rows(v.HS, states_at(v, l - 1, group), m.S, 0)
         product(m.tiles, m.x_width, n, X, W, Rows(v.G, g, work, 0), 1)
@@ -128,7 +128,7 @@ def output_unit(v, q, group):
     m, n = v.plan, group.n
     wide = m.out_width * lanes(v.Z)
     X = Rows(v.HS, states_at(v, m.L - 1, group), m.S, 0)
-    W = Weights(v.params, m.out_at + q * m.H * wide, m.H, 1)
+    W = Weights(v.params, m.out_at + q * m.H * wide, m.H, 1, 0)
     product(m.tiles, m.out_width, n, X, W, Rows(v.Z, (group.lo * m.Q + q * n) * wide, wide, 0), 0)
 
 

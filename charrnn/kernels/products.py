@@ -38,10 +38,10 @@ def compile_product(width, kind, dtype):
         return compile_entry(entry_t, i, pointer, pointer, i, i, pointer, i, i, i)
     walk = make_amx(width, kind == "ahead") if amx else make_product(width, bfloat16, kind == "ahead")
 
-    def entry(n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
-        walk(n, a, lda, a_panel, b, c, ldc, K, panels, accumulate)
+    def entry(n, a, lda, a_panel, b, ahead, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
+        walk(n, a, lda, a_panel, b, ahead, c, ldc, K, panels, accumulate)
 
-    return compile_entry(entry, i, pointer, i, i, pointer, pointer, i, i, i, i)
+    return compile_entry(entry, i, pointer, i, i, pointer, i, pointer, i, i, i, i)
 
 
 def _call_entry(context, builder, args):
@@ -53,14 +53,14 @@ def _call_entry(context, builder, args):
 
 
 @intrinsic
-def _call(typingctx, address, n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  a tile's own
+def _call(typingctx, address, n, a, lda, a_panel, b, ahead, c, ldc, K, panels, accumulate):  # noqa: PLR0913  a tile's own
     """Call a product by its address."""
 
     def codegen(context, builder, sig, args):
         return _call_entry(context, builder, args)
 
     i = types.int64
-    return types.void(i, i, a, i, i, b, c, i, i, i, i), codegen
+    return types.void(i, i, a, i, i, b, i, c, i, i, i, i), codegen
 
 
 @intrinsic
@@ -84,12 +84,16 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The right-hand side of a product: `panels` times K rows of width*lanes numbers, contiguous from words[at] on."""
+    """The right-hand side of a product: `panels` times K rows of width*lanes numbers, contiguous from words[at] on.
+
+    ahead    how far from there the product begins that comes next, for products that fetch ahead
+    """
 
     words: object
     at: int
     K: int
     panels: int
+    ahead: int
 
 
 @intrinsic
@@ -141,7 +145,7 @@ def product(tiles, width, n, X, W, Y, accumulate):
     All strides and offsets count elements, and nothing is checked.
     """
     a, b, c = shifted(X.numbers, X.at), shifted(W.words, W.at), shifted(Y.numbers, Y.at)
-    _call(tiles[width - WIDTHS[0]], n, a, X.stride, X.panel, b, c, Y.stride, W.K, W.panels, accumulate)
+    _call(tiles[width - WIDTHS[0]], n, a, X.stride, X.panel, b, W.ahead, c, Y.stride, W.K, W.panels, accumulate)
 
 
 @inline

@@ -186,27 +186,26 @@ def _walk_rows(builder, tile, n, operands, accumulate, ahead):
 def make_product(width, bfloat16, ahead):
     """Return the intrinsic that computes n rows of C, on raw pointers.
 
-    ahead    Fetch the panel behind the one that is read, evenly while the tiles run
+    ahead    Fetch as much from next_b elements behind b on, evenly while the tiles run
     """
 
-    def walk(typingctx, n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as products.compile_product has
+    def walk(typingctx, n, a, lda, a_panel, b, next_b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  an entry has
         tile = _Tile(vector_of(c.dtype), width, False, bfloat16)
 
         def codegen(context, builder, sig, args):
-            n, a, lda, a_panel, b, c, ldc, K, panels, accumulate = args
+            n, a, lda, a_panel, b, next_b, c, ldc, K, panels, accumulate = args
             ldb = const(width * tile.vector.lanes)
             operands = Operands(a, lda, a_panel, b, ldb, c, ldc, K, panels, None)
             fetched = None
             if ahead:
-                behind = builder.gep(b, [builder.mul(builder.mul(panels, K), ldb)])
                 tiles = divide_up(builder, n, const(TILE_ROWS[isa()][width]))
                 tiles = builder.select(builder.icmp_signed(">", tiles, const(0)), tiles, const(1))
-                fetched = Ahead(behind, divide_up(builder, ldb, tiles))
+                fetched = Ahead(builder.gep(b, [next_b]), divide_up(builder, ldb, tiles))
             _walk_rows(builder, tile, n, operands, builder.icmp_signed("!=", accumulate, const(0)), fetched)
             return context.get_dummy_value()
 
         integer = types.int64
-        return types.void(integer, a, integer, integer, b, c, integer, integer, integer, integer), codegen
+        return types.void(integer, a, integer, integer, b, integer, c, integer, integer, integer, integer), codegen
 
     return intrinsic(walk)
 

@@ -6,7 +6,7 @@ way back that measures its reach writes the norms of the gradients of the states
 
 import math
 
-from charrnn.kernels.chunk.forward import block_product, copy_rows, narrow_rows
+from charrnn.kernels.chunk.forward import block_product, copy_rows, in_turn, narrow_rows
 from charrnn.kernels.chunk.views import (
     Part,
     as_words,
@@ -55,12 +55,12 @@ def gradient_below(v, l, part):
     if l > 0:
         wide = m.back_width * VL
         for q in range(m.back_panels):
-            W = Weights(v.derived, layer.x_t + q * m.P * depth * wide, depth, m.P)
+            W = Weights(v.derived, layer.x_t + q * m.P * depth * wide, depth, m.P, m.P * depth * wide)
             block_product(v, m.back_width, part, X, W, Rows(v.DH, part.lo * m.S + q * wide, m.S, 0), 0)
     elif m.E > 0:
         wide, first = m.embedding_back_width * VL, part.t0 * v.B + part.lo
         for q in range(m.ES // wide):
-            W = Weights(v.derived, layer.x_t + q * m.P * depth * wide, depth, m.P)
+            W = Weights(v.derived, layer.x_t + q * m.P * depth * wide, depth, m.P, m.P * depth * wide)
             block_product(v, m.embedding_back_width, part, X, W, Rows(v.DX0, first * m.ES + q * wide, m.ES, 0), 0)
 
 
@@ -142,7 +142,7 @@ def make_backward(kernels, pack, measures_reach=False):
                         narrow_rows(v.Z, logits_at(v, q, t, b), v.ZW, to, numbers)
         panel = m.Q * as_words(m.out_width * VL, pack) * wide
         for q in range(m.back_panels):
-            W = Weights(v.derived, m.out_t_at + q * panel, depth, m.Q)
+            W = Weights(v.derived, m.out_t_at + q * panel, depth, m.Q, panel)
             Y = Rows(v.DH, part.lo * m.S + q * wide, m.S, 0)
             block_product(v, m.back_width, part, logit_gradient_words(v, part), W, Y, 0)
 
@@ -200,8 +200,11 @@ def make_backward(kernels, pack, measures_reach=False):
                     narrow_rows(v.G, sums_at(v, l, p, t, lo + r), v.GW, to, work)
         X = Rows(X.numbers, X.at + m.h_column // pack, X.stride, X.panel)
         wide, depth = m.back_width * VL, as_words(m.h_width * VL, pack)
-        for q in range(m.back_panels):
-            W = Weights(v.derived, layer.h_t + q * m.P * depth * wide, depth, m.P)
+        panel = m.P * depth * wide
+        for i in range(m.back_panels):
+            q = in_turn(t, i, m.back_panels)
+            ahead = (in_turn(t, i + 1, m.back_panels) - q) * panel
+            W = Weights(v.derived, layer.h_t + q * panel, depth, m.P, ahead)
             Y = Rows(v.DR, carry + q * wide, m.S, 0)
             product(m.tiles, m.back_width, n, X, W, Y, 1 if zoned else passes_h)
         if v.resetting != 0:  # nothing flows to before a reset

@@ -51,6 +51,17 @@ def narrow_rows(X, x, Y, y, count):
 
 
 @inline
+def in_turn(t, i, panels):
+    """Return the panel that step t takes as its number i; beyond the last, the last one.
+
+    Steps take the panels upward and downward in turn: of weights that do not all stay in a core's cache, the next step
+    then begins with those that are still there. No bit depends on the order.
+    """
+    i = min(i, panels - 1)
+    return i if t % 2 == 0 else panels - 1 - i
+
+
+@inline
 def block_product(v, width, part, X, W, Y, accumulate):
     """Y (+)= X W for all rows (t, b) of a part; a step's rows lie B rows apart."""
     tiles, n, steps, B = v.plan.tiles, part.n, part.t1 - part.t0, v.B
@@ -89,7 +100,7 @@ def input_products(v, l, part):
     m, layer, VL = v.plan, open_layer(v.layers, l), lanes(v.G)
     wide, work, depth = m.x_width * VL, 4 * VL, as_words(layer.inputs, m.pack)
     for p in range(m.P):
-        W = Weights(v.weights, layer.x_words + p * depth * wide, depth, 1)
+        W = Weights(v.weights, layer.x_words + p * depth * wide, depth, 1, depth * wide)
         Y = Rows(v.G, sums_at(v, l, p, part.t0, part.lo), work, 0)
         if l > 0:
             block_product(v, m.x_width, part, output_words(v, l - 1, part), W, Y, 0)
@@ -136,7 +147,7 @@ def output_block(v, part):
     wide, depth = m.out_width * lanes(v.Z), as_words(m.H, m.pack)
     X = output_words(v, m.L - 1, part)
     for q in range(m.Q):
-        W = Weights(v.weights, m.out_words + q * depth * wide, depth, 1)
+        W = Weights(v.weights, m.out_words + q * depth * wide, depth, 1, depth * wide)
         block_product(v, m.out_width, part, X, W, Rows(v.Z, logits_at(v, q, part.t0, part.lo), wide, 0), 0)
     for t in range(part.t0, part.t1):
         for row in range(t * v.B + part.lo, t * v.B + part.lo + part.n):
@@ -179,17 +190,19 @@ def make_forward(kernels, pack):
         h_prev, h_next = state_at(v, l, t, lo), state_at(v, l, t + 1, lo)
         X = Rows(v.HS, h_prev, m.S, 0) if pack == 1 else Rows(v.HW, state_words_at(v, l, t, part), m.S_words, 0)
         c_prev, c_next = cell_at(v, l, t, part), cell_at(v, l, t + 1, part)
-        for p in range(m.P):
-            W = Weights(v.weights, layer.h_words + p * depth * m.h_width * VL, depth, 1)
+        panel = depth * m.h_width * VL
+        for i in range(m.P):
+            p = in_turn(t, i, m.P)
+            W = Weights(v.weights, layer.h_words + p * panel, depth, 1, (in_turn(t, i + 1, m.P) - p) * panel)
             Y = Rows(v.G, sums_at(v, l, p, t, lo) + m.h_column, work, 0)
             product(m.tiles, m.h_width, n, X, W, Y, 1)
-            if norm and p < m.P - 1:
+            if norm and i < m.P - 1:
                 continue
             if norm:
                 at = sums_at(v, l, 0, t, lo)
                 sums = Sums(v.params, layer.gain, v.G, at, v.T * v.B * work, v.XN, v.RS, ((l * v.T + t) * v.B + lo) * 4)
                 normalise_sums(m, sums, n, v.mode == GRADIENTS)
-            for q in range(0 if norm else p, p + 1):
+            for q in range(0 if norm else p, m.P if norm else p + 1):
                 u = q * m.units
                 b, g = layer.bias + q * work, sums_at(v, l, q, t, lo)
                 gates(Forward(v.params, b, v.G, g, v.HS, h_prev + u, h_next + u, v.CS, c_prev + u, c_next + u, n, m.S))
