@@ -35,15 +35,13 @@ class Chunk(NamedTuple):
     ids, targets (R,)        characters in and the ones to predict
     marks (R,)               RESET and SILENT, where v.resetting or v.counting
     h0, c0 (L, B, S)         the carry: read at the start, the state after the chunk written at the end
-    HS (L, T+1, B, S)        states; slot 0 is the carry in, slot t+1 the state after step t, or zero where step t+1
-                             begins with a reset
+    HS (L, T+1, B, S)        states; slot 0 is the carry in, slot t+1 the state after step t
     CS (L, T+1, B, S)        a cell's states c, where they are kept (v.kept). Otherwise (block+1, B, S): those of the
                              layer and block of steps at hand, which the backward pass computes again from the gates
     CK (L, blocks, B, S)     c before each block, for that
-    XC (L, R, S)             c after each step; only with resets, where CS holds all steps
-    XD (L, R, S)             what a layer gives upward; only with dropout or resets, otherwise it is HS
-    HG (L, R, S)             h as the gates made it; only with gradients, of a cell whose way back reads it, and where
-                             neither HS nor XD has it: with zoneout, or with dropout and resets
+    PK (2, B, S)             states h and c that stand aside while a step reads zeros; only with resets
+    XD (L, R, S)             outputs after dropout; only with dropout
+    HG (L, R, S)             h as the gates made it; only with zoneout and gradients, of a cell whose way back reads it
     DP (2, B, S)             the gradients of h and c that pass by a time step on the way back; only with zoneout
     G (L, P, R, 4 lanes)     sums, then gates, then the gradients of the sums
     X0, DX0 (R, ES)          embeddings of the characters and their gradient; only with an embedding
@@ -108,7 +106,7 @@ class Chunk(NamedTuple):
     HS: Numbers
     CS: Numbers
     CK: Numbers
-    XC: Numbers
+    PK: Numbers
     XD: Numbers
     HG: Numbers
     DP: Numbers

@@ -100,11 +100,6 @@ class Extent:
         return self.gradients and self.layout.config.zoneout > 0
 
     @property
-    def keeps_made(self):
-        """Whether h as the gates made it is kept for the way back, as views.keeps_made says."""
-        return self.cell.reads_h and (self.zoned or self.gradients and self.dropping and self.resetting)
-
-    @property
     def block_rows(self):
         """Rows of a block of steps."""
         return self.block * self.B
@@ -150,10 +145,10 @@ class ChunkBuffers(Buffers):
 class WalkBuffers(Buffers):
     """The arrays whose size depends on how a chunk is walked."""
 
-    XC: np.ndarray = buffer(lambda e: e.T * e.states if e.resetting and e.cell.has_c and not e.training else 0)
-    XD: np.ndarray = buffer(lambda e: e.T * e.states if e.dropping or e.resetting else 0)
+    PK: np.ndarray = buffer(lambda e: 2 * e.B * e.layout.stride if e.resetting else 0)
+    XD: np.ndarray = buffer(lambda e: e.T * e.states if e.dropping else 0)
     DH: np.ndarray = buffer(lambda e: e.block_rows * e.layout.stride if e.gradients else 0)
-    HG: np.ndarray = buffer(lambda e: e.T * e.states if e.keeps_made else 0)
+    HG: np.ndarray = buffer(lambda e: e.T * e.states if e.zoned and e.cell.reads_h else 0)
     DP: np.ndarray = buffer(lambda e: 2 * e.B * e.layout.stride if e.zoned else 0)
 
 

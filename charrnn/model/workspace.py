@@ -71,7 +71,7 @@ def block_steps(layout, batch_size, shards, T):
 
 
 def walk_buffers(cell, pack, training):
-    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers: first WalkBuffers."""
+    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers."""
     kinds: list[type[Buffers]] = [WalkBuffers]
     if training and CELLS[cell].has_c:
         kinds.append(CellBuffers)
@@ -109,7 +109,7 @@ class Workspace:
         scratch = aligned_zeros(max(sizes), dtype)
         self.grads = scratch[: layout.size]
         self.shards, self._pace = None, ShardPace()
-        self._clamped, self._steps, self._reset, self.counted = False, 0, False, 0
+        self._clamped, self._steps, self.counted = False, 0, 0
         self._dropped = DroppedWeights(layout, model.flat, self.grads)
         self._table = Table(records.Chunk)
         self._table.set(
@@ -188,9 +188,6 @@ class Workspace:
         if name == "c" and self.training:
             raise ConfigError("a workspace for training does not keep its cell states: make one with training=False")
         if name in "hc":
-            if self._reset:  # where a step begins with a reset, HS and CS have what it read
-                given = getattr(self._walk[0], "XD" if name == "h" else "XC")
-                return given[: L * T * B * S].reshape(L, T, B, S)[..., :H].copy()
             states = self._buffers.HS if name == "h" else self._buffers.CS
             return states[: L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
         gates = self._buffers.G[: L * layout.panels * T * B * 4 * layout.lanes].reshape(
@@ -251,7 +248,7 @@ class Workspace:
         if training or self._pack > 1:
             derive = entries.TRANSPOSE if self._pack == 1 else entries.NARROW
             run(derive, self._transposition, self.layout.transposed_panels)
-        self._steps, self._reset, self.counted = T, marks.resetting, marks.counted
+        self._steps, self.counted = T, marks.counted
         start = time.perf_counter()
         run((entries.TRAIN if training and back else entries.READ)[model.config.cell, self._pack], table, shards)
         if training and back:

@@ -17,15 +17,15 @@ from charrnn.kernels.chunk.views import (
     logit_gradient_words,
     logit_words,
     logits_at,
-    made_rows,
     open_layer,
+    row_at,
     state_at,
     sums_at,
 )
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.layernorm import Sums, normalise_backward
-from charrnn.kernels.marks import reset_rows
+from charrnn.kernels.marks import put_back, reset_rows, set_aside
 from charrnn.kernels.panel import Backward, Forward
 from charrnn.kernels.products import Rows, Weights, product
 from charrnn.kernels.records import OFF
@@ -151,6 +151,8 @@ def make_backward(kernels, pack, measures_reach=False):
         """Compute the cell states of a part again, from the one before it and the gates."""
         m, lo, n = v.plan, part.lo, part.n
         copy_rows(v.CK, checkpoint_at(v, l, part), v.CS, cell_at(v, l, part.t0, part), n * m.S)
+        if v.resetting != 0:
+            reset_rows(v, v.CS, cell_at(v, l, part.t0, part), part.t0, lo, n)
         for t in range(part.t0, part.t1 - 1):
             c_prev, c_next = cell_at(v, l, t, part), cell_at(v, l, t + 1, part)
             for p in range(m.P):
@@ -168,10 +170,12 @@ def make_backward(kernels, pack, measures_reach=False):
         work, R, zoned = 4 * VL, v.T * v.B, v.zoning > OFF
         h_prev, c_prev, carry = state_at(v, l, t, lo), cell_at(v, l, t, part), carry_at(v, l, lo)
         dh, passed_h, passed_c = ((t - part.t0) * v.B + lo) * m.S, lo * m.S, (v.B + lo) * m.S
-        made = made_rows(v, l, t, lo)
-        H, h = made.numbers, made.at
+        H, h = v.HS, state_at(v, l, t + 1, lo)  # of the units as the gates made them
+        if v.resetting != 0 and passes_h:
+            set_aside(v, v.HS, h_prev, 0, t, lo, n)
         note_gradient_of_h(v, l, t, part)
         if zoned:
+            H, h = v.HG, row_at(v, l, t, lo)
             move_rows(v.DR, carry, v.DH, dh, n * m.S)
             part_rows(v, v.DH, dh, v.DP, passed_h, FIRST_H + l, t * v.B + lo, n)
             if has_c:
@@ -207,6 +211,8 @@ def make_backward(kernels, pack, measures_reach=False):
             W = Weights(v.derived, layer.h_t + q * panel, depth, m.P, ahead)
             Y = Rows(v.DR, carry + q * wide, m.S, 0)
             product(m.tiles, m.back_width, n, X, W, Y, 1 if zoned else passes_h)
+        if v.resetting != 0 and passes_h:
+            put_back(v, v.HS, h_prev, 0, t, lo, n)
         if v.resetting != 0:  # nothing flows to before a reset
             reset_rows(v, v.DR, carry, t, lo, n)
             reset_rows(v, v.DC, carry, t, lo, n)

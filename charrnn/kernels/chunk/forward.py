@@ -12,7 +12,6 @@ from charrnn.kernels.chunk.views import (
     cell_at,
     checkpoint_at,
     embedding_words,
-    keeps_made,
     logits_at,
     open_layer,
     output_words,
@@ -24,7 +23,7 @@ from charrnn.kernels.chunk.views import (
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.layernorm import Sums, normalise_sums
-from charrnn.kernels.marks import is_silent, reset_rows
+from charrnn.kernels.marks import is_reset, is_silent, put_back, set_aside
 from charrnn.kernels.panel import Forward
 from charrnn.kernels.products import Rows, Weights, product
 from charrnn.kernels.records import CLAMP_C, GRADIENTS, LOGITS, OFF
@@ -206,9 +205,9 @@ def make_forward(kernels, pack):
                 u = q * m.units
                 b, g = layer.bias + q * work, sums_at(v, l, q, t, lo)
                 gates(Forward(v.params, b, v.G, g, v.HS, h_prev + u, h_next + u, v.CS, c_prev + u, c_next + u, n, m.S))
-        if reads_h and v.mode == GRADIENTS and keeps_made(v):
-            copy_rows(v.HS, h_next, v.HG, row_at(v, l, t, lo), n * m.S)
         if v.zoning > OFF:
+            if reads_h and v.mode == GRADIENTS:
+                copy_rows(v.HS, h_next, v.HG, row_at(v, l, t, lo), n * m.S)
             zone_rows(v, v.HS, h_prev, h_next, FIRST_H + l, t * v.B + lo, n)
             if has_c:
                 zone_rows(v, v.CS, c_prev, c_next, FIRST_C + l, t * v.B + lo, n)
@@ -216,26 +215,27 @@ def make_forward(kernels, pack):
             hold_units(v, l, t, part)
 
     @inline
-    def give_upward(v, l, t, part):
-        """XD: what layer l gives upward of step t, some of it dropped or all."""
+    def narrow_reset_states(v, l, t, part):
+        """Round the states again that are reset before step t."""
         for b in range(part.lo, part.lo + part.n):
-            h, x = state_at(v, l, t + 1, b), row_at(v, l, t, b)
-            if v.threshold > 0:
-                drop_row(v, v.HS, h, v.XD, x, l, t * v.B * v.per_step + b)
-            else:
-                copy_rows(v.HS, h, v.XD, x, v.plan.S)
+            if is_reset(v, t * v.B + b):
+                narrow_states(v, v.HS, state_at(v, l, t, b), l, t, Part(b, 1, part.t0, part.t1))
 
     @inline
-    def part_with(v, l, t, part):
-        """Keep what step t gave; then the states that step t + 1 reads are zero where it begins with a reset."""
-        lo, n, row = part.lo, part.n, row_at(v, l, t, part.lo)
-        give_upward(v, l, t, part)
-        if has_c and v.kept != 0:
-            copy_rows(v.CS, cell_at(v, l, t + 1, part), v.XC, row, n * v.plan.S)
-        if t + 1 < v.T:
-            reset_rows(v, v.HS, state_at(v, l, t + 1, lo), t + 1, lo, n)
-            if has_c:
-                reset_rows(v, v.CS, cell_at(v, l, t + 1, part), t + 1, lo, n)
+    def run_reset_step(v, l, t, part):
+        """Take layer l through step t, which reads zeros of the streams that are reset."""
+        lo, n, h, c = part.lo, part.n, state_at(v, l, t, part.lo), cell_at(v, l, t, part)
+        set_aside(v, v.HS, h, 0, t, lo, n)
+        if has_c:
+            set_aside(v, v.CS, c, 1, t, lo, n)
+        if pack == 2:
+            narrow_reset_states(v, l, t, part)
+        run_step(v, l, t, part)
+        put_back(v, v.HS, h, 0, t, lo, n)
+        if has_c:
+            put_back(v, v.CS, c, 1, t, lo, n)
+        if pack == 2:
+            narrow_reset_states(v, l, t, part)
 
     @inline
     def run_layer(v, l, part):
@@ -249,17 +249,18 @@ def make_forward(kernels, pack):
             if v.mode == GRADIENTS and v.kept == 0:
                 copy_rows(v.c0, carry_at(v, l, lo), v.CK, checkpoint_at(v, l, part), part.n * m.S)
         for t in range(t0, t1):
-            run_step(v, l, t, part)
             if v.resetting != 0:
-                part_with(v, l, t, part)
+                run_reset_step(v, l, t, part)
+            else:
+                run_step(v, l, t, part)
             if pack == 2:
                 narrow_states(v, v.HS, state_at(v, l, t + 1, lo), l, t + 1, part)
         if has_c:
             copy_rows(v.CS, cell_at(v, l, t1, part), v.c0, carry_at(v, l, lo), part.n * m.S)
-        if v.threshold > 0 or v.resetting != 0:
+        if v.threshold > 0:
             for t in range(t0, t1):
-                if v.resetting == 0:
-                    give_upward(v, l, t, part)
+                for b in range(lo, lo + part.n):
+                    drop_row(v, v.HS, state_at(v, l, t + 1, b), v.XD, row_at(v, l, t, b), l, t * v.B * v.per_step + b)
                 if pack == 2:
                     narrow_states(v, v.XD, row_at(v, l, t, lo), l, t + 1, part)
 
@@ -269,9 +270,6 @@ def make_forward(kernels, pack):
         m = v.plan
         for l in range(m.L):
             copy_rows(v.h0, carry_at(v, l, lo), v.HS, state_at(v, l, 0, lo), n * m.S)
-            if v.resetting != 0:
-                reset_rows(v, v.HS, state_at(v, l, 0, lo), 0, lo, n)
-                reset_rows(v, v.c0, carry_at(v, l, lo), 0, lo, n)
         for t0 in range(0, v.T, v.block):
             part = Part(lo, n, t0, min(v.T, t0 + v.block))
             if m.E > 0:

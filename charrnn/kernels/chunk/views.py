@@ -5,7 +5,7 @@ from typing import NamedTuple
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.layout import Layer
 from charrnn.kernels.products import Rows
-from charrnn.kernels.records import OFF, Chunk, ChunkReach
+from charrnn.kernels.records import Chunk, ChunkReach
 from charrnn.kernels.simd import lanes
 from charrnn.kernels.view import opener, row_opener
 
@@ -35,7 +35,7 @@ def state_at(v, l, t, b):
 
 @inline
 def row_at(v, l, t, b):
-    """Return where XC, XD and HG have the row of step t."""
+    """Return where XD and HG have the row of step t."""
     return ((l * v.T + t) * v.B + b) * v.plan.S
 
 
@@ -101,23 +101,9 @@ def state_words_at(v, l, t, part):
 @inline
 def output_rows(v, l, t, b):
     """Return the Rows of what layer l gives upward, from step t and stream b on."""
-    if v.threshold > 0 or v.resetting != 0:
+    if v.threshold > 0:
         return Rows(v.XD, row_at(v, l, t, b), v.plan.S, 0)
     return Rows(v.HS, state_at(v, l, t + 1, b), v.plan.S, 0)
-
-
-@inline
-def keeps_made(v):
-    """Return whether HG has h as the gates made it."""
-    return v.zoning > OFF or v.resetting != 0 and v.threshold > 0
-
-
-@inline
-def made_rows(v, l, t, b):
-    """Return the Rows of h as the gates made it, at step t from stream b on."""
-    if keeps_made(v):
-        return Rows(v.HG, row_at(v, l, t, b), v.plan.S, 0)
-    return output_rows(v, l, t, b) if v.resetting != 0 else Rows(v.HS, state_at(v, l, t + 1, b), v.plan.S, 0)
 
 
 @inline

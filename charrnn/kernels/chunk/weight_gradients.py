@@ -12,10 +12,11 @@ import numpy as np
 from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.host import AMX_ROWS, AMX_WORDS, GRADIENT_ROWS
+from charrnn.kernels.marks import is_reset
 from charrnn.kernels.products import Rows, packed_columns, packed_group, packed_scratch, product_t
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
 from charrnn.kernels.updates import pair_rows
-from charrnn.kernels.words import transpose_block
+from charrnn.kernels.words import narrow_pairs, transpose_block
 
 
 class Gradient(NamedTuple):
@@ -23,6 +24,7 @@ class Gradient(NamedTuple):
 
     bias      where grads has the sums of D's rows; -1 where they are not wanted. A panel's are bias_width vectors, of
               which D's first is number bias_skip / lanes
+    read      1 where X is the states that steps read: zero at a reset
     lookup    where grads has the gradient of a matrix whose rows were looked up, the first of bias_width vectors; or -1
     """
 
@@ -37,16 +39,20 @@ class Gradient(NamedTuple):
     bias_width: int
     bias_skip: int
     lookup: int
+    read: int
 
 
 @inline
-def pack_columns(X, r, rows, first, stop, packed):
+def pack_columns(v, g, r, rows, first, stop, packed):
     """packed[block][row] = the columns first..stop of `rows` rows of X from row r on, in blocks of packed_columns."""
-    VL, columns = lanes(X.numbers), packed_columns(X.numbers)
+    X, VL, columns = g.X, lanes(v.grads), packed_columns(v.grads)
     for row in range(rows):
         x = X.at + (r + row) * X.stride
         for k in range(first, stop, columns):
             to = (k - first) * rows + row * columns
+            if g.read != 0 and is_reset(v, r + row):
+                clear(packed, to, columns)
+                continue
             for w in range(0, min(columns, stop - k), VL):
                 store(packed, to + w, load(X.numbers, x + k + w))
 
@@ -99,7 +105,7 @@ def matrix_gradient(v, g, item):
         if v.plan.amx != 0:
             pack_transposed(g.X, r, rows, first, stop, packed)
         else:
-            pack_columns(g.X, r, rows, first, stop, packed)
+            pack_columns(v, g, r, rows, first, stop, packed)
         for p in range(p0, p1):
             D = Rows(g.D.numbers, g.D.at + p * g.D.panel + r * g.D.stride, g.D.stride, 0)
             ahead = g.D.panel if p + 1 < p1 else rows * g.D.stride - (p - p0) * g.D.panel
@@ -231,7 +237,7 @@ def output_gradient(v, item):
     m, rows = v.plan, as_words(v.T * v.B, v.plan.pack)
     bias = m.out_bias_at if m.pack == 1 else -1  # otherwise pair_gradients has summed the single rows
     X, D = upward_rows(v, m.L - 1), logit_rows(v, 0)
-    matrix_gradient(v, Gradient(X, D, rows, m.out_width, m.out_at, m.H, m.Q, bias, m.out_width, 0, -1), item)
+    matrix_gradient(v, Gradient(X, D, rows, m.out_width, m.out_at, m.H, m.Q, bias, m.out_width, 0, -1, 0), item)
 
 
 @inline
@@ -246,10 +252,8 @@ def recurrent_gradient(v, l, item, count):
         bias = -1
         for p in range(item, m.P, count):
             bias_gradients(v, l, p)
-    g = Gradient(
-        state_rows(v, l), D, as_words(v.T * v.B, m.pack), m.h_width, layer.h, m.H, m.P, bias, 4, m.h_column, lookup
-    )
-    matrix_gradient(v, g, item)
+    X, rows, read = state_rows(v, l), as_words(v.T * v.B, m.pack), int(m.pack == 1)  # of pairs, pair_states sees to it
+    matrix_gradient(v, Gradient(X, D, rows, m.h_width, layer.h, m.H, m.P, bias, 4, m.h_column, lookup, read), item)
 
 
 @inline
@@ -260,7 +264,7 @@ def input_gradient(v, l, item):
         X = upward_rows(v, l - 1)
     else:
         X = Rows(v.X0 if m.pack == 1 else v.XP, 0, m.ES, 0)
-    matrix_gradient(v, Gradient(X, D, rows, m.x_width, layer.x, layer.inputs, m.P, -1, 4, 0, -1), item)
+    matrix_gradient(v, Gradient(X, D, rows, m.x_width, layer.x, layer.inputs, m.P, -1, 4, 0, -1, 0), item)
 
 
 @inline
@@ -303,6 +307,20 @@ def weight_gradients(table, like, item):
     embedding_gradient(v, item)
 
 
+@inline
+def pair_states(v, l):
+    """Make pairs of layer l's h before each step, zero at a reset."""
+    S, R, VL, h, to = v.plan.S, v.T * v.B, lanes(v.HS), state_at(v, l, 0, 0), pairs_at(v, l, 0)
+    if v.resetting == 0:
+        pair_rows(v.HS, h, S, R, v.HP, to, S, S)
+        return
+    for r in range(0, R, 2):
+        for u in range(0, S, VL):
+            first = zeros(v.HS) if is_reset(v, r) else load(v.HS, h + r * S + u)
+            second = zeros(v.HS) if r + 1 == R or is_reset(v, r + 1) else load(v.HS, h + (r + 1) * S + u)
+            store(v.HP, to + r // 2 * S + u, narrow_pairs(first, second))
+
+
 def pair_gradients(table, like, item):
     """Make one item's pairs of rows for the weight gradients.
 
@@ -329,7 +347,7 @@ def pair_gradients(table, like, item):
         return
     item -= m.L * m.P
     if item < m.L:
-        pair_rows(v.HS, state_at(v, item, 0, 0), m.S, R, v.HP, pairs_at(v, item, 0), m.S, m.S)
+        pair_states(v, item)
     elif item < 2 * m.L:
         X = output_rows(v, item - m.L, 0, 0)
         pair_rows(X.numbers, X.at, m.S, R, v.HP, pairs_at(v, item - m.L, 1), m.S, m.S)
