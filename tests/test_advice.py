@@ -10,7 +10,8 @@ import pytest
 
 from charrnn.cli import COMMANDS, main
 from charrnn.errors import ConfigError
-from charrnn.training.options import NAMES, option
+from charrnn.training.options import NAMES
+from charrnn.training.settings import option
 from charrnn.training.spelling import spelt_in_file
 from charrnn.training.stored import stored_config
 

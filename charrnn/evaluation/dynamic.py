@@ -74,19 +74,22 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
     Raises DivergenceError where a loss stops being finite.
     """
     first, own = first_predicted(start, stop)
-    learner = Model(model.config, model.start_id)
+    learner = Model(model.config, model.rule)
     learner.flat[:] = model.flat
     scale, pull = _pace(model, training_ids, settings)
     workspace = Workspace(learner, 1, max(settings.segment, STREAM_CHUNK))
     for at in range(first - 1 - own, first - 1, STREAM_CHUNK):
         workspace.logits(_chunk(ids, at, min(first - 1, at + STREAM_CHUNK)))
     n = stop - first
+    counts = None if model.rule is None else model.rule.counts(ids, first, stop)
     losses, home = np.empty(n), np.empty_like(learner.flat)
     for at in range(0, n, settings.segment):
         end = min(n, at + settings.segment)
         here = first + at
         loss = workspace.loss_and_grads(
-            _chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment)
+            _chunk(ids, here - 1, stop - 1, settings.segment),
+            _chunk(ids, here, stop, settings.segment),
+            counts=None if counts is None else counts[at:end, None],
         )
         if not math.isfinite(loss):
             raise DivergenceError(
@@ -133,7 +136,9 @@ def gradient_rms(model, ids, segment):
         if begin:
             workspace.logits(_chunk(ids, max(0, begin - STREAM_CHUNK), begin))
         for at in range(begin, min(begin + run, len(ids) - 1), segment):
-            workspace.loss_and_grads(_chunk(ids, at, len(ids) - 1, segment), _chunk(ids, at + 1, len(ids), segment))
+            end = min(len(ids), at + 1 + segment)
+            counts = None if model.rule is None else model.rule.counts(ids, at + 1, end)[:, None]
+            workspace.loss_and_grads(_chunk(ids, at, end - 1), _chunk(ids, at + 1, end), counts=counts)
             squares += np.square(workspace.grads, dtype=np.float64)
             count += 1
     return np.sqrt(squares / count)

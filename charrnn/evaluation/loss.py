@@ -83,12 +83,15 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
     interrupted  called before every chunk; the pass is given up, and None returned, when it says True
 
     The first character is predicted from those before it; the first of the whole text is not predicted at all, and of
-    a model of items no START. Sums are float64 in a fixed order: the same parameters give the same bits.
+    a model of items what its rule leaves out does not count. Sums are float64 in a fixed order: the same parameters
+    give the same bits.
     """
     if workspace is None:
         workspace = split_workspace(model, stop - start)
     first, _ = first_predicted(start, stop)
     characters, pages = count_predicted(model, ids, first, stop), Pages(ids)
+    rule = model.rule
+    counts = rule.counts(ids, first, stop) if rule is not None and rule.leaves_out else None
     totals = np.zeros(workspace.batch_size)  # a stream's own, since it may be read again
     before = math.inf
 
@@ -100,8 +103,9 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
     for _, losses, places in read(workspace, ids, first - 1, stop - 1, enough=settled):
         if interrupted is not None and interrupted():
             return None
-        for b, (stream, _, count) in enumerate(places):
-            totals[stream.number] = losses[:count, b].sum() + (0.0 if stream.is_new else totals[stream.number])
+        for b, (stream, at, count) in enumerate(places):
+            of_stream = losses[:count, b] if counts is None else losses[:count, b] * counts[at : at + count]
+            totals[stream.number] = of_stream.sum() + (0.0 if stream.is_new else totals[stream.number])
         pages.read(losses.size)
     return Evaluation(float(totals.sum()) / characters, characters)
 
@@ -114,8 +118,8 @@ def evaluate_stream(model, ids, start=0, stop=None):
 def read_losses(model, ids, start=0, stop=None, progress=None):
     """Return the loss of every character of ids[start:stop] but the text's very first, ndarray (n,) float64, in nats.
 
-    Of a model of items that of START is 0. One stream, its carry kept from end to end; `sum_up` makes an Evaluation of
-    them.
+    Of a model of items that of what does not count is 0. One stream, its carry kept from end to end; `sum_up` makes an
+    Evaluation of them.
 
     progress    called with (characters read, n) after every chunk
     """
@@ -133,6 +137,7 @@ def read_stream(model, ids, start=0, stop=None):
     stop = len(ids) if stop is None else stop
     first, own = first_predicted(start, stop)
     workspace, pages = Workspace(model, 1, STREAM_CHUNK, training=False), Pages(ids)
+    counts = model.rule.counts(ids, first, stop) if model.rule is not None and model.rule.leaves_out else None
     at = first - 1 - own
     while at < stop - 1:
         # One chunk ends where the warm-up does: the rest are the same chunks whatever came before.
@@ -142,19 +147,18 @@ def read_stream(model, ids, start=0, stop=None):
         at += size
         pages.read(size)
         if at >= first:
-            yield stop - first, losses
+            place = at - size + 1 - first
+            yield stop - first, losses if counts is None else losses * counts[place : place + size]
 
 
 def count_predicted(model, ids, first, stop):
-    """Return how many of ids[first:stop] are predicted: all, but of a model of items no START.
+    """Return how many of ids[first:stop] count: all, but of a model of items no START, and what its task leaves out.
 
     Raises CorpusError where there is none.
     """
     if model.start_id is None:
         return stop - first
-    count, block = 0, 1 << 20
-    for at in range(first, stop, block):
-        count += int(np.count_nonzero(ids[at : min(stop, at + block)] != model.start_id))
+    count = int(np.count_nonzero(model.rule.counts(ids, first, stop)))
     if not count:
         raise CorpusError("an evaluation needs a character to predict, and this text has none: name a longer one")
     return count

@@ -109,7 +109,7 @@ class _Judge:
             asked = "mistakes" if options.mistakes else "memorised"
             raise ConfigError(f"{asked} needs the text that the model was trained on: give it as `training`")
         losses = read_losses(self.model, text.ids, text.start, text.stop, self.stages.begin("reading the text"))
-        self.counted = counted = self._count(text.predicted_ids)
+        self.counted = counted = self._count(text.ids, text.first, text.stop)
         evaluation = sum_up(losses, counted)
         if not math.isfinite(evaluation.loss_nats):
             raise DivergenceError(f"the model's loss on this text is not a finite number: {DAMAGED}")
@@ -153,7 +153,7 @@ class _Judge:
 
     def _measure_baselines(self):
         V, ids, training = self.model.config.vocab_size, self.text.predicted_ids, self._training_ids()
-        measured, result = [baselines.uniform(V - (self.model.start_id is not None))], {}
+        measured, result = [baselines.uniform(V - self._count_never())], {}
         if training is not None:
             text = _with_context(self.text.ids, self.text.first, self.text.stop, self.counted)
             start, stop = self.training.splits.val
@@ -161,10 +161,12 @@ class _Judge:
             if self.text.split == "val":
                 validation = text
             elif stop > start:
-                validation = _with_context(self.training.ids, start, stop, self._count(self.training.ids[start:stop]))
+                validation = _with_context(self.training.ids, start, stop, self._count(self.training.ids, start, stop))
             _check_memory(len(training), BYTES_A_CHARACTER * (len(training) + len(text.ids) + stop - start))
             result["training_used"] = len(training)
-            measured.append(baselines.unigram(self._counted_of(training), self._counted_of(ids), V))
+            end = self.training.splits.train[1]
+            counted = self._count(self.training.ids, end - len(training), end)
+            measured.append(baselines.unigram(_those(training, counted), _those(ids, self.counted), V))
             ngram, result["ngram"] = baselines.ngram(
                 training, validation, text, V, self.stages.begin_share("training n-grams")
             )
@@ -173,22 +175,24 @@ class _Judge:
                 report = self.stages.begin_share("comparing the parts of the text")
                 parts = find_unlike_parts(self.training.ids, self.training.splits, V, report)
                 result["unlike"] = next((part for part in parts if part.name == self.text.split), None)
-        if self.options.baselines:
+        # Of a task xz would write all of what only a part is asked of.
+        if self.options.baselines and not (self.model.rule is not None and self.model.rule.task is not None):
             before = b"" if training is None else baselines.encoded(self.vocabulary, training)
             data = baselines.encoded(self.vocabulary, ids)
             measured += baselines.xz(
-                before, data, len(self._counted_of(ids)), self.stages.begin_share("compressing with xz")
+                before, data, len(_those(ids, self.counted)), self.stages.begin_share("compressing with xz")
             )
+        if self.options.baselines:
             result["baselines"] = tuple(sorted(measured, key=lambda baseline: -baseline.loss_nats))
         return result
 
-    def _count(self, ids):
-        """Return which of ids count, None for all."""
-        return None if self.model.start_id is None else ids != self.model.start_id
+    def _count(self, ids, first, stop):
+        """Return which of ids[first:stop] count, None for all."""
+        return None if self.model.rule is None else self.model.rule.counts(ids, first, stop)
 
-    def _counted_of(self, ids):
-        """Return those of ids that count."""
-        return ids if self.model.start_id is None else ids[ids != self.model.start_id]
+    def _count_never(self):
+        """Return how many symbols are never predicted."""
+        return 0 if self.model.rule is None else len(self.model.rule.never())
 
     def _read_dynamically(self):
         text, settings = self.text, self.options.dynamic
@@ -255,9 +259,14 @@ class _Judge:
         ids = self.text.predicted_ids
         if self.vocabulary.mode == "bytes":
             return len(ids)
-        lines = [baselines.LINES[name] for name in self.vocabulary.special]
+        lines = [*(baselines.LINES[name] for name in self.vocabulary.special), *self.vocabulary.labels]
         sizes = np.array([len(symbol.encode()) for symbol in (*self.vocabulary.symbols, *lines)])
-        return int(np.bincount(ids, minlength=len(sizes)) @ sizes)
+        return int(np.bincount(_those(ids, self.counted), minlength=len(sizes)) @ sizes)
+
+
+def _those(ids, counted):
+    """Return those of ids that count, all where None."""
+    return ids if counted is None else ids[counted]
 
 
 def _with_context(ids, first, stop, counted=None):

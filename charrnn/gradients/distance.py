@@ -99,7 +99,7 @@ def measure_reach(model, ids, times, steps, progress=None):
                 carry of zeros
     progress    called with (places done, N) now and then
     """
-    exact = Model(replace(model.config, dtype="float64"), model.start_id)
+    exact = Model(replace(model.config, dtype="float64"), model.rule)
     exact.set_parameters(model.get_parameters())
     parts, T, workspaces = [], steps + 1, {}
     for at in range(0, len(times), STREAMS):

@@ -233,7 +233,7 @@ def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progre
         panel = f"fresh, {size}" + "".join(f", {word}" for word in _extras(config, layer_norm))
         for cell in WEAKEST_FIRST:
             like = dataclasses.replace(config, cell=cell, layer_norm=layer_norm)
-            fresh = Model.initialise(like, seed, start_id=model.start_id)
+            fresh = Model.initialise(like, seed, rule=model.rule)
             measured.add(panel, kind + CELLS[cell].title, fresh, f"a fresh {kind}{CELLS[cell].title}")
     report = measured.report()
     return dataclasses.replace(report, notes=(_layer_norm_note(report),)) if config.layer_norm else report

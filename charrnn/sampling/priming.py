@@ -1,6 +1,7 @@
 """What a text that is drawn follows, and what ends it. Knows a vocabulary's ids, not files."""
 
 from charrnn.errors import VocabularyError
+from charrnn.text.special import SEP
 
 START = "\n"  # the end of a line, where the vocabulary has one
 
@@ -18,10 +19,12 @@ def start_ids(vocabulary):
         return ()
 
 
-def first_ids(vocabulary, prime_ids):
+def first_ids(vocabulary, prime_ids, label=None):
     """Return what a text follows that begins with a prime: the prime; nothing of it, what an unprimed text follows; of
-    a model of items START and the prime.
+    a model of items START and the prime; START, the label and SEP before it, where the id of a label is given.
     """
+    if label is not None:
+        return [vocabulary.start_id, label, vocabulary.special_id(SEP), *prime_ids]
     if vocabulary.start_id is not None:
         return [vocabulary.start_id, *prime_ids]
     return prime_ids if len(prime_ids) else start_ids(vocabulary)
