@@ -36,7 +36,8 @@ class ItemReader(TextReader):
     def _read_characters(self, file, path):
         self.writer.locate = None
         for fields, line in read_records(self.decoded(file, path), path, self.reading):
-            fields = tuple(map(self.rewriting.apply, fields))
+            if self.rewriting:
+                fields = tuple(map(self.rewriting.apply, fields))
             if not any(fields):
                 self.empty += 1
                 continue
@@ -62,12 +63,12 @@ class ItemReader(TextReader):
             hashes.append(content_hash(encoded))
             contents += encoded
             lengths.append([len(field) for field in fields])
-            if "\0" in "".join(fields) and path not in self.with_zeros[-1:]:
-                self.with_zeros.append(path)
-        for content in contents:
-            self.digest.update(len(content).to_bytes(8, "little"))
-            self.digest.update(content)
-        codes = np.frombuffer(b"".join(contents).decode().encode("utf-32-le"), np.uint32)
+        # A field's length before it: so the fingerprint tells where one ends.
+        self.digest.update(b"".join(len(content).to_bytes(8, "little") + content for content in contents))
+        whole = b"".join(contents)
+        if b"\0" in whole and path not in self.with_zeros[-1:]:
+            self.with_zeros.append(path)
+        codes = np.frombuffer(whole.decode().encode("utf-32-le"), np.uint32)
         places, marks, at = [], [], 0
         for sizes in lengths:
             places.append(at)
