@@ -124,9 +124,9 @@ class Workspace:
             derived=scratch,
             grads=scratch,
         )
-        fill_tiles(self._table.words, layout.forward_widths, (), operands)
+        fill_tiles(self._table.words, layout.forward_widths, (), operands, layout.fetches_ahead)
         if training:
-            fill_tiles(self._table.words, layout.backward_widths, layout.forward_widths, operands)
+            fill_tiles(self._table.words, layout.backward_widths, layout.forward_widths, operands, layout.fetches_ahead)
         self._transposition = Table(records.Transposition)
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)
@@ -259,7 +259,9 @@ class Workspace:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
                 run(entries.PAIR_GRADIENTS, table, self.layout.count_pair_items())
-            run(entries.WEIGHT_GRADIENTS, table, model.layout.count_gradient_items())
+            group = model.layout.panel_group(workers)
+            table.set(panel_group=group)
+            run(entries.WEIGHT_GRADIENTS, table, model.layout.count_gradient_items(group))
             if model.config.tied:
                 run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
         return T
