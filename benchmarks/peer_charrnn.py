@@ -1,16 +1,20 @@
 """charrnn's side: its own bench room, and whole runs of its trainer and its command for text size and memory."""
 
+import os
 import platform
 import tempfile
 import time
 from pathlib import Path
+
+import parts
+import provenance
 
 import charrnn
 from charrnn import bench
 
 
 def versions():
-    import llvmlite
+    import llvmlite.binding
     import numba
     import numpy
 
@@ -20,7 +24,11 @@ def versions():
         "numpy": numpy.__version__,
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
-        "machine": bench.machine(),
+        "machine": {
+            **bench.machine(),
+            "generation": os.environ.get("NUMBA_CPU_NAME") or llvmlite.binding.get_host_cpu_name(),
+            "core_cache_kb": provenance.core_cache_kb(),
+        },
         "precisions": list(bench.supported_precisions()),
     }
 
@@ -41,14 +49,16 @@ class _Made:
         return self._measurement.work
 
 
-def _shape(cell, size):
-    return bench.Shape(cell, *size)
+def _shape(cell, size, model=None):
+    """Return the Shape. model: {"embedding_size", "layer_norm", "dropout"}, of which the last is no shape's."""
+    return bench.Shape(cell, *size, **{name: value for name, value in (model or {}).items() if name != "dropout"})
 
 
 def make_training(
-    threads, cell, size, optimizer="adam", clip_norm=5.0, clip_value=0.0, dropout=0.0, precision="float32"
+    threads, cell, size, optimizer="adam", clip_norm=5.0, clip_value=0.0, precision="float32", model=None
 ):
-    training = bench.StepBench(_shape(cell, size), optimizer, clip_norm, clip_value, dropout, precision, threads)
+    shape, dropout = _shape(cell, size, model), (model or {}).get("dropout", 0.0)
+    training = bench.StepBench(shape, optimizer, clip_norm, clip_value, dropout, precision, threads)
     return _Made(training, flops=training.flops, parameters=training.model.num_parameters)
 
 
@@ -58,6 +68,20 @@ def make_sampling(threads, cell, size, streams):
 
 def make_peak(threads, dtype="float32"):
     return _Made(bench.PeakBench(dtype, threads))
+
+
+def make_weights(threads, cell, size):
+    return _Made(parts.WeightGradients(_shape(cell, size)))
+
+
+class Profile:
+    """A step by part: all of it is measured when it is made, and said in `info`."""
+
+    work = 1
+
+    def __init__(self, threads, cell, size, repeats, model=None):
+        dropout = (model or {}).get("dropout", 0.0)
+        self.info = parts.profile(_shape(cell, size, model), threads, repeats, dropout)
 
 
 class Run:
@@ -131,4 +155,12 @@ class Command:
         return time.perf_counter() - begun
 
 
-KINDS = {"training": make_training, "sampling": make_sampling, "peak": make_peak, "run": Run, "command": Command}
+KINDS = {
+    "training": make_training,
+    "sampling": make_sampling,
+    "peak": make_peak,
+    "weights": make_weights,
+    "profile": Profile,
+    "run": Run,
+    "command": Command,
+}

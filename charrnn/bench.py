@@ -36,6 +36,9 @@ TEMPERATURE = 0.8
 REPEATS = 7
 REPETITION_S = 0.25  # a repetition is as many runs as take about so long
 STREAM_CHUNKS = 50  # of the text that is trained on: it is read again and again
+MAX_FALL = (
+    0.1  # of the peak below the best of a run; where it falls further, other processes have a part of the machine
+)
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,7 @@ def check_memory(shape):
 
 @dataclass(frozen=True)
 class ShapeResult:
-    """What was measured of one shape, and the peak of the machine meanwhile."""
+    """What was measured of one shape, and the peak of the machine before, meanwhile and after."""
 
     shape: Shape
     parameters: int
@@ -276,6 +279,12 @@ class ShapeResult:
     peak_gflops: float
     sampling_chars_per_s: float
     training_repeats: int
+    peak_before_gflops: float
+    peak_after_gflops: float
+
+    @property
+    def lowest_peak_gflops(self):
+        return min(self.peak_before_gflops, self.peak_gflops, self.peak_after_gflops)
 
 
 def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.0, progress=_nobody):
@@ -286,6 +295,7 @@ def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.
     check_memory(shape)
     training = StepBench(shape, dropout=dropout, threads=threads)
     both = [training, PeakBench(threads=training.threads)]
+    before = peak_now(both[1])
     trained, peak = measure(both, repeats, budget_s, progress=lambda share: progress(0.8 * share))
     (sampled,) = measure(
         [Sampling(shape, model=training.model)],
@@ -296,8 +306,22 @@ def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.
     )
     share = statistics.median(t / p for t, p in zip(trained.rates, peak.rates)) * training.flops / training.work
     return ShapeResult(
-        shape, training.model.num_parameters, trained.rate, share, peak.rate / 1e9, sampled.rate, len(trained.rates)
+        shape,
+        training.model.num_parameters,
+        trained.rate,
+        share,
+        peak.rate / 1e9,
+        sampled.rate,
+        len(trained.rates),
+        before,
+        peak_now(both[1]),
     )
+
+
+def peak_now(peak):
+    """Return the GFLOP/s that a PeakBench does at this moment: the median of three short repetitions."""
+    (timing,) = measure([peak], 3, target_s=0.05)
+    return timing.rate / 1e9
 
 
 def measure_peaks(repeats=REPEATS):
@@ -307,10 +331,38 @@ def measure_peaks(repeats=REPEATS):
     return {peak.threads: timing.rate / 1e9 for peak, timing in zip(peaks, measure(peaks, repeats, target_s=0.1))}
 
 
-def was_busy(peaks, results):
-    """Tell whether other processes had a part of the machine: whether the peak fell by more than a tenth meanwhile."""
-    seen = [peaks[max(peaks)], *(result.peak_gflops for result in results)]
-    return min(seen) < 0.9 * max(seen)
+def is_down(peak, best):
+    """Tell whether a peak is so far below the best of its run that other processes must have had a part of the CPU."""
+    return peak < (1 - MAX_FALL) * best
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """How disturbed the machine was while shapes were measured, by its peak at the start, beside each and between them.
+
+    rows    for each shape whether the peak was down while it was measured
+    """
+
+    best_gflops: float
+    lowest_gflops: float
+    rows: tuple
+
+    @property
+    def fall(self):
+        """The share of the best peak that was missing at worst."""
+        return 1 - self.lowest_gflops / self.best_gflops
+
+    @property
+    def disturbed(self):
+        return is_down(self.lowest_gflops, self.best_gflops)
+
+
+def disturbance(peaks, results):
+    """Return the Disturbance of a run. peaks: as measure_peaks gave them at its start; results: ShapeResults."""
+    start = peaks[max(peaks)]
+    best = max(start, *(max(r.peak_before_gflops, r.peak_gflops, r.peak_after_gflops) for r in results))
+    lowest = [result.lowest_peak_gflops for result in results]
+    return Disturbance(best, min(start, *lowest), tuple(is_down(peak, best) for peak in lowest))
 
 
 def expectation(cell, chars_per_s):

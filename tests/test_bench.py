@@ -146,6 +146,7 @@ def test_a_shape_is_measured_beside_the_peak():
     flops_per_character = step_flops(TINY) / (TINY.batch_size * TINY.seq_length)
     share = result.training_chars_per_s * flops_per_character / (result.peak_gflops * 1e9)
     assert result.peak_share == pytest.approx(share) and share > 0 and result.sampling_chars_per_s > 0
+    assert result.peak_before_gflops > 0 and result.peak_after_gflops > 0
 
 
 def test_what_does_not_fit_in_memory_is_refused(monkeypatch):
@@ -155,13 +156,26 @@ def test_what_does_not_fit_in_memory_is_refused(monkeypatch):
         bench.check_memory(TINY)
 
 
-def test_a_busy_machine_is_noticed_by_its_peak():
-    def result(peak_gflops):
-        return bench.ShapeResult(TINY, 1, 1.0, 0.5, peak_gflops, 1.0, 7)
+def shape_result(before, meanwhile, after):
+    return bench.ShapeResult(TINY, 1, 1.0, 0.5, meanwhile, 1.0, 7, before, after)
 
-    assert not bench.was_busy({1: 50.0, 2: 100.0}, [result(95.0), result(99.0)])
-    assert bench.was_busy({1: 50.0, 2: 100.0}, [result(95.0), result(60.0)])
-    assert bench.was_busy({1: 50.0, 2: 60.0}, [result(100.0)])
+
+@pytest.mark.parametrize(
+    "start, rows, disturbed",
+    [
+        (100.0, [(99.0, 95.0, 91.0), (91.0, 99.0, 97.0)], (False, False)),
+        (100.0, [(99.0, 60.0, 99.0), (99.0, 99.0, 99.0)], (True, False)),  # meanwhile
+        (100.0, [(99.0, 99.0, 89.0), (89.0, 99.0, 99.0)], (True, True)),  # between the two
+        (60.0, [(100.0, 100.0, 100.0), (100.0, 91.0, 100.0)], (False, False)),  # before both
+        (80.0, [(80.0, 80.0, 80.0), (80.0, 100.0, 100.0)], (True, True)),  # the best comes last
+    ],
+)
+def test_a_row_is_disturbed_where_the_peak_is_more_than_a_tenth_below_the_best_of_the_run(start, rows, disturbed):
+    found = bench.disturbance({1: 50.0, 2: start}, [shape_result(*row) for row in rows])
+    seen = [start, *(peak for row in rows for peak in row)]
+    assert (found.rows, found.best_gflops, found.lowest_gflops) == (disturbed, max(seen), min(seen))
+    assert found.fall == pytest.approx(1 - min(seen) / 100)
+    assert found.disturbed == (min(seen) < 90)
 
 
 def test_the_sentence_says_what_five_minutes_read():
@@ -204,15 +218,25 @@ def test_json_is_one_object_and_threads_are_as_asked(capsys):
     (shape,) = result["shapes"]
     assert (shape["cell"], shape["hidden_size"], shape["seq_length"]) == ("lstm", 5, 3)
     assert shape["peak_share"] > 0
+    assert shape["disturbed"] == result["disturbance"]["disturbed"] or result["disturbance"]["disturbed"]
+    assert 0 < result["disturbance"]["lowest_peak_gflops"] <= result["disturbance"]["best_peak_gflops"]
 
 
-def test_without_a_shape_all_are_measured_and_the_default_first(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "lowest, said, marked",
+    [
+        (95.0, "load     undisturbed: the peak fell by 5% at most", 0),
+        (80.0, "load     disturbed: the peak fell by 20%; rows marked * are too slow", 1),
+    ],
+)
+def test_without_a_shape_all_are_measured_and_the_default_first(lowest, said, marked, capsys, monkeypatch):
     measured = []
 
     def measure_shape(shape, repeats, dropout, progress):
         progress(0.5)
         measured.append((shape.hidden_size, shape.batch_size, shape.embedding_size, shape.layer_norm, dropout))
-        return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats)
+        after = lowest if len(measured) == 2 else 100.0
+        return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats, 100.0, after)
 
     monkeypatch.setattr(bench, "measure_shape", measure_shape)
     monkeypatch.setattr(bench, "measure_peaks", lambda repeats: {1: 50.0, 2: 100.0})
@@ -224,7 +248,8 @@ def test_without_a_shape_all_are_measured_and_the_default_first(capsys, monkeypa
     shown = capsys.readouterr()
     assert "12 passes over 1 MB" in " ".join(shown.out.split())
     assert all(len(line) <= 80 for line in shown.out.splitlines() if not line.startswith("machine"))
-    assert "other processes" not in shown.err
+    assert said in shown.out.splitlines()
+    assert sum(line.startswith(("256 x 2*", "128 x 2*")) for line in shown.out.splitlines()) == marked
 
 
 @pytest.mark.parametrize(

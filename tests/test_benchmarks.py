@@ -5,6 +5,7 @@ Nothing is timed.
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,22 +15,33 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import estimate  # noqa: E402
+import parts  # noqa: E402
 import peer_numpy  # noqa: E402
+import provenance  # noqa: E402
 import report  # noqa: E402
 import run as benchmark  # noqa: E402
-from results import Results, best, rate, ratio, share  # noqa: E402
+import sections  # noqa: E402
+from results import Results, best, migrate, rate, ratio, share  # noqa: E402
+from targets import targets, vector_rate  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
 
 from charrnn.spec import CELLS  # noqa: E402
 
+KIND = "A CPU, avx512"
 
-def run_record(date="2026-01-02T03:04:05+00:00", isa="avx512", quick=False):
+
+def run_record(date="2026-01-02T03:04:05+00:00", isa="avx512", quick=False, machine=(), **more):
     return {
+        **more,
         "date": date,
         "command": f"python benchmarks/run.py --only {date[:4]}",
         "quick": quick,
         "versions": {"torch": "2.13.0"},
-        "machine": {"cpu": "A CPU", "isa": isa, "cores": 2, "threads": 2, "memory_gb": 8.0, "system": "Linux"},
+        "machine": {
+            **{"cpu": "A CPU", "isa": isa, "cores": 2, "threads": 2, "memory_gb": 8.0, "system": "Linux"},
+            **dict(machine),
+        },
     }
 
 
@@ -54,28 +66,169 @@ def test_results_come_back_from_the_file_and_rows_replace_only_their_like(tmp_pa
     results = Results(path)
     results.put(run_record("2026-01-01"), "training", "a", ROW)
     results.put(run_record("2026-01-01"), "training", "b", ROW)
-    again = Results(path)
-    assert (again.rows, again.runs) == (results.rows, results.runs)
+    kind, again = results.kinds[KIND], Results(path)
+    assert list(again.kinds) == [KIND]
+    assert (again.kinds[KIND].rows, again.kinds[KIND].runs) == (kind.rows, kind.runs)
     again.put(run_record("2027-01-01"), "training", "b", {**ROW, "repeats": 9})
-    assert set(again.runs) == {"2026-01-01", "2027-01-01"}
-    assert Results(path).section("training")["a"]["repeats"] == 3
+    assert set(again.kinds[KIND].runs) == {"2026-01-01", "2027-01-01"}
+    assert Results(path).kinds[KIND].section("training")["a"]["repeats"] == 3
     again.put(run_record("2027-01-01"), "training", "a", ROW)
-    assert set(Results(path).runs) == {"2027-01-01"}  # no row is of the first any more
-    assert Results(path).section("sampling") == {}
+    assert set(Results(path).kinds[KIND].runs) == {"2027-01-01"}  # no row is of the first any more
+    assert Results(path).kinds[KIND].section("sampling") == {}
+
+
+def test_a_run_on_another_kind_of_cpu_replaces_nothing(tmp_path):
+    path = tmp_path / "results.json"
+    row = {**ROW, "cell": "gru", "size": [128, 2, 50, 50]}
+    Results(path).put(run_record("2026-01-01"), "training", "a", row)
+    zen5 = run_record("2027-01-01", machine={"generation": "znver5", "core_cache_kb": 1024})
+    Results(path).put(zen5, "training", "a", {**row, "repeats": 9})
+    kinds = Results(path).kinds
+    assert {name: kind.section("training")["a"]["repeats"] for name, kind in kinds.items()} == {
+        KIND: 3,
+        "A CPU (znver5), avx512, 1 MB of L2 per core": 9,
+    }
+    page = report.page(Results(path))
+    assert all(f"\n## {name}\n" in page for name in kinds) and page.count("### Training") == 2
+
+
+@pytest.mark.parametrize(
+    "more, name",
+    [
+        ({}, "A CPU, avx2"),
+        ({"generation": "zen", "core_cache_kb": None}, "A CPU (zen), avx2"),
+        ({"generation": None, "core_cache_kb": 512}, "A CPU, avx2, 512 KB of L2 per core"),
+        ({"generation": "zen", "core_cache_kb": 1280}, "A CPU (zen), avx2, 1.25 MB of L2 per core"),
+    ],
+)
+def test_a_kind_of_cpu_is_its_model_generation_vectors_and_core_cache(more, name):
+    assert provenance.kind({"cpu": "A CPU", "isa": "avx2", "cores": 99, **more}) == name
+
+
+def test_the_second_level_cache_is_read_in_kb(tmp_path):
+    for index, level, size in ((0, "1", "48K"), (1, "2", "2M"), (2, "3", "300M")):
+        (tmp_path / f"index{index}").mkdir()
+        (tmp_path / f"index{index}" / "level").write_text(level + "\n")
+        (tmp_path / f"index{index}" / "size").write_text(size + "\n")
+    assert provenance.core_cache_kb(tmp_path) == 2048
+    (tmp_path / "index1" / "size").write_text("1280K\n")
+    assert provenance.core_cache_kb(tmp_path) == 1280
+    assert provenance.core_cache_kb(tmp_path / "index0") is None
+
+
+def test_a_commit_is_named_with_changes_but_those_of_the_run_itself(tmp_path):
+    def git(*arguments):
+        identity = ("-c", "user.name=A", "-c", "user.email=a@b.c")
+        subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
+
+    assert provenance.commit(tmp_path / "nowhere") is None
+    (tmp_path / "docs").mkdir()
+    for name in ("code.py", "docs/BENCHMARKS.md"):
+        (tmp_path / name).write_text("a")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "one")
+    head = provenance.commit(tmp_path)
+    assert re.fullmatch("[0-9a-f]{12}", head)
+    (tmp_path / "docs/BENCHMARKS.md").write_text("b")
+    assert provenance.commit(tmp_path) == head
+    (tmp_path / "code.py").write_text("b")
+    assert provenance.commit(tmp_path) == head + " + changes"
 
 
 def test_rows_stand_in_the_order_of_cells_and_sizes_and_tuples_are_read_back_as_lists():
     results = Results()
     for cell, size in (("rnn", (9, 1)), ("lstm", (9, 1)), ("lstm", (8, 2)), ("gru", (8, 1))):
         results.put(run_record(), "training", f"{cell} {size[0]}", {"cell": cell, "size": size})
-    assert list(results.section("training")) == ["lstm 8", "lstm 9", "gru 8", "rnn 9"]
-    assert results.section("training")["gru 8"]["size"] == [8, 1]
+    section = results.kinds[KIND].section("training")
+    assert list(section) == ["lstm 8", "lstm 9", "gru 8", "rnn 9"]
+    assert section["gru 8"]["size"] == [8, 1]
 
 
 def test_results_of_another_format_are_refused(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(ValueError, match="has format 99, this program knows 1"):
+    with pytest.raises(ValueError, match="has format 99, this program knows 2"):
         Results(tmp_path / "results.json")
+
+
+def test_results_of_format_1_become_those_of_their_kinds_of_cpu():
+    old = {
+        "format": 1,
+        "runs": {"2026-01-01": run_record("2026-01-01"), "2026-02-01": run_record("2026-02-01", isa="avx2")},
+        "rows": {
+            "training": {"a": {"run": "2026-01-01", **ROW}, "b": {"run": "2026-02-01", **ROW}},
+            "sampling": {"c": {"run": "2026-02-01", **ROW}},
+        },
+    }
+    kinds = migrate(old)["kinds"]
+    assert {name: {s: list(rows) for s, rows in kind["rows"].items()} for name, kind in kinds.items()} == {
+        KIND: {"training": ["a"]},
+        "A CPU, avx2": {"training": ["b"], "sampling": ["c"]},
+    }
+    assert [list(kind["runs"]) for kind in kinds.values()] == [["2026-01-01"], ["2026-02-01"]]
+
+
+def test_what_is_kept_of_zen_4_is_there_with_its_figures():
+    kept = Results(ROOT / "benchmarks" / "results.json").kinds["AMD EPYC (znver4), avx512, 1 MB of L2 per core"]
+    assert set(kept.rows) >= {"training", "minchar", "sampling", "startup", "memory", "threads", "busy", "bfloat16"}
+    assert share(kept.section("training")["lstm 512x3, 100, 100"], "charrnn", "peak") > 0.85
+
+
+# How disturbed a run was
+
+
+def peaked(before, after, during=None):
+    row = {**ROW, "peak": {"before": before, "after": after}}
+    if during:
+        row["sides"] = {**ROW["sides"], "peak": {"rates": [during * 1e9] * 3, "work": 1}}
+    else:
+        row["sides"] = {name: side for name, side in ROW["sides"].items() if name != "peak"}
+    return row
+
+
+def test_rows_are_marked_where_the_peak_was_more_than_a_tenth_below_the_best_of_the_run(tmp_path):
+    results, run = Results(tmp_path / "results.json"), run_record(peaks=[80.0])
+    for key, row, peaks in (
+        ("quiet", peaked(80.0, 85.0, 84.0), [80.0, 85.0]),
+        ("during", peaked(85.0, 99.0, 70.0), [80.0, 85.0, 99.0]),
+        ("after", peaked(99.0, 60.0), [80.0, 85.0, 99.0, 60.0]),
+    ):
+        run["peaks"] = peaks
+        results.put(run, "training", key, row)
+    results.put(run_record("2027-01-01", peaks=[60.0]), "training", "slow machine", peaked(60.0, 58.0))
+    results.put(run_record("2025-01-01"), "training", "old", ROW)
+
+    def marks():
+        rows = Results(tmp_path / "results.json").kinds[KIND].section("training")
+        return {key: row.get("disturbed") for key, row in rows.items()}
+
+    assert marks() == {"quiet": True, "during": True, "after": True, "slow machine": False, "old": None}
+    kept = results.kinds[KIND].rows["training"]
+    kept["quiet"]["peak"] = {"before": 95.0, "after": 95.0}
+    kept["quiet"]["sides"].pop("peak")
+    run["peaks"].append(100.0)
+    results.end(run)
+    assert marks()["quiet"] is False
+    run["peaks"].append(106.0)  # a later peak shows that the machine can do more than it did then
+    results.end(run)
+    assert marks()["quiet"] is True
+
+
+def test_the_head_of_a_section_says_how_disturbed_its_runs_were():
+    results = full_results()
+    assert "\nHow disturbed the machine was: not recorded.\n" in report.page(results)
+    run = run_record("2026-05-06T07:08:09+00:00", peaks=[100.0, 88.0, 99.0])
+    row = {
+        **only(results).rows["training"]["lstm 512x2, 50, 50"],
+        "run": run["date"],
+        "peak": {"before": 100.0, "after": 88.0},
+        "sides": sides(charrnn=[10.0] * 3, peak=[95e9] * 3, torch_a=[5.0] * 3),
+    }
+    results.put(run, "training", "lstm 512x2, 50, 50", row)
+    page = report.page(results)
+    assert "2026-05-06 07:08: the peak fell by 12% at most, from 100 GFLOP/s; 1 of 1 rows marked" in page
+    assert "2026-01-02 03:04: not recorded; 2026-05-06 07:08: " in page
+    assert "| lstm 512 x 2 † | 50 | 50 |" in page and page.count(" † |") == 1
 
 
 def test_a_ratio_is_the_median_of_neighbours_and_the_better_input_counts():
@@ -89,13 +242,13 @@ def test_a_ratio_is_the_median_of_neighbours_and_the_better_input_counts():
 # The page
 
 
-def full_results(isa="avx512"):
+def full_results(isa="avx512", **machine):
     """Return results in which every section has a row."""
     results = Results()
     torch = {"torch_one-hot": [5.0] * 3, "torch_embedding": [4.0] * 3}
 
     def put(section, key, **row):
-        results.put(run_record(isa=isa), section, key, {"repeats": 3, **row})
+        results.put(run_record(isa=isa, machine=machine), section, key, {"repeats": 3, **row})
 
     put(
         "training",
@@ -103,6 +256,30 @@ def full_results(isa="avx512"):
         cell="lstm",
         size=[512, 2, 50, 50],
         sides=sides(charrnn=[10.0] * 3, peak=[50.0] * 3, **torch),
+    )
+    put(
+        "default",
+        "lstm",
+        cell="lstm",
+        size=[256, 2, 16, 64],
+        model={"embedding_size": 64, "layer_norm": True, "dropout": 0.2},
+        sides=sides(charrnn=[9.0] * 3, peak=[50.0] * 3),
+    )
+    put(
+        "weights",
+        "lstm 512x2, 50, 50",
+        cell="lstm",
+        size=[512, 2, 50, 50],
+        sides=sides(**{"charrnn": [45e9] * 3, "peak, 1 thread": [50e9] * 3}),
+    )
+    put(
+        "parts",
+        "lstm 512x2, 50, 50, 2 threads",
+        cell="lstm",
+        size=[512, 2, 50, 50],
+        seconds={"shards": [0.06] * 3, "weight gradients": [0.03] * 3, "update": [0.008] * 3, "rest": [0.002] * 3},
+        peak_flops=[1e12] * 3,
+        flops=72e9,
     )
     put(
         "minchar",
@@ -156,7 +333,7 @@ def full_results(isa="avx512"):
         sides=sides(
             **{
                 "charrnn 1": [10.0] * 3,
-                "charrnn 2": [19.0] * 3,
+                "charrnn 2": [16.0] * 3,
                 "torch 1": [5.0] * 3,
                 "torch 2": [8.0] * 3,
                 "peak 1": [1.0] * 3,
@@ -204,29 +381,42 @@ def test_every_section_has_its_table_and_its_command():
     assert "| rnn, Adagrad | 9 | 8 | 5 (one-hot) | **1.80** | 1 | **9.0** |" in page
     assert "| lstm 128 x 2 | 64 | 4 | 5 (one-hot) | **0.80** |" in page
     assert "| `charrnn sample --length 1`, empty cache | 9.00 | yes |" in page
-    assert "| lstm 512x2, 50, 50 | 2 | 19 | 1.90 | 1.60 | 2.00 |" in page
+    assert "| lstm 512x2, 50, 50 | 2 | 16 | 1.60 | 1.60 | 2.00 |" in page
+    # t(2) = 0.625 t(1), so 0.25 of t(1) is shared: 1/(0.25 + 0.75/4) = 2.29 times
+    assert "| lstm 512x2, 50, 50 | 25.0% | 4000% | 23 (2.00) | 29 (2.00) | 34 (2.00) | 842% |" in page
+    assert "**An estimate, not a measurement.**" in page
+    assert "| lstm | 9 | 0 | 72% |" in page and "| lstm 512x2, 50, 50 | 45 | 90% |" in page
+    assert "| lstm 512x2, 50, 50, 2 threads | 100.00 | 60.0% (80%) | 30.0% (80%) | 8.0% | 2.0% |" in page
     assert "| 32 | 10 | 80% |" in page and "| 1000 MB | 98 | 0.980 | 1.00 s |" in page
     assert "| lstm 512x3, 100, 100 | 16 | 10 | 1.60 | 15 (one-hot) | **1.07** |" in page
     assert "A CPU, 2 cores, avx512, 8 GB, Linux; 2 threads. torch 2.13.0." in page
-    assert page.count("3 repetitions. 2026-01-02 03:04, `python benchmarks/run.py --only 2026`.") == len(
-        report.SECTIONS
+    said = (
+        "3 repetitions. 2026-01-02 03:04, A CPU, 2 of 2 cores, before commits were recorded: `python benchmarks/run.py "
     )
+    assert page.count(said + "--only 2026`.") == len(report.SECTIONS)
     for block in re.findall(r"(?:^\|.*\n)+", page, re.M):
         assert len({line.count("|") for line in block.splitlines()}) == 1  # as many cells in every row
 
 
+def only(results):
+    """Return the one Kind of results."""
+    (kind,) = results.kinds.values()
+    return kind
+
+
 def test_targets_are_judged():
     judged = {
-        target.what: (round(target.value, 2), target.bound, target.reached) for target in report.targets(full_results())
+        target.what: (round(target.value, 2), target.bound, target.reached) for target in targets(only(full_results()))
     }
     assert judged == {
         "lstm 512x2 training, times PyTorch": (2.0, 1.5, True),
         "lstm 512x2 whole step, share of the peak": (0.8, 0.75, True),
+        "charrnn train's default model, whole step, share of the peak": (0.72, 0.75, False),
         "min-char-rnn shape, rnn, Adagrad, times PyTorch": (1.8, 3.0, False),
         "min-char-rnn shape, rnn, Adagrad, times the NumPy loop": (9.0, 10.0, False),
         "lstm 128x2 sampling one stream, times PyTorch": (16.0, 15.0, True),
         "lstm 128x2 sampling 64 streams, times PyTorch": (0.8, 1.0, False),
-        "lstm 512x2 training, 2 threads, times 1 thread": (1.9, 1.85, True),
+        "lstm 512x2 training, 2 threads, times 1 thread": (1.6, 1.85, False),
         "peak memory of training, times PyTorch's": (0.5, 0.6, True),
         "`charrnn --help`, seconds": (0.1, 0.15, True),
         "`charrnn sample --length 1`, seconds": (0.9, 0.7, False),
@@ -243,17 +433,44 @@ def test_targets_are_judged():
 
 
 def test_without_avx512_pytorch_is_to_be_passed():
-    bounds = {target.what: target.bound for target in report.targets(full_results("avx2"))}
+    bounds = {target.what: target.bound for target in targets(only(full_results("avx2")))}
     assert (
         bounds["lstm 512x2 training, times PyTorch"] == bounds["lstm 128x2 sampling one stream, times PyTorch"] == 1.0
     )
-    assert "lstm 512x2 whole step, share of the peak" not in bounds
+    assert not any("share of the peak" in what for what in bounds)
+
+
+@pytest.mark.parametrize(
+    "times, rate, bounds",
+    [
+        (1.97, "full", (1.4, 0.82, 0.92, 1.8)),
+        (1.5, "full", (1.4, 0.82, 0.92, 1.8)),
+        (1.02, "half", (1.5, 0.88, None, 1.5)),
+        (None, None, (1.5, 0.75, None, 1.5)),
+    ],
+)
+def test_where_512_bit_vectors_run_at_full_rate_the_shares_of_such_cpus_are_asked(times, rate, bounds):
+    machine = {} if times is None else {"wide_over_narrow": times}
+    assert vector_rate({"isa": "avx512", **machine}) == rate
+    results = full_results(**machine)
+    asked = {target.what: target.bound for target in targets(only(results))}
+    whats = (
+        "lstm 512x2 training, times PyTorch",
+        "lstm 512x2 whole step, share of the peak",
+        "lstm 512x2 weight gradients alone, 1 thread, share of the peak",
+        "bfloat16 512x3 training, times charrnn's float32",
+    )
+    assert tuple(asked.get(what) for what in whats) == bounds
+    assert (f"they run at {rate} rate" if rate else "those bounds are not judged") in report.page(results)
+    assert vector_rate({"isa": "avx2", "wide_over_narrow": 2.0}) is None
 
 
 def test_what_is_not_measured_is_said_and_a_short_form_is_marked():
-    assert report.page(Results()).count("Not measured yet: `python benchmarks/run.py --only ") == len(report.SECTIONS)
+    assert "Nothing is measured yet" in report.page(Results())
     results = Results()
     results.put(run_record(quick=True), "training", "a", {"cell": "gru", "size": [128, 2, 50, 50], **ROW})
+    missing = report.page(results).count("Not measured yet: `python benchmarks/run.py --only ")
+    assert missing == len(report.SECTIONS) - 1
     assert "`python benchmarks/run.py --only 2026` (short form)." in report.page(results)
     assert "stand in until the whole is measured" in report.page(results)
 
@@ -271,7 +488,50 @@ def test_bfloat16_that_is_not_there_yet_is_said():
         },
     )
     assert "| lstm 512x3, 100, 100 | not there yet | 1 |  | 2 (one-hot) |  |" in report.page(results)
-    assert report.targets(results) == []
+    assert targets(only(results)) == []
+
+
+# More cores, and parts of a step
+
+
+@pytest.mark.parametrize(
+    "times, shared, on_8",
+    [
+        (2.0, 0.0, 8.0),
+        (1.6, 0.25, 1 / (0.25 + 0.75 / 8)),
+        (1.0, 1.0, 1.0),
+        (2.2, 0.0, 8.0),  # less than nothing is nothing
+        (0.8, 1.0, 1.0),
+    ],
+)
+def test_the_time_on_more_threads_follows_from_that_on_one_and_two(times, shared, on_8):
+    parts = estimate.split(times)
+    assert parts == pytest.approx((shared, 1 - shared)) and parts.times(8) == pytest.approx(on_8)
+    if 1 <= times <= 2:
+        assert parts.times(1) == 1 and parts.times(2) == pytest.approx(times)
+
+
+def test_the_calls_of_a_step_are_told_apart_by_what_stands_before_them():
+    def call(caller, address, seconds):
+        return parts.Call(caller, (address,), seconds)
+
+    one = [call("w", 1, 1.0), call("w", 7, 10.0), call("w", 2, 3.0), call("w", 3, 2.0), call("o", 4, 1.5)]
+    found = parts.split_seconds([*one, *one], shards=7, update="o", seconds=40.0)
+    assert found == {"shards": 20.0, "weight gradients": 10.0, "update": 3.0, "rest": 7.0}
+
+
+def test_weight_gradients_alone_give_what_the_step_gave():
+    from charrnn import bench
+
+    alone = parts.WeightGradients(bench.Shape("gru", 5, 2, 2, 3, vocab_size=7))
+    grads = alone._training._workspace.grads
+    alone.run(1)
+    given = grads.copy()
+    grads[:] = np.nan
+    alone.run(1)
+    assert np.array_equal(given, grads) and np.isfinite(given).all() and (given != 0).any()
+    assert alone.work == bench.step_flops(bench.Shape("gru", 5, 2, 2, 3, vocab_size=7)) / 3
+    assert parts.workspace.run_items is parts.run_items  # nobody watches any more
 
 
 # Workers and peers
@@ -310,11 +570,16 @@ def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
             ({"kind": "training", **shape, "optimizer": "adagrad", "clip_norm": 0.0, "clip_value": 5.0}, 6),
             ({"kind": "sampling", **shape, "streams": 3}, 3),
             ({"kind": "peak"}, None),
+            ({"kind": "weights", **shape}, (25 + 5 * 65) * 12),
+            ({"kind": "profile", **shape, "repeats": 1, "model": {"layer_norm": True, "dropout": 0.5}}, 1),
             ({"kind": "run", "path": str(text), **shape}, 6),
         ):
             side = Side("charrnn", worker, **task)
             assert work in (None, side.work)
-            assert side.run(2) > 0
+            if task["kind"] == "profile":
+                assert all(spent[0] > 0 for spent in side.info["seconds"].values())
+            else:
+                assert side.run(2) > 0
         assert side.info["characters"] == 1800 and side.info["vocab_size"] == 28
         assert Side("charrnn", worker, kind="training", **shape).info["flops"] == (25 + 5 * 65) * 36
 
@@ -378,7 +643,7 @@ def test_the_numpy_loops_gradients_are_the_losss():
 
 def test_the_text_of_any_size_has_the_same_characters(tmp_path):
     for size in (1_000_000, 2_500_000):
-        benchmark.write_text(tmp_path / "text.txt", size)
+        sections.write_text(tmp_path / "text.txt", size)
         text = (tmp_path / "text.txt").read_text()
         assert len(text) == size
         assert len(set(text)) == 65
@@ -397,7 +662,7 @@ def test_quick_writes_nothing_unless_told_to():
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["--only", "traning"], "must be of training, minchar"),
+        (["--only", "traning"], "must be of training, default, weights"),
         (["--cells", "lstm,tcn"], "got 'tcn'"),
         (["--shapes", "3x3"], "got '3x3'"),
         (["--threads", "0"], "--threads must be between 1 and"),
@@ -411,4 +676,4 @@ def test_nonsense_is_refused(arguments, sentence, capsys):
 
 
 def test_threads_are_powers_of_two_and_all():
-    assert [benchmark._powers(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+    assert [sections._powers(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]

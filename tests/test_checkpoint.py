@@ -225,10 +225,10 @@ def test_a_vocabulary_with_special_symbols_is_of_format_4(tmp_path):
     assert metadata["format_version"] == 4 and metadata["vocabulary"]["special"] == ["START", "END"]
     assert_same(load_checkpoint(path), saved)
     assert (vocabulary.start_id, vocabulary.end_id) == (vocabulary.size - 2, vocabulary.size - 1)
-    path.write_bytes(with_rewriting(3, special=["START"]))
+    path.write_bytes(with_rewriting(3, special=["START", "END"]))
     with pytest.raises(CheckpointError, match="has the key special, which format 3 has not"):
         load_checkpoint(path)
-    for wrong in ([], ["END", "START"], ["START", "START"], [1], "START", ["BEGIN"]):
+    for wrong in ([], ["END", "START"], ["START"], ["START", "SEP"], ["START", "START"], [1], "START", ["BEGIN"]):
         path.write_bytes(with_rewriting(4, special=wrong))
         with pytest.raises(
             CheckpointError, match="its vocabulary is malformed .special symbols|a vocabulary's special"

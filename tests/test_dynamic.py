@@ -8,6 +8,7 @@ from charrnn.errors import ConfigError, DivergenceError
 from charrnn.evaluation import dynamic
 from charrnn.evaluation.dynamic import EPS, DynamicSettings, gradient_rms, read_losses_dynamic
 from charrnn.evaluation.loss import read_losses
+from charrnn.evaluation.reading import TextMarks
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.spec import ModelConfig
@@ -24,18 +25,29 @@ def ids_of(seed, size):
     return np.random.default_rng(seed).integers(0, V, size).astype(np.uint8)
 
 
-def naive_losses(cell, parameters, ids, first, settings, rms):
+def make_marks(size, seed):
+    """An item of some 5 characters after another; some losses do not count."""
+    rng = np.random.default_rng(seed)
+    return TextMarks(rng.random(size) < 0.2, rng.random(size) < 0.8)
+
+
+def naive_losses(cell, parameters, ids, first, settings, rms, resets, counts):
     """Krause et al. 2018, eq. 1 to 7, by name and without haste."""
     rate, decay, segment = settings.rate, settings.decay, settings.segment
     home, theta, losses, carry = parameters, {name: value.copy() for name, value in parameters.items()}, [], None
     if first > 1:
-        carry = oracle.forward(theta, cell, ids[: first - 1, None].astype(int)).carry
+        before = ids[: first - 1, None].astype(int)
+        carry = oracle.forward(theta, cell, before, resets=resets[: first - 1, None]).carry
     mean = np.concatenate([value[value > 0] for value in rms.values()]).mean() if rms else None
     for at in range(first, len(ids), segment):
         y = ids[at : at + segment, None].astype(int)
-        result = oracle.loss_and_grads(theta, cell, ids[at - 1 : at - 1 + len(y), None].astype(int), y, carry)
-        losses.extend(result.losses[:, 0])
+        x, own = ids[at - 1 : at - 1 + len(y), None].astype(int), counts[at : at + len(y), None]
+        masks = {"resets": resets[at - 1 : at - 1 + len(y), None], "counts": own if own.any() else None}
+        result = oracle.loss_and_grads(theta, cell, x, y, carry, **masks)
+        losses.extend(result.losses[:, 0] * own[:, 0])
         carry = result.carry
+        if not own.any():
+            continue
         for name, grad in result.grads.items():
             if name.startswith("rnn.bias_hh"):  # charrnn trains one bias a gate
                 continue
@@ -51,30 +63,46 @@ def naive_losses(cell, parameters, ids, first, settings, rms):
     return np.array(losses)
 
 
+@pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "rnn"])
 @pytest.mark.parametrize("rule, rate, decay", [("sgd", 0.3, 0.05), ("rms", 0.02, 0.3)])
-def test_every_loss_is_that_of_a_naive_learner(cell, rule, rate, decay, monkeypatch):
+def test_every_loss_is_that_of_a_naive_learner(cell, rule, rate, decay, marked, monkeypatch):
+    """Where it is marked what counts, there is a segment in which nothing does: it teaches nothing."""
     monkeypatch.setattr(dynamic, "PLACES", 2)
     model, ids, training = make_model(cell), ids_of(0, 60), ids_of(1, 4 * dynamic.SEGMENTS_A_PLACE)
-    rms = dict(model.unpack(gradient_rms(model, training, 4)).items()) if rule == "rms" else None
+    of_text, of_training = make_marks(60, 2), make_marks(len(training), 3)
+    of_text.counts[19:23] = False  # a whole segment
+    if not marked:
+        for marks in (of_text, of_training):
+            marks.resets[:], marks.counts[:] = False, True
+    marks = (of_text, of_training) if marked else (None, None)
+    rms = dict(model.unpack(gradient_rms(model, training, 4, marks[1])).items()) if rule == "rms" else None
     settings = DynamicSettings(rule, rate, decay, 4)
-    found = read_losses_dynamic(model, ids, 11, 60, settings, training)
-    expected = naive_losses(cell, model.get_parameters(), ids, 11, settings, rms)
+    found = read_losses_dynamic(model, ids, 11, 60, settings, training, marks=marks)
+    expected = naive_losses(cell, model.get_parameters(), ids, 11, settings, rms, *of_text)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
-    assert abs(found.mean() - read_losses(model, ids, 11, 60).mean()) > 1e-3
+    assert abs(found.mean() - read_losses(model, ids, 11, 60, marks=marks[0]).mean()) > 1e-3
 
 
-def test_the_gradients_root_mean_square_is_the_oracles(monkeypatch):
+@pytest.mark.parametrize("marked", [False, True])
+def test_the_gradients_root_mean_square_is_the_oracles(marked, monkeypatch):
     monkeypatch.setattr(dynamic, "PLACES", 2)  # both at the beginning of so short a text
     model, segment = make_model(), 3
     training = ids_of(1, 1 + segment * dynamic.SEGMENTS_A_PLACE)
+    marks, masks = make_marks(len(training), 3), {}
     parameters, carry, squares = model.get_parameters(), None, []
     for at in range(0, len(training) - 1, segment):
         x, y = (training[at + k : at + k + segment, None].astype(int) for k in (0, 1))
-        result = oracle.loss_and_grads(parameters, "lstm", x, y, carry)
+        if marked:
+            masks = {
+                "resets": marks.resets[at : at + segment, None],
+                "counts": marks.counts[at + 1 : at + 1 + segment, None],
+            }
+            assert masks["counts"].any()
+        result = oracle.loss_and_grads(parameters, "lstm", x, y, carry, **masks)
         carry = result.carry
         squares.append({name: grad**2 for name, grad in result.grads.items()})
-    found = model.unpack(gradient_rms(model, training, segment))
+    found = model.unpack(gradient_rms(model, training, segment, marks if marked else None))
     for name in squares[0]:
         if not name.startswith("rnn.bias_hh"):
             np.testing.assert_allclose(

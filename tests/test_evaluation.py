@@ -20,6 +20,7 @@ from charrnn.evaluation.loss import (
     standard_error,
     sum_up,
 )
+from charrnn.evaluation.reading import TextMarks
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
@@ -321,3 +322,32 @@ def test_reading_reports_how_far_it_is(model):
     calls = []
     read_losses(model, make_ids(700), 100, 700, progress=lambda done, n: calls.append((done, n)))
     assert calls == [(256, 600), (512, 600), (600, 600)]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_items_of_a_text_are_read_as_each_by_itself(cell):
+    """In one stream and in several: one that begins within an item is warmed up on the item's beginning."""
+    model = Model.initialise(ModelConfig(cell, V, 12, 2), seed=3)
+    ids, rng = make_ids(9000), np.random.default_rng(1)
+    marks = TextMarks(rng.random(9000) < 1 / 7, rng.random(9000) < 0.8)
+    marks.resets[0] = True
+    starts = [*np.flatnonzero(marks.resets), len(ids)]
+    alone, expected = Workspace(model, 1, max(np.diff(starts)), training=False), np.zeros(9000)
+    guesses = []
+    for start, stop in zip(starts, starts[1:]):
+        alone.reset_carry()
+        y = ids[start + 1 : stop + 1].astype(np.int32)[:, None]
+        x = ids[start : start + len(y)].astype(np.int32)[:, None]
+        if len(y):
+            expected[start + 1 : start + 1 + len(y)] = alone.losses(x, y)[:, 0]
+            alone.reset_carry()
+            guesses.extend(alone.logits(x)[:, 0].argmax(axis=1))
+    found = read_losses(model, ids, marks=marks)
+    np.testing.assert_array_equal(found, np.where(marks.counts, expected, 0)[1:])
+    counted = expected[700:8900][marks.counts[700:8900]]
+    for evaluate in (evaluate_split, evaluate_stream):
+        result = evaluate(model, ids, 700, 8900, marks=marks)
+        assert result.characters == len(counted) and abs(result.loss_nats - counted.mean()) < 1e-12
+    np.testing.assert_array_equal(read_guesses(model, ids, 0, 9000, 1, marks=marks)[0][:, 0], guesses)
+    with pytest.raises(CorpusError, match="needs a character to predict, and this text has none"):
+        evaluate_split(model, ids, 700, 8900, marks=TextMarks(None, np.zeros(9000, bool)))

@@ -174,6 +174,34 @@ def test_the_carry_comes_back_as_it_was_set(streams):
     assert not any(value.any() for value in made.get_carry().values())
 
 
+@pytest.mark.parametrize("options", [{}, {"embedding_size": 4}, {"zoneout": 0.2, "layer_norm": True}])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stream_that_begins_anew_draws_what_one_alone_does_and_no_other_notices(cell, options):
+    """In 40 streams of two groups, between two blocks; as does one that reads its beginning among other ids."""
+    model, streams = make_model(cell, **options), 40
+    keys, inputs = splitmix64(np.uint64(SEED), np.arange(streams)), np.arange(streams) % V
+    anew = np.arange(streams) % 3 == 1
+    undisturbed = draw(make_generation(model, streams), 12)
+    made = make_generation(model, streams)
+    first = made.draw(inputs, 5, keys, 0, temperature=0.8, with_losses=True, with_logits=True)
+    made.begin(anew)
+    then = np.where(anew, inputs, first[0][-1])
+    second = made.draw(then, 7, keys, np.where(anew, 0, 5), temperature=0.8, with_losses=True, with_logits=True)
+    for found, whole in zip(second[:3], undisturbed[:3]):
+        assert np.array_equal(found[:, anew], whole[:7, anew]) and np.array_equal(found[:, ~anew], whole[5:, ~anew])
+
+    ids = np.concatenate([[inputs], undisturbed[0][:-1]])
+    resets = np.random.default_rng(0).random(ids.shape) < 0.2
+    made.set_carry({name: value * np.nan for name, value in made.get_carry().items()})
+    resets[0] = True
+    made.read(ids, resets)
+    carry = made.get_carry()
+    for j in range(streams):
+        alone = make_generation(model, 1)
+        alone.read(ids[np.flatnonzero(resets[:, j])[-1] :, j : j + 1])
+        assert_same(alone.get_carry().values(), [value[:, j : j + 1] for value in carry.values()])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("settings", [Settings(), Settings(0), Settings(top_k=2)], ids=str)
 def test_a_logit_that_is_not_finite_is_told_and_ends_a_generation(bad, settings):
@@ -240,6 +268,10 @@ def test_a_wrong_carry_and_wrong_ids_are_refused():
     for carry in ({"h": np.zeros((2, 2, H))}, {"h": np.zeros((2, 3, H)), "c": np.zeros((2, 2, H))}):
         with pytest.raises(ConfigError, match="carry"):
             made.set_carry(carry)
+    with pytest.raises(ConfigError, match="streams must be bool"):
+        made.begin(np.ones(3, bool))
+    with pytest.raises(ConfigError, match="resets must be bool"):
+        made.read(np.zeros((3, 2), int), np.zeros((3, 1), bool))
     for ids in (np.zeros((3, 1)), np.zeros((0, 2)), np.full((3, 2), V)):
         with pytest.raises(ConfigError, match="ids"):
             made.read(ids)

@@ -264,6 +264,8 @@ def test_pages_cells_and_gradients_show_items(folder, capsys, tmp_path):
     (tmp_path / "more.txt").write_text("\n".join(names(1200, seed=4)))
     call(capsys, "cells", folder / "lines", tmp_path / "more.txt", "--html", tmp_path / "cells.html")
     out, _ = call(capsys, "cells", folder / "lines", tmp_path / "more.txt")
+    cost = charrnn.evaluate(charrnn.load(folder / "lines"), tmp_path / "more.txt", baselines=False).evaluation.loss_nats
+    assert f"loss   {cost:.4f} nats" in out
     assert (tmp_path / "cells.html").exists() and "AUROC" in out
     out, err = call(capsys, "gradients", folder / "lines", "--json", "--times", 20)
     steps = json.loads(out)["steps"]

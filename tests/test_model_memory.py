@@ -24,6 +24,10 @@ def test_the_bytes_that_are_counted_are_those_that_a_step_holds(cell, kind, prec
     chunk = np.zeros((2, 40, 7), np.int32)
     for dropout in (None, Dropout(0.5, weight_rate=0.5)):
         workspace.loss_and_grads(*chunk, dropout)
-    counted = training_bytes(config, 7, 40, precision, dropping=True, dropping_weights=True)
-    # Held are also tables of offsets, and up to 63 bytes before each array, so that it begins a cache line.
-    assert counted <= array_bytes([workspace]) < counted + 12_000
+    for resets in (None, np.ones((40, 7), bool)):
+        workspace.loss_and_grads(*chunk, dropout, resets=resets)
+        counted = training_bytes(
+            config, 7, 40, precision, dropping=True, dropping_weights=True, resetting=resets is not None
+        )
+        # Held are also tables of offsets, and up to 63 bytes before each array, so that it begins a cache line.
+        assert counted <= array_bytes([workspace]) < counted + 12_000

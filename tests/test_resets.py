@@ -23,6 +23,7 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import workspace as model_module
+from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import CELLS, DTYPES, ModelConfig
@@ -293,19 +294,45 @@ def test_where_nothing_counts_the_gradient_is_zero_even_after_nan(cell, kind):
     assert_same_bits(model.flat, before)
 
 
+@pytest.mark.parametrize("clamps", [(), (Clamp(0, 3, 0.7), Clamp(1, 2, -0.4))], ids=["free", "held"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_states_of_a_chunk_are_those_after_each_step_also_before_a_reset(cell):
+def test_the_states_of_a_chunk_are_those_after_each_step_also_before_a_reset(cell, clamps):
+    """A unit that is held is zero before an item's first step, as it is at a text's beginning."""
     model, _ = make_model(cell, "plain")
     x, _ = oracle.random_chunk(V, T, B, seed=2)
     resets = make_masks()["resets"]
     whole, single = (Workspace(model, B, steps, training=False) for steps in (T, 1))
-    whole.logits(x, resets)
+    for workspace in (whole, single):
+        workspace.set_clamps(clamps)
+    logits = whole.logits(x, resets)
     for t in range(T):
-        single.logits(x[t : t + 1], resets[t : t + 1])
+        carry = single.get_carry()
+        for state in carry.values():
+            state[:, resets[t]] = 0
+        single.set_carry(carry)
+        assert_same_bits(logits[t : t + 1], single.logits(x[t : t + 1]))
         for name in CELLS[cell].readable:
             assert_same_bits(whole.states(name)[:, t], single.states(name)[:, 0])
     whole.logits(x)
     assert_same_bits(whole.states("h")[:, -1], whole.get_carry()["h"])
+
+
+@pytest.mark.parametrize("kind", ["plain", "layer norm", "expected zoneout"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_reach_ends_at_a_reset(cell, kind):
+    """Of 3 places over 4 times, where all begin anew at the third."""
+    model, _ = make_model(cell, kind)
+    x, y = (ids.reshape(1, -1) for ids in oracle.random_chunk(V, 4, 3, seed=2))
+    carry = oracle.random_carry(cell, L, 12, H, seed=3)
+    resets = np.arange(12)[None] // 3 == 2
+    found = new_workspace(model, 12, 1, carry).measure_reach(x, y, 3, resets)
+    later = {name: state[:, 6:].copy() for name, state in carry.items()}
+    for state in later.values():
+        state[:, :3] = 0
+    expected = new_workspace(model, 6, 1, later).measure_reach(x[:, 6:], y[:, 6:], 3)
+    for name, norms in found.items():
+        assert not norms[:, :2].any() and expected[name].all()
+        np.testing.assert_allclose(norms[:, 2:], expected[name], rtol=1e-12)
 
 
 @pytest.mark.parametrize("masks", [{"resets": np.zeros((T, B), int)}, {"counts": np.ones((B, T), bool)}])

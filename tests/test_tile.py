@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from numba import njit
 
+from charrnn.kernels.chunk.weight_gradients import pack_columns, pack_transposed
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import TILE_ROWS, TILES, isa, lanes_of
-from charrnn.kernels.tile import Rows, Weights, product, product_t
+from charrnn.kernels.products import Rows, Weights, product, product_t
+from charrnn.kernels.simd import shifted
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
 
@@ -17,8 +19,14 @@ def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):  # 
 
 
 @njit
-def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate):  # noqa: PLR0913  likewise
-    product_t(tiles, width, Rows(A, 0, lda, 0), Rows(B, 0, ldb, 0), Rows(C, 0, ldc, 0), (n, K), accumulate)
+def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate, amx=0):  # noqa: PLR0913  likewise
+    X, packed = np.zeros(A.size + 64, A.dtype), np.zeros((n + 64) * (K + 16), A.dtype)  # read in whole vectors
+    X[: A.size] = A
+    if amx:
+        pack_transposed(Rows(X, 0, lda, 0), 0, K, 0, n, packed)
+    else:
+        pack_columns(Rows(X, 0, lda, 0), 0, K, 0, n, packed)
+    product_t(tiles, width, shifted(packed, 0), Rows(B, 0, ldb, 0), 0, Rows(C, 0, ldc, 0), (n, K), accumulate)
 
 
 def all_tiles(dtype):
@@ -33,6 +41,19 @@ def cases():
         for n in {1, 2, most - 1, most, most + 1, 2 * most + 1, 25}:
             for K in (1, 5, 67):
                 yield width, n, K
+
+
+def test_what_is_fetched_ahead_changes_no_bit():
+    rng = np.random.default_rng(3)
+    tiles, ahead, widths = all_tiles("float32"), np.zeros(TILES, np.int64), TILE_ROWS[isa()]
+    fill_tiles(ahead, widths, (), "float32", ahead=True)
+    for width, n, K in cases():
+        columns = width * lanes_of(4)
+        A, B = rng.standard_normal((3, n, K)).astype("f"), rng.standard_normal((3, K, columns)).astype("f")
+        got = np.zeros((2, n, columns), "f")
+        for which, C in zip((tiles, ahead), got):
+            run(which, width, n, A.reshape(-1), K, n * K, B.reshape(-1), C.reshape(-1), columns, K, 3, 0)
+        assert np.array_equal(*got) and got.any()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

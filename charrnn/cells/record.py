@@ -38,8 +38,8 @@ class Recording:
     values      ndarray (L, H, N) float16: of each unit after reading each character. Rounding to float16 moves a value
                 by 2**-11 of itself; what it makes equal, within 0.0005 at an end of tanh's range, the layer above
                 hardly tells apart either
-    loss_nats   ndarray (N,) float64: of predicting the character after each, from the state it left; the last one
-                is NaN where the text ends
+    loss_nats   ndarray (N,) float64: of predicting the character after each, from the state it left; NaN
+                where the text ends, and where an item has ended
     """
 
     quantity: str
@@ -72,7 +72,7 @@ def record(model, ids, start, stop, quantity, progress=None, once=False):
         for b, (_, at, count) in enumerate(places):
             values[:, :, at : at + count] = states[:, :count, b].transpose(0, 2, 1)
             loss_nats[at : at + count] = losses[:count, b]
-    _forget_last(loss_nats, ids, stop)
+    _forget_unpredicted(loss_nats, model, ids, start)
     return Recording(quantity, values, loss_nats)
 
 
@@ -82,7 +82,7 @@ def read_losses(model, ids, start, stop, clamps=(), progress=None):
     for _, losses, places in _read(model, ids, start, stop, clamps, progress):
         for b, (_, at, count) in enumerate(places):
             loss_nats[at : at + count] = losses[:count, b]
-    _forget_last(loss_nats, ids, stop)
+    _forget_unpredicted(loss_nats, model, ids, start)
     return loss_nats
 
 
@@ -171,6 +171,9 @@ def _always(_left):
     return True
 
 
-def _forget_last(loss_nats, ids, stop):
-    if stop >= len(ids):
-        loss_nats[-1] = np.nan
+def _forget_unpredicted(loss_nats, model, ids, start):
+    """Put NaN where nothing is predicted: after a text's last character, and of a model of items before a START."""
+    following = np.asarray(ids[start + 1 : start + 1 + len(loss_nats)])
+    loss_nats[len(following) :] = np.nan
+    if model.start_id is not None:
+        loss_nats[: len(following)][following == model.start_id] = np.nan

@@ -90,29 +90,38 @@ def command(ctx, cell, threads, repeats, as_json, **own):
                 )
             )
     sentence = None if own else bench.expectation(cell, results[0].training_chars_per_s)
-    if bench.was_busy(peaks, results):
-        note("other processes had a part of the machine meanwhile: figures of an idle one are higher")
+    load = bench.disturbance(peaks, results)
     if as_json:
-        click.echo(json.dumps(_json(machine, peaks, results, sentence)))
+        click.echo(json.dumps(_json(machine, peaks, results, sentence, load)))
     else:
-        _print(machine, peaks, results, sentence)
+        _print(machine, peaks, results, sentence, load)
 
 
-def _json(machine, peaks, results, sentence):
+def _json(machine, peaks, results, sentence, load):
     from dataclasses import asdict
 
     return {
         "machine": machine,
         "peak_gflops": {str(threads): peak for threads, peak in peaks.items()},
         "shapes": [
-            {**asdict(result.shape), **{key: value for key, value in asdict(result).items() if key != "shape"}}
-            for result in results
+            {
+                **asdict(result.shape),
+                **{key: value for key, value in asdict(result).items() if key != "shape"},
+                "disturbed": disturbed,
+            }
+            for result, disturbed in zip(results, load.rows)
         ],
+        "disturbance": {
+            "best_peak_gflops": load.best_gflops,
+            "lowest_peak_gflops": load.lowest_gflops,
+            "fall": load.fall,
+            "disturbed": load.disturbed,
+        },
         "expectation": sentence,
     }
 
 
-def _print(machine, peaks, results, sentence):
+def _print(machine, peaks, results, sentence, load):
     from rich.console import Console
     from rich.table import Table
 
@@ -123,14 +132,15 @@ def _print(machine, peaks, results, sentence):
     console.print(
         "peak     float32 " + ", ".join(f"{peak:,.0f} GFLOP/s on {counted(n, 'thread')}" for n, peak in peaks.items())
     )
+    console.print(f"load     {_load(load)}")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("units\nx layers", "streams\nx steps"):
         table.add_column(name, no_wrap=True)
     for name in ("parameters", "training\ncharacters/s", "share\nof peak", "sampling\ncharacters/s"):
         table.add_column(name, justify="right", no_wrap=True)
-    for result in results:
+    for result, disturbed in zip(results, load.rows):
         table.add_row(
-            _size(result.shape),
+            _size(result.shape) + ("*" if disturbed else ""),
             _batch(result.shape),
             f"{result.parameters:,}",
             f"{result.training_chars_per_s:,.0f}",
@@ -144,6 +154,14 @@ def _print(machine, peaks, results, sentence):
     console.print(table)
     if sentence:
         console.print("\n" + sentence, soft_wrap=False)
+
+
+def _load(load):
+    """Say in a line how disturbed the machine was."""
+    if not load.disturbed:
+        return f"undisturbed: the peak fell by {load.fall:.0%} at most"
+    meaning = "; rows marked * are too slow" if any(load.rows) else ", but before the first row only"
+    return f"disturbed: the peak fell by {load.fall:.0%}{meaning}"
 
 
 def _size(shape):

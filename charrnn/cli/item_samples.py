@@ -86,13 +86,7 @@ def _draw_batch(asked, turn, size, with_losses):
 
     sampler = asked.make_sampler(((asked.seed or 0) + turn) % 2**64, size)
     return draw_items(
-        sampler,
-        asked.checkpoint.vocabulary,
-        asked.length,
-        asked.prime_ids,
-        asked.stop_ids,
-        with_losses,
-        asked.label,
+        sampler, asked.checkpoint.vocabulary, asked.length, asked.prime_ids, asked.stop_ids, with_losses, asked.label
     )
 
 

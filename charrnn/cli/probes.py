@@ -90,11 +90,13 @@ def _compiler():
 
 
 def _vectors():
-    from charrnn.kernels.host import has_bfloat16, isa
+    from charrnn.kernels.host import has_amx, has_bfloat16, isa
 
-    bfloat16 = has_bfloat16()
-    shown = f"{VECTORS[isa()]}; --precision bfloat16 is {'of use' if bfloat16 else 'not supported'} here"
-    yield Fact("vectors", shown, {"isa": isa(), "bfloat16": bfloat16})
+    bfloat16, amx = has_bfloat16(), has_amx()
+    use = "of use here, on the matrix unit AMX" if amx else "of use here" if bfloat16 else "not supported here"
+    yield Fact(
+        "vectors", f"{VECTORS[isa()]}; --precision bfloat16 is {use}", {"isa": isa(), "bfloat16": bfloat16, "amx": amx}
+    )
 
 
 def _threads():

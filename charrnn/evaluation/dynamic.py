@@ -65,23 +65,25 @@ class DynamicSettings:
             )
 
 
-def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None):
+def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None, marks=(None, None)):
     """Return the loss of every character as evaluation.read_losses does, while a copy of the model learns from those
     before.
 
     training_ids    the text the model was trained on; the rule "rms" needs it
     progress        called with (characters read, n) after every segment
+    marks           the TextMarks of ids, and of training_ids; a segment in which nothing counts teaches nothing
     Raises DivergenceError where a loss stops being finite.
     """
     first, own = first_predicted(start, stop)
     learner = Model(model.config, model.rule)
     learner.flat[:] = model.flat
-    scale, pull = _pace(model, training_ids, settings)
+    of_text, of_training = marks
+    scale, pull = _pace(model, training_ids, settings, of_training)
     workspace = Workspace(learner, 1, max(settings.segment, STREAM_CHUNK))
     for at in range(first - 1 - own, first - 1, STREAM_CHUNK):
-        workspace.logits(_chunk(ids, at, min(first - 1, at + STREAM_CHUNK)))
+        end = min(first - 1, at + STREAM_CHUNK)
+        workspace.logits(_chunk(ids, at, end), _masks(of_text, at, end).get("resets"))
     n = stop - first
-    counts = None if model.rule is None else model.rule.counts(ids, first, stop)
     losses, home = np.empty(n), np.empty_like(learner.flat)
     for at in range(0, n, settings.segment):
         end = min(n, at + settings.segment)
@@ -89,7 +91,10 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
         loss = workspace.loss_and_grads(
             _chunk(ids, here - 1, stop - 1, settings.segment),
             _chunk(ids, here, stop, settings.segment),
-            counts=None if counts is None else counts[at:end, None],
+            **(
+                _masks(of_text, here - 1, min(stop, here + settings.segment) - 1)
+                or _of_rule(model, ids, here, end - at)
+            ),
         )
         if not math.isfinite(loss):
             raise DivergenceError(
@@ -97,24 +102,25 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
                 f"{settings.rate:g}"
             )
         losses[at:end] = workspace.last_losses()[:, 0]
-        np.subtract(model.flat, learner.flat, out=home)
-        home *= pull
-        np.multiply(workspace.grads, scale, out=workspace.grads)
-        learner.flat += home
-        learner.flat -= workspace.grads
+        if workspace.counted:
+            np.subtract(model.flat, learner.flat, out=home)
+            home *= pull
+            np.multiply(workspace.grads, scale, out=workspace.grads)
+            learner.flat += home
+            learner.flat -= workspace.grads
         if progress is not None:
             progress(end, n)
     return losses
 
 
-def _pace(model, training_ids, settings):
+def _pace(model, training_ids, settings, marks):
     """Return what a gradient and the way home are multiplied by, each (N,) or a number."""
     dtype = model.flat.dtype.type
     if settings.rule == "sgd":
         return dtype(settings.rate), dtype(settings.decay)
     if training_ids is None:
         raise ConfigError("--dynamic-rule rms needs the text the run was trained on: take sgd", ["dynamic_rule"])
-    rms = gradient_rms(model, training_ids, settings.segment)
+    rms = gradient_rms(model, training_ids, settings.segment, marks)
     mean = rms[rms > 0].mean() if rms.any() else 1.0
     return (
         (settings.rate / (rms + EPS)).astype(model.flat.dtype),
@@ -122,9 +128,9 @@ def _pace(model, training_ids, settings):
     )
 
 
-def gradient_rms(model, ids, segment):
+def gradient_rms(model, ids, segment, marks=None):
     """Return the root mean square of the gradient of a segment's loss, (N,) in the layout of model.flat, over PLACES in
-    ids.
+    ids, whose TextMarks are `marks`.
     """
     segment = min(segment, len(ids) - 1)
     workspace = Workspace(model, 1, max(segment, STREAM_CHUNK))
@@ -134,14 +140,26 @@ def gradient_rms(model, ids, segment):
         begin = max(0, len(ids) - 1 - run) * place // (PLACES - 1)
         workspace.reset_carry()
         if begin:
-            workspace.logits(_chunk(ids, max(0, begin - STREAM_CHUNK), begin))
+            before = max(0, begin - STREAM_CHUNK)
+            workspace.logits(_chunk(ids, before, begin), _masks(marks, before, begin).get("resets"))
         for at in range(begin, min(begin + run, len(ids) - 1), segment):
-            end = min(len(ids), at + 1 + segment)
-            counts = None if model.rule is None else model.rule.counts(ids, at + 1, end)[:, None]
-            workspace.loss_and_grads(_chunk(ids, at, end - 1), _chunk(ids, at + 1, end), counts=counts)
-            squares += np.square(workspace.grads, dtype=np.float64)
-            count += 1
-    return np.sqrt(squares / count)
+            end = min(len(ids) - 1, at + segment)
+            masks = _masks(marks, at, end) or _of_rule(model, ids, at + 1, end - at)
+            workspace.loss_and_grads(_chunk(ids, at, end), _chunk(ids, at + 1, end + 1), **masks)
+            if workspace.counted:
+                squares += np.square(workspace.grads, dtype=np.float64)
+                count += 1
+    return np.sqrt(squares / max(1, count))
+
+
+def _masks(marks, start, stop):
+    """Return the masks of a chunk that reads start .. stop - 1, by name."""
+    return {} if marks is None else marks.read(np.arange(start, stop + 1)[:, None])
+
+
+def _of_rule(model, ids, first, length):
+    """Return the mask of what counts of ids[first : first + length] by a model's own rule, by name."""
+    return {} if model.rule is None else {"counts": model.rule.counts(ids, first, first + length)[:, None]}
 
 
 def _chunk(ids, start, stop, most=None):

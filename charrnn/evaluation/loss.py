@@ -75,12 +75,13 @@ def split_workspace(model, characters):
     return Workspace(model, count_streams(characters), SPLIT_CHUNK, training=False)
 
 
-def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
+def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, marks=None):
     """Evaluate ids[start:stop] in a few parallel streams.
 
     ids          ndarray (N,), any integer type; the characters before `start` are read to warm up, and not counted
     workspace    from `split_workspace(model, stop - start)`; made here when None
     interrupted  called before every chunk; the pass is given up, and None returned, when it says True
+    marks        the TextMarks of ids: the mean is that of the losses that count
 
     The first character is predicted from those before it; the first of the whole text is not predicted at all, and of
     a model of items what its rule leaves out does not count. Sums are float64 in a fixed order: the same parameters
@@ -89,9 +90,9 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
     if workspace is None:
         workspace = split_workspace(model, stop - start)
     first, _ = first_predicted(start, stop)
-    characters, pages = count_predicted(model, ids, first, stop), Pages(ids)
-    rule = model.rule
-    counts = rule.counts(ids, first, stop) if rule is not None and rule.leaves_out else None
+    characters, pages = count_predicted(model, ids, first, stop, marks), Pages(ids)
+    partly = marks is None and model.rule is not None and model.rule.leaves_out
+    counts = predicted(model, ids, first, stop) if partly else None
     totals = np.zeros(workspace.batch_size)  # a stream's own, since it may be read again
     before = math.inf
 
@@ -100,7 +101,7 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
         moved, before = abs(before - totals.sum()), totals.sum()
         return not moved * left >= SETTLED_NATS * characters  # what is not a number moves no more
 
-    for _, losses, places in read(workspace, ids, first - 1, stop - 1, enough=settled):
+    for _, losses, places in read(workspace, ids, first - 1, stop - 1, enough=settled, marks=marks):
         if interrupted is not None and interrupted():
             return None
         for b, (stream, at, count) in enumerate(places):
@@ -110,21 +111,25 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None):
     return Evaluation(float(totals.sum()) / characters, characters)
 
 
-def evaluate_stream(model, ids, start=0, stop=None):
+def evaluate_stream(model, ids, start=0, stop=None, marks=None):
     """Evaluate ids[start:stop] as one stream, its carry kept from end to end: what `evaluate_split` is held to."""
-    return sum_up(read_losses(model, ids, start, stop))
+    stop = len(ids) if stop is None else stop
+    first, _ = first_predicted(start, stop)
+    count_predicted(model, ids, first, stop, marks)
+    return sum_up(read_losses(model, ids, start, stop, marks=marks), predicted(model, ids, first, stop, marks))
 
 
-def read_losses(model, ids, start=0, stop=None, progress=None):
+def read_losses(model, ids, start=0, stop=None, progress=None, marks=None):
     """Return the loss of every character of ids[start:stop] but the text's very first, ndarray (n,) float64, in nats.
 
     Of a model of items that of what does not count is 0. One stream, its carry kept from end to end; `sum_up` makes an
     Evaluation of them.
 
     progress    called with (characters read, n) after every chunk
+    marks       the TextMarks of ids; a loss that does not count is 0
     """
     pieces, done = [], 0
-    for n, losses in read_stream(model, ids, start, stop):
+    for n, losses in read_stream(model, ids, start, stop, marks):
         pieces.append(losses)
         done += len(losses)
         if progress is not None:
@@ -132,7 +137,7 @@ def read_losses(model, ids, start=0, stop=None, progress=None):
     return np.concatenate(pieces)
 
 
-def read_stream(model, ids, start=0, stop=None):
+def read_stream(model, ids, start=0, stop=None, marks=None):
     """Yield (n, losses of the next chunk) of ids[start:stop] as one stream: what `read_losses` joins."""
     stop = len(ids) if stop is None else stop
     first, own = first_predicted(start, stop)
@@ -143,7 +148,8 @@ def read_stream(model, ids, start=0, stop=None):
         # One chunk ends where the warm-up does: the rest are the same chunks whatever came before.
         size = min(STREAM_CHUNK, (first - 1 if at < first - 1 else stop - 1) - at)
         window = np.asarray(ids[at : at + size + 1]).astype(np.int32)[:, None]
-        losses = workspace.losses(window[:-1], window[1:])[:, 0]
+        masks = {} if marks is None else marks.read(np.arange(at, at + size + 1)[:, None])
+        losses = workspace.losses(window[:-1], window[1:], **masks)[:, 0]
         at += size
         pages.read(size)
         if at >= first:
@@ -151,17 +157,25 @@ def read_stream(model, ids, start=0, stop=None):
             yield stop - first, losses if counts is None else losses * counts[place : place + size]
 
 
-def count_predicted(model, ids, first, stop):
-    """Return how many of ids[first:stop] count: all, but of a model of items no START, and what its task leaves out.
+def count_predicted(model, ids, first, stop, marks=None):
+    """Return how many of ids[first:stop] are predicted, and count: all, but of a model of items what its rule leaves out.
 
     Raises CorpusError where there is none.
     """
-    if model.start_id is None:
-        return stop - first
-    count = int(np.count_nonzero(model.rule.counts(ids, first, stop)))
+    count, block = 0, 1 << 20
+    for at in range(first, stop, block):
+        counts = predicted(model, ids, at, min(stop, at + block), marks)
+        count += min(block, stop - at) if counts is None else int(np.count_nonzero(counts))
     if not count:
         raise CorpusError("an evaluation needs a character to predict, and this text has none: name a longer one")
     return count
+
+
+def predicted(model, ids, first, stop, marks=None):
+    """Return which of ids[first:stop] are predicted, and count, ndarray of bool; None for all."""
+    if marks is not None and marks.counts is not None:
+        return np.asarray(marks.counts[first:stop])
+    return None if model.rule is None else model.rule.counts(ids, first, stop)
 
 
 def sum_up(losses, counted=None):
@@ -206,7 +220,7 @@ def standard_error(losses):
     return float(means.std(ddof=1) / math.sqrt(blocks)), blocks, length
 
 
-def read_guesses(model, ids, start, stop, count, progress=None):
+def read_guesses(model, ids, start, stop, count, progress=None, marks=None):
     """Return what the model expected in the place of each character that `read_losses` judges.
 
     Returns guesses (n, count) int32, likeliest first, and their probabilities (n, count) float64; count is V at most.
@@ -219,7 +233,8 @@ def read_guesses(model, ids, start, stop, count, progress=None):
     while at < stop - 1:
         # One chunk ends where the warm-up does, as in read_losses.
         size = min(STREAM_CHUNK, (first - 1 if at < first - 1 else stop - 1) - at)
-        logits = workspace.logits(np.asarray(ids[at : at + size]).astype(np.int32)[:, None])[:, 0]
+        resets = None if marks is None or marks.resets is None else marks.resets[at : at + size, None]
+        logits = workspace.logits(np.asarray(ids[at : at + size]).astype(np.int32)[:, None], resets)[:, 0]
         at += size
         if at < first:
             continue

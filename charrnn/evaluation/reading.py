@@ -10,6 +10,7 @@ beginnings grow apart, and no two streams meet. It is read in one go then. Knows
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,22 @@ from charrnn.model.workspace import Workspace
 WARM_UP = 256
 TOLERANCE = 0.02  # of h and of tanh(c), each from -1 to 1, where two streams meet
 MIN_SETTLED = 0.25  # of the streams of a reading: 32 side by side take 7 to 16 times as long as one of them alone
+
+
+class TextMarks(NamedTuple):
+    """Where a text begins anew and which of its losses count, each ndarray (N,) bool as long as its ids, or None.
+
+    resets    the state is zero before ids[i] is read
+    counts    the loss of predicting ids[i] counts; otherwise it is read as 0
+    """
+
+    resets: np.ndarray | None = None
+    counts: np.ndarray | None = None
+
+    def read(self, places):
+        """Return {name: (T, B) bool} for ids read at `places` (T + 1, B) and predicted at the last T of them."""
+        masks = {"resets": (self.resets, places[:-1]), "counts": (self.counts, places[1:])}
+        return {name: np.asarray(mask[at]) for name, (mask, at) in masks.items() if mask is not None}
 
 
 @dataclass
@@ -35,7 +52,7 @@ class Stream:
     is_new: bool = True
 
 
-def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=None):
+def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=None, marks=None):
     """Yield (workspace, what run(workspace, x, y) gave (T, B, ...), places) a chunk; a place is (stream, first column,
     its columns).
 
@@ -45,6 +62,7 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=No
     clamps       units to be held; streams that are read again are held too
     enough       asked before streams are read again, with the number of streams from the first of them on: True leaves
                  them as they are. None reads until all streams meet
+    marks        the TextMarks of ids; `run` is then given resets and counts by name, those that there are
 
     A stream that is read again comes once more as a whole: what comes later stands. Where `enough` is None and a
     reading settles less than a share of MIN_SETTLED of its streams, the model hardly forgets how it began: what is left
@@ -61,7 +79,7 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=No
         at = np.array([start + stream.first for stream in waiting])
         carries = [stream.into for stream in waiting if stream.into is not None]
         if not carries:
-            _warm_up(workspace, ids, at)
+            _warm_up(workspace, ids, at, marks)
             for b, stream in enumerate(waiting):
                 stream.into = _carry_of(workspace.get_carry(), b)
         else:
@@ -73,9 +91,10 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=No
             T = min(workspace.seq_length, longest - t)
             for stream in waiting:
                 stream.is_new = t == 0
+            x, y, masks = _window(ids, at + t, T, marks)
             yield (
                 workspace,
-                run(workspace, *_window(ids, at + t, T)),
+                run(workspace, x, y, **masks),
                 [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in waiting],
             )
         carry = workspace.get_carry()
@@ -91,7 +110,7 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=No
             stream.into = streams[stream.number - 1].out
 
 
-def _warm_up(workspace, ids, at):
+def _warm_up(workspace, ids, at, marks):
     """Read the WARM_UP characters before each stream, from an empty carry.
 
     Only the first stream can stand so near the text's beginning that there are less. It then runs along on a character
@@ -101,7 +120,8 @@ def _warm_up(workspace, ids, at):
     own = min(WARM_UP, int(at[0]))
     for begin, end in ((-WARM_UP if len(at) > 1 else -own, -own), (-own, 0)):
         for t in range(begin, end, workspace.seq_length):
-            workspace.logits(_window(ids, at + t, min(workspace.seq_length, end - t))[0])
+            x, _, masks = _window(ids, at + t, min(workspace.seq_length, end - t), marks)
+            workspace.logits(x, masks.get("resets"))
         if end == -own and begin < end:
             carry = workspace.get_carry()
             for state in carry.values():
@@ -109,11 +129,11 @@ def _warm_up(workspace, ids, at):
             workspace.set_carry(carry)
 
 
-def _window(ids, at, T):
-    """Return the characters read and the ones to predict, (T, B) each, from the places `at` (B,) on."""
-    places = at[None, :] + np.arange(T + 1)[:, None]
-    window = np.asarray(ids[np.clip(places, 0, len(ids) - 1)]).astype(np.int32)
-    return window[:-1], window[1:]
+def _window(ids, at, T, marks):
+    """Return the characters read and the ones to predict, (T, B) each, from the places `at` (B,) on; and masks."""
+    places = np.clip(at[None, :] + np.arange(T + 1)[:, None], 0, len(ids) - 1)
+    window = np.asarray(ids[places]).astype(np.int32)
+    return window[:-1], window[1:], {} if marks is None else marks.read(places)
 
 
 def _carry_of(carry, b):

@@ -1,7 +1,7 @@
 """The compiler's side: the one decorator for compiled helpers, and how an entry becomes machine code.
 
-An *entry* is a function that is called by its address: work items (entries.Items) and products (tile.py). Nothing here
-is imported where every entry's code is found on disk (machine_code.py).
+An *entry* is a function that is called by its address: work items (entries.Items) and products (products.py). Nothing
+here is imported where every entry's code is found on disk (machine_code.py).
 """
 
 from importlib import import_module

@@ -7,7 +7,7 @@ named here, which is imported only then.
 from functools import cache
 
 from charrnn.kernels import machine_code
-from charrnn.kernels.host import WIDTHS
+from charrnn.kernels.host import WIDTHS, has_amx
 from charrnn.spec import CELLS
 
 
@@ -85,24 +85,29 @@ SERVE = _items("work", "serve")
 
 
 @cache
-def product_address(width, transposed, dtype):
-    """Return the address of the product (tile.py) of `width` vectors for a dtype, compiled on first use.
+def product_address(width, kind, dtype):
+    """Return the address of the product (products.py) of `width` vectors for a dtype, compiled on first use.
 
+    kind     one of PRODUCTS
     dtype    "float32", "float64" or "bfloat16"
     """
-    name = f"product{width}{'t' if transposed else ''}-{dtype}"
-    return machine_code.entry_address(name, _compile_product, width, transposed, dtype)
+    mark = {"plain": "", "ahead": "a", "transposed": "t"}[kind]
+    unit = "-amx" if dtype == "bfloat16" and has_amx() else ""
+    return machine_code.entry_address(f"product{width}{mark}-{dtype}{unit}", _compile_product, width, kind, dtype)
 
 
-def _compile_product(width, transposed, dtype):
-    from charrnn.kernels.tile import compile_product
+def _compile_product(width, kind, dtype):
+    from charrnn.kernels.products import compile_product
 
-    return compile_product(width, transposed, dtype)
+    return compile_product(width, kind, dtype)
 
 
-def fill_tiles(tiles, widths, transposed_widths, dtype):
-    """Put the addresses of the products of these widths where `product` and `product_t` look for them in a table."""
+def fill_tiles(tiles, widths, transposed_widths, dtype, ahead=False):
+    """Put the addresses of the products of these widths where `product` and `product_t` look for them in a table.
+
+    ahead    whether `product` fetches the panel behind the one that it reads
+    """
     for width in widths:
-        tiles[width - WIDTHS[0]] = product_address(width, False, dtype)
+        tiles[width - WIDTHS[0]] = product_address(width, "ahead" if ahead else "plain", dtype)
     for width in transposed_widths:
-        tiles[width - WIDTHS[0] + len(WIDTHS)] = product_address(width, True, dtype)
+        tiles[width - WIDTHS[0] + len(WIDTHS)] = product_address(width, "transposed", dtype)

@@ -33,11 +33,11 @@ from charrnn.kernels.keyed import number_uint64
 from charrnn.kernels.layernorm import Sums, normalise_sums
 from charrnn.kernels.layout import Layer
 from charrnn.kernels.panel import Forward
+from charrnn.kernels.products import Rows, Weights, product
 from charrnn.kernels.records import GenerationTable
 from charrnn.kernels.registry import CELL_KERNELS
 from charrnn.kernels.simd import get, lanes, load, shifted, store, zeros
 from charrnn.kernels.team import atomic_add, join_team, next_unit
-from charrnn.kernels.tile import Rows, Weights, product
 from charrnn.kernels.view import opener, row_opener
 from charrnn.kernels.zoneout import blend_row
 

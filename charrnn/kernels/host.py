@@ -1,5 +1,6 @@
 """What vectors this CPU has, as LLVM names them. NUMBA_CPU_NAME (haswell, say) overrides it, to test other shapes."""
 
+import ctypes
 import os
 from functools import lru_cache
 
@@ -60,15 +61,41 @@ def has_bfloat16():
     return bool(llvm.get_host_cpu_features().get("avx512bf16"))
 
 
+AMX_ROWS, AMX_WORDS = 16, 16  # of a tile register
+_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA = 158, 0x1023, 18  # Linux's numbers: a system call, its request, and of what
+
+
+@lru_cache(maxsize=1)
+def has_amx():
+    """Tell whether bfloat16 is multiplied by the matrix unit AMX: this CPU has it, and the system lets us use it.
+
+    The first call asks the system for that, for this process and its threads. Of a CPU that NUMBA_CPU_NAME names it is
+    not used.
+    """
+    features = llvm.get_host_cpu_features()
+    if _cpu_name() or not has_bfloat16() or not (features.get("amx-tile") and features.get("amx-bf16")):
+        return False
+    try:
+        return ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA) == 0
+    except (OSError, TypeError, AttributeError):  # no Linux
+        return False
+
+
 CACHE_LINE = 64  # bytes
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "neon": 16}
 
 WIDTHS = 3, 4, 5  # the widths of a register tile, in vectors; AVX2 has no registers for the last
-TILES = 2 * len(WIDTHS)  # as they are, and with A transposed
+PRODUCTS = "plain", "ahead", "transposed"  # kinds of them: ahead is plain, and fetches the next panel meanwhile
+TILES = 2 * len(WIDTHS)  # of a model: plain or ahead, and transposed
 
 # Rows of a register tile by its width in vectors: rows*width accumulators, width operands and a broadcast must fit in
 # the 32 registers of AVX-512 and NEON, the 16 of AVX2 (where the operands fold into the multiply-add).
 TILE_ROWS = {"avx512": {3: 8, 4: 6, 5: 5}, "neon": {3: 8, 4: 6, 5: 5}, "avx2": {3: 4, 4: 3}}
+
+# A weight gradient takes its columns in packed blocks of so many vectors, a block's rows one behind the other.
+PACKED_VECTORS = {"avx512": 1, "avx2": 3, "neon": 3}
+PACKED_BLOCKS = {"avx512": 4, "avx2": 2, "neon": 4}  # that one item packs at a time
+GRADIENT_ROWS = 128  # that it takes at once: with a panel's vectors beside them they fit the first cache
 
 
 def lanes_of(itemsize):

@@ -19,15 +19,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.kernels.host import CACHE_LINE, TILE_ROWS, isa, lanes_of_dtype, padded
+from charrnn.files.machine import core_cache_bytes
+from charrnn.kernels.host import (
+    CACHE_LINE,
+    PACKED_BLOCKS,
+    PACKED_VECTORS,
+    TILE_ROWS,
+    has_amx,
+    isa,
+    lanes_of_dtype,
+    padded,
+)
 from charrnn.kernels.table import Table, Tiles
 from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
+
+ITEMS_A_WORKER = 3  # of the weight gradients: fewer would leave workers idle at the end
+CACHE_SHARE = 0.4  # of a core's cache that a layer's weights may fill and be found there again at the next step
 
 
 class LayoutPlan(NamedTuple):
     """The sizes of a model and where its parameters begin, for compiled code. Widths count vectors, strides numbers."""
 
-    tiles: Tiles  # the addresses of the products (tile.fill_tiles)
+    tiles: Tiles  # the addresses of the products (entries.fill_tiles)
     L: int
     H: int
     V: int
@@ -54,6 +67,7 @@ class LayoutPlan(NamedTuple):
     tied: int  # the embedding is the output layer's weights
     norm: int  # the sums are normalised
     pack: int  # numbers in a word
+    amx: int  # products of words of two numbers run on AMX
 
 
 class Layer(NamedTuple):
@@ -230,6 +244,7 @@ class Layout:
             tied=tied,
             norm=layer_norm,
             pack=pack,
+            amx=pack > 1 and has_amx(),
         )
 
     def shapes(self):
@@ -330,9 +345,24 @@ class Layout:
         """Count the numbers that are trained: one bias a sum, and as many gains."""
         return num_parameters(self.config)
 
-    def count_gradient_items(self):
+    def count_gradient_items(self, panel_group):
         """Count the items that the weight gradients are cut into (chunk/weight_gradients.py)."""
-        return 2 * self.num_layers * self.panels + self.out_panels + self.embedding_stride // self.lanes
+        products = [self.out, *self.weights_h, *self.weights_x[0 if self.embedding_size else 1 :]]
+        columns = PACKED_BLOCKS[isa()] * PACKED_VECTORS[isa()] * self.lanes
+        count = sum(-(-weight.rows // columns) * -(-weight.panels // panel_group) for weight in products)
+        return count + self.embedding_stride // self.lanes
+
+    def panel_group(self, workers):
+        """Return how many panels an item of the weight gradients takes: as many as leave each worker some items."""
+        group = 1 << (self.panels - 1).bit_length()
+        while group > 1 and self.count_gradient_items(group) < ITEMS_A_WORKER * workers:
+            group //= 2
+        return group
+
+    @property
+    def fetches_ahead(self):
+        """Whether products fetch the next panel: a layer's weights do not stay in a core's cache from step to step."""
+        return self.weights_h[0].size * self.dtype.itemsize > CACHE_SHARE * core_cache_bytes()
 
     def count_pair_items(self):
         """Count the items that the pairs of rows for bfloat16's weight gradients are cut into."""

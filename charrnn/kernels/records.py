@@ -76,6 +76,7 @@ class Chunk(NamedTuple):
     B: int
     shards: int
     block: int  # steps that a shard walks at a time
+    panel_group: int  # panels that an item of the weight gradients takes
     mode: int  # LOGITS, LOSSES or GRADIENTS
     kept: int  # whether CS holds all steps
     resetting: int  # whether a stream is reset in this chunk

@@ -7,7 +7,7 @@ record's *table*, an array of int64:
     float          a float64, by its bits
     Numbers        the address of an array of the model's dtype
     Int16s, Int32s, Int64s, Float64s   the address of an array of that type
-    Tiles          the addresses of the products (tile.py), TILES words that stand in the table itself
+    Tiles          the addresses of the products (products.py), TILES words that stand in the table itself
     a record       that record's fields, in place
 
 Python writes a table by the fields' names (Table). Compiled code opens a *view* of it, in which every field is an

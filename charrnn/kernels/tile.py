@@ -5,6 +5,9 @@ broadcasts one number of A per row. Numba would not keep such a block in registe
 Every product here sums over k in ascending order whatever the tile's rows, so an element's bits do not depend on how
 rows were divided among tiles or threads. With bfloat16 a step of k is a word of two numbers, multiplied and added to
 float32 sums by one instruction.
+
+While a tile runs it can fetch what the next ones will read from a slower cache into the L2: the next panel of weights
+where a layer's weights are too large to stay there, the next rows of a weight gradient always.
 """
 
 from typing import NamedTuple
@@ -14,13 +17,12 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from charrnn.kernels.compiled import compile_entry, inline
-from charrnn.kernels.host import TILE_ROWS, WIDTHS, isa
-from charrnn.kernels.simd import shifted
-from charrnn.kernels.vector import Vector, call_llvm, entry_arguments, fma_name, llvm_vector, splat_value, vector_of
+from charrnn.kernels.host import CACHE_LINE, PACKED_VECTORS, TILE_ROWS, isa
+from charrnn.kernels.vector import Vector, call_llvm, fma_name, llvm_vector, splat_value, vector_of
 from charrnn.kernels.words import bfloat_pairs
 
 I64 = ir.IntType(64)
+L1, L2 = 3, 2  # LLVM's localities of a prefetch into the first cache and the second
 
 
 class _Tile(NamedTuple):
@@ -32,7 +34,14 @@ class _Tile(NamedTuple):
     bfloat16: bool
 
 
-class _Operands(NamedTuple):
+class Ahead(NamedTuple):
+    """LLVM values: where a tile begins to fetch ahead, and how many elements it moves on with each k."""
+
+    at: object
+    step: object
+
+
+class Operands(NamedTuple):
     """The LLVM values of a product: pointers and int64."""
 
     a: object
@@ -44,17 +53,31 @@ class _Operands(NamedTuple):
     ldc: object
     K: object
     panels: object
+    ahead: object  # an Ahead, or None
+
+
+def const(n):
+    return ir.Constant(I64, n)
+
+
+def prefetch(builder, pointer, cache):
+    byte = ir.IntType(8).as_pointer()
+    arguments = [byte, *[ir.IntType(32)] * 3]
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), arguments), "llvm.prefetch.p0i8"
+    )
+    read, data = 0, 1
+    builder.call(
+        function, [builder.bitcast(pointer, byte), *(ir.Constant(ir.IntType(32), n) for n in (read, cache, data))]
+    )
 
 
 def _emit_tile(builder, tile, rows, operands, accumulate):
     """Emit one tile: c[rows, width*lanes] (+)= sum over panels and k of A(row, k) * B(k, :)."""
     vector, width, transposed, bfloat16 = tile
-    a, lda, a_panel, b, ldb, c, ldc, K, panels = operands
+    a, lda, a_panel, b, ldb, c, ldc, K, panels, ahead = operands
     element, kind = llvm_vector(vector).element, llvm_vector(vector)
     align, lanes = vector.dtype.bitwidth // 8, vector.lanes
-
-    def const(n):
-        return ir.Constant(I64, n)
 
     def at(pointer, offset):
         return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
@@ -63,12 +86,16 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
     places = [
         [at(c, builder.add(builder.mul(ldc, const(m)), const(v * lanes))) for v in range(width)] for m in range(rows)
     ]
+    next_c = builder.sdiv(builder.mul(ldc, const(rows)), const(lanes))
     zero = ir.Constant(kind, [ir.Constant(element, 0.0)] * lanes)
     with builder.if_else(accumulate) as (then, otherwise):
         with then:
             for m in range(rows):
                 for v in range(width):
                     builder.store(builder.load(places[m][v], align=align), sums[m][v])
+            for m in range(rows if ahead is not None else 0):
+                for v in range(width):
+                    prefetch(builder, builder.gep(places[m][v], [next_c]), L1)
         with otherwise:
             for m in range(rows):
                 for v in range(width):
@@ -77,10 +104,20 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
         a_p = builder.gep(a, [builder.mul(a_panel, outer.index)])
         b_p = builder.gep(b, [builder.mul(builder.mul(K, outer.index), ldb)])
         a_rows = None if transposed else [builder.gep(a_p, [builder.mul(lda, const(m))]) for m in range(rows)]
+        if not transposed and ahead is not None:
+            for m in range(rows):
+                for line in range(4):
+                    there = builder.gep(
+                        a_rows[m], [builder.add(a_panel, const(line * CACHE_LINE // (vector.dtype.bitwidth // 8)))]
+                    )
+                    prefetch(builder, there, L1)
         with cgutils.for_range(builder, K) as inner:
             k = inner.index
             b_k = builder.gep(b_p, [builder.mul(k, ldb)])
             b_row = [builder.load(at(b_k, const(v * lanes)), align=align) for v in range(width)]
+            if ahead is not None:
+                index = builder.add(builder.mul(K, outer.index), k)
+                prefetch(builder, builder.gep(ahead.at, [builder.mul(index, ahead.step)]), L2)
             if transposed:
                 a_k = builder.gep(a_p, [builder.mul(k, lda)])
             for m in range(rows):
@@ -103,125 +140,114 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
             builder.store(builder.load(sums[m][v]), places[m][v], align=align)
 
 
-def _make_product(width, transposed, bfloat16):
-    """Return the intrinsic that walks n rows of C in tiles as even as can be, on raw pointers."""
+def _emit_rows(builder, tile, most, rows, operands, accumulate):
+    """Emit a tile of 1 to `most` rows, by how many there are when it runs."""
+    done = builder.append_basic_block("done")
+    switch = builder.switch(rows, done)
+    for count in range(1, most + 1):
+        block = builder.append_basic_block(f"rows{count}")
+        switch.add_case(const(count), block)
+        builder.position_at_end(block)
+        _emit_tile(builder, tile, count, operands, accumulate)
+        builder.branch(done)
+    builder.position_at_end(done)
 
-    def walk(typingctx, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as tile_address has
-        tile = _Tile(vector_of(c.dtype), width, transposed, bfloat16)
-        most = TILE_ROWS[isa()][width]
 
-        def const(v):
-            return ir.Constant(I64, v)
+def divide_up(builder, n, by):
+    """Return n / by, rounded up."""
+    return builder.sdiv(builder.add(n, builder.sub(by, const(1))), by)
+
+
+def _walk_rows(builder, tile, n, operands, accumulate, ahead):
+    """Emit the walk over n rows of C in tiles as even as can be.
+
+    ahead    an Ahead: where the first tile begins to fetch, and the step of all; each goes on where the last ended
+    """
+    most = TILE_ROWS[isa()][tile.width]
+    tiles = divide_up(builder, n, const(most))
+    with builder.if_then(builder.icmp_signed(">", n, const(0))):
+        base, extra = builder.sdiv(n, tiles), builder.srem(n, tiles)
+        row = cgutils.alloca_once(builder, I64)
+        builder.store(const(0), row)
+        step = const(1) if tile.transposed else operands.lda  # how far A moves for the next row of C
+        with cgutils.for_range(builder, tiles) as loop:
+            rows = builder.add(base, builder.zext(builder.icmp_signed("<", loop.index, extra), I64))
+            first = builder.load(row)
+            if ahead is not None:
+                done = builder.mul(loop.index, builder.mul(operands.K, operands.panels))
+                at = builder.gep(ahead.at, [builder.mul(done, ahead.step)])
+                operands = operands._replace(ahead=Ahead(at, ahead.step))
+            a_tile = builder.gep(operands.a, [builder.mul(first, step)])
+            c_tile = builder.gep(operands.c, [builder.mul(first, operands.ldc)])
+            _emit_rows(builder, tile, most, rows, operands._replace(a=a_tile, c=c_tile), accumulate)
+            builder.store(builder.add(first, rows), row)
+
+
+def make_product(width, bfloat16, ahead):
+    """Return the intrinsic that computes n rows of C, on raw pointers.
+
+    ahead    Fetch the panel behind the one that is read, evenly while the tiles run
+    """
+
+    def walk(typingctx, n, a, lda, a_panel, b, c, ldc, K, panels, accumulate):  # noqa: PLR0913  as products.compile_product has
+        tile = _Tile(vector_of(c.dtype), width, False, bfloat16)
 
         def codegen(context, builder, sig, args):
-            n, *pointers, accumulate = args
-            whole = _Operands(*pointers)
-            accumulate = builder.icmp_signed("!=", accumulate, const(0))
-            tiles = builder.sdiv(builder.add(n, const(most - 1)), const(most))
-            with builder.if_then(builder.icmp_signed(">", n, const(0))):
-                base, extra = builder.sdiv(n, tiles), builder.srem(n, tiles)
-                row = cgutils.alloca_once_value(builder, const(0))
-                step = const(1) if transposed else whole.lda  # how far A moves for the next row of C
-                if not transposed:
-                    whole = whole._replace(ldb=const(width * tile.vector.lanes))
-                with cgutils.for_range(builder, tiles) as loop:
-                    rows = builder.add(base, builder.zext(builder.icmp_signed("<", loop.index, extra), I64))
-                    first = builder.load(row)
-                    a_tile = builder.gep(whole.a, [builder.mul(first, step)])
-                    operands = whole._replace(a=a_tile, c=builder.gep(whole.c, [builder.mul(first, whole.ldc)]))
-                    done = builder.append_basic_block("done")
-                    switch = builder.switch(rows, done)
-                    for count in range(1, most + 1):
-                        block = builder.append_basic_block(f"rows{count}")
-                        switch.add_case(const(count), block)
-                        builder.position_at_end(block)
-                        _emit_tile(builder, tile, count, operands, accumulate)
-                        builder.branch(done)
-                    builder.position_at_end(done)
-                    builder.store(builder.add(first, rows), row)
+            n, a, lda, a_panel, b, c, ldc, K, panels, accumulate = args
+            ldb = const(width * tile.vector.lanes)
+            operands = Operands(a, lda, a_panel, b, ldb, c, ldc, K, panels, None)
+            fetched = None
+            if ahead:
+                behind = builder.gep(b, [builder.mul(builder.mul(panels, K), ldb)])
+                tiles = divide_up(builder, n, const(TILE_ROWS[isa()][width]))
+                tiles = builder.select(builder.icmp_signed(">", tiles, const(0)), tiles, const(1))
+                fetched = Ahead(behind, divide_up(builder, ldb, tiles))
+            _walk_rows(builder, tile, n, operands, builder.icmp_signed("!=", accumulate, const(0)), fetched)
             return context.get_dummy_value()
 
         integer = types.int64
-        return types.void(integer, a, integer, integer, b, integer, c, integer, integer, integer, integer), codegen
+        return types.void(integer, a, integer, integer, b, c, integer, integer, integer, integer), codegen
 
     return intrinsic(walk)
 
 
-def compile_product(width, transposed, dtype):
-    """Return the Code (machine_code.py) of the product of `width` vectors for a dtype.
+def make_product_t(width, bfloat16):
+    """Return the intrinsic that computes n rows of C from columns of A that are packed in blocks, on raw pointers.
 
-    dtype    "float32", "float64" or "bfloat16"
-
-    With bfloat16, A and B hold words of two neighbours in k, K counts words, and C is float32.
-
-    It is called through its address, which kernels get in a table: linked into every kernel instead, LLVM would
-    optimise the large bodies anew at each level of calls, and compiling took 25 s, not 6.
+    Meanwhile K rows of B `ahead` elements further on are fetched.
     """
-    bfloat16 = dtype == "bfloat16"
-    walk = _make_product(width, transposed, bfloat16)
 
-    def entry(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
-        walk(n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate)
+    def walk(typingctx, n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  as product_t has
+        tile = _Tile(vector_of(c.dtype), width, True, bfloat16)
 
-    i, pointer = types.int64, types.CPointer(types.float32 if bfloat16 else getattr(types, dtype))
-    return compile_entry(entry, i, pointer, i, i, pointer, i, pointer, i, i, i, i)
+        def codegen(context, builder, sig, args):
+            n, a, b, ldb, ahead, c, ldc, K, accumulate = args
+            accumulate = builder.icmp_signed("!=", accumulate, const(0))
+            columns, most = PACKED_VECTORS[isa()] * tile.vector.lanes, TILE_ROWS[isa()][width]
+            tiles_a_block, blocks = -(-columns // most), divide_up(builder, n, const(columns))
+            step = divide_up(builder, ldb, builder.mul(blocks, const(tiles_a_block)))
+            with cgutils.for_range(builder, blocks) as loop:
+                first = builder.mul(loop.index, const(columns))
+                left = builder.sub(n, first)
+                rows = builder.select(builder.icmp_signed("<", left, const(columns)), left, const(columns))
+                operands = Operands(
+                    builder.gep(a, [builder.mul(first, K)]),
+                    const(columns),
+                    const(0),
+                    b,
+                    ldb,
+                    builder.gep(c, [builder.mul(first, ldc)]),
+                    ldc,
+                    K,
+                    const(1),
+                    None,
+                )
+                done = builder.mul(loop.index, builder.mul(const(tiles_a_block), K))
+                at = builder.gep(b, [builder.add(ahead, builder.mul(done, step))])
+                _walk_rows(builder, tile, rows, operands, accumulate, Ahead(at, step))
+            return context.get_dummy_value()
 
+        integer = types.int64
+        return types.void(integer, a, b, integer, integer, c, integer, integer, integer), codegen
 
-@intrinsic
-def _call(typingctx, address, n, a, lda, a_panel, b, ldb, c, ldc, K, panels, accumulate):  # noqa: PLR0913  a tile's own
-    """Call a product by its address."""
-    integer = types.int64
-
-    def codegen(context, builder, sig, args):
-        arguments = entry_arguments(builder, args[1:])
-        kind = ir.FunctionType(ir.IntType(32), [value.type for value in arguments])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), arguments)
-        return context.get_dummy_value()
-
-    signature = integer, integer, a, integer, integer, b, integer, c, integer, integer, integer, integer
-    return types.void(*signature), codegen
-
-
-class Rows(NamedTuple):
-    """Rows of numbers in a flat array: number k of row r of panel p is numbers[at + p*panel + r*stride + k]."""
-
-    numbers: object
-    at: int
-    stride: int
-    panel: int
-
-
-class Weights(NamedTuple):
-    """The right-hand side of a product: `panels` times K rows of width*lanes numbers, contiguous from words[at] on."""
-
-    words: object
-    at: int
-    K: int
-    panels: int
-
-
-@inline
-def product(tiles, width, n, X, W, Y, accumulate):
-    """Y (+)= X W for n rows and `width` (3 to 5) vectors of columns.
-
-    tiles         has been through entries.fill_tiles
-    X             Rows; k runs over 0..K-1 of each of W's panels, in ascending order
-    W             Weights
-    Y             Rows, one panel of them
-    accumulate    0: Y is written without being read
-
-    All strides and offsets count elements, and nothing is checked.
-    """
-    a, b, c = shifted(X.numbers, X.at), shifted(W.words, W.at), shifted(Y.numbers, Y.at)
-    _call(tiles[width - WIDTHS[0]], n, a, X.stride, X.panel, b, 0, c, Y.stride, W.K, W.panels, accumulate)
-
-
-@inline
-def product_t(tiles, width, X, D, Y, shape, accumulate):
-    """Y (+)= X' D, for weight gradients: (n, width vectors), summed over R rows in ascending order; shape is (n, R).
-
-    X, D, Y       Rows of one panel: R, R and n of them
-    """
-    n, R = shape
-    a, b, c = shifted(X.numbers, X.at), shifted(D.numbers, D.at), shifted(Y.numbers, Y.at)
-    _call(tiles[width - WIDTHS[0] + len(WIDTHS)], n, a, X.stride, 0, b, D.stride, c, Y.stride, R, 1, accumulate)
+    return intrinsic(walk)

@@ -37,22 +37,22 @@ def pack_marks(resets, counts, shape, place):
 
     resets, counts    (T, B) bool, or None: no stream is reset, every loss counts. Raises ConfigError.
     """
-    resets, counts = (_check(name, mask, shape) for name, mask in (("resets", resets), ("counts", counts)))
     T, B = shape
-    resetting = resets is not None and bool(resets.any())
-    counted = T * B if counts is None else int(np.count_nonzero(counts))
-    counting = counted < T * B
-    if resetting or counting:
-        marks = place[: T * B].reshape(shape)
-        marks[:] = resets * np.int32(RESET) if resetting else 0
-        if counting:
-            marks += ~counts * np.int32(SILENT)
-    return Marks(resetting, counting, counted)
+    marks, resetting, counted = place[: T * B].reshape(shape), False, T * B
+    if resets is not None or counts is not None:
+        marks[:] = 0
+    if resets is not None:
+        resets = _check("resets", resets, shape)
+        resetting = bool(resets.any())
+        marks += resets * np.int32(RESET)
+    if counts is not None:
+        counts = _check("counts", counts, shape)
+        counted = int(np.count_nonzero(counts))
+        marks += ~counts * np.int32(SILENT)
+    return Marks(resetting, counted < T * B, counted)
 
 
 def _check(name, mask, shape):
-    if mask is None:
-        return None
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != shape:
         raise ConfigError(f"{name} must be bool of the ids' shape {shape}, got {mask.dtype} of shape {mask.shape}")

@@ -10,7 +10,9 @@ from charrnn.model.buffers import ChunkBuffers, Extent
 from charrnn.model.workspace import block_steps, walk_buffers
 
 
-def training_bytes(config, batch_size, seq_length, precision="float32", dropping=False, dropping_weights=False):
+def training_bytes(
+    config, batch_size, seq_length, precision="float32", dropping=False, dropping_weights=False, resetting=False
+):
     """Return the bytes of a model and of its Workspace while a whole chunk is run forward and back on one thread.
 
     Parameters
@@ -22,11 +24,15 @@ def training_bytes(config, batch_size, seq_length, precision="float32", dropping
         "float32" or "bfloat16".
     dropping, dropping_weights : bool
         Whether units, or recurrent weights, are dropped.
+    resetting : bool
+        Whether streams are reset within chunks.
     """
     pack = 2 if precision == "bfloat16" else 1
     layout = Layout(config, pack)
     block = block_steps(layout, batch_size, 1, seq_length)
-    extent = Extent(layout, batch_size, seq_length, True, block=block, gradients=True, dropping=dropping)
+    extent = Extent(
+        layout, batch_size, seq_length, True, block=block, gradients=True, dropping=dropping, resetting=resetting
+    )
     kinds = [ChunkBuffers, *walk_buffers(config.cell, pack, True)]
     kept = sum(panels.size for panels in layout.weights_h) if dropping_weights else 0
     numbers = layout.size + max(layout.size, layout.derived_size) + kept  # parameters, gradient, weights kept aside

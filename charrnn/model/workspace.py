@@ -71,7 +71,7 @@ def block_steps(layout, batch_size, shards, T):
 
 
 def walk_buffers(cell, pack, training):
-    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers."""
+    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers: first WalkBuffers."""
     kinds: list[type[Buffers]] = [WalkBuffers]
     if training and CELLS[cell].has_c:
         kinds.append(CellBuffers)
@@ -124,9 +124,9 @@ class Workspace:
             derived=scratch,
             grads=scratch,
         )
-        fill_tiles(self._table.words, layout.forward_widths, (), operands)
+        fill_tiles(self._table.words, layout.forward_widths, (), operands, layout.fetches_ahead)
         if training:
-            fill_tiles(self._table.words, layout.backward_widths, layout.forward_widths, operands)
+            fill_tiles(self._table.words, layout.backward_widths, layout.forward_widths, operands, layout.fetches_ahead)
         self._transposition = Table(records.Transposition)
         self._transposition.set(params=model.flat, derived=scratch, transposes=layout.transposes)
         self._extent = Extent(layout, batch_size, seq_length, training)
@@ -189,7 +189,7 @@ class Workspace:
             raise ConfigError("a workspace for training does not keep its cell states: make one with training=False")
         if name in "hc":
             if self._reset:  # where a step begins with a reset, HS and CS have what it read
-                given = self._walk[0].XD if name == "h" else self._walk[0].XC
+                given = getattr(self._walk[0], "XD" if name == "h" else "XC")
                 return given[: L * T * B * S].reshape(L, T, B, S)[..., :H].copy()
             states = self._buffers.HS if name == "h" else self._buffers.CS
             return states[: L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
@@ -214,7 +214,7 @@ class Workspace:
         """Return how many threads share a pass over T steps."""
         return num_threads() if T * self.batch_size * self.layout.size >= SHARED_PRODUCTS else 1
 
-    def _run(self, mode, x, y, dropout=None, step=0, masks=(None, None), back=True):  # noqa: PLR0913
+    def _run(self, mode, x, y, dropout=None, step=0, masks=(None, None), back=True):
         """Run a chunk; return its length.
 
         masks      resets and counts
@@ -224,7 +224,7 @@ class Workspace:
         T = self._take_ids(x, y)
         if model.start_id is not None:
             masks = item_masks(model.start_id, x, y if back and mode != records.LOGITS else None, masks)
-        marks = pack_marks(*masks, (T, B), self._buffers.marks)
+        marks = pack_marks(masks[0], masks[1], (T, B), self._buffers.marks)
         if marks.counted == 0 and mode == records.GRADIENTS:
             mode = records.LOSSES
         dtype = model.config.dtype
@@ -259,7 +259,9 @@ class Workspace:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
                 run(entries.PAIR_GRADIENTS, table, self.layout.count_pair_items())
-            run(entries.WEIGHT_GRADIENTS, table, model.layout.count_gradient_items())
+            group = model.layout.panel_group(workers)
+            table.set(panel_group=group)
+            run(entries.WEIGHT_GRADIENTS, table, model.layout.count_gradient_items(group))
             if model.config.tied:
                 run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
         return T

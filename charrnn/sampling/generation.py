@@ -13,6 +13,7 @@ from charrnn.kernels.entries import GENERATE
 from charrnn.kernels.host import padded
 from charrnn.kernels.pool import give_way_address, run_items
 from charrnn.kernels.records import GenerationTable, count_team_words
+from charrnn.kernels.splitmix import GOLDEN
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import Extent, GenerationBuffers, aligned_zeros
@@ -82,10 +83,23 @@ class Generation:
 
         Where B is 1, every stream gets the same. Raises ConfigError.
         """
-        config = self.model.config
         for buffer in (self._buffers.HS, self._buffers.CS):
             buffer[:] = 0
+        self.begin(np.ones(self.streams, bool), carry)
+
+    def begin(self, streams, carry=None):
+        """Let some streams begin anew, between two calls: their carry is set, that of the others stays as it is.
+
+        streams   ndarray (B,) bool: which
+        carry     as for set_carry, of all streams; None is zero. Raises ConfigError.
+        """
+        config = self.model.config
+        if np.shape(streams) != (self.streams,):
+            raise ConfigError(f"streams must be bool of shape ({self.streams},), got {np.shape(streams)}")
         if carry is None:
+            for group, places in self._places():
+                for place in places.values():
+                    place[:, streams[group]] = 0
             return
         names, shape = (CELLS[config.cell].states, (config.num_layers, self.streams, config.hidden_size))
         if set(carry) != set(names):
@@ -93,23 +107,36 @@ class Generation:
         for name, value in carry.items():
             if np.shape(value) not in (shape, (shape[0], 1, shape[2])):
                 raise ConfigError(f"the carry {name} must have shape {shape}, got {np.shape(value)}")
-        for streams, places in self._places():
+        for group, places in self._places():
+            chosen = streams[group]
             for name, place in places.items():
-                place[:] = carry[name] if carry[name].shape[1] == 1 else carry[name][:, streams]
+                place[:, chosen] = carry[name] if carry[name].shape[1] == 1 else carry[name][:, group][:, chosen]
 
     def get_carry(self):
         """Return the carry as {"h": (L, B, H)}, with "c" where the cell has one; copies."""
         groups = [places for _, places in self._places()]
         return {name: np.concatenate([places[name] for places in groups], axis=1) for name in groups[0]}
 
-    def read(self, ids):
-        """Read ids (N, B) and carry the state on. Raises ConfigError."""
+    def read(self, ids, resets=None):
+        """Read ids (N, B) and carry the state on. Raises ConfigError.
+
+        resets    (N, B) bool or None: the streams whose state is zero before an id is read
+        """
         ids = np.asarray(ids)
         if ids.ndim != 2 or ids.shape[1] != self.streams or not len(ids):
             raise ConfigError(f"ids must have shape (N, {self.streams}) with N at least 1, got {ids.shape}")
         self._check_ids(ids)
+        if resets is not None and (resets.dtype != bool or resets.shape != ids.shape):
+            raise ConfigError(f"resets must be bool of the ids' shape {ids.shape}, got {resets.dtype} {resets.shape}")
+        ids = np.ascontiguousarray(ids, np.int32)
         self._table.set(reading=1)
-        self._run(np.ascontiguousarray(ids, np.int32))
+        # A call makes the recurrent product of its first step itself, so between two calls a state may change.
+        cuts = [] if resets is None else np.flatnonzero(resets.any(axis=1)).tolist()
+        for at, end in zip([0, *cuts], [*cuts, len(ids)]):
+            if at < end:
+                if resets is not None:
+                    self.begin(resets[at])
+                self._run(ids[at:end])
 
     def draw(  # noqa: PLR0913  a choice has four settings
         self,
@@ -129,6 +156,7 @@ class Generation:
 
         inputs    ndarray (B,), int32: the characters to read first. The last ones drawn are left unread.
         keys      ndarray (B,), uint64: stream j's draw n is number position + n of the SplitMix64 sequence of keys[j]
+        position  an int, or one for each stream, ndarray (B,): 0 in one that has begun anew
         temperature, top_k, top_p, min_p   as in sampler.Settings
 
         Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or
@@ -142,6 +170,8 @@ class Generation:
                 f"{keys.shape} and {count}"
             )
         self._check_ids(inputs)
+        if np.ndim(position):  # number p + n of a sequence is number n of one whose key is p GOLDEN further
+            keys, position = keys + np.asarray(position).astype(np.uint64) * np.uint64(GOLDEN), 0
         self._buffers.inputs[:] = inputs
         self._buffers.drawn[:] = 0
         self._buffers.not_finite[:] = 0

@@ -106,7 +106,7 @@ class ItemReader(TextReader):
         """Write the items that wait."""
         if not self._buffer:
             return
-        contents, hashes = [], []
+        contents, digested, hashes = [], [], []
         for texts, label, line in self._buffer:
             try:
                 encoded = [text.encode() for text in texts]
@@ -119,12 +119,13 @@ class ItemReader(TextReader):
             # Of a pair what is given, or the text: so no answer to a question of training is asked for again later.
             hashes.append(content_hash(encoded if self.reading.task is None else encoded[:1]))
             contents += encoded
-            for content in (*encoded, *labelled):
-                self.digest.update(len(content).to_bytes(8, "little"))
-                self.digest.update(content)
-            if "\0" in "".join(texts) and path not in self.with_zeros[-1:]:
-                self.with_zeros.append(path)
-        codes = np.frombuffer(b"".join(contents).decode().encode("utf-32-le"), np.uint32)
+            for content in (*encoded, *labelled):  # its length before it: so the fingerprint tells where one ends
+                digested += [len(content).to_bytes(8, "little"), content]
+        self.digest.update(b"".join(digested))
+        whole = b"".join(contents)
+        if b"\0" in whole and path not in self.with_zeros[-1:]:
+            self.with_zeros.append(path)
+        codes = np.frombuffer(whole.decode().encode("utf-32-le"), np.uint32)
         places, marks, at = [], [], 0
         for record in self._buffer:
             for text, follow in zip(("", *record.texts), self._marks(record)):

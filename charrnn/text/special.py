@@ -28,6 +28,8 @@ def checked(special, mode):
     special = tuple(special)
     if special != tuple(name for name in SPECIALS if name in special):
         raise VocabularyError(f"special symbols must be some of {', '.join(SPECIALS)}, each once and in this order")
+    if special and not {START, END} <= set(special):
+        raise VocabularyError(f"special symbols are START and END at least, got {' and '.join(special)}")
     if special and mode == "bytes":
         raise VocabularyError("a vocabulary of bytes has no special symbols")
     return special

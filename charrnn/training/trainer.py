@@ -177,7 +177,8 @@ class Trainer:
         norm = learner.update(rate) if math.isfinite(loss) else None  # clip, update
         diverged = fault_of_step(loss, norm, state.step + 1)
         if diverged is None:
-            state.update_made(loss)
+            if learner.workspace.counted:  # else there was nothing to learn
+                state.update_made(loss)
         else:
             self._leave_out(diverged)
         state.step += 1

@@ -27,9 +27,9 @@ from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.layernorm import Sums, normalise_backward
 from charrnn.kernels.marks import reset_rows
 from charrnn.kernels.panel import Backward, Forward
+from charrnn.kernels.products import Rows, Weights, product
 from charrnn.kernels.records import OFF
 from charrnn.kernels.simd import fma, lanes, load, reduce_add, store, zeros
-from charrnn.kernels.tile import Rows, Weights, product
 from charrnn.kernels.zoneout import FIRST_C, FIRST_H, move_rows, part_rows, zone_rows
 
 

@@ -26,10 +26,10 @@ from charrnn.kernels.dropout import drop_row
 from charrnn.kernels.layernorm import Sums, normalise_sums
 from charrnn.kernels.marks import is_silent, reset_rows
 from charrnn.kernels.panel import Forward
+from charrnn.kernels.products import Rows, Weights, product
 from charrnn.kernels.records import CLAMP_C, GRADIENTS, LOGITS, OFF
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
 from charrnn.kernels.softmax import add_output_bias, clear_logits, softmax_loss
-from charrnn.kernels.tile import Rows, Weights, product
 from charrnn.kernels.words import narrow_row
 from charrnn.kernels.zoneout import FIRST_C, FIRST_H, zone_rows
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.layout import Layer
+from charrnn.kernels.products import Rows
 from charrnn.kernels.records import OFF, Chunk, ChunkReach
 from charrnn.kernels.simd import lanes
-from charrnn.kernels.tile import Rows
 from charrnn.kernels.view import opener, row_opener
 
 

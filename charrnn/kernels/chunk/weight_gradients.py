@@ -1,61 +1,186 @@
-"""The weight gradients of a chunk, from what the shards left: an item is a panel, summed over all R rows in order."""
+"""The weight gradients of a chunk, from what the shards left: each is summed over all R rows in ascending order.
+
+A matrix's gradient is X' D: X what it read, D the gradients of the sums. An item takes some columns of X and some
+panels of D, a block of rows at a time. X is packed for that, so that the tiles read it in order, without the strides
+and pages between its rows; packing costs the less the more panels use it.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at
 from charrnn.kernels.compiled import inline
+from charrnn.kernels.host import AMX_ROWS, AMX_WORDS, GRADIENT_ROWS
+from charrnn.kernels.products import Rows, packed_columns, packed_group, packed_scratch, product_t
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
-from charrnn.kernels.tile import Rows, product_t
 from charrnn.kernels.updates import pair_rows
+from charrnn.kernels.words import transpose_block
 
-GRADIENT_ROWS = 256  # rows of a weight gradient taken at once, so that they stay in cache while all its tiles use them
+
+class Gradient(NamedTuple):
+    """The gradient of one matrix, grads[at] (panels, K, width lanes) = X' D over R rows, and what is summed beside it.
+
+    bias      where grads has the sums of D's rows; -1 where they are not wanted. A panel's are bias_width vectors, of
+              which D's first is number bias_skip / lanes
+    lookup    where grads has the gradient of a matrix whose rows were looked up, the first of bias_width vectors; or -1
+    """
+
+    X: Rows
+    D: Rows
+    R: int
+    width: int
+    at: int
+    K: int
+    panels: int
+    bias: int
+    bias_width: int
+    bias_skip: int
+    lookup: int
 
 
 @inline
-def matrix_gradient(v, width, X, D, at, K, R):
-    """grads[at] (K, width lanes) = X' D, summed over the R rows in ascending order, some rows at a time."""
-    Y = Rows(v.grads, at, width * lanes(v.grads), 0)
-    for r in range(0, R, GRADIENT_ROWS):
-        x = Rows(X.numbers, X.at + r * X.stride, X.stride, 0)
-        d = Rows(D.numbers, D.at + r * D.stride, D.stride, 0)
-        product_t(v.plan.tiles, width, x, d, Y, (K, min(GRADIENT_ROWS, R - r)), np.int64(r > 0))
+def pack_columns(X, r, rows, first, stop, packed):
+    """packed[block][row] = the columns first..stop of `rows` rows of X from row r on, in blocks of packed_columns."""
+    VL, columns = lanes(X.numbers), packed_columns(X.numbers)
+    for row in range(rows):
+        x = X.at + (r + row) * X.stride
+        for k in range(first, stop, columns):
+            to = (k - first) * rows + row * columns
+            for w in range(0, min(columns, stop - k), VL):
+                store(packed, to + w, load(X.numbers, x + k + w))
 
 
 @inline
-def row_sums(v, width, D, at, R):
-    """grads[at] (width lanes) = the sum of D's R rows."""
+def pack_transposed(X, r, rows, first, stop, packed):
+    """packed[block][run][column] = 16 rows each of X, as AMX reads them: the columns first..stop, in blocks of 16."""
+    runs = -(-rows // AMX_WORDS)
+    for run in range(runs):
+        x = X.at + (r + run * AMX_WORDS) * X.stride
+        for k in range(first, stop, AMX_ROWS):
+            to = ((k - first) // AMX_ROWS * runs + run) * AMX_ROWS * AMX_WORDS
+            left = min(AMX_WORDS, rows - run * AMX_WORDS)
+            transpose_block(X.numbers, x + k, X.stride, left, packed, to, AMX_WORDS, AMX_ROWS)
+
+
+@inline
+def sums_beside(v, g, p, r, rows):
+    """Add `rows` rows of D from row r on to what is summed beside a matrix's gradient, for panel p."""
     VL = lanes(v.grads)
+    D = Rows(g.D.numbers, g.D.at - g.bias_skip + p * g.D.panel + r * g.D.stride, g.D.stride, 0)
+    if g.bias >= 0:
+        at = g.bias + p * g.bias_width * VL
+        if r == 0:
+            clear(v.grads, at, g.bias_width * VL)
+        add_rows(v, g.bias_width, D, at, rows)
+    if g.lookup >= 0:
+        wide = v.plan.x_width * VL
+        at = g.lookup + p * v.plan.V * wide
+        if r == 0:
+            clear(v.grads, at, v.plan.V * wide)
+        add_looked_up(v, v.plan.x_width, D, r, rows, v.grads, at, wide)
+
+
+@inline
+def matrix_gradient(v, g, item):
+    """Compute one item of a Gradient; count_items says how many there are.
+
+    What is summed beside it is shared out among the groups of columns, panel by panel, while D is in the cache.
+    """
+    group = packed_group(v.grads)
+    groups = -(-g.K // group)
+    columns = -(-g.K // (groups * packed_columns(v.grads))) * packed_columns(v.grads)
+    column_group, p0 = item % groups, item // groups * v.panel_group
+    first, p1 = column_group * columns, min(g.panels, p0 + v.panel_group)
+    stop, wide = min(g.K, first + columns), g.width * lanes(v.grads)
+    packed = packed_scratch(v.grads)
+    for r in range(0, g.R, GRADIENT_ROWS):
+        rows = min(GRADIENT_ROWS, g.R - r)
+        if v.plan.amx != 0:
+            pack_transposed(g.X, r, rows, first, stop, packed)
+        else:
+            pack_columns(g.X, r, rows, first, stop, packed)
+        for p in range(p0, p1):
+            D = Rows(g.D.numbers, g.D.at + p * g.D.panel + r * g.D.stride, g.D.stride, 0)
+            ahead = g.D.panel if p + 1 < p1 else rows * g.D.stride - (p - p0) * g.D.panel
+            Y = Rows(v.grads, g.at + (p * g.K + first) * wide, wide, 0)
+            product_t(v.plan.tiles, g.width, packed, D, ahead, Y, (stop - first, rows), np.int64(r > 0))
+            if p % groups == column_group:
+                sums_beside(v, g, p, r, rows)
+
+
+@inline
+def count_items(v, K, panels):
+    """Return how many items the gradient of a matrix is cut into (layout.count_gradient_items counts them too)."""
+    return -(-K // packed_group(v.grads)) * -(-panels // v.panel_group)
+
+
+@inline
+def add_rows(v, width, D, at, R):
+    """grads[at] (width lanes) += the sum of D's R rows, in ascending order."""
+    VL = lanes(v.grads)
+    if width == 4:  # side by side: none waits for another
+        s0, s1 = load(v.grads, at), load(v.grads, at + VL)
+        s2, s3 = load(v.grads, at + 2 * VL), load(v.grads, at + 3 * VL)
+        for r in range(R):
+            d = D.at + r * D.stride
+            s0, s1 = s0 + load(D.numbers, d), s1 + load(D.numbers, d + VL)
+            s2, s3 = s2 + load(D.numbers, d + 2 * VL), s3 + load(D.numbers, d + 3 * VL)
+        store(v.grads, at, s0)
+        store(v.grads, at + VL, s1)
+        store(v.grads, at + 2 * VL, s2)
+        store(v.grads, at + 3 * VL, s3)
+        return
     for j in range(width):
-        total = zeros(v.grads)
+        total = load(v.grads, at + j * VL)
         for r in range(R):
             total = total + load(D.numbers, D.at + r * D.stride + j * VL)
         store(v.grads, at + j * VL, total)
 
 
 @inline
+def clear(grads, at, count):
+    """Set `count` numbers of the gradient to zero, whole vectors."""
+    for u in range(0, count, lanes(grads)):
+        store(grads, at + u, zeros(grads))
+
+
+@inline
+def row_sums(v, width, D, at, R):
+    """grads[at] (width lanes) = the sum of D's R rows."""
+    clear(v.grads, at, width * lanes(v.grads))
+    add_rows(v, width, D, at, R)
+
+
+@inline
+def add_looked_up(v, width, D, r, R, grads, at, stride):  # noqa: PLR0913  rows, and where their sums stand
+    """grads[at + character*stride] += D's R rows (width lanes) where that character was read; they are rows r on."""
+    VL = lanes(grads)
+    for k in range(R):
+        to, d = at + np.int64(v.ids[r + k]) * stride, D.at + k * D.stride
+        for j in range(width):
+            store(grads, to + j * VL, load(grads, to + j * VL) + load(D.numbers, d + j * VL))
+
+
+@inline
 def lookup_gradient(v, width, D, grads, at, stride):
     """grads[at + character*stride] = the sum of the rows of D (R, width lanes) where that character was read."""
-    VL = lanes(grads)
     for c in range(v.plan.V):
-        for j in range(width):
-            store(grads, at + c * stride + j * VL, zeros(grads))
-    for r in range(v.T * v.B):
-        to = at + np.int64(v.ids[r]) * stride
-        for j in range(width):
-            store(grads, to + j * VL, load(grads, to + j * VL) + load(D.numbers, D.at + r * D.stride + j * VL))
+        clear(grads, at + c * stride, width * lanes(grads))
+    add_looked_up(v, width, D, 0, v.T * v.B, grads, at, stride)
 
 
 @inline
 def sums_rows(v, l, p):
     """Return the Rows of the gradients of a panel's sums."""
-    return Rows(v.G, sums_at(v, l, p, 0, 0), 4 * lanes(v.G), 0)
+    return Rows(v.G, sums_at(v, l, p, 0, 0), 4 * lanes(v.G), v.T * v.B * 4 * lanes(v.G))
 
 
 @inline
 def logit_rows(v, q):
     """Return the Rows of the gradients of a panel's logits."""
     wide = v.plan.out_width * lanes(v.Z)
-    return Rows(v.Z, q * v.T * v.B * wide, wide, 0)
+    return Rows(v.Z, q * v.T * v.B * wide, wide, v.T * v.B * wide)
 
 
 @inline
@@ -101,38 +226,41 @@ def input_lookup_gradient(v, p):
 
 
 @inline
-def output_gradient(v, q):
-    """Compute the gradient of a panel of the output layer."""
+def output_gradient(v, item):
+    """Compute an item of the gradient of the output layer, with its bias."""
     m, rows = v.plan, as_words(v.T * v.B, v.plan.pack)
-    wide = m.out_width * lanes(v.Z)
-    matrix_gradient(v, m.out_width, upward_rows(v, m.L - 1), logit_rows(v, q), m.out_at + q * m.H * wide, m.H, rows)
-    if m.pack == 1:
-        row_sums(v, m.out_width, logit_rows(v, q), m.out_bias_at + q * wide, v.T * v.B)
+    bias = m.out_bias_at if m.pack == 1 else -1  # otherwise pair_gradients has summed the single rows
+    X, D = upward_rows(v, m.L - 1), logit_rows(v, 0)
+    matrix_gradient(v, Gradient(X, D, rows, m.out_width, m.out_at, m.H, m.Q, bias, m.out_width, 0, -1), item)
 
 
 @inline
-def recurrent_gradient(v, l, p):
-    """Compute the gradient of a panel of layer l's Wh, with its biases and gains."""
-    m, D = v.plan, sums_rows(v, l, p)
-    D = Rows(D.numbers, D.at + m.h_column, D.stride, 0)
-    at = open_layer(v.layers, l).h + p * m.H * m.h_width * lanes(v.G)
-    matrix_gradient(v, m.h_width, state_rows(v, l), D, at, m.H, as_words(v.T * v.B, m.pack))
-    if m.pack == 1 or m.norm != 0:  # otherwise pair_gradients has summed the single rows
-        bias_gradients(v, l, p)
+def recurrent_gradient(v, l, item, count):
+    """Compute an item of the gradient of layer l's Wh, of `count`, and its share of the biases, gains and lookups."""
+    m, layer, D = v.plan, open_layer(v.layers, l), sums_rows(v, l, 0)
+    D = Rows(D.numbers, D.at + m.h_column, D.stride, D.panel)
+    bias, lookup = layer.bias, layer.x if l == 0 and m.E == 0 else -1
+    if m.pack > 1:  # pair_gradients has summed the single rows
+        bias = lookup = -1
+    if m.norm != 0:
+        bias = -1
+        for p in range(item, m.P, count):
+            bias_gradients(v, l, p)
+    g = Gradient(
+        state_rows(v, l), D, as_words(v.T * v.B, m.pack), m.h_width, layer.h, m.H, m.P, bias, 4, m.h_column, lookup
+    )
+    matrix_gradient(v, g, item)
 
 
 @inline
-def input_gradient(v, l, p):
-    """Compute the gradient of a panel of layer l's Wx."""
-    m, layer, rows = v.plan, open_layer(v.layers, l), as_words(v.T * v.B, v.plan.pack)
-    at, D = layer.x + p * layer.inputs * m.x_width * lanes(v.G), sums_rows(v, l, p)
+def input_gradient(v, l, item):
+    """Compute an item of the gradient of layer l's Wx, where that is a product."""
+    m, layer, rows, D = v.plan, open_layer(v.layers, l), as_words(v.T * v.B, v.plan.pack), sums_rows(v, l, 0)
     if l > 0:
-        matrix_gradient(v, m.x_width, upward_rows(v, l - 1), D, at, layer.inputs, rows)
-    elif m.E > 0:
+        X = upward_rows(v, l - 1)
+    else:
         X = Rows(v.X0 if m.pack == 1 else v.XP, 0, m.ES, 0)
-        matrix_gradient(v, m.x_width, X, D, at, layer.inputs, rows)
-    elif m.pack == 1:
-        input_lookup_gradient(v, p)
+    matrix_gradient(v, Gradient(X, D, rows, m.x_width, layer.x, layer.inputs, m.P, -1, 4, 0, -1), item)
 
 
 @inline
@@ -149,23 +277,30 @@ def embedding_gradient(v, u):
 def weight_gradients(table, like, item):
     """Compute one item of the weight gradients from what the shards left in the workspace.
 
-    Items: a panel of the output; of each layer from the last on, a panel of its Wh, b and gains, and of its Wx; a
-    vector of the embeddings. The light ones come last (lookups, in layer 0), so that threads finish together.
+    Items: those of the output; of each layer from the last on, those of its Wh, with b and gains, and of its Wx; a
+    vector of the embeddings. The light ones come last, so that threads finish together.
     """
     v = open_chunk(table, like)
     m = v.plan
-    if item < m.Q:
+    count = count_items(v, m.H, m.Q)
+    if item < count:
         output_gradient(v, item)
         return
-    item -= m.Q
-    if item < 2 * m.L * m.P:
-        l, p = m.L - 1 - item // (2 * m.P), item % m.P
-        if item % (2 * m.P) < m.P:
-            recurrent_gradient(v, l, p)
-        else:
-            input_gradient(v, l, p)
-        return
-    embedding_gradient(v, item - 2 * m.L * m.P)
+    item -= count
+    for l in range(m.L - 1, -1, -1):
+        count = count_items(v, m.H, m.P)
+        if item < count:
+            recurrent_gradient(v, l, item, count)
+            return
+        item -= count
+        if l == 0 and m.E == 0:  # looked up, beside the recurrent ones
+            break
+        count = count_items(v, open_layer(v.layers, l).inputs, m.P)
+        if item < count:
+            input_gradient(v, l, item)
+            return
+        item -= count
+    embedding_gradient(v, item)
 
 
 def pair_gradients(table, like, item):
