@@ -8,6 +8,7 @@ import sys
 import click
 
 from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
+from charrnn.cli.show_answers import print_answers
 from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, unlike_line, wrapped
 from charrnn.errors import counted
 from charrnn.evaluation.units import bits, perplexity_text
@@ -65,6 +66,8 @@ class _Shown:
             tell(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
         if judgement.items is not None:
             self._print_items(judgement.items)
+        if judgement.answers is not None:
+            print_answers(judgement.answers, judgement.vocabulary.labels)
         left_out, kept = sum(count for _, count in self.text.unknown), self.text.stop - self.text.start
         if left_out > kept:
             note(

@@ -88,13 +88,9 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
     for at in range(0, n, settings.segment):
         end = min(n, at + settings.segment)
         here = first + at
+        masks = _masks(of_text, here - 1, first + end - 1) or _of_rule(model, ids, here, end - at)
         loss = workspace.loss_and_grads(
-            _chunk(ids, here - 1, stop - 1, settings.segment),
-            _chunk(ids, here, stop, settings.segment),
-            **(
-                _masks(of_text, here - 1, min(stop, here + settings.segment) - 1)
-                or _of_rule(model, ids, here, end - at)
-            ),
+            _chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment), **masks
         )
         if not math.isfinite(loss):
             raise DivergenceError(

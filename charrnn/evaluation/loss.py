@@ -142,7 +142,8 @@ def read_stream(model, ids, start=0, stop=None, marks=None):
     stop = len(ids) if stop is None else stop
     first, own = first_predicted(start, stop)
     workspace, pages = Workspace(model, 1, STREAM_CHUNK, training=False), Pages(ids)
-    counts = model.rule.counts(ids, first, stop) if model.rule is not None and model.rule.leaves_out else None
+    partly = marks is None and model.rule is not None and model.rule.leaves_out
+    counts = predicted(model, ids, first, stop) if partly else None
     at = first - 1 - own
     while at < stop - 1:
         # One chunk ends where the warm-up does: the rest are the same chunks whatever came before.
@@ -158,7 +159,7 @@ def read_stream(model, ids, start=0, stop=None, marks=None):
 
 
 def count_predicted(model, ids, first, stop, marks=None):
-    """Return how many of ids[first:stop] are predicted, and count: all, but of a model of items what its rule leaves out.
+    """Return how many of ids[first:stop] are predicted, and count: all, but of items what the model's rule leaves out.
 
     Raises CorpusError where there is none.
     """

@@ -13,6 +13,7 @@ import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError
 from charrnn.evaluation import baselines
+from charrnn.evaluation.answers import judge_answers
 from charrnn.evaluation.baselines import MAX_TRAINING
 from charrnn.evaluation.dynamic import DynamicSettings, read_losses_dynamic
 from charrnn.evaluation.items import judge_items
@@ -44,6 +45,8 @@ class JudgeOptions:
     sample_seed      of that sample, 0 .. 2**64 - 1
     top_k            guesses a character, 0 for none
     guessed          of the first so many characters, None for all
+    after            of a model that tells labels, after how many characters it is to tell them too
+    beam             of a model that translates, how many answers are pursued side by side
     """
 
     baselines: bool = True
@@ -54,6 +57,8 @@ class JudgeOptions:
     sample_seed: int = 0
     top_k: int = 0
     guessed: int | None = None
+    after: tuple[int, ...] = ()
+    beam: int = 1
 
     def __post_init__(self):
         if self.sample_length < 1:
@@ -116,10 +121,16 @@ class _Judge:
         found = {}
         if counted is not None:
             self._refuse_what_needs_a_stream()
-            report = self.stages.begin("drawing items")
-            found["items"] = judge_items(
-                self.model, self.vocabulary, text.predicted_ids, losses, options.sample_seed, report
-            )
+            if self.model.rule.task is None:
+                report = self.stages.begin("drawing items")
+                found["items"] = judge_items(
+                    self.model, self.vocabulary, text.predicted_ids, losses, options.sample_seed, report
+                )
+            else:
+                report = self.stages.begin("answering")
+                found["answers"] = judge_answers(
+                    self.model, self.vocabulary, text, losses, options.after, options.beam, report
+                )
         if options.baselines or options.mistakes:
             found |= self._measure_baselines()
         if options.dynamic is not None:
@@ -171,12 +182,12 @@ class _Judge:
                 training, validation, text, V, self.stages.begin_share("training n-grams")
             )
             measured.append(ngram)
-            if self.text.split in ("val", "test"):
+            if self.text.split in ("val", "test") and not self._has_task():
                 report = self.stages.begin_share("comparing the parts of the text")
                 parts = find_unlike_parts(self.training.ids, self.training.splits, V, report)
                 result["unlike"] = next((part for part in parts if part.name == self.text.split), None)
         # Of a task xz would write all of what only a part is asked of.
-        if self.options.baselines and not (self.model.rule is not None and self.model.rule.task is not None):
+        if self.options.baselines and not self._has_task():
             before = b"" if training is None else baselines.encoded(self.vocabulary, training)
             data = baselines.encoded(self.vocabulary, ids)
             measured += baselines.xz(
@@ -189,6 +200,10 @@ class _Judge:
     def _count(self, ids, first, stop):
         """Return which of ids[first:stop] count, None for all."""
         return None if self.model.rule is None else self.model.rule.counts(ids, first, stop)
+
+    def _has_task(self):
+        """Say whether the model is of items of which only a part is asked, or that have a label."""
+        return self.model.rule is not None and self.model.rule.task is not None
 
     def _count_never(self):
         """Return how many symbols are never predicted."""
