@@ -1,10 +1,11 @@
 """Items with labels and pairs: what is read, what counts, what a run keeps of it, and what its model answers."""
 
+import dataclasses
 import json
 
 import numpy as np
+import oracle
 import pytest
-from oracle_pairs import plain_losses
 from test_item_runs import call
 from test_trainer import Session, assert_same, of
 
@@ -22,7 +23,11 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import TrainingConfig
 from charrnn.training.records import Step
 
-NAMES = {"Irish": "o'con nor mac kel ly".split(), "Polish": "ski wicz ko wal no".split(), "Thai": "ra shi ta mu".split()}
+NAMES = {
+    "Irish": "o'con nor mac kel ly".split(),
+    "Polish": "ski wicz ko wal no".split(),
+    "Thai": "ra shi ta mu".split(),
+}
 READINGS = {
     "steer": ItemsReading("csv", "name", "hash", "steer", "lang"),
     "classify": ItemsReading("csv", "name", "hash", "classify", "lang"),
@@ -55,6 +60,14 @@ def table(tmp_path_factory):
     return path
 
 
+def plain_losses(model, ids):
+    """Return the loss of ids[1:] by the oracle, which reads one stream that begins anew at each START."""
+    parameters = {name: array.astype("float64") for name, array in model.get_parameters().items()}
+    x, y = ids[:-1, None].astype(np.int64), ids[1:, None].astype(np.int64)
+    logits = oracle.forward(parameters, model.config.cell, x, resets=x == model.start_id)[0]
+    return oracle.losses_nats(logits, y)[:, 0]
+
+
 def arguments(task):
     return [part for name, value in OPTIONS[task].items() for part in (f"--{name.replace('_', '-')}", value)]
 
@@ -81,9 +94,7 @@ def runs(table):
 def test_a_label_is_one_symbol_and_a_pair_has_its_parts(tmp_path, task, shape):
     path = tmp_path / "a.csv"
     path.write_text("name,lang,back\nab, zulu,BA\n,x,y\nba,irish,AB\nab,,\n")
-    reading = READINGS[task]._replace(split="order") if hasattr(READINGS[task], "_replace") else None
-    reading = reading or type(READINGS[task])(**{**vars(READINGS[task]), "split": "order"})
-    with read_corpus(path, items=reading) as corpus:
+    with read_corpus(path, items=dataclasses.replace(READINGS[task], split="order")) as corpus:
         assert corpus.text(0, None) == shape and len(corpus.items) == 2
         assert "left out 2 items of which a part is empty" in corpus.notes
         vocabulary = corpus.vocabulary

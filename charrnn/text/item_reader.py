@@ -85,7 +85,7 @@ class ItemReader(TextReader):
         return Record(texts, label, line)
 
     def _checked(self, label, path, line):
-        """Return a label, or raise CorpusError where it cannot be one, or is none that the vocabulary has."""
+        """Return a label, or raise CorpusError where it cannot be one, or the vocabulary has it not."""
         where, field = f"{shown(path)}, line {line:,}", self.reading.label_field
         if len(label) > MAX_LABEL:
             raise CorpusError(
@@ -94,7 +94,7 @@ class ItemReader(TextReader):
             )
         code = self.writer.label_code(label)
         if code is None:
-            raise VocabularyError(f"{where}: {unknown_label(label, self.writer.vocabulary.labels)}")
+            raise CorpusError(f"{where}: {unknown_label(label, self.writer.vocabulary.labels)}")
         if len(self.writer.labels) > MAX_LABELS:
             raise CorpusError(
                 f"{where}: more than {MAX_LABELS:,} different labels, which seem to be texts: name the field of the "
