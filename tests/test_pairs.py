@@ -9,6 +9,7 @@ import pytest
 from test_item_runs import call
 from test_trainer import Session, assert_same, of
 
+import charrnn
 from charrnn.cli import main
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 from charrnn.evaluation.answers import tell_labels, translate
@@ -227,6 +228,12 @@ def test_a_label_steers_samples(runs, capsys):
     assert lines.splitlines() == [record["text"] for record in records]
     other, _ = call(capsys, "sample", runs / "steer", "--given", "Irish", "--num-samples", 4, "--seed", 1)
     assert other != lines
+    model = charrnn.load(runs / "steer")
+    assert charrnn.sample(model, 1000, num_samples=4, seed=1, given="Thai") == lines.splitlines()
+    with pytest.raises(ConfigError, match="give one of Irish, Polish, Thai"):
+        charrnn.sample(model, 10)
+    with pytest.raises(ConfigError, match="a string has neither"):
+        charrnn.evaluate(model, string="ra")
     out, _ = call(capsys, "eval", runs / "steer", "--json")
     result = json.loads(out)
     total = sum(one["loss_nats"] * one["characters"] for one in result["by_label"])
@@ -248,6 +255,9 @@ def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_
             told = {one["label"]: one["probability"] for one in record["labels"]}
             assert [told[name] for name in checkpoint.vocabulary.labels] == alone.tolist()
             assert sum(told.values()) == pytest.approx(1)
+    (tmp_path / "b.csv").write_text("lang,name\n?,ski\n?,ra\n")
+    told, _ = call(capsys, "predict", runs / "classify", "--file", tmp_path / "b.csv")
+    assert told.splitlines()[0] == call(capsys, "predict", runs / "classify", "ski")[0].rstrip("\n")
     out, _ = call(capsys, "predict", runs / "classify", "kowalski", "--top-k", 2)
     assert len(out.splitlines()) == 2 and all(len(line.split("\t")) == 2 for line in out.splitlines())
     out, _ = call(capsys, "predict", runs / "classify", "--file", tmp_path / "a.txt")
@@ -257,7 +267,9 @@ def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_
     assert result["labels"]["names"] == list(NAMES) and 0 <= result["after"]["2"]["accuracy"]["value"] <= 1
     assert result["loss_nats"] == pytest.approx(result["labels"]["loss_nats"], abs=1e-4)
     out, _ = call(capsys, "eval", runs / "classify")
-    assert "95 % interval" in out and "macro-F1" in out
+    assert "95 % interval" in out and "macro-F1" in out and "nats a label, over" in out
+    call(capsys, "eval", runs / "classify", "--html", tmp_path / "eval.html")
+    assert "A row for each label" in (tmp_path / "eval.html").read_text()
 
 
 def test_texts_are_translated_greedily_and_by_a_beam(runs, capsys, tmp_path):
@@ -337,7 +349,7 @@ def test_an_unknown_label_of_another_text_is_refused(runs, capsys, tmp_path):
 @pytest.mark.parametrize(
     "options, said",
     [
-        ({"items": "csv", "task": "classify"}, "--task classify needs --label-field: add --label-field NAME"),
+        ({"items": "csv", "task": "classify"}, "--task classify needs a label: add --label-field NAME"),
         ({"items": "csv", "task": "translate", "source_field": "a"}, "add --target-field NAME"),
         ({"items": "csv", "source_field": "a"}, "add --task translate"),
         ({"items": "csv", "label_field": "a", "text_field": "a"}, "name the same field"),

@@ -1,5 +1,6 @@
 """charrnn predict: the labels of texts, or the texts that answer others, on stdout; what is to be said, on stderr."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -149,7 +150,15 @@ def _texts(opened, text, options):
 
     kind, reading = kind_by_ending(str(path)) or "lines", stored_items(opened.checkpoint.training)
     field = None if kind == "lines" or reading is None else reading.source_field or reading.text_field
-    texts = [fields[0] for fields, _ in read_records([whole], str(path), ItemsReading(kind, field))]
+    plain = ItemsReading(kind, field)
+    try:
+        texts = [fields[0] for fields, _ in read_records([whole], str(path), plain)]
+    except CorpusError:
+        if kind == "lines" or field is not None or reading is None or reading.label_field is None:
+            raise
+        # The run told the text by its being the only field beside the label.
+        beside = dataclasses.replace(reading, kind=kind)
+        texts = [fields[0] for fields, _ in read_records([whole], str(path), beside)]
     if not texts:
         raise CorpusError(f"{'stdin' if str(path) == '-' else path} holds no text: write a line for each")
     return texts

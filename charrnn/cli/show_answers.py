@@ -7,8 +7,29 @@ import click
 from charrnn.cli.words import printable, tell
 from charrnn.errors import counted
 
+SCORES, LOSSES = ["label", "items", "precision", "recall", "F1"], ["label", "items", "characters", "nats"]
 MAX_CONFUSED = 20  # labels of a confusion matrix that is shown whole
 MAX_NAME = 12  # characters of a label at the head of a column
+
+
+def answer_sheets(answers, names):
+    """Return the sheets of a page: (title, line, heads, rows) each, of an AnswersJudged."""
+    sheets = []
+    if answers.labels is not None:
+        judged = answers.labels
+        line = f"accuracy {_share(judged.accuracy)}; macro-F1 {judged.macro_f1:.4f}"
+        sheets.append(("Labels", line, SCORES, _score_rows(judged, names)))
+        if len(names) <= MAX_CONFUSED:
+            line = "A row for each label, a column for each that was told."
+            sheets.append(("Confusion", line, *_confusion(judged, names)))
+    if answers.targets is not None:
+        judged = answers.targets
+        line = f"exact match {_share(judged.exact)}"
+        rows = [[f"{judged.error_rate:.2%}", f"{judged.edits:,}", f"{judged.symbols:,}"]]
+        sheets.append(("Answers", line, ["character error rate", "edits", "characters"], rows))
+    if answers.by_label is not None:
+        sheets.append(("Labels", "What the texts of each label cost.", LOSSES, _loss_rows(answers.by_label)))
+    return sheets
 
 
 def print_answers(answers, names):
@@ -25,25 +46,33 @@ def print_answers(answers, names):
             f"{counted(judged.symbols, 'character')}"
         )
     if answers.by_label is not None:
-        _print_table(
-            ["label", "items", "characters", "nats"],
-            [[one.label, f"{one.items:,}", f"{one.characters:,}", f"{one.loss_nats:.4f}"] for one in answers.by_label],
-        )
+        _print_table(LOSSES, _loss_rows(answers.by_label))
 
 
 def _print_labels(judged, names):
     click.echo(f"accuracy {_share(judged.accuracy)}")
     click.echo(f"macro-F1 {judged.macro_f1:.4f}, calibration error {judged.calibration_error:.4f}")
-    scores = [
+    _print_table(SCORES, _score_rows(judged, names))
+    if len(names) <= MAX_CONFUSED:
+        tell("a row for each label, a column for each that was told:")
+        _print_table(*_confusion(judged, names))
+
+
+def _score_rows(judged, names):
+    return [
         [names[one.number], f"{one.cases:,}", f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}"]
         for one in judged.labels
     ]
-    _print_table(["label", "items", "precision", "recall", "F1"], scores)
-    if len(names) <= MAX_CONFUSED:
-        tell("a row for each label, a column for each that was told:")
-        heads = [name[:MAX_NAME] for name in names]
-        rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(names, judged.confusion)]
-        _print_table(["", *heads], rows)
+
+
+def _loss_rows(by_label):
+    return [[one.label, f"{one.items:,}", f"{one.characters:,}", f"{one.loss_nats:.4f}"] for one in by_label]
+
+
+def _confusion(judged, names):
+    """Return the heads and the rows of the confusion matrix."""
+    rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(names, judged.confusion)]
+    return ["", *(name[:MAX_NAME] for name in names)], rows
 
 
 def _print_table(heads, rows):

@@ -54,7 +54,10 @@ class _Shown:
 
     def print_loss(self):
         judgement, evaluation = self.judgement, self.judgement.evaluation
-        click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
+        if judgement.answers is not None and judgement.answers.labels is not None and not judgement.answers.with_text:
+            click.echo(f"{evaluation.loss_nats:.4f} nats a label, over {counted(evaluation.characters, 'label')}")
+        else:
+            click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
         where = self.text.name if self.text.name != "-" else "stdin"
         tell(printable(f"of the {where}" if self.text.split else f"of {where}", sys.stdout))
         if math.isfinite(judgement.error.nats):

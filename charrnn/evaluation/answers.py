@@ -32,6 +32,7 @@ class AnswersJudged(NamedTuple):
     targets     TargetsJudged of texts that answer others, likeliest first by a beam
     beam        hypotheses that were pursued
     by_label    a LabelLoss of each label that texts follow
+    with_text   whether the text counts beside the label
     """
 
     labels: LabelsJudged | None = None
@@ -39,6 +40,7 @@ class AnswersJudged(NamedTuple):
     targets: TargetsJudged | None = None
     beam: int | None = None
     by_label: tuple[LabelLoss, ...] | None = None
+    with_text: bool = False
 
     def to_dict(self, names):
         """Return it as plain numbers and words; names : of the labels."""
@@ -84,7 +86,7 @@ def judge_answers(model, vocabulary, excerpt, losses, after=(), beam=1, report=N
         places = [max(map(len, texts), default=0), *after]
         found = tell_labels(model, vocabulary, texts, places, report)
         judged = [judge_labels(truth, p) for p in found]
-        return AnswersJudged(labels=judged[0], after=dict(zip(after, judged[1:])))
+        return AnswersJudged(labels=judged[0], after=dict(zip(after, judged[1:])), with_text=rule.task == BOTH)
     if rule.task == TRANSLATE:
         references = {}  # of each source, all that it may be translated to
         for item in items:

@@ -218,7 +218,8 @@ class Judgement:
         columns = {"bits": self.losses}
         if self.dynamic is not None:
             columns["dynamic_bits"] = self.dynamic.losses
-        symbols = self.vocabulary.shown_symbols
+        # A label by its name, since no terminal has to find room for it here.
+        symbols = (*self.vocabulary.shown_symbols[: self.vocabulary.first_label], *self.vocabulary.labels)
         for at, number in enumerate(self.text.predicted_ids.tolist()):
             record = {
                 "at": self.text.first - self.text.start + at,

@@ -1,7 +1,8 @@
 """What a text that is drawn follows, and what ends it. Knows a vocabulary's ids, not files."""
 
-from charrnn.errors import VocabularyError
-from charrnn.text.special import SEP
+from charrnn.errors import ConfigError, VocabularyError
+from charrnn.text.special import SEP, listed
+from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
 
 START = "\n"  # the end of a line, where the vocabulary has one
 
@@ -33,3 +34,15 @@ def first_ids(vocabulary, prime_ids, label=None):
 def stop_ids(vocabulary, sequences):
     """Return the id sequences that end a text: those that are given, and of a model of items END."""
     return sequences if vocabulary.end_id is None else [*sequences, [vocabulary.end_id]]
+
+
+def label_of(model, given):
+    """Return the id of the label that a text is drawn of, `given` by its name; None where the model follows none."""
+    task, labels = None if model.rule is None else model.rule.task, model.vocabulary.labels
+    if task in (CLASSIFY, TRANSLATE):
+        raise ConfigError("the model tells labels or translates, it draws no text")
+    if task == STEER and given is None:
+        raise ConfigError(f"the model writes a text of a label: give one of {listed(labels)}")
+    if task != STEER and given is not None:
+        raise ConfigError(f"the model follows no label, got given={given!r}: leave it out")
+    return None if given is None else model.vocabulary.label_id(given)

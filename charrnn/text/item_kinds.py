@@ -85,41 +85,45 @@ def _flag(name):
 
 def _check_task(config):
     """Raise ConfigError where a task and the fields that it needs do not fit."""
-    needs = {None: (), CLASSIFY: ("label_field",), BOTH: ("label_field",), TRANSLATE: ("source_field", "target_field")}[
-        config.task
-    ]
     if config.label_field is not None and config.label_from is not None:
         raise ConfigError(
             "--label-field and --label-from both say where the label is: leave one of them out",
             ["label_field", "label_from"],
         )
-    missing = [name for name in needs if getattr(config, name) is None]
-    if missing == ["label_field"] and config.label_from is not None:
-        missing = []
-    if missing:
+    if config.task in (CLASSIFY, BOTH) and config.label_field is None and config.label_from is None:
         raise ConfigError(
-            f"--task {config.task} needs {' and '.join(map(_flag, needs))}: add {_flag(missing[0])} NAME"
-            + (", or of files --label-from folder" if missing == ["label_field"] else ""),
-            ["task", *missing],
+            f"--task {config.task} needs a label: add --label-field NAME, or of files --label-from folder",
+            ["task", "label_field"],
         )
-    extra = (
-        ("label_field", "label_from", "text_field") if config.task == TRANSLATE else ("source_field", "target_field")
-    )
-    for name in extra:
-        if getattr(config, name) is not None:
-            of = "items with a label or none" if config.task == TRANSLATE else f"--task {TRANSLATE}"
-            remedy = (
-                f"leave it out, or leave --task {TRANSLATE} out"
-                if config.task == TRANSLATE
-                else (f"add --task {TRANSLATE}, or leave it out")
-            )
-            raise ConfigError(f"{_flag(name)} {getattr(config, name)} is of {of}: {remedy}", [name, "task"])
+    if config.task == TRANSLATE:
+        _check_translation(config)
+    else:
+        for name in ("source_field", "target_field"):
+            if getattr(config, name) is not None:
+                raise ConfigError(
+                    f"{_flag(name)} {getattr(config, name)} is of a text to be translated: add --task {TRANSLATE}, or "
+                    "leave it out",
+                    [name, "task"],
+                )
     named = [name for name in FIELDS if getattr(config, name) is not None]
     for name, other in itertools.combinations(named, 2):
         if getattr(config, name) == getattr(config, other):
             raise ConfigError(
                 f"{_flag(name)} and {_flag(other)} name the same field, {getattr(config, name)!r}: name two",
                 [name, other],
+            )
+
+
+def _check_translation(config):
+    for name in ("source_field", "target_field"):
+        if getattr(config, name) is None:
+            raise ConfigError(f"--task {TRANSLATE} needs a source and a target: add {_flag(name)} NAME", ["task", name])
+    for name in ("text_field", "label_field", "label_from"):
+        if getattr(config, name) is not None:
+            raise ConfigError(
+                f"{_flag(name)} {getattr(config, name)} has no place in --task {TRANSLATE}, which reads a source and a "
+                "target: leave it out",
+                [name, "task"],
             )
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.errors import CorpusError, counted, nearest
+from charrnn.errors import ConfigError, CorpusError, counted, nearest
 from charrnn.text.item_kinds import HASH, ItemsReading
 from charrnn.text.sources import shown
 from charrnn.text.special import SEP
@@ -63,8 +63,13 @@ def item_ids(vocabulary, *fields):
     return np.concatenate([np.asarray(piece, vocabulary.dtype) for piece in pieces])
 
 
-def text_ids(vocabulary, text, encoding="utf-8"):
-    """Return the ids of a text, ndarray (n,): of a vocabulary of items those of one item."""
+def text_ids(vocabulary, text, encoding="utf-8", rule=None):
+    """Return the ids of a text, ndarray (n,): of a vocabulary of items those of one item.
+
+    rule    the ItemRule of the model; ConfigError where its items are more than a text
+    """
+    if rule is not None and rule.task is not None:
+        raise ConfigError("the model has learned labels or pairs, and a string has neither: name texts of records")
     ids = vocabulary.encode(text, encoding)
     return ids if vocabulary.start_id is None else item_ids(vocabulary, ids)
 

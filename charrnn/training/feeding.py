@@ -5,10 +5,13 @@ Knows options and texts; no model and no plan.
 
 import dataclasses
 
+import numpy as np
+
 from charrnn.errors import CorpusError, counted
 from charrnn.text.item_streams import ItemStreams, fit_item_streams
 from charrnn.text.special import listed
 from charrnn.text.streams import Streams, fit_streams
+from charrnn.text.task_names import BOTH, CLASSIFY
 from charrnn.text.tasks import ItemRule
 from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH
 
@@ -27,6 +30,19 @@ def make_rule(config, vocabulary):
     """Return the ItemRule of a run's model, None of one long text."""
     reading = config.items_reading
     return None if reading is None else ItemRule.of(vocabulary, reading.task)
+
+
+def reach_note(config, corpus):
+    """Return a note where most texts are longer than the gradient of their label reaches, as notes."""
+    if config.task not in (CLASSIFY, BOTH):
+        return ()
+    typical = int(np.median(np.diff(corpus.items.starts))) - 2
+    if typical <= config.seq_length:
+        return ()
+    return (
+        f"half of the texts are longer than {typical:,} characters, and the gradient of a label goes back "
+        f"{config.seq_length:,}: a --seq-length of {typical:,} reaches where they begin",
+    )
 
 
 def check_labels(corpus, splits):
