@@ -15,6 +15,7 @@ from charrnn.sampling import reading
 from charrnn.sampling.beam import beam_search
 from charrnn.sampling.reading import log_softmax, read_prompts
 from charrnn.spec import CELLS, ModelConfig
+from charrnn.text.tasks import ItemRule
 
 __all__ = ["restore_threads"]  # the fixture
 
@@ -29,7 +30,11 @@ KINDS = {
 
 def make_model(cell="lstm", vocab_size=V, hidden_size=H, seed=1, scale=2, lift=0, start_id=None, **options):  # noqa: PLR0913
     """A model whose probabilities differ much, at every step anew; `lift` makes the stop symbol likelier."""
-    model = Model.initialise(ModelConfig(cell, vocab_size, hidden_size, 2, **options), seed, start_id=start_id)
+    model = Model.initialise(
+        ModelConfig(cell, vocab_size, hidden_size, 2, **options),
+        seed,
+        rule=None if start_id is None else ItemRule(start_id),
+    )
     rng = np.random.default_rng(seed)
     arrays = {name: scale * rng.normal(0, 0.5, value.shape) for name, value in model.get_parameters().items()}
     arrays["output.bias"][min(STOP, vocab_size - 1)] += lift

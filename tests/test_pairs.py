@@ -301,7 +301,7 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
         (["predict", runs / "classify", "Ω"], "'Ω' at offset 0 is not among"),
         (["sample", runs / "stream", "--given", "Irish"], "this model follows none"),
         (["sample", runs / "steer", "--given", "Irsh"], "no label 'Irsh': did you mean 'Irish'"),
-        (["sample", runs / "steer"], "--given Irish (there are Irish, Polish, Thai)"),
+        (["sample", runs / "steer"], "a label, Irish, Polish, Thai, and none is given"),
         (["sample", runs / "classify"], "it draws no text"),
         (["eval", runs / "steer", "--after", 3], "--after 3 is of a model that tells labels"),
         (["eval", runs / "steer", "--beam", 3], "--beam 3 is of a model that translates"),

@@ -220,8 +220,8 @@ def label_to_follow(checkpoint, path, given):
         )
     if given is None:
         raise ConfigError(
-            f"this model writes a text of a label, and none is given: charrnn sample {run} --given "
-            f"{quoted(vocabulary.labels[0])} (there are {listed(vocabulary.labels)})",
+            f"this model writes a text of a label, {listed(vocabulary.labels)}, and none is given: charrnn sample "
+            f"{run} --given {quoted(vocabulary.labels[0])}",
             ["given"],
         )
     try:

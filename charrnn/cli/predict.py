@@ -70,7 +70,8 @@ def command(ctx, checkpoint, text, **options):
         )
     if text is None and options["file"] is None:
         raise ConfigError(
-            "nothing to answer: name a text after the run, - for a text a line on stdin, or a file with --file"
+            "nothing to answer: name a text after the run, - for a text a line on stdin, or a file with --file",
+            ["file"],
         )
     opened = open_model(ctx, checkpoint, options["threads"])
     task = _task(opened, options)
@@ -114,8 +115,8 @@ def _task(opened, options):
     if task is None:
         what = "one long text" if checkpoint.vocabulary.start_id is None else "items"
         raise ConfigError(
-            f"this model has learned {what}, and answers nothing: draw from it with charrnn sample {run}, or train one "
-            "that does with 'charrnn train data.csv --task classify --text-field text --label-field label'"
+            f"this model has learned {what}, and answers nothing: draw from it with 'charrnn sample {run}', or train "
+            "one that does with 'charrnn train data.csv --task classify --text-field text --label-field label'"
         )
     others = ("top_k",) if task == TRANSLATE else ("beam", "n_best", "length")
     for name in others:

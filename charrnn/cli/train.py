@@ -220,8 +220,9 @@ def _first_use(run, trainer):
     task = None if reading is None else reading.task
     if task in (CLASSIFY, BOTH, TRANSLATE):
         return f"charrnn predict {run} TEXT"
-    given = f" --given {quoted(labels[0])}" if task == STEER else ""
-    return f"charrnn sample {run}{given} --temperature 0.8"
+    if task == STEER:
+        return f"charrnn sample {run} --given {quoted(labels[0])} --temperature 0.8"
+    return f"charrnn sample {run} --temperature 0.8"
 
 
 def _unlike_parts(finished, trainer):

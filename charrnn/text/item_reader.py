@@ -89,8 +89,8 @@ class ItemReader(TextReader):
         where, field = f"{shown(path)}, line {line:,}", self.reading.label_field
         if len(label) > MAX_LABEL:
             raise CorpusError(
-                f"{where}: a label of {len(label):,} characters, where {MAX_LABEL} are the most: name the field of the "
-                f"labels with --label-field, {field!r} holds texts"
+                f"{where}: a label of {len(label):,} characters, where {MAX_LABEL} are the most, so {field!r} seems to "
+                "hold texts: name the field of the labels with 'charrnn train TEXT --label-field NAME'"
             )
         code = self.writer.label_code(label)
         if code is None:
@@ -98,7 +98,7 @@ class ItemReader(TextReader):
         if len(self.writer.labels) > MAX_LABELS:
             raise CorpusError(
                 f"{where}: more than {MAX_LABELS:,} different labels, which seem to be texts: name the field of the "
-                "labels with --label-field"
+                "labels with 'charrnn train TEXT --label-field NAME'"
             )
         return label
 
