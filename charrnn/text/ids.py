@@ -38,7 +38,7 @@ class IdWriter:
         self.skip = skip
         self.skipped = Counter()
         self.characters = 0
-        self.codes = []
+        self.codes: list[int] = []
         self.labels: dict[str, int] = {}  # {name: code}
         self.table = np.full(256 if mode == "bytes" else FIRST_LABEL + MAX_LABELS, -1, np.int32)
         self.where = ""
