@@ -24,7 +24,7 @@ from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.sampling.priming import first_ids, stop_ids
+from charrnn.sampling.priming import first_ids, label_of, stop_ids
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.corpus import Corpus, Splits, read_corpus
 from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
@@ -195,6 +195,7 @@ def sample(  # noqa: PLR0913 - as below
     top_p: float = ...,
     min_p: float = ...,
     encoding: str | None = ...,
+    given: str | None = ...,
 ) -> str: ...
 @overload
 def sample(  # noqa: PLR0913 - as below
@@ -211,6 +212,7 @@ def sample(  # noqa: PLR0913 - as below
     top_p: float = ...,
     min_p: float = ...,
     encoding: str | None = ...,
+    given: str | None = ...,
 ) -> list[str]: ...
 def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by keyword
     model: Model,
@@ -226,6 +228,7 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     top_p: float = 1.0,
     min_p: float = 0.0,
     encoding: str | None = None,
+    given: str | None = None,
 ) -> str | list[str]:
     """Draw new text from a model.
 
@@ -250,6 +253,8 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     encoding : str, optional
         Of a model of bytes: of `prime` and `stop`, and of the bytes it writes; None takes the run's. "latin-1" gives
         one character per byte, and `.encode("latin-1")` the bytes themselves.
+    given : str, optional
+        Of a model that follows labels: the label of the texts.
 
     Returns
     -------
@@ -270,15 +275,12 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     40
     """
     vocabulary = model.vocabulary
-    if encoding is None:
-        encoding = _shown_encoding(model)
-    else:
-        encoding = encoding_of_bytes(encoding)
+    encoding = _shown_encoding(model) if encoding is None else encoding_of_bytes(encoding)
     settings = Settings(temperature, top_k, top_p, min_p)
     sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
     prime_ids = vocabulary.encode(prime, encoding)
     ends = stop_ids(vocabulary, [vocabulary.encode(string, encoding).tolist() for string in stop])
-    sampler.prime(first_ids(vocabulary, prime_ids))
+    sampler.prime(first_ids(vocabulary, prime_ids, label_of(model, given)))
     drawn: list[list[int]] = [[] for _ in range(sampler.num_samples)]
     for block in sampler.generate(length, ends):
         for ids, new in zip(drawn, block.ids):
@@ -411,7 +413,7 @@ def _read(model, texts, string, split, unknown):
     if string is not None:
         if texts is not None:
             raise ConfigError("texts and string both name what to read: leave one of them out")
-        return Excerpt.whole(text_ids(vocabulary, string, encoding), encoding=encoding), None
+        return Excerpt.whole(text_ids(vocabulary, string, encoding, model.rule), encoding=encoding), None
     if texts is None:
         if model.path is None or not model.training:
             raise ConfigError("the model is of no run, so its own text is not known: name texts, or give a string")

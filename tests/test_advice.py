@@ -10,7 +10,8 @@ import pytest
 
 from charrnn.cli import COMMANDS, main
 from charrnn.errors import ConfigError
-from charrnn.training.options import NAMES, option
+from charrnn.training.options import NAMES
+from charrnn.training.settings import option
 from charrnn.training.spelling import spelt_in_file
 from charrnn.training.stored import stored_config
 
@@ -21,7 +22,10 @@ SAID_BY = {
     ("cli.options", "RUN_OPTIONS"): ({"train"}, "sweep reads their names only"),
     ("cli.options", "read_config"): ({"train"}, "the callback of its --config"),
     ("training.options", "TrainingConfig"): ({"train", "sweep"}, "elsewhere it is a checkpoint's, and quoted as such"),
+    ("training.contradictions", "check_together"): ({"train", "sweep"}, "likewise"),
     ("text.item_kinds", "check_items"): ({"train", "sweep"}, "likewise"),
+    ("text.item_kinds", "_check_task"): ({"train", "sweep"}, "likewise"),
+    ("text.item_kinds", "_check_translation"): ({"train", "sweep"}, "likewise"),
     ("text.item_kinds", "ItemsReading"): ({"train", "sweep"}, "likewise"),
     ("text.item_kinds", "inferred"): ({"train"}, "a sweep's SPEC names the kind"),
     ("training.schedules", "Schedule"): ({"train", "sweep"}, "likewise"),

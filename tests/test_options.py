@@ -9,9 +9,9 @@ import math
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.training.options import DEFAULTS, FREE_OPTIONS, HEADINGS, LENGTHS, NAMES, SETTINGS, TrainingConfig, option
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, HEADINGS, LENGTHS, NAMES, SETTINGS, TrainingConfig
 from charrnn.training.resuming import resume_config
-from charrnn.training.settings import Setting, shown
+from charrnn.training.settings import Setting, option, shown
 
 # Another value for each option, that agrees with the rest of OLD.
 OLD = TrainingConfig(steps=50, batch_size=3, seq_length=7, optimizer="sgd", embedding_size=256).resolved()
@@ -32,6 +32,11 @@ OTHERS = {
     "part_files": True,
     "items": "lines",
     "text_field": "text",
+    "task": "classify",
+    "label_field": "lang",
+    "label_from": "folder",
+    "source_field": "a",
+    "target_field": "b",
     "split": "order",
     "val_fraction": 0.1,
     "test_fraction": 0.1,

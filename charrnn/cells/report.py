@@ -168,7 +168,7 @@ class _Search:
         recording = record(self.model, ids, start, stop, self.quantity, self.stages.begin(READING))
         # Once: with layer normalisation a fresh network never forgets how it began, and no two streams meet. It is
         # read to be compared with, and streams of it are as good a sample of it as one long reading.
-        fresh = Model.initialise(config, UNTRAINED_SEED, start_id=self.model.start_id)
+        fresh = Model.initialise(config, UNTRAINED_SEED, rule=self.model.rule)
         untrained = record(fresh, ids, start, stop, self.quantity, self.stages.begin(UNTRAINED), once=True)
         return recording, tuple(search(recording, signals, untrained, progress=self.stages.begin_share(SCORING)))
 

@@ -71,7 +71,7 @@ def list_recipes(as_json):
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    show_default="corpora/NAME.txt",
+    show_default="corpora/NAME.txt, .csv or .tsv",
     help="Write the text here.",
 )
 @click.option(
@@ -80,7 +80,7 @@ def list_recipes(as_json):
 @click.option("--force", is_flag=True, help="Replace the output if it holds something else.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object.")
 def build(name, source, output, limit_bytes, force, as_json):
-    """Build a corpus and write it to corpora/NAME.txt.
+    """Build a corpus and write it into corpora/.
 
     \b
     Example: charrnn corpus build shakespeare
@@ -94,7 +94,7 @@ def build(name, source, output, limit_bytes, force, as_json):
     from charrnn.recipes import FOLDER, RECIPES, build_recipe
 
     # What else is there is compared with the text, and only --force replaces it: `build_recipe` sees to that.
-    named = output or FOLDER / f"{name}.txt"
+    named = output or (RECIPES[name].path if name in RECIPES else FOLDER / f"{name}.txt")
     outputs = Outputs({"output": named, "force": True}, "output", makes_folders=True)
     outputs.protect(source)
 

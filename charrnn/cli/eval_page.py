@@ -13,6 +13,7 @@ from charrnn.cli.eval_text import (
     mistakes_line,
     verdict_line,
 )
+from charrnn.cli.show_answers import answer_sheets
 from charrnn.cli.words import bare_symbol, note
 from charrnn.evaluation.units import bits
 
@@ -86,6 +87,8 @@ def _sheets(judgement):
                 [nats / max(row[1] for row in rows) for _, nats, _ in rows],
             )
         )
+    if judgement.answers is not None:
+        sheets += [Sheet(*one) for one in answer_sheets(judgement.answers, judgement.vocabulary.labels)]
     if mistakes is not None and mistakes.count:
         sheets.append(
             Sheet(

@@ -14,12 +14,14 @@ from charrnn.cli.checks import check_bounds, unknown_option
 from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, counted
+from charrnn.text.task_names import BOTH, CLASSIFY, TRANSLATE
 
 SPLITS = ("val", "test", "train")
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
 MAX_GUESSES = 20
 MAX_SAMPLE_LENGTH = 1_000_000
 MIN_WIDTH = 40
+MAX_BEAM = 1_000
 
 
 @click.command(name="eval")
@@ -73,6 +75,16 @@ MIN_WIDTH = 40
 @click.option(
     "--top-k", type=int, metavar="K", help="With --surprisal: what the model expected instead, K guesses each."
 )
+@click.option(
+    "--after",
+    type=int,
+    multiple=True,
+    metavar="N",
+    help="Of a model that tells labels: how well it does after the first N characters too; may be repeated.",
+)
+@click.option(
+    "--beam", type=int, metavar="N", show_default="1, greedy", help="Of a model that translates: pursue N answers."
+)
 @file_option("html", "Write the coloured text as a page.")
 @force_option("html")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of what is shown.")
@@ -106,6 +118,7 @@ def command(ctx, checkpoint, text, **options):
         if text is not None:
             own = stack.enter_context(_own_text(opened, options, open_training_text))
         judged = _excerpt(read, text, options["split"])
+        _check_answers(opened.model.rule, options)
         asked = _asked(options, judged, own)
         with progress_bar() as progress:
             judgement = _judge(opened, judged, own, asked, progress)
@@ -116,6 +129,22 @@ def command(ctx, checkpoint, text, **options):
             config = opened.model.config
             model_line = f"{config.cell} {config.hidden_size} x {config.num_layers}, {opened.path}"
             write_judgement_page(judgement, model_line, outputs)
+
+
+def _check_answers(rule, options):
+    """Refuse options of answers where the model gives none of the kind."""
+    task = None if rule is None else rule.task
+    if options["after"] and task not in (CLASSIFY, BOTH):
+        raise ConfigError(
+            f"--after {options['after'][0]} is of a model that tells labels, which this one does not: leave it out",
+            ["after"],
+        )
+    if options["after"] and min(options["after"]) < 0:
+        raise ConfigError(f"--after must be at least 0, got {min(options['after'])}", ["after"])
+    if options["beam"] is not None and task != TRANSLATE:
+        raise ConfigError(
+            f"--beam {options['beam']} is of a model that translates, which this one does not: leave it out", ["beam"]
+        )
 
 
 def _own_text(opened, options, open_training_text):
@@ -164,6 +193,8 @@ def _asked(options, judged, own):
         sample_seed=options["seed"] or 0,
         top_k=top_k,
         guessed=guessed,
+        after=options["after"],
+        beam=options["beam"] or 1,
     )
 
 
@@ -233,6 +264,7 @@ def _check(text, options):
         ("top_k", 1, MAX_GUESSES),
         ("length", 1, MAX_SAMPLE_LENGTH),
         ("seed", 0, 2**64 - 1),
+        ("beam", 1, MAX_BEAM),
     )
     for flag, belongs in (
         ("dynamic_rule", "dynamic"),

@@ -253,7 +253,7 @@ def _steps(ctx, model, excerpt, options):
     asked = options["steps"]
     if model.start_id is None or ctx.get_parameter_source("steps") != ParameterSource.DEFAULT:
         return asked
-    depths = item_depths(excerpt.ids, excerpt.start, excerpt.stop, model.start_id)
+    depths = item_depths(excerpt.ids, excerpt.start, excerpt.stop, model.rule)
     steps = fit_steps(depths, asked, options["times"])
     if steps < asked:
         note(f"few items go back {asked}: --steps is {steps}")

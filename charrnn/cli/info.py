@@ -33,6 +33,11 @@ _SHOWN = {
     "newlines",
     "items",
     "text_field",
+    "task",
+    "label_field",
+    "label_from",
+    "source_field",
+    "target_field",
     "learning_rate",
     "dropout",
     "seed",
@@ -117,6 +122,7 @@ def _print_text(path, metadata, config, history):
             ("mode", vocabulary["mode"]),
             ("size", f"{known.size:,}"),
             ("of which special", special or None),
+            ("of which labels", f"{len(known.labels):,}" if known.labels else None),
             ("texts are read with", str(known.rewriting) or None),
         ]
     )
@@ -207,10 +213,34 @@ def _training_rows(training):
         ("seed", _plain(options.get("seed"))),
         ("corpus", sources),
         ("items", _items_text(options, corpus)),
+        ("task", _task_text(options)),
+        ("labels", _labels_text(corpus)),
         ("characters", _count(corpus.get("characters"))),
         ("fingerprint", _plain(corpus.get("fingerprint"))),
         ("charrnn", _plain(training.get("charrnn_version"))),
     ]
+
+
+def _task_text(options):
+    """Say what a run learned of items beside their text; None where it is nothing."""
+    task, field = _plain(options.get("task")), _plain(options.get("label_field"))
+    if task == "translate":
+        return f"translate {_plain(options.get('source_field'))} to {_plain(options.get('target_field'))}"
+    label = f"field {field}" if field else "folder" if options.get("label_from") else None
+    if label is None:
+        return None
+    what = {"classify": "tell the label", "both": "tell the label, and the text"}.get(task or "", "follow the label")
+    return f"{what}, {label}"
+
+
+def _labels_text(corpus):
+    """Return the labels that a run knows with their counts, the most frequent first; None where there are none."""
+    counts = {
+        name: sum(int(_number(one) or 0) for one in of_each)
+        for name, of_each in _as_dict(corpus.get("labels")).items()
+        if isinstance(of_each, list)
+    }
+    return ", ".join(f"{name} {counts[name]:,}" for name in sorted(counts, key=lambda name: -counts[name])) or None
 
 
 def _items_text(options, corpus):

@@ -5,8 +5,8 @@ import io
 import json
 from typing import Any, NamedTuple
 
-from charrnn.cli.words import note
-from charrnn.errors import ConfigError, counted
+from charrnn.cli.words import note, quoted
+from charrnn.errors import ConfigError, VocabularyError, counted
 
 MAX_BATCH = 4_096  # items drawn side by side while new ones are looked for
 MAX_DRAWN = 100  # items drawn for each new one that is asked for, and FEW_DRAWN more, before the search ends
@@ -27,6 +27,7 @@ class ItemDraw(NamedTuple):
     length: int
     num_samples: int
     seed: int | None
+    label: int | None = None  # its id
 
 
 class KnownItems:
@@ -84,7 +85,9 @@ def _draw_batch(asked, turn, size, with_losses):
     from charrnn.sampling.items import draw_items
 
     sampler = asked.make_sampler(((asked.seed or 0) + turn) % 2**64, size)
-    return draw_items(sampler, asked.checkpoint.vocabulary, asked.length, asked.prime_ids, asked.stop_ids, with_losses)
+    return draw_items(
+        sampler, asked.checkpoint.vocabulary, asked.length, asked.prime_ids, asked.stop_ids, with_losses, asked.label
+    )
 
 
 def write_items(samples, output, options):
@@ -145,7 +148,8 @@ def _line(text, reading):
 
 def _write_json(output, asked, items, settings, known):
     """Write one JSON object an item, as `charrnn sample --json` has them of any model."""
-    prime = asked.checkpoint.vocabulary.decode(asked.prime_ids)
+    vocabulary = asked.checkpoint.vocabulary
+    prime = vocabulary.decode(asked.prime_ids)
     for number, item in enumerate(items):
         drawn = item.drawn
         characters = len(drawn.ids) + drawn.is_whole
@@ -163,6 +167,8 @@ def _write_json(output, asked, items, settings, known):
             "min_p": settings.min_p,
             "checkpoint": str(asked.path),
         }
+        if asked.label is not None:
+            record["given"] = vocabulary.labels[asked.label - vocabulary.first_label]
         if known is not None:
             record["split"] = item.split
         output.write(json.dumps(record) + "\n")
@@ -189,6 +195,39 @@ def _tell(asked, shown, drawn, options):
             f"of {counted(len(drawn), 'item')} drawn: {told}, {counts[None]:,} new; "
             f"{len({item.text for item in drawn}):,} distinct"
         )
+
+
+def label_to_follow(checkpoint, path, given):
+    """Return the id of the label that --given names, None where the model follows none.
+
+    Raises ConfigError where it follows one and none is given, where it follows none, or where it writes no text.
+    """
+    from charrnn.text.special import listed
+    from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
+    from charrnn.text.tasks import stored_task
+
+    task, vocabulary, run = stored_task(checkpoint.training), checkpoint.vocabulary, quoted(str(path))
+    if task in (CLASSIFY, TRANSLATE):
+        does = "tells labels" if task == CLASSIFY else "translates"
+        raise ConfigError(f"this model {does}, it draws no text: give it one with: charrnn predict {run} TEXT")
+    if task != STEER:
+        if given is None:
+            return None
+        raise ConfigError(
+            f"--given {given} names a label to follow, and this model follows none: leave it out, or train one with "
+            "'charrnn train TEXT --label-field NAME'",
+            ["given"],
+        )
+    if given is None:
+        raise ConfigError(
+            f"this model writes a text of a label, {listed(vocabulary.labels)}, and none is given: charrnn sample "
+            f"{run} --given {quoted(vocabulary.labels[0])}",
+            ["given"],
+        )
+    try:
+        return vocabulary.label_id(given)
+    except VocabularyError as error:
+        raise VocabularyError(f"--given: {error}") from None
 
 
 def refuse_of_a_stream(options):

@@ -14,7 +14,7 @@ from charrnn.cli.checks import skip_first
 from charrnn.cli.clamps import parse_clamps
 from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
 from charrnn.cli.escapes import SPELT, looks_escaped, read_escapes
-from charrnn.cli.item_samples import ItemDraw, refuse_of_a_stream, write_items
+from charrnn.cli.item_samples import ItemDraw, label_to_follow, refuse_of_a_stream, write_items
 from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
 from charrnn.cli.pipes import heed_reader
 from charrnn.cli.samples import Output, SampleTexts
@@ -103,6 +103,7 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     help=f"Read {SPELT} in --prime, --stop and --separator; of a model of bytes \\xHH is a byte.",
 )
 @click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
+@click.option("--given", metavar="LABEL", help="Of a model that follows labels: write texts of this one.")
 @click.option("--novel", is_flag=True, help="Of items: draw until that many are not in the run's text, each once.")
 @click.option("--report", is_flag=True, help="Of items: say how many are in the run's text, new, and distinct.")
 @click.option(
@@ -227,6 +228,7 @@ def _prepare(ctx, where, settings, options, outputs):
     if separator and vocabulary.mode == "bytes":
         separator = text_as_bytes(separator, encoding)
 
+    label = label_to_follow(checkpoint, path, options["given"])
     announce(ctx)
     from charrnn.model.parameters import Model
     from charrnn.sampling.priming import first_ids
@@ -250,13 +252,13 @@ def _prepare(ctx, where, settings, options, outputs):
         return Sampler(model, settings, seed=seed, num_samples=number, clamps=held)
 
     sampler = make_sampler(seed or 0, num_samples)
-    sampler.prime(first_ids(vocabulary, prime_ids))
+    sampler.prime(first_ids(vocabulary, prime_ids, label))
     samples = SampleTexts(sampler, vocabulary, prime_ids, options["length"], stop_ids, seed, str(path), encoding)
     if vocabulary.start_id is None:
         refuse_of_a_stream(options)
     else:
         samples.items = ItemDraw(
-            make_sampler, checkpoint, path, prime_ids, stop_ids, options["length"], num_samples, seed
+            make_sampler, checkpoint, path, prime_ids, stop_ids, options["length"], num_samples, seed, label
         )
     return samples, separator
 

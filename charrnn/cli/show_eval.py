@@ -8,6 +8,7 @@ import sys
 import click
 
 from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
+from charrnn.cli.show_answers import print_answers
 from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, unlike_line, wrapped
 from charrnn.errors import counted
 from charrnn.evaluation.units import bits, perplexity_text
@@ -53,7 +54,10 @@ class _Shown:
 
     def print_loss(self):
         judgement, evaluation = self.judgement, self.judgement.evaluation
-        click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
+        if judgement.answers is not None and judgement.answers.labels is not None and not judgement.answers.with_text:
+            click.echo(f"{evaluation.loss_nats:.4f} nats a label, over {counted(evaluation.characters, 'label')}")
+        else:
+            click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
         where = self.text.name if self.text.name != "-" else "stdin"
         tell(printable(f"of the {where}" if self.text.split else f"of {where}", sys.stdout))
         if math.isfinite(judgement.error.nats):
@@ -65,6 +69,8 @@ class _Shown:
             tell(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
         if judgement.items is not None:
             self._print_items(judgement.items)
+        if judgement.answers is not None:
+            print_answers(judgement.answers, judgement.vocabulary.labels)
         left_out, kept = sum(count for _, count in self.text.unknown), self.text.stop - self.text.start
         if left_out > kept:
             note(

@@ -14,6 +14,7 @@ from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, tell, unlike_line
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.text.item_kinds import inferred
+from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 
 WONDER = 0.04  # test and validation loss that differ by this share want an explanation
@@ -210,12 +211,26 @@ def _report(finished, trainer, display):
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
             "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it"
         )
-    display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn info {run}")
+    display.note(f"next: {_first_use(run, trainer)}\n      charrnn info {run}")
+
+
+def _first_use(run, trainer):
+    """Return the command that shows what a run's model does."""
+    reading, labels = trainer.plan.config.items_reading, trainer.corpus.vocabulary.labels
+    task = None if reading is None else reading.task
+    if task in (CLASSIFY, BOTH, TRANSLATE):
+        return f"charrnn predict {run} TEXT"
+    if task == STEER:
+        return f"charrnn sample {run} --given {quoted(labels[0])} --temperature 0.8"
+    return f"charrnn sample {run} --temperature 0.8"
 
 
 def _unlike_parts(finished, trainer):
     """Return the UnlikeParts of a run's text, looked for where test and validation loss differ noticeably."""
     if finished.test is None or finished.best_loss_nats is None:
+        return []
+    reading = trainer.plan.config.items_reading
+    if reading is not None and reading.task is not None:  # n-grams would tell of what is not asked
         return []
     low, high = sorted((finished.test.loss_nats, finished.best_loss_nats))
     if high < (1 + WONDER) * low:

@@ -75,7 +75,7 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
     Raises DivergenceError where a loss stops being finite.
     """
     first, own = first_predicted(start, stop)
-    learner = Model(model.config, model.start_id)
+    learner = Model(model.config, model.rule)
     learner.flat[:] = model.flat
     of_text, of_training = marks
     scale, pull = _pace(model, training_ids, settings, of_training)
@@ -88,10 +88,9 @@ def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, pr
     for at in range(0, n, settings.segment):
         end = min(n, at + settings.segment)
         here = first + at
+        masks = _masks(of_text, here - 1, first + end - 1) or _of_rule(model, ids, here, end - at)
         loss = workspace.loss_and_grads(
-            _chunk(ids, here - 1, stop - 1, settings.segment),
-            _chunk(ids, here, stop, settings.segment),
-            **_masks(of_text, here - 1, min(stop, here + settings.segment) - 1),
+            _chunk(ids, here - 1, stop - 1, settings.segment), _chunk(ids, here, stop, settings.segment), **masks
         )
         if not math.isfinite(loss):
             raise DivergenceError(
@@ -141,7 +140,8 @@ def gradient_rms(model, ids, segment, marks=None):
             workspace.logits(_chunk(ids, before, begin), _masks(marks, before, begin).get("resets"))
         for at in range(begin, min(begin + run, len(ids) - 1), segment):
             end = min(len(ids) - 1, at + segment)
-            workspace.loss_and_grads(_chunk(ids, at, end), _chunk(ids, at + 1, end + 1), **_masks(marks, at, end))
+            masks = _masks(marks, at, end) or _of_rule(model, ids, at + 1, end - at)
+            workspace.loss_and_grads(_chunk(ids, at, end), _chunk(ids, at + 1, end + 1), **masks)
             if workspace.counted:
                 squares += np.square(workspace.grads, dtype=np.float64)
                 count += 1
@@ -151,6 +151,11 @@ def gradient_rms(model, ids, segment, marks=None):
 def _masks(marks, start, stop):
     """Return the masks of a chunk that reads start .. stop - 1, by name."""
     return {} if marks is None else marks.read(np.arange(start, stop + 1)[:, None])
+
+
+def _of_rule(model, ids, first, length):
+    """Return the mask of what counts of ids[first : first + length] by a model's own rule, by name."""
+    return {} if model.rule is None else {"counts": model.rule.counts(ids, first, first + length)[:, None]}
 
 
 def _chunk(ids, start, stop, most=None):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.evaluation.answers import AnswersJudged
 from charrnn.evaluation.baselines import Baseline
 from charrnn.evaluation.dynamic import DynamicSettings
 from charrnn.evaluation.items import ItemsJudged
@@ -133,6 +134,7 @@ class Judgement:
     guesses            Guesses
     counted            ndarray (n,) bool, the characters that count: of items no START; None where all do
     items              ItemsJudged, of a model of items
+    answers            AnswersJudged, of a model that is asked for labels or texts, or follows labels
     """
 
     vocabulary: Vocabulary
@@ -153,6 +155,7 @@ class Judgement:
     guesses: Guesses | None = None
     counted: np.ndarray | None = None
     items: ItemsJudged | None = None
+    answers: AnswersJudged | None = None
 
     @property
     def bits_per_byte(self):
@@ -215,7 +218,8 @@ class Judgement:
         columns = {"bits": self.losses}
         if self.dynamic is not None:
             columns["dynamic_bits"] = self.dynamic.losses
-        symbols = self.vocabulary.shown_symbols
+        # A label by its name, since no terminal has to find room for it here.
+        symbols = (*self.vocabulary.shown_symbols[: self.vocabulary.first_label], *self.vocabulary.labels)
         for at, number in enumerate(self.text.predicted_ids.tolist()):
             record = {
                 "at": self.text.first - self.text.start + at,
@@ -249,6 +253,8 @@ class Judgement:
         }
         if self.items is not None:
             result["items"] = self.items.to_dict()
+        if self.answers is not None:
+            result |= self.answers.to_dict(self.vocabulary.labels)
         if self.ngram is not None:
             result["ngram"] = self.ngram.to_dict()
         if self.unlike is not None:

@@ -84,12 +84,15 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, ma
     marks        the TextMarks of ids: the mean is that of the losses that count
 
     The first character is predicted from those before it; the first of the whole text is not predicted at all, and of
-    a model of items no START. Sums are float64 in a fixed order: the same parameters give the same bits.
+    a model of items what its rule leaves out does not count. Sums are float64 in a fixed order: the same parameters
+    give the same bits.
     """
     if workspace is None:
         workspace = split_workspace(model, stop - start)
     first, _ = first_predicted(start, stop)
     characters, pages = count_predicted(model, ids, first, stop, marks), Pages(ids)
+    partly = marks is None and model.rule is not None and model.rule.leaves_out
+    counts = predicted(model, ids, first, stop) if partly else None
     totals = np.zeros(workspace.batch_size)  # a stream's own, since it may be read again
     before = math.inf
 
@@ -101,8 +104,9 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, ma
     for _, losses, places in read(workspace, ids, first - 1, stop - 1, enough=settled, marks=marks):
         if interrupted is not None and interrupted():
             return None
-        for b, (stream, _, count) in enumerate(places):
-            totals[stream.number] = losses[:count, b].sum() + (0.0 if stream.is_new else totals[stream.number])
+        for b, (stream, at, count) in enumerate(places):
+            of_stream = losses[:count, b] if counts is None else losses[:count, b] * counts[at : at + count]
+            totals[stream.number] = of_stream.sum() + (0.0 if stream.is_new else totals[stream.number])
         pages.read(losses.size)
     return Evaluation(float(totals.sum()) / characters, characters)
 
@@ -118,8 +122,8 @@ def evaluate_stream(model, ids, start=0, stop=None, marks=None):
 def read_losses(model, ids, start=0, stop=None, progress=None, marks=None):
     """Return the loss of every character of ids[start:stop] but the text's very first, ndarray (n,) float64, in nats.
 
-    Of a model of items that of START is 0. One stream, its carry kept from end to end; `sum_up` makes an Evaluation of
-    them.
+    Of a model of items that of what does not count is 0. One stream, its carry kept from end to end; `sum_up` makes an
+    Evaluation of them.
 
     progress    called with (characters read, n) after every chunk
     marks       the TextMarks of ids; a loss that does not count is 0
@@ -138,6 +142,8 @@ def read_stream(model, ids, start=0, stop=None, marks=None):
     stop = len(ids) if stop is None else stop
     first, own = first_predicted(start, stop)
     workspace, pages = Workspace(model, 1, STREAM_CHUNK, training=False), Pages(ids)
+    partly = marks is None and model.rule is not None and model.rule.leaves_out
+    counts = predicted(model, ids, first, stop) if partly else None
     at = first - 1 - own
     while at < stop - 1:
         # One chunk ends where the warm-up does: the rest are the same chunks whatever came before.
@@ -148,11 +154,12 @@ def read_stream(model, ids, start=0, stop=None, marks=None):
         at += size
         pages.read(size)
         if at >= first:
-            yield stop - first, losses
+            place = at - size + 1 - first
+            yield stop - first, losses if counts is None else losses * counts[place : place + size]
 
 
 def count_predicted(model, ids, first, stop, marks=None):
-    """Return how many of ids[first:stop] are predicted, and count: all, but of a model of items no START.
+    """Return how many of ids[first:stop] are predicted, and count: all, but of items what the model's rule leaves out.
 
     Raises CorpusError where there is none.
     """
@@ -169,7 +176,7 @@ def predicted(model, ids, first, stop, marks=None):
     """Return which of ids[first:stop] are predicted, and count, ndarray of bool; None for all."""
     if marks is not None and marks.counts is not None:
         return np.asarray(marks.counts[first:stop])
-    return None if model.start_id is None else np.asarray(ids[first:stop]) != model.start_id
+    return None if model.rule is None else model.rule.counts(ids, first, stop)
 
 
 def sum_up(losses, counted=None):

@@ -13,6 +13,7 @@ import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError
 from charrnn.evaluation import baselines
+from charrnn.evaluation.answers import judge_answers
 from charrnn.evaluation.baselines import MAX_TRAINING
 from charrnn.evaluation.dynamic import DynamicSettings, read_losses_dynamic
 from charrnn.evaluation.items import judge_items
@@ -44,6 +45,8 @@ class JudgeOptions:
     sample_seed      of that sample, 0 .. 2**64 - 1
     top_k            guesses a character, 0 for none
     guessed          of the first so many characters, None for all
+    after            of a model that tells labels, after how many characters it is to tell them too
+    beam             of a model that translates, how many answers are pursued side by side
     """
 
     baselines: bool = True
@@ -54,6 +57,8 @@ class JudgeOptions:
     sample_seed: int = 0
     top_k: int = 0
     guessed: int | None = None
+    after: tuple[int, ...] = ()
+    beam: int = 1
 
     def __post_init__(self):
         if self.sample_length < 1:
@@ -109,17 +114,23 @@ class _Judge:
             asked = "mistakes" if options.mistakes else "memorised"
             raise ConfigError(f"{asked} needs the text that the model was trained on: give it as `training`")
         losses = read_losses(self.model, text.ids, text.start, text.stop, self.stages.begin("reading the text"))
-        self.counted = counted = self._count(text.predicted_ids)
+        self.counted = counted = self._count(text.ids, text.first, text.stop)
         evaluation = sum_up(losses, counted)
         if not math.isfinite(evaluation.loss_nats):
             raise DivergenceError(f"the model's loss on this text is not a finite number: {DAMAGED}")
         found = {}
         if counted is not None:
             self._refuse_what_needs_a_stream()
-            report = self.stages.begin("drawing items")
-            found["items"] = judge_items(
-                self.model, self.vocabulary, text.predicted_ids, losses, options.sample_seed, report
-            )
+            if self.model.rule.task is None:
+                report = self.stages.begin("drawing items")
+                found["items"] = judge_items(
+                    self.model, self.vocabulary, text.predicted_ids, losses, options.sample_seed, report
+                )
+            else:
+                report = self.stages.begin("answering")
+                found["answers"] = judge_answers(
+                    self.model, self.vocabulary, text, losses, options.after, options.beam, report
+                )
         if options.baselines or options.mistakes:
             found |= self._measure_baselines()
         if options.dynamic is not None:
@@ -153,7 +164,7 @@ class _Judge:
 
     def _measure_baselines(self):
         V, ids, training = self.model.config.vocab_size, self.text.predicted_ids, self._training_ids()
-        measured, result = [baselines.uniform(V - (self.model.start_id is not None))], {}
+        measured, result = [baselines.uniform(V - self._count_never())], {}
         if training is not None:
             text = _with_context(self.text.ids, self.text.first, self.text.stop, self.counted)
             start, stop = self.training.splits.val
@@ -161,34 +172,42 @@ class _Judge:
             if self.text.split == "val":
                 validation = text
             elif stop > start:
-                validation = _with_context(self.training.ids, start, stop, self._count(self.training.ids[start:stop]))
+                validation = _with_context(self.training.ids, start, stop, self._count(self.training.ids, start, stop))
             _check_memory(len(training), BYTES_A_CHARACTER * (len(training) + len(text.ids) + stop - start))
             result["training_used"] = len(training)
-            measured.append(baselines.unigram(self._counted_of(training), self._counted_of(ids), V))
+            end = self.training.splits.train[1]
+            counted = self._count(self.training.ids, end - len(training), end)
+            measured.append(baselines.unigram(_those(training, counted), _those(ids, self.counted), V))
             ngram, result["ngram"] = baselines.ngram(
                 training, validation, text, V, self.stages.begin_share("training n-grams")
             )
             measured.append(ngram)
-            if self.text.split in ("val", "test"):
+            if self.text.split in ("val", "test") and not self._has_task():
                 report = self.stages.begin_share("comparing the parts of the text")
                 parts = find_unlike_parts(self.training.ids, self.training.splits, V, report)
                 result["unlike"] = next((part for part in parts if part.name == self.text.split), None)
-        if self.options.baselines:
+        # Of a task xz would write all of what only a part is asked of.
+        if self.options.baselines and not self._has_task():
             before = b"" if training is None else baselines.encoded(self.vocabulary, training)
             data = baselines.encoded(self.vocabulary, ids)
             measured += baselines.xz(
-                before, data, len(self._counted_of(ids)), self.stages.begin_share("compressing with xz")
+                before, data, len(_those(ids, self.counted)), self.stages.begin_share("compressing with xz")
             )
+        if self.options.baselines:
             result["baselines"] = tuple(sorted(measured, key=lambda baseline: -baseline.loss_nats))
         return result
 
-    def _count(self, ids):
-        """Return which of ids count, None for all."""
-        return None if self.model.start_id is None else ids != self.model.start_id
+    def _count(self, ids, first, stop):
+        """Return which of ids[first:stop] count, None for all."""
+        return None if self.model.rule is None else self.model.rule.counts(ids, first, stop)
 
-    def _counted_of(self, ids):
-        """Return those of ids that count."""
-        return ids if self.model.start_id is None else ids[ids != self.model.start_id]
+    def _has_task(self):
+        """Say whether the model is of items of which only a part is asked, or that have a label."""
+        return self.model.rule is not None and self.model.rule.task is not None
+
+    def _count_never(self):
+        """Return how many symbols are never predicted."""
+        return 0 if self.model.rule is None else len(self.model.rule.never())
 
     def _read_dynamically(self):
         text, settings = self.text, self.options.dynamic
@@ -255,9 +274,14 @@ class _Judge:
         ids = self.text.predicted_ids
         if self.vocabulary.mode == "bytes":
             return len(ids)
-        lines = [baselines.LINES[name] for name in self.vocabulary.special]
+        lines = [*(baselines.LINES[name] for name in self.vocabulary.special), *self.vocabulary.labels]
         sizes = np.array([len(symbol.encode()) for symbol in (*self.vocabulary.symbols, *lines)])
-        return int(np.bincount(ids, minlength=len(sizes)) @ sizes)
+        return int(np.bincount(_those(ids, self.counted), minlength=len(sizes)) @ sizes)
+
+
+def _those(ids, counted):
+    """Return those of ids that count, all where None."""
+    return ids if counted is None else ids[counted]
 
 
 def _with_context(ids, first, stop, counted=None):

@@ -71,14 +71,14 @@ def choose_item_times(depths, start, steps, count):
     return start + eligible[chosen]
 
 
-def item_depths(ids, start, stop, start_id):
+def item_depths(ids, start, stop, rule):
     """Return how many characters of its item lie before each of start .. stop - 2, START among them: ndarray, -1 where
-    nothing is predicted, and where the item has begun before.
+    what is predicted does not count by an ItemRule, and where the item has begun before.
     """
-    ids = np.asarray(ids[start:stop])
-    places = np.arange(len(ids) - 1)
-    begun = np.maximum.accumulate(np.where(ids[:-1] == start_id, places, -1))
-    return np.where((begun < 0) | (ids[1:] == start_id), -1, places - begun)
+    counts = rule.counts(ids, start + 1, stop)
+    places, read = np.arange(len(counts)), np.asarray(ids[start : stop - 1])
+    begun = np.maximum.accumulate(np.where(read == rule.start_id, places, -1))
+    return np.where((begun < 0) | ~counts, -1, places - begun)
 
 
 def fit_steps(depths, steps, count):
@@ -99,7 +99,7 @@ def measure_reach(model, ids, times, steps, progress=None):
                 carry of zeros
     progress    called with (places done, N) now and then
     """
-    exact = Model(replace(model.config, dtype="float64"), model.start_id)
+    exact = Model(replace(model.config, dtype="float64"), model.rule)
     exact.set_parameters(model.get_parameters())
     parts, T, workspaces = [], steps + 1, {}
     for at in range(0, len(times), STREAMS):

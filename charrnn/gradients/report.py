@@ -226,14 +226,14 @@ def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progre
     config, name = model.config, f"this {CELLS[model.config.cell].title}"
     size = f"{config.num_layers} x {config.hidden_size}"
     after = "" if trained_steps is None else f", after {counted(trained_steps, 'step')}"
-    measured = _Measured(excerpt, steps, count, progress, model.start_id)
+    measured = _Measured(excerpt, steps, count, progress, model.rule)
     measured.add(f"{name}, {size}{after}", name, model, "the run")
     for layer_norm in (True, False) if config.layer_norm else (False,):
         kind = "plain " if config.layer_norm and not layer_norm else ""
         panel = f"fresh, {size}" + "".join(f", {word}" for word in _extras(config, layer_norm))
         for cell in WEAKEST_FIRST:
             like = dataclasses.replace(config, cell=cell, layer_norm=layer_norm)
-            fresh = Model.initialise(like, seed, start_id=model.start_id)
+            fresh = Model.initialise(like, seed, rule=model.rule)
             measured.add(panel, kind + CELLS[cell].title, fresh, f"a fresh {kind}{CELLS[cell].title}")
     report = measured.report()
     return dataclasses.replace(report, notes=(_layer_norm_note(report),)) if config.layer_norm else report
@@ -281,12 +281,12 @@ def _extras(config, layer_norm):
 class _Measured:
     """Networks measured so far, one by one, at the same places of the same text."""
 
-    def __init__(self, excerpt, steps, count, progress, start_id=None):
+    def __init__(self, excerpt, steps, count, progress, rule=None):
         self.excerpt, self.steps, self.progress = excerpt, steps, progress or (lambda what, done, of: None)
-        if start_id is None:
+        if rule is None:
             self.times = choose_times(excerpt.start, excerpt.stop, steps, count)
         else:
-            depths = item_depths(excerpt.ids, excerpt.start, excerpt.stop, start_id)
+            depths = item_depths(excerpt.ids, excerpt.start, excerpt.stop, rule)
             self.times = choose_item_times(depths, excerpt.start, steps, count)
         self.networks = []
 

@@ -15,6 +15,7 @@ from charrnn.kernels.layout import Layout
 from charrnn.model.buffers import aligned_zeros
 from charrnn.render.notebook import html_table
 from charrnn.spec import CELLS, FORGET_BIAS, ModelConfig
+from charrnn.text.tasks import ItemRule, stored_task
 from charrnn.text.vocabulary import Vocabulary
 
 # The output's bias of what is never predicted: its probability is 0, so no gradient ever moves it, and it costs the
@@ -34,13 +35,15 @@ class Model:
     vocabulary  the Vocabulary of its ids; ConfigError where it was given none
     training    the record of the run that it is from, as its checkpoint has it; empty where it is of none
     path        the file that it was loaded from, or None
-    start_id    of a model of items, the id that begins one: the state is zero before it is read, and it is never
-                predicted; None of a model of one long text
+    rule        of a model of items, the ItemRule of what counts: what never does is never predicted; None of a model of
+                one long text
+    start_id    of a model of items, the id that begins one: the state is zero before it is read
     """
 
-    def __init__(self, config, start_id=None):
+    def __init__(self, config, rule=None):
         self.config = config
-        self.start_id: int | None = start_id
+        self.rule: ItemRule | None = rule
+        self.start_id: int | None = None if rule is None else rule.start_id
         self._vocabulary: Vocabulary | None = None
         self.training: dict = {}
         self.path: Path | None = None
@@ -53,15 +56,15 @@ class Model:
         return Layout(self.config, pack)
 
     @classmethod
-    def initialise(cls, config, seed, forget_bias=FORGET_BIAS, start_id=None):
+    def initialise(cls, config, seed, forget_bias=FORGET_BIAS, rule=None):
         """Return a model with fresh parameters.
 
         Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases `forget_bias`
         (1: Jozefowicz et al. 2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are
         normal with deviation 1 (tied: 1/sqrt(H)). The same seed gives the same parameters in either dtype, up to
-        rounding. The output's bias of `start_id` is NEVER.
+        rounding. The output's biases of what the rule never counts are NEVER.
         """
-        model = cls(config, start_id)
+        model = cls(config, rule)
         bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
         arrays = {}
         for name, shape in model.shapes().items():
@@ -70,8 +73,8 @@ class Model:
                 arrays[name] = rng.standard_normal(shape) * (bound if config.tied else 1)
             elif name == "output.bias" or name.startswith("rnn.bias_hh"):
                 arrays[name] = np.zeros(shape)
-                if start_id is not None and name == "output.bias":
-                    arrays[name][start_id] = NEVER
+                if rule is not None and name == "output.bias":
+                    arrays[name][rule.never()] = NEVER
             elif name.startswith("rnn.norm_gain"):
                 arrays[name] = np.ones(shape)
             else:
@@ -85,7 +88,7 @@ class Model:
     def from_checkpoint(cls, checkpoint):
         """Return the model of a Checkpoint (runs/checkpoint/)."""
         config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
-        model = cls(config, checkpoint.vocabulary.start_id)
+        model = cls(config, ItemRule.of(checkpoint.vocabulary, stored_task(checkpoint.training)))
         model.set_parameters(checkpoint.parameters)
         model.vocabulary, model.training = checkpoint.vocabulary, checkpoint.training
         return model

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from charrnn.errors import RecipeError, nearest
 from charrnn.files.storage import atomic_write, make_folder
-from charrnn.recipes import latex, linux, shakespeare, stdlib
+from charrnn.recipes import arithmetic, latex, linux, names, phonemes, places, shakespeare, stdlib
 from charrnn.recipes.reports import Reports, ignore
 
 FOLDER = Path("corpora")
@@ -31,6 +31,12 @@ class Recipe:
     limit_bytes: int | None = None  # whole files up to this many bytes; None where all of it is taken
     sha256: str | None = None  # of the text, where its source is fixed
     size_bytes: int | None = None
+    ending: str = "txt"  # of its file; "csv" and "tsv" hold records, whose fields the first row names
+
+    @property
+    def path(self):
+        """Where it is written unless told otherwise."""
+        return FOLDER / f"{self.name}.{self.ending}"
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,21 @@ class Built:
     size_bytes: int
     distinct: int
     sha256: str
+
+
+def _fixed(name, summary, module, ending):
+    """Return the Recipe of a module whose text is known to the byte."""
+    return Recipe(
+        name,
+        summary,
+        module.SOURCE,
+        module.LICENCE,
+        module.CLEANING,
+        module.make,
+        sha256=module.SHA256,
+        size_bytes=module.SIZE_BYTES,
+        ending=ending,
+    )
 
 
 RECIPES = {
@@ -92,12 +113,16 @@ RECIPES = {
             stdlib.CLEANING,
             stdlib.make,
         ),
+        _fixed("names", "first names of many languages, one a line", names, "txt"),
+        _fixed("places", "names of places in ten countries, with the country", places, "csv"),
+        _fixed("phonemes", "English words with their pronunciations", phonemes, "tsv"),
+        _fixed("arithmetic", "sums of numbers of up to four digits, with their results", arithmetic, "tsv"),
     )
 }
 
 
 def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False, say=ignore, progress=ignore):
-    """Make the corpus `name` and write it to `path`, corpora/NAME.txt unless told otherwise.
+    """Make the corpus `name` and write it to `path`, corpora/NAME.txt (or .csv, .tsv) unless told otherwise.
 
     Parameters
     ----------
@@ -129,7 +154,7 @@ def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False,
         raise RecipeError(f"{name} is always taken whole: leave --limit-bytes out")
     if limit_bytes is not None and limit_bytes < 1:
         raise RecipeError(f"--limit-bytes must be at least 1, got {limit_bytes:,}")
-    path = FOLDER / f"{name}.txt" if path is None else Path(path)
+    path = recipe.path if path is None else Path(path)
     old = _digest_of_file(path)
     # A result that is known beforehand needs no download to be compared with what is there.
     if recipe.sha256 is not None and source is None and old is not None:

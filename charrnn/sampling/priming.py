@@ -1,6 +1,8 @@
 """What a text that is drawn follows, and what ends it. Knows a vocabulary's ids, not files."""
 
-from charrnn.errors import VocabularyError
+from charrnn.errors import ConfigError, VocabularyError
+from charrnn.text.special import SEP, listed
+from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
 
 START = "\n"  # the end of a line, where the vocabulary has one
 
@@ -18,10 +20,12 @@ def start_ids(vocabulary):
         return ()
 
 
-def first_ids(vocabulary, prime_ids):
+def first_ids(vocabulary, prime_ids, label=None):
     """Return what a text follows that begins with a prime: the prime; nothing of it, what an unprimed text follows; of
-    a model of items START and the prime.
+    a model of items START and the prime; START, the label and SEP before it, where the id of a label is given.
     """
+    if label is not None:
+        return [vocabulary.start_id, label, vocabulary.special_id(SEP), *prime_ids]
     if vocabulary.start_id is not None:
         return [vocabulary.start_id, *prime_ids]
     return prime_ids if len(prime_ids) else start_ids(vocabulary)
@@ -30,3 +34,15 @@ def first_ids(vocabulary, prime_ids):
 def stop_ids(vocabulary, sequences):
     """Return the id sequences that end a text: those that are given, and of a model of items END."""
     return sequences if vocabulary.end_id is None else [*sequences, [vocabulary.end_id]]
+
+
+def label_of(model, given):
+    """Return the id of the label that a text is drawn of, `given` by its name; None where the model follows none."""
+    task, labels = None if model.rule is None else model.rule.task, model.vocabulary.labels
+    if task in (CLASSIFY, TRANSLATE):
+        raise ConfigError("the model tells labels or translates, it draws no text")
+    if task == STEER and given is None:
+        raise ConfigError(f"the model writes a text of a label: give one of {listed(labels)}")
+    if task != STEER and given is not None:
+        raise ConfigError(f"the model follows no label, got given={given!r}: leave it out")
+    return None if given is None else model.vocabulary.label_id(given)

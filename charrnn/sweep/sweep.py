@@ -38,9 +38,9 @@ from charrnn.sweep.results import (
     stored_results,
     to_csv,
 )
-from charrnn.training.options import FREE_OPTIONS, NAMES, option
+from charrnn.training.options import FREE_OPTIONS, NAMES
 from charrnn.training.provenance import check_corpus, describe_texts
-from charrnn.training.settings import shown
+from charrnn.training.settings import option, shown
 from charrnn.training.stored import stored_config
 
 BEARING = tuple(name for name in NAMES if name not in FREE_OPTIONS)  # the options that a result hangs on

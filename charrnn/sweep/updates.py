@@ -1,7 +1,7 @@
 """How many updates the runs of a sweep make, where it goes by epochs: a comparison of unequal numbers is told."""
 
 from charrnn.errors import counted
-from charrnn.training.options import option
+from charrnn.training.settings import option
 
 
 def unequal_updates(drafts):

@@ -19,7 +19,8 @@ from charrnn.text.ids import IdWriter, open_scratch_file
 from charrnn.text.item_reader import ItemReader
 from charrnn.text.rewriting import AS_IT_IS
 from charrnn.text.sources import absolute, shown
-from charrnn.text.vocabulary import MODES
+from charrnn.text.symbols import MODES
+from charrnn.text.tasks import ItemRule
 
 
 class Splits(NamedTuple):
@@ -109,8 +110,8 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:
-            what = "no text at all" if items is None else f"no item, read as {items.kind}"
-            raise CorpusError(f"{_named(sources)} {_holds(sources)} {what}: name a file that is not empty")
+            what = text.nothing() if isinstance(text, ItemReader) else "no text at all: name a file that is not empty"
+            raise CorpusError(f"{_named(sources)} {_holds(sources)} {what}")
         if vocabulary is None and writer.size < 2:
             only = f"byte 0x{writer.codes[0]:02x}" if mode == "bytes" else f"character {chr(writer.codes[0])!r}"
             raise CorpusError(
@@ -257,6 +258,20 @@ class Corpus:
         if self.items is None:
             return None
         return tuple(self.items.first_of(stop) - self.items.first_of(start) for start, stop in splits)
+
+    def count_labels(self, splits):
+        """Return {label: its items in each of the Splits, a list}, None where items have no labels."""
+        if self.items is None or not self.vocabulary.labels:
+            return None
+        rule, starts = ItemRule.of(self.vocabulary, self.items.reading.task), self.items.starts
+        found = None if rule is None else rule.label_ids(self.ids, starts)
+        if found is None:
+            return None
+        counts = []
+        for start, stop in splits:
+            of_split = found[self.items.first_of(start) : self.items.first_of(stop)]
+            counts.append(np.bincount(of_split, minlength=len(self.vocabulary.labels)).tolist())
+        return {name: list(of_each) for name, *of_each in zip(self.vocabulary.labels, *counts)}
 
     def _share_start(self, share):
         return math.floor(self.characters * share) if self.items is None else self.items.share_start(share)

@@ -15,11 +15,13 @@ import numpy as np
 from charrnn.errors import StorageError
 from charrnn.files.cache import cache_root, temporary_root
 from charrnn.files.storage import write_all
-from charrnn.text.special import SPECIALS
-from charrnn.text.vocabulary import CODE_POINTS, Vocabulary, smallest_dtype
+from charrnn.text.special import MAX_LABELS, SPECIALS
+from charrnn.text.symbols import CODE_POINTS
+from charrnn.text.vocabulary import Vocabulary, smallest_dtype
 
 BLOCK_BYTES = 1 << 17  # rewritten at a time
 SPECIAL_CODES = {name: CODE_POINTS + number for number, name in enumerate(SPECIALS)}  # beyond those of all characters
+FIRST_LABEL = CODE_POINTS + len(SPECIALS)  # the code of the first label
 
 
 class IdWriter:
@@ -36,14 +38,16 @@ class IdWriter:
         self.skip = skip
         self.skipped = Counter()
         self.characters = 0
-        self.codes = []
-        self.table = np.full(256 if mode == "bytes" else CODE_POINTS + len(SPECIALS), -1, np.int32)
+        self.codes: list[int] = []
+        self.labels: dict[str, int] = {}  # {name: code}
+        self.table = np.full(256 if mode == "bytes" else FIRST_LABEL + MAX_LABELS, -1, np.int32)
         self.where = ""
         self.locate = None  # a function from a character's place in its file as it is written here to that as it was
         self._file_start = 0
         if vocabulary is not None:
             self._learn([symbol if mode == "bytes" else ord(symbol) for symbol in vocabulary.symbols])
             self._learn([SPECIAL_CODES[name] for name in vocabulary.special])
+            self._learn([self._label_code(name) for name in vocabulary.labels])
         self.dtype = smallest_dtype(self.size)
         self._make_byte_table()
 
@@ -54,6 +58,15 @@ class IdWriter:
     def knows(self, code):
         """Whether a code can be written: any, unless the vocabulary was given."""
         return self.vocabulary is None or self.table[code] >= 0
+
+    def label_code(self, name):
+        """Return the code of a label, a new one where labels are learned; None where the vocabulary has it not."""
+        if name not in self.labels and self.vocabulary is not None:
+            return None
+        return self._label_code(name)
+
+    def _label_code(self, name):
+        return self.labels.setdefault(name, FIRST_LABEL + len(self.labels))
 
     def begin(self, name):
         """A file begins: the offset of an unknown symbol counts from here."""
@@ -96,12 +109,15 @@ class IdWriter:
     def finish(self, vocabulary):
         """Return the memory-mapped ids and their vocabulary, its symbols sorted if it is a new one."""
         if vocabulary is None:
-            order = sorted(range(self.size), key=self.codes.__getitem__)
+            labels = tuple(sorted(self.labels))
+            places = {self.labels[name]: FIRST_LABEL + place for place, name in enumerate(labels)}
+            placed = [places.get(code, code) for code in self.codes]  # labels by name, whatever came first
+            order = sorted(range(self.size), key=placed.__getitem__)
             symbols = [self.codes[number] for number in order]
-            special = tuple(SPECIALS[code - CODE_POINTS] for code in symbols if code >= CODE_POINTS)
-            symbols = symbols[: len(symbols) - len(special)]
+            special = tuple(SPECIALS[code - CODE_POINTS] for code in symbols if CODE_POINTS <= code < FIRST_LABEL)
+            symbols = [code for code in symbols if code < CODE_POINTS]
             vocabulary = Vocabulary(
-                self.mode, tuple(symbols if self.mode == "bytes" else map(chr, symbols)), special=special
+                self.mode, tuple(symbols if self.mode == "bytes" else map(chr, symbols)), special=special, labels=labels
             )
             new_ids = np.empty(self.size, self.dtype)
             new_ids[order] = np.arange(self.size, dtype=self.dtype)

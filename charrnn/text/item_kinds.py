@@ -7,13 +7,16 @@
 Knows names alone; imports no NumPy, so that the options can be shown without.
 """
 
+import itertools
 import os
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
+from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
 
 KINDS = ("lines", "paragraphs", "files", "csv", "tsv", "jsonl")
 WITH_FIELDS = ("csv", "tsv", "jsonl")
+FIELDS = ("text_field", "label_field", "source_field", "target_field")  # options that name one
 HASH, ORDER = SPLITS = ("hash", "order")
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -28,11 +31,27 @@ class ItemsReading:
     split       "hash": the items in the order of a keyed hash of their content, so that a share of them is a fair
                 sample, equal items stand side by side, and items that are added move none of the others; "order": in
                 the order of the files
+    task        one of tasks.TASKS, None of plain items
+    label_field, label_from          where a label is: in a field, or "folder", the folder of a file
+    source_field, target_field       the fields of a pair to be translated
     """
 
     kind: str
     text_field: str | None = None
     split: str = HASH
+    task: str | None = None
+    label_field: str | None = None
+    label_from: str | None = None
+    source_field: str | None = None
+    target_field: str | None = None
+
+    @property
+    def fields(self):
+        """What an item is made of, as (what it is, its field or None), in the order of the item."""
+        if self.task == TRANSLATE:
+            return (("source", self.source_field), ("target", self.target_field))
+        text, label = ("text", self.text_field), ("label", self.label_field)
+        return (text,) if self.task is None else (label, text) if self.task == STEER else (text, label)
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -43,15 +62,80 @@ class ItemsReading:
                 f"file of records with --items {', '.join(WITH_FIELDS[:-1])} or {WITH_FIELDS[-1]}",
                 ["text_field", "items"],
             )
+        for name in ("label_field", "source_field", "target_field"):
+            value = getattr(self, name)
+            if value is not None and self.kind not in WITH_FIELDS:
+                raise ConfigError(
+                    f"{_flag(name)} {value} names a field, and {self.kind} have none: read a file of records with "
+                    f"--items {', '.join(WITH_FIELDS[:-1])} or {WITH_FIELDS[-1]}"
+                    + (", or files with --items files --label-from folder" if name == "label_field" else ""),
+                    [name, "items"],
+                )
+        if self.label_from is not None and self.kind != "files":
+            raise ConfigError(
+                f"--label-from {self.label_from} is of files, and {self.kind} are read: add --items files, or name the "
+                "label's field with --label-field",
+                ["label_from", "items"],
+            )
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def _check_task(config):
+    """Raise ConfigError where a task and the fields that it needs do not fit."""
+    if config.label_field is not None and config.label_from is not None:
+        raise ConfigError(
+            "--label-field and --label-from both say where the label is: leave one of them out",
+            ["label_field", "label_from"],
+        )
+    if config.task in (CLASSIFY, BOTH) and config.label_field is None and config.label_from is None:
+        raise ConfigError(
+            f"--task {config.task} needs a label: add --label-field NAME, or of files --label-from folder",
+            ["task", "label_field"],
+        )
+    if config.task == TRANSLATE:
+        _check_translation(config)
+    else:
+        for name in ("source_field", "target_field"):
+            if getattr(config, name) is not None:
+                raise ConfigError(
+                    f"{_flag(name)} {getattr(config, name)} is of a text to be translated: add --task {TRANSLATE}, or "
+                    "leave it out",
+                    [name, "task"],
+                )
+    named = [name for name in FIELDS if getattr(config, name) is not None]
+    for name, other in itertools.combinations(named, 2):
+        if getattr(config, name) == getattr(config, other):
+            raise ConfigError(
+                f"{_flag(name)} and {_flag(other)} name the same field, {getattr(config, name)!r}: name two",
+                [name, other],
+            )
+
+
+def _check_translation(config):
+    for name in ("source_field", "target_field"):
+        if getattr(config, name) is None:
+            raise ConfigError(f"--task {TRANSLATE} needs a source and a target: add {_flag(name)} NAME", ["task", name])
+    for name in ("text_field", "label_field", "label_from"):
+        if getattr(config, name) is not None:
+            raise ConfigError(
+                f"{_flag(name)} {getattr(config, name)} has no place in --task {TRANSLATE}, which reads a source and a "
+                "target: leave it out",
+                [name, "task"],
+            )
 
 
 def check_items(config):
     """Raise ConfigError where options of a run contradict each other about items; config : a TrainingConfig."""
     if config.items is None:
-        for name, kinds in (("text_field", " or ".join(WITH_FIELDS)), ("split", "lines")):
+        of_records = " or ".join(WITH_FIELDS)
+        kinds_of = dict.fromkeys((*FIELDS, "task"), of_records) | {"split": "lines", "label_from": "files"}
+        for name, kinds in kinds_of.items():
             value = getattr(config, name)
             if value is not None:
-                flag = "--" + name.replace("_", "-")
+                flag = _flag(name)
                 raise ConfigError(
                     f"{flag} {value} is of items, and the text is one long one: add --items {kinds}, or leave it out",
                     [name, "items"],
@@ -67,7 +151,27 @@ def check_items(config):
             f"--part-files is of one long text, and --items {config.items} of many: leave one of them out",
             ["part_files", "items"],
         )
-    ItemsReading(config.items, config.text_field)
+    _check_task(config)
+    reading_of(config)
+
+
+def reading_of(config):
+    """Return how the text of a run is read as items, an ItemsReading; None of one long text."""
+    if config.items is None:
+        return None
+    task = config.task
+    if task is None and (config.label_field is not None or config.label_from is not None):
+        task = STEER
+    return ItemsReading(
+        config.items,
+        config.text_field,
+        config.split or HASH,
+        task,
+        config.label_field,
+        config.label_from,
+        config.source_field,
+        config.target_field,
+    )
 
 
 def inferred(texts, asked):
@@ -76,14 +180,17 @@ def inferred(texts, asked):
     texts    as they were named
     asked    {option name: value}
     """
-    if asked.get("items") is not None or asked.get("text_field") is None:
+    named = [name for name in FIELDS if asked.get(name) is not None]
+    if asked.get("items") is None and asked.get("label_from") is not None and not named:
+        return {**asked, "items": "files"}
+    if asked.get("items") is not None or not named:
         return asked
     kinds = {kind_by_ending(str(text)) for text in texts}
     if len(kinds) != 1 or None in kinds:
         raise ConfigError(
-            f"--text-field {asked['text_field']} names a field of records, and the ending of {texts[0]} "
+            f"{_flag(named[0])} {asked[named[0]]} names a field of records, and the ending of {texts[0]} "
             f"does not say of which kind: add --items csv, tsv or jsonl",
-            ["text_field", "items"],
+            [named[0], "items"],
         )
     return {**asked, "items": kinds.pop()}
 

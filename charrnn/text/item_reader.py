@@ -1,7 +1,12 @@
-"""From files to the ids of items, on disk: `START field END`, end to end, in the order that splits are cut from.
+"""From files to the ids of items, on disk: `START text END` and the other shapes of tasks.py, end to end, in the order
+that splits are cut from.
 
 items.py has what a record is, decoding.py what the characters of a file are, ids.py where ids are written.
 """
+
+import os
+from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,11 +18,20 @@ from charrnn.text.item_kinds import HASH
 from charrnn.text.items import ItemSet, content_hash, read_records
 from charrnn.text.remarks import Remarks
 from charrnn.text.rewriting import Rewriting
-from charrnn.text.sources import shown
-from charrnn.text.special import END, SEP, START
+from charrnn.text.sources import absolute, shown
+from charrnn.text.special import END, MAX_LABEL, MAX_LABELS, SEP, START, unknown_label
+from charrnn.text.task_names import STEER, TRANSLATE
 
 BUFFERED_CHARACTERS = 1 << 17  # of items, written to the disk together
 MOVED_ITEMS = 1 << 14  # put in order together
+
+
+class Record(NamedTuple):
+    """What becomes an item: its texts, its label where it has one, and the number of its first line."""
+
+    texts: tuple[str, ...]
+    label: str | None
+    line: int
 
 
 class ItemReader(TextReader):
@@ -28,56 +42,96 @@ class ItemReader(TextReader):
         self.reading = reading
         self.rewriting = rewriting
         self.remarks = Remarks(Rewriting(rewriting.normalize, rewriting.lowercase, "lf"))  # line ends are none of them
-        self.empty = 0
+        self.empty = self.records = 0
+        self._empty_fields = Counter()  # records in which a field is empty
         self._hashes = []  # arrays of uint64
         self._lengths = []  # arrays of int64, of an item with all its special symbols
-        self._buffer, self._buffered = [], 0  # (fields, line) and their characters
+        self._buffer, self._buffered = [], 0  # Records and their characters
 
     def _read_characters(self, file, path):
         self.writer.locate = None
         for fields, line in read_records(self.decoded(file, path), path, self.reading):
-            if self.rewriting:
-                fields = tuple(map(self.rewriting.apply, fields))
-            if not any(fields):
+            record = self._record(fields, path, line)
+            if record is None:
                 self.empty += 1
                 continue
-            self._buffer.append((fields, line))
-            self._buffered += sum(map(len, fields))
+            self._buffer.append(record)
+            self._buffered += sum(map(len, record.texts))
             if self._buffered >= BUFFERED_CHARACTERS:
                 self._write(path)
         self._write(path)
+
+    def _record(self, fields, path, line):
+        """Return the Record of some fields, None where there is nothing in them, or of a pair in one of them."""
+        task, label = self.reading.task, None
+        self.records += 1
+        if task is None:
+            texts = tuple(map(self.rewriting.apply, fields))
+            return Record(texts, None, line) if any(texts) else None
+        if self.reading.label_from is not None:
+            folder = os.path.basename(os.path.dirname(absolute(path)))
+            fields = (folder, *fields) if task == STEER else (*fields, folder)
+        for (what, _), field in zip(self.reading.fields, fields):
+            self._empty_fields[what] += not field
+        if task == STEER:
+            label, *fields = fields
+        elif task != TRANSLATE:
+            *fields, label = fields
+        texts = tuple(map(self.rewriting.apply, fields))
+        if not all(texts) or label == "":
+            return None
+        if label is not None:
+            label = self._checked(label.strip(), path, line)
+        return Record(texts, label, line)
+
+    def _checked(self, label, path, line):
+        """Return a label, or raise CorpusError where it cannot be one, or the vocabulary has it not."""
+        where, field = f"{shown(path)}, line {line:,}", self.reading.label_field
+        if len(label) > MAX_LABEL:
+            raise CorpusError(
+                f"{where}: a label of {len(label):,} characters, where {MAX_LABEL} are the most, so {field!r} seems to "
+                "hold texts: name the field of the labels with 'charrnn train TEXT --label-field NAME'"
+            )
+        code = self.writer.label_code(label)
+        if code is None:
+            raise CorpusError(f"{where}: {unknown_label(label, self.writer.vocabulary.labels)}")
+        if len(self.writer.labels) > MAX_LABELS:
+            raise CorpusError(
+                f"{where}: more than {MAX_LABELS:,} different labels, which seem to be texts: name the field of the "
+                "labels with 'charrnn train TEXT --label-field NAME'"
+            )
+        return label
 
     def _write(self, path):
         """Write the items that wait."""
         if not self._buffer:
             return
-        lengths, contents, hashes = [], [], []
-        for fields, line in self._buffer:
+        contents, digested, hashes = [], [], []
+        for texts, label, line in self._buffer:
             try:
-                encoded = [field.encode() for field in fields]
+                encoded = [text.encode() for text in texts]
+                labelled = [] if label is None else [label.encode()]
             except UnicodeEncodeError as error:  # of an escape in JSON, or an encoding such as unicode_escape
                 raise CorpusError(
                     f"{shown(path)}, line {line:,}, holds {error.object[error.start]!r}, which is half of a character: "
                     "mend that line"
                 ) from None
-            hashes.append(content_hash(encoded))
+            # Of a pair what is given, or the text: so no answer to a question of training is asked for again later.
+            hashes.append(content_hash(encoded if self.reading.task is None else encoded[:1]))
             contents += encoded
-            lengths.append([len(field) for field in fields])
-        # A field's length before it: so the fingerprint tells where one ends.
-        self.digest.update(b"".join(len(content).to_bytes(8, "little") + content for content in contents))
+            for content in (*encoded, *labelled):  # its length before it: so the fingerprint tells where one ends
+                digested += [len(content).to_bytes(8, "little"), content]
+        self.digest.update(b"".join(digested))
         whole = b"".join(contents)
         if b"\0" in whole and path not in self.with_zeros[-1:]:
             self.with_zeros.append(path)
         codes = np.frombuffer(whole.decode().encode("utf-32-le"), np.uint32)
         places, marks, at = [], [], 0
-        for sizes in lengths:
-            places.append(at)
-            marks.append(SPECIAL_CODES[START])
-            for size in sizes:
-                at += size
-                places.append(at)
-                marks.append(SPECIAL_CODES[SEP])
-            marks[-1] = SPECIAL_CODES[END]
+        for record in self._buffer:
+            for text, follow in zip(("", *record.texts), self._marks(record)):
+                at += len(text)
+                places += [at] * len(follow)
+                marks += follow
         before = self.writer.characters
         left_out = sum(self.writer.skipped.values())
         try:
@@ -85,32 +139,45 @@ class ItemReader(TextReader):
         except VocabularyError:
             raise self.explained(self._unknown(path), path) from None
         self._hashes.append(np.array(hashes, np.uint64))
-        sizes = np.array([sum(each) + len(each) + 1 for each in lengths], np.int64)
-        if sum(self.writer.skipped.values()) > left_out:
-            sizes = self._sizes_without_unknown()
+        knows = None if sum(self.writer.skipped.values()) == left_out else self.writer.knows
+        sizes = np.array([self._size(record, knows) for record in self._buffer], np.int64)
         assert sizes.sum() == self.writer.characters - before
         self._lengths.append(sizes)
         self._buffer, self._buffered = [], 0
 
+    def _marks(self, record):
+        """Return the codes that stand before a record's first text, and after each of its texts."""
+        first, last = [SPECIAL_CODES[START]], [SPECIAL_CODES[END]]
+        if record.label is not None:
+            code = self.writer.label_code(record.label)
+            if self.reading.task == STEER:
+                first += [code, SPECIAL_CODES[SEP]]
+            else:
+                last.append(code)
+        return [first, *[[SPECIAL_CODES[SEP]]] * (len(record.texts) - 1), last]
+
+    def _size(self, record, knows):
+        """Return how many ids a record has; of characters only those that `knows` says are known, all where None."""
+        texts = "".join(record.texts)
+        characters = len(texts) if knows is None else sum(knows(ord(symbol)) for symbol in texts)
+        return characters + sum(map(len, self._marks(record)))
+
     def _unknown(self, path):
         """Return the error of the first waiting character that the vocabulary has not."""
         vocabulary = self.writer.vocabulary
-        for fields, line in self._buffer:
-            for field in fields:
-                for offset, symbol in enumerate(field):
+        for texts, _, line in self._buffer:
+            for text in texts:
+                for offset, symbol in enumerate(text):
                     if not self.writer.knows(ord(symbol)):
                         return vocabulary.unknown(symbol, offset, f"{shown(path)}, item of line {line:,}, ")
         raise AssertionError("every character is known")
 
-    def _sizes_without_unknown(self):
-        """Return the ids of each waiting item, where unknown characters are left out."""
-        return np.array(
-            [
-                sum(self.writer.knows(ord(symbol)) for field in fields for symbol in field) + len(fields) + 1
-                for fields, _ in self._buffer
-            ],
-            np.int64,
-        )
+    def nothing(self):
+        """Say what a text without an item lacks."""
+        for what, field in self.reading.fields if self.records and self.reading.task else ():
+            if self._empty_fields[what] == self.records and field is not None:
+                return f"no {what}: the field {field!r} is empty in every record; name another with --{what}-field"
+        return f"no item, read as {self.reading.kind}: name a file that is not empty"
 
     def finish(self, ids, keep_order):
         """Return (ids, their file, ItemSet): the items in the order that their reading says, with what is to be noted.
@@ -127,13 +194,16 @@ class ItemReader(TextReader):
             ids, file = _in_order(ids, starts, order, file, self.notes)
             hashes, starts = hashes[order], _starts(lengths[order])
         if self.empty:
-            self.notes.append(f"left out {counted(self.empty, 'empty item')}")
+            what = counted(self.empty, "empty item" if reading.task is None else "item")
+            self.notes.append(f"left out {what}" + (" of which a part is empty" if reading.task is not None else ""))
         twice = len(hashes) - len(np.unique(hashes))
         if twice:
             kept = "equal ones are in the same split" if reading.split == HASH else "equal ones may be in two splits"
+            alike = "equal to an earlier one"
+            if reading.task is not None:
+                alike = f"of the {'source' if reading.task == TRANSLATE else 'text'} of an earlier one"
             self.notes.append(
-                f"{counted(twice, 'item')} of {len(hashes):,} {'is' if twice == 1 else 'are'} equal to an earlier one; "
-                f"{kept}"
+                f"{counted(twice, 'item')} of {len(hashes):,} {'is' if twice == 1 else 'are'} {alike}; {kept}"
             )
         return ids, file, ItemSet(reading, starts, hashes)
 

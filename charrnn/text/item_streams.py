@@ -33,6 +33,8 @@ class ItemStreams:
     batch_size : int, B
     seq_length : int, T
     seed : int
+    silent : ndarray (n,), int64, optional
+        Of all the items, how many predictions at the beginning of each do not count; all count where it is None.
 
     Attributes
     ----------
@@ -50,7 +52,7 @@ class ItemStreams:
         There are fewer items than streams.
     """
 
-    def __init__(self, ids, items, start, stop, batch_size, seq_length, seed):
+    def __init__(self, ids, items, start, stop, batch_size, seq_length, seed, silent=None):  # noqa: PLR0913
         check_shape(batch_size, seq_length)
         first, last = items.first_of(start), items.first_of(stop)
         if last - first < batch_size:
@@ -61,6 +63,7 @@ class ItemStreams:
         self._starts = items.starts[first : last + 1]
         # Of an item with both its symbols: the last one, END, is only ever predicted.
         self._lengths = np.diff(self._starts) - 1
+        self._silent = None if silent is None or not silent.any() else silent[first:last]
         loads, self._stream_of_rank = _deal(np.sort(self._lengths)[::-1], batch_size)
         self._bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(loads)])  # of the streams, laid end to end
         self._loads, longest = loads, int(loads.max())
@@ -91,6 +94,8 @@ class ItemStreams:
         within = places - (self._ends[number] - self._lengths[item])
         at = self._starts[item] + within
         x, y = (np.asarray(self._ids[where]).astype(np.int32) for where in (at, at + 1))
+        if self._silent is not None:
+            counts = counts & (within >= self._silent[item])
         self.chunk += 1
         if self.chunk == self.chunks_per_epoch:
             self.epoch, self.chunk = self.epoch + 1, 0

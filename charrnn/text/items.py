@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.errors import CorpusError, counted, nearest
+from charrnn.errors import ConfigError, CorpusError, counted, nearest
 from charrnn.text.item_kinds import HASH, ItemsReading
 from charrnn.text.sources import shown
 from charrnn.text.special import SEP
@@ -28,7 +28,8 @@ class ItemSet(NamedTuple):
 
     reading     an ItemsReading
     starts      ndarray (n + 1,), int64: where each begins, at its START, and at last where the ids end
-    hashes      ndarray (n,), uint64, of their content; rising where they are in the order of it
+    hashes      ndarray (n,), uint64, of their content, of a pair that of its text or source; rising where they are in
+                the order of it
     """
 
     reading: ItemsReading
@@ -62,8 +63,13 @@ def item_ids(vocabulary, *fields):
     return np.concatenate([np.asarray(piece, vocabulary.dtype) for piece in pieces])
 
 
-def text_ids(vocabulary, text, encoding="utf-8"):
-    """Return the ids of a text, ndarray (n,): of a vocabulary of items those of one item."""
+def text_ids(vocabulary, text, encoding="utf-8", rule=None):
+    """Return the ids of a text, ndarray (n,): of a vocabulary of items those of one item.
+
+    rule    the ItemRule of the model; ConfigError where its items are more than a text
+    """
+    if rule is not None and rule.task is not None:
+        raise ConfigError("the model has learned labels or pairs, and a string has neither: name texts of records")
     ids = vocabulary.encode(text, encoding)
     return ids if vocabulary.start_id is None else item_ids(vocabulary, ids)
 
@@ -149,21 +155,20 @@ def _read_table(lines, name, reading):
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=True,
     )
-    names, column, line = None, 0, 1
+    names, columns, line = None, [], 1
     try:
         for row in rows:
             if not row:
                 pass  # a blank line
             elif names is None:
-                names, column = row, _column(row, name, reading)
+                names, columns = row, _columns(row, name, reading)
             elif len(row) != len(names):
                 raise CorpusError(
                     f"{name}, line {line:,}: {counted(len(row), 'field')}, and the first row has {len(names)}: mend "
                     "that row" + (", quoting fields that hold commas" if quoted else "")
                 )
             else:
-                text = row[column]
-                yield ("" if _is_blank(text) else text,), line
+                yield tuple("" if _is_blank(row[column]) else row[column] for column in columns), line
             line = rows.line_num + 1
     except csv.Error as error:
         raise CorpusError(
@@ -172,68 +177,73 @@ def _read_table(lines, name, reading):
         ) from None
 
 
-def _column(names, name, reading):
-    """Return the place of the text among the fields of a table."""
-    if reading.text_field is None:
-        if len(names) == 1:
-            return 0
-        raise _which_field(names, name)
-    if reading.text_field not in names:
-        raise _no_field(reading.text_field, names, f"{name} has no field")
-    return names.index(reading.text_field)
+def _columns(names, where, reading):
+    """Return the places of an item's parts among the fields of a table, or of a JSON object."""
+    columns, taken = [], {field for _, field in reading.fields if field is not None}
+    for what, field in reading.fields:
+        if field is None:  # the only one that is left
+            left = [name for name in names if name not in taken]
+            if len(left) != 1:
+                raise _which_field(left, where, bool(taken))
+            (field,) = left
+        elif field not in names:
+            raise _no_field(what, field, names, f"{where} has no field")
+        columns.append(names.index(field))
+    return columns
 
 
 def _read_jsonl(lines, name, reading):
     for number, line in enumerate(lines, 1):
         if _is_blank(line):
             continue
+        where = f"{name}, line {number:,}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             said = getattr(error, "msg", "nested too deep")
             raise CorpusError(
-                f"{name}, line {number:,}, is no JSON ({said[:1].lower()}{said[1:]}): mend that line, or train "
-                "with --items lines"
+                f"{where}, is no JSON ({said[:1].lower()}{said[1:]}): mend that line, or train with --items lines"
             ) from None
-        text = record
+        parts = [record]
         if isinstance(record, dict):
-            field = reading.text_field
-            if field is None:
-                if len(record) != 1:
-                    raise _which_field(list(record), f"{name}, line {number:,},")
-                (field,) = record
-            if field not in record:
-                raise _no_field(field, list(record), f"{name}, line {number:,}, has no field")
-            text = record[field]
-        elif reading.text_field is not None:
+            names, values = list(record), list(record.values())
+            parts = [values[column] for column in _columns(names, f"{where},", reading)]
+        elif any(field is not None for _, field in reading.fields):
+            field = next(field for _, field in reading.fields if field is not None)
             raise CorpusError(
-                f"{name}, line {number:,}, is no JSON object and has no field {reading.text_field!r}: mend that line, "
-                "or train without a field"
+                f"{where}, is no JSON object and has no field {field!r}: mend that line, or train without a field"
             )
-        if isinstance(text, (int, float)) and not isinstance(text, bool):
-            text = json.dumps(text)
-        if text is None:
-            text = ""
-        if not isinstance(text, str):
-            kind = {dict: "an object", list: "a list"}.get(type(text), "true or false")
-            raise CorpusError(
-                f"{name}, line {number:,}: the text is {kind}, not a string: train with --text-field and another field"
-            )
-        yield ("" if _is_blank(text) else text,), number
+        yield tuple(_text_of(part, where, what) for part, (what, _) in zip(parts, reading.fields)), number
 
 
-def _which_field(names, where):
+def _text_of(value, where, what):
+    """Return a value of a JSON record as text, "" where it has none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = json.dumps(value)
+    if isinstance(value, bool) and what == "label":
+        value = json.dumps(value)
+    if value is None:
+        value = ""
+    if not isinstance(value, str):
+        kind = {dict: "an object", list: "a list"}.get(type(value), "true or false")
+        raise CorpusError(f"{where}: the {what} is {kind}, not a string: train with --{what}-field and another field")
+    return "" if _is_blank(value) else value
+
+
+def _which_field(names, where, beside=False):
     return CorpusError(
-        f"{where} has the fields {_listed(names)}, and none is named as the text: train with --text-field "
+        f"{where} has no field beside those that are named: the text needs one of its own"
+        if beside and not names
+        else f"{where} has the fields {_listed(names)}, and none is named as the text: train with --text-field "
         f"{names[0] or 'NAME'}"
         if names
         else f"{where} has no field at all: mend it"
     )
 
 
-def _no_field(field, names, what):
+def _no_field(part, field, names, what):
     named = nearest(field, names) or next(iter(names), "NAME")
-    return CorpusError(f"{what} {field!r}: it has {_listed(names)}; train with --text-field {named}")
+    return CorpusError(f"{what} {field!r}: it has {_listed(names)}; train with --{part}-field {named}")
 
 
 def _listed(names):

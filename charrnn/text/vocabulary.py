@@ -17,12 +17,10 @@ from charrnn.errors import VocabularyError, counted
 from charrnn.text import special
 from charrnn.text.byte_text import ByteDecoder
 from charrnn.text.rewriting import AS_IT_IS, Rewriting
+from charrnn.text.symbols import shown, validated
 
-MODES = ("chars", "bytes")
-CODE_POINTS = 0x110000
 BLOCK_SYMBOLS = 1 << 20  # symbols encoded at a time: a text of any length needs a few MB beside its ids
 
-_SURROGATES = range(0xD800, 0xE000)
 _FIRST_ALONE, _BYTES_ALONE = 0xDC00, re.compile("([\udc00-\udcff])")
 # What a keyboard or a word processor puts in the place of what a text has, and the other way round.
 _LOOKALIKES = (
@@ -54,6 +52,8 @@ class Vocabulary:
     special : iterable
         Of special.SPECIALS, those that the model knows beside the text's own symbols; their ids follow those of the
         symbols. No text encodes to them; decoded, each is a mark (`marks`) that is no symbol of the vocabulary.
+    labels : iterable
+        Names of labels, each one symbol too: their ids follow those of the special ones. Decoded, all are one mark.
 
     Raises
     ------
@@ -73,16 +73,23 @@ class Vocabulary:
     symbols: tuple
     rewriting: Rewriting = AS_IT_IS
     special: tuple = ()
+    labels: tuple = ()
 
     def __post_init__(self):
-        object.__setattr__(self, "symbols", _validated(self.mode, self.symbols))
+        object.__setattr__(self, "symbols", validated(self.mode, self.symbols))
         object.__setattr__(self, "special", special.checked(self.special, self.mode))
+        object.__setattr__(self, "labels", special.checked_labels(self.labels, self.special))
         if self.rewriting and self.mode == "bytes":
             raise VocabularyError(f"a vocabulary of bytes takes them as they are, got {self.rewriting}")
 
     @property
     def size(self):
         """V, the number of symbols, special ones included."""
+        return self.first_label + len(self.labels)
+
+    @property
+    def first_label(self):
+        """The id of the first label, V where there is none."""
         return len(self.symbols) + len(self.special)
 
     @property
@@ -98,7 +105,13 @@ class Vocabulary:
     @cached_property
     def shown_symbols(self):
         """The symbol of every id as it is shown: special ones by their marks, (V,)."""
-        return self.symbols + self.marks
+        return self.symbols + self.marks + special.choose_marks((special.LABEL,), self.symbols) * len(self.labels)
+
+    def label_id(self, name):
+        """Return the id of a label. Raises VocabularyError, which names the nearest, where there is none."""
+        if name not in self.labels:
+            raise VocabularyError(special.unknown_label(name, self.labels))
+        return self.first_label + self.labels.index(name)
 
     def special_id(self, name):
         """Return the id of a special symbol, None where the vocabulary has it not."""
@@ -202,9 +215,10 @@ class Vocabulary:
 
     def to_json(self):
         """Return {"mode": ..., "symbols": [...]}, id by position, and of the rewriting what is not the default; special
-        symbols, where there are any, as "special": [...].
+        symbols, where there are any, as "special": [...], and labels as "labels": [...].
         """
         beside = {"special": list(self.special)} if self.special else {}
+        beside |= {"labels": list(self.labels)} if self.labels else {}
         return {"mode": self.mode, "symbols": list(self.symbols), **self.rewriting.to_json(), **beside}
 
     @classmethod
@@ -216,16 +230,16 @@ class Vocabulary:
         VocabularyError
             Anything about it is not as `to_json` writes it.
         """
-        optional = {"special", *vars(AS_IT_IS)}
+        optional = {"special", "labels", *vars(AS_IT_IS)}
         if not isinstance(obj, dict) or not {"mode", "symbols"} <= set(obj) <= {"mode", "symbols", *optional}:
-            raise VocabularyError('a vocabulary must be {"mode": ..., "symbols": [...]}, got ' + _shown(obj))
+            raise VocabularyError('a vocabulary must be {"mode": ..., "symbols": [...]}, got ' + shown(obj))
         if not isinstance(obj["symbols"], list):
-            raise VocabularyError(f"a vocabulary's symbols must be a list, got {_shown(obj['symbols'])}")
-        told = {name: value for name, value in obj.items() if name not in ("mode", "symbols", "special")}
+            raise VocabularyError(f"a vocabulary's symbols must be a list, got {shown(obj['symbols'])}")
+        told = {name: value for name, value in obj.items() if name not in ("mode", "symbols", "special", "labels")}
         rewriting = Rewriting(**told)
         if rewriting.to_json() != told:
             raise VocabularyError("a vocabulary's rewriting must leave out what is not done")
-        return cls(obj["mode"], tuple(obj["symbols"]), rewriting, special.from_json(obj))
+        return cls(obj["mode"], tuple(obj["symbols"]), rewriting, special.from_json(obj), special.labels_from_json(obj))
 
     def mapping_from(self, old):
         """Return the old id of each of this vocabulary's symbols, -1 where `old` has none: ndarray (V,), int64.
@@ -311,8 +325,8 @@ class Vocabulary:
         return chr(symbol) if self.mode == "bytes" and symbol < 0x80 else symbol
 
     def _keys(self):
-        """Return the key of every id; those of special symbols are longer than any character."""
-        return [*map(self._key, self.symbols), *self.special]
+        """Return the key of every id; those of special symbols are longer than any character, those of labels pairs."""
+        return [*map(self._key, self.symbols), *self.special, *((special.LABEL, name) for name in self.labels)]
 
     @cached_property
     def _known(self):
@@ -387,46 +401,6 @@ def text_as_bytes(text, encoding):
             ) from None
         start += len(part)
     return data
-
-
-def _validated(mode, symbols):
-    """Return `symbols` as a tuple, or raise VocabularyError."""
-    if not isinstance(mode, str) or mode not in MODES:
-        raise VocabularyError(f'a vocabulary\'s mode must be "chars" or "bytes", got {_shown(mode)}')
-    # Read no further than the most there can be: an endless iterable is an error, not a hang.
-    most = 256 if mode == "bytes" else CODE_POINTS - len(_SURROGATES)
-    taken = []
-    for symbol in symbols:
-        if len(taken) == most:
-            raise VocabularyError(f"a vocabulary of {mode} has at most {most:,} symbols, got more")
-        taken.append(symbol)
-    if not taken:
-        raise VocabularyError("a vocabulary needs at least 1 symbol, got none")
-    for number, symbol in enumerate(taken):
-        if mode == "bytes":
-            # bool is an int to Python, but true is no byte.
-            if type(symbol) is not int or not 0 <= symbol <= 255:
-                raise VocabularyError(f"symbol {number:,} must be a byte, 0 to 255, got {_shown(symbol)}")
-        elif type(symbol) is not str or len(symbol) != 1:
-            raise VocabularyError(f"symbol {number:,} must be one character, got {_shown(symbol)}")
-        elif ord(symbol) in _SURROGATES:
-            raise VocabularyError(f"symbol {number:,} must be a character, got the lone surrogate {symbol!r}")
-    if len(set(taken)) != len(taken):
-        seen = set()
-        twice = next(symbol for symbol in taken if symbol in seen or seen.add(symbol))
-        raise VocabularyError(f"a vocabulary's symbols must differ, got {twice!r} twice")
-    return tuple(taken)
-
-
-def _shown(value):
-    """Return a short repr of what may be huge, nested without end, or unprintable."""
-    if isinstance(value, (str, bytes)):
-        return repr(value[:20]) + ("..." if len(value) > 20 else "")
-    if isinstance(value, float) or value is None or isinstance(value, bool):
-        return repr(value)
-    if isinstance(value, int):
-        return repr(value) if -(10**20) < value < 10**20 else "a huge number"
-    return f"a {type(value).__name__}"
 
 
 def _relatives(character):

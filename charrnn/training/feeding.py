@@ -5,8 +5,14 @@ Knows options and texts; no model and no plan.
 
 import dataclasses
 
+import numpy as np
+
+from charrnn.errors import CorpusError, counted
 from charrnn.text.item_streams import ItemStreams, fit_item_streams
+from charrnn.text.special import listed
 from charrnn.text.streams import Streams, fit_streams
+from charrnn.text.task_names import BOTH, CLASSIFY
+from charrnn.text.tasks import ItemRule
 from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH
 
 
@@ -15,7 +21,58 @@ def make_streams(config, corpus, splits):
     start, stop = splits.train
     if corpus.items is None:
         return Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
-    return ItemStreams(corpus.ids, corpus.items, start, stop, config.batch_size, config.seq_length, config.seed)
+    rule = make_rule(config, corpus.vocabulary)
+    silent = None if rule is None else rule.silent(corpus.ids, corpus.items.starts)
+    shape = config.batch_size, config.seq_length
+    return ItemStreams(corpus.ids, corpus.items, start, stop, *shape, config.seed, silent)
+
+
+def make_rule(config, vocabulary):
+    """Return the ItemRule of a run's model, None of one long text."""
+    reading = config.items_reading
+    return None if reading is None else ItemRule.of(vocabulary, reading.task)
+
+
+def reach_note(config, corpus):
+    """Return a note where most texts are longer than the gradient of their label reaches, as notes."""
+    if config.task not in (CLASSIFY, BOTH):
+        return ()
+    typical = int(np.median(np.diff(corpus.items.starts))) - 2
+    if typical <= config.seq_length:
+        return ()
+    return (
+        f"half of the texts are longer than {typical:,} characters, and the gradient of a label goes back "
+        f"{config.seq_length:,}: a --seq-length of {typical:,} reaches where they begin",
+    )
+
+
+def check_labels(corpus, splits):
+    """Return notes on labels that a held-out split has no example of. Raises CorpusError where a label has but one
+    example, or none to train on, or where there is but one label.
+    """
+    counts = corpus.count_labels(splits)
+    if counts is None:
+        return ()
+    name = next(iter(counts))
+    if len(counts) < 2:
+        raise CorpusError(f"every item has the label {name!r}: name a text with 2 labels or more, or train without")
+    for name, of_each in counts.items():
+        if sum(of_each) < 2:
+            raise CorpusError(f"the label {name!r} has a single example: add others, or leave it out of the text")
+        if not of_each[0]:
+            raise CorpusError(
+                f"the label {name!r} has {counted(sum(of_each), 'example')}, none of them in the training split: add "
+                "others, leave it out of the text, or lower --val-fraction and --test-fraction"
+            )
+    notes = []
+    for place, (split, option) in enumerate((("validation", "val"), ("test", "test")), 1):
+        without = [name for name, of_each in counts.items() if not of_each[place]]
+        if without and any(of_each[place] for of_each in counts.values()):
+            notes.append(
+                f"no example in the {split} split of {counted(len(without), 'label')}, {listed(without)}: nothing is "
+                f"measured of {'it' if len(without) == 1 else 'them'} there; a higher --{option}-fraction may have some"
+            )
+    return tuple(notes)
 
 
 def fit_shape(config, corpus, splits):

@@ -17,9 +17,9 @@ from charrnn.errors import ConfigError
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import FORGET_BIAS
-from charrnn.training.feeding import make_streams
+from charrnn.training.contradictions import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS
+from charrnn.training.feeding import make_rule, make_streams
 from charrnn.training.optimisers import Optimizer
-from charrnn.training.options import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS
 from charrnn.training.warm_start import map_parameters
 
 # Beside the optimiser's own slots in a checkpoint: the weights as the updates left them, where its parameters are their
@@ -124,14 +124,14 @@ def make_learner(plan, corpus):
 
     Its weights are drawn, or taken from an old model, or still to be restored from the checkpoint to go on from.
     """
-    config, start_id = plan.config, corpus.vocabulary.start_id
+    config, rule = plan.config, make_rule(plan.config, corpus.vocabulary)
     streams = make_streams(config, corpus, plan.splits)
     if plan.resume is not None:
-        return Learner(config, Model(plan.model_config, start_id), streams)
+        return Learner(config, Model(plan.model_config, rule), streams)
     forget_bias = FORGET_BIAS if config.forget_bias is None else config.forget_bias
-    model = Model.initialise(plan.model_config, config.seed, forget_bias, start_id)
+    model = Model.initialise(plan.model_config, config.seed, forget_bias, rule)
     if plan.initial is not None:
-        model.set_parameters(map_parameters(model.get_parameters(), plan.initial, corpus.vocabulary))
+        model.set_parameters(map_parameters(model.get_parameters(), plan.initial, corpus.vocabulary, rule))
     return Learner(config, model, streams)
 
 

@@ -74,7 +74,7 @@ class Optimizer:
         self.state = {slot: aligned_zeros(model.layout.size, model.config.dtype) for slot in SLOTS[name] if keeps}
         self.ema, self.average = ema, None
         if ema > 0:
-            self.average = Model(model.config, model.start_id)
+            self.average = Model(model.config, model.rule)
             self.average.flat[:] = model.flat
         self._blocks = -(-model.layout.size // records.GRADIENT_BLOCK)
         self._partial = np.zeros(self._blocks)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
 from charrnn.spec import CELLS, DTYPES, FORGET_BIAS, OPTIONAL_KEYS, PRECISIONS
-from charrnn.text.item_kinds import HASH, KINDS, ItemsReading, check_items
+from charrnn.text.item_kinds import KINDS, reading_of
 from charrnn.text.item_kinds import SPLITS as ITEM_SPLITS
 from charrnn.text.rewriting import NEWLINES, NORMALIZE, Rewriting
+from charrnn.text.task_names import ASKED
+from charrnn.training.contradictions import WEIGHT_DECAYS, check_together
 from charrnn.training.schedules import SCHEDULES, Schedule
-from charrnn.training.settings import FREE, LONGER, UNSET, option, setting, settings_of, short
+from charrnn.training.settings import FREE, LONGER, UNSET, setting, settings_of, short
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 VOCABULARIES = ("chars", "bytes")
@@ -25,8 +27,6 @@ DEFAULT_MINUTES = 5.0
 
 # What the optimiser decides when the option is left out.
 LEARNING_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
-WEIGHT_DECAYS = {"adamw": 0.01}
-MOMENTUM_OPTIMIZERS = ("sgd",)
 
 # What the schedule decides when the option is left out: the share of the run over which the rate rises.
 WARMUPS = {"cosine": 0.02}
@@ -131,6 +131,22 @@ class TrainingConfig:
     text_field: str | None = setting(
         None, TEXT, "Field of csv, tsv or jsonl that holds the text.", "NAME", shown="the only one", is_terse=True
     )
+    task: str | None = setting(
+        None,
+        TEXT,
+        "Learn to tell a text's label (classify), that and the text (both), or one text from another (translate).",
+        shown="the text",
+        choices=ASKED,
+        is_terse=True,
+    )
+    label_field: str | None = setting(
+        None, TEXT, "Field that holds a label, which steers the text, or is learned by --task.", "NAME", is_terse=True
+    )
+    label_from: str | None = setting(
+        None, TEXT, "Take a file's label from the name of its folder.", choices=("folder",), is_terse=True
+    )
+    source_field: str | None = setting(None, TEXT, "Field to translate from.", "NAME", is_terse=True)
+    target_field: str | None = setting(None, TEXT, "Field to translate to.", "NAME", is_terse=True)
     split: str | None = setting(
         None,
         TEXT,
@@ -305,54 +321,8 @@ class TrainingConfig:
             one.check_type(name, getattr(self, name))
         for name, one in SETTINGS.items():
             one.check_rule(name, getattr(self, name))
-        self._check_together()
+        check_together(self, LENGTHS)
         self.make_schedule()
-
-    def _check_together(self):
-        """Raise ConfigError where two options contradict."""
-        if self.val_fraction + self.test_fraction >= 1:
-            raise ConfigError(
-                f"--val-fraction {self.val_fraction:g} and --test-fraction {self.test_fraction:g} leave nothing to "
-                "train on: together they must stay below 1",
-                ["val_fraction", "test_fraction"],
-            )
-        named = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ConfigError(
-                f"{' and '.join(map(option, named))} both say how long to train: leave one of them out", named
-            )
-        if self.vocab == "bytes" and self.rewriting:
-            raise ConfigError(
-                f"{self.rewriting} rewrites characters, and --vocab bytes takes bytes as they are: leave one of them "
-                "out",
-                ["vocab", *self.rewriting.to_json()],
-            )
-        check_items(self)
-        if self.tie_weights and self.embedding_size != self.hidden_size:
-            raise ConfigError(
-                f"--tie-weights needs --embedding-size equal to --hidden-size, got {self.embedding_size} and "
-                f"{self.hidden_size}: add --embedding-size {self.hidden_size}",
-                ["tie_weights", "embedding_size", "hidden_size"],
-            )
-        if self.forget_bias is not None and CELLS[self.cell].forget_gate is None:
-            having = [name for name, cell in CELLS.items() if cell.forget_gate]
-            raise ConfigError(
-                f"--forget-bias {self.forget_bias:g} has no effect with --cell {self.cell}, which has no forget gate: "
-                f"leave it out, or take --cell {' or '.join(having)}",
-                ["forget_bias", "cell"],
-            )
-        if self.momentum and self.optimizer not in MOMENTUM_OPTIMIZERS:
-            raise ConfigError(
-                f"--momentum {self.momentum:g} has no effect with --optimizer {self.optimizer}: leave it out, or "
-                "take sgd",
-                ["momentum", "optimizer"],
-            )
-        if self.weight_decay and self.optimizer not in WEIGHT_DECAYS:
-            raise ConfigError(
-                f"--weight-decay {self.weight_decay:g} has no effect with --optimizer {self.optimizer}: leave it out, "
-                f"or take {' or '.join(WEIGHT_DECAYS)}",
-                ["weight_decay", "optimizer"],
-            )
 
     def resolved(self):
         """Return the config with what optimiser and schedule decide filled in, and with a length."""
@@ -386,7 +356,7 @@ class TrainingConfig:
     @property
     def items_reading(self):
         """How the text is read as items, an ItemsReading; None of one long text."""
-        return None if self.items is None else ItemsReading(self.items, self.text_field, self.split or HASH)
+        return reading_of(self)
 
     def reading(self):
         """Return how the text is read, as `read_corpus` takes it; two runs with the same have the same ids."""

@@ -15,7 +15,7 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig, num_parameters
 from charrnn.text.corpus import Splits
 from charrnn.text.item_streams import idle_note
-from charrnn.training.feeding import fit_shape, make_streams
+from charrnn.training.feeding import check_labels, fit_shape, make_streams, reach_note
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, memory_needed
 from charrnn.training.options import TrainingConfig
@@ -81,7 +81,9 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     """
     config = config.resolved()
     splits = corpus.split(config.val_fraction, config.test_fraction)
+    label_notes = check_labels(corpus, splits)
     config, notes = fit_shape(config, corpus, splits)
+    notes += label_notes + reach_note(config, corpus)
     model_config = ModelConfig(
         config.cell,
         corpus.vocabulary.size,

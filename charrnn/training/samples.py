@@ -7,9 +7,11 @@ import base64
 from typing import NamedTuple
 
 from charrnn.errors import VocabularyError
+from charrnn.kernels.splitmix import step_key
 from charrnn.sampling.items import draw_items
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.decoding import stored_encoding_of_bytes
+from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
 
 SAMPLE_TEMPERATURE = 0.8
 SAMPLE_ITEMS = 16  # of a model of items, shown as far as there is room
@@ -29,6 +31,11 @@ class Drawn(NamedTuple):
         if self.data is None:
             return {"sample": self.text}
         return {"sample": self.text, "sample_base64": base64.b64encode(self.data).decode("ascii")}
+
+
+def are_possible(config):
+    """Say whether a run's model writes texts by itself, rather than telling labels or translating."""
+    return config.task not in (CLASSIFY, TRANSLATE)
 
 
 class Samples:
@@ -68,11 +75,18 @@ class Samples:
         return Drawn("".join(map(decoder.feed, ids)) + decoder.flush(), data)
 
     def _draw_items(self, model, step, length):
-        """Return a Drawn of some items, a line each, of so many characters in all at most."""
+        """Return a Drawn of some items, a line each, of so many characters in all at most; of one label, named in
+        front, where labels steer them.
+        """
+        label, name = None, ""
+        if model.rule.task == STEER:
+            number = int(step_key(self._seed, step)) % len(self._vocabulary.labels)
+            label, name = self._vocabulary.first_label + number, f"{self._vocabulary.labels[number]}: "
         sampler = Sampler(
             model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self._seed + step, num_samples=SAMPLE_ITEMS
         )
-        texts = [self._vocabulary.decode(item.ids) for item in draw_items(sampler, self._vocabulary, length)]
+        items = draw_items(sampler, self._vocabulary, length, label=label)
+        texts = [name + self._vocabulary.decode(item.ids) for item in items]
         shown, left = [], length
         for text in texts:
             if shown and len(text) > left:

@@ -95,10 +95,12 @@ class Saver:
 
     def _describe_corpus(self):
         counts = self._corpus.count_items(self._plan.splits)
+        labels = self._corpus.count_labels(self._plan.splits)
         return {
             **describe_texts(self._texts, self._folder.path),
             "characters": int(self._corpus.characters),
             "fingerprint": self._corpus.fingerprint,
             "splits": {name: list(getattr(self._plan.splits, name)) for name in SPLITS},
             **({} if counts is None else {"items": dict(zip(SPLITS, counts))}),
+            **({} if labels is None else {"labels": labels}),
         }

@@ -2,7 +2,8 @@
 
 import re
 
-from charrnn.training.options import NAMES, option
+from charrnn.training.options import NAMES
+from charrnn.training.settings import option
 
 
 def spelt_in_file(message):

@@ -101,7 +101,8 @@ class TrainState:
         self.gradient_step = self.step + 1
         self.clipped_updates += self.learner.optimizer.clipped
         self.updates += 1
-        self.smoothed.add(loss_nats)
+        if self.learner.workspace.counted:
+            self.smoothed.add(loss_nats)
 
     def add_gradient_norms(self):
         """Add the last gradient's norm by layer to the record of its step, while the workspace still holds it."""

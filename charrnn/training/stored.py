@@ -5,6 +5,7 @@ comes behind trusts it, and an exception from there is a defect of charrnn. Know
 file.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,6 +69,8 @@ def stored_items(training, text=None):
     reading = stored_config(training).items_reading
     if reading is None or text is None or reading.kind not in WITH_FIELDS:
         return reading
+    if reading.task is not None:  # which needs its fields
+        return dataclasses.replace(reading, kind=kind_by_ending(str(text)) or reading.kind)
     kind = kind_by_ending(str(text)) or "lines"
     return ItemsReading(kind, reading.text_field if kind in WITH_FIELDS else None, reading.split)
 
@@ -107,6 +110,12 @@ def check_agreement(config, checkpoint):
         raise CheckpointError(
             f"the checkpoint contradicts itself: its options say --items {shown(config.items)}, its vocabulary has "
             f"{'START' if vocabulary.special else 'no START'}; {START_ANEW}"
+        )
+    has_labels = config.label_field is not None or config.label_from is not None
+    if has_labels != bool(vocabulary.labels):
+        raise CheckpointError(
+            f"the checkpoint contradicts itself: its options name {'labels' if has_labels else 'no label'}, its "
+            f"vocabulary has {len(vocabulary.labels) or 'none'}; {START_ANEW}"
         )
     text = {"vocab": vocabulary.mode, **vars(vocabulary.rewriting)}
     for name, value in {**optional, **model, **text}.items():

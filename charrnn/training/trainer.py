@@ -33,7 +33,7 @@ from charrnn.training.pauses import RunningClock, pauses_noticed
 from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Step
 from charrnn.training.recovery import Diverged, advice, fault_of_step, has_exploded, is_sound
-from charrnn.training.samples import SAMPLE_TEMPERATURE, Samples
+from charrnn.training.samples import SAMPLE_TEMPERATURE, Samples, are_possible
 from charrnn.training.saving import Saver
 from charrnn.training.state import TrainState, five_digits
 from charrnn.training.stored import stored_config
@@ -79,7 +79,7 @@ class Trainer:
         self._costs = Costs()
         self._budget = make_budget(plan, self._stopwatch, self._costs)
         self._saver = Saver(plan, corpus, folder, texts, self._vocabulary, self._stopwatch, self._costs)
-        wanted = samples and plan.config.sample
+        wanted = samples and plan.config.sample and are_possible(plan.config)
         self._samples = Samples(plan.config, self._vocabulary, self._stopwatch) if wanted else None
         self._step_pace = StepPace()
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import OPTIONAL_KEYS
+from charrnn.text.tasks import ItemRule, stored_task
 from charrnn.training.options import TrainingConfig
 from charrnn.training.settings import shown
 
@@ -93,7 +94,7 @@ def warm_start_notes(config, vocabulary, initial):
     return notes
 
 
-def map_parameters(fresh, checkpoint, vocabulary):
+def map_parameters(fresh, checkpoint, vocabulary, rule=None):
     """Return the parameters of a model for `vocabulary` that knows what the checkpoint's knows.
 
     Rows that stand for a character (of the embedding, the output and its bias; columns of a one-hot input) are taken
@@ -106,6 +107,8 @@ def map_parameters(fresh, checkpoint, vocabulary):
     checkpoint : Checkpoint
         Of the same model, but for its vocabulary.
     vocabulary : Vocabulary
+    rule : ItemRule, optional
+        Of a model of items. The output's bias of what only one of the two models predicts is the fresh one.
     """
     old_of_new = np.asarray(vocabulary.mapping_from(checkpoint.vocabulary))
     known = np.flatnonzero(old_of_new >= 0)
@@ -122,6 +125,12 @@ def map_parameters(fresh, checkpoint, vocabulary):
         else:
             array = old
         mapped[name] = array
+    before = ItemRule.of(checkpoint.vocabulary, stored_task(checkpoint.training))
+    never = set() if rule is None else set(rule.never().tolist())
+    never_before = set() if before is None else set(before.never().tolist())
+    for number, old in enumerate(old_of_new.tolist()):
+        if (number in never) != (old in never_before):
+            mapped["output.bias"][number] = fresh["output.bias"][number]
     return mapped
 
 

@@ -155,7 +155,7 @@ def save_checkpoint(path, checkpoint):
 
 def _oldest_format(checkpoint):
     """Return the oldest format that has room for all of a checkpoint: so old readers read what they can."""
-    if checkpoint.vocabulary.special:
+    if checkpoint.vocabulary.special:  # and with them labels
         return 4
     if checkpoint.vocabulary.rewriting:
         return 3

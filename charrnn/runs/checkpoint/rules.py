@@ -59,7 +59,7 @@ def check_metadata(metadata):
         raise Refusal("its metadata is no JSON object")
     version = metadata.get("format_version")
     # Format 2 is format 1 with optional keys of the model, format 3 with those of the vocabulary too, format 4 with its
-    # special symbols. A version that differs in more converts older metadata here.
+    # special symbols and labels. A version that differs in more converts older metadata here.
     if not is_integer(version) or not 1 <= version <= FORMAT_VERSION:
         raise Refusal(f"its format version is {short(version)}, not a whole number from 1")
     for key in ("model", "vocabulary", "training"):

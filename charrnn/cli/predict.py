@@ -1,0 +1,214 @@
+"""charrnn predict: the labels of texts, or the texts that answer others, on stdout; what is to be said, on stderr."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from charrnn.cli.checks import check_bounds, skip_first, unknown_option
+from charrnn.cli.opening import open_model
+from charrnn.cli.words import note, quoted
+from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
+
+MAX_BEAM = 1_000
+MAX_LENGTH = 100_000
+
+
+@click.command(name="predict")
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@click.argument("text", required=False)
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Read texts from FILE, a line each; of .csv, .tsv and .jsonl the run's field of each record.",
+)
+@click.option("--top-k", type=int, metavar="K", show_default="1", help="Show the K likeliest labels of a text.")
+@click.option(
+    "--beam", type=int, metavar="N", show_default="1, greedy", help="Pursue the N likeliest answers side by side."
+)
+@click.option("--n-best", type=int, metavar="N", show_default="1", help="Show the N likeliest answers of the beam.")
+@click.option(
+    "--length", type=int, metavar="N", show_default="200", help="Characters after which an answer is cut off."
+)
+@click.option("--encoding", metavar="NAME", show_default="utf-8", help="Encoding of FILE.")
+@unknown_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text and line.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.pass_context
+def command(ctx, checkpoint, text, **options):
+    """Tell the labels of texts, or translate them.
+
+    \b
+    Example: charrnn predict checkpoints/names-1 "O'Connor"
+             charrnn predict checkpoints/names-1 --top-k 3 - < names.txt
+
+    CHECKPOINT is a file or a run folder of a model trained with --task. TEXT is one text, or - for a text a line on
+    stdin. A line of output answers a line of input: the label and its probability, or the answer; where several are
+    asked for of several texts, the text stands before each.
+    """
+    check_bounds(
+        options,
+        ("threads", 1, None),
+        ("top_k", 1, None),
+        ("beam", 1, MAX_BEAM),
+        ("n_best", 1, MAX_BEAM),
+        ("length", 1, MAX_LENGTH),
+    )
+    beam, n_best = options["beam"] or 1, options["n_best"] or 1
+    if n_best > beam:
+        raise ConfigError(
+            f"--n-best {n_best} is more than the {counted(beam, 'answer')} that are pursued: add --beam {n_best}",
+            ["n_best", "beam"],
+        )
+    if text is not None and options["file"] is not None:
+        raise ConfigError(
+            f"--file {options['file']} and the text {text[:40]!r} both say what to read: leave one of them out",
+            ["file"],
+        )
+    if text is None and options["file"] is None:
+        raise ConfigError(
+            "nothing to answer: name a text after the run, - for a text a line on stdin, or a file with --file",
+            ["file"],
+        )
+    opened = open_model(ctx, checkpoint, options["threads"])
+    task = _task(opened, options)
+    texts = _texts(opened, text, options)
+    known = [_encode(opened.checkpoint.vocabulary, one, number, options) for number, one in enumerate(texts, 1)]
+    places = [place for place, ids in enumerate(known) if len(ids)]
+    if not places:
+        raise CorpusError("there is no text to answer: every line is empty")
+    found = _answers(opened, task, [known[place] for place in places], options)
+    answers = [[] for _ in texts]
+    for place, answer in zip(places, found):
+        answers[place] = answer
+    several = len(texts) > 1 and max(map(len, answers)) > 1
+    for one, answer in zip(texts, answers):
+        if options["as_json"]:
+            name = "answers" if task == "translate" else "labels"
+            click.echo(json.dumps({"text": one, name: answer}, ensure_ascii=False))
+            continue
+        before = f"{one}\t" if several else ""
+        for each in answer:
+            if task != "translate":
+                click.echo(f"{before}{each['label']}\t{each['probability']:.4f}")
+            else:
+                click.echo(before + each["text"] + (f"\t{each['score_nats']:.4f}" if n_best > 1 else ""))
+        if not answer:
+            click.echo()
+
+
+def _task(opened, options):
+    """Return the task of a model that answers; ConfigError for another, or an option of another task."""
+    from charrnn.text.task_names import BOTH, STEER, TRANSLATE
+    from charrnn.text.tasks import stored_task
+
+    checkpoint, run = opened.checkpoint, quoted(str(opened.path))
+    task = stored_task(checkpoint.training)
+    if task == STEER:
+        raise ConfigError(
+            f"this model writes texts of a label, and tells none: charrnn sample {run} --given "
+            f"{quoted(checkpoint.vocabulary.labels[0])}"
+        )
+    if task is None:
+        what = "one long text" if checkpoint.vocabulary.start_id is None else "items"
+        raise ConfigError(
+            f"this model has learned {what}, and answers nothing: draw from it with 'charrnn sample {run}', or train "
+            "one that does with 'charrnn train data.csv --task classify --text-field text --label-field label'"
+        )
+    others = ("top_k",) if task == TRANSLATE else ("beam", "n_best", "length")
+    for name in others:
+        if options[name] is not None:
+            flag, does = "--" + name.replace("_", "-"), "translates" if task == TRANSLATE else "tells labels"
+            raise ConfigError(f"{flag} {options[name]} has no effect, this model {does}: leave it out", [name])
+    return "classify" if task == BOTH else task
+
+
+def _texts(opened, text, options):
+    """Return the texts to be answered."""
+    if text is not None and text != "-":
+        return [text]
+    path = Path("-") if text == "-" else options["file"]
+    encoding = options["encoding"] or "utf-8"
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    try:
+        whole = data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
+            "encoding with --encoding"
+        ) from None
+    except LookupError:
+        raise CorpusError(f"--encoding {encoding!r} is not known here: try utf-8, latin-1 or cp1252") from None
+    from charrnn.text.item_kinds import ItemsReading, kind_by_ending
+    from charrnn.text.items import read_records
+    from charrnn.training.stored import stored_items
+
+    kind, reading = kind_by_ending(str(path)) or "lines", stored_items(opened.checkpoint.training)
+    field = None if kind == "lines" or reading is None else reading.source_field or reading.text_field
+    plain = ItemsReading(kind, field)
+    try:
+        texts = [fields[0] for fields, _ in read_records([whole], str(path), plain)]
+    except CorpusError:
+        if kind == "lines" or field is not None or reading is None or reading.label_field is None:
+            raise
+        # The run told the text by its being the only field beside the label.
+        beside = dataclasses.replace(reading, kind=kind)
+        texts = [fields[0] for fields, _ in read_records([whole], str(path), beside)]
+    if not texts:
+        raise CorpusError(f"{'stdin' if str(path) == '-' else path} holds no text: write a line for each")
+    return texts
+
+
+def _encode(vocabulary, text, number, options):
+    """Return the ids of a text, with or without what the model does not know."""
+    if options["unknown"] == "skip":
+        text, left_out = vocabulary.without_unknown(text)
+        if left_out:
+            note(f"text {number:,}: left out {counted(sum(left_out.values()), 'character')} that the model has not")
+    try:
+        return vocabulary.encode(text)
+    except VocabularyError as error:
+        raise VocabularyError(f"text {number:,}: {skip_first(error)}") from None
+
+
+def _answers(opened, task, texts, options):
+    """Return a list of records for each text: labels with their probabilities, or answers with their scores."""
+    import numpy as np
+
+    from charrnn.cli.progress import progress_bar
+    from charrnn.evaluation.answers import MAX_TARGET, tell_labels, translate
+
+    vocabulary, model = opened.checkpoint.vocabulary, opened.model
+    with progress_bar() as progress:
+
+        def report(done, of):
+            progress("reading", done, of)
+
+        if task != "translate":
+            found = tell_labels(model, vocabulary, texts, report=report)
+            best = np.argsort(-found, axis=1, kind="stable")[:, : options["top_k"] or 1]
+            return [
+                [{"label": vocabulary.labels[k], "probability": float(p[k])} for k in order]
+                for p, order in zip(found, best.tolist())
+            ]
+        length = options["length"] or MAX_TARGET
+        found = translate(model, vocabulary, texts, options["beam"] or 1, length, options["n_best"] or 1, report=report)
+    cut = sum(not each.is_whole for several in found for each in several)
+    if cut:
+        note(
+            f"{counted(cut, 'answer')} had not ended after {counted(length, 'character')}: a longer --length lets "
+            "them end"
+        )
+    return [
+        [
+            {"text": vocabulary.decode(each.ids), "score_nats": each.score_nats, "is_whole": each.is_whole}
+            for each in several
+        ]
+        for several in found
+    ]

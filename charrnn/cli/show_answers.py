@@ -1,0 +1,95 @@
+"""How well a model answers, in the terminal: labels with their confusion, texts against what they should be."""
+
+import sys
+
+import click
+
+from charrnn.cli.words import printable, tell
+from charrnn.errors import counted
+
+SCORES, LOSSES = ["label", "items", "precision", "recall", "F1"], ["label", "items", "characters", "nats"]
+MAX_CONFUSED = 20  # labels of a confusion matrix that is shown whole
+MAX_NAME = 12  # characters of a label at the head of a column
+
+
+def answer_sheets(answers, names):
+    """Return the sheets of a page: (title, line, heads, rows) each, of an AnswersJudged."""
+    sheets = []
+    if answers.labels is not None:
+        judged = answers.labels
+        line = f"accuracy {_share(judged.accuracy)}; macro-F1 {judged.macro_f1:.4f}"
+        sheets.append(("Labels", line, SCORES, _score_rows(judged, names)))
+        if len(names) <= MAX_CONFUSED:
+            line = "A row for each label, a column for each that was told."
+            sheets.append(("Confusion", line, *_confusion(judged, names)))
+    if answers.targets is not None:
+        judged = answers.targets
+        line = f"exact match {_share(judged.exact)}"
+        rows = [[f"{judged.error_rate:.2%}", f"{judged.edits:,}", f"{judged.symbols:,}"]]
+        sheets.append(("Answers", line, ["character error rate", "edits", "characters"], rows))
+    if answers.by_label is not None:
+        sheets.append(("Labels", "What the texts of each label cost.", LOSSES, _loss_rows(answers.by_label)))
+    return sheets
+
+
+def print_answers(answers, names):
+    """Print an AnswersJudged; names : of the labels."""
+    if answers.labels is not None:
+        _print_labels(answers.labels, names)
+        for count, judged in (answers.after or {}).items():
+            click.echo(f"after {counted(count, 'character')}: accuracy {_share(judged.accuracy)}")
+    if answers.targets is not None:
+        judged, how = answers.targets, "greedily" if answers.beam == 1 else f"with a beam of {answers.beam}"
+        click.echo(f"exact match {_share(judged.exact)}, decoded {how}")
+        click.echo(
+            f"character error rate {judged.error_rate:.2%}: {judged.edits:,} edits over "
+            f"{counted(judged.symbols, 'character')}"
+        )
+    if answers.by_label is not None:
+        _print_table(LOSSES, _loss_rows(answers.by_label))
+
+
+def _print_labels(judged, names):
+    click.echo(f"accuracy {_share(judged.accuracy)}")
+    click.echo(f"macro-F1 {judged.macro_f1:.4f}, calibration error {judged.calibration_error:.4f}")
+    _print_table(SCORES, _score_rows(judged, names))
+    if len(names) <= MAX_CONFUSED:
+        tell("a row for each label, a column for each that was told:")
+        _print_table(*_confusion(judged, names))
+
+
+def _score_rows(judged, names):
+    return [
+        [names[one.number], f"{one.cases:,}", f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}"]
+        for one in judged.labels
+    ]
+
+
+def _loss_rows(by_label):
+    return [[one.label, f"{one.items:,}", f"{one.characters:,}", f"{one.loss_nats:.4f}"] for one in by_label]
+
+
+def _confusion(judged, names):
+    """Return the heads and the rows of the confusion matrix."""
+    rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(names, judged.confusion)]
+    return ["", *(name[:MAX_NAME] for name in names)], rows
+
+
+def _print_table(heads, rows):
+    """Print columns, the first to the left and the others to the right."""
+    cells = [[printable(cell, sys.stdout) for cell in row] for row in (heads, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        first, *others = [
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ]
+        click.echo("  ".join(["  " + first, *others]).rstrip())
+
+
+def _share(proportion):
+    """Spell a Proportion with its interval."""
+    return (
+        f"{proportion.value:.2%} ({proportion.hits:,} of {proportion.cases:,}; 95 % interval "
+        f"{proportion.low:.2%} to {proportion.high:.2%})"
+    )

@@ -1,0 +1,197 @@
+"""The likeliest continuations of prompts, searched for with a beam. Knows ids, not text.
+
+Sutskever, Vinyals & Le 2014, section 3.2. Each prompt has up to `beam` hypotheses, which are extended by one character
+a step, all prompts as one batch. Of all the extensions of a prompt's hypotheses, those by the stop symbol are whole
+where they are among its `beam` best, and the `beam` best of the others are pursued. Scores only fall, so a prompt is
+done once nothing that is pursued scores above the whole ones that are asked for. A beam of 1 is greedy decoding.
+
+Promise: what is found for a prompt depends on the model, the prompt and the settings alone, to the bit: not on the
+prompts beside it, on their order, or on the number of threads.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.errors import ConfigError
+from charrnn.model.workspace import Workspace
+from charrnn.sampling.reading import log_softmax, pick, read_prompts
+
+MAX_ROWS = 512  # hypotheses of a batch; no effect on what is found
+
+
+class Hypothesis(NamedTuple):
+    """A continuation.
+
+    ids          ndarray (n,), int32, without the stop symbol
+    score_nats   log p of these ids, and of the stop symbol after them where it is whole
+    is_whole     whether the stop symbol follows; otherwise it was cut off at the greatest length
+    """
+
+    ids: np.ndarray
+    score_nats: float
+    is_whole: bool
+
+
+class _Search:
+    """The hypotheses of some prompts at one step.
+
+    numbers   (n,) which prompts
+    scores    (n, beam) nats, best first; -inf where there is no hypothesis
+    ids       (n, beam, t) what they are so far
+    log_p     (n, beam, V) of what follows them
+    carry     {"h": (L, n*beam, H)}
+    """
+
+    def __init__(self, model, numbers, prompts, beam):
+        log_p, carry = read_prompts(model, prompts)
+        n = len(prompts)
+        self.numbers = np.asarray(numbers)
+        self.scores = np.full((n, beam), -np.inf)
+        self.scores[:, 0] = 0
+        self.ids = np.zeros((n, beam, 0), np.int32)
+        self.log_p = np.repeat(log_p[:, None], beam, axis=1)
+        self.carry = pick(carry, np.repeat(np.arange(n), beam))
+
+    def keep(self, places):
+        """Go on with the prompts at these places only."""
+        rows = (places[:, None] * self.scores.shape[1] + np.arange(self.scores.shape[1])).ravel()
+        self.numbers, self.scores, self.ids = self.numbers[places], self.scores[places], self.ids[places]
+        self.carry = pick(self.carry, rows)
+
+    def go_on(self, parents, chosen, scores):
+        """Extend hypotheses `parents` (n, beam) by the ids `chosen` (n, beam)."""
+        n, beam = parents.shape
+        self.scores = scores
+        self.ids = np.concatenate(
+            [np.take_along_axis(self.ids, parents[:, :, None], axis=1), chosen[:, :, None].astype(np.int32)], axis=2
+        )
+        self.carry = pick(self.carry, (np.arange(n)[:, None] * beam + parents).ravel())
+
+    def read(self, workspace):
+        """Read the last id of each hypothesis."""
+        n, beam = self.scores.shape
+        workspace.set_carry(self.carry)
+        logits = workspace.logits(self.ids[:, :, -1].reshape(1, n * beam))
+        self.log_p = log_softmax(logits[0]).reshape(n, beam, -1)
+        self.carry = workspace.get_carry()
+
+
+def beam_search(model, prompts, beam, max_length, n_best=1, stop_id=None, allowed=None, report=None):  # noqa: PLR0913
+    """Return the likeliest continuations of each prompt that the beam finds: a list of Hypothesis a prompt, best first.
+
+    Parameters
+    ----------
+    model : Model
+    prompts : sequence of sequences of int
+        Ids, none of them empty, each read from a state of zero.
+    beam : int
+        Hypotheses that are pursued; 1 is greedy.
+    max_length : int
+        Characters of a continuation at most, the stop symbol not among them.
+    n_best : int
+        Continuations asked for, at most `beam`. Fewer come where the beam finds fewer. Whole ones come first: one that
+        was cut off is there only where too few are whole.
+    stop_id : int, optional
+        The symbol that ends a continuation; without, each has `max_length` characters.
+    allowed : sequence of int, optional
+        The ids that may be produced, beside `stop_id`; all, unless told otherwise. The probabilities are the model's
+        own, not shared out anew among these.
+    report : callable, optional
+        Called with (prompts done, of).
+
+    Of equal scores the one comes first whose parent stands before the other's, then the one whose id is lower; and of
+    whole ones the shorter. Raises ConfigError, and DivergenceError where the model's output is not finite.
+    """
+    for name, value in (("beam", beam), ("max_length", max_length), ("n_best", n_best)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    if n_best > beam:
+        raise ConfigError(f"n_best must be at most the beam, {beam}, got {n_best}")
+    V = model.config.vocab_size
+    banned = np.zeros(V, bool)
+    if allowed is not None:
+        banned[:] = True
+        banned[np.asarray(allowed, np.int64)] = False
+    if stop_id is not None:
+        banned[stop_id] = False
+    found, done = [[] for _ in prompts], 0
+    # Prompts of like length side by side: little is read before one begins, and their answers end together.
+    order = sorted(range(len(prompts)), key=lambda j: len(prompts[j]))
+    size = max(1, MAX_ROWS // beam)
+    for start in range(0, len(order), size):
+        numbers = order[start : start + size]
+        search = _Search(model, numbers, [prompts[j] for j in numbers], beam)
+        _pursue(model, search, found, (max_length, n_best, stop_id, banned))
+        done += len(numbers)
+        if report is not None:
+            report(done, len(prompts))
+    return found
+
+
+def _pursue(model, search, found, settings):
+    """Extend the hypotheses of a search until every prompt is done, and put what is found into `found`."""
+    max_length, n_best, stop_id, banned = settings
+    beam = search.scores.shape[1]
+    workspace = None
+    for length in range(max_length + 1):
+        parents, ids, scores = _best_extensions(search, banned, 2 * beam)
+        stops = (ids == stop_id) & np.isfinite(scores) if stop_id is not None else np.zeros(ids.shape, bool)
+        for place, rank in zip(*np.nonzero(stops[:, :beam])):
+            whole = Hypothesis(
+                search.ids[place, parents[place, rank]].copy(), float(scores[place, rank]), is_whole=True
+            )
+            found[search.numbers[place]].append(whole)
+        if length == max_length:
+            _cut_off(search, parents[:, :beam], stops[:, :beam], found, n_best)
+            return
+        # Those that go on, in their order: a stable sort moves the ones that have ended behind them.
+        going = np.argsort(stops, axis=1, kind="stable")[:, :beam]
+        scores = np.where(stops, -np.inf, scores)
+        search.go_on(*(np.take_along_axis(each, going, axis=1) for each in (parents, ids, scores)))
+        is_open = np.zeros(len(search.numbers), bool)
+        for place, number in enumerate(search.numbers):
+            _settle(found[number], n_best)
+            is_open[place] = _may_improve(found[number], search.scores[place, 0], n_best)
+        search.scores[~is_open] = -np.inf
+        if not is_open.any():
+            return
+        if is_open.sum() * 2 <= len(is_open):
+            search.keep(np.flatnonzero(is_open))
+        if workspace is None or workspace.batch_size != search.scores.size:
+            workspace = Workspace(model, search.scores.size, 1, training=False)
+        search.read(workspace)
+
+
+def _best_extensions(search, banned, count):
+    """Return parents, ids and scores, (n, count) each, of the best extensions of each prompt's hypotheses.
+
+    There are fewer than `count` only where there are not so many at all.
+    """
+    n, beam, V = search.log_p.shape
+    totals = (search.scores[:, :, None] + np.where(banned, -np.inf, search.log_p)).reshape(n, beam * V)
+    if V == 1:  # so that as many go on as are pursued, whatever ends
+        totals = np.concatenate([totals, np.full_like(totals, -np.inf)], axis=1)
+    best = np.argsort(-totals, axis=1, kind="stable")[:, :count]
+    return np.minimum(best // V, beam - 1), best % V, np.take_along_axis(totals, best, axis=1)
+
+
+def _settle(whole, n_best):
+    """Put the whole hypotheses of a prompt in order, and leave those that are asked for."""
+    whole.sort(key=lambda hypothesis: -hypothesis.score_nats)
+    del whole[n_best:]
+
+
+def _may_improve(whole, best_score, n_best):
+    """Return whether what goes on at `best_score` or below may still be among the best."""
+    return best_score > -np.inf and (len(whole) < n_best or best_score > whole[-1].score_nats)
+
+
+def _cut_off(search, parents, stops, found, n_best):
+    """Add hypotheses that reached the greatest length, the best first, where too few are whole."""
+    for place, number in enumerate(search.numbers):
+        _settle(found[number], n_best)
+        ended = set(parents[place][stops[place]].tolist())
+        for rank, score in enumerate(search.scores[place].tolist()):
+            if len(found[number]) < n_best and score > -np.inf and rank not in ended:
+                found[number].append(Hypothesis(search.ids[place, rank].copy(), score, is_whole=False))

@@ -1,0 +1,53 @@
+"""What a model makes of many texts of different lengths, read side by side as one batch. Knows ids, not files.
+
+A stream's bits do not depend on the streams beside it, nor on the number of threads.
+"""
+
+import numpy as np
+
+from charrnn.errors import ConfigError, DivergenceError
+from charrnn.model.workspace import Workspace
+from charrnn.sampling.sampler import NOT_FINITE
+
+CHUNK = 64  # characters of a pass: bounds its memory; no effect on the numbers
+
+
+def read_prompts(model, prompts):
+    """Read every prompt from a state of zero; return log p of what follows, and the carry.
+
+    prompts    n sequences of ids, none of them empty
+
+    Returns log_p (n, V), float64, nats; and the carry {"h": (L, n, H)}, with "c" where the cell has one. Raises
+    ConfigError where a prompt is empty, DivergenceError where the model's output is not finite.
+
+    The prompts end at the same step, so each begins late by what it is shorter than the longest one. What is read
+    before that is forgotten: the state is zero where a prompt begins.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts])
+    if not len(lengths) or not lengths.min():
+        raise ConfigError("a prompt must have at least 1 character, got an empty one")
+    T, n = lengths.max(), len(prompts)
+    x = np.zeros((T, n), np.int32)
+    for j, prompt in enumerate(prompts):
+        x[T - len(prompt) :, j] = prompt
+    begins = np.arange(T)[:, None] == T - lengths
+    if model.start_id is not None:
+        begins |= x == model.start_id
+    workspace = Workspace(model, n, min(T, CHUNK), training=False)
+    for t in range(0, T, CHUNK):
+        logits = workspace.logits(x[t : t + CHUNK], begins[t : t + CHUNK])
+    return log_softmax(logits[-1]), workspace.get_carry()
+
+
+def log_softmax(logits):
+    """Return log p (..., V), float64, nats, of logits (..., V). Raises DivergenceError where one is not finite."""
+    z = np.ascontiguousarray(logits, np.float64)
+    if not np.isfinite(z).all():
+        raise DivergenceError(NOT_FINITE)
+    z = z - z.max(axis=-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+def pick(carry, streams):
+    """Return the carry of some streams, in the order asked for, each as often as asked for."""
+    return {name: state[:, streams] for name, state in carry.items()}

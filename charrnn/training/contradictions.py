@@ -1,0 +1,55 @@
+"""Options of a run that contradict each other. Knows the options by name; imports neither numpy nor numba."""
+
+from charrnn.errors import ConfigError
+from charrnn.spec import CELLS
+from charrnn.text.item_kinds import check_items
+from charrnn.training.settings import option
+
+WEIGHT_DECAYS = {"adamw": 0.01}  # what the optimiser decides where the option is left out
+MOMENTUM_OPTIMIZERS = ("sgd",)
+
+
+def check_together(config, lengths):
+    """Raise ConfigError where two options of a TrainingConfig contradict; lengths : the options that name a length."""
+    if config.val_fraction + config.test_fraction >= 1:
+        raise ConfigError(
+            f"--val-fraction {config.val_fraction:g} and --test-fraction {config.test_fraction:g} leave nothing to "
+            "train on: together they must stay below 1",
+            ["val_fraction", "test_fraction"],
+        )
+    named = [name for name in lengths if getattr(config, name) is not None]
+    if len(named) > 1:
+        raise ConfigError(
+            f"{' and '.join(map(option, named))} both say how long to train: leave one of them out", named
+        )
+    if config.vocab == "bytes" and config.rewriting:
+        raise ConfigError(
+            f"{config.rewriting} rewrites characters, and --vocab bytes takes bytes as they are: leave one of them out",
+            ["vocab", *config.rewriting.to_json()],
+        )
+    check_items(config)
+    if config.tie_weights and config.embedding_size != config.hidden_size:
+        raise ConfigError(
+            f"--tie-weights needs --embedding-size equal to --hidden-size, got {config.embedding_size} and "
+            f"{config.hidden_size}: add --embedding-size {config.hidden_size}",
+            ["tie_weights", "embedding_size", "hidden_size"],
+        )
+    if config.forget_bias is not None and CELLS[config.cell].forget_gate is None:
+        having = [name for name, cell in CELLS.items() if cell.forget_gate]
+        raise ConfigError(
+            f"--forget-bias {config.forget_bias:g} has no effect with --cell {config.cell}, which has no forget gate: "
+            f"leave it out, or take --cell {' or '.join(having)}",
+            ["forget_bias", "cell"],
+        )
+    if config.momentum and config.optimizer not in MOMENTUM_OPTIMIZERS:
+        raise ConfigError(
+            f"--momentum {config.momentum:g} has no effect with --optimizer {config.optimizer}: leave it out, or "
+            "take sgd",
+            ["momentum", "optimizer"],
+        )
+    if config.weight_decay and config.optimizer not in WEIGHT_DECAYS:
+        raise ConfigError(
+            f"--weight-decay {config.weight_decay:g} has no effect with --optimizer {config.optimizer}: leave it out, "
+            f"or take {' or '.join(WEIGHT_DECAYS)}",
+            ["weight_decay", "optimizer"],
+        )

@@ -1,0 +1,364 @@
+"""Items with labels and pairs: what is read, what counts, what a run keeps of it, and what its model answers."""
+
+import dataclasses
+import json
+
+import numpy as np
+import oracle
+import pytest
+from test_item_runs import call
+from test_trainer import Session, assert_same, of
+
+import charrnn
+from charrnn.cli import main
+from charrnn.errors import ConfigError, CorpusError, VocabularyError
+from charrnn.evaluation.answers import tell_labels, translate
+from charrnn.evaluation.loss import evaluate_split, read_losses
+from charrnn.model.parameters import NEVER, Model
+from charrnn.runs.checkpoint import load_checkpoint, read_metadata
+from charrnn.text.corpus import read_corpus
+from charrnn.text.item_kinds import ItemsReading
+from charrnn.text.item_streams import ItemStreams
+from charrnn.text.tasks import ItemRule
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.options import TrainingConfig
+from charrnn.training.records import Step
+
+NAMES = {
+    "Irish": "o'con nor mac kel ly".split(),
+    "Polish": "ski wicz ko wal no".split(),
+    "Thai": "ra shi ta mu".split(),
+}
+READINGS = {
+    "steer": ItemsReading("csv", "name", "hash", "steer", "lang"),
+    "classify": ItemsReading("csv", "name", "hash", "classify", "lang"),
+    "both": ItemsReading("csv", "name", "hash", "both", "lang"),
+    "translate": ItemsReading("csv", None, "hash", "translate", source_field="name", target_field="back"),
+}
+OPTIONS = {
+    "steer": {"label_field": "lang"},
+    "classify": {"task": "classify", "label_field": "lang"},
+    "both": {"task": "both", "label_field": "lang"},
+    "translate": {"task": "translate", "source_field": "name", "target_field": "back"},
+}
+
+
+def rows(count=150, seed=0):
+    """Return (name, language, the name backwards) of so many names."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for n in range(count):
+        lang = list(NAMES)[n % 3]
+        name = "".join(rng.choice(NAMES[lang], rng.integers(1, 4)))
+        found.append((name, lang, name[::-1].upper()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "names.csv"
+    path.write_text("name,lang,back\n" + "".join(f"{','.join(row)}\n" for row in rows()))
+    return path
+
+
+def plain_losses(model, ids):
+    """Return the loss of ids[1:] by the oracle, which reads one stream that begins anew at each START."""
+    parameters = {name: array.astype("float64") for name, array in model.get_parameters().items()}
+    x, y = ids[:-1, None].astype(np.int64), ids[1:, None].astype(np.int64)
+    logits = oracle.forward(parameters, model.config.cell, x, resets=x == model.start_id)[0]
+    return oracle.losses_nats(logits, y)[:, 0]
+
+
+def arguments(task):
+    return [part for name, value in OPTIONS[task].items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+@pytest.fixture(scope="module")
+def runs(table):
+    """Runs of each task on the table, and of one long text."""
+    tiny = ["--hidden-size", "8", "--num-layers", "1", "--embedding-size", "5", "--threads", "1", "--quiet"]
+    shares = ["--val-fraction", "0.2", "--test-fraction", "0.1", "--steps", "30"]
+    for task in OPTIONS:
+        fields = [] if task == "translate" else ["--text-field", "name"]
+        more = [*tiny, *shares, *fields, *arguments(task), "-o", str(table.parent / task)]
+        assert not main(["train", str(table), *more])
+    assert not main(["train", str(table), *tiny, "--steps", "2", "-o", str(table.parent / "stream")])
+    return table.parent
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "task, shape", [("steer", "␂◆␟ab␃␂◆␟ba␃"), ("classify", "␂ab␃◆␂ba␃◆"), ("translate", "␂ab␟BA␃␂ba␟AB␃")]
+)
+def test_a_label_is_one_symbol_and_a_pair_has_its_parts(tmp_path, task, shape):
+    path = tmp_path / "a.csv"
+    path.write_text("name,lang,back\nab, zulu,BA\n,x,y\nba,irish,AB\nab,,\n")
+    with read_corpus(path, items=dataclasses.replace(READINGS[task], split="order")) as corpus:
+        assert corpus.text(0, None) == shape and len(corpus.items) == 2
+        assert "left out 2 items of which a part is empty" in corpus.notes
+        vocabulary = corpus.vocabulary
+        if task == "translate":
+            assert vocabulary.labels == () and corpus.count_labels(corpus.split(0, 0)) is None
+        else:
+            assert vocabulary.labels == ("irish", "zulu")
+            assert vocabulary.label_id("zulu") == vocabulary.size - 1
+            assert corpus.count_labels(corpus.split(0, 0)) == {"irish": [1, 0, 0], "zulu": [1, 0, 0]}
+            with pytest.raises(VocabularyError, match="no label 'Zuul': did you mean 'zulu'"):
+                vocabulary.label_id("Zuul")
+        assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
+
+
+def test_files_have_the_label_of_their_folder_and_records_of_json_any_order(tmp_path):
+    for name in ("b/1.txt", "a/1.txt", "a/2.txt"):
+        (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / name).write_text(f"text {name[0]}\n")
+    reading = ItemsReading("files", split="order", task="classify", label_from="folder")
+    with read_corpus(tmp_path / "texts", items=reading) as corpus:
+        assert corpus.count_labels(corpus.split(0, 0)) == {"a": [2, 0, 0], "b": [1, 0, 0]}
+    (tmp_path / "a.jsonl").write_text('{"lang": true, "n": "x"}\n{"n": "y", "lang": 3}\n')
+    with read_corpus(tmp_path / "a.jsonl", items=ItemsReading("jsonl", None, "order", "steer", "lang")) as corpus:
+        assert corpus.vocabulary.labels == ("3", "true") and corpus.text(0, None) == "␂◆␟x␃␂◆␟y␃"
+
+
+def test_equal_texts_are_in_one_split_whatever_their_label_or_target(tmp_path):
+    path = tmp_path / "a.csv"
+    some = rows(300)
+    path.write_text("name,lang,back\n" + "".join(f"{name},{n % 7},{n % 5}\n" for n, (name, _, _) in enumerate(some)))
+    for task in ("classify", "translate"):
+        with read_corpus(path, items=READINGS[task]) as corpus:
+            found = {}
+            for name, (start, stop) in corpus.split(0.3, 0.2)._asdict().items():
+                for item in corpus.text(start, stop).split("␂")[1:]:
+                    found.setdefault(item.split("␃" if task == "classify" else "␟")[0], set()).add(name)
+        assert len(found) > 30 and all(len(splits) == 1 for splits in found.values())
+
+
+# ---- what counts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", READINGS)
+def test_what_counts_is_the_same_for_streams_and_for_any_stretch(table, task):
+    with read_corpus(table, items=READINGS[task]) as corpus:
+        vocabulary, ids = corpus.vocabulary, np.asarray(corpus.ids)
+        rule = ItemRule.of(vocabulary, task)
+        expected = np.zeros(len(ids), bool)  # item by item, in plain words
+        for start, stop in zip(corpus.items.starts[:-1], corpus.items.starts[1:]):
+            text = corpus.text(start, stop)
+            first = {"steer": 3, "classify": len(text) - 1, "both": 1, "translate": text.find("␟") + 1}[task]
+            expected[start + first : stop] = True
+        assert (rule.counts(ids, 0, len(ids)) == expected).all()
+        for first, stop in ((1, 2), (7, 40), (11, len(ids)), (5, 5)):
+            assert (rule.counts(ids, first, stop) == expected[first:stop]).all()
+        silent = rule.silent(ids, corpus.items.starts)
+        streams = ItemStreams(ids, corpus.items, 0, len(ids), 3, 5, 1, silent)
+        chunks = [streams.next_chunk() for _ in range(streams.chunks_per_epoch)]
+        predicted = np.concatenate([y[counts] for _, y, _, counts in chunks])
+        assert np.bincount(predicted, minlength=99).tolist() == np.bincount(ids[expected], minlength=99).tolist()
+        assert not set(predicted.tolist()) & set(rule.never().tolist())
+
+
+@pytest.mark.parametrize("task", READINGS)
+def test_a_run_counts_what_the_oracle_counts_and_is_resumed_exactly(tmp_path, table, task):
+    with read_corpus(table, items=READINGS[task]) as corpus:
+        session = Session(tmp_path, corpus)
+        fields = {} if task == "translate" else {"text_field": "name"}
+        options = {"items": "csv", **fields, **OPTIONS[task], "steps": 24, "eval_every": 8, "dropout": 0.2}
+        session.run("whole", **options)
+        session.run("cut", stop_at=5, **options)
+        session.resume("cut", kill_at=17)
+        session.resume("cut")
+        assert_same(session.last("whole"), session.last("cut"))
+        assert session.log("whole") == session.log("cut")
+        model = Model.from_checkpoint(session.last("whole"))
+        assert model.rule.task == task
+        start, stop = corpus.split(0.1, 0.1).val
+        ids, counts = np.asarray(corpus.ids), model.rule.counts(corpus.ids, 0, corpus.characters)
+        expected = plain_losses(model, ids[start:stop])[counts[start + 1 : stop]]
+        assert evaluate_split(model, ids, start, stop).loss_nats == pytest.approx(expected.mean(), rel=1e-4)
+        read = read_losses(model, ids, start, stop)
+        assert (read[~counts[start:stop]] == 0).all()
+        bias = session.last("whole").parameters["output.bias"]
+        assert (bias[model.rule.never()] == NEVER).all() and (bias > NEVER).sum() == len(bias) - len(model.rule.never())
+
+
+def test_the_loss_of_a_step_is_that_of_the_targets_alone(tmp_path, table):
+    with read_corpus(table, items=READINGS["translate"]) as corpus:
+        session = Session(tmp_path, corpus)
+        options = {"items": "csv", **OPTIONS["translate"], "epochs": 1, "dropout": 0.0, "learning_rate": 1e-12}
+        losses = [step.train_loss_nats for step in of(session.run("run", **options), Step)]
+        model = Model.from_checkpoint(session.last("run"))
+        start, stop = corpus.split(0.1, 0.1).train
+        assert np.mean(losses) == pytest.approx(evaluate_split(model, corpus.ids, start, stop).loss_nats, abs=0.03)
+
+
+def test_weights_go_over_to_another_task_and_what_it_predicts_begins_anew(tmp_path, table):
+    with read_corpus(table, items=READINGS["classify"]) as corpus:
+        session = Session(tmp_path, corpus)
+        session.run("classify", items="csv", text_field="name", **OPTIONS["classify"], steps=2)
+    with read_corpus(table, items=READINGS["steer"]) as corpus:
+        other = Session(tmp_path, corpus)
+        initial = session.last("classify")
+        other.run("steer", items="csv", text_field="name", **OPTIONS["steer"], steps=2, initial=initial)
+        bias, vocabulary = other.last("steer").parameters["output.bias"], corpus.vocabulary
+        assert (bias[vocabulary.first_label :] == NEVER).all()
+        assert (np.abs(bias[: len(vocabulary.symbols)]) < 1).all()
+
+
+# ---- checkpoints, samples, answers -----------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_has_labels_and_info_counts_them(runs, capsys):
+    metadata = read_metadata(runs / "steer" / "last.safetensors")
+    assert metadata["format_version"] == 4 and metadata["vocabulary"]["labels"] == ["Irish", "Polish", "Thai"]
+    assert sum(map(sum, metadata["training"]["corpus"]["labels"].values())) == 150
+    assert "labels" not in read_metadata(runs / "translate" / "last.safetensors")["vocabulary"]
+    stream = read_metadata(runs / "stream" / "last.safetensors")
+    assert stream["format_version"] == 2 and not set(OPTIONS["both"]) & set(stream["training"]["config"])
+    out, _ = call(capsys, "info", runs / "steer")
+    assert "follow the label, field lang" in out and "Irish 50, Polish 50, Thai 50" in out
+
+
+def test_a_label_steers_samples(runs, capsys):
+    out, _ = call(capsys, "sample", runs / "steer", "--given", "Thai", "--num-samples", 4, "--seed", 1, "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert {record["given"] for record in records} == {"Thai"} and not set("◆␟␂") & set(out)
+    lines, _ = call(capsys, "sample", runs / "steer", "--given", "Thai", "--num-samples", 4, "--seed", 1)
+    assert lines.splitlines() == [record["text"] for record in records]
+    other, _ = call(capsys, "sample", runs / "steer", "--given", "Irish", "--num-samples", 4, "--seed", 1)
+    assert other != lines
+    model = charrnn.load(runs / "steer")
+    assert charrnn.sample(model, 1000, num_samples=4, seed=1, given="Thai") == lines.splitlines()
+    with pytest.raises(ConfigError, match="give one of Irish, Polish, Thai"):
+        charrnn.sample(model, 10)
+    with pytest.raises(ConfigError, match="a string has neither"):
+        charrnn.evaluate(model, string="ra")
+    out, _ = call(capsys, "eval", runs / "steer", "--json")
+    result = json.loads(out)
+    total = sum(one["loss_nats"] * one["characters"] for one in result["by_label"])
+    assert total == pytest.approx(result["loss_nats"] * result["characters"])
+    assert {one["label"] for one in result["by_label"]} == set(NAMES)
+
+
+def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_path):
+    texts = ["ski", "", "o'conkelly" * 9, "ra"]
+    (tmp_path / "a.txt").write_text("\n".join(texts) + "\n")
+    for task in ("classify", "both"):
+        out, _ = call(capsys, "predict", runs / task, "--file", tmp_path / "a.txt", "--json", "--top-k", 3)
+        records = [json.loads(line) for line in out.splitlines()]
+        assert [record["text"] for record in records] == texts and records[1]["labels"] == []
+        checkpoint = load_checkpoint(runs / task / "best.safetensors")
+        model = Model.from_checkpoint(checkpoint)
+        for record in records[:1] + records[2:]:
+            (alone,) = tell_labels(model, checkpoint.vocabulary, [checkpoint.vocabulary.encode(record["text"])])
+            told = {one["label"]: one["probability"] for one in record["labels"]}
+            assert [told[name] for name in checkpoint.vocabulary.labels] == alone.tolist()
+            assert sum(told.values()) == pytest.approx(1)
+    (tmp_path / "b.csv").write_text("lang,name\n?,ski\n?,ra\n")
+    told, _ = call(capsys, "predict", runs / "classify", "--file", tmp_path / "b.csv")
+    assert told.splitlines()[0] == call(capsys, "predict", runs / "classify", "ski")[0].rstrip("\n")
+    out, _ = call(capsys, "predict", runs / "classify", "kowalski", "--top-k", 2)
+    assert len(out.splitlines()) == 2 and all(len(line.split("\t")) == 2 for line in out.splitlines())
+    out, _ = call(capsys, "predict", runs / "classify", "--file", tmp_path / "a.txt")
+    assert [len(line.split("\t")) for line in out.split("\n")[:4]] == [2, 1, 2, 2]
+    out, _ = call(capsys, "eval", runs / "classify", "--json", "--after", 2)
+    result = json.loads(out)
+    assert result["labels"]["names"] == list(NAMES) and 0 <= result["after"]["2"]["accuracy"]["value"] <= 1
+    assert result["loss_nats"] == pytest.approx(result["labels"]["loss_nats"], abs=1e-4)
+    out, _ = call(capsys, "eval", runs / "classify")
+    assert "95 % interval" in out and "macro-F1" in out and "nats a label, over" in out
+    call(capsys, "eval", runs / "classify", "--html", tmp_path / "eval.html")
+    assert "A row for each label" in (tmp_path / "eval.html").read_text()
+
+
+def test_texts_are_translated_greedily_and_by_a_beam(runs, capsys, tmp_path):
+    (tmp_path / "a.csv").write_text("name,other\nski,1\nra,2\n")
+    checkpoint = load_checkpoint(runs / "translate" / "best.safetensors")
+    model, vocabulary = Model.from_checkpoint(checkpoint), checkpoint.vocabulary
+    out, _ = call(capsys, "predict", runs / "translate", "--file", tmp_path / "a.csv")
+    sources = [vocabulary.encode(text) for text in ("ski", "ra")]
+    assert out.splitlines() == [vocabulary.decode(best.ids) for (best,) in translate(model, vocabulary, sources)]
+    out, _ = call(capsys, "predict", runs / "translate", "ski", "--beam", 3, "--n-best", 2, "--json")
+    answers = json.loads(out)["answers"]
+    assert len(answers) == 2 and answers[0]["score_nats"] >= answers[1]["score_nats"]
+    out, _ = call(capsys, "eval", runs / "translate", "--json", "--beam", 2)
+    targets = json.loads(out)["targets"]
+    assert targets["beam"] == 2 and targets["exact"]["cases"] > 5 and targets["error_rate"] > 0
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
+    for arguments, said in (
+        (["predict", runs / "stream", "a"], "has learned one long text, and answers nothing"),
+        (["predict", runs / "steer", "a"], "--given Irish"),
+        (["predict", runs / "classify"], "nothing to answer"),
+        (["predict", runs / "classify", "a", "--beam", 2], "--beam 2 has no effect, this model tells labels"),
+        (["predict", runs / "translate", "a", "--n-best", 2], "add --beam 2"),
+        (["predict", runs / "translate", "a", "--top-k", 2], "--top-k 2 has no effect"),
+        (["predict", runs / "classify", "Ω"], "'Ω' at offset 0 is not among"),
+        (["sample", runs / "stream", "--given", "Irish"], "this model follows none"),
+        (["sample", runs / "steer", "--given", "Irsh"], "no label 'Irsh': did you mean 'Irish'"),
+        (["sample", runs / "steer"], "a label, Irish, Polish, Thai, and none is given"),
+        (["sample", runs / "classify"], "it draws no text"),
+        (["eval", runs / "steer", "--after", 3], "--after 3 is of a model that tells labels"),
+        (["eval", runs / "steer", "--beam", 3], "--beam 3 is of a model that translates"),
+    ):
+        _, err = call(capsys, *arguments, code=2)
+        assert said in err, err
+
+
+@pytest.mark.parametrize(
+    "task, text, said",
+    [
+        ("classify", "name,lung\na,b\n", "has no field 'lang': it has name, lung; train with --label-field lung"),
+        ("translate", "name,back\na,\nb, \n", "no target: the field 'back' is empty in every record"),
+        ("classify", "name,lang\na,b\nc\n", "line 3: 1 field, and the first row has 2"),
+        ("classify", f"name,lang\na,{'x' * 300}\n", "a label of 300 characters"),
+    ],
+)
+def test_pairs_that_are_not_there_are_refused_with_their_place(tmp_path, task, text, said):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(CorpusError, match=said):
+        read_corpus(tmp_path / "a.csv", items=READINGS[task])
+
+
+@pytest.mark.parametrize(
+    "labels, said",
+    [
+        ("aab", "the label 'b' has a single example"),
+        ("aaaa", "every item has the label 'a'"),
+        ("aaabb", "the label 'b' has 2 examples, none of them in the training split"),
+    ],
+)
+def test_a_label_needs_examples_to_learn_from(tmp_path, capsys, labels, said):
+    (tmp_path / "a.csv").write_text("t,l\n" + "".join(f"text{n},{label}\n" for n, label in enumerate(labels)))
+    arguments = ["--label-field", "l", "--split", "order", "--test-fraction", "0.4", "--val-fraction", "0"]
+    _, err = call(capsys, "train", tmp_path / "a.csv", *arguments, "-o", tmp_path / "run", code=2)
+    assert said in err and not (tmp_path / "run").exists()
+
+
+def test_an_unknown_label_of_another_text_is_refused(runs, capsys, tmp_path):
+    (tmp_path / "a.csv").write_text("name,lang\nski,polish\nra,Tha\n")
+    _, err = call(capsys, "eval", runs / "classify", tmp_path / "a.csv", code=2)
+    assert "line 2: the model has no label 'polish': did you mean 'Polish'" in err
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"items": "csv", "task": "classify"}, "--task classify needs a label: add --label-field NAME"),
+        ({"items": "csv", "task": "translate", "source_field": "a"}, "add --target-field NAME"),
+        ({"items": "csv", "source_field": "a"}, "add --task translate"),
+        ({"items": "csv", "label_field": "a", "text_field": "a"}, "name the same field"),
+        ({"items": "lines", "label_field": "a"}, "names a field, and lines have none"),
+        ({"items": "csv", "label_from": "folder"}, "add --items files"),
+        ({"label_field": "a"}, "add --items csv or tsv or jsonl"),
+        ({"items": "csv", "task": "translate", "label_field": "a", "source_field": "b", "target_field": "c"}, "leave"),
+    ],
+)
+def test_options_of_pairs_that_do_not_fit_are_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        TrainingConfig(**options)
