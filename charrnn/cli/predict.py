@@ -139,8 +139,9 @@ def _texts(opened, text, options):
     try:
         whole = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        where = "stdin" if str(path) == "-" else path
         raise CorpusError(
-            f"{path} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
+            f"{where} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
             "encoding with --encoding"
         ) from None
     except LookupError:
