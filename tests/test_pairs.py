@@ -351,6 +351,11 @@ def test_a_file_that_predict_cannot_read_is_refused_without_advice_to_who_trains
         assert said in err and "train" not in err.split(path.name)[-1], err
 
 
+def test_guesses_of_labels_are_told_by_their_names(runs, capsys):
+    out, _ = call(capsys, "eval", runs / "classify", "--split", "test", "--surprisal", "--top-k", 2)
+    assert "Polish " in out.partition("bits   ")[2], out
+
+
 def test_an_unknown_label_of_another_text_is_refused(runs, capsys, tmp_path):
     (tmp_path / "a.csv").write_text("name,lang\nski,polish\nra,Tha\n")
     _, err = call(capsys, "eval", runs / "classify", tmp_path / "a.csv", code=2)
