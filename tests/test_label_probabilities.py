@@ -7,6 +7,7 @@ from test_beam import log_probabilities, make_model
 from charrnn.errors import ConfigError
 from charrnn.evaluation import labels as module
 from charrnn.evaluation.labels import label_probabilities
+from charrnn.sampling.reading import MAX_PLACES, batches
 from charrnn.spec import CELLS
 
 V = 13
@@ -38,3 +39,12 @@ def test_what_has_no_labels_is_refused():
     for model, labels, after in ((make_model(), [1], None), (items, [], None), (items, [1], []), (items, [1], [3, -1])):
         with pytest.raises(ConfigError):
             label_probabilities(model, [[1]], 2, labels, after)
+
+
+def test_a_very_long_text_is_read_beside_few():
+    lengths = [5] * 300 + [1_000_000, 0, 60]
+    found = list(batches(lengths, 256))
+    assert sorted(number for batch in found for number in batch) == list(range(303))
+    assert [300] in found and max(map(len, found)) == 256
+    assert all(len(batch) == 1 for batch in batches([MAX_PLACES] * 3, 256))
+    assert list(batches([], 256)) == []

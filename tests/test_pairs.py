@@ -340,6 +340,22 @@ def test_a_label_needs_examples_to_learn_from(tmp_path, capsys, labels, said):
     assert said in err and not (tmp_path / "run").exists()
 
 
+def test_a_file_that_predict_cannot_read_is_refused_without_advice_to_who_trains(runs, capsys, tmp_path):
+    for ending, text, said in (
+        ("csv", "a,b\nc,d\n", "has no field 'name': it has a, b; name that of the texts 'name', as in the run's text"),
+        ("jsonl", "{\n", "mend that line"),
+    ):
+        path = tmp_path / f"a.{ending}"
+        path.write_text(text)
+        _, err = call(capsys, "predict", runs / "classify", "--file", path, code=2)
+        assert said in err and "train" not in err.split(path.name)[-1], err
+
+
+def test_guesses_of_labels_are_told_by_their_names(runs, capsys):
+    out, _ = call(capsys, "eval", runs / "classify", "--split", "test", "--surprisal", "--top-k", 2)
+    assert "Polish " in out.partition("bits   ")[2], out
+
+
 def test_an_unknown_label_of_another_text_is_refused(runs, capsys, tmp_path):
     (tmp_path / "a.csv").write_text("name,lang\nski,polish\nra,Tha\n")
     _, err = call(capsys, "eval", runs / "classify", tmp_path / "a.csv", code=2)

@@ -139,8 +139,9 @@ def _texts(opened, text, options):
     try:
         whole = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        where = "stdin" if str(path) == "-" else path
         raise CorpusError(
-            f"{path} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
+            f"{where} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
             "encoding with --encoding"
         ) from None
     except LookupError:
@@ -154,9 +155,15 @@ def _texts(opened, text, options):
     plain = ItemsReading(kind, field)
     try:
         texts = [fields[0] for fields, _ in read_records([whole], str(path), plain)]
-    except CorpusError:
+    except CorpusError as error:
         if kind == "lines" or field is not None or reading is None or reading.label_field is None:
-            raise
+            # What is said to who trains is no remedy here.
+            problem, _, train = str(error).partition("; train with ")
+            if not train:
+                problem = problem.replace(", or train with --items lines", "")
+            elif field is not None:
+                problem += f"; name that of the texts {field!r}, as in the run's text"
+            raise CorpusError(problem) from None
         # The run told the text by its being the only field beside the label.
         beside = dataclasses.replace(reading, kind=kind)
         texts = [fields[0] for fields, _ in read_records([whole], str(path), beside)]

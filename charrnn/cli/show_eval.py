@@ -205,10 +205,11 @@ class _Shown:
         for at in sorted((-costs).argsort(kind="stable")[:DEAREST].tolist()):
             before = visible("".join(symbols[max(0, at - 16) : at]), self.unicode)
             expected = "  ".join(
-                f"{self._by_itself(bare_symbol(vocabulary.shown_symbols[guess]))} {share:.0%}"
+                f"{self._named(guess, bare_symbol(vocabulary.shown_symbols[guess]))} {share:.0%}"
                 for guess, share in zip(guesses.ids[at, :count], guesses.p[at])
             )
-            say(f"{before:>16} [{self._by_itself(symbols[at])}] {costs[at]:5.1f} bits   {expected}")
+            itself = self._named(int(self.text.predicted_ids[at]), symbols[at])
+            say(f"{before:>16} [{itself}] {costs[at]:5.1f} bits   {expected}")
 
     def _shown_characters(self):
         """Return (symbols, what each cost in bits) of the first characters."""
@@ -217,6 +218,13 @@ class _Shown:
         n = min(SHOWN_CHARACTERS, len(self.judgement.losses))
         symbols = read_symbols(self.judgement.vocabulary, self.text.predicted_ids[:n], self.text.encoding)[1]
         return symbols, bits(self.judgement.losses[:n])
+
+    def _named(self, number, symbol):
+        """Return a symbol as it is shown by itself: a label, whose mark is that of all, by its name."""
+        vocabulary = self.judgement.vocabulary
+        if number < vocabulary.first_label:
+            return self._by_itself(symbol)
+        return self._by_itself(vocabulary.labels[number - vocabulary.first_label])
 
     def _by_itself(self, symbol):
         """Return a symbol as it is shown by itself."""

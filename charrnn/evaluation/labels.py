@@ -8,7 +8,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.model.workspace import Workspace
-from charrnn.sampling.reading import log_softmax, pick
+from charrnn.sampling.reading import batches, log_softmax, pick
 
 MAX_ROWS = 256  # texts of a batch; no effect on the numbers
 CHUNK = 32  # characters of a pass
@@ -46,10 +46,8 @@ def label_probabilities(model, texts, end_id, labels, after=None, report=None): 
         raise ConfigError(f"after must name numbers of characters, each at least 0, got {list(after)}")
     labels = np.asarray(labels)
     found = np.empty((1 if after is None else len(after), len(texts), len(labels)))
-    # Texts of like length side by side: little is read after one has ended.
-    order, done = sorted(range(len(texts)), key=lambda j: len(texts[j])), 0
-    for first in range(0, len(order), MAX_ROWS):
-        numbers = order[first : first + MAX_ROWS]
+    done = 0
+    for numbers in batches([len(text) for text in texts], MAX_ROWS):
         lengths = np.array([len(texts[j]) for j in numbers])
         judged = lengths[None] if after is None else np.minimum(np.asarray(after)[:, None], lengths)
         states = _read_beginnings(model, [texts[j] for j in numbers], judged)

@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.model.workspace import Workspace
-from charrnn.sampling.reading import log_softmax, pick, read_prompts
+from charrnn.sampling.reading import batches, log_softmax, pick, read_prompts
 
 MAX_ROWS = 512  # hypotheses of a batch; no effect on what is found
 
@@ -116,11 +116,8 @@ def beam_search(model, prompts, beam, max_length, n_best=1, stop_id=None, allowe
     if stop_id is not None:
         banned[stop_id] = False
     found, done = [[] for _ in prompts], 0
-    # Prompts of like length side by side: little is read before one begins, and their answers end together.
-    order = sorted(range(len(prompts)), key=lambda j: len(prompts[j]))
-    size = max(1, MAX_ROWS // beam)
-    for start in range(0, len(order), size):
-        numbers = order[start : start + size]
+    # Prompts of like length side by side: their answers end together too.
+    for numbers in batches([len(prompt) for prompt in prompts], max(1, MAX_ROWS // beam)):
         search = _Search(model, numbers, [prompts[j] for j in numbers], beam)
         _pursue(model, search, found, (max_length, n_best, stop_id, banned))
         done += len(numbers)

@@ -10,6 +10,25 @@ from charrnn.model.workspace import Workspace
 from charrnn.sampling.sampler import NOT_FINITE
 
 CHUNK = 64  # characters of a pass: bounds its memory; no effect on the numbers
+MAX_PLACES = 1 << 22  # texts of a batch times the characters of its longest
+
+
+def batches(lengths, most):
+    """Yield the numbers of texts that are read side by side, a list each: up to `most` of like length, the short first.
+
+    A text that is much longer than others is read beside few, so that they do not wait for it, nor take its memory.
+    """
+    order, first = sorted(range(len(lengths)), key=lengths.__getitem__), 0
+    while first < len(order):
+        stop = first + 1
+        # What is read before a short text begins, or after it has ended, is read for nothing.
+        while stop < min(len(order), first + most):
+            longest = lengths[order[stop]] + 1
+            if longest > 2 * lengths[order[first]] + CHUNK or (stop + 1 - first) * longest > MAX_PLACES:
+                break
+            stop += 1
+        yield order[first:stop]
+        first = stop
 
 
 def read_prompts(model, prompts):

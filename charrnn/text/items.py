@@ -188,6 +188,8 @@ def _columns(names, where, reading):
             (field,) = left
         elif field not in names:
             raise _no_field(what, field, names, f"{where} has no field")
+        if names.count(field) > 1:
+            raise CorpusError(f"{where} names {names.count(field)} fields {field!r}: give each a name of its own")
         columns.append(names.index(field))
     return columns
 
@@ -200,7 +202,9 @@ def _read_jsonl(lines, name, reading):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            said = getattr(error, "msg", "nested too deep")
+            said = (
+                "nested too deep" if isinstance(error, RecursionError) else getattr(error, "msg", "too long a number")
+            )
             raise CorpusError(
                 f"{where}, is no JSON ({said[:1].lower()}{said[1:]}): mend that line, or train with --items lines"
             ) from None
