@@ -62,9 +62,9 @@ def command(ctx, checkpoint, text, **options):
              charrnn predict checkpoints/names-1 --top-k 3 - < names.txt
 
     CHECKPOINT is a file or a run folder of a model trained with --task. TEXT is one text, or - to read one text per
-    line from stdin. Each text is answered by a line: a label and its probability, or a translation. With --top-k or --n-best
-    there are several lines per text, and with several texts each line begins with its text. Columns are separated by
-    tabs; the score of a translation is its log probability in nats.
+    line from stdin. Each text is answered by a line: a label and its probability, or a translation. With --top-k or
+    --n-best there are several lines per text, and with several texts each line begins with its text. Columns are
+    separated by tabs; the score of a translation is its log probability in nats.
     """
     check_bounds(
         options,
