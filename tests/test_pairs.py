@@ -269,7 +269,9 @@ def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_
     out, _ = call(capsys, "eval", runs / "classify")
     assert "95 % interval" in out and "macro-F1" in out and "nats a label, over" in out
     call(capsys, "eval", runs / "classify", "--html", tmp_path / "eval.html")
-    assert "Rows: the true label." in (tmp_path / "eval.html").read_text()
+    page = (tmp_path / "eval.html").read_text()
+    assert "Rows: the true label." in page and "bits a label" in page
+    assert f'[{list(NAMES)[0]}]\\n"' in page  # a label by its name, and an item a line
 
 
 def test_texts_are_translated_greedily_and_by_a_beam(runs, capsys, tmp_path):

@@ -149,7 +149,7 @@ class TrainingConfig:
     label_from: str | None = setting(
         None,
         TEXT,
-        "Use the name of a file's folder as its label; needs --items files.",
+        "Use the name of a file's folder as its label; each file is an item.",
         choices=("folder",),
         is_terse=True,
     )
