@@ -206,7 +206,7 @@ def test_novel_items_are_not_in_the_text_and_a_report_counts(folder, capsys):
     assert len(out.splitlines()) <= 1 and "are new" in err.replace("is new", "are new")
     for option in ("--novel", "--report"):
         _, err = call(capsys, "sample", folder / "stream", option, code=2)
-        assert f"{option} is of items, and this model writes one long text" in err
+        assert f"{option} applies to items, and this model writes one long text" in err
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------

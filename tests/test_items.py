@@ -166,7 +166,7 @@ def test_equal_items_are_in_one_split_and_none_moves_when_items_are_added(tmp_pa
         before = split_of(corpus)
         counts = corpus.count_items(corpus.split(0.2, 0.1))
         twice = len(some) - len(set(some))
-        assert twice and any(f"{twice} items of 400 are equal to an earlier one" in note for note in corpus.notes)
+        assert twice and f"{twice} of 400 items are equal to an earlier one" in corpus.items.repeats()
         assert sorted(items_of(corpus)) == sorted(some)
     assert sum(counts) == 400 and 250 < counts[0] < 310 and 50 < counts[1] < 110 and 20 < counts[2] < 60
     with read(write(tmp_path / "b", "\n".join(reversed(more))), "lines", split="hash") as corpus:

@@ -269,7 +269,9 @@ def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_
     out, _ = call(capsys, "eval", runs / "classify")
     assert "95 % interval" in out and "macro-F1" in out and "nats a label, over" in out
     call(capsys, "eval", runs / "classify", "--html", tmp_path / "eval.html")
-    assert "A row for each label" in (tmp_path / "eval.html").read_text()
+    page = (tmp_path / "eval.html").read_text()
+    assert "Rows: the true label." in page and "bits a label" in page
+    assert f'[{list(NAMES)[0]}]\\n"' in page  # a label by its name, and an item a line
 
 
 def test_texts_are_translated_greedily_and_by_a_beam(runs, capsys, tmp_path):
@@ -295,16 +297,16 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
         (["predict", runs / "stream", "a"], "has learned one long text, and answers nothing"),
         (["predict", runs / "steer", "a"], "--given Irish"),
         (["predict", runs / "classify"], "nothing to answer"),
-        (["predict", runs / "classify", "a", "--beam", 2], "--beam 2 has no effect, this model tells labels"),
+        (["predict", runs / "classify", "a", "--beam", 2], "--beam 2 has no effect, this model predicts labels"),
         (["predict", runs / "translate", "a", "--n-best", 2], "add --beam 2"),
         (["predict", runs / "translate", "a", "--top-k", 2], "--top-k 2 has no effect"),
         (["predict", runs / "classify", "Ω"], "'Ω' at offset 0 is not among"),
-        (["sample", runs / "stream", "--given", "Irish"], "this model follows none"),
+        (["sample", runs / "stream", "--given", "Irish"], "this model has none"),
         (["sample", runs / "steer", "--given", "Irsh"], "no label 'Irsh': did you mean 'Irish'"),
-        (["sample", runs / "steer"], "a label, Irish, Polish, Thai, and none is given"),
-        (["sample", runs / "classify"], "it draws no text"),
-        (["eval", runs / "steer", "--after", 3], "--after 3 is of a model that tells labels"),
-        (["eval", runs / "steer", "--beam", 3], "--beam 3 is of a model that translates"),
+        (["sample", runs / "steer"], "none is given; it knows Irish, Polish, Thai"),
+        (["sample", runs / "classify"], "writes no text of its own"),
+        (["eval", runs / "steer", "--after", 3], "--after 3 needs a model that predicts labels"),
+        (["eval", runs / "steer", "--beam", 3], "--beam 3 needs a model that translates"),
     ):
         _, err = call(capsys, *arguments, code=2)
         assert said in err, err

@@ -25,7 +25,7 @@ COMMANDS = {
     "sweep": ("sweep", "Train a grid of models and compare them."),
     "sample": ("sample", "Write new text from a trained model."),
     "eval": ("evaluate", "Measure how well a model predicts a text."),
-    "predict": ("predict", "Tell the labels of texts, or translate them."),
+    "predict": ("predict", "Predict the labels of texts, or translate them."),
     "cells": ("cells", "Find the units that follow something in the text."),
     "gradients": ("gradients", "Show how far back gradients reach, and memory."),
     "info": ("info", "Show a checkpoint's settings, size and loss history."),

@@ -66,12 +66,13 @@ class Plain(Quiet):
 
     def __init__(self):
         super().__init__()
-        self._next_s = 0.0
+        self._next_s, self._unit = 0.0, "char"
 
     def note(self, text, important=False):
         super().note(text, important=True)
 
     def _preflight(self, record):
+        self._unit = record.unit
         for line in preflight_lines(record):
             self._write(line)
 
@@ -88,7 +89,7 @@ class Plain(Quiet):
         )
 
     def _evaluated(self, record):
-        self._write(evaluated_line(record))
+        self._write(evaluated_line(record, self._unit))
 
     def _sampled(self, record):
         self._write(f"--- sample at step {record.step:,}\n{neutralise(record.text).rstrip()}\n---")
@@ -151,7 +152,7 @@ class Live(Quiet):
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Foot(self._console)
         self._step_record = self._evaluation = None
-        self._next_s = 0.0
+        self._next_s, self._unit = 0.0, "char"
 
     def note(self, text, important=False):
         self._guarded(self._print, neutralise(text), "bold" if important else "dim")
@@ -166,6 +167,7 @@ class Live(Quiet):
             self._console.print(Text(wrapped(text, self._console.file), style=style), soft_wrap=True)
 
     def _preflight(self, record):
+        self._unit = record.unit
         for line in preflight_lines(record):
             self._print(line)
 
@@ -181,7 +183,7 @@ class Live(Quiet):
 
     def _evaluated(self, record):
         self._evaluation = record
-        self._print(evaluated_line(record), "green" if record.is_best else "")
+        self._print(evaluated_line(record, self._unit), "green" if record.is_best else "")
         self._refresh()
 
     def _sampled(self, record):
@@ -265,11 +267,12 @@ def preflight_lines(record):
     ]
 
 
-def evaluated_line(record):
+def evaluated_line(record, unit="char"):
+    """Say what a validation found; unit : what the loss is the mean over, in short."""
     evaluation = record.evaluation
     return (
         f"step {record.step:,}  epoch {record.epoch:.2f}  validation {evaluation.loss_nats:.4f} nats = "
-        f"{evaluation.loss_bpc:.4f} bits/char{'  best' if record.is_best else ''}"
+        f"{evaluation.loss_bpc:.4f} bits/{unit}{'  best' if record.is_best else ''}"
     )
 
 

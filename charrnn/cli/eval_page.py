@@ -27,7 +27,6 @@ def write_judgement_page(judgement, model_line, outputs):
     import numpy as np
 
     from charrnn.render.page import GUESSES, FoundUnit, PageData, write_page
-    from charrnn.text.byte_text import read_symbols
 
     text, losses = judgement.text, judgement.losses
     n = min(len(losses), PAGE_CHARACTERS)
@@ -40,8 +39,8 @@ def write_judgement_page(judgement, model_line, outputs):
     guesses_ids[:-1, :shown], guesses_p[:-1, :shown] = (array[:n, :shown] for array in judgement.guesses)
     data = PageData(
         # The character before the first judged one leads in.
-        text=read_symbols(judgement.vocabulary, text.ids[text.first - 1 : text.first + n], text.encoding)[1],
-        vocabulary=[bare_symbol(symbol) for symbol in judgement.vocabulary.shown_symbols],
+        text=_shown_text(judgement.vocabulary, text.ids[text.first - 1 : text.first + n], text.encoding),
+        vocabulary=_shown_symbols(judgement.vocabulary),
         layers=1,
         units=len(readers),
         quantity="bits each character cost",
@@ -58,6 +57,29 @@ def write_judgement_page(judgement, model_line, outputs):
     write_page(outputs.path("html"), data)
     cut = f", the first {n:,} of {len(losses):,} characters" if n < len(losses) else ""
     note(f"wrote {outputs.named('html')}{cut}")
+
+
+def _shown_symbols(vocabulary):
+    """Return the symbol of every id as the page shows it: of a label its name."""
+    symbols = [bare_symbol(symbol) for symbol in vocabulary.shown_symbols]
+    if vocabulary.labels:
+        symbols[vocabulary.first_label :] = [f"[{name}]" for name in vocabulary.labels]
+    return symbols
+
+
+def _shown_text(vocabulary, ids, encoding):
+    """Return what the page shows of each id; each item stands on a line of its own."""
+    from charrnn.text.byte_text import read_symbols
+    from charrnn.text.special import START
+
+    start = vocabulary.special_id(START)
+    if start is None:
+        return read_symbols(vocabulary, ids, encoding)[1]
+    symbols, last = _shown_symbols(vocabulary), len(ids) - 1
+    return [
+        symbols[id_] + ("\n" if at < last and ids[at + 1] == start and symbols[id_] != "\n" else "")
+        for at, id_ in enumerate(ids.tolist())
+    ]
 
 
 def _readers(judgement):

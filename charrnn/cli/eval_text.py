@@ -9,17 +9,24 @@ MAX_BITS = 8  # of a character: what costs more is shown in the strongest colour
 PAGE_CHARACTERS = 40_000
 
 
+def unit_of(judgement):
+    """Return what a loss is the mean over: a label, where nothing else counts, or a character."""
+    answers = judgement.answers
+    return "label" if answers is not None and answers.labels is not None and not answers.with_text else "character"
+
+
 def figure(judgement):
     """Say the loss."""
     error = f" (standard error {judgement.error.nats:.4f})" if math.isfinite(judgement.error.nats) else ""
     evaluation = judgement.evaluation
-    return f"{evaluation.loss_nats:.4f} nats{error} = {evaluation.loss_bpc:.4f} bits a character"
+    return f"{evaluation.loss_nats:.4f} nats{error} = {evaluation.loss_bpc:.4f} bits a {unit_of(judgement)}"
 
 
 def loss_rows(judgement):
     """Return [(name, nats, detail)] of the baselines and the model, the worst first."""
+    unit = unit_of(judgement)
     rows = [
-        (baseline.name, baseline.loss_nats, baseline.detail)
+        (baseline.name, baseline.loss_nats, _detail(baseline, unit))
         for baseline in judgement.baselines
         if judgement.evaluation.characters >= FEW or not baseline.name.startswith("xz")
     ]
@@ -29,11 +36,21 @@ def loss_rows(judgement):
     return sorted(rows, key=lambda row: -row[1])
 
 
+def _detail(baseline, unit):
+    """Say what a baseline knows; those that know no text count what is judged."""
+    return baseline.detail.replace("character", unit) if baseline.name in ("uniform", "unigram") else baseline.detail
+
+
 def verdict_line(judgement):
     """Say how the model stands to the n-gram, "" where none was trained."""
     verdict = judgement.verdict
     if verdict is None:
         return ""
+    if verdict.kind == "short" and unit_of(judgement) == "label":
+        return (
+            f"A text with {counted(judgement.evaluation.characters, 'label')} is too short to compare the model with "
+            "the n-gram: the interval of the accuracy says how sure it is."
+        )
     if verdict.kind == "short":
         return (
             f"A text of {counted(judgement.evaluation.characters, 'character')} is too short to tell how good a model "

@@ -80,10 +80,14 @@ MAX_BEAM = 1_000
     type=int,
     multiple=True,
     metavar="N",
-    help="Of a model that tells labels: how well it does after the first N characters too; may be repeated.",
+    help="Of a model that predicts labels: report its accuracy after the first N characters too; may be repeated.",
 )
 @click.option(
-    "--beam", type=int, metavar="N", show_default="1, greedy", help="Of a model that translates: pursue N answers."
+    "--beam",
+    type=int,
+    metavar="N",
+    show_default="1, greedy",
+    help="Of a model that translates: search with N answers side by side.",
 )
 @file_option("html", "Write the coloured text as a page.")
 @force_option("html")
@@ -102,8 +106,9 @@ def command(ctx, checkpoint, text, **options):
     CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. TEXT is a file, a folder,
     a glob, or - for stdin; left out, it is a split of the text that the run was trained on, found again.
 
-    The text is read as one stream from end to end. The standard error is that of the means of blocks side by side,
-    since neighbouring characters are hard together. docs/EVAL.md says how to read every figure.
+    The text is read from end to end as one stream, or item by item where the model learned items. The standard error is
+    that of the means of blocks side by side, since neighbouring characters are hard together. docs/EVAL.md says how to
+    read every figure.
     """
     _check(text, options)
     outputs = Outputs(options, "html")
@@ -136,14 +141,14 @@ def _check_answers(rule, options):
     task = None if rule is None else rule.task
     if options["after"] and task not in (CLASSIFY, BOTH):
         raise ConfigError(
-            f"--after {options['after'][0]} is of a model that tells labels, which this one does not: leave it out",
+            f"--after {options['after'][0]} needs a model that predicts labels, and this one does not: leave it out",
             ["after"],
         )
     if options["after"] and min(options["after"]) < 0:
         raise ConfigError(f"--after must be at least 0, got {min(options['after'])}", ["after"])
     if options["beam"] is not None and task != TRANSLATE:
         raise ConfigError(
-            f"--beam {options['beam']} is of a model that translates, which this one does not: leave it out", ["beam"]
+            f"--beam {options['beam']} needs a model that translates, and this one does not: leave it out", ["beam"]
         )
 
 

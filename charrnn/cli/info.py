@@ -15,6 +15,7 @@ from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.words import can_print, duration, loss_text, printable, wrapped
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
+from charrnn.text.task_names import CLASSIFY
 
 _SHOWN_SYMBOLS = 512
 # Options that the other parts of the page tell.
@@ -193,7 +194,8 @@ def _training_rows(training):
     best_loss, best_step = _number(best.get("val_loss_nats")), _count(best.get("step"))
     loss = None
     if best_loss is not None:
-        loss = loss_text(best_loss) + (f", at step {best_step}" if best_step else "")
+        per = "label" if options.get("task") == CLASSIFY else "character"
+        loss = loss_text(best_loss, per) + (f", at step {best_step}" if best_step else "")
     sources = corpus.get("sources")
     sources = ", ".join(map(_plain, sources)) if isinstance(sources, list) else None
     history = training.get("history")

@@ -208,20 +208,20 @@ def label_to_follow(checkpoint, path, given):
 
     task, vocabulary, run = stored_task(checkpoint.training), checkpoint.vocabulary, quoted(str(path))
     if task in (CLASSIFY, TRANSLATE):
-        does = "tells labels" if task == CLASSIFY else "translates"
-        raise ConfigError(f"this model {does}, it draws no text: give it one with: charrnn predict {run} TEXT")
+        does = "predicts labels" if task == CLASSIFY else "translates"
+        raise ConfigError(f"this model {does} and writes no text of its own: charrnn predict {run} TEXT")
     if task != STEER:
         if given is None:
             return None
         raise ConfigError(
-            f"--given {given} names a label to follow, and this model follows none: leave it out, or train one with "
+            f"--given {given} names a label, and this model has none: leave it out, or train one with "
             "'charrnn train TEXT --label-field NAME'",
             ["given"],
         )
     if given is None:
         raise ConfigError(
-            f"this model writes a text of a label, {listed(vocabulary.labels)}, and none is given: charrnn sample "
-            f"{run} --given {quoted(vocabulary.labels[0])}",
+            f"this model writes texts for a label, and none is given; it knows {listed(vocabulary.labels)}: charrnn "
+            f"sample {run} --given {quoted(vocabulary.labels[0])}",
             ["given"],
         )
     try:
@@ -235,7 +235,7 @@ def refuse_of_a_stream(options):
     for name in ("novel", "report"):
         if options[name]:
             raise ConfigError(
-                f"--{name} is of items, and this model writes one long text: leave it out, or train one with "
+                f"--{name} applies to items, and this model writes one long text: leave it out, or train one with "
                 "'charrnn train TEXT --items lines'",
                 [name],
             )

@@ -23,31 +23,48 @@ MAX_LENGTH = 100_000
     "--file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Read texts from FILE, a line each; of .csv, .tsv and .jsonl the run's field of each record.",
+    help="Read texts from FILE, one per line; of a .csv, .tsv or .jsonl file, the field that the run learned from.",
 )
-@click.option("--top-k", type=int, metavar="K", show_default="1", help="Show the K likeliest labels of a text.")
 @click.option(
-    "--beam", type=int, metavar="N", show_default="1, greedy", help="Pursue the N likeliest answers side by side."
+    "--top-k",
+    type=int,
+    metavar="K",
+    show_default="1",
+    help="Of a model that predicts labels: show the K likeliest of each text.",
 )
-@click.option("--n-best", type=int, metavar="N", show_default="1", help="Show the N likeliest answers of the beam.")
 @click.option(
-    "--length", type=int, metavar="N", show_default="200", help="Characters after which an answer is cut off."
+    "--beam",
+    type=int,
+    metavar="N",
+    show_default="1, greedy",
+    help="Of a model that translates: search with N answers side by side.",
+)
+@click.option(
+    "--n-best", type=int, metavar="N", show_default="1", help="Show the N likeliest answers; needs --beam N or more."
+)
+@click.option(
+    "--length",
+    type=int,
+    metavar="N",
+    show_default="200",
+    help="Of a model that translates: cut an answer off after N characters.",
 )
 @click.option("--encoding", metavar="NAME", show_default="utf-8", help="Encoding of FILE.")
 @unknown_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text and line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per text, one per line.")
 @click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
-    """Tell the labels of texts, or translate them.
+    """Predict the labels of texts, or translate them.
 
     \b
     Example: charrnn predict checkpoints/names-1 "O'Connor"
              charrnn predict checkpoints/names-1 --top-k 3 - < names.txt
 
-    CHECKPOINT is a file or a run folder of a model trained with --task. TEXT is one text, or - for a text a line on
-    stdin. A line of output answers a line of input: the label and its probability, or the answer; where several are
-    asked for of several texts, the text stands before each.
+    CHECKPOINT is a file or a run folder of a model trained with --task. TEXT is one text, or - to read one text per
+    line from stdin. Each text is answered by a line: a label and its probability, or a translation. With --top-k or
+    --n-best there are several lines per text, and with several texts each line begins with its text. Columns are
+    separated by tabs; the score of a translation is its log probability in nats.
     """
     check_bounds(
         options,
@@ -60,8 +77,7 @@ def command(ctx, checkpoint, text, **options):
     beam, n_best = options["beam"] or 1, options["n_best"] or 1
     if n_best > beam:
         raise ConfigError(
-            f"--n-best {n_best} is more than the {counted(beam, 'answer')} that are pursued: add --beam {n_best}",
-            ["n_best", "beam"],
+            f"--n-best {n_best} needs a beam as wide, and it is {beam}: add --beam {n_best}", ["n_best", "beam"]
         )
     if text is not None and options["file"] is not None:
         raise ConfigError(
@@ -70,7 +86,8 @@ def command(ctx, checkpoint, text, **options):
         )
     if text is None and options["file"] is None:
         raise ConfigError(
-            "nothing to answer: name a text after the run, - for a text a line on stdin, or a file with --file",
+            "nothing to answer: name a run and a text, as in 'charrnn predict RUN TEXT'; - reads a text per line "
+            "from stdin, --file FILE from a file",
             ["file"],
         )
     opened = open_model(ctx, checkpoint, options["threads"])
@@ -109,7 +126,7 @@ def _task(opened, options):
     task = stored_task(checkpoint.training)
     if task == STEER:
         raise ConfigError(
-            f"this model writes texts of a label, and tells none: charrnn sample {run} --given "
+            f"this model writes texts for a label and predicts none: charrnn sample {run} --given "
             f"{quoted(checkpoint.vocabulary.labels[0])}"
         )
     if task is None:
@@ -121,7 +138,7 @@ def _task(opened, options):
     others = ("top_k",) if task == TRANSLATE else ("beam", "n_best", "length")
     for name in others:
         if options[name] is not None:
-            flag, does = "--" + name.replace("_", "-"), "translates" if task == TRANSLATE else "tells labels"
+            flag, does = "--" + name.replace("_", "-"), "translates" if task == TRANSLATE else "predicts labels"
             raise ConfigError(f"{flag} {options[name]} has no effect, this model {does}: leave it out", [name])
     return "classify" if task == BOTH else task
 

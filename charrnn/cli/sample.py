@@ -66,7 +66,8 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
 @click.option(
     "--prime",
     metavar="TEXT",
-    help="Continue TEXT; a newline in it is $'\\n' in bash, or \\n with -e.  [default: start after a newline]",
+    help="Continue TEXT; a newline in it is $'\\n' in bash, or \\n with -e.  [default: start after a newline; an item "
+    "at its beginning]",
 )
 @click.option(
     "--prime-file",
@@ -103,9 +104,17 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
     help=f"Read {SPELT} in --prime, --stop and --separator; of a model of bytes \\xHH is a byte.",
 )
 @click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
-@click.option("--given", metavar="LABEL", help="Of a model that follows labels: write texts of this one.")
-@click.option("--novel", is_flag=True, help="Of items: draw until that many are not in the run's text, each once.")
-@click.option("--report", is_flag=True, help="Of items: say how many are in the run's text, new, and distinct.")
+@click.option(
+    "--given",
+    metavar="LABEL",
+    help="Write texts with this label; needs a model trained with --label-field or --label-from.",
+)
+@click.option(
+    "--novel", is_flag=True, help="Of a model of items: write only items that are not in the run's text, each once."
+)
+@click.option(
+    "--report", is_flag=True, help="Of a model of items: count how many are in the run's text, new, and distinct."
+)
 @click.option(
     "--separator",
     metavar="STRING",

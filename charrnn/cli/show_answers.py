@@ -20,7 +20,7 @@ def answer_sheets(answers, names):
         line = f"accuracy {_share(judged.accuracy)}; macro-F1 {judged.macro_f1:.4f}"
         sheets.append(("Labels", line, SCORES, _score_rows(judged, names)))
         if len(names) <= MAX_CONFUSED:
-            line = "A row for each label, a column for each that was told."
+            line = "Rows: the true label. Columns: the predicted label."
             sheets.append(("Confusion", line, *_confusion(judged, names)))
     if answers.targets is not None:
         judged = answers.targets
@@ -54,7 +54,7 @@ def _print_labels(judged, names):
     click.echo(f"macro-F1 {judged.macro_f1:.4f}, calibration error {judged.calibration_error:.4f}")
     _print_table(SCORES, _score_rows(judged, names))
     if len(names) <= MAX_CONFUSED:
-        tell("a row for each label, a column for each that was told:")
+        tell("rows: the true label; columns: the predicted label")
         _print_table(*_confusion(judged, names))
 
 

@@ -7,7 +7,15 @@ import sys
 
 import click
 
-from charrnn.cli.eval_text import MAX_BITS, PAGE_CHARACTERS, bracket_rows, loss_rows, mistakes_line, verdict_line
+from charrnn.cli.eval_text import (
+    MAX_BITS,
+    PAGE_CHARACTERS,
+    bracket_rows,
+    loss_rows,
+    mistakes_line,
+    unit_of,
+    verdict_line,
+)
 from charrnn.cli.show_answers import print_answers
 from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, unlike_line, wrapped
 from charrnn.errors import counted
@@ -54,7 +62,8 @@ class _Shown:
 
     def print_loss(self):
         judgement, evaluation = self.judgement, self.judgement.evaluation
-        if judgement.answers is not None and judgement.answers.labels is not None and not judgement.answers.with_text:
+        of_labels = unit_of(judgement) == "label"
+        if of_labels:
             click.echo(f"{evaluation.loss_nats:.4f} nats a label, over {counted(evaluation.characters, 'label')}")
         else:
             click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
@@ -63,8 +72,11 @@ class _Shown:
         if math.isfinite(judgement.error.nats):
             tell(
                 f"standard error {judgement.error.nats:.4f} nats, from {counted(judgement.error.blocks, 'block')} of "
-                f"{judgement.error.block_characters:,} characters; {judgement.bits_per_byte:.4f} bits a byte"
+                f"{judgement.error.block_characters:,} {'labels' if of_labels else 'characters'}"
+                + ("" if of_labels else f"; {judgement.bits_per_byte:.4f} bits a byte")
             )
+        elif of_labels:
+            tell("too few labels for a standard error")
         else:
             tell(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
         if judgement.items is not None:
@@ -85,9 +97,9 @@ class _Shown:
         low, high = items.bounds
         if items.drawn:
             tell(
-                f"of {items.drawn:,} items drawn, {items.early:.1%} end too early, before {counted(low, 'character')}, "
-                f"and {items.late:.1%} too late, after {high:,}; of those in the text {items.held_early:.1%} and "
-                f"{items.held_late:.1%} do"
+                f"of {items.drawn:,} items drawn, {items.early:.1%} are shorter than {counted(low, 'character')} and "
+                f"{items.late:.1%} longer than {high:,}; of the items judged {items.held_early:.1%} and "
+                f"{items.held_late:.1%} are"
             )
 
     def print_baselines(self):

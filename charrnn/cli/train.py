@@ -189,14 +189,14 @@ def _report(finished, trainer, display):
             important=True,
         )
         return
-    rows = []
+    rows, per = [], "label" if trainer.plan.config.task == CLASSIFY else "character"
     if finished.best_loss_nats is not None:
         part = "" if finished.val_is_whole else f", on its first {finished.val_characters:,} characters"
-        rows.append(("validation", f"{loss_text(finished.best_loss_nats)}, at step {finished.best_step:,}{part}"))
+        rows.append(("validation", f"{loss_text(finished.best_loss_nats, per)}, at step {finished.best_step:,}{part}"))
     elif finished.smoothed_loss_nats is not None:
-        rows.append(("training", loss_text(finished.smoothed_loss_nats)))
+        rows.append(("training", loss_text(finished.smoothed_loss_nats, per)))
     if finished.test is not None:
-        rows.append(("test", loss_text(finished.test.loss_nats)))
+        rows.append(("test", loss_text(finished.test.loss_nats, per)))
     rows.append(
         ("trained", f"{counted(finished.step, 'step')}, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}")
     )

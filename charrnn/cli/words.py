@@ -153,10 +153,10 @@ def bare_symbol(symbol):
     return symbol if isinstance(symbol, str) else chr(symbol) if symbol < 0x80 else f"\\x{symbol:02x}"
 
 
-def loss_text(loss_nats):
-    """Say a loss in its three units."""
+def loss_text(loss_nats, per="character"):
+    """Say a loss in its three units; per : what it is the mean over."""
     shown = "beyond counting" if math.isinf(perplexity(loss_nats)) else perplexity_text(loss_nats, 3, "")
-    return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a character, perplexity {shown}"
+    return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a {per}, perplexity {shown}"
 
 
 def unlike_line(part, texts=1):

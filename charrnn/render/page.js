@@ -81,6 +81,7 @@
   }
 
   function visible(symbol) {
+    if (symbol.length > 1 && symbol.endsWith("\n")) return visible(symbol.slice(0, -1)); // an item's end
     if (symbol === "\n") return "\u21b5";
     if (symbol === "\t") return "\u2192";
     if (symbol === "\r") return "\u2190";
@@ -93,6 +94,7 @@
   }
 
   function spoken(symbol) {
+    if (symbol.length > 1 && symbol.endsWith("\n")) return spoken(symbol.slice(0, -1));
     if (symbol === "\n") return "newline";
     if (symbol === "\t") return "tab";
     if (symbol === "\r") return "carriage return";
@@ -154,13 +156,13 @@
         kinds[i] = symbol === "\n" ? "nl" : "tab";
       } else {
         const shown = symbol === " " ? " " : visible(symbol);
-        span.textContent = shown;
-        if (shown !== symbol && shown.length > 1) kinds[i] = "code";
+        span.textContent = symbol.endsWith("\n") ? shown + "\n" : shown;
+        if (shown !== symbol && shown.length > 1 && !symbol.endsWith("\n")) kinds[i] = "code";
       }
       if (kinds[i]) span.className = shownClass[i] = kinds[i];
       spans[i] = span;
       block.element.append(span);
-      if (symbol === "\n") {
+      if (symbol.endsWith("\n")) {
         rows += Math.ceil(column / 90);
         line += 1;
         column = 1;

@@ -40,7 +40,7 @@ def label_of(model, given):
     """Return the id of the label that a text is drawn of, `given` by its name; None where the model follows none."""
     task, labels = None if model.rule is None else model.rule.task, model.vocabulary.labels
     if task in (CLASSIFY, TRANSLATE):
-        raise ConfigError("the model tells labels or translates, it draws no text")
+        raise ConfigError("the model predicts labels or translates, and writes no text of its own")
     if task == STEER and given is None:
         raise ConfigError(f"the model writes a text of a label: give one of {listed(labels)}")
     if task != STEER and given is not None:

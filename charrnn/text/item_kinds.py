@@ -132,12 +132,21 @@ def check_items(config):
     if config.items is None:
         of_records = " or ".join(WITH_FIELDS)
         kinds_of = dict.fromkeys((*FIELDS, "task"), of_records) | {"split": "lines", "label_from": "files"}
+        if config.task is not None:
+            fields = "--source-field NAME --target-field NAME" if config.task == TRANSLATE else "--label-field NAME"
+            also = "" if config.task == TRANSLATE else ", of one with several fields also --text-field NAME"
+            raise ConfigError(
+                f"--task {config.task} needs items, and this text is read as one long one: name the fields of a csv, "
+                f"tsv or jsonl file with {fields}{also}, or leave --task out",
+                ["task", "items"],
+            )
         for name, kinds in kinds_of.items():
             value = getattr(config, name)
             if value is not None:
                 flag = _flag(name)
                 raise ConfigError(
-                    f"{flag} {value} is of items, and the text is one long one: add --items {kinds}, or leave it out",
+                    f"{flag} {value} applies to items, and this text is read as one long one: add --items {kinds}, or "
+                    "leave it out",
                     [name, "items"],
                 )
         return

@@ -196,15 +196,6 @@ class ItemReader(TextReader):
         if self.empty:
             what = counted(self.empty, "empty item" if reading.task is None else "item")
             self.notes.append(f"left out {what}" + (" of which a part is empty" if reading.task is not None else ""))
-        twice = len(hashes) - len(np.unique(hashes))
-        if twice:
-            kept = "equal ones are in the same split" if reading.split == HASH else "equal ones may be in two splits"
-            alike = "equal to an earlier one"
-            if reading.task is not None:
-                alike = f"of the {'source' if reading.task == TRANSLATE else 'text'} of an earlier one"
-            self.notes.append(
-                f"{counted(twice, 'item')} of {len(hashes):,} {'is' if twice == 1 else 'are'} {alike}; {kept}"
-            )
         return ids, file, ItemSet(reading, starts, hashes)
 
 

@@ -18,6 +18,7 @@ from charrnn.errors import ConfigError, CorpusError, counted, nearest
 from charrnn.text.item_kinds import HASH, ItemsReading
 from charrnn.text.sources import shown
 from charrnn.text.special import SEP
+from charrnn.text.task_names import TRANSLATE
 
 _HASH_KEY = b"charrnn items"
 _MAX_NAMED = 8  # fields that a sentence lists
@@ -38,6 +39,18 @@ class ItemSet(NamedTuple):
 
     def __len__(self):
         return len(self.hashes)
+
+    def repeats(self):
+        """Say how many items repeat an earlier one, and where they are; "" where none does."""
+        twice = len(self) - len(np.unique(self.hashes))
+        if not twice:
+            return ""
+        what = f"{'is' if twice == 1 else 'are'} equal to"
+        if self.reading.task is not None:
+            same = "source" if self.reading.task == TRANSLATE else "text"
+            what = f"{'has' if twice == 1 else 'have'} the same {same} as"
+        kept = "such items are all in one split" if self.reading.split == HASH else "such items may be in two splits"
+        return f"{twice:,} of {len(self):,} items {what} an earlier one; {kept}"
 
     def first_of(self, start):
         """Return the number of the first item that begins at ids[start] or later."""

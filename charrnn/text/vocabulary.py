@@ -269,6 +269,8 @@ class Vocabulary:
             )
         near = next((other for other in _relatives(symbol) if other in self._known), None)
         remedy = "train a model of bytes, which takes any text, with 'charrnn train --vocab bytes'"
+        if self.special:  # items are of characters only
+            remedy = "train on a text that holds it"
         if near is None:
             return VocabularyError(f"{missing}: leave it out, or {remedy}", missing, [remedy])
         write = f"write {near!r}"

@@ -66,6 +66,8 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
     with contextlib.closing(_read(texts, config, progress)) as corpus:
         for note in corpus.notes:
             say(note)
+        if corpus.items is not None and (repeats := corpus.items.repeats()):
+            say(repeats)
         plan = plan_run(config, corpus, initial, sized=any(name in asked for name in SIZES))
         _refuse_text_within(output, corpus)
         made = output is None or not output.exists()

@@ -123,7 +123,7 @@ class TrainingConfig:
     items: str | None = setting(
         None,
         TEXT,
-        "Learn a set of items in the place of one long text: a line each, a paragraph, a file, or a record's field.",
+        "Learn separate items instead of one long text: lines, paragraphs, files, or a field of records.",
         shown="one long text",
         choices=KINDS,
         is_terse=True,
@@ -134,24 +134,36 @@ class TrainingConfig:
     task: str | None = setting(
         None,
         TEXT,
-        "Learn to tell a text's label (classify), that and the text (both), or one text from another (translate).",
-        shown="the text",
+        "Learn to predict a text's label (classify), text and label (both), or to translate.",
+        shown="to write texts",
         choices=ASKED,
         is_terse=True,
     )
     label_field: str | None = setting(
-        None, TEXT, "Field that holds a label, which steers the text, or is learned by --task.", "NAME", is_terse=True
+        None,
+        TEXT,
+        "Field of the label: without --task the model writes texts for a label; with it, it predicts them.",
+        "NAME",
+        is_terse=True,
     )
     label_from: str | None = setting(
-        None, TEXT, "Take a file's label from the name of its folder.", choices=("folder",), is_terse=True
+        None,
+        TEXT,
+        "Use the name of a file's folder as its label; each file is an item.",
+        choices=("folder",),
+        is_terse=True,
     )
-    source_field: str | None = setting(None, TEXT, "Field to translate from.", "NAME", is_terse=True)
-    target_field: str | None = setting(None, TEXT, "Field to translate to.", "NAME", is_terse=True)
+    source_field: str | None = setting(
+        None, TEXT, "With --task translate: the field to translate from.", "NAME", is_terse=True
+    )
+    target_field: str | None = setting(
+        None, TEXT, "With --task translate: the field to translate to.", "NAME", is_terse=True
+    )
     split: str | None = setting(
         None,
         TEXT,
-        "Draw the items of each split by a hash of their content, or take them in the files' order.",
-        shown="hash, of items",
+        "Split items by a hash of their content (equal items stay together), or in the order of the files.",
+        shown="hash",
         choices=ITEM_SPLITS,
         is_terse=True,
     )

@@ -31,6 +31,7 @@ class Preflight:
     duration_s: float  # of what is left to do, estimated
     folder: Path
     items: tuple | None = None  # how many to train on, to validate and to test on; None of one long text
+    unit: str = "char"  # what a loss is the mean over: "char", or "label" where only labels count
 
 
 @dataclass(frozen=True)

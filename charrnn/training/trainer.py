@@ -25,6 +25,7 @@ from charrnn.errors import DivergenceError, counted
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values
 from charrnn.model.pace import StepPace
+from charrnn.text.task_names import CLASSIFY
 from charrnn.training.budget import Costs, Stopwatch, make_budget
 from charrnn.training.intervals import MAX_VALIDATION, shortened_note
 from charrnn.training.learner import make_learner
@@ -279,6 +280,7 @@ class Trainer:
             self._budget.duration_s(state.step),
             self.folder.path,
             self.corpus.count_items(plan.splits),
+            unit="label" if config.task == CLASSIFY else "char",
         )
 
     def _shorten_validation(self):
