@@ -264,7 +264,9 @@ class Corpus:
         if self.items is None or not self.vocabulary.labels:
             return None
         rule, starts = ItemRule.of(self.vocabulary, self.items.reading.task), self.items.starts
-        found = rule.label_ids(self.ids, starts)
+        found = None if rule is None else rule.label_ids(self.ids, starts)
+        if found is None:
+            return None
         counts = []
         for start, stop in splits:
             of_split = found[self.items.first_of(start) : self.items.first_of(stop)]

@@ -38,8 +38,8 @@ class IdWriter:
         self.skip = skip
         self.skipped = Counter()
         self.characters = 0
-        self.codes = []
-        self.labels = {}  # {name: code}
+        self.codes: list[int] = []
+        self.labels: dict[str, int] = {}  # {name: code}
         self.table = np.full(256 if mode == "bytes" else FIRST_LABEL + MAX_LABELS, -1, np.int32)
         self.where = ""
         self.locate = None  # a function from a character's place in its file as it is written here to that as it was
@@ -109,9 +109,10 @@ class IdWriter:
     def finish(self, vocabulary):
         """Return the memory-mapped ids and their vocabulary, its symbols sorted if it is a new one."""
         if vocabulary is None:
-            labels = sorted(self.labels)
+            labels = tuple(sorted(self.labels))
             places = {self.labels[name]: FIRST_LABEL + place for place, name in enumerate(labels)}
-            order = sorted(range(self.size), key=lambda number: places.get(self.codes[number], self.codes[number]))
+            placed = [places.get(code, code) for code in self.codes]  # labels by name, whatever came first
+            order = sorted(range(self.size), key=placed.__getitem__)
             symbols = [self.codes[number] for number in order]
             special = tuple(SPECIALS[code - CODE_POINTS] for code in symbols if CODE_POINTS <= code < FIRST_LABEL)
             symbols = [code for code in symbols if code < CODE_POINTS]

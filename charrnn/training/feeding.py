@@ -21,7 +21,8 @@ def make_streams(config, corpus, splits):
     start, stop = splits.train
     if corpus.items is None:
         return Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
-    silent = make_rule(config, corpus.vocabulary).silent(corpus.ids, corpus.items.starts)
+    rule = make_rule(config, corpus.vocabulary)
+    silent = None if rule is None else rule.silent(corpus.ids, corpus.items.starts)
     shape = config.batch_size, config.seq_length
     return ItemStreams(corpus.ids, corpus.items, start, stop, *shape, config.seed, silent)
 
