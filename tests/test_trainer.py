@@ -770,6 +770,7 @@ def test_embeddings_and_tied_weights_are_mapped_too():
     fresh = Model.initialise(config, 2).get_parameters()
 
     class Stored:
+        training = {}
         parameters = old
 
     Stored.vocabulary = vocabulary

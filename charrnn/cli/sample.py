@@ -107,7 +107,7 @@ OF_A_CHOICE = ("temperature", "top_k", "top_p", "min_p", "greedy")
 @click.option(
     "--given",
     metavar="LABEL",
-    help="Write texts with this label; needs a model trained with --label-field or --label-from.",
+    help="Of a model that learned labels and the texts of each: write texts with this label.",
 )
 @click.option(
     "--novel", is_flag=True, help="Of a model of items: write only items that are not in the run's text, each once."
