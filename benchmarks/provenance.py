@@ -1,9 +1,7 @@
 """Of which kind of CPU and of which commit a figure is."""
 
 import subprocess
-from pathlib import Path
 
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 WRITTEN = "benchmarks/results.json", "docs/BENCHMARKS.md"  # by the run itself
 
 
@@ -22,16 +20,15 @@ def kind(machine):
     return f"{name}, {machine['isa']}, {size} of L2 per core"
 
 
-def core_cache_kb(caches=CACHES):
-    """Return the size of the second-level cache, or None where the system does not tell."""
-    for folder in sorted(caches.glob("index*")):
-        try:
-            level, size = ((folder / name).read_text().strip() for name in ("level", "size"))
-            if level == "2":
-                return int(size.rstrip("KM")) << (10 if size.endswith("M") else 0)
-        except (OSError, ValueError):
-            continue
-    return None
+def core_cache_kb(*caches):
+    """Return the size of the second-level cache, or None where the system does not tell.
+
+    caches    the folder that describes them, if it is not this machine's own
+    """
+    from charrnn.files.machine import core_cache_bytes  # here: of the other pages' code nothing needs charrnn
+
+    size = core_cache_bytes(*caches)
+    return None if size is None else size >> 10
 
 
 def commit(root):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from test_rewritten_runs import call
 from test_trainer import Session, assert_same, of
 
 import charrnn
@@ -24,16 +25,6 @@ from charrnn.training.records import Notice, Preflight, Step
 from tests.test_items import END, START, names
 
 TINY = ["--hidden-size", "8", "--num-layers", "1", "--embedding-size", "5", "--threads", "1", "--no-sample", "--quiet"]
-
-
-def call(capsys, *arguments, code=0):
-    try:
-        left = main([str(each) for each in arguments])
-    except SystemExit as ended:
-        left = ended.code
-    out, err = capsys.readouterr()
-    assert (left or 0) == code, err
-    return out, " ".join(err.split())
 
 
 @pytest.fixture(scope="module")

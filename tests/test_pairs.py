@@ -6,7 +6,7 @@ import json
 import numpy as np
 import oracle
 import pytest
-from test_item_runs import call
+from test_rewritten_runs import call
 from test_trainer import Session, assert_same, of
 
 import charrnn

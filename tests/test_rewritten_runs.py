@@ -25,7 +25,6 @@ AS_READ = "un caf\u00e9 \u00e0 la carte, οδος \ud55c fin 121\u20442\n"
 
 
 def call(capsys, *arguments, code=0):
-    left = 0
     try:
         left = main([str(each) for each in arguments])
     except SystemExit as ended:

@@ -13,6 +13,15 @@ unknown_option = click.option(
     help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
 )
 
+MAX_BEAM = 1_000
+beam_option = click.option(
+    "--beam",
+    type=int,
+    metavar="N",
+    show_default="1, greedy",
+    help="Of a model that translates: search with N answers side by side.",
+)
+
 
 def skip_first(error):
     """Return what a VocabularyError says of a file, in which there may be many such characters."""

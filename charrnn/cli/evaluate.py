@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds, unknown_option
+from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, unknown_option
 from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.words import note
 from charrnn.errors import ConfigError, counted
@@ -21,7 +21,6 @@ AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
 MAX_GUESSES = 20
 MAX_SAMPLE_LENGTH = 1_000_000
 MIN_WIDTH = 40
-MAX_BEAM = 1_000
 
 
 @click.command(name="eval")
@@ -82,13 +81,7 @@ MAX_BEAM = 1_000
     metavar="N",
     help="Of a model that predicts labels: report its accuracy after the first N characters too; may be repeated.",
 )
-@click.option(
-    "--beam",
-    type=int,
-    metavar="N",
-    show_default="1, greedy",
-    help="Of a model that translates: search with N answers side by side.",
-)
+@beam_option
 @file_option("html", "Write the coloured text as a page.")
 @force_option("html")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of what is shown.")

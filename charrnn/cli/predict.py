@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.checks import check_bounds, skip_first, unknown_option
+from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, skip_first, unknown_option
 from charrnn.cli.opening import open_model
 from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
 
-MAX_BEAM = 1_000
 MAX_LENGTH = 100_000
 
 
@@ -32,13 +31,7 @@ MAX_LENGTH = 100_000
     show_default="1",
     help="Of a model that predicts labels: show the K likeliest of each text.",
 )
-@click.option(
-    "--beam",
-    type=int,
-    metavar="N",
-    show_default="1, greedy",
-    help="Of a model that translates: search with N answers side by side.",
-)
+@beam_option
 @click.option(
     "--n-best", type=int, metavar="N", show_default="1", help="Show the N likeliest answers; needs --beam N or more."
 )

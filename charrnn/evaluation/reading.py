@@ -22,7 +22,7 @@ MIN_SETTLED = 0.25  # of the streams of a reading: 32 side by side take 7 to 16 
 
 
 class TextMarks(NamedTuple):
-    """Where a text begins anew and which of its losses count, each ndarray (N,) bool as long as its ids, or None.
+    """Where a text resets the state, and which of its losses count, each ndarray (N,) bool as long as its ids, or None.
 
     resets    the state is zero before ids[i] is read
     counts    the loss of predicting ids[i] counts; otherwise it is read as 0

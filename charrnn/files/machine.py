@@ -5,14 +5,12 @@ Says None for what the system does not tell. Imports neither NumPy nor Numba.
 
 import os
 import platform
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-CORE_CACHE_BYTES = 1 << 20  # where the system does not say
 _MOUNTS_V1 = {"cpu": ("cpu", "cpu,cpuacct"), "memory": ("memory",)}
 NO_LIMIT = 1 << 60  # version 1 writes a number as large as this where there is no limit
 
@@ -41,9 +39,8 @@ def usable_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@cache
 def core_cache_bytes(caches=CACHES):
-    """Return the bytes of the second-level cache, a core's own on most CPUs; 1 MB where the system does not say."""
+    """Return the bytes of the second-level cache, a core's own on most CPUs, or None where the system does not say."""
     for folder in sorted(caches.glob("index*")):
         try:
             level, size = ((folder / name).read_text().strip() for name in ("level", "size"))
@@ -51,7 +48,7 @@ def core_cache_bytes(caches=CACHES):
                 return int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
         except (OSError, ValueError):
             continue
-    return CORE_CACHE_BYTES
+    return None
 
 
 def control_groups(controller, groups=CGROUPS, own=OWN_GROUPS):

@@ -15,6 +15,7 @@ their gradients are exactly zero.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ from charrnn.kernels.table import Table, Tiles
 from charrnn.spec import CELLS, PANEL_VECTORS, num_parameters, parameter_shapes
 
 ITEMS_A_WORKER = 3  # of the weight gradients: fewer would leave workers idle at the end
+USUAL_CACHE_BYTES = 1 << 20  # of a core, where the system does not say
 CACHE_SHARE = 0.4  # of a core's cache that a layer's weights may fill and be found there again at the next step
 
 
@@ -359,10 +361,11 @@ class Layout:
             group //= 2
         return group
 
-    @property
+    @cached_property
     def fetches_ahead(self):
         """Whether products fetch the next panel: a layer's weights do not stay in a core's cache from step to step."""
-        return self.weights_h[0].size * self.dtype.itemsize > CACHE_SHARE * core_cache_bytes()
+        cache_bytes = core_cache_bytes() or USUAL_CACHE_BYTES
+        return self.weights_h[0].size * self.dtype.itemsize > CACHE_SHARE * cache_bytes
 
     def count_pair_items(self):
         """Count the items that the pairs of rows for bfloat16's weight gradients are cut into."""

@@ -1,7 +1,7 @@
 """Matrix products as kernels call them: by address, with rows and weights by name.
 
 An entry is compiled once for a width in vectors, of register tiles (tile.py) or on a matrix unit (amx.py). Linked into
-every kernel instead, LLVM would optimise the large bodies anew at each level of calls, and compiling took 25 s, not 6.
+every kernel instead, LLVM would optimise the large bodies again at each level of calls, and compiling took 25 s, not 6.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The marks of a chunk: where streams begin anew, and which losses count, from masks to what the kernels read."""
+"""The marks of a chunk: where streams are reset, and which losses count, from masks to what the kernels read."""
 
 from typing import NamedTuple
 

@@ -110,6 +110,7 @@ class Workspace:
         self.grads = scratch[: layout.size]
         self.shards, self._pace = None, ShardPace()
         self._clamped, self._steps, self.counted = False, 0, 0
+        self._gradient_cuts = {}
         self._dropped = DroppedWeights(layout, model.flat, self.grads)
         self._table = Table(records.Chunk)
         self._table.set(
@@ -211,6 +212,13 @@ class Workspace:
         """Return how many threads share a pass over T steps."""
         return num_threads() if T * self.batch_size * self.layout.size >= SHARED_PRODUCTS else 1
 
+    def _gradient_items(self, workers):
+        """Return (panels an item, how many items) of the weight gradients; found once for a number of workers."""
+        if workers not in self._gradient_cuts:
+            group = self.layout.panel_group(workers)
+            self._gradient_cuts[workers] = group, self.layout.count_gradient_items(group)
+        return self._gradient_cuts[workers]
+
     def _run(self, mode, x, y, dropout=None, step=0, masks=(None, None), back=True):
         """Run a chunk; return its length.
 
@@ -256,9 +264,9 @@ class Workspace:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
                 run(entries.PAIR_GRADIENTS, table, self.layout.count_pair_items())
-            group = model.layout.panel_group(workers)
+            group, count = self._gradient_items(workers)
             table.set(panel_group=group)
-            run(entries.WEIGHT_GRADIENTS, table, model.layout.count_gradient_items(group))
+            run(entries.WEIGHT_GRADIENTS, table, count)
             if model.config.tied:
                 run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
         return T

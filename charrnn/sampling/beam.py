@@ -96,7 +96,7 @@ def beam_search(model, prompts, beam, max_length, n_best=1, stop_id=None, allowe
         The symbol that ends a continuation; without, each has `max_length` characters.
     allowed : sequence of int, optional
         The ids that may be produced, beside `stop_id`; all, unless told otherwise. The probabilities are the model's
-        own, not shared out anew among these.
+        own, not renormalised over these.
     report : callable, optional
         Called with (prompts done, of).
 
