@@ -21,7 +21,14 @@ import click
 from charrnn.cli.words import note, shorter
 from charrnn.errors import CharRNNError, ConfigError
 
-EXAMPLES = {"html": "page.html", "png": "picture.png", "svg": "drawing.svg", "output": "corpora/text.txt"}
+EXAMPLES = {
+    "html": "page.html",
+    "png": "picture.png",
+    "svg": "drawing.svg",
+    "onnx": "model.onnx",
+    "torch": "model.py",
+    "output": "corpora/text.txt",
+}
 
 
 def file_option(name, help):

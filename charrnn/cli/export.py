@@ -1,0 +1,31 @@
+"""charrnn export: a model as a file that runs without charrnn. What is to be said goes to stderr."""
+
+from pathlib import Path
+
+import click
+
+from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.errors import ConfigError
+
+FORMS = "html", "onnx", "torch"
+
+
+@click.command(name="export")
+@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
+@file_option("html", "Write a web page in which the model runs.")
+@file_option("onnx", "Write an ONNX graph of one time step; needs the package onnx.")
+@file_option("torch", "Write a Python module for PyTorch, with its weights beside it.")
+@force_option(*FORMS)
+@click.pass_context
+def command(ctx, checkpoint, **options):
+    """Write a model as a file that runs without charrnn.
+
+    \b
+    Example: charrnn export checkpoints/shakespeare-1 --html shakespeare.html
+             charrnn export --onnx shakespeare.onnx
+
+    CHECKPOINT is a file or a run folder; without it the newest run in ./checkpoints is exported.
+    """
+    outputs = Outputs(options, *FORMS)
+    if not outputs:
+        raise ConfigError("nothing to write: add --html FILE, --onnx FILE or --torch FILE", list(FORMS))

@@ -1,0 +1,1 @@
+"""A model in forms that run without charrnn: a web page, an ONNX graph, a PyTorch module."""
