@@ -26,6 +26,7 @@ WRITERS = {
     "cells --png": ["cells", "run", "text.txt", "--characters", "4000", "--unit", "0:0"],
     "gradients --svg": FRESH,
     "gradients --png": FRESH,
+    "export --onnx": ["export", "run"],
     "info --svg": ["info", "run"],
     "sample --svg": ["sample", "run", "--distribution"],
     "sweep --svg": ["sweep", "grid.toml", "-o", "S", "-q"],
@@ -90,7 +91,9 @@ def test_these_are_all_the_options_that_name_a_file_to_be_written():
         for one in [command, *getattr(command, "commands", {}).values()]:
             name = verb if one is command else f"{verb} {one.name}"
             found |= {
-                f"{name} --{p.name}" for p in one.params if p.name in ("html", "png", "svg", "output", "csv_file")
+                f"{name} --{p.name}"
+                for p in one.params
+                if p.name in ("html", "png", "svg", "onnx", "output", "csv_file")
             }
     assert found == {*WRITERS, *OTHERS}
 

@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import io
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -122,11 +121,12 @@ def command(ctx, checkpoint, text, **options):
         asked = _asked(options, opened.model.config)
         with progress_bar() as progress:
             from charrnn.cells.report import find_cells
+            from charrnn.training.stored import stored_validation_loss
 
             findings = find_cells(opened.model, opened.checkpoint.vocabulary, excerpt, asked, progress)
             remedy = "raise --characters" if excerpt.stop < end else "name a longer TEXT"
             _note_what_is_not_there(findings, options, remedy)
-            validation_loss_nats = _validation_loss(opened.checkpoint.training)
+            validation_loss_nats = stored_validation_loss(opened.checkpoint.training)
             shown = Shown(findings, of, end, opened.model.config, opened.path, validation_loss_nats)
         _print(shown, options)  # before the files, which may have to be refused
         with progress_bar() as progress:
@@ -249,14 +249,3 @@ def _excerpt(read, text, options):
             f"got {stop - start:,}: {remedy}"
         )
     return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped, read.encoding), end, of
-
-
-def _validation_loss(training):
-    """Return the validation loss in nats of a checkpoint's own step, None where it does not say."""
-    history = training.get("history")
-    for record in (training.get("best"), history[-1] if isinstance(history, list) and history else None):
-        if isinstance(record, dict) and record.get("step") == training.get("step"):
-            loss_nats = record.get("val_loss_nats")
-            if isinstance(loss_nats, float) and math.isfinite(loss_nats):
-                return loss_nats
-    return None

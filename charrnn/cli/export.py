@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.opening import open_checkpoint
 from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.errors import ConfigError
 
@@ -29,3 +30,13 @@ def command(ctx, checkpoint, **options):
     outputs = Outputs(options, *FORMS)
     if not outputs:
         raise ConfigError("nothing to write: add --html FILE, --onnx FILE or --torch FILE", list(FORMS))
+    if outputs.named("onnx"):
+        from charrnn.export.onnx_graph import load_onnx
+
+        load_onnx()  # or refuse, before anything is read
+    path, opened = open_checkpoint(checkpoint)
+    outputs.protect_run(opened.training, path.parent)
+    if outputs.named("onnx"):
+        from charrnn.cli.export_onnx import export_onnx
+
+        export_onnx(opened, outputs)

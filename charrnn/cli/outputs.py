@@ -4,9 +4,9 @@
     outputs.protect(text, opened)                before the long work: the texts that are read
     path = outputs.path("html")                  before writing: all of that again
 
-A file that charrnn did not write is replaced only with --force. A page or a picture of its own, known by its mark, may
-always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a checkpoint, a file
-that belongs to a run or a sweep, and what is no regular file.
+A file that charrnn did not write is replaced only with --force. A page, picture or graph of its own, known by its mark,
+may always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a checkpoint, a
+file that belongs to a run or a sweep, and what is no regular file.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""The mark in every page and picture that charrnn writes, by which it knows its own files again.
+"""The mark in every page, picture and graph that charrnn writes, by which it knows its own files again.
 
-A page has it as its generator, a drawing as a comment, a picture as a text chunk. Such files may be replaced unasked,
-and are never read as part of a text.
+A page has it as its generator, a drawing as a comment, a picture as a text chunk, an ONNX graph as its producer. Such
+files may be replaced unasked, and are never read as part of a text.
 """
 
 import os
@@ -10,17 +10,20 @@ NAME = "charrnn"
 PAGE_MARK = f'<meta name="generator" content="{NAME}">'
 SVG_MARK = f"<!-- generator: {NAME} -->"
 PNG_KEY = "Software"  # of the text chunk, whose value is NAME
+ONNX_IR_VERSION = 7
+_ONNX_HEAD = bytes((0x08, ONNX_IR_VERSION, 0x12, len(NAME))) + NAME.encode()  # the fields ir_version, producer_name
 
 _HEAD_BYTES = 4096  # of a file, in which the mark stands
 _KINDS = (  # how such a file begins, and its mark
     (b"<!DOCTYPE html>", PAGE_MARK.encode()),
     (b"<svg ", SVG_MARK.encode()),
     (b"\x89PNG\r\n\x1a\n", b"tEXt" + PNG_KEY.encode() + b"\0" + NAME.encode()),
+    (_ONNX_HEAD, _ONNX_HEAD),
 )
 
 
 def has_mark(path):
-    """Say whether the file at `path` is a page or a picture that charrnn wrote; False where it cannot be read."""
+    """Say whether charrnn wrote the file at `path`, a page, a picture or a graph; False where it cannot be read."""
     if not os.path.isfile(path):  # opening a pipe waits
         return False
     try:

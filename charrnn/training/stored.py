@@ -6,12 +6,13 @@ file.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.checkpoint import is_count, is_figure
-from charrnn.spec import OPTIONAL_KEYS
+from charrnn.spec import OPTIONAL_KEYS, PRECISIONS
 from charrnn.text.item_kinds import WITH_FIELDS, ItemsReading, kind_by_ending
 from charrnn.training.options import TrainingConfig
 from charrnn.training.recovery import MAX_RETURNS
@@ -55,6 +56,24 @@ def stored_parting(training):
     """Return whether newlines stand between the files of a checkpoint's text, not where it does not say."""
     options = training.get("config")
     return isinstance(options, dict) and options.get("part_files") is True
+
+
+def stored_precision(training):
+    """Return the precision that a checkpoint was trained in, one of PRECISIONS; None where it does not say."""
+    options = training.get("config")
+    precision = options.get("precision") if isinstance(options, dict) else None
+    return precision if precision in PRECISIONS else None
+
+
+def stored_validation_loss(training):
+    """Return the validation loss in nats of a checkpoint's own step, None where it does not say."""
+    history = training.get("history")
+    for record in (training.get("best"), history[-1] if isinstance(history, list) and history else None):
+        if isinstance(record, dict) and record.get("step") == training.get("step"):
+            loss_nats = record.get("val_loss_nats")
+            if isinstance(loss_nats, float) and math.isfinite(loss_nats):
+                return loss_nats
+    return None
 
 
 def stored_items(training, text=None):
