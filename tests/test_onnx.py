@@ -114,7 +114,7 @@ def test_a_runtime_that_knows_onnx_alone_computes_the_same(cell):
     assert_agree(run(ReferenceEvaluator(make_onnx(checkpoint)), ids, carry), expected(checkpoint, ids, carry))
 
 
-def test_the_graph_names_its_shapes_and_an_opset_of_its_own_age():
+def test_the_graph_names_its_shapes_and_the_documented_opset():
     model = make_onnx(make_checkpoint(ModelConfig("lstm", V, H, L, layer_norm=True)))
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     shapes = {
@@ -129,6 +129,7 @@ def test_the_graph_names_its_shapes_and_an_opset_of_its_own_age():
     assert [(one.domain, one.version) for one in model.opset_import] == [("", OPSET)]
     oldest = {version: ir for _, ir, version, *_ in reversed(onnx.helper.VERSION_TABLE)}
     assert model.ir_version == oldest[OPSET]
+    assert f"**Opset {OPSET}, IR version {oldest[OPSET]}**" in DOCUMENT
 
 
 def test_the_same_model_gives_the_same_bytes_and_a_tied_matrix_is_written_once(tmp_path):
@@ -137,6 +138,8 @@ def test_the_same_model_gives_the_same_bytes_and_a_tied_matrix_is_written_once(t
         write_onnx(tmp_path / name, checkpoint)
     written = (tmp_path / "a").read_bytes()
     assert written == (tmp_path / "b").read_bytes() and is_own_file(tmp_path / "a")
+    (tmp_path / "b").write_bytes(written.replace(b"charrnn", b"another", 1))  # as of another producer
+    assert not is_own_file(tmp_path / "b")
     numbers = sum(parameter.size for parameter in checkpoint.parameters.values())
     assert len(written) < 4 * numbers + 20_000
 
@@ -230,8 +233,8 @@ def test_the_command_says_what_it_wrote(here, capsys):
     assert said.out == ""
     size = f"{Path('model.onnx').stat().st_size / 1e3:.1f} kB"
     assert f"wrote model.onnx: {size}, ONNX opset {OPSET}, float32\n" in said.err
-    assert "takes ids (batch,) int64, h and c (2, batch, 16) and gives" in said.err
-    assert f"gives logits (batch, {V}), h_next and c_next (2, batch, 16)\n" in said.err
+    assert "inputs: ids (batch,) int64, h and c (2, batch, 16); outputs: " in said.err
+    assert f"; outputs: logits (batch, {V}), h_next and c_next (2, batch, 16)\n" in said.err
 
 
 def test_a_model_in_float64_is_written_in_float32_and_that_is_said(here, capsys):

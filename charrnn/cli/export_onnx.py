@@ -15,4 +15,4 @@ def export_onnx(checkpoint, outputs):
     size = f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:,.1f} kB"
     narrowed = ", of a model in float64" if checkpoint.model["dtype"] == "float64" else ""
     note(f"wrote {outputs.named('onnx')}: {size}, ONNX opset {OPSET}, float32{narrowed}")
-    note(f"it takes {taken} and gives {given}")
+    note(f"inputs: {taken}; outputs: {given}")
