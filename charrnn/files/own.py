@@ -1,8 +1,8 @@
 """What charrnn writes itself, and how it is known again, so that a text never holds it.
 
 A run folder and a sweep's folder are known by what is in them, whatever they are called; the folder of runs by its
-name; a page or a picture by its mark (marks.py). Nothing is opened but regular files, and of them only the beginning is
-read.
+name; a page, a picture or an exported model by its mark (marks.py). Nothing is opened but regular files, and of them
+only the beginning is read.
 """
 
 import os
@@ -33,7 +33,7 @@ def is_own_folder(path):
 
 
 def is_own_file(path):
-    """Say whether a file, or what a link leads to, is a page or a picture of charrnn's, or kept in a run or a sweep."""
+    """Say whether a file, or what a link leads to, has charrnn's mark, or is kept in a run or a sweep."""
     if has_mark(path):
         return True
     folder, name = os.path.split(os.path.realpath(path))

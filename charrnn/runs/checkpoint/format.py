@@ -96,7 +96,7 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": _oldest_format(checkpoint),
+        "format_version": oldest_format(checkpoint),
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
@@ -153,7 +153,7 @@ def save_checkpoint(path, checkpoint):
     atomic_write(path, pieces())
 
 
-def _oldest_format(checkpoint):
+def oldest_format(checkpoint):
     """Return the oldest format that has room for all of a checkpoint: so old readers read what they can."""
     if checkpoint.vocabulary.special:  # and with them labels
         return 4
