@@ -4,8 +4,8 @@
     outputs.protect(text, opened)                before the long work: the texts that are read
     path = outputs.path("html")                  before writing: all of that again
 
-A file that charrnn did not write is replaced only with --force. A page, a picture or an exported model of its own, known
-by its mark, may always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a
+A file that charrnn did not write is replaced only with --force. A page, a picture or an exported model of its own, by
+its mark, may always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a
 checkpoint, a file that belongs to a run or a sweep, and what is no regular file.
 
 An option may write a second file beside its own, named like it but for its ending. The same rules hold for that one:
@@ -171,7 +171,9 @@ class Outputs:
             for one in (named, *([self._beside(name)] if name in self._endings else [])):
                 other = places.setdefault(os.path.realpath(one), name)
                 if other != name:
-                    raise ConfigError(f"--{other} and --{name} both write {one}: give each a file of its own", [other, name])
+                    raise ConfigError(
+                        f"--{other} and --{name} both write {one}: give each a file of its own", [other, name]
+                    )
 
     def _refusal(self, name, why, refused=None, force=False, elsewhere=False):
         """Return the ConfigError that says why a file is not written, and what to write in its place.

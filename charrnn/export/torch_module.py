@@ -5,7 +5,7 @@
 The text is cut from a template, torch_model.py.in, to what the model needs: where torch.nn.LSTM, GRU or RNN computes
 the same, it uses that; normalisation and zoneout are written out. The weights are a safetensors file under PyTorch's
 names, which are a checkpoint's. Its metadata holds what a checkpoint says of the model, so that charrnn takes the file
-back (state_dict.py). Knows checkpoints and texts; needs no PyTorch.
+back (imported.py). Knows checkpoints and texts; needs no PyTorch.
 """
 
 import importlib.resources
@@ -16,6 +16,7 @@ import numpy as np
 
 import charrnn
 from charrnn.errors import counted
+from charrnn.export.imported import MODEL_KEY
 from charrnn.files.marks import NAME, WEIGHTS_KEY
 from charrnn.runs.checkpoint import oldest_format
 from charrnn.runs.checkpoint.strict_json import dump_json
@@ -24,7 +25,6 @@ from charrnn.text.task_names import CLASSIFY, TASKS, TRANSLATE
 from charrnn.text.tasks import stored_task
 
 TEMPLATE = "torch_model.py.in"
-MODEL_KEY = "charrnn_model"  # of the metadata of the weights
 # Of a run's options, those that say how a text is read: they go with the weights. Where its texts lay does not.
 KEPT_OPTIONS = ("encoding", "items", "text_field", "task", "label_field", "label_from", "source_field", "target_field")
 
@@ -219,4 +219,3 @@ def quoted(text):
     """Return a text as a Python literal in ASCII, in double quotes."""
     escaped = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     return f'"{escaped}"'
-

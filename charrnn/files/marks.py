@@ -24,7 +24,7 @@ _WEIGHTS_HEAD = f'{{"__metadata__":{{"{WEIGHTS_KEY}":"{NAME}"'.encode()  # after
 
 
 def has_mark(path):
-    """Say whether charrnn wrote the file at `path`, a page, a picture or an exported model; False where it cannot be read."""
+    """Say whether charrnn wrote the file at `path`, by its mark; False where it cannot be read."""
     if not os.path.isfile(path):  # opening a pipe waits
         return False
     try:

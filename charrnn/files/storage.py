@@ -101,7 +101,7 @@ def _temporary_of(path):
 
 
 def _write_temporary(path, data):
-    """Write `data` to a new temporary file in the folder of `path`, on the disk; return its name. Removed on failure."""
+    """Write `data` to a new temporary file in the folder of `path`, on the disk; return its name."""
     temporary = _temporary_of(path)
     # 0o666 and the umask, as open() would: mkstemp's 0o600 would hide the file from the user's colleagues.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
