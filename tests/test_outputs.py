@@ -26,12 +26,18 @@ WRITERS = {
     "cells --png": ["cells", "run", "text.txt", "--characters", "4000", "--unit", "0:0"],
     "gradients --svg": FRESH,
     "gradients --png": FRESH,
+    "export --torch": ["export", "run"],
     "info --svg": ["info", "run"],
     "sample --svg": ["sample", "run", "--distribution"],
     "sweep --svg": ["sweep", "grid.toml", "-o", "S", "-q"],
 }
 READERS = ("eval --html", "cells --html", "gradients --svg")
-OTHERS = {"corpus build --output", "train --output", "sweep --output"}  # a text, and folders: tested by themselves
+OTHERS = {
+    "corpus build --output",
+    "import --output",
+    "train --output",
+    "sweep --output",
+}  # a text, and folders: tested by themselves
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +96,9 @@ def test_these_are_all_the_options_that_name_a_file_to_be_written():
         for one in [command, *getattr(command, "commands", {}).values()]:
             name = verb if one is command else f"{verb} {one.name}"
             found |= {
-                f"{name} --{p.name}" for p in one.params if p.name in ("html", "png", "svg", "output", "csv_file")
+                f"{name} --{p.name}"
+                for p in one.params
+                if p.name in ("html", "png", "svg", "torch", "output", "csv_file")
             }
     assert found == {*WRITERS, *OTHERS}
 

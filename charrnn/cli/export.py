@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.opening import open_checkpoint
 from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.errors import ConfigError
 
@@ -29,7 +30,9 @@ def command(ctx, checkpoint, **options):
     outputs = Outputs(options, *FORMS, beside={"torch": ".safetensors"})
     if not outputs:
         raise ConfigError("nothing to write: add --html FILE, --onnx FILE or --torch FILE", list(FORMS))
+    path, opened = open_checkpoint(checkpoint)
+    outputs.protect_run(opened.training, path.parent)
     if outputs.named("torch"):
         from charrnn.cli.export_torch import export_torch
 
-        export_torch(checkpoint, outputs)
+        export_torch(opened, outputs)

@@ -115,7 +115,7 @@ def _save(checkpoint, output, file):
             raise RunError(f"{output} is there already, and a checkpoint is not replaced: name another file with -o")
         save_checkpoint(output, checkpoint)
         return output
-    with RunFolder.create(output, name=file) as folder:
+    with RunFolder.create(output, name=file.stem) as folder:
         folder.save(checkpoint)
         return folder.path
 

@@ -38,18 +38,25 @@ def open_model(ctx, where, threads):
 
     Until the command of `ctx` ends, `threads` compute, and kernels that must be compiled are announced.
     """
-    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
-
     with text_in_the_place_of_a_run(where, _second(ctx)):
-        path = find_checkpoint(where)
-        if path != where:
-            note(f"checkpoint {shorter(path)}")
-        checkpoint = load_checkpoint(path)
+        path, checkpoint = open_checkpoint(where)
     announce(ctx)
     use_threads(ctx, threads)
     from charrnn.model.parameters import Model
 
     return OpenedModel(path, checkpoint, Model.from_checkpoint(checkpoint))
+
+
+def open_checkpoint(where):
+    """Return (file, Checkpoint) of a CHECKPOINT as it was named, None for the newest run; name the file where that
+    differs. Needs no kernel.
+    """
+    from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
+
+    path = find_checkpoint(where)
+    if path != where:
+        note(f"checkpoint {shorter(path)}")
+    return path, load_checkpoint(path)
 
 
 @contextlib.contextmanager

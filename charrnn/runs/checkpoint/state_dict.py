@@ -18,6 +18,11 @@ from charrnn.runs.checkpoint.refusals import DamagedCheckpoint, Refusal, short
 from charrnn.runs.checkpoint.rules import check_finite, tensor_entry
 from charrnn.runs.checkpoint.strict_json import parse_json
 
+# From a pickle to what is read here, as a Python program; torch runs no code of the file's with weights_only.
+CONVERSION = (
+    "import sys, torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in "
+    'torch.load(sys.argv[1], map_location="cpu", weights_only=True).items()}, sys.argv[2])'
+)
 # Those that hold a model's numbers; the halves become float32, which has every number that they have.
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -95,15 +100,11 @@ def _refuse_foreign(path, start):
         kind = "not a safetensors file"
     is_pickle = kind is not None and ("pickle" in kind or "zip" in kind)
     if is_pickle or kind is not None and path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
-        written = path.with_suffix(".safetensors").name
+        files = f"{quote(str(path))} {quote(str(path.with_suffix('.safetensors')))}"
         raise CheckpointError(
-            f"{path} is {kind}; charrnn opens none, since a pickle may run code. Write its tensors as safetensors, in "
-            "Python, and import that file:\n"
-            f'    import torch; state = torch.load("{path.name}", weights_only=True)  # add ["state_dict"] or the like '
-            "where that is inside\n"
-            "    import safetensors.torch; safetensors.torch.save_file("
-            f'{{name: tensor.clone() for name, tensor in state.items()}}, "{written}")\n'
-            f"    charrnn import {quote(written)}"
+            f"{path} is {kind}; charrnn opens none, since a pickle may run code. Write its tensors with: "
+            f"python -c {quote(CONVERSION)} {files} (where the state_dict is an entry of what is loaded, add "
+            f'["state_dict"] or the like before .items()), then: charrnn import {files.removeprefix(quote(str(path)))[1:]}'
         )
     if kind is not None:
         raise CheckpointError(f"{path} is {kind}: name a .safetensors file that holds the state_dict of a model")
