@@ -265,10 +265,11 @@ def test_every_command_takes_an_imported_model_or_says_why_not(capsys, monkeypat
     monkeypatch.setenv("NO_COLOR", "1")
     assert main(["import", write(tensors("gru", 3)), "--vocab-file", "symbols.json"]) == 0
     run = "checkpoints/net-1"
+    Path("long.txt").write_text(TEXT * 8)
     assert run in capsys.readouterr().err and sorted(path.name for path in Path(run).iterdir()) == ["last.safetensors"]
     for arguments in (
         f"info {run}", f"info {run} --json", f"sample {run} --length 20 --seed 1", f"eval {run} text.txt",
-        f"eval {run} text.txt --dynamic", f"cells {run} text.txt", f"gradients {run} text.txt", "doctor",
+        f"eval {run} text.txt --dynamic", f"cells {run} long.txt", f"gradients {run} text.txt", "doctor",
         f"export {run} --torch again.py", f"import again.safetensors -o {run}-again",
         f"train text.txt --init-from {run} --steps 2 --batch-size 2 --seq-length 8 --no-sample --quiet -o more",
     ):  # fmt: skip

@@ -119,11 +119,12 @@ class Outputs:
 
     def _check(self, name):
         """Return where the file of an option is to be written: behind a link, where the link leads."""
-        if name in self._endings and str(self._named[name]) != "-":
+        real = self._check_one(name, self._named[name])
+        if name in self._endings:
             if self._named[name].suffix == self._endings[name]:
                 raise self._refusal(name, "is the name of what is written beside it", elsewhere=True)
             self._check_one(name, self._beside(name))
-        return self._check_one(name, self._named[name])
+        return real
 
     def _check_one(self, name, named):
         """Return where one of the files of an option, as it is named, is to be written."""

@@ -100,11 +100,11 @@ def _refuse_foreign(path, start):
         kind = "not a safetensors file"
     is_pickle = kind is not None and ("pickle" in kind or "zip" in kind)
     if is_pickle or kind is not None and path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
-        files = f"{quote(str(path))} {quote(str(path.with_suffix('.safetensors')))}"
+        written = quote(str(path.with_suffix(".safetensors")))
         raise CheckpointError(
             f"{path} is {kind}; charrnn opens none, since a pickle may run code. Write its tensors with: "
-            f"python -c {quote(CONVERSION)} {files} (where the state_dict is an entry of what is loaded, add "
-            f'["state_dict"] or the like before .items()), then: charrnn import {files.removeprefix(quote(str(path)))[1:]}'
+            f"python -c {quote(CONVERSION)} {quote(str(path))} {written} (where the state_dict is an entry of what is "
+            f'loaded, add ["state_dict"] or the like before .items()), then: charrnn import {written}'
         )
     if kind is not None:
         raise CheckpointError(f"{path} is {kind}: name a .safetensors file that holds the state_dict of a model")
