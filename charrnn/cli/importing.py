@@ -15,7 +15,7 @@ from charrnn.errors import CheckpointError, ConfigError, RunError
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The model's symbols in the order of their ids: a list in a .json file, or else a text that has each once. "
-    "What charrnn export --torch wrote needs none.",
+    "Weights that charrnn exported need none.",
 )
 @click.option(
     "--vocab-text",
@@ -23,6 +23,7 @@ from charrnn.errors import CheckpointError, ConfigError, RunError
     metavar="TEXT",
     help="The text that the model was trained on, where its symbols are sorted(set(text)).",
 )
+@click.option("--encoding", metavar="NAME", help="Encoding of --vocab-text.  [default: utf-8]")
 @click.option("--rnn", metavar="NAME", help="Which recurrent layers are meant, where there are several.")
 @click.option("--embedding", metavar="NAME", help='Which matrix is the embedding; "none" where symbols enter one-hot.')
 @click.option("--output-layer", metavar="NAME", help="Which matrix is that of the output.")
@@ -54,7 +55,7 @@ def command(file, output, **options):
     checkpoint = _foreign(state, options) if known is None else _own(state, known, options)
     where = _save(checkpoint, output, file)
     note(f"wrote {where}")
-    note(f"next: charrnn {_first_use(checkpoint, quoted(where))}")
+    note(f"next: {_first_use(checkpoint, quoted(where))}")
 
 
 def _own(state, known, options):
@@ -88,6 +89,8 @@ def _vocabulary(state, options):
             else "--vocab-file and --vocab-text both name the symbols: leave one out",
             ["vocab_file", "vocab_text"],
         )
+    if options["encoding"] is not None and text is None:
+        raise ConfigError("--encoding is of --vocab-text, and a file of symbols is UTF-8: leave it out", ["encoding"])
     if file is not None:
         from charrnn.text.symbol_files import read_vocabulary_file
 
@@ -96,7 +99,7 @@ def _vocabulary(state, options):
 
     from charrnn.text.corpus import read_corpus
 
-    with contextlib.closing(read_corpus([str(text)])) as corpus:
+    with contextlib.closing(read_corpus([str(text)], encoding=options["encoding"] or "utf-8")) as corpus:
         return corpus.vocabulary
 
 
@@ -127,7 +130,7 @@ def _first_use(checkpoint, where):
 
     task = stored_task(checkpoint.training)
     if task in ASKED:
-        return f"predict {where} TEXT"
+        return f"charrnn predict {where} TEXT"
     if task == STEER:
-        return f"sample {where} --given {quoted(checkpoint.vocabulary.labels[0])} --temperature 0.8"
-    return f"sample {where} --temperature 0.8"
+        return f"charrnn sample {where} --given {quoted(checkpoint.vocabulary.labels[0])} --temperature 0.8"
+    return f"charrnn sample {where} --temperature 0.8"

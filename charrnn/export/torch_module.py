@@ -82,7 +82,7 @@ def description(checkpoint):
 def module_text(checkpoint, name, weights, encoding="utf-8"):
     """Return the Python text of the module `name`, whose weights are in the file `weights`."""
     config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
-    template = importlib.resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    template = importlib.resources.files("charrnn.export").joinpath(TEMPLATE).read_text(encoding="utf-8")
     task = stored_task(checkpoint.training) if checkpoint.vocabulary.special else None
     text = select(template, _flags(config, checkpoint.vocabulary, task))
     values = _values(config, checkpoint.vocabulary, task, name)

@@ -37,7 +37,7 @@ def read_vocabulary_file(path, sizes=()):
             "points, name it by --vocab-text"
         )
     try:
-        return Vocabulary("chars", text)
+        return Vocabulary("chars", tuple(text))
     except VocabularyError as error:
         raise VocabularyError(f"--vocab-file {path}: {error}") from None
 
@@ -74,7 +74,7 @@ def _from_json(value):
         value = _by_id(value)
     if not isinstance(value, list):
         raise VocabularyError(f"it must hold a list of symbols, or an object of their ids, got {shown(value)}")
-    return Vocabulary("bytes" if value and all(type(symbol) is int for symbol in value) else "chars", value)
+    return Vocabulary("bytes" if value and all(type(symbol) is int for symbol in value) else "chars", tuple(value))
 
 
 def _by_id(ids):
