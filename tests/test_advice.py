@@ -33,6 +33,7 @@ SAID_BY = {
     ("sampling.sampler", "Settings"): ({"sample"}, "elsewhere they are charrnn's own, or an option with its rule"),
     ("kernels.threads", "set_num_threads"): (set(COMMANDS) - {"sweep"}, "a sweep asks for one thread or all"),
     ("text.rewriting", "Rewriting"): ({"train", "sweep"}, "how a text was read is told as options of train"),
+    ("text.decoding", "_not_known"): (set(COMMANDS) - {"export"}, "export takes UTF-8 where a run stored no known one"),
     ("cli", "_smaller"): (set(), "chosen from the options of the command"),
 }
 # Whose texts are CSS, with -- before the names of colours, and the commands of other programs.

@@ -27,12 +27,18 @@ WRITERS = {
     "gradients --svg": FRESH,
     "gradients --png": FRESH,
     "export --onnx": ["export", "run"],
+    "export --torch": ["export", "run"],
     "info --svg": ["info", "run"],
     "sample --svg": ["sample", "run", "--distribution"],
     "sweep --svg": ["sweep", "grid.toml", "-o", "S", "-q"],
 }
 READERS = ("eval --html", "cells --html", "gradients --svg")
-OTHERS = {"corpus build --output", "train --output", "sweep --output"}  # a text, and folders: tested by themselves
+OTHERS = {
+    "corpus build --output",
+    "import --output",
+    "train --output",
+    "sweep --output",
+}  # a text, and folders: tested by themselves
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +100,7 @@ def test_these_are_all_the_options_that_name_a_file_to_be_written():
                 f"{name} --{p.name}"
                 for p in one.params
                 if p.name in ("html", "png", "svg", "onnx", "output", "csv_file")
+                if p.name in ("html", "png", "svg", "torch", "output", "csv_file")
             }
     assert found == {*WRITERS, *OTHERS}
 

@@ -27,7 +27,7 @@ def command(ctx, checkpoint, **options):
 
     CHECKPOINT is a file or a run folder; without it the newest run in ./checkpoints is exported.
     """
-    outputs = Outputs(options, *FORMS)
+    outputs = Outputs(options, *FORMS, beside={"torch": ".safetensors"})
     if not outputs:
         raise ConfigError("nothing to write: add --html FILE, --onnx FILE or --torch FILE", list(FORMS))
     if outputs.named("onnx"):
@@ -40,3 +40,7 @@ def command(ctx, checkpoint, **options):
         from charrnn.cli.export_onnx import export_onnx
 
         export_onnx(opened, outputs)
+    if outputs.named("torch"):
+        from charrnn.cli.export_torch import export_torch
+
+        export_torch(opened, outputs)

@@ -203,6 +203,7 @@ def _training_rows(training):
     elapsed_s = _number(training.get("elapsed_s"))
     rate = _number(final.get("learning_rate"))
     return [
+        ("imported from", _plain(_as_dict(training.get("imported")).get("from"))),
         ("steps", _count(training.get("step"))),
         ("epochs", _plain(training.get("epoch"))),
         ("time", duration(elapsed_s) if elapsed_s is not None and 0 <= elapsed_s < 1e12 else None),

@@ -4,9 +4,13 @@
     outputs.protect(text, opened)                before the long work: the texts that are read
     path = outputs.path("html")                  before writing: all of that again
 
-A file that charrnn did not write is replaced only with --force. A page, picture or graph of its own, known by its mark,
-may always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a checkpoint, a
-file that belongs to a run or a sweep, and what is no regular file.
+A file that charrnn did not write is replaced only with --force. A page, a picture or an exported model of its own, by
+its mark, may always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a
+checkpoint, a file that belongs to a run or a sweep, and what is no regular file.
+
+An option may write a second file beside its own, named like it but for its ending. The same rules hold for that one:
+
+    Outputs(options, "torch", beside={"torch": ".safetensors"});  outputs.path_beside("torch")
 """
 
 import contextlib
@@ -48,10 +52,12 @@ class Outputs:
     options        {name: path or None, "force": bool}
     names          of the options that name a file to write
     makes_folders  whether folders that are missing are made
+    beside         {name: ending of the second file that the option writes}
     """
 
-    def __init__(self, options, *names, makes_folders=False):
+    def __init__(self, options, *names, makes_folders=False, beside=None):
         self._named = {name: options[name] for name in names if options[name] is not None}
+        self._endings = beside or {}
         self._force, self._makes_folders = options["force"], makes_folders
         self._texts = []
         if self._force and not self._named:
@@ -97,15 +103,31 @@ class Outputs:
         """Return where to write the file of an option, after a last look at what is there; None where not asked for."""
         return self._check(name) if name in self._named else None
 
+    def path_beside(self, name):
+        """Return where to write the second file of an option, after a last look at what is there."""
+        return self._check_one(name, self._beside(name))
+
     def write(self, name, write, *content):
         """Write the file of an option by write(path, *content), where it is asked for, and say so."""
         if path := self.path(name):
             write(path, *content)
             note(f"wrote {self.named(name)}")
 
+    def _beside(self, name):
+        """Return the second file of an option, named like the first."""
+        return self._named[name].with_suffix(self._endings[name])
+
     def _check(self, name):
         """Return where the file of an option is to be written: behind a link, where the link leads."""
-        named = self._named[name]
+        real = self._check_one(name, self._named[name])
+        if name in self._endings:
+            if self._named[name].suffix == self._endings[name]:
+                raise self._refusal(name, "is the name of what is written beside it", elsewhere=True)
+            self._check_one(name, self._beside(name))
+        return real
+
+    def _check_one(self, name, named):
+        """Return where one of the files of an option, as it is named, is to be written."""
         if str(named) == "-":
             raise ConfigError(
                 f"--{name} - would write among the results on stdout: name a file, as in {_example(name)}", [name]
@@ -123,51 +145,60 @@ class Outputs:
             if not real.parent.is_dir():
                 raise ConfigError(f"--{name} {named}: there is no folder {shorter(real.parent)}; make it first", [name])
             if not os.access(real.parent, os.W_OK | os.X_OK):
-                raise self._refusal(name, "is in a folder that you may not write to", elsewhere=True)
+                raise self._refusal(name, "is in a folder that you may not write to", named, elsewhere=True)
         if _belongs_to_a_run(real):
-            raise self._refusal(name, f"is a file of the run or the sweep in {named.absolute().parent}", elsewhere=True)
+            where = f"is a file of the run or the sweep in {named.absolute().parent}"
+            raise self._refusal(name, where, named, elsewhere=True)
         if status is None:
             return real
         if not stat.S_ISREG(status.st_mode):
-            raise self._refusal(name, "is no regular file", elsewhere=True)
+            raise self._refusal(name, "is no regular file", named, elsewhere=True)
         if any(_is_open_on(descriptor, status) for descriptor in (1, 2)):
-            raise self._refusal(name, "is where this command's results go")
+            raise self._refusal(name, "is where this command's results go", named)
         for text in self._texts:
             if why := _reads(text, real, status):
-                raise self._refusal(name, f"{why} and is not replaced")
+                raise self._refusal(name, f"{why} and is not replaced", named)
         if _is_checkpoint(real):
-            raise self._refusal(name, "is a checkpoint")
+            raise self._refusal(name, "is a checkpoint", named)
         from charrnn.files.marks import has_mark
 
         if status.st_size and not self._force and not has_mark(real):
-            raise self._refusal(name, "exists, and charrnn did not write it", force=True)
+            raise self._refusal(name, "exists, and charrnn did not write it", named, force=True)
         return real
 
     def _check_apart(self):
         places = {}
         for name, named in self._named.items():
-            other = places.setdefault(os.path.realpath(named), name)
-            if other != name:
-                raise ConfigError(
-                    f"--{other} and --{name} both name {named}: give each a file of its own", [other, name]
-                )
+            for one in (named, *([self._beside(name)] if name in self._endings else [])):
+                other = places.setdefault(os.path.realpath(one), name)
+                if other != name:
+                    raise ConfigError(
+                        f"--{other} and --{name} both write {one}: give each a file of its own", [other, name]
+                    )
 
-    def _refusal(self, name, why, force=False, elsewhere=False):
-        """Return the ConfigError that says why a file is not written, and what to write in its place."""
+    def _refusal(self, name, why, refused=None, force=False, elsewhere=False):
+        """Return the ConfigError that says why a file is not written, and what to write in its place.
+
+        refused    the file, where it may be the second one of the option
+        """
         named = self._named[name]
-        remedy = f"choose another file, as in {_example(name, None if elsewhere else named)}"
+        remedy = f"choose another file, as in {_example(name, None if elsewhere else named, self._endings.get(name))}"
         if force:
             remedy = f"add --force to replace it, or {remedy}"
-        return ConfigError(f"--{name} {named} {why}: {remedy}", [name])
+        what = f"--{name} {named}" if refused in (None, named) else f"--{name} {named} also writes {refused}, which"
+        return ConfigError(f"{what} {why}: {remedy}", [name])
 
 
-def _example(name, beside=None):
-    """Return an option with a file that is not there: beside another one and named like it, where that is given."""
+def _example(name, beside=None, ending=None):
+    """Return an option with a file that is not there: beside another one and named like it, where that is given.
+
+    ending    of the second file of the option, which is not there either
+    """
     like = Path(EXAMPLES[name])
     if beside is not None:
         like = beside.with_suffix(like.suffix)
     free, number = like, 1
-    while os.path.lexists(free):
+    while os.path.lexists(free) or ending is not None and os.path.lexists(free.with_suffix(ending)):
         number += 1
         free = like.with_stem(f"{like.stem}-{number}")
     return f"--{name} {shlex.quote(str(free))}"
@@ -195,9 +226,11 @@ def _belongs_to_a_run(path):
 
 
 def _is_checkpoint(path):
-    """Say whether a file is a checkpoint, by its name or by how it begins."""
+    """Say whether a file is a checkpoint, by its name or by how it begins; weights that charrnn exported are none."""
+    from charrnn.files.marks import has_mark
+
     if path.suffix == ".safetensors":
-        return True
+        return not has_mark(path)
     try:
         with open(path, "rb") as file:
             return file.read(64)[8:].startswith(b'{"__metadata__":{"charrnn":')

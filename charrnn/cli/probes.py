@@ -277,6 +277,9 @@ def _run():
         remedy = f"charrnn info {quoted(other)}" if other != path else f"mv -n {quoted(run)} damaged-{quoted(run.name)}"
         yield Fact("newest run", str(run), {"folder": str(run), "step": None}, str(error), remedy)
         return
+    if "imported" in training:
+        yield Fact("newest run", f"{run}, imported", {"folder": str(run), "step": None})
+        return
     state = "finished" if training.get("finished") else f"unfinished: charrnn train --resume {quoted(run)}"
     step = training["step"]
     yield Fact("newest run", f"{run}, step {step:,}, {state}", {"folder": str(run), "step": step})

@@ -29,7 +29,7 @@ _VISIBLE.update(
 
 # A line that is a command, or ends in one, is for pasting: it stays whole. So does a command quoted in a sentence.
 _COMMAND_LINE = re.compile(r"((\S+ ){0,2}\S+:)?\s*charrnn ")
-_QUOTED_COMMAND = re.compile(r"'charrnn [^']*'")
+_QUOTED_COMMAND = re.compile(r"'charrnn [^']*'|python -c '[^']*'(?: \S+){2}")
 MIN_HANGING = 24  # columns beside an indentation: with fewer, lines begin further to the left
 
 # Of the progress bars on the terminal: functions that return a context in which a bar is hidden.

@@ -1,8 +1,8 @@
 """What charrnn writes itself, and how it is known again, so that a text never holds it.
 
 A run folder and a sweep's folder are known by what is in them, whatever they are called; the folder of runs by its
-name; a page, a picture or a graph by its mark (marks.py). Nothing is opened but regular files, and of them only the
-beginning is read.
+name; a page, a picture or an exported model by its mark (marks.py). Nothing is opened but regular files, and of them
+only the beginning is read.
 """
 
 import os

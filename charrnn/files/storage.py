@@ -48,17 +48,9 @@ def atomic_write(path, data):
         The disk is full, read-only, or refuses.
     """
     path = Path(path)
-    temporary = path.parent / f".charrnn-{secrets.token_hex(8)}.tmp"
     try:
-        # 0o666 and the umask, as open() would: mkstemp's 0o600 would hide the file from the user's colleagues.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        temporary = _write_temporary(path, data)
         try:
-            try:
-                for piece in _pieces(data):
-                    write_all(descriptor, piece)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
             os.replace(temporary, path)
         except BaseException:
             _remove_quietly(temporary)
@@ -66,6 +58,64 @@ def atomic_write(path, data):
         fsync_folder(path.parent)
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def atomic_write_all(contents):
+    """Write several files that belong together, {path: data as `atomic_write` takes it}: all of them, or none.
+
+    Every byte is on the disk under a temporary name before the first file is replaced. Where a replacement fails, the
+    files that were replaced before it are put back. A power cut between two replacements leaves some files old and some
+    new, each of them whole.
+
+    Raises StorageError where the disk is full, read-only, or refuses.
+    """
+    temporaries, replaced, path = {}, [], None
+    try:
+        try:
+            for path, data in contents.items():
+                temporaries[path] = _write_temporary(path, data)
+            for path, temporary in temporaries.items():
+                before = _temporary_of(path) if os.path.lexists(path) else None
+                if before is not None:
+                    give_second_name(path, before)
+                replaced.append((path, before))
+                os.replace(temporary, path)
+        except BaseException:
+            for done, before in reversed(replaced):
+                if before is not None:
+                    os.replace(before, done)
+                elif not os.path.lexists(temporaries[done]):  # it was renamed: nothing had this name
+                    _remove_quietly(done)
+            raise
+        finally:
+            for leftover in (*temporaries.values(), *(before for _, before in replaced if before is not None)):
+                _remove_quietly(leftover)
+        for folder in {Path(path).parent for path in contents}:
+            fsync_folder(folder)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _temporary_of(path):
+    return Path(path).parent / f".charrnn-{secrets.token_hex(8)}.tmp"
+
+
+def _write_temporary(path, data):
+    """Write `data` to a new temporary file in the folder of `path`, on the disk; return its name."""
+    temporary = _temporary_of(path)
+    # 0o666 and the umask, as open() would: mkstemp's 0o600 would hide the file from the user's colleagues.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        try:
+            for piece in _pieces(data):
+                write_all(descriptor, piece)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
+    return temporary
 
 
 def give_second_name(path, second):

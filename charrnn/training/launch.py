@@ -10,6 +10,7 @@ removed again. Knows texts, plans and run folders; shows nothing: what a user sh
 
 import contextlib
 import os
+import shlex
 
 from charrnn.errors import RunError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
@@ -105,6 +106,11 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
         An option contradicts the run, the run is finished, its text is gone or another one.
     """
     checkpoint, is_best = folder.load_last(from_best, say)
+    if "imported" in checkpoint.training:
+        raise RunError(
+            f"{folder.path} holds a model that was imported, and no run to resume: start one from its weights with: "
+            f"charrnn train TEXT --init-from {shlex.quote(str(folder.path))}"
+        )
     config = stored_config(checkpoint.training)
     resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
     texts = texts or find_texts(checkpoint.training, folder.path)

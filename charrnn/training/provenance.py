@@ -87,8 +87,8 @@ def read_run_text(training, run, mode, progress=None, remedy=NAME_ANOTHER):
     CharRNNError
         The record says nothing of a text, or the text is gone or another one.
     """
-    config = stored_config(training)
     named = find_texts(training, run, remedy)
+    config = stored_config(training)
     # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
     corpus = read_corpus(named, **{**config.reading(), "mode": mode}, progress=progress)
     try:

@@ -5,7 +5,7 @@ docs/CHECKPOINT.md tells the format. What the rest of charrnn uses is named here
 """
 
 from charrnn.runs.checkpoint.finding import find_checkpoint, instead_of_last, lacking_run, newest_run, newest_sweep
-from charrnn.runs.checkpoint.format import Checkpoint, load_checkpoint, read_metadata, save_checkpoint
+from charrnn.runs.checkpoint.format import Checkpoint, load_checkpoint, oldest_format, read_metadata, save_checkpoint
 from charrnn.runs.checkpoint.refusals import DamagedCheckpoint
 from charrnn.runs.checkpoint.rules import is_count, is_figure
 from charrnn.runs.names import BEST, GOOD, LAST, RUNS_FOLDER
@@ -25,6 +25,7 @@ __all__ = [
     "load_checkpoint",
     "newest_run",
     "newest_sweep",
+    "oldest_format",
     "read_metadata",
     "save_checkpoint",
 ]

@@ -96,7 +96,7 @@ def save_checkpoint(path, checkpoint):
         return np.asarray(arrays[name])
 
     metadata = {
-        "format_version": _oldest_format(checkpoint),
+        "format_version": oldest_format(checkpoint),
         "model": checkpoint.model,
         "vocabulary": checkpoint.vocabulary.to_json(),
         "training": checkpoint.training,
@@ -153,7 +153,7 @@ def save_checkpoint(path, checkpoint):
     atomic_write(path, pieces())
 
 
-def _oldest_format(checkpoint):
+def oldest_format(checkpoint):
     """Return the oldest format that has room for all of a checkpoint: so old readers read what they can."""
     if checkpoint.vocabulary.special:  # and with them labels
         return 4
@@ -183,7 +183,7 @@ def load_checkpoint(path):
 
 
 def _load(path):
-    with _open(path) as file:
+    with open_file(path) as file:
         metadata, vocabulary, tensors, digest, promised = _read_header(file, path)
         parts = {"param": {}, "optim": {}, "carry": {}}
         for tensor in tensors:
@@ -207,7 +207,7 @@ def read_metadata(path):
     The tensors' names, shapes and places are checked as `load_checkpoint` checks them; their numbers are not read.
     """
     path = Path(path)
-    with _remedied(path), _open(path) as file:
+    with _remedied(path), open_file(path) as file:
         return _read_header(file, path)[0]
 
 
@@ -232,7 +232,8 @@ def is_whole(path):
     return True
 
 
-def _open(path):
+def open_file(path):
+    """Open a regular file for reading, without a buffer; CheckpointError where that is not to be had."""
     try:
         kind = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -255,9 +256,9 @@ def _read_header(file, path):
     Returns (metadata, vocabulary, tensors in the order of the file, the sha256 begun, the sha256 promised or None).
     """
     size = os.fstat(file.fileno()).st_size
-    start = _read_exactly(file, bytearray(min(size, 8)), path)
+    start = read_exactly(file, bytearray(min(size, 8)), path)
     length = int.from_bytes(start, "little")
-    foreign = _foreign(bytes(start))
+    foreign = foreign_kind(bytes(start))
     # A header is a JSON object; a first byte that is none tells a stray file from a damaged one.
     if size > 8 and not foreign:
         foreign = None if file.read(1) == b"{" else "not a safetensors file"
@@ -275,14 +276,14 @@ def _read_header(file, path):
 
     try:
         # utf-8 proper: a lone surrogate or a byte out of place is damage.
-        header = parse_json(bytes(_read_exactly(file, bytearray(length), path)).decode("utf-8"))
+        header = parse_json(bytes(read_exactly(file, bytearray(length), path)).decode("utf-8"))
         outer = header.pop("__metadata__", {}) if isinstance(header, dict) else None
         if not isinstance(outer, dict) or not all(isinstance(value, str) for value in outer.values()):
             raise Refusal("its header is no safetensors header")
         if "charrnn" not in outer:
             raise CheckpointError(
                 f"{path} is a safetensors file, but not charrnn's (its metadata has no key 'charrnn'): "
-                "name a checkpoint that charrnn wrote"
+                "name a checkpoint that charrnn wrote, or bring a model of PyTorch in with 'charrnn import FILE'"
             )
         # A lone surrogate can be written in JSON's escapes, but not in UTF-8: no writer digests one.
         digest = hashlib.sha256(outer["charrnn"].encode("utf-8", "replace"))
@@ -319,7 +320,7 @@ def _read_tensor(file, tensor, digest, path):
             f"{path} does not fit in memory: {tensor.name} alone takes {tensor.end - tensor.begin:,} bytes; "
             "use a machine with more"
         ) from None
-    _read_exactly(file, array.data.cast("B"), path)
+    read_exactly(file, array.data.cast("B"), path)
     digest.update(array.data)
     try:
         check_finite(tensor.name, array)
@@ -328,7 +329,8 @@ def _read_tensor(file, tensor, digest, path):
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_exactly(file, buffer, path):
+def read_exactly(file, buffer, path):
+    """Fill a buffer from a file, and return it; DamagedCheckpoint where the file is shorter."""
     view = memoryview(buffer)
     while view:
         try:
@@ -341,7 +343,7 @@ def _read_exactly(file, buffer, path):
     return buffer
 
 
-def _foreign(start):
+def foreign_kind(start):
     """Name the kind of file that begins with these bytes, or None where it could be a safetensors file."""
     if start.startswith(b"PK\x03\x04"):
         return "a zip archive, as PyTorch's .pt and NumPy's .npz files are"

@@ -1,0 +1,24 @@
+"""What `charrnn export --torch` does: the module is export/torch_module.py's."""
+
+import keyword
+import sys
+
+from charrnn.cli.words import note, quoted
+
+
+def export_torch(checkpoint, outputs):
+    """Write a Checkpoint as the module that Outputs name and its weights, and say what to do with them."""
+    from charrnn.export.torch_module import torch_files
+    from charrnn.files.storage import atomic_write_all
+    from charrnn.text.decoding import stored_encoding_of_bytes
+    from charrnn.training.stored import stored_encoding
+
+    named = outputs.named("torch")
+    module, weights = outputs.path("torch"), outputs.path_beside("torch")
+    encoding = stored_encoding_of_bytes(stored_encoding(checkpoint.training))
+    atomic_write_all(torch_files(checkpoint, module, weights, encoding))
+    note(f"wrote {named}, and its weights to {named.with_suffix(weights.suffix)}")
+    stem = named.stem
+    if named.suffix != ".py" or not stem.isidentifier() or keyword.iskeyword(stem) or stem in sys.stdlib_module_names:
+        note(f"{named.name} is a program; to import it in Python, rename it to model.py or the like")
+    note(f"next: python {quoted(named)} --help")
