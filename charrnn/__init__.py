@@ -26,10 +26,12 @@ from charrnn.errors import (
 if TYPE_CHECKING:
     from charrnn.cells.findings import Findings
     from charrnn.evaluation.judgement import Judgement
-    from charrnn.library import Training, evaluate, find_cells, load, sample, train
+    from charrnn.library import Training, evaluate, find_cells, load, train
+    from charrnn.library.drawing import next_characters, sample
     from charrnn.model.clamps import Clamp
     from charrnn.model.parameters import Model
     from charrnn.model.workspace import Workspace
+    from charrnn.sampling.following import NextCharacter
     from charrnn.spec import ModelConfig
     from charrnn.text.vocabulary import Vocabulary
     from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
@@ -49,6 +51,7 @@ __all__ = [
     "Judgement",
     "Model",
     "ModelConfig",
+    "NextCharacter",
     "Notice",
     "Preflight",
     "RecipeError",
@@ -65,6 +68,7 @@ __all__ = [
     "evaluate",
     "find_cells",
     "load",
+    "next_characters",
     "sample",
     "train",
 ]
@@ -72,10 +76,12 @@ __all__ = [
 _HOMES = {
     "charrnn.cells.findings": ("Findings",),
     "charrnn.evaluation.judgement": ("Judgement",),
-    "charrnn.library": ("Training", "evaluate", "find_cells", "load", "sample", "train"),
+    "charrnn.library": ("Training", "evaluate", "find_cells", "load", "train"),
+    "charrnn.library.drawing": ("next_characters", "sample"),
     "charrnn.model.clamps": ("Clamp",),
     "charrnn.model.parameters": ("Model",),
     "charrnn.model.workspace": ("Workspace",),
+    "charrnn.sampling.following": ("NextCharacter",),
     "charrnn.spec": ("ModelConfig",),
     "charrnn.text.vocabulary": ("Vocabulary",),
     "charrnn.training.records": ("Evaluated", "Finished", "Notice", "Preflight", "Sampled", "Saved", "Step"),

@@ -21,7 +21,9 @@ import pytest
 from click.testing import CliRunner
 
 import charrnn
-from charrnn.cli.sample import _settings, command
+from charrnn.cli.drawing import settings_of
+from charrnn.cli.escapes import read_escapes
+from charrnn.cli.sample import command
 from charrnn.cli.samples import Output, SampleTexts
 from charrnn.cli.words import neutralise
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, StorageError, VocabularyError
@@ -377,10 +379,11 @@ def test_a_nonsense_or_contradictory_option_is_refused_in_one_sentence(args, wor
 
 
 def test_greedy_and_temperature_zero_are_the_same_and_agree():
+    plain = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": 0.0, "greedy": False}
     greedy = Settings(temperature=0)
-    assert _settings({"greedy"}, 1.0, None, 1.0, 0.0, True) == greedy
-    assert _settings({"greedy", "temperature"}, 0.0, None, 1.0, 0.0, True) == greedy
-    assert _settings({"temperature"}, 0.0, None, 1.0, 0.0, False) == greedy
+    assert settings_of({"greedy"}, plain | {"greedy": True}) == greedy
+    assert settings_of({"greedy", "temperature"}, plain | {"greedy": True, "temperature": 0.0}) == greedy
+    assert settings_of({"temperature"}, plain | {"temperature": 0.0}) == greedy
 
 
 def test_a_prime_file_that_cannot_be_read_is_named(tmp_path):
@@ -641,6 +644,59 @@ def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
         workspace = Workspace(model, 1, len(ids), training=False)
         workspace.reset_carry()
         assert record["loss_nats"] == pytest.approx(workspace.losses(ids[:-1], ids[1:])[1:].mean(), rel=1e-5)
+
+
+def test_what_follows_a_line_is_what_its_prime_alone_gives_whatever_stands_beside_it(invoke, folder, tmp_path):
+    lines = ["one", "", "a longer prime than the others", r"two\n", "one", "é"]
+    (tmp_path / "primes.txt").write_text("\r\n".join(lines) + "\n", encoding="utf-8", newline="")
+    asked = ("-e", "--prime-file", tmp_path / "primes.txt", "--each-line")
+    for drawn in (("--seed", 3, "--length", 70, "--temperature", 0.7), ("--seed", 3, "--length", 70, "--stop", "e",
+                  "--clamp", "1:2=0.5")):  # fmt: skip
+        together = invoke(*asked, *drawn, "--num-samples", 2)
+        alone = [invoke("-e", "--prime", line, *drawn, "--num-samples", 2, "--json") for line in lines]
+        expected = [json.loads(one) for each in alone for one in each.stdout.splitlines()]
+        shown = [one["prime"] + one["text"] for one in expected]
+        assert [read_escapes(line, "") for line in together.stdout.split("\n")] == [*shown, ""], together.exception
+        records = [json.loads(one) for one in invoke(*asked, *drawn, "--num-samples", 2, "--json").stdout.splitlines()]
+        assert [one.pop("line") for one in records] == [n for n in range(1, 7) for _ in range(2)]
+        assert [{**one, "loss_nats": 0} for one in records] == [{**one, "loss_nats": 0} for one in expected]
+        losses = ([one["loss_nats"] for one in found] for found in (records, expected))
+        assert next(losses) == pytest.approx(next(losses))
+    hidden = invoke(*asked, *drawn, "--hide-prime").stdout.splitlines()
+    assert read_escapes(hidden[2], "") == expected[4]["text"]
+
+
+def test_the_lines_of_a_model_of_bytes_are_any_bytes(invoke, tmp_path):
+    (tmp_path / "primes.bin").write_bytes(b"\xff\xe2\nab\\\n")
+    asked = ("checkpoints/old", "--prime-file", tmp_path / "primes.bin", "--each-line", "--length", 90, "--seed", 1)
+    written = invoke(*asked).stdout_bytes
+    records = [json.loads(line) for line in invoke(*asked, "--json").stdout.splitlines()]
+    for line, record, prime in zip(written.split(b"\n"), records, (b"\xff\xe2", b"ab\\"), strict=False):
+        data = line.replace(b"\\\\", b"\0").replace(b"\\n", b"\n").replace(b"\\r", b"\r").replace(b"\0", b"\\")
+        (tmp_path / "prime.bin").write_bytes(prime)
+        alone = invoke("checkpoints/old", "--prime-file", tmp_path / "prime.bin", "--length", 90, "--seed", 1)
+        given = (base64.b64decode(record[name]) for name in ("prime_base64", "text_base64"))
+        assert (
+            data.replace(b"\0", b"") == alone.stdout_bytes.replace(b"\0", b"") and b"".join(given) == alone.stdout_bytes
+        )
+    assert written.count(b"\n") == 2
+
+
+def test_lines_that_cannot_be_continued_are_refused_by_their_number(invoke, tmp_path):
+    (tmp_path / "primes.txt").write_text("one\nzwölf\n", encoding="utf-8")
+    asked = ("--prime-file", tmp_path / "primes.txt", "--each-line", "--length", 5)
+    assert "line 2 of --prime-file: character 'ö' at offset 2" in str(invoke(*asked).exception)
+    skipped = invoke(*asked, "--unknown", "skip")
+    assert skipped.stdout.startswith("one") and "line 2 of --prime-file: left out 1 character" in skipped.stderr
+    (tmp_path / "primes.txt").write_text("", encoding="utf-8")
+    assert "holds no prime: write one per line" in str(invoke(*asked).exception)
+    for options, words in (
+        (("--each-line",), "add --prime-file FILE"),
+        ((*asked, "--separator", "|"), "writes one line for each prime, and --separator has no place"),
+        (("--interactive", "--json"), "continues what is typed, and --json has no place there"),
+        (("--interactive", "--prime-file", "-"), "would take them all"),
+    ):
+        assert words in str(invoke(*options).exception)
 
 
 def test_greedy_ignores_the_seed_and_says_that_its_samples_are_alike(invoke):

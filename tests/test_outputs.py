@@ -99,8 +99,7 @@ def test_these_are_all_the_options_that_name_a_file_to_be_written():
             found |= {
                 f"{name} --{p.name}"
                 for p in one.params
-                if p.name in ("html", "png", "svg", "onnx", "output", "csv_file")
-                if p.name in ("html", "png", "svg", "torch", "output", "csv_file")
+                if p.name in ("html", "png", "svg", "onnx", "torch", "output", "csv_file")
             }
     assert found == {*WRITERS, *OTHERS}
 

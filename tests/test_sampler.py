@@ -14,7 +14,8 @@ from charrnn.kernels.splitmix import splitmix64
 from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
-from charrnn.sampling.sampler import Sampler, Settings, StopMatcher, choose, surprisal, uniforms
+from charrnn.sampling.sampler import Sampler, Settings, choose, surprisal, uniforms
+from charrnn.sampling.stops import StopMatcher
 from charrnn.spec import ModelConfig
 
 V, H, L = 7, 5, 1
@@ -567,6 +568,36 @@ def test_a_real_models_text_does_not_depend_on_the_number_of_threads(model):
         assert real(model, 200, [1, 2, 3], num_samples=5) == one
     finally:
         set_num_threads(before)
+
+
+@pytest.mark.parametrize("clamps", [(), (Clamp(0, 1, 0.5),)])
+def test_what_follows_a_prompt_does_not_depend_on_the_prompts_beside_it(model, clamps):
+    """Nor does it on where a stream stands: number 3 draws the same wherever it is."""
+    rng = np.random.default_rng(2)
+    prompts = [rng.integers(0, model.config.vocab_size, n) for n in (1, 2, 7, 130, 7, 300, 1, 129)]
+    streams = [0, 1, 2, 0, 3, 0, 5, 3]
+    together = Sampler(model, Settings(0.9), seed=4, num_samples=8, clamps=clamps, streams=streams)
+    together.prime_each(prompts)
+    for prompt, stream, found in zip(prompts, streams, run(together, 90)):
+        alone = Sampler(model, Settings(0.9), seed=4, num_samples=1, clamps=clamps, streams=[stream])
+        alone.prime(prompt)
+        assert run(alone, 90) == [found]
+
+
+def test_a_text_that_is_read_again_continues_as_if_it_had_not_stopped(model):
+    whole, again = (Sampler(model, Settings(0.9), seed=4) for _ in range(2))
+    whole.prime([1, 2])
+    [(ids, _)] = run(whole, 90)
+    again.prime([1, 2, *ids[:40]], position=40)
+    assert run(again, 50) == [(ids[40:], "length")]
+
+
+def test_prompts_that_do_not_fit_are_refused(model):
+    for prompts, words in (([[1]], "2 prompts"), ([[1], []], "none of them empty"), ([[1], [10_000]], "outside")):
+        with pytest.raises((ConfigError, VocabularyError), match=words):
+            Sampler(model, PLAIN, num_samples=2).prime_each(prompts)
+    with pytest.raises(ConfigError, match="streams must be 2 numbers"):
+        Sampler(model, PLAIN, num_samples=2, streams=[1])
 
 
 @pytest.mark.parametrize("length", [2, 128, 129, 300])

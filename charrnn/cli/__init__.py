@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("train", "Train a model on your own text."),
     "sweep": ("sweep", "Train a grid of models and compare them."),
     "sample": ("sample", "Write new text from a trained model."),
+    "next": ("following", "Show how likely each character is to come next."),
     "eval": ("evaluate", "Measure how well a model predicts a text."),
     "predict": ("predict", "Predict the labels of texts, or translate them."),
     "cells": ("cells", "Find the units that follow something in the text."),
@@ -60,7 +61,8 @@ class LazyGroup(click.Group):
 
 
 EPILOG = (
-    "Compiled kernels and the texts in use are kept in the cache folder of your system, ~/.cache/charrnn on Linux; "
+    "Compiled kernels, the texts in use and what was typed at a prompt are kept in the cache folder of your system, "
+    "~/.cache/charrnn on Linux; "
     "the environment variable CHARRNN_CACHE_DIR names another folder."
 )
 

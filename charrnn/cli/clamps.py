@@ -4,7 +4,16 @@ too.
 
 import math
 
+import click
+
 from charrnn.errors import ConfigError
+
+clamp_option = click.option(
+    "--clamp",
+    multiple=True,
+    metavar="LAYER:UNIT=VALUE",
+    help="Hold a unit, counted from 0, at VALUE (of an LSTM its cell: -1 to 1) and hear what it does; may be repeated.",
+)
 
 
 def parse_clamp_of_ablation(text):

@@ -40,3 +40,8 @@ def read_escapes(text, option, in_bytes=False):
 def looks_escaped(text):
     """Say whether a text that is taken as it stands has what looks like an escape for a newline, a tab or a return."""
     return _MEANT.search(text) is not None
+
+
+def on_one_line(text):
+    """Write a text on one line: what breaks lines, and the backslash, as `read_escapes` reads them."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")

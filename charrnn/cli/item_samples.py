@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any, NamedTuple
 
+from charrnn.cli.samples import fields_of_a_draw
 from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, VocabularyError, counted
 
@@ -160,12 +161,7 @@ def _write_json(output, asked, items, settings, known):
             "stop_reason": "stop" if drawn.is_whole else "length",
             "characters_drawn": characters,
             "loss_nats": drawn.loss_nats / max(1, characters),
-            "seed": asked.seed,
-            "temperature": settings.temperature,
-            "top_k": settings.top_k,
-            "top_p": settings.top_p,
-            "min_p": settings.min_p,
-            "checkpoint": str(asked.path),
+            **fields_of_a_draw(asked.seed, settings, str(asked.path)),
         }
         if asked.label is not None:
             record["given"] = vocabulary.labels[asked.label - vocabulary.first_label]
@@ -197,8 +193,11 @@ def _tell(asked, shown, drawn, options):
         )
 
 
-def label_to_follow(checkpoint, path, given):
+def label_to_follow(checkpoint, path, given, verb="sample", needed=True):
     """Return the id of the label that --given names, None where the model follows none.
+
+    verb      the command that is told
+    needed    whether a model that follows labels must be given one
 
     Raises ConfigError where it follows one and none is given, where it follows none, or where it writes no text.
     """
@@ -219,9 +218,11 @@ def label_to_follow(checkpoint, path, given):
             ["given"],
         )
     if given is None:
+        if not needed:
+            return None
         raise ConfigError(
             f"this model writes texts for a label, and none is given; it knows {listed(vocabulary.labels)}: charrnn "
-            f"sample {run} --given {quoted(vocabulary.labels[0])}",
+            f"{verb} {run} --given {quoted(vocabulary.labels[0])}",
             ["given"],
         )
     try:

@@ -152,12 +152,7 @@ class SampleTexts:
                     "stop_reason": reasons[shown],
                     "characters_drawn": drawn[shown],
                     "loss_nats": loss_nats[shown] / drawn[shown],
-                    "seed": self.seed,
-                    "temperature": settings.temperature,
-                    "top_k": settings.top_k,
-                    "top_p": settings.top_p,
-                    "min_p": settings.min_p,
-                    "checkpoint": self.checkpoint,
+                    **fields_of_a_draw(self.seed, settings, self.checkpoint),
                 }
                 if self._in_bytes:
                     record["prime_base64"] = _base64(self.prime_data)
@@ -166,6 +161,12 @@ class SampleTexts:
                 output.flush()
                 texts[shown] = data[shown] = []
                 shown += 1
+
+
+def fields_of_a_draw(seed, settings, checkpoint):
+    """Return the fields of a JSON record that say what a text was drawn with."""
+    choice = {name: getattr(settings, name) for name in ("temperature", "top_k", "top_p", "min_p")}
+    return {"seed": seed, **choice, "checkpoint": checkpoint}
 
 
 def _base64(data):

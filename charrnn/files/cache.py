@@ -1,4 +1,5 @@
-"""Where charrnn keeps what it can make again: compiled kernels, and the ids of a text while it is open.
+"""Where charrnn keeps what it can make again, compiled kernels and the ids of a text while it is open, and what may be
+lost, the history of a prompt.
 
 The one place that decides it. Nothing here creates a folder or looks into one: each caller has rules of its own for
 what it trusts.

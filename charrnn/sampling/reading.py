@@ -31,10 +31,11 @@ def batches(lengths, most):
         first = stop
 
 
-def read_prompts(model, prompts):
+def read_prompts(model, prompts, clamps=()):
     """Read every prompt from a state of zero; return log p of what follows, and the carry.
 
     prompts    n sequences of ids, none of them empty
+    clamps     units to be held meanwhile
 
     Returns log_p (n, V), float64, nats; and the carry {"h": (L, n, H)}, with "c" where the cell has one. Raises
     ConfigError where a prompt is empty, DivergenceError where the model's output is not finite.
@@ -53,6 +54,7 @@ def read_prompts(model, prompts):
     if model.start_id is not None:
         begins |= x == model.start_id
     workspace = Workspace(model, n, min(T, CHUNK), training=False)
+    workspace.set_clamps(clamps)
     for t in range(0, T, CHUNK):
         logits = workspace.logits(x[t : t + CHUNK], begins[t : t + CHUNK])
     return log_softmax(logits[-1]), workspace.get_carry()

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError, VocabularyError
 from charrnn.kernels.splitmix import splitmix64
+from charrnn.sampling.stops import StopMatcher
 
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
 PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory and what Ctrl-C waits for; no effect on the ids
@@ -76,12 +76,14 @@ class Block:
     drawn      ndarray (B,): characters drawn, those of a stop sequence included
     loss_nats  ndarray (B,): the summed loss of the drawn characters, nats, under the model as it was trained
                (temperature 1, every character possible); None unless asked for
+    stopped_by  tuple of ndarray, int32: the stop sequence that ended the stream in this block, else empty
     """
 
     ids: tuple[np.ndarray, ...]
     finished: tuple[str | None, ...]
     drawn: np.ndarray
     loss_nats: np.ndarray | None
+    stopped_by: tuple[np.ndarray, ...]
 
 
 class Sampler:
@@ -96,7 +98,8 @@ class Sampler:
     seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`:
     a fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry
     and logits. `clamps` (charrnn.model.clamps.Clamp) are units to be held while the prime is read and the text is
-    made; they take this second way too.
+    made; they take this second way too. `streams` are the numbers of the streams, 0 .. num_samples - 1 unless told:
+    what is drawn for number 3 is the same alone, beside others, and twice.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Sampler:
         seed: int = 0,
         num_samples: int = 1,
         clamps: Sequence = (),
+        streams: Sequence[int] | None = None,
         make_workspace: Callable | None = None,
     ):
         if num_samples < 1:
@@ -117,6 +121,9 @@ class Sampler:
         self.settings = settings
         self.seed = seed
         self.num_samples = num_samples
+        self._streams = np.arange(num_samples) if streams is None else np.asarray(streams, np.int64)
+        if self._streams.shape != (num_samples,):
+            raise ConfigError(f"streams must be {num_samples} numbers, got {len(self._streams)}")
         self._make_workspace = make_workspace or (
             functools.partial(_clamped_workspace, tuple(clamps)) if clamps else None
         )
@@ -125,24 +132,19 @@ class Sampler:
         self._inputs = None  # ndarray (B,), int32: drawn but not yet fed; None before the very first character
         self._position = 0
 
-    def prime(self, ids, carry: dict | None = None) -> None:
+    def prime(self, ids, carry: dict | None = None, position: int = 0) -> None:
         """Start anew: read `ids` after `carry`, and continue from there.
 
         ids    ndarray (N,) or sequence; with N = 0 the first character is drawn uniformly from the whole vocabulary
                (greedy: id 0), as nothing has been learned about how a text begins
         carry  {name: ndarray (L, 1, H)} as Workspace.get_carry returns it; None is zero
+        position    how many characters have been drawn before, the last of `ids`: the draws continue from there
 
         Every stream is primed alike, so the pass runs once over one stream and its carry is handed to all.
 
         Raises VocabularyError if an id is not one of the model's.
         """
-        ids = np.asarray(ids).astype(np.int32).reshape(-1)
-        vocab_size = self.model.config.vocab_size
-        outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
-        if outside.size:
-            raise VocabularyError(
-                f"id {ids[outside[0]]} at offset {outside[0]} is outside the {vocab_size} ids of the model"
-            )
+        ids = self._checked(ids)
         # The last id is not read here: it is the input of the first draw, like any drawn character after it.
         before = ids[:-1, None]
         if self._make_workspace is None:
@@ -150,7 +152,55 @@ class Sampler:
         else:
             self._workspace = self._prime_plainly(before, carry)
         self._inputs = np.full(self.num_samples, ids[-1], dtype=np.int32) if ids.size else None
+        self._position = position
+
+    def prime_each(self, prompts: Sequence) -> None:
+        """Start anew, each stream with a prompt of its own, from a state of zero. What is drawn after one is what
+        `prime` with it gives, to the bit.
+
+        prompts    of ids, one for each stream, none of them empty. Raises ConfigError, VocabularyError.
+        """
+        read = [self._checked(prompt) for prompt in prompts]
+        if len(read) != self.num_samples or not all(len(prompt) for prompt in read):
+            raise ConfigError(f"there must be {self.num_samples} prompts, one for each stream, and none of them empty")
+        T = max(map(len, read)) - 1
+        # All end at the same step, so each begins late by what it is shorter than the longest: until then the state is
+        # that of nothing, and it is zero where the prompt begins.
+        before = np.zeros((T, self.num_samples), np.int32)
+        begins = np.zeros(before.shape, bool)
+        for j, prompt in enumerate(read):
+            before[T - len(prompt) + 1 :, j] = prompt[:-1]
+            begins[T - len(prompt) + 1 : T - len(prompt) + 2, j] = True
+        alone = np.array([len(prompt) == 1 for prompt in read])
+        if self._make_workspace is None:
+            self._generation = self._prime_compiled(before[:0, :1], None)
+            for start in range(0, T, PRIME_CHUNK):
+                self._generation.read(before[start : start + PRIME_CHUNK], begins[start : start + PRIME_CHUNK])
+            self._generation.begin(alone)
+        else:
+            carry = None
+            if T:
+                reader = self._make_workspace(self.model, self.num_samples, min(PRIME_CHUNK, T), training=False)
+                for start in range(0, T, PRIME_CHUNK):
+                    reader.logits(before[start : start + PRIME_CHUNK], begins[start : start + PRIME_CHUNK])
+                carry = {name: np.where(alone[:, None], 0, value) for name, value in reader.get_carry().items()}
+            self._workspace = self._make_workspace(self.model, self.num_samples, 1, training=False)
+            self._workspace.reset_carry()
+            if carry is not None:
+                self._workspace.set_carry(carry)
+        self._inputs = np.array([prompt[-1] for prompt in read], np.int32)
         self._position = 0
+
+    def _checked(self, ids) -> np.ndarray:
+        """Return ids as an ndarray (N,), int32; VocabularyError where one is not the model's."""
+        ids = np.asarray(ids).astype(np.int32).reshape(-1)
+        vocab_size = self.model.config.vocab_size
+        outside = np.flatnonzero((ids < 0) | (ids >= vocab_size))
+        if outside.size:
+            raise VocabularyError(
+                f"id {ids[outside[0]]} at offset {outside[0]} is outside the {vocab_size} ids of the model"
+            )
+        return ids
 
     def _prime_compiled(self, before: np.ndarray, carry: dict | None):
         from charrnn.sampling.generation import Generation
@@ -241,6 +291,7 @@ class Sampler:
             ids, losses = self._generate_block(count, with_losses)
             made += count
             pieces: list[np.ndarray] = [nothing] * B
+            stopped_by: list[np.ndarray] = [nothing] * B
             finished: list[str | None] = [None] * B
             drawn = np.zeros(B, dtype=np.int64)
             for j in range(B):
@@ -256,13 +307,15 @@ class Sampler:
                     cut = len(text) - tail
                     pieces[j] = np.array(text[:cut], dtype=np.int32)
                     held[j] = text[cut:]
+                    if stopped:
+                        stopped_by[j] = np.array(held[j], dtype=np.int32)
                 if stopped or made == length:
                     finished[j] = "stop" if stopped else "length"
                     running[j] = False
             loss_nats = None
             if losses is not None:
                 loss_nats = np.array([losses[: drawn[j], j].sum() for j in range(B)])
-            yield Block(tuple(pieces), tuple(finished), drawn, loss_nats)
+            yield Block(tuple(pieces), tuple(finished), drawn, loss_nats, tuple(stopped_by))
 
     def _generate_block(self, count: int, with_losses: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Draw `count` characters for every stream; return ids (count, B), int32, and losses (count, B), or None."""
@@ -270,7 +323,7 @@ class Sampler:
             return self._draw(count, with_losses)
         # Nothing was read yet: every character is as likely, and the filters have nothing to filter.
         logits = np.zeros((self.num_samples, self.model.config.vocab_size))
-        draws = uniforms(self.seed, np.arange(self.num_samples), [self._position])[0]
+        draws = uniforms(self.seed, self._streams, [self._position])[0]
         self._inputs = choose(logits, self.settings if self.settings.temperature == 0 else Settings(), draws)
         self._position += 1
         ids, losses = self._inputs[None], surprisal(logits, self._inputs)[None] if with_losses else None
@@ -285,7 +338,7 @@ class Sampler:
         if self._workspace is not None:
             return self._draw_plainly(count, with_losses)
         settings = self.settings
-        keys = splitmix64(np.uint64(self.seed), np.arange(self.num_samples))
+        keys = splitmix64(np.uint64(self.seed), self._streams)
         ids, losses, _, finite = self._generation.draw(
             self._inputs, count, keys, self._position, temperature=settings.temperature, top_k=settings.top_k,
             top_p=settings.top_p, min_p=settings.min_p, with_losses=with_losses,
@@ -305,7 +358,7 @@ class Sampler:
         B = self.num_samples
         ids = np.empty((count, B), dtype=np.int32)
         losses = np.empty((count, B)) if with_losses else None
-        draws = uniforms(self.seed, np.arange(B), np.arange(self._position, self._position + count))
+        draws = uniforms(self.seed, self._streams, np.arange(self._position, self._position + count))
         for n in range(count):
             logits = self._workspace.logits(self._inputs[None, :])[0]
             self._inputs = choose(logits, self.settings, draws[n])
@@ -376,51 +429,3 @@ def uniforms(seed: int, streams, positions) -> np.ndarray:
     keys = splitmix64(np.uint64(seed), np.asarray(streams))
     bits = splitmix64(keys[None, :], np.asarray(positions)[:, None])
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-class StopMatcher:
-    """Find the first end of any stop sequence in ids that come piece by piece (Aho & Corasick 1975).
-
-    A state is a node of the tree of the sequences' beginnings: the longest one that the ids end with. State 0 is none.
-
-    depth  its length: how many of the last ids may yet become a stop sequence
-    match  the length of the longest stop sequence that ends here, or 0
-    """
-
-    def __init__(self, stops: Sequence[Sequence[int]]):
-        self.children: list[dict[int, int]] = [{}]
-        self.depth = [0]
-        self.match = [0]
-        self.fall = [0]  # the state for the longest proper ending that is a beginning too
-        for stop in stops:
-            state = 0
-            for symbol in map(int, stop):
-                if symbol not in self.children[state]:
-                    self.children[state][symbol] = len(self.children)
-                    self.children.append({})
-                    self.depth.append(self.depth[state] + 1)
-                    self.match.append(0)
-                    self.fall.append(0)
-                state = self.children[state][symbol]
-            self.match[state] = self.depth[state]
-        waiting = deque(self.children[0].values())
-        while waiting:  # breadth first: shallower states are complete
-            state = waiting.popleft()
-            for symbol, child in self.children[state].items():
-                self.fall[child] = self.advance(self.fall[state], symbol)
-                waiting.append(child)
-            self.match[state] = self.match[state] or self.match[self.fall[state]]
-
-    def advance(self, state: int, symbol: int) -> int:
-        """Return the state after one more id."""
-        while state and symbol not in self.children[state]:
-            state = self.fall[state]
-        return self.children[state].get(symbol, 0)
-
-    def run(self, state: int, ids: Sequence[int]) -> tuple[int, int, bool]:
-        """Advance over `ids` up to the end of the first stop sequence; return state, ids read, whether it was met."""
-        for n, symbol in enumerate(ids, start=1):
-            state = self.advance(state, symbol)
-            if self.match[state]:
-                return state, n, True
-        return state, len(ids), False

@@ -1,4 +1,4 @@
-"""The calls of `import charrnn`: load, train, sample, evaluate, find_cells.
+"""The calls of `import charrnn`: load, train, evaluate, find_cells; sample and next_characters are in drawing.py.
 
     model = charrnn.load("checkpoints/demo")
     print(charrnn.sample(model, 300, prime="ROMEO:", temperature=0.8, seed=1))
@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias
 
 from charrnn.cells.findings import Findings
 from charrnn.cells.report import CellsOptions
@@ -20,14 +20,13 @@ from charrnn.cells.report import find_cells as search_cells
 from charrnn.errors import CharRNNError, ConfigError, nearest
 from charrnn.evaluation.judgement import Judgement, TrainingText
 from charrnn.evaluation.report import JudgeOptions, judge
-from charrnn.model.clamps import Clamp
+from charrnn.library.drawing import next_characters as next_characters
+from charrnn.library.drawing import sample as sample
+from charrnn.library.drawing import shown_encoding
 from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
-from charrnn.sampling.priming import first_ids, label_of, stop_ids
-from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.corpus import Corpus, Splits, read_corpus
-from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
 from charrnn.text.excerpt import Excerpt
 from charrnn.text.items import text_ids
 from charrnn.training.launch import new_run, resumed_run
@@ -180,115 +179,6 @@ def train(
         return Training(stack.pop_all(), trainer)
 
 
-@overload
-def sample(  # noqa: PLR0913 - as below
-    model: Model,
-    length: int = ...,
-    *,
-    num_samples: None = ...,
-    prime: str = ...,
-    stop: Sequence[str] = ...,
-    seed: int = ...,
-    clamps: Sequence[Clamp] = ...,
-    temperature: float = ...,
-    top_k: int | None = ...,
-    top_p: float = ...,
-    min_p: float = ...,
-    encoding: str | None = ...,
-    given: str | None = ...,
-) -> str: ...
-@overload
-def sample(  # noqa: PLR0913 - as below
-    model: Model,
-    length: int = ...,
-    *,
-    num_samples: int,
-    prime: str = ...,
-    stop: Sequence[str] = ...,
-    seed: int = ...,
-    clamps: Sequence[Clamp] = ...,
-    temperature: float = ...,
-    top_k: int | None = ...,
-    top_p: float = ...,
-    min_p: float = ...,
-    encoding: str | None = ...,
-    given: str | None = ...,
-) -> list[str]: ...
-def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by keyword
-    model: Model,
-    length: int = 300,
-    *,
-    num_samples: int | None = None,
-    prime: str = "",
-    stop: Sequence[str] = (),
-    seed: int = 0,
-    clamps: Sequence[Clamp] = (),
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    encoding: str | None = None,
-    given: str | None = None,
-) -> str | list[str]:
-    """Draw new text from a model.
-
-    Parameters
-    ----------
-    model : Model
-        From `load`.
-    length : int
-        Characters to draw, at least 1; bytes for a model of bytes.
-    num_samples : int, optional
-        How many texts to draw side by side. None returns one str.
-    prime : str
-        What the model reads first; it is not part of what is returned.
-    stop : sequence of str
-        A text ends before the first of these; one of a model of items at its END too.
-    seed : int
-        The same seed draws the same texts, for any number of samples and threads.
-    clamps : sequence of Clamp
-        Units to be held at a value meanwhile.
-    temperature, top_k, top_p, min_p
-        As for `charrnn sample`; temperature 0 always takes the likeliest character.
-    encoding : str, optional
-        Of a model of bytes: of `prime` and `stop`, and of the bytes it writes; None takes the run's. "latin-1" gives
-        one character per byte, and `.encode("latin-1")` the bytes themselves.
-    given : str, optional
-        Of a model that follows labels: the label of the texts.
-
-    Returns
-    -------
-    str, or list of str where `num_samples` is given
-
-    Raises
-    ------
-    ConfigError
-        A setting breaks its rule.
-    VocabularyError
-        A character of `prime` or `stop` is not in the model's vocabulary.
-
-    Examples
-    --------
-    >>> import charrnn
-    >>> text = charrnn.sample(charrnn.load("demo"), 40, prime="to be", temperature=0.8, seed=1)
-    >>> len(text)
-    40
-    """
-    vocabulary = model.vocabulary
-    encoding = _shown_encoding(model) if encoding is None else encoding_of_bytes(encoding)
-    settings = Settings(temperature, top_k, top_p, min_p)
-    sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
-    prime_ids = vocabulary.encode(prime, encoding)
-    ends = stop_ids(vocabulary, [vocabulary.encode(string, encoding).tolist() for string in stop])
-    sampler.prime(first_ids(vocabulary, prime_ids, label_of(model, given)))
-    drawn: list[list[int]] = [[] for _ in range(sampler.num_samples)]
-    for block in sampler.generate(length, ends):
-        for ids, new in zip(drawn, block.ids):
-            ids.extend(new.tolist())
-    texts = [vocabulary.decode(ids, encoding) for ids in drawn]
-    return texts[0] if num_samples is None else texts
-
-
 def evaluate(
     model: Model,
     texts: StrPath | Sequence[StrPath] | None = None,
@@ -407,7 +297,7 @@ def _check_names(options, names, call):
 
 def _read(model, texts, string, split, unknown):
     """Return the Excerpt that is asked for, and the TrainingText of the model's own text where that is read."""
-    vocabulary, encoding = model.vocabulary, _shown_encoding(model)
+    vocabulary, encoding = model.vocabulary, shown_encoding(model)
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if string is not None:
@@ -435,11 +325,6 @@ def _read(model, texts, string, split, unknown):
     )
     ids, skipped = _kept(corpus), corpus.skipped
     return Excerpt(ids, 0, len(ids), ", ".join(map(str, named)), None, skipped, encoding), None
-
-
-def _shown_encoding(model: Model):
-    """Return the encoding of the text of a model of bytes."""
-    return stored_encoding_of_bytes(stored_encoding(model.training))
 
 
 def _kept(corpus: Corpus):

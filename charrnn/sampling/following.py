@@ -1,0 +1,57 @@
+"""How likely each symbol is to come next after a text, at temperature 1: of many texts in one batch. Knows ids and a
+vocabulary, not files.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.sampling.reading import batches, read_prompts
+
+MAX_ROWS = 256  # texts of a batch; no effect on the numbers
+
+
+class NextCharacter(NamedTuple):
+    """A symbol that may come next.
+
+    symbol : str or int
+        The character; of a model of bytes the byte; START, SEP or END of a model of items, or the name of a label.
+    id : int
+    probability : float
+        At temperature 1, of all symbols.
+    loss_nats : float
+        -log(probability): what the symbol costs in nats where it comes.
+    """
+
+    symbol: str | int
+    id: int
+    probability: float
+    loss_nats: float
+
+
+def next_log_probabilities(model, texts, clamps=()):
+    """Return log p of each symbol to come next after each text: ndarray (n, V), float64, nats.
+
+    texts     of ids, each read from a state of zero. After an empty one every symbol is as likely: nothing has been
+              read, and nothing was learned about how a text begins.
+    clamps    units to be held meanwhile
+
+    A text's numbers do not depend on the others, to the bit. Raises DivergenceError where the model's output is not
+    finite.
+    """
+    V = model.config.vocab_size
+    found = np.full((len(texts), V), -np.log(V))
+    places = [j for j, text in enumerate(texts) if len(text)]
+    for batch in batches([len(texts[j]) for j in places], MAX_ROWS):
+        rows = [places[n] for n in batch]
+        found[rows] = read_prompts(model, [texts[j] for j in rows], clamps)[0]
+    return found
+
+
+def likeliest(vocabulary, log_p, top_k=None):
+    """Return the NextCharacters of a row of log p (V,), the likeliest first, of equals the lowest id; `top_k` of them,
+    all where None.
+    """
+    names = [*vocabulary.symbols, *vocabulary.special, *vocabulary.labels]
+    order = np.argsort(-log_p, kind="stable")[:top_k].tolist()
+    return [NextCharacter(names[i], i, float(np.exp(log_p[i])), float(-log_p[i])) for i in order]
