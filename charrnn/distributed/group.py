@@ -4,10 +4,11 @@ Every method of a group is called by all of its processes, in the same order. Th
 the files. `Alone` is the group of one process; mpi.py has the group that MPI starts.
 """
 
+import contextlib
 import os
 
-from charrnn.errors import CharRNNError, ConfigError
 from charrnn.distributed.tree import add_up
+from charrnn.errors import CharRNNError, ConfigError
 
 # What says how many processes a launcher has started, and which of them this one is: MPICH and Intel MPI, Open MPI, and
 # srun with either.
@@ -18,9 +19,10 @@ class Alone:
     """A group of one process.
 
     rank, size    this process's number, and how many there are
+    neighbours    how many of them run on this machine, this one among them
     """
 
-    rank, size = 0, 1
+    rank, size, neighbours = 0, 1, 1
 
     def agree(self, value):
         """Return the value of the first process."""
@@ -33,6 +35,20 @@ class Alone:
     def any(self, flag):
         """Say whether a flag is set in any process."""
         return bool(flag)
+
+    def last_words(self, sentence):
+        """Return a context in which the first process's death, or the launcher's ending it, has `sentence` said."""
+        return contextlib.nullcontext()
+
+    def leave(self, error):
+        """End this process's part because of an error, with the others if they come, else ending them too."""
+
+    def clock(self, own):
+        """Return two clocks that all processes read alike; of their own clocks only the first process's is asked.
+
+        The one is read now, by all; the other says what the first one said last.
+        """
+        return own, own
 
     def add_numbers(self, numbers, shards):
         """Return the sum of all shards' numbers over their tree.
@@ -49,6 +65,9 @@ class Alone:
         total = add_up(dict(nodes), (0, shards))
         if total is not out:
             out[:] = total
+
+
+ALONE = Alone()
 
 
 def launched():
@@ -69,7 +88,7 @@ def find_group():
     """
     rank, size = launched()
     if size == 1:
-        return Alone()
+        return ALONE
     try:
         from charrnn.distributed.mpi import MPIGroup
 
@@ -106,6 +125,25 @@ def together(group, work):
         raise fault
     rank = next(rank for rank, each in enumerate(faults) if each is not None)
     raise ConfigError(f"process {rank} of {group.size}: {faults[rank]}")
+
+
+def from_first(group, work):
+    """Return in every process what `work()` returns in the first, or raise in every process what it raised there."""
+    if group.size == 1:
+        return work()
+    result = fault = None
+    if group.rank == 0:
+        try:
+            result = work()
+        except (CharRNNError, MemoryError, OSError) as error:
+            fault = type(error), error.args, error.__dict__
+    result, fault = group.agree((result, fault))
+    if fault is not None:
+        kind, args, fields = fault
+        error = kind.__new__(kind, *args)
+        error.__dict__.update(fields)
+        raise error
+    return result
 
 
 class Elsewhere(CharRNNError):

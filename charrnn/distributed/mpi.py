@@ -1,12 +1,22 @@
-"""The group of processes that `mpiexec` starts, by mpi4py. Only data is moved by MPI: it adds nothing up, since the order
-in which it would do so depends on how many processes there are.
+"""The group of processes that `mpiexec` starts, by mpi4py.
+
+MPI only moves data here and adds nothing up: the order in which it would do so depends on how many processes there are.
 """
+
+import contextlib
+import subprocess
+import sys
+import time
+import traceback
 
 import numpy as np
 from mpi4py import MPI
 
 from charrnn.distributed.tree import add_up, nodes_within, shards_of, slices
 
+LEAVING_S = 3.0  # for the others to come too, where a process ends early
+# Waits for whoever started it to say that it is alive, or to be no more.
+_WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1].encode())"
 GRAIN = 4096  # numbers: slices of the gradient are multiples of it
 
 
@@ -19,6 +29,9 @@ class MPIGroup:
     def __init__(self):
         self._comm = MPI.COMM_WORLD.Dup()
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        here = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+        self.neighbours = here.Get_size()
+        here.Free()
         self.sent_bytes = 0
         self._received = {}
 
@@ -30,6 +43,39 @@ class MPIGroup:
 
     def any(self, flag):
         return bool(self._comm.allreduce(int(bool(flag)), MPI.MAX))
+
+    @contextlib.contextmanager
+    def last_words(self, sentence):
+        if self.rank > 0:
+            yield
+            return
+        # In a session of its own, since a launcher that sees a process die ends all that it has started.
+        watcher = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", _WATCHER, f"\n{sentence}\n"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            watcher.communicate(b"alive")
+
+    def leave(self, error):
+        leaving = self._comm.Ibarrier()
+        until = time.monotonic() + LEAVING_S
+        while time.monotonic() < until:
+            if leaving.Test():
+                return
+            time.sleep(0.01)
+        # The others wait for what this process will never do.
+        if not isinstance(error, SystemExit):
+            say = f"Error: process {self.rank} of {self.size}: {error}" if str(error) else traceback.format_exc()
+            print(say, file=sys.stderr, flush=True)
+        self._comm.Abort(2)
+
+    def clock(self, own):
+        shared = _SharedClock(self, own)
+        return shared, shared.last
 
     def add_numbers(self, numbers, shards):
         mine = np.zeros(shards)
@@ -75,6 +121,20 @@ class MPIGroup:
         if room is None or room.size < size or room.dtype != dtype:
             room = self._received[node] = np.empty(size, dtype)
         return room[:size]
+
+
+class _SharedClock:
+    """The first process's clock, read by all at once."""
+
+    def __init__(self, group, own):
+        self._group, self._own, self._now = group, own, 0.0
+
+    def __call__(self):
+        self._now = self._group.agree(self._own() if self._group.rank == 0 else None)
+        return self._now
+
+    def last(self):
+        return self._now
 
 
 def _bytes(array):

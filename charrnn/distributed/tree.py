@@ -1,7 +1,7 @@
 """The order in which the shards of a batch are summed: one binary tree, whoever holds which of them.
 
-A node (lo, hi) is the sum of shards lo .. hi - 1. It is its left half plus its right half, never anything else; so a sum
-has the same bits for every division of the shards among processes. Pure; knows no process.
+A node (lo, hi) is the sum of shards lo .. hi - 1. It is its left half plus its right half, never anything else. So a
+sum has the same bits for every division of the shards among processes. Pure; knows no process.
 """
 
 
@@ -11,7 +11,7 @@ def halves(lo, hi):
 
 
 def shards_of(rank, processes, shards):
-    """Return (lo, hi), the shards that a process runs: contiguous, and as many as the others run, or one more or less."""
+    """Return (lo, hi), the shards that a process runs: contiguous, and as many as the others run, give or take one."""
     return shards * rank // processes, shards * (rank + 1) // processes
 
 

@@ -21,6 +21,9 @@ class Masks(NamedTuple):
     mean_over: int | None = None
 
 
+NO_MASKS = Masks()
+
+
 class Marks(NamedTuple):
     """What a chunk's marks come to.
 

@@ -21,7 +21,7 @@ from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
-from charrnn.model.marks import Masks, item_masks, pack_marks
+from charrnn.model.marks import NO_MASKS, Masks, item_masks, pack_marks
 from charrnn.model.pace import ShardPace
 from charrnn.spec import CELLS, PRECISIONS
 
@@ -226,7 +226,7 @@ class Workspace:
             self._gradient_cuts[workers] = group, self.layout.count_gradient_items(group)
         return self._gradient_cuts[workers]
 
-    def _run(self, mode, x, y, dropout=None, step=0, masks=Masks(), back=True):
+    def _run(self, mode, x, y, dropout=None, step=0, masks=NO_MASKS, back=True):
         """Run a chunk; return its length.
 
         masks      a Masks

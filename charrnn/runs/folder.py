@@ -165,6 +165,14 @@ class RunFolder:
         say(f"{fault}; going on from {self.best}: what was trained after {at} is lost, and trained again")
         return best, True
 
+    def load_good(self):
+        """Return the Checkpoint that the run goes back to. Raises CheckpointError where it is lost or damaged."""
+        return load_checkpoint(self.good)
+
+    def load_result(self):
+        """Return the Checkpoint that the run is for: best, or last where there is none. Raises CheckpointError."""
+        return load_checkpoint(self.best if self.best.exists() else self.last)
+
     def make_best_last(self):
         """Make `last` what `best` is, to go on from there."""
         give_second_name(self.best, self.last)
