@@ -1,4 +1,4 @@
-"""Runs of `mpiexec charrnn train`, of which a random process is killed again and again, resumed by other numbers of them.
+"""Runs of `mpiexec charrnn train`, of which random processes are killed, each time resumed by another number of them.
 
     python soak/soak.py --only processes
 
@@ -30,7 +30,7 @@ PROMISES = [
         "tests/test_distributed.py::test_three_processes_train_every_kind_of_run_to_the_bits_of_one",
     ),
     (
-        "A run of which a process is killed ends within seconds, and goes on with another number of them to the same bits",
+        "A run of which a process is killed ends within seconds, and any number of them resumes it to the same bits",
         "tests/test_distributed.py::test_a_run_of_which_a_process_is_killed_goes_on_with_another_number_of_them",
     ),
     (
@@ -90,7 +90,7 @@ def command(*arguments):
 
 
 def broken_run(scene, rng, text, number, most):
-    """Make a run in one process, and one in several, killed up to `most` times; return the kills and the slowest end."""
+    """Make a run in one process, and one in several, killed up to `most` times; return the kills and the longest end."""
     steps = 120 if scene.quick else 1200
     options = ["--cell", tuple(spec.CELLS)[number % len(spec.CELLS)], "--optimizer", OPTIMIZERS[number % 5]]
     options += ["--hidden-size", 12, "--num-layers", 1 + number % 2, "--batch-size", 8, "--seq-length", 16]
