@@ -90,7 +90,7 @@ def command(*arguments):
 
 
 def broken_run(scene, rng, text, number, most):
-    """Make a run in one process, and one in several, killed up to `most` times; return the kills and the longest end."""
+    """Make a run in one process, and one in several, killed up to `most` times; return the kills and slowest end."""
     steps = 120 if scene.quick else 1200
     options = ["--cell", tuple(spec.CELLS)[number % len(spec.CELLS)], "--optimizer", OPTIMIZERS[number % 5]]
     options += ["--hidden-size", 12, "--num-layers", 1 + number % 2, "--batch-size", 8, "--seq-length", 16]

@@ -9,6 +9,7 @@ weights that are trained stand beside it. All arrays keep their place, also when
 Knows no clock and no folder.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -73,6 +74,19 @@ class Learner:
         if resets is None:
             return float(self.workspace.loss_and_grads(x, y, self.dropout, step))
         return float(self.workspace.loss_and_grads(x, y, self.dropout, step, resets, counts))
+
+    def run_next_chunk(self, step):
+        """Run the next chunk forward and back, from carry to carry; return its number of characters and its loss."""
+        x, y, *marks = self.next_chunk()
+        return x.size, self.backward(x, y, step, *marks)
+
+    @contextlib.contextmanager
+    def place_kept(self):
+        """Let the body run chunks, and then be where the learner was, with the carry that it had."""
+        cursor, carry = self.streams.cursor(), self.workspace.get_carry()
+        yield
+        self.streams.seek(cursor)
+        self.workspace.set_carry(carry)
 
     def update(self, learning_rate):
         """Clip the gradient and update the model; return the gradient's norm before clipping.

@@ -208,25 +208,14 @@ class Trainer:
         if diverged is not None:
             state.last["skipped"] = True
             return Notice(f"{diverged}: the step is left out")
-        return Step(
-            state.step,
-            self.plan.total_steps,
-            state.epoch,
-            loss,
-            state.smoothed.value,
-            norm,
-            rate,
-            self._costs.chars_per_s,
-            self._stopwatch.elapsed_s(),
-            self._budget.share_done(state.step),
-            self._budget.remaining_s(state.step),
-        )
+        where = state.step, self.plan.total_steps, state.epoch
+        speed = self._costs.chars_per_s, self._stopwatch.elapsed_s()
+        left = self._budget.share_done(state.step), self._budget.remaining_s(state.step)
+        return Step(*where, loss, state.smoothed.value, norm, rate, *speed, *left)
 
     def _next_chunk(self):
         """Run the next chunk forward and back, from carry to carry; return its number of characters and its loss."""
-        learner = self.state.learner
-        x, y, *marks = learner.next_chunk()
-        return x.size, learner.backward(x, y, self.state.step, *marks)
+        return self.state.learner.run_next_chunk(self.state.step)
 
     def _learning_rate(self, epoch):
         step = self.state.step
@@ -420,13 +409,9 @@ class Trainer:
 
     def _try_next_chunk(self):
         """Return the loss of the next chunk and leave no trace but a gradient, in the place of the last step's."""
-        learner = self.state.learner
         self.state.add_gradient_norms()
-        cursor, carry = learner.streams.cursor(), learner.workspace.get_carry()
-        _, loss = self._next_chunk()
-        learner.streams.seek(cursor)
-        learner.workspace.set_carry(carry)
-        return loss
+        with self.state.learner.place_kept():
+            return self._next_chunk()[1]
 
     def _is_sound(self, loss):
         return is_sound(loss, self._vocabulary.size)
