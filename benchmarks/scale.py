@@ -1,8 +1,8 @@
 """What a training step costs in several processes, and what that comes to on many machines: docs/SCALE.md.
 
-    python benchmarks/scale.py                                   measure with 1 to 4 processes here, write the page
-    mpiexec -n 2 python benchmarks/scale.py parts [NETWORK]      the parts of a step in these processes, a JSON line each
-    python benchmarks/scale.py predict                           the page from what was measured before
+    python benchmarks/scale.py                                measure with 1 to 4 processes here, and print the tables
+    mpiexec -n 2 python benchmarks/scale.py parts [NETWORK]   the parts of a step in these processes, JSON lines
+    python benchmarks/scale.py predict                        the tables of what was measured before
 
 A step is its rows (T*B characters, forward and back), the exchange of the gradient, a few short messages, and the
 update, which every process makes by itself. `predict` adds up these parts for other numbers of processes and other
@@ -184,7 +184,7 @@ def run_here():
     """Measure in 1 to 4 processes, over shared memory and over TCP, into scale.json; what others measured stays."""
     kept = [one for one in load() if one["network"] not in ("shared memory", "TCP on one machine")]
     lines = [json.dumps(one) for one in kept]
-    for network, more in (("shared memory", {}), ("TCP on one machine", {"UCX_TLS": "tcp,self"})):
+    for network, more in (("shared memory", {}), ("TCP on one machine", {"UCX_TLS": "tcp,self", "MPIR_CVAR_NOLOCAL": "1"})):
         for processes in (1, 2, 3, 4):
             start = [sys.executable, __file__, "parts", network]
             if processes > 1:
