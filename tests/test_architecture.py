@@ -179,6 +179,8 @@ LIGHT = {
     "charrnn",
     "charrnn.errors",
     "charrnn.spec",
+    "charrnn.distributed.group",
+    "charrnn.distributed.tree",
     "charrnn.evaluation.units",
     "charrnn.text.item_kinds",
     "charrnn.text.task_names",

@@ -11,7 +11,7 @@ from charrnn.cli import main
 from charrnn.errors import CorpusError
 from charrnn.files.marks import PAGE_MARK, SVG_MARK
 from charrnn.files.own import is_own_folder
-from charrnn.runs.folder import to_toml
+from charrnn.runs.toml import to_toml
 from charrnn.text import folders
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig

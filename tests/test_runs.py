@@ -15,7 +15,8 @@ from charrnn.errors import ConfigError, RunError, StorageError
 from charrnn.files import locks, storage
 from charrnn.runs import folder as runs
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint
-from charrnn.runs.folder import RunFolder, read_log, to_toml
+from charrnn.runs.folder import RunFolder, read_log
+from charrnn.runs.toml import to_toml
 from charrnn.spec import ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
 

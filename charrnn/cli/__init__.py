@@ -174,6 +174,10 @@ def _exists(module):
 
 
 def _fail(message):
+    from charrnn.distributed.group import launched
+
+    if launched()[0] > 0:  # of several processes the first one says what is wrong
+        return 2
     # One line of bounded length, whatever a file's name or content puts into it.
     if len(message) > MAX_MESSAGE:
         message = f"{message[: MAX_MESSAGE // 2]} ... {message[-MAX_MESSAGE // 2 :]}"

@@ -61,6 +61,16 @@ class Quiet:
             self._lost = True
 
 
+class Nothing(Quiet):
+    """Shows nothing at all: of a group of processes, the first one shows what there is."""
+
+    def show(self, record):
+        pass
+
+    def note(self, text, important=False):
+        pass
+
+
 class Plain(Quiet):
     """Lines, for a file or a pipe."""
 

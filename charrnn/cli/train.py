@@ -9,9 +9,11 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.config import texts_beside
+from charrnn.cli.display import Nothing, make_display
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, tell, unlike_line
+from charrnn.distributed.group import find_group, together
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.text.item_kinds import inferred
 from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
@@ -35,10 +37,9 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     log.jsonl and config.toml, and good.safetensors until the run is finished, where it goes back to when it diverges.
     Ctrl-C saves; --resume goes on.
     """
-    from charrnn.cli.display import make_display
     from charrnn.cli.progress import announce_compilation
 
-    asked = _asked(ctx)
+    asked, group = _asked(ctx), find_group()
     if resume is not None and init_from is not None:
         raise ConfigError(
             "--resume goes on with a run and --init-from starts a new one: leave one of them out",
@@ -52,20 +53,25 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         asked = inferred(text, asked)
     if resume is None and init_from is None:
         TrainingConfig(**asked)  # what is wrong without looking at the text is said before it is read
-    display = make_display(quiet)
+    display = make_display(quiet) if group.rank == 0 else Nothing()
     try:
         ctx.call_on_close(announce_compilation(display.note))
         from charrnn.kernels import num_threads, set_num_threads
 
-        set_num_threads(num_threads() if threads is None else threads)  # refused before a folder is made
+        # Refused before a folder is made. Processes on one machine share its CPUs.
+        set_num_threads(max(1, num_threads() // group.neighbours) if threads is None else threads)
         if ctx.get_parameter_source("text") == ParameterSource.DEFAULT_MAP:
             text = texts_beside(config, text, f"--config {config}", display.note)
         if ctx.get_parameter_source("init_from") == ParameterSource.DEFAULT_MAP and not init_from.exists():
             init_from = config.parent / init_from
         if resume is not None:
-            _resume(resume, output, text, asked, display)
+            _resume(resume, output, text, asked, display, group)
         else:
-            _start(text, asked, output, init_from, display)
+            _start(text, asked, output, init_from, display, group)
+    except BaseException as error:
+        display.close()
+        group.leave(error)
+        raise
     finally:
         display.close()
 
@@ -82,18 +88,21 @@ def _asked(ctx):
     return named
 
 
-def _start(text, asked, output, init_from, display):
+def _start(text, asked, output, init_from, display, group):
     from charrnn.training.launch import new_run
 
     with contextlib.ExitStack() as stack:
         with _reading(display) as progress:
-            run = new_run(text, asked, output=output, init_from=init_from, say=display.note, progress=progress)
+            run = new_run(
+                text, asked, output=output, init_from=init_from, say=display.note, progress=progress, group=group
+            )
             trainer = stack.enter_context(run)
-        _train(trainer, display)
+        _train(trainer, display, group)
 
 
-def _resume(run, output, text, asked, display):
+def _resume(run, output, text, asked, display, group):
     from charrnn.runs.folder import RunFolder
+    from charrnn.runs.names import BEST
     from charrnn.training.launch import resumed_run
 
     if output is not None:
@@ -102,23 +111,27 @@ def _resume(run, output, text, asked, display):
                 f"--resume {run} and --output {output} name two runs: leave one of them out", ["resume", "output"]
             )
         run = output
-    with RunFolder.open(None if run == NEWEST else run) as folder:
-        if run == NEWEST:
+    with contextlib.ExitStack() as stack:
+        path = None if run == NEWEST else run
+        folder = together(group, lambda: stack.enter_context(RunFolder.open(path)) if group.rank == 0 else None)
+        if folder is None:
+            pass
+        elif run == NEWEST:
             display.note(f"resuming {folder.path}")
         elif Path(run).name == folder.good.name:
             display.note(f"a run goes on where it stopped, from {folder.last}")
-        with contextlib.ExitStack() as stack:
-            with _reading(display) as progress:
-                resumed = resumed_run(
-                    folder,
-                    asked,
-                    texts=text,
-                    from_best=run != NEWEST and Path(run).name == folder.best.name,
-                    say=display.note,
-                    progress=progress,
-                )
-                trainer = stack.enter_context(resumed)
-            _train(trainer, display)
+        with _reading(display) as progress:
+            resumed = resumed_run(
+                folder,
+                asked,
+                texts=text,
+                from_best=run != NEWEST and Path(run).name == BEST,
+                say=display.note,
+                progress=progress,
+                group=group,
+            )
+            trainer = stack.enter_context(resumed)
+        _train(trainer, display, group)
 
 
 @contextlib.contextmanager
@@ -141,14 +154,18 @@ def _reading(display):
     yield progress
 
 
-def _train(trainer, display):
+def _train(trainer, display, group):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
     from charrnn.runs.checkpoint import read_metadata
     from charrnn.training.records import Finished
 
     folder, finished, announced = trainer.folder, None, False
+    died = (
+        "Error: a process of this run has died, and the others were ended; go on from what was saved last, with as "
+        f"many processes as you like: mpiexec -n {group.size} charrnn train --resume {quoted(folder.path)}"
+    )
     try:
-        with signals_stop(trainer.stop) as received:
+        with signals_stop(trainer.stop) as received, group.last_words(died):
             for record in trainer.run():
                 if received and not announced:
                     announced = True
@@ -165,6 +182,10 @@ def _train(trainer, display):
             ) from error
         raise
     display.close()
+    if group.rank > 0:
+        if finished.resumable:
+            sys.exit(1)
+        return
     with kept_in(f"the run is saved, and shown by: charrnn info {quoted(finished.folder)}"):
         _report(finished, trainer, display)
     if finished.resumable:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.distributed.group import ALONE
+from charrnn.distributed.tree import shards_of
 from charrnn.errors import CorpusError, counted
-from charrnn.evaluation.reading import WARM_UP, read
+from charrnn.evaluation.reading import WARM_UP, Settling, read
 from charrnn.evaluation.units import bits, perplexity
 from charrnn.model.workspace import Workspace
 from charrnn.text.streams import Pages
@@ -70,44 +72,61 @@ def count_streams(characters):
     return streams
 
 
-def split_workspace(model, characters):
+def split_workspace(model, characters, group=ALONE):
     """Make the workspace that `evaluate_split` wants for a split of this length, to be used again and again."""
-    return Workspace(model, count_streams(characters), SPLIT_CHUNK, training=False)
+    lo, hi = shards_of(group.rank, group.size, count_streams(characters))
+    return Workspace(model, max(1, hi - lo), SPLIT_CHUNK, training=False)
 
 
-def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, marks=None):
+def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, marks=None, group=ALONE):  # noqa: PLR0913 - keywords
     """Evaluate ids[start:stop] in a few parallel streams.
 
     ids          ndarray (N,), any integer type; the characters before `start` are read to warm up, and not counted
-    workspace    from `split_workspace(model, stop - start)`; made here when None
-    interrupted  called before every chunk; the pass is given up, and None returned, when it says True
+    workspace    from `split_workspace(model, stop - start, group)`; made here when None
+    interrupted  called before every chunk; the pass is given up, and None returned, when it says True. In a group of
+                 several processes only after each reading, by all of them
     marks        the TextMarks of ids: the mean is that of the losses that count
+    group        processes that share the streams out, and all return the same
 
     The first character is predicted from those before it; the first of the whole text is not predicted at all, and of
     a model of items what its rule leaves out does not count. Sums are float64 in a fixed order: the same parameters
     give the same bits.
     """
     if workspace is None:
-        workspace = split_workspace(model, stop - start)
+        workspace = split_workspace(model, stop - start, group)
     first, _ = first_predicted(start, stop)
     characters, pages = count_predicted(model, ids, first, stop, marks), Pages(ids)
     partly = marks is None and model.rule is not None and model.rule.leaves_out
     counts = predicted(model, ids, first, stop) if partly else None
-    totals = np.zeros(workspace.batch_size)  # a stream's own, since it may be read again
-    before = math.inf
+    streams = workspace.batch_size if group.size == 1 else count_streams(stop - start)
+    totals, read_here = np.zeros(streams), {}  # a stream's own, since it may be read again
+    before, stopped = math.inf, False
+
+    def gather():
+        nonlocal stopped
+        for part in group.gather(read_here):
+            for number, total in part.items():
+                totals[number] = total
+        read_here.clear()
+        stopped = group.size > 1 and interrupted is not None and interrupted()
 
     def settled(left):
         nonlocal before
+        gather()
         moved, before = abs(before - totals.sum()), totals.sum()
-        return not moved * left >= SETTLED_NATS * characters  # what is not a number moves no more
+        return stopped or not moved * left >= SETTLED_NATS * characters  # what is not a number moves no more
 
-    for _, losses, places in read(workspace, ids, first - 1, stop - 1, enough=settled, marks=marks):
-        if interrupted is not None and interrupted():
+    settling = Settling(settled, group, streams)
+    for _, losses, places in read(workspace, ids, first - 1, stop - 1, settling=settling, marks=marks):
+        if group.size == 1 and interrupted is not None and interrupted():
             return None
         for b, (stream, at, count) in enumerate(places):
             of_stream = losses[:count, b] if counts is None else losses[:count, b] * counts[at : at + count]
-            totals[stream.number] = of_stream.sum() + (0.0 if stream.is_new else totals[stream.number])
+            read_here[stream.number] = of_stream.sum() + (0.0 if stream.is_new else read_here[stream.number])
         pages.read(losses.size)
+    gather()
+    if stopped:
+        return None
     return Evaluation(float(totals.sum()) / characters, characters)
 
 

@@ -9,11 +9,14 @@ A model that is hardly trained may never forget how it began: with layer normali
 beginnings grow apart, and no two streams meet. It is read in one go then. Knows models and ids, not texts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from charrnn.distributed.group import ALONE
+from charrnn.distributed.tree import shards_of
 from charrnn.model.workspace import Workspace
 
 WARM_UP = 256
@@ -37,6 +40,20 @@ class TextMarks(NamedTuple):
         return {name: np.asarray(mask[at]) for name, (mask, at) in masks.items() if mask is not None}
 
 
+class Settling(NamedTuple):
+    """When a reading is good enough, and who reads.
+
+    enough     asked before streams are read again, with the number of streams from the first of them on: True leaves
+               them as they are
+    group      the group of processes that share the streams out; each is given its own, and all are asked `enough`
+    streams    how many streams there are in all; None for as many as the workspace has
+    """
+
+    enough: Callable
+    group: Any = ALONE
+    streams: int | None = None
+
+
 @dataclass
 class Stream:
     """Columns first .. first + length - 1 of what is read. `into` and `out` are the carry it began with and ended with.
@@ -52,54 +69,39 @@ class Stream:
     is_new: bool = True
 
 
-def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=None, marks=None):
+def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, settling=None, marks=None):
     """Yield (workspace, what run(workspace, x, y) gave (T, B, ...), places) a chunk; a place is (stream, first column,
     its columns).
 
-    workspace    not of training; it has as many streams as there will be, and reads as many characters at a time as it
-                 can
+    workspace    not of training; it has as many streams as there will be, or as this process's part of them, and reads
+                 as many characters at a time as it can
     ids          ndarray (N,), any integer type; column t is the reading of ids[start + t], t < stop - start
     clamps       units to be held; streams that are read again are held too
-    enough       asked before streams are read again, with the number of streams from the first of them on: True leaves
-                 them as they are. None reads until all streams meet
+    settling     a Settling; None reads until all streams meet
     marks        the TextMarks of ids; `run` is then given resets and counts by name, those that there are
 
-    A stream that is read again comes once more as a whole: what comes later stands. Where `enough` is None and a
+    A stream that is read again comes once more as a whole: what comes later stands. Where `settling` is None and a
     reading settles less than a share of MIN_SETTLED of its streams, the model hardly forgets how it began: what is left
     is read in one go, stream after stream, since each reading side by side would settle little more than its first.
     """
-    N, size = stop - start, workspace.batch_size * workspace.seq_length
-    length = -(-N // workspace.batch_size)
+    enough, group, count = settling or (None, ALONE, None)
+    N, count, T = stop - start, count or workspace.batch_size, workspace.seq_length
+    length, size = -(-N // count), count * T
     streams = [Stream(k, at, min(length, N - at)) for k, at in enumerate(range(0, N, length))]
     waiting, in_one_go = streams, False
     while waiting:
-        if len(waiting) < workspace.batch_size:
-            workspace = Workspace(workspace.model, len(waiting), size // len(waiting), training=False)
-        workspace.set_clamps(clamps)
-        at = np.array([start + stream.first for stream in waiting])
-        carries = [stream.into for stream in waiting if stream.into is not None]
-        if not carries:
-            _warm_up(workspace, ids, at, marks)
-            for b, stream in enumerate(waiting):
-                stream.into = _carry_of(workspace.get_carry(), b)
-        else:
-            workspace.set_carry(
-                {name: np.concatenate([carry[name] for carry in carries], axis=1) for name in carries[0]}
-            )
-        longest = max(stream.length for stream in waiting)
-        for t in range(0, longest, workspace.seq_length):
-            T = min(workspace.seq_length, longest - t)
-            for stream in waiting:
-                stream.is_new = t == 0
-            x, y, masks = _window(ids, at + t, T, marks)
-            yield (
-                workspace,
-                run(workspace, x, y, **masks),
-                [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in waiting],
-            )
-        carry = workspace.get_carry()
-        for b, stream in enumerate(waiting):
-            stream.out = _carry_of(carry, b)  # of the last stream, which may be shorter, nobody asks
+        if len(waiting) < count:
+            T = size // len(waiting)
+        mine = waiting[slice(*shards_of(group.rank, group.size, len(waiting)))]
+        if mine:
+            if (len(mine), T) != (workspace.batch_size, workspace.seq_length):
+                workspace = Workspace(workspace.model, len(mine), T, training=False)
+            workspace.set_clamps(clamps)
+            yield from _read_once(workspace, ids, start, mine, run, marks)
+        if group.size > 1:
+            carries = [(stream.into, stream.out) for stream in mine]
+            for stream, (into, out) in zip(waiting, [one for part in group.gather(carries) for one in part]):
+                stream.into, stream.out = into, out
         left = [stream for before, stream in zip(streams[:-1], streams[1:]) if not _fits(before.out, stream.into)]
         if left and enough is not None and enough(len(streams) - left[0].number):
             return
@@ -108,6 +110,32 @@ def read(workspace, ids, start, stop, clamps=(), run=Workspace.losses, enough=No
         waiting = left[:1] if in_one_go else left
         for stream in waiting:
             stream.into = streams[stream.number - 1].out
+
+
+def _read_once(workspace, ids, start, streams, run, marks):
+    """Read streams side by side, each from the carry that it has, or else warmed up; yield as `read` does."""
+    at = np.array([start + stream.first for stream in streams])
+    carries = [stream.into for stream in streams if stream.into is not None]
+    if not carries:
+        _warm_up(workspace, ids, at, marks)
+        for b, stream in enumerate(streams):
+            stream.into = _carry_of(workspace.get_carry(), b)
+    else:
+        workspace.set_carry({name: np.concatenate([carry[name] for carry in carries], axis=1) for name in carries[0]})
+    longest = max(stream.length for stream in streams)
+    for t in range(0, longest, workspace.seq_length):
+        T = min(workspace.seq_length, longest - t)
+        for stream in streams:
+            stream.is_new = t == 0
+        x, y, masks = _window(ids, at + t, T, marks)
+        yield (
+            workspace,
+            run(workspace, x, y, **masks),
+            [(stream, stream.first + t, max(0, min(T, stream.length - t))) for stream in streams],
+        )
+    carry = workspace.get_carry()
+    for b, stream in enumerate(streams):
+        stream.out = _carry_of(carry, b)  # of the last stream, which may be shorter, nobody asks
 
 
 def _warm_up(workspace, ids, at, marks):

@@ -82,6 +82,9 @@ class Chunk(NamedTuple):
     counted: int  # how many count, at least 1
 
     key: int  # of this step's masks: the uint64 of dropout.step_key, as int64
+    streams: (
+        int  # of the batch that masks are keyed by: more than B where these are some of them, from one that is in `key`
+    )
     per_step: int  # 1: dropout masks of each step; 0: of the chunk
     threshold: int  # of dropout, 0 without any
     scale: float

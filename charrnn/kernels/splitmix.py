@@ -36,5 +36,10 @@ def splitmix64(key, number):
 
 def step_key(seed, step):
     """Return the key of one optimiser step's masks: 64 bits, as the int that an int64 table holds them in."""
-    key = mix((mix(seed & MASK) + step) & MASK)
-    return key - 2**64 if key >= 2**63 else key
+    return as_int64(mix((mix(seed & MASK) + step) & MASK))
+
+
+def as_int64(number):
+    """Return a whole number modulo 2**64 as the int that an int64 has of it."""
+    number &= MASK
+    return number - 2**64 if number >= 2**63 else number

@@ -8,6 +8,22 @@ from charrnn.errors import ConfigError
 from charrnn.kernels.records import RESET, SILENT
 
 
+class Masks(NamedTuple):
+    """What a caller says of a chunk's streams.
+
+    resets, counts    (T, B) bool, or None: pack_marks
+    mean_over         how many losses the mean is taken over, None for those that count here; more where these are some
+                      of a batch's streams
+    """
+
+    resets: np.ndarray | None = None
+    counts: np.ndarray | None = None
+    mean_over: int | None = None
+
+
+NO_MASKS = Masks()
+
+
 class Marks(NamedTuple):
     """What a chunk's marks come to.
 
@@ -22,14 +38,15 @@ class Marks(NamedTuple):
 
 
 def item_masks(start_id, x, y, masks):
-    """Return the (resets, counts) of a chunk of items, where `masks` leave them open (None).
+    """Return the Masks of a chunk of items, with resets and counts where `masks` leave them open (None).
 
     x, y    (T, B) ids; y None where no loss is asked for
     """
-    resets, counts = masks
-    resets = np.asarray(x) == start_id if resets is None else resets
-    counts = np.asarray(y) != start_id if counts is None and y is not None else counts
-    return resets, counts
+    if masks.resets is None:
+        masks = masks._replace(resets=np.asarray(x) == start_id)
+    if masks.counts is None and y is not None:
+        masks = masks._replace(counts=np.asarray(y) != start_id)
+    return masks
 
 
 def pack_marks(resets, counts, shape, place):

@@ -15,13 +15,13 @@ from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.pool import run_items
 from charrnn.kernels.records import THRESHOLD_BITS
-from charrnn.kernels.splitmix import step_key
+from charrnn.kernels.splitmix import as_int64, step_key
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
 from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
-from charrnn.model.marks import item_masks, pack_marks
+from charrnn.model.marks import NO_MASKS, Masks, item_masks, pack_marks
 from charrnn.model.pace import ShardPace
 from charrnn.spec import CELLS, PRECISIONS
 
@@ -109,6 +109,7 @@ class Workspace:
         scratch = aligned_zeros(max(sizes), dtype)
         self.grads = scratch[: layout.size]
         self.shards, self._pace = None, ShardPace()
+        self._first = 0
         self._clamped, self._steps, self.counted = False, 0, 0
         self._gradient_cuts = {}
         self._dropped = DroppedWeights(layout, model.flat, self.grads)
@@ -116,6 +117,7 @@ class Workspace:
         self._table.set(
             plan=layout.plan,
             B=batch_size,
+            streams=batch_size,
             kept=not training,
             zone_rate=model.config.zoneout,
             zone_threshold=round(model.config.zoneout * 2**THRESHOLD_BITS),
@@ -136,6 +138,11 @@ class Workspace:
         self._buffers.hold(self._extent, self._table)
         if self._pack == 1:
             self._table.set(XW=self._buffers.X0)
+
+    def stand_in_batch(self, streams, first):
+        """Be the streams from `first` on of a batch of so many `streams`: units are dropped and kept as there."""
+        self._first = first
+        self._table.set(streams=streams)
 
     # The carry
 
@@ -219,17 +226,17 @@ class Workspace:
             self._gradient_cuts[workers] = group, self.layout.count_gradient_items(group)
         return self._gradient_cuts[workers]
 
-    def _run(self, mode, x, y, dropout=None, step=0, masks=(None, None), back=True):
+    def _run(self, mode, x, y, dropout=None, step=0, masks=NO_MASKS, back=True):
         """Run a chunk; return its length.
 
-        masks      resets and counts
+        masks      a Masks
         back       False: what a way back needs is made, but it is not gone
         """
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
         if model.start_id is not None:
             masks = item_masks(model.start_id, x, y if back and mode != records.LOGITS else None, masks)
-        marks = pack_marks(masks[0], masks[1], (T, B), self._buffers.marks)
+        marks = pack_marks(masks.resets, masks.counts, (T, B), self._buffers.marks)
         if marks.counted == 0 and mode == records.GRADIENTS:
             mode = records.LOSSES
         dtype = model.config.dtype
@@ -242,12 +249,12 @@ class Workspace:
             threshold, scale = round(dropout.rate * 2**THRESHOLD_BITS), 1 / (1 - dropout.rate)
             per_step = 0 if dropout.variational else 1
         if dropout is not None:
-            key = step_key(dropout.seed, step)
+            key = as_int64(step_key(dropout.seed, step) + self._first)  # a row's number is added to it
         zoning = records.OFF if model.config.zoneout == 0 else records.EXPECTATION if dropout is None else records.MASKS
         self._hold(T, block, training, threshold > 0, marks.resetting)
         table = self._table
         table.set(T=T, shards=shards, block=block, mode=mode, zoning=zoning)
-        table.set(resetting=marks.resetting, counting=marks.counting, counted=max(1, marks.counted))
+        table.set(resetting=marks.resetting, counting=marks.counting, counted=masks.mean_over or max(1, marks.counted))
         table.set(key=key, per_step=per_step, threshold=threshold, scale=scale)
 
         def run(items, table, count):
@@ -314,8 +321,15 @@ class Workspace:
         Returns the mean in nats of the losses that count; the gradient of it is in `grads`. Where none counts, the
         loss and the gradient are zero, and there is nothing to learn: skip the update. Raises ConfigError.
         """
+        total = self.sum_and_grads(x, y, dropout, step, Masks(resets, counts))
+        return total / self.counted if self.counted else 0.0
+
+    def sum_and_grads(self, x, y, dropout, step, masks):
+        """Run a chunk forward and back, as loss_and_grads; return the sum in nats of the losses that count.
+
+        masks    a Masks; the gradient is that of the sum over its mean_over
+        """
         self._check_way_back()
-        masks = resets, counts
         if dropout is not None and dropout.weight_rate > 0:
             with self._dropped.dropped(dropout.weight_rate, dropout.seed, step):
                 T = self._run(records.GRADIENTS, x, y, dropout, step, masks)
@@ -325,7 +339,7 @@ class Workspace:
             for gradient in (self.grads, self._buffers.DR, self._buffers.DC):
                 gradient[:] = 0
             return 0.0
-        return float(np.add.reduce(self._buffers.losses[: T * self.batch_size])) / self.counted
+        return float(np.add.reduce(self._buffers.losses[: T * self.batch_size]))
 
     def measure_reach(self, x, y, places, resets=None):
         """Measure how far the gradient of a loss reaches back, at several places of a text side by side.
@@ -349,7 +363,7 @@ class Workspace:
                 f"and ids of shape {np.shape(x)}"
             )
         dtype, cell, L = self.model.config.dtype, CELLS[self.model.config.cell], self.model.config.num_layers
-        self._run(records.GRADIENTS, x, y, masks=(resets, None), back=False)
+        self._run(records.GRADIENTS, x, y, masks=Masks(resets), back=False)
         workers, norms = min(places, self._workers(1)), np.zeros((len(cell.states), L, self.batch_size))
         table = Table(records.ChunkReach)
         table.words[: self._table.words.size] = self._table.words
@@ -369,7 +383,7 @@ class Workspace:
 
         resets, counts    as for loss_and_grads; a loss that does not count is 0
         """
-        self._run(records.LOSSES, x, y, masks=(resets, counts))
+        self._run(records.LOSSES, x, y, masks=Masks(resets, counts))
         return self.last_losses()
 
     def last_losses(self):
@@ -381,7 +395,7 @@ class Workspace:
 
         resets    as for loss_and_grads
         """
-        T = self._run(records.LOGITS, x, None, masks=(resets, None))
+        T = self._run(records.LOGITS, x, None, masks=Masks(resets))
         layout, R = self.model.layout, T * self.batch_size
         Z = self._buffers.Z[: layout.out_panels * R * layout.out_width * layout.lanes].reshape(layout.out_panels, R, -1)
         return Z.transpose(1, 0, 2).reshape(T, self.batch_size, -1)[:, :, : layout.vocab_size].copy()

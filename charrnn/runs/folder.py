@@ -19,9 +19,7 @@ import stat
 from pathlib import Path
 from shlex import quote
 
-import tomli_w
-
-from charrnn.errors import CheckpointError, ConfigError, RunError
+from charrnn.errors import CheckpointError, RunError
 from charrnn.files import locks
 from charrnn.files.storage import (
     atomic_write,
@@ -42,6 +40,7 @@ from charrnn.runs.checkpoint import (
     save_checkpoint,
 )
 from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER
+from charrnn.runs.toml import to_toml
 
 
 class RunFolder:
@@ -164,6 +163,14 @@ class RunFolder:
         at = f"step {step:,}" if is_count(step) else "its step"
         say(f"{fault}; going on from {self.best}: what was trained after {at} is lost, and trained again")
         return best, True
+
+    def load_good(self):
+        """Return the Checkpoint that the run goes back to. Raises CheckpointError where it is lost or damaged."""
+        return load_checkpoint(self.good)
+
+    def load_result(self):
+        """Return the Checkpoint that the run is for: best, or last where there is none. Raises CheckpointError."""
+        return load_checkpoint(self.best if self.best.exists() else self.last)
 
     def make_best_last(self):
         """Make `last` what `best` is, to go on from there."""
@@ -409,41 +416,3 @@ def _refuse_a_file_named_lock(path):
                 f"{path} would be overwritten, and is no lock of charrnn's: move the file away, or choose another "
                 "folder with -o/--output"
             )
-
-
-# ------------------------------------------------------------------------------------------------------------- TOML
-
-
-def to_toml(options):
-    """Write options as TOML that `tomllib` reads back equal.
-
-    options : {name: str, int, float, bool or a list of these}; a dict as value becomes a table, after the plain
-        values. None is left out, as TOML has none. A string's lone surrogates, which TOML cannot hold either, become
-        U+FFFD.
-    """
-    return tomli_w.dumps(
-        {
-            _plain(name): _without_none(value) if isinstance(value, dict) else _toml_value(name, value)
-            for name, value in options.items()
-            if value is not None
-        }
-    )
-
-
-def _without_none(table):
-    return {_plain(name): _toml_value(name, value) for name, value in table.items() if value is not None}
-
-
-def _toml_value(name, value):
-    """Return a value of a type that TOML has; ConfigError naming the option for any other."""
-    if isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return _plain(value)
-    if isinstance(value, (list, tuple)):
-        return [_toml_value(name, each) for each in value]
-    raise ConfigError(f"option {name} must be a string, number, boolean or list, got {type(value).__name__}")
-
-
-def _plain(text):
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)

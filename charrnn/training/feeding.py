@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from charrnn.errors import CorpusError, counted
+from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.text.item_streams import ItemStreams, fit_item_streams
 from charrnn.text.special import listed
 from charrnn.text.streams import Streams, fit_streams
@@ -84,6 +84,12 @@ def fit_shape(config, corpus, splits):
         batch_size, seq_length, notes = _fit(stop - start, batch_size, seq_length, fixed)
     else:
         batch_size, seq_length, notes = fit_item_streams(corpus.items, start, stop, (batch_size, seq_length), fixed)
+    if batch_size % config.shards:
+        raise ConfigError(
+            f"a batch of {counted(batch_size, 'stream')} does not divide into {config.shards} equal shards: "
+            f"take --batch-size {config.shards} or a multiple of it, or fewer --shards",
+            ["batch_size", "shards"],
+        )
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), tuple(notes)
 
 

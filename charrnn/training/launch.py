@@ -12,12 +12,14 @@ import contextlib
 import os
 import shlex
 
+from charrnn.distributed.group import ALONE, from_first, together
 from charrnn.errors import RunError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
 from charrnn.text.decoding import encoding_of_bytes
 from charrnn.text.item_kinds import inferred
+from charrnn.training.agreement import check_processes, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
 from charrnn.training.provenance import find_texts
@@ -31,7 +33,9 @@ def _say_nothing(_sentence):
 
 
 @contextlib.contextmanager
-def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say_nothing, progress=None):
+def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
+    texts, asked, *, output=None, init_from=None, samples=True, say=_say_nothing, progress=None, group=ALONE
+):
     """Yield the Trainer of a new run; at the end close its text and its folder.
 
     Parameters
@@ -50,6 +54,8 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
         Called with each sentence about the text that the user should know.
     progress : callable, optional
         Called with (bytes done, of) while the text is read.
+    group : Alone or MPIGroup
+        The processes that train together, each of which calls this alike.
 
     Raises
     ------
@@ -57,68 +63,92 @@ def new_run(texts, asked, *, output=None, init_from=None, samples=True, say=_say
         Options, text, weights or folder will not do; nothing has been written then.
     """
     asked = inferred(texts, asked)
-    if init_from is None:
-        initial, config = None, TrainingConfig(**asked)
-    else:
-        initial = load_checkpoint(find_checkpoint(init_from))
-        config = config_like(initial, asked)
-    if config.vocab == "bytes":
-        encoding_of_bytes(config.encoding)  # it is trained without, but its samples are shown by it
-    with contextlib.closing(_read(texts, config, progress)) as corpus:
-        for note in corpus.notes:
-            say(note)
-        if corpus.items is not None and (repeats := corpus.items.repeats()):
-            say(repeats)
-        plan = plan_run(config, corpus, initial, sized=any(name in asked for name in SIZES))
-        _refuse_text_within(output, corpus)
-        made = output is None or not output.exists()
-        with RunFolder.create(output, name="stdin" if str(texts[0]) == "-" else texts[0]) as folder:
-            try:
-                yield Trainer(plan, corpus, folder, texts, samples=samples)
-            finally:
-                if not folder.last.exists():  # it failed before there was anything to keep
-                    folder.close()
-                    if made:
-                        with contextlib.suppress(OSError):
-                            folder.path.rmdir()
+    if group.size > 1:
+        asked = {"shards": default_shards(group.size), **asked}
+    with contextlib.ExitStack() as stack:
+
+        def prepare():
+            initial = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
+            config = TrainingConfig(**asked) if initial is None else config_like(initial, asked)
+            if config.vocab == "bytes":
+                encoding_of_bytes(config.encoding)  # it is trained without, but its samples are shown by it
+            corpus = stack.enter_context(contextlib.closing(_read(texts, config, progress)))
+            for note in corpus.notes:
+                say(note)
+            if corpus.items is not None and (repeats := corpus.items.repeats()):
+                say(repeats)
+            plan = plan_run(config, corpus, initial, sized=any(name in asked for name in SIZES))
+            _refuse_text_within(output, corpus)
+            check_processes(group, plan)
+            return corpus, plan
+
+        corpus, plan = together(group, prepare)
+        compare(group, plan, corpus)
+        name = "stdin" if str(texts[0]) == "-" else texts[0]
+        folder = together(group, lambda: stack.enter_context(_new_folder(output, name)) if group.rank == 0 else None)
+        yield Trainer(plan, corpus, folder, texts, samples=samples, group=group)
+
+
+@contextlib.contextmanager
+def _new_folder(output, name):
+    """Yield the RunFolder of a new run; remove it where nothing came to be saved."""
+    made = output is None or not output.exists()
+    with RunFolder.create(output, name=name) as folder:
+        try:
+            yield folder
+        finally:
+            if not folder.last.exists():  # it failed before there was anything to keep
+                folder.close()
+                if made:
+                    with contextlib.suppress(OSError):
+                        folder.path.rmdir()
 
 
 @contextlib.contextmanager
 def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywords
-    folder, asked, *, texts=(), from_best=False, samples=True, say=_say_nothing, progress=None
+    folder, asked, *, texts=(), from_best=False, samples=True, say=_say_nothing, progress=None, group=ALONE
 ):
     """Yield the Trainer that resumes the run of an open RunFolder; at the end close its text.
 
     Parameters
     ----------
     folder : RunFolder
+        In the first process of a group; None in the others.
     asked : dict
         {option name: value}, the options named for the resumption: a longer length, or what bears on no result.
     texts : sequence of path-like
         The run's text where it lies now; empty finds it where it was.
     from_best : bool
         Go on from the best checkpoint where the last one is lost or damaged.
-    samples, say, progress : as for `new_run`
+    samples, say, progress, group : as for `new_run`
 
     Raises
     ------
     CharRNNError
         An option contradicts the run, the run is finished, its text is gone or another one.
     """
-    checkpoint, is_best = folder.load_last(from_best, say)
-    if "imported" in checkpoint.training:
-        raise RunError(
-            f"{folder.path} holds a model that was imported, and no run to resume: start one from its weights with: "
-            f"charrnn train TEXT --init-from {shlex.quote(str(folder.path))}"
-        )
-    config = stored_config(checkpoint.training)
-    resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
-    texts = texts or find_texts(checkpoint.training, folder.path)
-    with contextlib.closing(_read(texts, config, progress)) as corpus:
-        plan = plan_resume(checkpoint, corpus, asked)
+    checkpoint, is_best, run = from_first(group, lambda: (*folder.load_last(from_best, say), folder.path))
+    with contextlib.ExitStack() as stack:
+
+        def prepare():
+            if "imported" in checkpoint.training:
+                raise RunError(
+                    f"{run} holds a model that was imported, and no run to resume: start one from its weights with: "
+                    f"charrnn train TEXT --init-from {shlex.quote(str(run))}"
+                )
+            config = stored_config(checkpoint.training)
+            resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
+            found = texts or find_texts(checkpoint.training, run)
+            corpus = stack.enter_context(contextlib.closing(_read(found, config, progress)))
+            plan = plan_resume(checkpoint, corpus, asked)
+            check_processes(group, plan)
+            return found, corpus, plan
+
+        found, corpus, plan = together(group, prepare)
+        compare(group, plan, corpus)
         if is_best:
-            folder.make_best_last()
-        yield Trainer(plan, corpus, folder, texts, samples=samples)
+            from_first(group, lambda: folder.make_best_last())
+        yield Trainer(plan, corpus, folder, found, samples=samples, group=group)
 
 
 def _refuse_text_within(output, corpus):

@@ -9,10 +9,12 @@ weights that are trained stand beside it. All arrays keep their place, also when
 Knows no clock and no folder.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 import numpy as np
 
+from charrnn.distributed.group import ALONE
 from charrnn.errors import ConfigError
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
@@ -20,6 +22,7 @@ from charrnn.spec import FORGET_BIAS
 from charrnn.training.contradictions import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS
 from charrnn.training.feeding import make_rule, make_streams
 from charrnn.training.optimisers import Optimizer
+from charrnn.training.sharded import ShardedWorkspace
 from charrnn.training.warm_start import map_parameters
 
 # Beside the optimiser's own slots in a checkpoint: the weights as the updates left them, where its parameters are their
@@ -32,16 +35,21 @@ class Learner:
 
     model       the Model that is trained
     optimizer   its Optimizer, with the average of the weights under --ema
-    workspace   the Workspace of a chunk; holds the carry and the gradient
+    workspace   the Workspace of a chunk, a ShardedWorkspace with --shards; holds the carry and the gradient
     streams     the Streams that it reads; hold the cursor
     dropout     what is dropped, a function of the seed and the step
     """
 
-    def __init__(self, config, model, streams):
+    def __init__(self, config, model, streams, group=ALONE):
         self.config = config
         self.model = model
         self.optimizer = make_optimizer(config, model)
-        self.workspace = Workspace(model, config.batch_size, config.seq_length, precision=config.precision)
+        if config.shards == 1:
+            self.workspace = Workspace(model, config.batch_size, config.seq_length, precision=config.precision)
+        else:
+            self.workspace = ShardedWorkspace(
+                model, config.batch_size, config.seq_length, config.precision, config.shards, group
+            )
         self.streams = streams
         self.dropout = Dropout(config.dropout, config.variational_dropout, config.seed, config.weight_dropout)
 
@@ -66,6 +74,19 @@ class Learner:
         if resets is None:
             return float(self.workspace.loss_and_grads(x, y, self.dropout, step))
         return float(self.workspace.loss_and_grads(x, y, self.dropout, step, resets, counts))
+
+    def run_next_chunk(self, step):
+        """Run the next chunk forward and back, from carry to carry; return its number of characters and its loss."""
+        x, y, *marks = self.next_chunk()
+        return x.size, self.backward(x, y, step, *marks)
+
+    @contextlib.contextmanager
+    def place_kept(self):
+        """Let the body run chunks, and then be where the learner was, with the carry that it had."""
+        cursor, carry = self.streams.cursor(), self.workspace.get_carry()
+        yield
+        self.streams.seek(cursor)
+        self.workspace.set_carry(carry)
 
     def update(self, learning_rate):
         """Clip the gradient and update the model; return the gradient's norm before clipping.
@@ -119,20 +140,20 @@ class Learner:
         self.streams.seek(checkpoint.training["cursor"])
 
 
-def make_learner(plan, corpus):
-    """Return the Learner of a Plan's run.
+def make_learner(plan, corpus, group=ALONE):
+    """Return the Learner of a Plan's run, which a group of processes trains.
 
     Its weights are drawn, or taken from an old model, or still to be restored from the checkpoint to go on from.
     """
     config, rule = plan.config, make_rule(plan.config, corpus.vocabulary)
     streams = make_streams(config, corpus, plan.splits)
     if plan.resume is not None:
-        return Learner(config, Model(plan.model_config, rule), streams)
+        return Learner(config, Model(plan.model_config, rule), streams, group)
     forget_bias = FORGET_BIAS if config.forget_bias is None else config.forget_bias
     model = Model.initialise(plan.model_config, config.seed, forget_bias, rule)
     if plan.initial is not None:
         model.set_parameters(map_parameters(model.get_parameters(), plan.initial, corpus.vocabulary, rule))
-    return Learner(config, model, streams)
+    return Learner(config, model, streams, group)
 
 
 def make_optimizer(config, model):

@@ -191,6 +191,17 @@ class TrainingConfig:
         minimum=1,
         maximum=MAX_SIZE,
     )
+    shards: int = setting(
+        1,
+        LENGTH,
+        "Sum the gradient by so many equal parts of the batch; needed to train in several processes (mpiexec).",
+        "N",
+        place=2,
+        shown=None,
+        minimum=1,
+        maximum=MAX_SIZE,
+        is_terse=True,
+    )
     # the length
     epochs: float | None = setting(
         None, LENGTH, "Train for this many passes over the training split.", "N", place=1, above=0, on_resume=LONGER

@@ -6,7 +6,6 @@ is the anchor. Nothing that is not finite is ever saved. Knows the folder and th
 
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES
 from charrnn.training.provenance import describe_texts, has_fingerprint
 from charrnn.training.records import Saved
@@ -70,7 +69,7 @@ class Saver:
 
     def load_good(self):
         """Return the Checkpoint of the anchor. Raises CheckpointError where it is lost or damaged."""
-        good = load_checkpoint(self._folder.good)
+        good = self._folder.load_good()
         check_record(good.training, self._corpus.characters)
         return good
 

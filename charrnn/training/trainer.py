@@ -21,6 +21,7 @@ import time
 
 import numpy as np
 
+from charrnn.distributed.group import ALONE, from_first
 from charrnn.errors import DivergenceError, counted
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values
@@ -36,6 +37,7 @@ from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sam
 from charrnn.training.recovery import Diverged, advice, fault_of_step, has_exploded, is_sound
 from charrnn.training.samples import SAMPLE_TEMPERATURE, Samples, are_possible
 from charrnn.training.saving import Saver
+from charrnn.training.shared_folder import SharedFolder
 from charrnn.training.state import TrainState, five_digits
 from charrnn.training.stored import stored_config
 from charrnn.training.validation import Validation, evaluate_test
@@ -55,6 +57,8 @@ class Trainer:
         Returns seconds, monotonic; by default one that stands still while the process does.
     samples : bool
         Whether to show samples, where the options ask for them.
+    group : Alone or MPIGroup
+        The processes that train together, each with a Trainer of its own: all do the same, but for files and samples.
 
     Attributes
     ----------
@@ -65,21 +69,23 @@ class Trainer:
 
     state: TrainState
 
-    def __init__(self, plan, corpus, folder, texts=(), clock=None, samples=True):
-        self.plan = plan
+    def __init__(self, plan, corpus, folder, texts=(), clock=None, samples=True, group=ALONE):
+        self.plan, self._group = plan, group
         self._config = plan.config
         self.corpus = corpus
         self._vocabulary = corpus.vocabulary if plan.resume is None else plan.resume.vocabulary
-        self.folder = folder
+        self.folder = folder if group.size == 1 else SharedFolder(group, folder)
         self._texts = texts
-        self._clock = RunningClock() if clock is None else clock
+        self._own_clock = RunningClock() if clock is None else clock
+        self._clock, steady = group.clock(self._own_clock)
         self._stop = False
         self._schedule = plan.config.make_schedule()
-        self._validation = Validation(corpus.ids, plan.splits.val, plan.validated)
-        self._stopwatch = Stopwatch(self._clock, 0.0 if plan.resume is None else plan.resume.training["elapsed_s"])
+        self._validation = Validation(corpus.ids, plan.splits.val, plan.validated, group)
+        before_s = 0.0 if plan.resume is None else plan.resume.training["elapsed_s"]
+        self._stopwatch = Stopwatch(self._clock, before_s, steady)
         self._costs = Costs()
         self._budget = make_budget(plan, self._stopwatch, self._costs)
-        self._saver = Saver(plan, corpus, folder, texts, self._vocabulary, self._stopwatch, self._costs)
+        self._saver = Saver(plan, corpus, self.folder, texts, self._vocabulary, self._stopwatch, self._costs)
         wanted = samples and plan.config.sample and are_possible(plan.config)
         self._samples = Samples(plan.config, self._vocabulary, self._stopwatch) if wanted else None
         self._step_pace = StepPace()
@@ -87,6 +93,11 @@ class Trainer:
     def stop(self):
         """Ask the run to end: the step at hand is finished, `last` is saved, Finished says it can be resumed."""
         self._stop = True
+
+    def _is_stopped(self):
+        """Say whether any process was asked to."""
+        self._stop = self._group.any(self._stop)
+        return self._stop
 
     def run(self):
         """Yield the records of the run.
@@ -97,7 +108,7 @@ class Trainer:
             The run diverges and is to stop then, or has gone back several times for nothing: the last good checkpoint
             stands.
         """
-        with pauses_noticed(self._clock):
+        with pauses_noticed(self._own_clock):
             yield from self._run()
 
     def _run(self):
@@ -140,7 +151,7 @@ class Trainer:
             elif self._anchor_is_due():
                 is_anchor = self._stands_trial()
             finished = budget.is_finished(state.step) and not self._evaluation_is_due()
-            stopped = self._stop  # looked at once: a signal may come at any moment, and who stops has saved
+            stopped = self._is_stopped()  # asked once: a signal may come at any moment, and who stops has saved
             self._log(finished)
             if is_best or is_anchor or finished or stopped or self._saver.is_due(state.step):
                 record = self._save(is_best, is_anchor, finished)
@@ -197,25 +208,14 @@ class Trainer:
         if diverged is not None:
             state.last["skipped"] = True
             return Notice(f"{diverged}: the step is left out")
-        return Step(
-            state.step,
-            self.plan.total_steps,
-            state.epoch,
-            loss,
-            state.smoothed.value,
-            norm,
-            rate,
-            self._costs.chars_per_s,
-            self._stopwatch.elapsed_s(),
-            self._budget.share_done(state.step),
-            self._budget.remaining_s(state.step),
-        )
+        where = state.step, self.plan.total_steps, state.epoch
+        speed = self._costs.chars_per_s, self._stopwatch.elapsed_s()
+        left = self._budget.share_done(state.step), self._budget.remaining_s(state.step)
+        return Step(*where, loss, state.smoothed.value, norm, rate, *speed, *left)
 
     def _next_chunk(self):
         """Run the next chunk forward and back, from carry to carry; return its number of characters and its loss."""
-        learner = self.state.learner
-        x, y, *marks = learner.next_chunk()
-        return x.size, learner.backward(x, y, self.state.step, *marks)
+        return self.state.learner.run_next_chunk(self.state.step)
 
     def _learning_rate(self, epoch):
         step = self.state.step
@@ -235,7 +235,7 @@ class Trainer:
 
     def _build(self):
         """Return the state to begin with: as new, from old weights, or as the checkpoint to go on from has it."""
-        learner, checkpoint = make_learner(self.plan, self.corpus), self.plan.resume
+        learner, checkpoint = make_learner(self.plan, self.corpus, self._group), self.plan.resume
         if checkpoint is None:
             return TrainState(learner)
         state = TrainState.from_checkpoint(checkpoint, learner)
@@ -254,7 +254,7 @@ class Trainer:
         load_update_kernels(plan)
         costs.step_s = measure_step_s(learner, state.step, rng, self._clock)
         costs.evaluation_s = measure_validation_s(self._validation, learner.result, rng, self._clock)
-        if self._samples is not None:
+        if self._samples is not None and self._group.rank == 0:
             with contextlib.suppress(DivergenceError):
                 self._draw(1)
         if config.minutes is not None and plan.resume is None:
@@ -301,10 +301,12 @@ class Trainer:
     def _finish(self, finished):
         """Say how it ended; where it is done, with the loss of the best checkpoint on the test split."""
         plan, state, validation, test = self.plan, self.state, self._validation, None
-        if finished and not self._stop:
+        if finished and not self._is_stopped():
             is_best = state.best is None or state.best["step"] == state.step
             model = state.learner.result if is_best else None  # None: the best checkpoint's
-            test = evaluate_test(self.folder, self.corpus, plan.splits, validation.part, model, lambda: self._stop)
+            test = evaluate_test(
+                self.folder, self.corpus, plan.splits, validation.part, model, self._is_stopped, self._group
+            )
         best = state.best or {}
         return Finished(
             state.step,
@@ -339,7 +341,7 @@ class Trainer:
         state, learner = self.state, self.state.learner
         self._check_state()
         begun = self._clock()
-        evaluation = self._validation.evaluate(learner.result, lambda: self._stop)
+        evaluation = self._validation.evaluate(learner.result, self._is_stopped)
         if evaluation is None:
             return None, False
         # A validation split unlike the training split may cost any number of nats and mean nothing.
@@ -375,7 +377,8 @@ class Trainer:
 
     def _sample(self):
         """Draw a sample, log it, and return its Sampled. Raises DivergenceError."""
-        step, drawn = self.state.step, self._draw(self._config.sample_length)
+        step = self.state.step
+        drawn = from_first(self._group, lambda: self._draw(self._config.sample_length))
         self.folder.log({"step": step, **drawn.to_dict(), "temperature": SAMPLE_TEMPERATURE})
         return Sampled(step, drawn.text)
 
@@ -406,13 +409,9 @@ class Trainer:
 
     def _try_next_chunk(self):
         """Return the loss of the next chunk and leave no trace but a gradient, in the place of the last step's."""
-        learner = self.state.learner
         self.state.add_gradient_norms()
-        cursor, carry = learner.streams.cursor(), learner.workspace.get_carry()
-        _, loss = self._next_chunk()
-        learner.streams.seek(cursor)
-        learner.workspace.set_carry(carry)
-        return loss
+        with self.state.learner.place_kept():
+            return self._next_chunk()[1]
 
     def _is_sound(self, loss):
         return is_sound(loss, self._vocabulary.size)

@@ -5,11 +5,12 @@ Knows ids, models and where checkpoints stand; decides neither when to validate 
 
 import shlex
 
+from charrnn.distributed.group import ALONE
 from charrnn.errors import CheckpointError
 from charrnn.evaluation.loss import evaluate_split, split_workspace
 from charrnn.evaluation.reading import WARM_UP
 from charrnn.model.parameters import Model
-from charrnn.runs.checkpoint import DamagedCheckpoint, load_checkpoint
+from charrnn.runs.checkpoint import DamagedCheckpoint
 
 
 class Validation:
@@ -20,10 +21,12 @@ class Validation:
     ids : ndarray (N,)
     split, part : (start, stop)
         The split, and the beginning of it that is validated on. Empty where the run has none.
+    group : Alone or MPIGroup
+        The processes that share it out.
     """
 
-    def __init__(self, ids, split, part):
-        self._ids = ids
+    def __init__(self, ids, split, part, group=ALONE):
+        self._ids, self._group = ids, group
         self.split, self.part = tuple(split), tuple(part)
         self._workspace = None
 
@@ -40,7 +43,7 @@ class Validation:
     def workspace(self, model):
         """Return the Workspace of a pass, made at the first call; None where there is nothing to validate on."""
         if self._workspace is None and self.characters:
-            self._workspace = split_workspace(model, self.characters)
+            self._workspace = split_workspace(model, self.characters, self._group)
         return self._workspace
 
     def estimate_s(self, chunk_s):
@@ -52,7 +55,7 @@ class Validation:
     def shortened(self, characters):
         """Return the Validation on the first so many characters."""
         start, _ = self.part
-        return Validation(self._ids, self.split, (start, start + characters))
+        return Validation(self._ids, self.split, (start, start + characters), self._group)
 
     def passes_at_end(self, test):
         """Return how many passes the end of a run takes: validation, and as much of the test split (start, stop)."""
@@ -61,10 +64,11 @@ class Validation:
     def evaluate(self, model, interrupted):
         """Return the model's Evaluation, None where `interrupted()` became true meanwhile."""
         start, stop = self.part
-        return evaluate_split(model, self._ids, start, stop, self.workspace(model), interrupted)
+        workspace = self.workspace(model)
+        return evaluate_split(model, self._ids, start, stop, workspace, interrupted, group=self._group)
 
 
-def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=None):
+def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=None, group=ALONE):
     """Return the Evaluation of a run on its test split, or None where there is none or `interrupted()` became true.
 
     Parameters
@@ -78,13 +82,15 @@ def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=Non
         Of the best checkpoint (without validations, of the last one); None loads it.
     interrupted : callable, optional
         Asked before every chunk.
+    group : Alone or MPIGroup
+        The processes that share it out.
     """
     start, stop = splits.test
     if stop - start < 1:
         return None
     if model is None:
         try:
-            checkpoint = load_checkpoint(folder.best if folder.best.exists() else folder.last)
+            checkpoint = folder.load_result()
         except DamagedCheckpoint as error:
             where = shlex.quote(str(folder.last))
             raise CheckpointError(
@@ -94,4 +100,4 @@ def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=Non
         model = Model.from_checkpoint(checkpoint)
     if tuple(validated) != tuple(splits.val):
         stop = min(stop, start + validated[1] - validated[0])
-    return evaluate_split(model, corpus.ids, start, stop, interrupted=interrupted)
+    return evaluate_split(model, corpus.ids, start, stop, interrupted=interrupted, group=group)

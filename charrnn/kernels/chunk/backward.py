@@ -159,7 +159,7 @@ def make_backward(kernels, pack, measures_reach=False):
                 u, g = p * m.units, sums_at(v, l, p, t, lo)
                 cell_state(Forward(v.params, 0, v.G, g, v.HS, 0, 0, v.CS, c_prev + u, c_next + u, n, m.S))
             if v.zoning > OFF:
-                zone_rows(v, v.CS, c_prev, c_next, FIRST_C + l, t * v.B + lo, n)
+                zone_rows(v, v.CS, c_prev, c_next, FIRST_C + l, t * v.streams + lo, n)
             if v.resetting != 0:
                 reset_rows(v, v.CS, c_next, t + 1, lo, n)
 
@@ -177,9 +177,9 @@ def make_backward(kernels, pack, measures_reach=False):
         if zoned:
             H, h = v.HG, row_at(v, l, t, lo)
             move_rows(v.DR, carry, v.DH, dh, n * m.S)
-            part_rows(v, v.DH, dh, v.DP, passed_h, FIRST_H + l, t * v.B + lo, n)
+            part_rows(v, v.DH, dh, v.DP, passed_h, FIRST_H + l, t * v.streams + lo, n)
             if has_c:
-                part_rows(v, v.DC, carry, v.DP, passed_c, FIRST_C + l, t * v.B + lo, n)
+                part_rows(v, v.DC, carry, v.DP, passed_c, FIRST_C + l, t * v.streams + lo, n)
         note_gradient_of_c(v, l, t, part, H, h)
         for p in range(m.P):
             u, g = p * m.units, sums_at(v, l, p, t, lo)
@@ -224,7 +224,7 @@ def make_backward(kernels, pack, measures_reach=False):
             for t in range(part.t0, part.t1):
                 for b in range(part.lo, part.lo + part.n):
                     at = ((t - part.t0) * v.B + b) * v.plan.S
-                    drop_row(v, v.DH, at, v.DH, at, l, t * v.B * v.per_step + b)
+                    drop_row(v, v.DH, at, v.DH, at, l, t * v.streams * v.per_step + b)
         if has_c and v.kept == 0:
             restore_cells(v, l, part)
         for t in range(part.t1 - 1, part.t0 - 1, -1):

@@ -208,9 +208,9 @@ def make_forward(kernels, pack):
         if v.zoning > OFF:
             if reads_h and v.mode == GRADIENTS:
                 copy_rows(v.HS, h_next, v.HG, row_at(v, l, t, lo), n * m.S)
-            zone_rows(v, v.HS, h_prev, h_next, FIRST_H + l, t * v.B + lo, n)
+            zone_rows(v, v.HS, h_prev, h_next, FIRST_H + l, t * v.streams + lo, n)
             if has_c:
-                zone_rows(v, v.CS, c_prev, c_next, FIRST_C + l, t * v.B + lo, n)
+                zone_rows(v, v.CS, c_prev, c_next, FIRST_C + l, t * v.streams + lo, n)
         if v.num_clamps > 0:
             hold_units(v, l, t, part)
 
@@ -260,7 +260,9 @@ def make_forward(kernels, pack):
         if v.threshold > 0:
             for t in range(t0, t1):
                 for b in range(lo, lo + part.n):
-                    drop_row(v, v.HS, state_at(v, l, t + 1, b), v.XD, row_at(v, l, t, b), l, t * v.B * v.per_step + b)
+                    drop_row(
+                        v, v.HS, state_at(v, l, t + 1, b), v.XD, row_at(v, l, t, b), l, t * v.streams * v.per_step + b
+                    )
                 if pack == 2:
                     narrow_states(v, v.XD, row_at(v, l, t, lo), l, t + 1, part)
 

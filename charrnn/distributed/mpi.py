@@ -1,0 +1,141 @@
+"""The group of processes that `mpiexec` starts, by mpi4py.
+
+MPI only moves data here and adds nothing up: the order in which it would do so depends on how many processes there are.
+"""
+
+import contextlib
+import subprocess
+import sys
+import time
+import traceback
+
+import numpy as np
+from mpi4py import MPI
+
+from charrnn.distributed.tree import add_up, nodes_within, shards_of, slices
+
+LEAVING_S = 3.0  # for the others to come too, where a process ends early
+# Waits for whoever started it to say that it is alive, or to be no more.
+_WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1].encode())"
+GRAIN = 4096  # numbers: slices of the gradient are multiples of it
+
+
+class MPIGroup:
+    """All processes of this program; see group.Alone for its methods.
+
+    sent_bytes    that this process has sent of arrays
+    """
+
+    def __init__(self):
+        self._comm = MPI.COMM_WORLD.Dup()
+        self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        here = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+        self.neighbours = here.Get_size()
+        here.Free()
+        self.sent_bytes = 0
+        self._received = {}
+
+    def agree(self, value):
+        return self._comm.bcast(value)
+
+    def gather(self, value):
+        return self._comm.allgather(value)
+
+    def any(self, flag):
+        return bool(self._comm.allreduce(int(bool(flag)), MPI.MAX))
+
+    @contextlib.contextmanager
+    def last_words(self, sentence):
+        if self.rank > 0:
+            yield
+            return
+        # In a session of its own, since a launcher that sees a process die ends all that it has started.
+        watcher = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", _WATCHER, f"\n{sentence}\n"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            watcher.communicate(b"alive")
+
+    def leave(self, error):
+        leaving = self._comm.Ibarrier()
+        until = time.monotonic() + LEAVING_S
+        while time.monotonic() < until:
+            if leaving.Test():
+                return
+            time.sleep(0.01)
+        # The others wait for what this process will never do.
+        if not isinstance(error, SystemExit):
+            say = f"Error: process {self.rank} of {self.size}: {error}" if str(error) else traceback.format_exc()
+            print(say, file=sys.stderr, flush=True)
+        self._comm.Abort(2)
+
+    def clock(self, own):
+        shared = _SharedClock(self, own)
+        return shared, shared.last
+
+    def add_numbers(self, numbers, shards):
+        mine = np.zeros(shards)
+        for k, number in numbers.items():
+            mine[k] = number
+        counts = [hi - lo for lo, hi in (shards_of(rank, self.size, shards) for rank in range(self.size))]
+        self._comm.Allgatherv(MPI.IN_PLACE, [mine, counts])
+        return add_up({(k, k + 1): float(number) for k, number in enumerate(mine)}, (0, shards))
+
+    def add_arrays(self, nodes, shards, out):
+        bounds = slices(out.size, self.size, GRAIN)
+        here = slice(bounds[self.rank], bounds[self.rank + 1])
+        sums = {node: array[here] for node, array in nodes.items()}
+        waiting = self._send(nodes, bounds)
+        for rank in range(self.size):
+            if rank != self.rank:
+                for node in nodes_within(*shards_of(rank, self.size, shards), shards):
+                    sums[node] = self._room(node, here.stop - here.start, out.dtype)
+                    waiting.append(self._comm.Irecv(_bytes(sums[node]), rank, node[0]))
+        MPI.Request.Waitall(waiting)
+        total = add_up(sums, (0, shards))
+        if total.ctypes.data != out[here].ctypes.data:
+            out[here] = total
+        size = out.itemsize
+        counts = [(stop - start) * size for start, stop in zip(bounds[:-1], bounds[1:])]
+        self._comm.Allgatherv(MPI.IN_PLACE, [out.view(np.uint8), counts, [at * size for at in bounds[:-1]], MPI.BYTE])
+        self.sent_bytes += counts[self.rank] * (self.size - 1)
+
+    def _send(self, nodes, bounds):
+        """Send each process its slice of this one's nodes; return the requests."""
+        requests = []
+        for k in range(1, self.size):
+            rank = (self.rank + k) % self.size  # not all to the same one at a time
+            for node, array in nodes.items():
+                part = array[bounds[rank] : bounds[rank + 1]]
+                requests.append(self._comm.Isend(_bytes(part), rank, node[0]))
+                self.sent_bytes += part.nbytes
+        return requests
+
+    def _room(self, node, size, dtype):
+        """Return an array for another process's slice of a node, kept from step to step."""
+        room = self._received.get(node)
+        if room is None or room.size < size or room.dtype != dtype:
+            room = self._received[node] = np.empty(size, dtype)
+        return room[:size]
+
+
+class _SharedClock:
+    """The first process's clock, read by all at once."""
+
+    def __init__(self, group, own):
+        self._group, self._own, self._now = group, own, 0.0
+
+    def __call__(self):
+        self._now = self._group.agree(self._own() if self._group.rank == 0 else None)
+        return self._now
+
+    def last(self):
+        return self._now
+
+
+def _bytes(array):
+    return [array.view(np.uint8), MPI.BYTE]

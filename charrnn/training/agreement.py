@@ -1,0 +1,74 @@
+"""What processes must have in common to train together, found out before anything is written."""
+
+import hashlib
+import json
+
+import charrnn
+from charrnn.distributed.group import Elsewhere
+from charrnn.errors import ConfigError
+from charrnn.kernels.host import has_amx, has_fma, isa
+
+
+def default_shards(processes):
+    """Return the smallest power of two that is not below the number of processes."""
+    return 1 << (processes - 1).bit_length()
+
+
+def check_processes(group, plan):
+    """Raise ConfigError where there are more processes than shards of the batch."""
+    shards = plan.config.shards
+    if group.size > shards:
+        raise ConfigError(
+            f"{group.size} processes cannot train a batch of {shards} shards: start at most {shards}, or start a new "
+            f"run with --shards {default_shards(group.size)}",
+            ["shards"],
+        )
+
+
+def compare(group, plan, corpus):
+    """Raise ConfigError in the first process, and Elsewhere in the others, unless all are to train the same.
+
+    Bits depend on the vectors of a CPU, and on what multiplies bfloat16.
+    """
+    if group.size == 1:
+        return
+    kinds = {"version": charrnn.__version__, "options": plan.config.to_record(), "text": corpus.fingerprint}
+    kinds["instructions"] = [isa(), "fma" if has_fma() else "no fma"]
+    if plan.config.precision == "bfloat16":
+        kinds["instructions"].append("AMX" if has_amx() else "no AMX")
+    if plan.initial is not None:
+        kinds["weights"] = _digest(plan.initial)
+    everywhere = group.gather(kinds)
+    for rank, theirs in enumerate(everywhere):
+        for kind, mine in everywhere[0].items():
+            if theirs.get(kind) != mine:
+                if group.rank > 0:
+                    raise Elsewhere
+                raise ConfigError(_difference(kind, mine, theirs.get(kind), rank))
+
+
+def _difference(kind, mine, theirs, rank):
+    if kind == "version":
+        return f"process {rank} runs charrnn {theirs} and process 0 charrnn {mine}: install the same everywhere"
+    if kind == "text":
+        return (
+            f"process {rank} reads another text than process 0, with fingerprint {theirs[:12]} instead of "
+            f"{mine[:12]}: bring the same text to every machine"
+        )
+    if kind == "instructions":
+        return (
+            f"process {rank} computes with {', '.join(theirs)} and process 0 with {', '.join(mine)}, and their "
+            "results differ in the last bits: take machines of one kind, or set NUMBA_CPU_NAME=haswell everywhere"
+        )
+    if kind == "weights":
+        return f"process {rank} begins with other weights than process 0: bring the same file to every machine"
+    names = [name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)]
+    return f"process {rank} was started with other options than process 0: {', '.join(sorted(names))}"
+
+
+def _digest(checkpoint):
+    """Return what tells two checkpoints apart."""
+    digest = hashlib.sha256(json.dumps([checkpoint.model, checkpoint.vocabulary.symbols], default=str).encode())
+    for name in sorted(checkpoint.parameters):
+        digest.update(checkpoint.parameters[name].tobytes())
+    return digest.hexdigest()

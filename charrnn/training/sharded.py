@@ -1,0 +1,129 @@
+"""A batch in shards, the same bits however many processes share them out.
+
+Each shard is a contiguous part of the batch's streams, which runs as a batch of its own but for two things: its units
+are dropped as in the whole batch, and its losses are divided by how many count in the whole batch. The gradients of the
+shards, and their summed losses, are added over one tree (distributed/tree.py).
+"""
+
+import numpy as np
+
+from charrnn.distributed.tree import halves, nodes_within, shards_of
+from charrnn.errors import ConfigError
+from charrnn.model.buffers import aligned_zeros
+from charrnn.model.marks import Masks, item_masks
+from charrnn.model.workspace import Workspace
+
+
+class ShardedWorkspace:
+    """Trains a batch in shards, with the methods of a Workspace that training calls; all processes call them alike.
+
+    model                    a Model, the same in every process
+    batch_size, seq_length   of the whole batch
+    shards                   a divisor of batch_size
+    group                    the group of processes; this one runs shards_of(rank, size, shards)
+    grads                    (N,) the gradient of the whole batch
+    counted                  how many of the batch's losses count
+    """
+
+    def __init__(self, model, batch_size, seq_length, precision, shards, group):
+        if batch_size % shards:
+            raise ConfigError(
+                f"--batch-size {batch_size} does not divide into {shards} shards of equal size: take a multiple of "
+                f"{shards}",
+                ["batch_size", "shards"],
+            )
+        if group.size > shards:
+            raise ConfigError(
+                f"{group.size} processes cannot share {shards} shards: start at most {shards}", ["shards"]
+            )
+        self.model, self.batch_size, self.seq_length = model, batch_size, seq_length
+        self.counted, self._shards, self._group = 0, shards, group
+        self._lo, self._hi = shards_of(group.rank, group.size, shards)
+        self._streams = batch_size // shards  # of a shard
+        self._workspace = Workspace(model, self._streams, seq_length, precision=precision)
+        self._carries = {k: self._workspace.get_carry() for k in range(self._lo, self._hi)}
+        self._nodes = nodes_within(self._lo, self._hi, shards)
+        self._spare = []  # arrays for sums of shards that are not in use
+        self.grads = self._workspace.grads
+
+    # The carry
+
+    def reset_carry(self):
+        """Set the carry to zero."""
+        for carry in self._carries.values():
+            for state in carry.values():
+                state[:] = 0
+
+    def get_carry(self):
+        """Return the carry of the whole batch, gathered from all processes."""
+        everywhere = {k: carry for carries in self._group.gather(self._carries) for k, carry in carries.items()}
+        return {
+            name: np.concatenate([everywhere[k][name] for k in range(self._shards)], axis=1) for name in everywhere[0]
+        }
+
+    def set_carry(self, carry):
+        """Set the carry from that of the whole batch. Raises ConfigError."""
+        for k in self._carries:
+            self._workspace.set_carry({name: state[:, self._part(k)] for name, state in carry.items()})
+            self._carries[k] = self._workspace.get_carry()
+
+    # A step
+
+    def loss_and_grads(self, x, y, dropout=None, step=0, resets=None, counts=None):
+        """Run the chunk of the whole batch forward and back, this process its own shards of it; carry the state on.
+
+        Arguments and result are a Workspace's: every process returns the mean of the whole batch, and has its gradient.
+        """
+        masks = Masks(resets, counts)
+        if self.model.start_id is not None:
+            masks = item_masks(self.model.start_id, x, y, masks)
+        self.counted = x.size if masks.counts is None else int(np.count_nonzero(masks.counts))
+        totals = {}
+
+        def run(k):
+            """Run a shard; its gradient is then in the workspace."""
+            part, workspace = self._part(k), self._workspace
+            own = Masks(*(None if mask is None else np.ascontiguousarray(mask[:, part]) for mask in masks[:2]))
+            workspace.stand_in_batch(self.batch_size, part.start)
+            workspace.set_carry(self._carries[k])
+            totals[k] = workspace.sum_and_grads(
+                x[:, part], y[:, part], dropout, step, own._replace(mean_over=max(1, self.counted))
+            )
+            self._carries[k] = workspace.get_carry()
+
+        def add_up(lo, hi):
+            """Return the sum of shards in an array of its own, but for a single one: that is the workspace's."""
+            if hi - lo == 1:
+                run(lo)
+                return self.grads
+            middle = halves(lo, hi)
+            left = self._own(add_up(lo, middle))
+            right = add_up(middle, hi)
+            left += right
+            self._give_back(right)
+            return left
+
+        sums = {}
+        for place, node in enumerate(self._nodes):
+            total = add_up(*node)
+            sums[node] = total if place == len(self._nodes) - 1 else self._own(total)
+        self._group.add_arrays(sums, self._shards, self.grads)
+        for array in sums.values():
+            self._give_back(array)
+        total = self._group.add_numbers(totals, self._shards)
+        return total / self.counted if self.counted else 0.0
+
+    def _part(self, k):
+        return slice(k * self._streams, (k + 1) * self._streams)
+
+    def _own(self, array):
+        """Return a sum in an array that the next shard leaves alone."""
+        if array is not self.grads:
+            return array
+        own = self._spare.pop() if self._spare else aligned_zeros(array.size, array.dtype)
+        own[:] = array
+        return own
+
+    def _give_back(self, array):
+        if array is not self.grads:
+            self._spare.append(array)

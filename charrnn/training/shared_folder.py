@@ -1,0 +1,40 @@
+"""The run folder of a group of processes: the first one's, whose methods all of them call."""
+
+from charrnn.distributed.group import from_first
+
+
+def _of_the_first(name):
+    def method(self, *arguments, **named):
+        return from_first(self._group, lambda: getattr(self._folder, name)(*arguments, **named))
+
+    method.__name__, method.__doc__ = name, f"RunFolder.{name} in the first process; all return or raise what it does."
+    return method
+
+
+class SharedFolder:
+    """Stands for a RunFolder in every process of a group.
+
+    group     what shares the run
+    folder    the RunFolder in the first process; in the others nobody looks at it
+    """
+
+    def __init__(self, group, folder):
+        self._group, self._folder = group, folder
+        paths = from_first(group, lambda: (folder.path, folder.last, folder.best, folder.good))
+        self.path, self.last, self.best, self.good = paths
+
+    save, load_good, load_result, load_last, make_best_last, keep_last_as_good, remove_good, log, trim_log = map(
+        _of_the_first,
+        (
+            "save",
+            "load_good",
+            "load_result",
+            "load_last",
+            "make_best_last",
+            "keep_last_as_good",
+            "remove_good",
+            "log",
+            "trim_log",
+        ),
+    )
+    write_config = _of_the_first("write_config")

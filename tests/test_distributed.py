@@ -1,0 +1,134 @@
+"""Several processes train one model to the same bits as one: the tree of shards, and real runs under mpiexec."""
+
+import itertools
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.distributed.group import ALONE
+from charrnn.distributed.tree import add_up, halves, nodes_within, shards_of, slices
+from charrnn.errors import ConfigError
+from charrnn.model.parameters import Model
+from charrnn.model.workspace import Dropout, Workspace
+from charrnn.spec import ModelConfig
+from charrnn.training.sharded import ShardedWorkspace
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))
+
+import processes  # noqa: E402
+from scene import Scene  # noqa: E402
+
+
+def whole_tree(leaves):
+    """Return the sum over the tree, written out."""
+    if len(leaves) == 1:
+        return leaves[0]
+    middle = halves(0, len(leaves))
+    return whole_tree(leaves[:middle]) + whole_tree(leaves[middle:])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 24), st.data())
+def test_any_contiguous_division_of_the_shards_adds_up_to_the_same_bits(shards, data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    leaves = [rng.standard_normal(5).astype(np.float32) * 10.0 ** rng.integers(-6, 7) for _ in range(shards)]
+    cuts = sorted(data.draw(st.lists(st.integers(0, shards), max_size=6)))
+    sums = {}
+    for lo, hi in itertools.pairwise([0, *cuts, shards]):
+        for a, b in nodes_within(lo, hi, shards):
+            sums[a, b] = add_up({(k, k + 1): leaves[k].copy() for k in range(a, b)}, (a, b))
+    assert add_up(sums, (0, shards)).tobytes() == whole_tree(leaves).tobytes()
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_processes_share_all_shards_in_order_and_evenly(processes, shards):
+    parts = [shards_of(rank, processes, shards) for rank in range(processes)]
+    assert [k for lo, hi in parts for k in range(lo, hi)] == list(range(shards))
+    sizes = {hi - lo for lo, hi in parts}
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from((1, 16, 4096)))
+def test_slices_cover_an_array(size, processes, grain):
+    bounds = slices(size, processes, grain)
+    assert bounds[0] == 0 and bounds[-1] == size and bounds == sorted(bounds) and len(bounds) == processes + 1
+    assert all(bound % grain == 0 for bound in bounds[:-1] if bound < size)
+
+
+# ------------------------------------------------------------------------------------------------- a batch in shards
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_shards_drop_and_keep_the_units_that_the_whole_batch_does(cell):
+    config = ModelConfig(cell, 13, 24, 2, 8, dtype="float64", zoneout=0.2, layer_norm=True)
+    model, rng = Model.initialise(config, 1), np.random.default_rng(2)
+    dropout = Dropout(0.3, False, 5, 0.2)
+    whole = Workspace(model, 8, 6)
+    sharded = {shards: ShardedWorkspace(model, 8, 6, "float32", shards, ALONE) for shards in (1, 2, 8)}
+    for step in range(3):
+        x, y = rng.integers(0, 13, (2, 6, 8), dtype=np.int32)
+        resets, counts = rng.random((2, 6, 8)) < [[[0.1]], [[0.8]]]
+        loss = whole.loss_and_grads(x, y, dropout, step, resets, counts)
+        for workspace in sharded.values():
+            assert workspace.loss_and_grads(x, y, dropout, step, resets, counts) == pytest.approx(loss, rel=1e-14)
+            assert workspace.counted == whole.counted
+            np.testing.assert_allclose(workspace.grads, whole.grads, rtol=0, atol=1e-14)
+            for name, state in whole.get_carry().items():
+                assert workspace.get_carry()[name].tobytes() == state.tobytes()
+        assert sharded[1].grads.tobytes() == whole.grads.tobytes()
+
+
+def test_a_batch_that_does_not_divide_and_too_many_processes_are_refused():
+    model = Model.initialise(ModelConfig("rnn", 5, 8, 1, 0), 1)
+    with pytest.raises(ConfigError, match="--batch-size 6 does not divide into 4 shards"):
+        ShardedWorkspace(model, 6, 4, "float32", 4, ALONE)
+
+
+# ---------------------------------------------------------------------------------------------------- real processes
+
+needs_mpi = pytest.mark.skipif(not processes.is_possible(), reason="no mpi4py with an mpiexec beside it")
+RUNS = Path(__file__).parent / "distributed_runs.py"
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_three_processes_train_every_kind_of_run_to_the_bits_of_one(tmp_path):
+    text = Scene(tmp_path, quick=True).text(characters=6000)
+    told = []
+    for start in ([], [processes.launcher(), "-n", "3"]):
+        done = subprocess.run(
+            [*start, sys.executable, RUNS, text],
+            cwd=tmp_path,
+            env=processes.environment(),
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout)
+    assert told[0] == told[1]
+    digests = [line.split("\t")[1] for line in told[0].splitlines()]
+    assert len(digests) == len(set(digests)) == 9
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_a_run_of_which_a_process_is_killed_goes_on_with_another_number_of_them(tmp_path):
+    scene = Scene(tmp_path, quick=True)
+    kills, slowest = processes.broken_run(scene, random.Random(2), scene.text(), 0, most=1)
+    assert kills == 1 and slowest < processes.LONGEST_S
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_processes_that_differ_are_refused_and_none_hangs(tmp_path):
+    scene, rng = Scene(tmp_path, quick=True), random.Random(1)
+    text = scene.text()
+    for number in range(4):
+        processes.refused(scene, text, rng, number)
