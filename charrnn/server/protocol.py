@@ -105,7 +105,12 @@ def read_request(body: bytes, name: str, limits: Limits) -> Asked:
 
     Raises Refused.
     """
-    fields = _parse(body)
+    return read_fields(_parse(body), name, limits)
+
+
+def read_fields(fields: dict, name: str, limits: Limits) -> Asked:
+    """Return what the fields of a request ask for, as `read_request` does; those that are None count as left out."""
+    fields = {key: value for key, value in fields.items() if value is not None}
     _check_names(fields)
     asked_model = _typed(fields, "model", str, "a string", name)
     if asked_model != name:
@@ -159,7 +164,7 @@ def _parse(body):
         raise Refused(f"the body of the request is not JSON in UTF-8: {str(error)[:200]}") from None
     if not isinstance(fields, dict):
         raise Refused('the body of the request must be a JSON object, such as {"prompt": "ROMEO:"}')
-    return {key: value for key, value in fields.items() if value is not None}
+    return fields
 
 
 def _check_names(fields):
