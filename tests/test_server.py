@@ -1,6 +1,8 @@
 """charrnn serve as its clients meet it: a server in a thread of this process, on a free port."""
 
+import asyncio
 import contextlib
+import gc
 import json
 import socket
 import threading
@@ -15,9 +17,9 @@ import charrnn
 from charrnn.cli import main
 from charrnn.model.parameters import Model
 from charrnn.sampling.sampler import Sampler, Settings, StopMatcher
-from charrnn.server.answers import Served
+from charrnn.server.answers import Answer, Served
 from charrnn.server.batching import Batch, Drawing, Prompt
-from charrnn.server.engine import MAX_BACKLOG
+from charrnn.server.engine import MAX_BACKLOG, Engine, Job
 from charrnn.server.guard import check_source
 from charrnn.server.protocol import Limits, Refused, read_request
 from charrnn.server.serving import Server
@@ -389,6 +391,13 @@ def test_clients_that_read_nothing_or_vanish_hold_nobody(server, model, http):
         cut = stack.enter_context(socket.create_connection((host, int(port))))
         cut.sendall(request + body[:20])
     wait_for(lambda: jobs(http) == 0)
+    http.get("/healthz")
+
+    def left():
+        gc.collect()
+        return [one for one in gc.get_objects() if isinstance(one, (Job, Drawing, Answer))]
+
+    wait_for(lambda: not left())
 
 
 def test_too_many_requests_are_told_to_come_again():
@@ -408,10 +417,6 @@ def test_too_many_requests_are_told_to_come_again():
 
 
 def test_a_text_whose_client_does_not_take_it_is_paused(model):
-    import asyncio
-
-    from charrnn.server.engine import Engine, Job
-
     async def scene():
         engine = Engine(model, 5)
         engine.start()

@@ -126,11 +126,14 @@ class Engine:
                     self._wake.wait()
                 if self._closing:
                     return
-                new, self._new = self._new, []
-            for job in new:
-                for one in job.drawings:
-                    self._batch.add(one)
+                self._take_new()
             self._hand_out(self._step())
+
+    def _take_new(self):
+        for job in self._new:
+            for one in job.drawings:
+                self._batch.add(one)
+        self._new.clear()
 
     def _step(self):
         """Draw a block; where that fails, which is a defect or a lack of memory, end all texts."""
