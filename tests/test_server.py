@@ -39,8 +39,8 @@ def make_model(vocabulary=None, hidden_size=19, rule=None):
 
 
 @contextlib.contextmanager
-def serving(model, origins=(), limits=LIMITS, log=lambda _line: None):
-    server = Server(Served(model, "letters", 1, limits), "127.0.0.1", 0, origins, log)
+def serving(model, origins=(), limits=LIMITS, log=lambda _line: None, encoding=None):
+    server = Server(Served(model, "letters", 1, limits, encoding), "127.0.0.1", 0, origins, log)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -245,6 +245,9 @@ def test_a_model_of_bytes_writes_text_and_completes_a_character():
         drawn = np.concatenate([block.ids[0] for block in sampler.generate(80)])
         whole = bytes(symbols[i] for i in [*ids, *drawn]).decode("utf-8", "replace")
         assert one["text"] == whole[1:] and answer["usage"]["completion_tokens"] == 80
+    with serving(model, encoding="latin-1") as server, httpx.Client(base_url=server.url) as http:
+        asked = {"prompt": "\u00e6", "max_tokens": 20, "seed": 2}  # a byte of its own
+        assert complete(http, **asked)["choices"][0]["text"].encode("latin-1")
         assert [t for t in one["logprobs"]["tokens"] if t == "a" or t == "bytes:\\xe6"]
 
 

@@ -50,6 +50,12 @@ NEEDED = ("starlette", "uvicorn")
     show_default="256",
     help="Requests at once; those beyond are answered with 503 and told to try again.",
 )
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    show_default="the run's",
+    help="Of a model of bytes: encoding of prompts and of the text that it writes.",
+)
 @click.option("--threads", type=int, show_default="all cores", metavar="N", help="Threads to compute with at most.")
 @click.option("-q", "--quiet", is_flag=True, help="Write no line for each request.")
 @click.pass_context
@@ -73,9 +79,10 @@ def command(ctx, checkpoint, **options):
         ("threads", 1, None),
     )
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        raise ConfigError("charrnn serve needs starlette and uvicorn: pip install 'charrnn[serve]'")
+        raise ConfigError("a server needs starlette and uvicorn, which are not installed: pip install 'charrnn[serve]'")
     opened = open_model(ctx, checkpoint, options["threads"])
     _check_task(opened)
+    encoding = _encoding(opened, options["encoding"])
     from charrnn.server.answers import Served
     from charrnn.server.protocol import Limits
     from charrnn.server.serving import Server
@@ -87,7 +94,11 @@ def command(ctx, checkpoint, **options):
     if "tokens" in given:
         given["characters"] = max(limits.characters, given["tokens"])
     served = Served(
-        opened.model, options["name"] or _name(opened.path), int(opened.path.stat().st_mtime), limits._replace(**given)
+        opened.model,
+        options["name"] or _name(opened.path),
+        int(opened.path.stat().st_mtime),
+        limits._replace(**given),
+        encoding,
     )
     server = Server(served, options["host"], options["port"], options["allow_origin"], _logger(options["quiet"]))
     with signals_stop(server.stop):
@@ -107,6 +118,19 @@ def _check_task(opened):
         raise ConfigError(
             f"this model {does} and writes no text of its own: charrnn predict {quoted(str(opened.path))} TEXT"
         )
+
+
+def _encoding(opened, named):
+    """Return Python's name of the encoding that was named for a model of bytes, None where none was."""
+    from charrnn.text.decoding import encoding_of_bytes
+
+    if named is None:
+        return None
+    if opened.checkpoint.vocabulary.mode != "bytes":
+        raise ConfigError(
+            f"--encoding {named} is for a model of bytes, and this one has characters: leave it out", ["encoding"]
+        )
+    return encoding_of_bytes(named)
 
 
 def _name(path):

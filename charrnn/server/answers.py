@@ -27,12 +27,14 @@ class Served(NamedTuple):
 
     name      by which clients ask for it
     created   when it was saved, seconds since 1970
+    named_encoding   of the text of a model of bytes; None: its run's
     """
 
     model: Model
     name: str
     created: int
     limits: Limits
+    named_encoding: str | None = None
 
     @property
     def vocabulary(self):
@@ -41,7 +43,7 @@ class Served(NamedTuple):
     @property
     def encoding(self):
         """Of the text of a model of bytes."""
-        return stored_encoding_of_bytes(stored_encoding(self.model.training))
+        return self.named_encoding or stored_encoding_of_bytes(stored_encoding(self.model.training))
 
     def about(self):
         """Return what /v1/models tells of it."""
