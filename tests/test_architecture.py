@@ -138,6 +138,8 @@ def test_only_the_command_line_knows_click_and_tqdm_and_only_what_is_seen_knows_
             assert top != "click" or room in ("cli", "__main__"), f"{path}:{line} imports click"
             assert top != "rich" or room in ("cli", "render"), f"{path}:{line} imports rich"
             assert top != "tqdm" or path == PACKAGE / "cli" / "progress.py", f"{path}:{line} imports tqdm"
+            assert top not in {"starlette", "uvicorn"} or room == "server", f"{path}:{line} imports {top}"
+            assert top not in {"llm", "pydantic"} or room == "llm_plugin", f"{path}:{line} imports {top}"
             assert top not in {"pickle", "marshal", "shelve", "torch", "scipy"}, f"{path}:{line} imports {top}"
 
 

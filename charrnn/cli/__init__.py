@@ -31,6 +31,7 @@ COMMANDS = {
     "gradients": ("gradients", "Show how far back gradients reach, and memory."),
     "export": ("export", "Write a model as a file that runs without charrnn."),
     "import": ("importing", "Bring in a model that was trained in PyTorch."),
+    "serve": ("serve", "Serve a model over HTTP, as OpenAI's API does."),
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
     "bench": ("bench", "Measure this machine, and what to expect of it."),

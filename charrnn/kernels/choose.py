@@ -43,11 +43,11 @@ def rank(z, order, spare, V):
 
 
 @inline
-def keep_likeliest(v, z, w, order):
+def keep_likeliest(v, z, w, order, row):
     """Set the weights to 0 that top-k, and then top-p of what is left, leave out."""
-    V, top_p = v.plan.V, v.top_p
+    V, top_p = v.plan.V, v.top_p[row]
     rank(z, order, v.scratch, V)
-    for j in range(v.top_k, V):
+    for j in range(v.top_k[row], V):
         w[order[j]] = 0.0
     if top_p < 1.0:
         total = 0.0
@@ -62,21 +62,21 @@ def keep_likeliest(v, z, w, order):
 
 
 @inline
-def choose_id(v, z, w, order, draw):
-    """Return the id that the draw chooses from the logits z[0..V-1].
+def choose_id(v, z, w, order, row, draw):
+    """Return the id that the draw chooses from the logits z[0..V-1], by the settings of stream `row`.
 
     v    a view of a generation; w and order are scratch
     """
-    V, min_p = v.plan.V, v.min_p
+    V, temperature, min_p = v.plan.V, v.temperature[row], v.min_p[row]
     highest, best = z[0], 0
     for j in range(1, V):
         if z[j] > highest:
             highest, best = z[j], j
-    if v.temperature == 0.0:
+    if temperature == 0.0:
         return best
-    exponentials(z, w, V, highest, v.temperature)
-    if v.top_k < V or v.top_p < 1.0:
-        keep_likeliest(v, z, w, order)
+    exponentials(z, w, V, highest, temperature)
+    if v.top_k[row] < V or v.top_p[row] < 1.0:
+        keep_likeliest(v, z, w, order, row)
     if min_p > 0.0:
         for j in range(V):
             if w[j] < min_p:

@@ -158,7 +158,7 @@ def draw_group(v, me, t, group):
         character = 0
         if check == 0.0:
             bits = number_uint64(np.uint64(v.keys[row]), np.uint64(v.position + t))
-            character = choose_id(v, z, w, order, np.float64(bits >> np.uint64(11)) * 2.0**-53)
+            character = choose_id(v, z, w, order, row, np.float64(bits >> np.uint64(11)) * 2.0**-53)
         else:  # a NaN or an infinity times zero
             v.not_finite[0] = 1
         if v.with_logits != 0:

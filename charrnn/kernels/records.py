@@ -153,6 +153,7 @@ class GenerationTable(NamedTuple):
     X0     (B, ES)               embeddings (only with an embedding)
     inputs (B,) int32            the characters to read; at the end the last ones drawn, not yet read
     keys   (B,) uint64           a stream's SplitMix64 key
+    temperature, top_k, top_p, min_p (B,)   a stream's settings, float64, but top_k int64: V where all are kept
     drawn, summed (B,) int64     of each group, how often a panel of the output, or of a layer, was finished
     chosen (T, B) int32          the characters drawn; or, with `reading`, the ones to read: then nothing is drawn
     losses, logits (T, B) and (T, B, V) float64, only where they are asked for
@@ -167,10 +168,6 @@ class GenerationTable(NamedTuple):
     give_way: int  # the address of sched_yield, or 0
     reading: int
     position: int  # of the first draw in the streams' sequences of random numbers
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
     scratch: int  # VS
     new: int  # with zoneout, how far what the gates make stands behind the states; otherwise 0
     zone_rate: float
@@ -186,6 +183,10 @@ class GenerationTable(NamedTuple):
     X0: Numbers
     inputs: Int32s
     keys: Int64s
+    temperature: Float64s
+    top_k: Int64s
+    top_p: Float64s
+    min_p: Float64s
     drawn: Int64s
     summed: Int64s
     chosen: Int32s

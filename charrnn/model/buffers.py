@@ -184,6 +184,10 @@ class GenerationBuffers(Buffers):
     """The arrays of a Generation, an Extent of one step. With zoneout there is room for what the gates make too."""
 
     inputs: np.ndarray = buffer(lambda e: e.B, np.int32)
+    temperature: np.ndarray = buffer(lambda e: e.B, np.float64)
+    top_k: np.ndarray = buffer(lambda e: e.B, np.int64)
+    top_p: np.ndarray = buffer(lambda e: e.B, np.float64)
+    min_p: np.ndarray = buffer(lambda e: e.B, np.float64)
     drawn: np.ndarray = buffer(lambda e: e.B, np.int64)
     summed: np.ndarray = buffer(lambda e: e.B, np.int64)
     not_finite: np.ndarray = buffer(lambda e: 1, np.int64)

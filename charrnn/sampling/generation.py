@@ -145,10 +145,10 @@ class Generation:
         keys,
         position,
         *,
-        temperature=1.0,
-        top_k=None,
-        top_p=1.0,
-        min_p=0.0,
+        temperature: float | np.ndarray = 1.0,
+        top_k: int | np.ndarray | None = None,
+        top_p: float | np.ndarray = 1.0,
+        min_p: float | np.ndarray = 0.0,
         with_losses=False,
         with_logits=False,
     ):
@@ -157,7 +157,8 @@ class Generation:
         inputs    ndarray (B,), int32: the characters to read first. The last ones drawn are left unread.
         keys      ndarray (B,), uint64: stream j's draw n is number position + n of the SplitMix64 sequence of keys[j]
         position  an int, or one for each stream, ndarray (B,): 0 in one that has begun anew
-        temperature, top_k, top_p, min_p   as in sampler.Settings
+        temperature, top_k, top_p, min_p   as in sampler.Settings; each for all streams, or ndarray (B,), where top_k is
+                  V for None
 
         Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or
         None; and whether every logit was a finite number. Raises ConfigError.
@@ -178,8 +179,9 @@ class Generation:
         ids = np.empty((count, B), np.int32)
         losses = np.empty((count, B)) if with_losses else None
         logits = np.empty((count, B, V)) if with_logits else None
-        self._table.set(reading=0, position=position, top_k=V if top_k is None else min(top_k, V))
-        self._table.set(temperature=temperature, top_p=top_p, min_p=min_p, keys=keys)
+        buffers, most = self._buffers, V if top_k is None else np.minimum(top_k, V)
+        buffers.temperature[:], buffers.top_k[:], buffers.top_p[:], buffers.min_p[:] = temperature, most, top_p, min_p
+        self._table.set(reading=0, position=position, keys=keys)
         self._table.set(with_losses=with_losses, with_logits=with_logits, losses=losses, logits=logits)
         self._run(ids)
         return ids, losses, logits, self._buffers.not_finite[0] == 0

@@ -1,0 +1,1 @@
+"""A model behind HTTP: many requests, one batch. The command is `charrnn serve`."""
