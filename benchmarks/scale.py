@@ -184,7 +184,10 @@ def run_here():
     """Measure in 1 to 4 processes, over shared memory and over TCP, into scale.json; what others measured stays."""
     kept = [one for one in load() if one["network"] not in ("shared memory", "TCP on one machine")]
     lines = [json.dumps(one) for one in kept]
-    for network, more in (("shared memory", {}), ("TCP on one machine", {"UCX_TLS": "tcp,self", "MPIR_CVAR_NOLOCAL": "1"})):
+    for network, more in (
+        ("shared memory", {}),
+        ("TCP on one machine", {"UCX_TLS": "tcp,self", "MPIR_CVAR_NOLOCAL": "1"}),
+    ):
         for processes in (1, 2, 3, 4):
             start = [sys.executable, __file__, "parts", network]
             if processes > 1:

@@ -6,6 +6,7 @@ the files. `Alone` is the group of one process; mpi.py has the group that MPI st
 
 import contextlib
 import os
+from typing import Any
 
 from charrnn.distributed.tree import add_up
 from charrnn.errors import CharRNNError, ConfigError
@@ -106,7 +107,7 @@ def find_group():
     return group
 
 
-def together(group, work):
+def together(group, work) -> Any:
     """Return what `work()` returns, unless it fails in any process: then all of them raise, and none waits for it.
 
     The first process says what was wrong, and in which process; the others fail silently (Elsewhere).

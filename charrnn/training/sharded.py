@@ -83,12 +83,10 @@ class ShardedWorkspace:
         def run(k):
             """Run a shard; its gradient is then in the workspace."""
             part, workspace = self._part(k), self._workspace
-            own = Masks(*(None if mask is None else np.ascontiguousarray(mask[:, part]) for mask in masks[:2]))
+            own = Masks(_columns(masks.resets, part), _columns(masks.counts, part), max(1, self.counted))
             workspace.stand_in_batch(self.batch_size, part.start)
             workspace.set_carry(self._carries[k])
-            totals[k] = workspace.sum_and_grads(
-                x[:, part], y[:, part], dropout, step, own._replace(mean_over=max(1, self.counted))
-            )
+            totals[k] = workspace.sum_and_grads(x[:, part], y[:, part], dropout, step, own)
             self._carries[k] = workspace.get_carry()
 
         def add_up(lo, hi):
@@ -127,3 +125,7 @@ class ShardedWorkspace:
     def _give_back(self, array):
         if array is not self.grads:
             self._spare.append(array)
+
+
+def _columns(mask, part):
+    return None if mask is None else np.ascontiguousarray(mask[:, part])
