@@ -9,7 +9,7 @@ from charrnn.render.colours import RED_BLUE, STEPS
 from charrnn.render.document import document, escaped, resource, scale_names, script_json, style
 
 ROOM = "charrnn.export"
-ENGINE = ("products.js", "network.js", "choice.js", "engine.js")  # in this order: one text
+ENGINE = ("products.js", "network.js", "choice.js", "text.js", "engine.js")  # in this order: one text
 SCRIPTS = ("sheet.js", "compare.js", "page.js")
 
 
@@ -31,6 +31,7 @@ def page_pieces(header, weights, scale=RED_BLUE.name, engine=None):
         resource("page.html", ROOM),
         resource("common.js") + "".join(resource(name, ROOM) for name in SCRIPTS),
         style(resource("page.css", ROOM)),
+        runs="'wasm-unsafe-eval'",  # the engine's matrix products; no text is ever taken for a script
         policy="worker-src blob:",
         title=escaped(header["title"]),
         header=script_json(header),
