@@ -7,11 +7,12 @@
   const H = header.units, L = header.layers, COLOURS = looks.colours, MOST_BITS = 8, LN2 = Math.log(2);
   const PACES = [10, 30, 60, 120, 300, 0];
   const translates = header.task === "translate", classifies = header.task === "classify" || header.task === "both";
-  const steers = header.task === "steer" || header.task === "both";
+  const writes = header.task !== "classify", steers = header.task === "steer";
   const labels = (header.vocabulary || {}).labels || [];
   const found = (header.found || []).map((one) => ({ ...one, description: one.phrase || one.signal, kind: one.measure || "",
     score: one.score ?? null, null: one.null ?? null, probe: one.probe ?? null, sign: one.sign || 1 }));
   const units = Common.unitNames(found, L, H);
+  const counts = header.is_items && !translates; // a length is in items
   const box = $("box");
 
   // ---- the engine
@@ -116,7 +117,7 @@
   let left = 0; // of the characters asked for
 
   function write(count = lengthAsked()) {
-    if (!loaded || writing) return;
+    if (!loaded || writing || !writes) return;
     complain("");
     text.isStale = true;
     if (translates) {
@@ -125,7 +126,7 @@
     }
     wasWritten = 0;
     left = count;
-    writing = tell({ type: "generate", ...(count ? { count } : {}), rate: PACES[$("pace").value] });
+    writing = tell({ type: "generate", ...(!count ? {} : counts ? { items: count } : { count }), rate: PACES[$("pace").value] });
     lookWriting();
   }
 
@@ -284,7 +285,7 @@
     $("pace").addEventListener("input", () => {
       showDials();
       if (!writing) return;
-      const rest = left ? Math.max(1, left - wasWritten) : 0;
+      const rest = counts ? 1 : left ? Math.max(1, left - wasWritten) : 0;
       stop();
       writing = 0;
       write(rest);
@@ -304,6 +305,7 @@
     if (by !== "unit") setBy("unit");
     Common.pressUnit(unit);
     nameUnit();
+    if (!holds.has(unit)) $("hold-at").value = levelOf("on") ?? 1;
     showHold();
     if (say) announce(`Unit ${units.nameOf(unit)}${units.calledOf(unit) ? ", " + units.calledOf(unit) : ""}`);
   }
@@ -336,6 +338,12 @@
     showSoon();
   }
 
+  /** Return the unit's usual value where its signal is "on" or "off", undefined where that is not known. */
+  function levelOf(name) {
+    const entry = units.entriesOf(unit)[0];
+    return entry && typeof entry[name] === "number" ? Math.max(-1, Math.min(1, entry[name])) : undefined;
+  }
+
   function showHold() {
     const held = holds.has(unit);
     $("hold-on").checked = held;
@@ -343,6 +351,11 @@
     if (held) $("hold-at").value = holds.get(unit);
     $("hold-value").textContent = signed(Number($("hold-at").value), 2);
     const others = [...holds].filter(([one]) => one !== unit);
+    for (const name of ["off", "on"]) {
+      const level = quantity === header.default_hold ? levelOf(name) : undefined;
+      $(`level-${name}`).hidden = level === undefined;
+      if (level !== undefined) $(`level-${name}`).textContent = `${name}: ${signed(level, 2)}`;
+    }
     $("held-list").replaceChildren(...others.map(([one, value]) => {
       const free = element("button", { type: "button", className: "small", textContent: `${units.nameOf(one)} at ${signed(value, 2)} \u00d7`,
         title: `Release unit ${units.nameOf(one)}`, "aria-label": `Release unit ${units.nameOf(one)}, held at ${value}` });
@@ -381,6 +394,9 @@
       requestAnimationFrame(() => { waiting = false; tellHolds("now"); });
     });
     $("hold-at").addEventListener("change", () => tellHolds("start"));
+    for (const name of ["off", "on"]) {
+      $(`level-${name}`).addEventListener("click", () => { holds.set(unit, levelOf(name)); tellHolds("start"); });
+    }
     $("compare-open").addEventListener("click", () => {
       const held = new Map(holds.size ? holds : [[unit, Number($("hold-at").value)]]);
       const name = [...held].map(([one, value]) => `${units.nameOf(one)} held at ${signed(value, 2)}`).join(", ");
@@ -416,7 +432,7 @@
       glyph.className = `${classOf(text.values.items[i], text.surprisal.items[i])} ${shown.length > 2 ? "long" : ""}`;
       const name = spoken(symbol);
       $("char-name").textContent = !symbol ? "part of a character" : name === symbol ? `\u201c${symbol}\u201d` : name;
-      $("char-place").textContent = `${text.written.items[i] ? "written" : "typed"}, ${(i + 1).toLocaleString("en")}.`;
+      $("char-place").textContent = `number ${(i + 1).toLocaleString("en")}, ${text.written.items[i] ? "written" : "typed"}`;
       const value = text.values.items[i], of = shownValue(value);
       $("value").textContent = Number.isNaN(value) ? "\u2013" : signed(value, 2);
       const bar = $("value-axis").firstElementChild;
@@ -449,7 +465,9 @@
 
   function showNext() {
     $("guesses-label").textContent = "What comes next";
+    const off = Boolean(upcoming) && rows.some((_, k) => Math.abs(upcoming.p[k] - upcoming.q[k]) > 0.004);
     $("doubt").textContent = upcoming ? `${(upcoming.entropy / LN2).toFixed(1)} bits of doubt` : "";
+    $("mark-note").classList.toggle("none", !off);
     $("doubt").title = "The entropy of the next character: 0 where the model is sure, 1 as much as a coin";
     rows.forEach((row, k) => {
       if (!upcoming || k >= upcoming.ids.length || !upcoming.symbols[k]) { row.hidden = true; return; }
@@ -464,6 +482,7 @@
   function showExpected(i) {
     const G = header.guesses;
     $("guesses-label").textContent = "What was expected here";
+    $("mark-note").classList.add("none");
     $("doubt").textContent = "";
     rows.forEach((row, k) => {
       const id = text.guessed.items[i * G + k], share = text.chances.items[i * G + k];
@@ -564,7 +583,8 @@
     if (t !== 1) parts.push("--temperature", String(t));
     if (t && top_k) parts.push("--top-k", String(top_k));
     if (t && top_p < 1) parts.push("--top-p", String(top_p));
-    if (!header.is_items) parts.push("--length", String(written || lengthAsked() || 1000));
+    if (counts) parts.push("--num-samples", "1");
+    else parts.push("--length", String(written || lengthAsked() || 1000));
     if (steers && $("label").value) parts.push("--given", shellQuoted($("label").value));
     if (prompt) parts.push("--prime", shellQuoted(prompt));
     for (const [one, value] of holds) parts.push("--clamp", `${units.nameOf(one)}=${value}`);
@@ -590,7 +610,7 @@
     if (top_p < 1) hash.set("top-p", top_p);
     let written = 0;
     for (let i = beginning(); i < text.count; i++) written += text.written.items[i];
-    hash.set("length", written || lengthAsked() || "");
+    hash.set("length", (counts ? 0 : written) || lengthAsked() || "");
     if (!written) hash.set("write", "0");
     hash.set("unit", units.nameOf(unit));
     if (by !== "unit") hash.set("by", by);
@@ -613,7 +633,7 @@
     $("temperature").value = number("temperature", header.temperature ?? 1);
     $("top-p").value = number("top-p", 1);
     $("top-k").value = asked.get("top-k") || "";
-    $("length").value = asked.has("length") ? asked.get("length") : translates || header.is_items ? "" : 600;
+    $("length").value = asked.has("length") ? asked.get("length") : translates ? "" : counts ? 5 : 600;
     $("seed").value = /^\d+$/.test(asked.get("seed") || "") ? asked.get("seed") : header.seed ?? newSeed();
     $("pace").value = number("speed", 2);
     if (labels.includes(asked.get("label"))) $("label").value = asked.get("label");
@@ -630,8 +650,7 @@
     const prompt = asked.has("prompt") ? asked.get("prompt") : header.prime || "";
     beginAgain($("label").value, prompt);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches && !hash;
-    if (asked.get("write") !== "0" && !still && (!translates || prompt) && header.task !== "classify") return write;
-    return null;
+    return asked.get("write") !== "0" && !still && (!translates || prompt) && writes;
   }
 
   async function copy(words, button) {
@@ -666,8 +685,7 @@
     $("command").addEventListener("toggle", showCommandSoon);
     addEventListener("hashchange", () => {
       if (location.hash === ownHash || decodeURI(location.hash) === decodeURI(ownHash)) return;
-      const begin = restore(location.hash);
-      if (begin) begin();
+      if (restore(location.hash)) write();
     });
   }
 
@@ -738,11 +756,17 @@
       $("guesses").append(element("li", {}, row));
     }
     if (matchMedia("(max-width: 860px)").matches) $("found").open = false;
-    if (translates) for (const id of ["again", "settings", "hold"]) $(id).hidden = true;
+    if (translates || !writes) for (const id of ["again", "settings", "command"]) $(id).hidden = true;
+    if (!writes) for (const id of ["write", "compare-open"]) $(id).hidden = true;
+    if (counts) document.querySelector("label[for=length]").textContent = "Items";
     Common.wireLooks(looks.scales, looks.first_scale, ({ plus, minus }) => {
       $("legend").title = `${minus}: low, ${plus}: high`;
     }).dress();
     Common.listFound(found, H, units);
+    if (!found.length && header.found_note) {
+      $("found").hidden = false;
+      $("found-key").textContent = header.found_note;
+    }
     listFacts();
     lookWriting();
     engine = makeEngine((message) => { if (heard[message.type]) heard[message.type](message); });
@@ -758,7 +782,7 @@
     const start = heard.ready;
     heard.ready = (message) => {
       start(message);
-      if (first) first();
+      if (first) write();
       if (!matchMedia("(pointer: coarse)").matches) box.focus({ preventScroll: true });
       showSoon();
     };

@@ -21,12 +21,16 @@ def document(template, script, style, *, runs="", policy="", **parts):
     policy    what more the Content-Security-Policy allows, such as "worker-src blob:"
     parts     text or an iterable of bytes by name; {{script}}, {{style}} and {{policy}} are filled from the others
     """
-    parts |= {
-        "policy": f"default-src 'none'; script-src '{_digest(script)}'{runs and ' ' + runs}; style-src '{_digest(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'" + (f"; {policy}" if policy else ""),
-        "style": style,
-        "script": script,
-    }
+    rules = [
+        "default-src 'none'",
+        f"script-src '{_digest(script)}' {runs}".rstrip(),
+        f"style-src '{_digest(style)}'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        *([policy] if policy else []),
+    ]
+    parts |= {"policy": "; ".join(rules), "style": style, "script": script}
     # One pass over the template, so that what is put in is never read as a place to put something.
     for at, piece in enumerate(re.split(r"\{\{(\w+)\}\}", template)):
         part = piece if at % 2 == 0 else parts[piece]
