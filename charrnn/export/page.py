@@ -9,7 +9,7 @@ from charrnn.render.colours import RED_BLUE, STEPS
 from charrnn.render.document import document, escaped, resource, scale_names, script_json, style
 
 ROOM = "charrnn.export"
-ENGINE = ("products.js", "network.js", "choice.js", "engine.js")  # in this order: one text
+ENGINE = ("products.js", "network.js", "choice.js", "text.js", "engine.js")  # in this order: one text
 SCRIPTS = ("sheet.js", "compare.js", "page.js")
 
 

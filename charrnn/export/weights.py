@@ -97,9 +97,7 @@ def pack_model(model, kind):
         if ".bias_ih" in name:
             layer = name.removeprefix("rnn.bias_ih_l")
             packed.append(
-                pack_array(
-                    f"rnn.bias_l{layer}", _sum_biases(config, values, arrays[f"rnn.bias_hh_l{layer}"]), kind
-                )
+                pack_array(f"rnn.bias_l{layer}", _sum_biases(config, values, arrays[f"rnn.bias_hh_l{layer}"]), kind)
             )
         elif ".bias_hh" not in name:
             packed.append(pack_array(name, values, kind))
