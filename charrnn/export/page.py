@@ -31,6 +31,7 @@ def page_pieces(header, weights, scale=RED_BLUE.name, engine=None):
         resource("page.html", ROOM),
         resource("common.js") + "".join(resource(name, ROOM) for name in SCRIPTS),
         style(resource("page.css", ROOM)),
+        runs="'wasm-unsafe-eval'",  # the engine's matrix products; no text is ever taken for a script
         policy="worker-src blob:",
         title=escaped(header["title"]),
         header=script_json(header),

@@ -14,14 +14,15 @@ from importlib.resources import files
 from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, SCALES, STEPS, css_colour, step_colour
 
 
-def document(template, script, style, *, policy="", **parts):
+def document(template, script, style, *, runs="", policy="", **parts):
     """Yield a page as bytes, all ASCII: `template`, with each {{name}} in it filled.
 
+    runs      what more than the script may run, such as "'wasm-unsafe-eval'"
     policy    what more the Content-Security-Policy allows, such as "worker-src blob:"
     parts     text or an iterable of bytes by name; {{script}}, {{style}} and {{policy}} are filled from the others
     """
     parts |= {
-        "policy": f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
+        "policy": f"default-src 'none'; script-src '{_digest(script)}'{runs and ' ' + runs}; style-src '{_digest(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'" + (f"; {policy}" if policy else ""),
         "style": style,
         "script": script,
