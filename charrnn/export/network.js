@@ -115,7 +115,7 @@ class Network {
     this.holds = [];
     const rows = this.rows = blocks.length * H, D = this.inputSize = header.embedding_size || V;
     const embedded = header.embedding_size > 0;
-    this._embedding = header.tied ? arrays["output.weight"] : arrays["embedding.weight"];
+    this._embedding = arrays["embedding.weight"]; // tied, it is the output's weights too
     this._firstInput = embedded ? null : arrays["rnn.weight_ih_l0"];
 
     const matrices = [[V, H], [rows, H]], vectors = [padded(V), padded(rows), padded(rows), padded(D)];
@@ -126,7 +126,7 @@ class Network {
     }
     const heap = this._heap = new Heap(heapSize(matrices, vectors), plain);
     this.kind = heap.kind;
-    this._output = heap.matrix(arrays["output.weight"], V, H);
+    this._output = heap.matrix(header.tied ? this._embedding : arrays["output.weight"], V, H);
     this._outputBias = arrays["output.bias"];
     this._sums = heap.vector(padded(rows));
     this._recurrent = heap.vector(padded(rows));
@@ -217,7 +217,7 @@ class Network {
   _finish(part, l) {
     const { h, c } = part, H = this.units, P = this.zoneout, before = this._before, beforeC = this._beforeC;
     if (P > 0) { before.set(h.subarray(0, H)); beforeC.set(c); }
-    STEPS[this.cell]({ sums: this._sums, recurrent: this._recurrent, ...part }, H);
+    STEPS[this.cell]({ ...part, sums: this._sums, recurrent: this._recurrent }, H);
     if (P > 0) {
       for (let u = 0; u < H; u++) h[u] += P * (before[u] - h[u]);
       for (let u = 0; u < c.length; u++) c[u] += P * (beforeC[u] - c[u]);
