@@ -338,6 +338,7 @@ class Engine {
     this._cut(keep);
     if (keep === 0) this._stand(base);
     this._waiting = [...again, ...this._waiting];
+    this._feedRequest = this._request;
     this._pump();
   }
 

@@ -126,7 +126,7 @@
     }
     wasWritten = 0;
     left = count;
-    writing = tell({ type: "generate", ...(!count ? {} : counts ? { items: count } : { count }), rate: PACES[$("pace").value] });
+    writing = tell({ type: "generate", ...(!count ? {} : counts ? { items: count - 1 } : { count }), rate: PACES[$("pace").value] });
     lookWriting();
   }
 

@@ -151,6 +151,7 @@ const Common = (() => {
         else if (options.length) active = (active + (event.key === "ArrowDown" ? 1 : options.length - 1)) % options.length;
         markActive();
       } else if (event.key === "Enter" && !list.hidden && options.length) {
+        event.preventDefault(); // a button that the focus goes to would take the key for a click
         const wanted = options[active];
         leave();
         pick(wanted);
