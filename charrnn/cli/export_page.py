@@ -128,7 +128,9 @@ def _read_cells(path, config):
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"--cells {shorter(path)} cannot be read: {(error.strerror or str(error)).lower()}", ["cells"])
+        raise ConfigError(
+            f"--cells {shorter(path)} cannot be read: {(error.strerror or str(error)).lower()}", ["cells"]
+        )
     except ValueError:
         report = None
     return found_units(config, report)
