@@ -353,16 +353,17 @@ def test_items_are_those_that_the_sampler_draws_one_stream_after_the_other(folde
 def test_labels_and_translations_are_those_of_charrnn(folder):
     labelled = Vocabulary("chars", SYMBOLS[2:], special=("START", "END"), labels=("one", "two", "three"))
     pairs = Vocabulary("chars", SYMBOLS[2:], special=("START", "SEP", "END"))
-    classify, translate = make_model(labelled, task="classify"), make_model(pairs, task="translate")
+    classify = make_model(labelled, task="classify")
     p = label_probabilities(
         classify, [labelled.encode("bad"), []], labelled.end_id, [*range(labelled.first_label, labelled.size)]
     )
     from charrnn.evaluation.answers import translate as answer
 
-    arrays = translate.get_parameters()
-    arrays["output.bias"][pairs.end_id] += 4  # so that a target ends
-    translate.set_parameters(arrays)
-    best = answer(translate, pairs, [pairs.encode("mild")], 1, 40)[0][0]
+    for seed in range(50):  # of models that nobody trained, one whose answer ends, and is not empty
+        translate = make_model(pairs, task="translate", seed=seed)
+        best = answer(translate, pairs, [pairs.encode("mild")], 1, 40)[0][0]
+        if best.is_whole and len(best.ids):
+            break
     found = run_engine(
         folder,
         """const labels = [], first = driver(), second = driver();

@@ -6,8 +6,9 @@ engine.js documents the header's fields. Knows models, vocabularies and what `ch
 import math
 from base64 import b64encode
 from dataclasses import dataclass
+from pathlib import PurePath
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 from charrnn.export.weights import lay_out
 from charrnn.spec import CELLS
 from charrnn.text.task_names import TRANSLATE
@@ -104,6 +105,23 @@ def make_payload(model, packed, kind, facts):
         "arrays": arrays,
     }
     return Payload(header, b64encode(data).decode("ascii"))
+
+
+def model_line(config):
+    """Return what a model is, in a line: "LSTM, 2 layers of 256 units"."""
+    layers, units = counted(config.num_layers, "layer"), counted(config.hidden_size, "unit")
+    return f"{CELLS[config.cell].title}, {layers} of {units}"
+
+
+def run_facts(training):
+    """Return facts of a run, of a checkpoint's record of it, which may be a stranger's."""
+    best, corpus = (training.get(name) if isinstance(training.get(name), dict) else {} for name in ("best", "corpus"))
+    sources, step = corpus.get("sources"), training.get("step")
+    return {
+        "text": [PurePath(str(one)).name for one in sources] if isinstance(sources, list) else None,
+        "steps": step if isinstance(step, int) else None,
+        "validation_loss_nats": _figure(best.get("val_loss_nats")),
+    }
 
 
 def found_units(config, report, levels=None):
