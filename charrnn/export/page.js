@@ -316,7 +316,7 @@
     const called = units.calledOf(unit);
     if (by === "surprisal") {
       $("unit-name").textContent = "Surprise";
-      $("unit-note").textContent = "bits that each character cost, given those before it";
+      $("unit-note").textContent = "what each character cost, in bits";
     } else if (by === "none") {
       $("unit-name").textContent = $("unit-note").textContent = "";
     } else {
@@ -432,7 +432,7 @@
       glyph.className = `${classOf(text.values.items[i], text.surprisal.items[i])} ${shown.length > 2 ? "long" : ""}`;
       const name = spoken(symbol);
       $("char-name").textContent = !symbol ? "part of a character" : name === symbol ? `\u201c${symbol}\u201d` : name;
-      $("char-place").textContent = `number ${(i + 1).toLocaleString("en")}, ${text.written.items[i] ? "written" : "typed"}`;
+      $("char-place").textContent = `${text.written.items[i] ? "written" : "typed"}, no. ${(i + 1).toLocaleString("en")}`;
       const value = text.values.items[i], of = shownValue(value);
       $("value").textContent = Number.isNaN(value) ? "\u2013" : signed(value, 2);
       const bar = $("value-axis").firstElementChild;
