@@ -575,20 +575,26 @@
 
   function command() {
     const { temperature: t, top_k, top_p, seed } = settings(), prompt = promptText();
-    const run = (header.run && header.run.name) || "RUN";
-    if (translates) return `printf '%s\\n' ${shellQuoted(prompt)} | charrnn predict ${shellQuoted(run)} -`;
+    const run = (header.run && header.run.name) || header.title || "RUN";
     let written = 0;
     for (let i = 0; i < text.count; i++) written += text.written.items[i] && !text.kinds.items[i] ? 1 : 0;
     const parts = ["charrnn sample", shellQuoted(run), "--seed", seed];
     if (t !== 1) parts.push("--temperature", String(t));
     if (t && top_k) parts.push("--top-k", String(top_k));
     if (t && top_p < 1) parts.push("--top-p", String(top_p));
-    if (counts) parts.push("--num-samples", "1");
+    if (counts) parts.push("--num-samples", String(itemsBegun() || lengthAsked() || 1));
     else parts.push("--length", String(written || lengthAsked() || 1000));
     if (steers && $("label").value) parts.push("--given", shellQuoted($("label").value));
     if (prompt) parts.push("--prime", shellQuoted(prompt));
     for (const [one, value] of holds) parts.push("--clamp", `${units.nameOf(one)}=${value}`);
     return parts.join(" ");
+  }
+
+  /** Return how many items the text has, the one at its end included. */
+  function itemsBegun() {
+    let items = text.count ? 1 : 0;
+    for (let i = 0; i < text.count - 1; i++) items += text.kinds.items[i] === 3 ? 1 : 0;
+    return items;
   }
 
   let commanding = 0;
@@ -728,7 +734,7 @@
       ["Size", `${counted(L, "layer")} of ${counted(H, "unit")}, ${header.parameters ? header.parameters.toLocaleString("en") + " parameters" : ""}`],
       ["Reads", `${counted(header.vocab_size, (header.vocabulary || {}).mode === "bytes" ? "byte" : "symbol")}${header.embedding_size ? `, each as ${header.embedding_size} numbers` : ""}${header.tied ? ", tied with the output" : ""}`],
       ["Also", [header.layer_norm && "layer normalisation", header.zoneout && `zoneout ${header.zoneout}`].filter(Boolean).join(", ")],
-      ["Text", run.text],
+      ["Text", [run.text || []].flat().join(", ")],
       ["Trained", [run.steps && counted(run.steps, "step"), run.minutes && `${run.minutes} minutes`, run.date].filter(Boolean).join(", ")],
       ["Validation", run.validation_loss_nats ? nats(run.validation_loss_nats) : ""],
       ["Weights", weighed.kind ? `kept as ${weighed.kind}` + (weighed.cost_nats === undefined || weighed.cost_nats === null ? "" :
@@ -736,8 +742,7 @@
       ["Command", run.command],
     ];
     $("fact-list").append(...facts.filter(([, words]) => words).flatMap(([name, words]) => [element("dt", { textContent: name }), element("dd", { textContent: words })]));
-    $("command-note").textContent = translates ? "charrnn's own answer to this text." :
-      `The same seed gives the same text, until a draw falls so close between two characters that rounding${weighed.kind && weighed.kind !== "float32" ? ` of the weights to ${weighed.kind}` : ""} tells.`;
+    $("command-note").textContent = `The same seed gives the same text, until a draw falls so close between two characters that rounding${weighed.kind && weighed.kind !== "float32" ? ` of the weights to ${weighed.kind}` : ""} tells.`;
   }
 
   // ---- beginning
