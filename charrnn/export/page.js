@@ -77,7 +77,8 @@
     next(message) {
       if (!(message.request < cutting)) {
         upcoming = message;
-        text.truncate(message.at);
+        // What was typed and is not among the entries was left out; an answer to settings may come before all is read.
+        if (message.request === cutting || message.request === writing) text.truncate(message.at);
         if (!composing && !writing) text.syncBox();
       }
       showSoon();
