@@ -4,8 +4,8 @@
     python benchmarks/living_page.py page.html RUN
 
 Prints characters a second, with WebAssembly and without, the largest difference of a logit from charrnn's own over 200
-characters, the median length of text that is the same as `charrnn sample` writes with the same seed, and, where there is
-a Chromium, when the first character stood on the page and what is written a second there.
+characters, how long a text stays the one that `charrnn sample` writes with the same seed, and, where there is a
+Chromium, when the first character was there after opening, and how many are written a second.
 """
 
 import json
@@ -27,7 +27,8 @@ from charrnn.sampling.sampler import Sampler
 
 CHARACTERS, SEEDS, LENGTH = 3000, 20, 4000
 
-IN_NODE = """const { header, weights, ids, seeds, characters, length } = input, found = { speed: [], texts: [], load: [] };
+IN_NODE = """const { header, weights, ids, seeds, characters, length } = input;
+const found = { speed: [], texts: [], load: [] };
 for (const plain of [false, true]) {
   const { heard, tell } = driver();
   tell({ type: "load", header, weights, plain });
@@ -52,7 +53,10 @@ IN_CHROMIUM = """new Promise((done) => {
   const worker = new Worker(URL.createObjectURL(new Blob([text("engine")], { type: "text/javascript" })));
   const begun = performance.now(), found = {}, speeds = [];
   worker.onmessage = ({ data }) => {
-    if (data.type === "ready") { found.ready = performance.now() - begun; worker.postMessage({ type: "generate", count: 1 }); }
+    if (data.type === "ready") {
+      found.ready = performance.now() - begun;
+      worker.postMessage({ type: "generate", count: 1 });
+    }
     if (data.type === "steps") found.first ||= performance.now() - begun;
     if (data.type !== "done") return;
     speeds.push(data.count / data.seconds);

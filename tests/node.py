@@ -8,7 +8,7 @@ from pathlib import Path
 
 from charrnn.export.page import engine_text
 
-# What a test's script finds: `input`, `say(value)`, the engine's own names, and an engine whose messages can be awaited.
+# What a test's script finds: `input`, `say(value)`, the engine's own names, and an engine that can be awaited.
 _PRELUDE = r"""
 const fs = require("fs");
 const input = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));

@@ -1,9 +1,6 @@
 """The engine of the living page, under Node, computes and draws what charrnn does."""
 
-import base64
 import itertools
-import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,10 +26,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 SYMBOLS = "\n abcdefghijklm"
+PLAIN = Vocabulary("chars", SYMBOLS)
 FACTS = PageFacts("a model", "lstm of 2 x 12", {})
 
 
-def make_model(vocabulary=Vocabulary("chars", SYMBOLS), seed=3, task=None, scale=1.5, **config):
+def make_model(vocabulary=PLAIN, seed=3, task=None, scale=1.5, **config):
     """Return a Model with larger weights than a fresh one's, so that its states and choices are lively."""
     config = {"cell": "lstm", "hidden_size": 13, "num_layers": 2, "embedding_size": 5, "layer_norm": True, **config}
     model = Model.initialise(
@@ -118,7 +116,8 @@ CHOICES = [
 ]
 
 WRITE = """const answers = [];
-for (const { header, weights, runs } of input) for (const { settings, seed, prime, label, holds, generate, cut } of runs) {
+for (const { header, weights, runs } of input) for (const run of runs) {
+  const { settings, seed, prime, label, holds, generate, cut } = run;
   const { heard, tell } = driver();
   tell({ type: "load", header, weights });
   tell({ type: "settings", ...settings, seed });
@@ -249,7 +248,8 @@ def test_typing_deleting_and_holding_leave_the_state_that_reading_the_text_gives
         const next = () => heard.findLast(({ type }) => type === "next");
         tell({ type: "load", header: input.header, weights: input.weights });
         const until = async (count) => { while (next().at !== count) await new Promise(setImmediate); };
-        for (const [keep, text, count] of [[0, "A bad cab".repeat(30), 270], [100, "", 100], [100, "fe", 102], [102, "\\u0301x", 102]]) {
+        const edits = [[0, "A bad cab".repeat(30), 270], [100, "", 100], [100, "fe", 102], [102, "\\u0301x", 102]];
+        for (const [keep, text, count] of edits) {
           tell({ type: "edit", keep, text });
           await until(count);
         }
@@ -424,11 +424,18 @@ def test_rounded_weights_cost_what_is_said(folder):
 def test_messages_that_make_no_sense_are_refused_in_a_sentence_and_change_nothing(folder):
     model = make_model()
     wrong = [
-        {"type": "dance"}, {"type": "settings", "temperature": -1}, {"type": "settings", "top_p": 0}, {"type": "settings", "seed": "x"},
-        {"type": "settings", "seed": str(2**64)}, {"type": "take", "id": 99}, {"type": "begin", "label": "x"},
-        {"type": "watch", "layer": 2, "unit": 0}, {"type": "watch", "layer": 0, "unit": 0, "quantity": "z"},
-        {"type": "hold", "holds": [{"layer": 0, "unit": 0, "value": 2}]}, {"type": "generate", "count": 0},
-    ]  # fmt: skip
+        {"type": "dance"},
+        {"type": "settings", "temperature": -1},
+        {"type": "settings", "top_p": 0},
+        {"type": "settings", "seed": "x"},
+        {"type": "settings", "seed": str(2**64)},
+        {"type": "take", "id": 99},
+        {"type": "begin", "label": "x"},
+        {"type": "watch", "layer": 2, "unit": 0},
+        {"type": "watch", "layer": 0, "unit": 0, "quantity": "z"},
+        {"type": "hold", "holds": [{"layer": 0, "unit": 0, "value": 2}]},
+        {"type": "generate", "count": 0},
+    ]
     found = run_engine(
         folder,
         """const { heard, tell } = driver();

@@ -145,12 +145,13 @@ def test_what_is_typed_is_read_coloured_and_can_be_changed_in_the_middle(opened,
     text = text_of(page)
     assert text == "a bcka\n\tfed" and page.run("document.getElementById('box').selectionStart") == 6
     losses = read_losses(model, model.vocabulary.encode(text), 0, len(text)) / np.log(2)
+    said = f"11 typed, {losses.mean():.2f} bits each"
+    page.wait(f"document.getElementById('status').textContent.startsWith('{said}')")
     page.wait(f"document.querySelectorAll('#text span[class]').length === {len(text)}")
     colours = page.run("[...document.querySelectorAll('#text .block span')].map((one) => one.className)")
     for name, bits in zip(colours[1:], losses):
         step = round(20 * min(1, bits / 8))
         assert (f"p{step} " if step else "") == ("" if name.startswith(" ") else name.split(" ")[0] + " "), name
-    assert words(page, "status").startswith(f"11 typed, {losses.mean():.2f} bits each")
     # A character under the pointer, and the one before the caret, show what was expected there.
     page.move("document.querySelectorAll('#text .block span')[4]")
     page.wait(

@@ -130,7 +130,7 @@ def _read_cells(path, config):
     except OSError as error:
         raise ConfigError(
             f"--cells {shorter(path)} cannot be read: {(error.strerror or str(error)).lower()}", ["cells"]
-        )
+        ) from None
     except ValueError:
         report = None
     return found_units(config, report)

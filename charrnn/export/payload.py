@@ -199,7 +199,7 @@ def _shown(vocabulary):
 
 
 def _byte_texts(vocabulary, encoding):
-    """Return the character of each of the 256 bytes of a model of bytes whose encoding gives each byte one; else None."""
+    """Return the character of each byte where the text of a model of bytes has one byte a character; else None."""
     if vocabulary.mode != "bytes" or encoding == "utf-8":
         return None
     texts = [bytes([byte]).decode(encoding, "replace") for byte in range(256)]

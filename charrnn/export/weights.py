@@ -136,11 +136,13 @@ def rounded_model(model, packed):
 
 
 def measure_cost(model, packed, ids, start, stop):
-    """Return the WeightsCost of PackedArrays of a Model on ids[start:stop]; nothing is read where nothing is rounded."""
+    """Return the WeightsCost of PackedArrays of a Model on ids[start:stop]; 0 where nothing is rounded."""
     full = evaluate_split(model, ids, start, stop)
+    assert full is not None  # nothing interrupts it
     if model.config.dtype == "float32" and all(one.kind == "float32" for one in packed):
         return WeightsCost(full.loss_nats, full.loss_nats, full.characters)
     rounded = evaluate_split(rounded_model(model, packed), ids, start, stop)
+    assert rounded is not None
     return WeightsCost(full.loss_nats, rounded.loss_nats, full.characters)
 
 
