@@ -88,7 +88,7 @@ class Chromium:
         os.close(self._read)
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def open(self, path, width=1280, height=800, mobile=False, dark=False):
+    def open(self, path, width=1280, height=800, mobile=False, dark=False, fragment=""):  # noqa: PLR0913
         """Open a file in a new tab; return the Page once it has loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
@@ -99,7 +99,7 @@ class Chromium:
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
         )
-        page.call("Page.navigate", url=Path(path).resolve().as_uri())
+        page.call("Page.navigate", url=Path(path).resolve().as_uri() + fragment)
         page.wait("document.readyState === 'complete'")
         return page
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from charrnn.errors import ConfigError, StorageError
-from charrnn.render.page import BUDGET_BYTES, LEVELS, FoundUnit, PageData, Sheet, encode_stream, write_page
+from charrnn.render.page import BUDGET_BYTES, LEVELS, FoundUnit, PageData, Sheet, write_page
+from charrnn.render.streams import encode_stream
 
 ATTACK = "</script><script>document.title='run'</script><img src=x onerror=alert(1)>&lt;<!-- {{script}} \u2028\ud800"
 
@@ -260,7 +261,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     def fail(*_):
         raise ValueError
 
-    monkeypatch.setattr("charrnn.render.page._base85", fail)
+    monkeypatch.setattr("charrnn.render.streams._base85", fail)
     with pytest.raises(ValueError):
         write_page(tmp_path / "page.html", page_data())
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"] and (tmp_path / "page.html").read_text() == "old"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.opening import open_checkpoint
+from charrnn.cli.export_page import check_page_options, export_page
+from charrnn.cli.opening import open_checkpoint, open_model
 from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.errors import ConfigError
 
@@ -16,6 +17,20 @@ FORMS = "html", "onnx", "torch"
 @file_option("html", "Write a web page in which the model runs.")
 @file_option("onnx", "Write an ONNX graph of one time step; needs the package onnx.")
 @file_option("torch", "Write a Python module for PyTorch, with its weights beside it.")
+@click.option(
+    "--weights",
+    type=click.Choice(("float32", "float16", "int8"), case_sensitive=False),
+    show_default="float16",
+    help="With --html: what each weight is rounded to; smaller files, and a loss that is measured and named.",
+)
+@click.option(
+    "--cells",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    show_default="search the run's held-out text",
+    help="With --html: take the units to be named from FILE, which 'charrnn cells --json' wrote.",
+)
+@click.option("--no-cells", is_flag=True, help="With --html: name no units, and search for none.")
 @force_option(*FORMS)
 @click.pass_context
 def command(ctx, checkpoint, **options):
@@ -30,17 +45,25 @@ def command(ctx, checkpoint, **options):
     outputs = Outputs(options, *FORMS, beside={"torch": ".safetensors"})
     if not outputs:
         raise ConfigError("nothing to write: add --html FILE, --onnx FILE or --torch FILE", list(FORMS))
+    check_page_options(options)
     if outputs.named("onnx"):
         from charrnn.export.onnx_graph import load_onnx
 
         load_onnx()  # or refuse, before anything is read
-    path, opened = open_checkpoint(checkpoint)
-    outputs.protect_run(opened.training, path.parent)
+    if outputs.named("html"):
+        opened = open_model(ctx, checkpoint, None)
+        path, known = opened.path, opened.checkpoint
+        outputs.protect(None, opened)
+    else:
+        path, known = open_checkpoint(checkpoint)
+        outputs.protect_run(known.training, path.parent)
+    if outputs.named("html"):
+        export_page(opened, options, outputs)
     if outputs.named("onnx"):
         from charrnn.cli.export_onnx import export_onnx
 
-        export_onnx(opened, outputs)
+        export_onnx(known, outputs)
     if outputs.named("torch"):
         from charrnn.cli.export_torch import export_torch
 
-        export_torch(opened, outputs)
+        export_torch(known, outputs)

@@ -1,9 +1,7 @@
-"use strict";
-// The page's behaviour. Text reaches the document through textContent alone, never as markup.
+// The behaviour of a page whose text is given; common.js stands before it.
 // Data: the JSON in #data, and in #streams a line a stream: numbers, deflated, in base 85 (render/page.py).
 (() => {
-  const $ = (id) => document.getElementById(id);
-  const root = document.documentElement;
+  const { $, root, element, signed, percent, counted, visible, spoken, announce } = Common;
   const data = JSON.parse($("data").textContent);
   const lines = $("streams").textContent.trim().split("\n");
   const { text, vocabulary, found, gates } = data;
@@ -14,26 +12,7 @@
 
   // ---- streams
 
-  const DIGITS = new Uint8Array(128);
-  [...data.alphabet].forEach((character, at) => { DIGITS[character.charCodeAt(0)] = at; });
-
-  function bytesOf(line) {
-    const size = line.length, whole = Math.floor(size / 5), rest = size % 5;
-    const bytes = new Uint8Array(whole * 4 + (rest ? rest - 1 : 0));
-    let at = 0;
-    for (let i = 0; i < size; i += 5) {
-      let number = 0;
-      for (let k = 0; k < 5; k++) number = number * 85 + (i + k < size ? DIGITS[line.charCodeAt(i + k)] : 84);
-      for (let shift = 24; shift >= 0 && at < bytes.length; shift -= 8) bytes[at++] = (number >>> shift) & 255;
-    }
-    return bytes;
-  }
-
-  async function inflated(line) {
-    const stream = new Blob([bytesOf(line)]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Response(stream).arrayBuffer();
-  }
-
+  const inflated = Common.streamReader(data.alphabet);
   const series = new Array(U).fill(null); // a unit's levels, 0 .. 2 MIDDLE, once they are read
   const sums = new Float64Array(U);
   const reading = new Map();
@@ -69,56 +48,9 @@
 
   // ---- words
 
-  const nameOf = (unit) => `${Math.floor(unit / H)}:${unit % H}`;
-  const signed = (value, digits) => (value > 0 ? "+" : value < 0 ? "\u2212" : "\u00a0") + Math.abs(value).toFixed(digits);
-  const percent = (share) => share >= 0.0995 ? `${Math.round(100 * share)} %` : share >= 0.001 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %";
-  const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const units = Common.unitNames(found, data.layers, H);
+  const { nameOf, calledOf } = units;
   const DIGITS_OF_VALUE = Math.abs(data.step * 10 - Math.round(data.step * 10)) < 1e-9 ? 1 : 2;
-  const HIDDEN = /^[\p{C}\p{Zl}\p{Zp}]$/u;
-
-  function codeOf(symbol) {
-    return "U+" + symbol.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-  }
-
-  function visible(symbol) {
-    if (symbol.length > 1 && symbol.endsWith("\n")) return visible(symbol.slice(0, -1)); // an item's end
-    if (symbol === "\n") return "\u21b5";
-    if (symbol === "\t") return "\u2192";
-    if (symbol === "\r") return "\u2190";
-    if (symbol === " ") return "\u2423";
-    const code = symbol.codePointAt(0);
-    if (symbol.length === 1 && code < 32) return String.fromCodePoint(0x2400 + code);
-    if (code === 127) return "\u2421";
-    if (HIDDEN.test(symbol)) return codeOf(symbol);
-    return symbol;
-  }
-
-  function spoken(symbol) {
-    if (symbol.length > 1 && symbol.endsWith("\n")) return spoken(symbol.slice(0, -1));
-    if (symbol === "\n") return "newline";
-    if (symbol === "\t") return "tab";
-    if (symbol === "\r") return "carriage return";
-    if (symbol === " ") return "space";
-    if (symbol === "\u00a0") return "no-break space";
-    return HIDDEN.test(symbol) ? codeOf(symbol) : symbol;
-  }
-
-  const foundAs = new Map(); // unit -> the found entries that name it
-  found.forEach((entry) => {
-    const unit = entry.layer * H + entry.unit;
-    foundAs.set(unit, [...(foundAs.get(unit) || []), entry]);
-  });
-  const calledOf = (unit) => (foundAs.get(unit) || []).map((entry) => entry.description || entry.signal).join("; ");
-
-  function element(tag, properties, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(properties || {})) {
-      if (name in made) made[name] = value; else made.setAttribute(name, value);
-    }
-    made.append(...children);
-    return made;
-  }
-
   // ---- the text: a span a character, in blocks that the browser lays out and colours only when they are near
 
   const spans = new Array(N), kinds = new Array(N).fill("");
@@ -228,92 +160,11 @@
     $("pick").value = nameOf(unit);
     $("unit-name").textContent = called || `Unit ${nameOf(unit)}`;
     $("unit-note").textContent = (called && !MOST ? `unit ${nameOf(unit)}, ` : "") + data.quantity;
-    for (const button of document.querySelectorAll("[data-unit]")) {
-      button.setAttribute("aria-pressed", String(Number(button.dataset.unit) === unit));
-    }
+    Common.pressUnit(unit);
     drawOverview();
     drawRings();
     show(hovered >= 0 ? hovered : cursor);
     if (say) announce(`Unit ${nameOf(unit)}${called ? ", " + called : ""}`);
-  }
-
-  // The picker: a combobox (WAI-ARIA 1.2) whose list holds the found units first.
-  const MOST_OPTIONS = 150;
-  let options = [], active = 0;
-  const everyUnit = Array.from({ length: U }, (_, one) => one);
-  const inOrder = [...new Set([...found.map((entry) => entry.layer * H + entry.unit), ...everyUnit])];
-  const searched = new Map(inOrder.map((one) => [one, (calledOf(one) + " " +
-    (foundAs.get(one) || []).map((entry) => entry.signal).join(" ")).toLowerCase()]));
-
-  function openOptions(query) {
-    const wanted = query.trim().toLowerCase();
-    const fits = inOrder.filter((one) => !wanted || nameOf(one).startsWith(wanted) || (isNaN(wanted[0]) && searched.get(one).includes(wanted)));
-    options = fits.slice(0, MOST_OPTIONS);
-    active = Math.max(0, options.indexOf(unit));
-    if (wanted) active = 0;
-    const items = options.map((one, at) => {
-      const entries = foundAs.get(one) || [];
-      const score = entries.length && entries[0].score !== null ? entries[0].score.toFixed(2) : "";
-      return element("li", { id: `option-${at}`, role: "option" }, element("code", { textContent: nameOf(one) }),
-        element("span", { textContent: calledOf(one) }), element("b", { textContent: score }));
-    });
-    if (!items.length) items.push(element("li", { className: "none", textContent: `no unit is called so: 0:0 to ${nameOf(U - 1)}, or a name` }));
-    if (fits.length > options.length) items.push(element("li", { className: "none", textContent: `and ${(fits.length - options.length).toLocaleString("en")} more: type to narrow` }));
-    $("options").replaceChildren(...items);
-    $("options").hidden = false;
-    $("pick").setAttribute("aria-expanded", "true");
-    markActive();
-  }
-
-  function markActive() {
-    [...$("options").children].forEach((item, at) => item.id && item.setAttribute("aria-selected", String(at === active)));
-    const item = options.length ? $("options").children[active] : null;
-    if (item) { $("pick").setAttribute("aria-activedescendant", item.id); item.scrollIntoView({ block: "nearest" }); }
-    else $("pick").removeAttribute("aria-activedescendant");
-  }
-
-  function closeOptions() {
-    $("options").hidden = true;
-    $("pick").setAttribute("aria-expanded", "false");
-    $("pick").removeAttribute("aria-activedescendant");
-    $("pick").value = nameOf(unit);
-  }
-
-  function wirePicker() {
-    const input = $("pick"), list = $("options");
-    input.addEventListener("focus", () => { input.select(); openOptions(""); });
-    input.addEventListener("click", () => { if (list.hidden) { input.select(); openOptions(""); } });
-    input.addEventListener("input", () => openOptions(input.value));
-    input.addEventListener("blur", closeOptions);
-    input.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-        event.preventDefault();
-        if (list.hidden) openOptions("");
-        else if (options.length) active = (active + (event.key === "ArrowDown" ? 1 : options.length - 1)) % options.length;
-        markActive();
-      } else if (event.key === "Enter" && !list.hidden && options.length) {
-        const wanted = options[active];
-        $("text").focus({ preventScroll: true });
-        pick(wanted);
-      } else if (event.key === "Escape") {
-        $("text").focus({ preventScroll: true });
-      }
-      event.stopPropagation();
-    });
-    list.addEventListener("pointerdown", (event) => event.preventDefault()); // the input keeps the focus until the click
-    list.addEventListener("click", (event) => {
-      const item = event.target.closest("li[role=option]");
-      if (!item) return;
-      const wanted = options[[...list.children].indexOf(item)];
-      input.blur();
-      pick(wanted);
-    });
-    $("previous").addEventListener("click", () => pick(target - 1));
-    $("next").addEventListener("click", () => pick(target + 1));
-    document.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-unit]");
-      if (button) pick(Number(button.dataset.unit));
-    });
   }
 
   // ---- the read-out of one character
@@ -368,13 +219,6 @@
   }
 
   const nameOfReader = (one) => (data.found.find((each) => each.layer * H + each.unit === one) || { signal: "the other" }).signal;
-
-  let announcing = 0;
-
-  function announce(words) {
-    clearTimeout(announcing);
-    announcing = setTimeout(() => { $("live").textContent = words; }, 250);
-  }
 
   function announceCharacter(i) {
     const bits = surprisal[i];
@@ -519,8 +363,7 @@
     await readAll();
     if (!chosen || chosen[0] !== start || chosen[1] !== stop) return;
     $("selection-note").lastChild.textContent = ` ${counted(size, "character")}. \u25cf mean here, \u25cb mean elsewhere.`;
-    const ranked = everyUnit.map((one) => {
-      const levels = series[one];
+    const ranked = Array.from(series, (levels, one) => {
       let inside = 0;
       for (let i = start; i < stop; i++) inside += levels[i];
       const here = levelToValue(inside / size), elsewhere = rest ? levelToValue((sums[one] - inside) / rest) : 0;
@@ -600,42 +443,6 @@
       spans[i].scrollIntoView({ block: "center" });
       moveCursor(i, false);
     });
-  }
-
-  // ---- the units found
-
-  function listFound() {
-    $("found").hidden = !found.length;
-    $("found-count").textContent = found.length ? `${found.length}` : "";
-    const some = (name) => found.some((entry) => entry[name] !== null);
-    $("found-key").replaceChildren("Bar: how well the one unit tells the signal. ");
-    if (some("null")) $("found-key").append(element("span", { className: "key-null" }), " what chance reaches. ");
-    if (some("probe")) $("found-key").append(element("span", { className: "key-probe" }), " what a probe on all units reaches.");
-    const at = (score) => `${100 * Math.max(0, Math.min(1, score))}%`;
-    found.forEach((entry) => {
-      const one = entry.layer * H + entry.unit, track = element("span", { className: "track" });
-      const says = [];
-      if (entry.score !== null) {
-        const bar = element("i");
-        bar.style.width = at(entry.score);
-        track.append(bar);
-        says.push(`${entry.kind ? entry.kind + " " : ""}${entry.score.toFixed(2)}`);
-      }
-      for (const [name, tag] of [["null", "u"], ["probe", "s"]]) {
-        if (entry[name] === null) continue;
-        const mark = element(tag);
-        mark.style.left = at(entry[name]);
-        track.append(mark);
-        says.push(`${name === "null" ? "chance" : "probe"} ${entry[name].toFixed(2)}`);
-      }
-      const button = element("button", { type: "button", className: "find", title: `${entry.signal}: ${says.join(", ")}` },
-        element("span", { className: "what", textContent: entry.description || entry.signal }),
-        element("code", { textContent: nameOf(one) + (entry.sign < 0 ? " \u2193" : "") }),
-        element("span", { className: "score" }, track, element("small", { textContent: says[0] || "" })));
-      button.dataset.unit = one;
-      $("found-list").append(element("li", {}, button));
-    });
-    if (found.some((entry) => entry.sign < 0)) $("found-key").append(" \u2193: the unit is low where the signal is on.");
   }
 
   // ---- the sheets: tables beside the text
@@ -768,30 +575,13 @@
 
   // ---- looks
 
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const THEMES = ["auto", "light", "dark"];
-  let theme = 0, scale = data.first_scale;
-
-  function dress() {
-    root.dataset.theme = THEMES[theme] === "auto" ? (dark.matches ? "dark" : "light") : THEMES[theme];
-    root.dataset.scale = data.scales[scale].name;
-    const { plus, minus } = data.scales[scale];
-    $("theme").textContent = `Theme: ${THEMES[theme]}`;
-    $("scale").textContent = `Colours: ${plus} / ${minus}`;
+  const looks = Common.wireLooks(data.scales, data.first_scale, ({ plus, minus }) => {
     $("legend-minus").textContent = MOST ? "0" : "\u22121";
     $("legend-plus").textContent = MOST ? `${MOST} bits and more` : "+1";
     $("legend").title = MOST ? `${plus}: what surprised the reader` : `${minus}: \u22121, ${plus}: +1`;
     if (MOST) $("scale").textContent = `Colours: ${plus}`;
     if (unit >= 0) drawOverview();
-  }
-
-  function wireLooks() {
-    $("theme").addEventListener("click", () => { theme = (theme + 1) % THEMES.length; dress(); });
-    $("scale").addEventListener("click", () => { scale = (scale + 1) % data.scales.length; dress(); announce($("scale").textContent); });
-    $("theme").title = "Light or dark (t)";
-    $("scale").title = "Another scale of colours, easier apart for colour-blind eyes (c)";
-    dark.addEventListener("change", dress);
-  }
+  });
 
   function wireKeys() {
     document.addEventListener("keydown", (event) => {
@@ -823,17 +613,18 @@
     }
     if (matchMedia("(max-width: 860px)").matches) { $("found").open = false; $("gates").open = false; }
     if (MOST) becomeSurprisal();
-    dress();
+    looks.dress();
     layOut();
     layOutSheets();
-    listFound();
+    Common.listFound(found, H, units);
     drawGates();
     hintSelection();
-    wirePicker();
+    Common.wirePicker(units, {
+      current: () => unit, target: () => target, pick, leave: () => $("text").focus({ preventScroll: true }),
+    });
     wireText();
     wireOverview();
     wireSize();
-    wireLooks();
     wireKeys();
     const heads = await Promise.all(lines.slice(0, HEAD).map(inflated));
     surprisal = new Float32Array(heads[0]);

@@ -2,42 +2,33 @@
 
 The same page shows surprisals in the place of units: `most_bits` says so, and `sheets` stand beside the text as tables.
 
-The page is page.html with page.css and page.js put into it, and the data: JSON for what is small, streams for what is
-large. A stream is an array's bytes, deflated and written in base 85, one stream a line:
+The page is page.html with page.css, common.js and page.js put into it (document.py), and the data: JSON for what is
+small, streams for what is large (streams.py), one stream a line:
 
     float32 (N,)      surprisal in bits
     uint32 (N, 5)     ids of the guesses
     uint16 (N, 5)     their probabilities * 65535
     uint8 (N,)        a unit's values as levels 0 .. levels - 1, from -1 to 1, one stream for each of the L*H units
 
-all little-endian. A browser inflates a unit's stream when it is asked for. Nothing of a text reaches the page but
-inside the JSON, in which `<` and `&` are escaped, and the page's Content-Security-Policy names its own script and style
-by their digests: no other script runs, and nothing is fetched.
+all little-endian. A browser inflates a unit's stream when it is asked for.
 """
 
-import html
-import json
 import math
-import re
-import zlib
-from base64 import b64encode
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
-from importlib.resources import files
+from itertools import chain
 
 import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.files.storage import atomic_write
-from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, RED_BLUE, SCALES, STEPS, css_colour, step_colour
+from charrnn.render.colours import RED_BLUE, STEPS
+from charrnn.render.document import document, escaped, resource, scale_names, script_json, style
+from charrnn.render.streams import ALPHABET, encode_stream
 
 GUESSES = 5
 LEVELS = (201, 101, 41, 21, 11, 9)  # steps of 0.01, 0.02, 0.05, 0.1, 0.2, 0.25 between two levels
 BUDGET_BYTES = 9_500_000  # of the units' streams: the most levels that keep to it are taken
 SAMPLED_UNITS = 32  # on which the size is estimated
-_EFFORT = 6  # of deflate: 9 saves 1 % and can take forty times as long
-# Base 85 as in RFC 1924, with "," and "." for "<" and "&", which mean something to HTML.
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~"
 
 
 @dataclass(frozen=True)
@@ -117,57 +108,21 @@ def write_page(path, data):
 
 def page_pieces(data):
     """Yield the page as bytes, all ASCII."""
-    style = _style()
-    script = _resource("page.js")
     levels, streams = _unit_streams(data)
-    values = {
-        "policy": f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
-        "title": html.escape(data.title).encode("ascii", "xmlcharrefreplace").decode(),
-        "style": style,
-        "script": script,
-        "data": _script_json(_small(data, levels)),
-        "streams": None,
-    }
-    # One pass over the template, so that what is put in is never read as a place to put something.
-    for at, piece in enumerate(re.split(r"\{\{(\w+)\}\}", _resource("page.html"))):
-        if at % 2 == 0:
-            yield piece.encode("ascii")
-        elif piece != "streams":
-            yield values[piece].encode("ascii")
-        else:
-            for array, dtype in (
-                (data.surprisal_bits, "<f4"),
-                (data.guesses_ids, "<u4"),
-                (np.rint(np.nan_to_num(np.clip(data.guesses_p, 0, 1)) * 65535), "<u2"),
-            ):
-                yield encode_stream(np.ascontiguousarray(array, dtype).tobytes()) + b"\n"
-            for stream in streams:
-                yield stream + b"\n"
-
-
-def encode_stream(data):
-    """Return bytes, deflated, in base 85."""
-    # In noise, deflate's search for repeats makes the result a fifth longer than no search at all.
-    return _base85(
-        min((_deflated(data, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)), key=len)
+    arrays = (
+        (data.surprisal_bits, "<f4"),
+        (data.guesses_ids, "<u4"),
+        (np.rint(np.nan_to_num(np.clip(data.guesses_p, 0, 1)) * 65535), "<u2"),
     )
-
-
-def _deflated(data, strategy):
-    machine = zlib.compressobj(_EFFORT, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
-    return machine.compress(data) + machine.flush()
-
-
-def _base85(data):
-    # Four bytes, big-endian, are five digits; of a last group of n bytes n + 1 digits are kept.
-    padding = -len(data) % 4
-    numbers = np.frombuffer(data + bytes(padding), ">u4").astype(np.int64)
-    digits = np.empty((len(numbers), 5), np.uint8)
-    for column in range(4, -1, -1):
-        numbers, digits[:, column] = np.divmod(numbers, 85)
-    letters = np.frombuffer(ALPHABET.encode(), np.uint8)[digits.reshape(-1)].tobytes()
-    return letters[: len(letters) - padding]
+    heads = (encode_stream(np.ascontiguousarray(array, dtype).tobytes()) for array, dtype in arrays)
+    yield from document(
+        resource("page.html"),
+        resource("common.js") + resource("page.js"),
+        style(),
+        title=escaped(data.title),
+        data=script_json(_small(data, levels)),
+        streams=(line + b"\n" for line in chain(heads, streams)),
+    )
 
 
 def _unit_streams(data):
@@ -201,10 +156,8 @@ def _small(data, levels):
         "step": 2 / (levels - 1),
         "colours": STEPS,
         "alphabet": ALPHABET,
-        "scales": [
-            {"name": scale.name, "plus": scale.plus_name, "minus": scale.minus_name} for scale in SCALES.values()
-        ],
-        "first_scale": list(SCALES).index(data.scale),
+        "scales": scale_names(),
+        "first_scale": [scale["name"] for scale in scale_names()].index(data.scale),
         "vocabulary": list(data.vocabulary),
         "text": list(data.text),
         "found": [
@@ -224,52 +177,6 @@ def _small(data, levels):
 
 def _number(value):
     return round(float(value), 4) if value is not None and math.isfinite(value) else None
-
-
-def _script_json(value):
-    """Return JSON that no HTML parser can take for a tag, a comment or an entity; all ASCII."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=int)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _style():
-    """Return the style sheet: the colours of both scales on both backgrounds, then page.css."""
-
-    def variables(scale, background):
-        named = {
-            f"--{sign}{step}": css_colour(step_colour(factor * step, scale, background))
-            for sign, factor in (("p", 1), ("m", -1))
-            for step in range(1, STEPS + 1)
-        }
-        ramp = ",".join(css_colour(step_colour(step, scale, background)) for step in range(-STEPS, STEPS + 1, 4))
-        named["--ramp"] = f"linear-gradient(90deg,{ramp})"
-        return "".join(f"{name}:{value};" for name, value in named.items())
-
-    def theme(background):
-        return f"color-scheme:{background.name};--paper:{background.paper};--ink:{background.ink};"
-
-    first = next(iter(SCALES))
-    rules = []
-    for before, after in (
-        (":root", ""),
-        ("@media (prefers-color-scheme:dark){:root:not([data-theme=light])", "}"),
-        (":root[data-theme=dark]", ""),
-    ):
-        background = LIGHT if before == ":root" else DARK
-        rules.append(f"{before}{{{theme(background)}{variables(first, background)}}}{after}")
-    for scale in list(SCALES)[1:]:
-        for background in BACKGROUNDS:
-            rules.append(f':root[data-scale="{scale}"][data-theme={background.name}]{{{variables(scale, background)}}}')
-    rules += [f".{sign}{step}{{background:var(--{sign}{step})}}" for sign in "pm" for step in range(1, STEPS + 1)]
-    return "\n".join(rules) + "\n" + _resource("page.css")
-
-
-def _resource(name):
-    return files("charrnn.render").joinpath(name).read_text(encoding="ascii")
-
-
-def _digest(text):
-    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
 
 
 def _check(data):

@@ -1,0 +1,41 @@
+"""One self-contained HTML file in which a model runs: payload, engine and template put together.
+
+The page is page.html with style and scripts of render's and of this room put into it. Its data are the header as JSON,
+the weights in base 64 and the engine's text, from which the page's script makes a worker. Nothing but the page's own
+script runs, and nothing is fetched.
+"""
+
+from charrnn.render.colours import RED_BLUE, STEPS
+from charrnn.render.document import document, escaped, resource, scale_names, script_json, style
+
+ROOM = "charrnn.export"
+ENGINE = ("products.js", "network.js", "choice.js", "text.js", "engine.js")  # in this order: one text
+SCRIPTS = ("sheet.js", "compare.js", "page.js")
+
+
+def engine_text():
+    """Return the engine as one JavaScript text, for a worker or for Node."""
+    return "\n".join(resource(name, ROOM) for name in ENGINE)
+
+
+def page_pieces(header, weights, scale=RED_BLUE.name, engine=None):
+    """Yield the page as bytes, all ASCII.
+
+    header, weights    of payload.py: an object, and base 64 as text or bytes
+    scale              a name in colours.SCALES: what the page opens with
+    engine             the engine's text, where it is not engine_text()
+    """
+    names = scale_names()
+    first = [one["name"] for one in names].index(scale)
+    yield from document(
+        resource("page.html", ROOM),
+        resource("common.js") + "".join(resource(name, ROOM) for name in SCRIPTS),
+        style(resource("page.css", ROOM)),
+        runs="'wasm-unsafe-eval'",  # the engine's matrix products; no text is ever taken for a script
+        policy="worker-src blob:",
+        title=escaped(header["title"]),
+        header=script_json(header),
+        looks=script_json({"scales": names, "first_scale": first, "colours": STEPS}),
+        engine=(engine or engine_text()).replace("</script", "<\\/script"),
+        weights=[weights.encode("ascii") if isinstance(weights, str) else weights],
+    )
