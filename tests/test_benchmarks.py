@@ -26,7 +26,6 @@ from results import Results, best, migrate, rate, ratio, share  # noqa: E402
 from targets import targets, vector_rate  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
 
-from charrnn.files.machine import core_cache_bytes  # noqa: E402
 from charrnn.spec import CELLS  # noqa: E402
 
 KIND = "A CPU, avx512"
@@ -107,22 +106,14 @@ def test_a_kind_of_cpu_is_its_model_generation_vectors_and_core_cache(more, name
 
 
 def test_the_second_level_cache_is_read_in_kb(tmp_path):
-    for index, *of in ((0, "1", "Instruction", "32K"), (1, "2", "Unified", "2M"), (2, "3", "Unified", "300M")):
+    for index, level, size in ((0, "1", "48K"), (1, "2", "2M"), (2, "3", "300M")):
         (tmp_path / f"index{index}").mkdir()
-        for name, value in zip(("level", "type", "size"), of):
-            (tmp_path / f"index{index}" / name).write_text(value + "\n")
+        (tmp_path / f"index{index}" / "level").write_text(level + "\n")
+        (tmp_path / f"index{index}" / "size").write_text(size + "\n")
     assert provenance.core_cache_kb(tmp_path) == 2048
     (tmp_path / "index1" / "size").write_text("1280K\n")
     assert provenance.core_cache_kb(tmp_path) == 1280
     assert provenance.core_cache_kb(tmp_path / "index0") is None
-
-
-def test_the_first_level_cache_is_that_of_data(tmp_path):
-    for index, kind in enumerate(("Instruction", "Data")):
-        (tmp_path / f"index{index}").mkdir()
-        for name, value in (("level", "1"), ("type", kind), ("size", f"{32 + 16 * index}K")):
-            (tmp_path / f"index{index}" / name).write_text(value + "\n")
-    assert core_cache_bytes(tmp_path, level=1) == 48 << 10
 
 
 def test_a_commit_is_named_with_changes_but_those_of_the_run_itself(tmp_path):

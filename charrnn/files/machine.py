@@ -39,15 +39,12 @@ def usable_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def core_cache_bytes(caches=CACHES, level=2):
-    """Return the bytes of a core's cache of data, of the first level or the second; None where the system is silent.
-
-    The second is a core's own on most CPUs.
-    """
+def core_cache_bytes(caches=CACHES):
+    """Return the bytes of the second-level cache, a core's own on most CPUs, or None where the system does not say."""
     for folder in sorted(caches.glob("index*")):
         try:
-            at, kind, size = ((folder / name).read_text().strip() for name in ("level", "type", "size"))
-            if at == str(level) and kind != "Instruction":
+            level, size = ((folder / name).read_text().strip() for name in ("level", "size"))
+            if level == "2":
                 return int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
         except (OSError, ValueError):
             continue

@@ -7,7 +7,7 @@ named here, which is imported only then.
 from functools import cache
 
 from charrnn.kernels import machine_code
-from charrnn.kernels.host import WIDTHS, block_rows, has_amx
+from charrnn.kernels.host import WIDTHS, has_amx
 from charrnn.spec import CELLS
 
 
@@ -92,7 +92,7 @@ def product_address(width, kind, dtype):
     dtype    "float32", "float64" or "bfloat16"
     """
     mark = {"plain": "", "ahead": "a", "transposed": "t"}[kind]
-    unit = "-amx" if dtype == "bfloat16" and has_amx() else "" if kind == "transposed" else f"-{block_rows(width)}"
+    unit = "-amx" if dtype == "bfloat16" and has_amx() else ""
     return machine_code.entry_address(f"product{width}{mark}-{dtype}{unit}", _compile_product, width, kind, dtype)
 
 

@@ -7,8 +7,6 @@ from functools import lru_cache
 import llvmlite.binding as llvm
 import numpy as np
 
-from charrnn.files.machine import core_cache_bytes
-
 AVX512_CPUS = (
     "skylake-avx512",
     "cascadelake",
@@ -93,17 +91,6 @@ TILES = 2 * len(WIDTHS)  # of a model: plain or ahead, and transposed
 # Rows of a register tile by its width in vectors: rows*width accumulators, width operands and a broadcast must fit in
 # the 32 registers of AVX-512 and NEON, the 16 of AVX2 (where the operands fold into the multiply-add).
 TILE_ROWS = {"avx512": {3: 8, 4: 6, 5: 5}, "neon": {3: 8, 4: 6, 5: 5}, "avx2": {3: 4, 4: 3}}
-
-USUAL_FIRST_CACHE_BYTES = 32 << 10  # of the first cache of a core, where the system does not say
-BLOCK_SHARE = 0.7  # of it that a block of weights may fill: rows of states, and the sums, are in it too
-
-
-@lru_cache(maxsize=len(WIDTHS))
-def block_rows(width):
-    """Return how many rows of `width` vectors a product reads at a time, for all of its tiles: a multiple of 64."""
-    room = BLOCK_SHARE * (core_cache_bytes(level=1) or USUAL_FIRST_CACHE_BYTES)
-    return max(64, int(room) // (width * VECTOR_BYTES[isa()]) // 64 * 64)
-
 
 # A weight gradient takes its columns in packed blocks of so many vectors, a block's rows one behind the other.
 PACKED_VECTORS = {"avx512": 1, "avx2": 3, "neon": 3}

@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from charrnn.kernels.host import CACHE_LINE, PACKED_VECTORS, TILE_ROWS, block_rows, isa
+from charrnn.kernels.host import CACHE_LINE, PACKED_VECTORS, TILE_ROWS, isa
 from charrnn.kernels.vector import Vector, call_llvm, fma_name, llvm_vector, splat_value, vector_of
 from charrnn.kernels.words import bfloat_pairs
 
@@ -183,49 +183,6 @@ def _walk_rows(builder, tile, n, operands, accumulate, ahead):
             builder.store(builder.add(first, rows), row)
 
 
-def _walk_blocks(builder, tile, n, tiles, operands, accumulate, ahead):  # noqa: PLR0913  a product's parts
-    """Emit a product block of k by block, so that all tiles but the first find the block of B in the first cache.
-
-    The sums go on where the last block left them: no bit depends on the blocks.
-
-    tiles    how many _walk_rows takes, at least 1; for fewer than three blocks are not worth their while
-    """
-    a, lda, a_panel, b, ldb, c, ldc, K, panels, _ = operands
-    most = builder.select(
-        builder.icmp_signed("<", tiles, const(3)), builder.mul(K, panels), const(block_rows(tile.width))
-    )
-    group = builder.sdiv(most, builder.select(builder.icmp_signed(">", K, const(0)), K, const(1)))
-    group = builder.select(builder.icmp_signed(">", group, const(0)), group, const(1))
-    blocks = divide_up(builder, K, most)
-    size = divide_up(builder, K, blocks)
-    with cgutils.for_range(builder, divide_up(builder, panels, group)) as outer:
-        p = builder.mul(outer.index, group)
-        left = builder.sub(panels, p)
-        count = builder.select(builder.icmp_signed("<", left, group), left, group)
-        with cgutils.for_range(builder, blocks) as inner:
-            k = builder.mul(inner.index, size)
-            rest = builder.sub(K, k)
-            depth = builder.select(builder.icmp_signed("<", rest, size), rest, size)
-            begun = builder.icmp_signed(">", builder.add(p, k), const(0))
-            done = builder.add(builder.mul(p, K), k)  # of all k
-            if ahead is not None:
-                fetched = builder.mul(builder.mul(done, tiles), ahead.step)
-                fetched = Ahead(builder.gep(ahead.at, [fetched]), ahead.step)
-            block = Operands(
-                builder.gep(a, [builder.add(builder.mul(p, a_panel), k)]),
-                lda,
-                a_panel,
-                builder.gep(b, [builder.mul(done, ldb)]),
-                ldb,
-                c,
-                ldc,
-                depth,
-                count,
-                None,
-            )
-            _walk_rows(builder, tile, n, block, builder.or_(accumulate, begun), fetched if ahead is not None else None)
-
-
 def make_product(width, bfloat16, ahead):
     """Return the intrinsic that computes n rows of C, on raw pointers.
 
@@ -239,11 +196,12 @@ def make_product(width, bfloat16, ahead):
             n, a, lda, a_panel, b, next_b, c, ldc, K, panels, accumulate = args
             ldb = const(width * tile.vector.lanes)
             operands = Operands(a, lda, a_panel, b, ldb, c, ldc, K, panels, None)
-            tiles = divide_up(builder, n, const(TILE_ROWS[isa()][width]))
-            tiles = builder.select(builder.icmp_signed(">", tiles, const(0)), tiles, const(1))
-            fetched = Ahead(builder.gep(b, [next_b]), divide_up(builder, ldb, tiles)) if ahead else None
-            accumulate = builder.icmp_signed("!=", accumulate, const(0))
-            _walk_blocks(builder, tile, n, tiles, operands, accumulate, fetched)
+            fetched = None
+            if ahead:
+                tiles = divide_up(builder, n, const(TILE_ROWS[isa()][width]))
+                tiles = builder.select(builder.icmp_signed(">", tiles, const(0)), tiles, const(1))
+                fetched = Ahead(builder.gep(b, [next_b]), divide_up(builder, ldb, tiles))
+            _walk_rows(builder, tile, n, operands, builder.icmp_signed("!=", accumulate, const(0)), fetched)
             return context.get_dummy_value()
 
         integer = types.int64
