@@ -70,6 +70,10 @@ def make_peak(threads, dtype="float32"):
     return _Made(bench.PeakBench(dtype, threads))
 
 
+def make_cache(threads, source):
+    return _Made(bench.CacheBench(source, threads))
+
+
 def make_weights(threads, cell, size):
     return _Made(parts.WeightGradients(_shape(cell, size)))
 
@@ -159,6 +163,7 @@ KINDS = {
     "training": make_training,
     "sampling": make_sampling,
     "peak": make_peak,
+    "cache": make_cache,
     "weights": make_weights,
     "profile": Profile,
     "run": Run,

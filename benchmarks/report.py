@@ -22,8 +22,9 @@ vocabulary has 65 characters. Share of the peak: floating-point operations of th
 one-hot input is none) over what a kernel of nothing but multiply-adds on registers does in the same run.
 
 That peak is also measured at the start of a run, between its rows and at its end: where it falls, other processes have
-a part of the CPU. A row is marked † if the peak was more than 10 % below the best of its run before, during or after
-it: measure it again.
+a part of the CPU. So are, which that peak does not see, products of weights in a core's L2 cache, and how fast weights
+of four times its size are read, from the L3 or from memory. A row is marked † if one of the three was more than 10 %
+below the best of its run before or after it, or the peak during it: measure it again.
 
 Each kind of CPU has a section of its own; a run replaces nothing that was measured on another kind.
 """
@@ -79,10 +80,16 @@ def _disturbance(kind):
         marked = sum(row.get("disturbed", False) for row in rows)
         said.append(
             f"{_minute(date)}: the peak fell by {1 - min(peaks) / max(run['peaks']):.0%} at most, from "
-            f"{max(run['peaks']):,.0f} GFLOP/s; {marked} of {len(rows)} rows marked"
+            f"{max(run['peaks']):,.0f} GFLOP/s{_caches(run)}; {marked} of {len(rows)} rows marked"
         )
     unknown = all(one.endswith("not recorded") for one in said)
     return "How disturbed the machine was: " + ("not recorded" if unknown else "; ".join(said)) + ".\n"
+
+
+def _caches(run):
+    """Return how far what the caches bring fell in a run, as the end of a sentence; "" where it was not measured."""
+    falls = [1 - min(seen) / max(seen) for seen in map(run.get("caches", {}).get, ("l2", "memory")) if seen]
+    return ", products of weights in the L2 by {:.0%}, reading beyond it by {:.0%}".format(*falls) if falls else ""
 
 
 def _minute(date):

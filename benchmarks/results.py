@@ -8,7 +8,8 @@ it is no race, figures of its own. Sections, and rows of one, can be measured ag
 date. What was measured on another kind of CPU (provenance.kind) is never touched.
 
 "peaks" of a run are the multiply-add peaks in GFLOP/s at its start, between its rows and at its end; "peak" of a row
-{"before", "after"}, and "disturbed" tells whether the peak was down meanwhile.
+{"before", "after"}, and "disturbed" tells whether the peak was down meanwhile. "caches" of a run and of a row hold the
+same for each source of bench.CACHES, in what bench.CacheBench does a second: where they are down, so is the row.
 """
 
 import json
@@ -40,10 +41,14 @@ class Kind:
 
     def mark(self, date):
         """Write into each row of a run whether it was disturbed, by the best peak that the run has seen so far."""
-        best = max(self.runs[date].get("peaks", ()), default=None)
+        run = self.runs[date]
+        best = max(run.get("peaks", ()), default=None)
         for row in self.of_run(date):
             if best is not None and "peak" in row:
-                row["disturbed"] = is_down(lowest_peak(row), best)
+                caches = row.get("caches", {})
+                row["disturbed"] = is_down(lowest_peak(row), best) or any(
+                    is_down(min(seen.values()), max(run["caches"][source])) for source, seen in caches.items()
+                )
 
     def of_run(self, date):
         """Return all rows of a run."""

@@ -28,7 +28,7 @@ from results import CELLS, Results  # noqa: E402
 from sections import INPUTS, SECTIONS  # noqa: E402
 from workers import Side, Worker, WorkerError  # noqa: E402
 
-from charrnn.bench import SHAPES, measure, peak_now  # noqa: E402
+from charrnn.bench import CACHES, SHAPES, caches_now, measure, peak_now  # noqa: E402
 
 NARROW_VECTORS = {"NUMBA_CPU_NAME": "haswell"}  # the environment in which kernels use vectors of 256 bits
 
@@ -48,6 +48,7 @@ class Bench:
         if self.machine["isa"] == "avx512":
             self.machine["wide_over_narrow"] = self._wide_over_narrow()
         self._peak = Side("peak", self.charrnn, kind="peak")
+        self._caches = [Side(source, self.charrnn, kind="cache", source=source) for source in CACHES]
         self.run = {
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "command": "python benchmarks/run.py"
@@ -57,8 +58,9 @@ class Bench:
             "versions": versions,
             "quick": self.quick,
             "peaks": [],
+            "caches": {source: [] for source in CACHES},
         }
-        self.peak()
+        self.probe()
 
     def _wide_over_narrow(self):
         """Return how many times as fast multiply-adds are on vectors of 512 bits as on those of 256, on one thread."""
@@ -68,10 +70,17 @@ class Bench:
             peaks[0].drop()
         return round(statistics.median(a / b for a, b in zip(wide.rates, narrow.rates)), 3)
 
-    def peak(self):
-        """Measure the peak at this moment, and keep it for the run; return GFLOP/s."""
-        self.run["peaks"].append(float(f"{peak_now(self._peak):.6g}"))
-        return self.run["peaks"][-1]
+    def probe(self):
+        """Measure the peak and what the caches bring at this moment, and keep it for the run.
+
+        Returns {"peak": GFLOP/s, source of CACHES: work a second}.
+        """
+        found = {"peak": peak_now(self._peak), **caches_now(self._caches)}
+        found = {name: float(f"{value:.6g}") for name, value in found.items()}
+        self.run["peaks"].append(found["peak"])
+        for source in CACHES:
+            self.run["caches"][source].append(found[source])
+        return found
 
     def close(self):
         self.charrnn.close()
@@ -115,16 +124,18 @@ class Bench:
 
     @contextlib.contextmanager
     def row(self, section, key):
-        """Yield a dict to fill; keep it as a row, with the peaks before and after."""
+        """Yield a dict to fill; keep it as a row, with the peaks before and after, and what the caches brought."""
         row = {}
-        before = self.peak()
+        before = self.probe()
         yield row
-        row["peak"] = {"before": before, "after": self.peak()}
+        after = self.probe()
+        row["peak"] = {"before": before["peak"], "after": after["peak"]}
+        row["caches"] = {source: {"before": before[source], "after": after[source]} for source in CACHES}
         self.results.put(self.run, section, key, row)
 
     def end(self):
-        """Measure the peak a last time, and keep what the run knows now."""
-        self.peak()
+        """Measure the peak and the caches a last time, and keep what the run knows now."""
+        self.probe()
         self.results.end(self.run)
 
     def say(self, section, what):

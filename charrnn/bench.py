@@ -11,17 +11,19 @@ import os
 import platform
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from charrnn.files.machine import available_memory, cpu_name, total_memory
+from charrnn.files.machine import available_memory, core_cache_bytes, cpu_name, total_memory
 from charrnn.kernels import max_threads, num_threads, set_num_threads
-from charrnn.kernels.entries import PEAK
-from charrnn.kernels.host import has_bfloat16, isa
+from charrnn.kernels.entries import PEAK, READ_WEIGHTS, fill_tiles
+from charrnn.kernels.host import TILE_ROWS, has_bfloat16, isa, lanes_of_dtype
+from charrnn.kernels.layout import USUAL_CACHE_BYTES
 from charrnn.kernels.pool import run_items
-from charrnn.kernels.records import UNROLLED, PeakTable, numbers_per_item
+from charrnn.kernels.records import READ_WIDTH, UNROLLED, PeakTable, ReadTable, numbers_per_item
 from charrnn.kernels.table import Table
+from charrnn.model.buffers import aligned_zeros
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.sampling.sampler import Sampler, Settings
@@ -36,9 +38,8 @@ TEMPERATURE = 0.8
 REPEATS = 7
 REPETITION_S = 0.25  # a repetition is as many runs as take about so long
 STREAM_CHUNKS = 50  # of the text that is trained on: it is read again and again
-MAX_FALL = (
-    0.1  # of the peak below the best of a run; where it falls further, other processes have a part of the machine
-)
+MAX_FALL = 0.1  # of a peak, or of what caches bring, below the best of a run: then others have a part of the machine
+CACHES = "l2", "memory"  # what a CacheBench reads from
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,8 @@ class Shape:
 SHAPES = ((128, 2, 50, 50), (256, 2, 64, 64), (512, 2, 50, 50), (512, 3, 100, 100))
 MIN_CHAR_RNN = (100, 1, 1, 25)
 DEFAULT_SHAPE = (DEFAULTS.hidden_size, DEFAULTS.num_layers, BATCH_SIZE, SEQ_LENGTH)
-DEFAULT_MODEL = {
-    "embedding_size": DEFAULTS.embedding_size,
-    "layer_norm": DEFAULTS.layer_norm,
-}  # what the published comparison has not
+# What the published comparison has not.
+DEFAULT_MODEL = {"embedding_size": DEFAULTS.embedding_size, "layer_norm": DEFAULTS.layer_norm}
 
 
 def step_flops(shape):
@@ -211,13 +210,41 @@ class PeakBench:
         return took
 
 
+class CacheBench:
+    """Products of weights that lie in a core's second cache, or beyond it, on every one of `threads` at once.
+
+    source  "l2": tiles as training has them, of weights that fill half of that cache; work: operations a run
+            "memory": one row, of weights four times its size; work: bytes of weights a run
+    """
+
+    K = 128
+
+    def __init__(self, source, threads=None):
+        self.threads, inside = threads or num_threads(), source == "l2"
+        rows, width = TILE_ROWS[isa()][READ_WIDTH] if inside else 1, READ_WIDTH * lanes_of_dtype("float32")
+        weights = int((0.5 if inside else 4) * (core_cache_bytes() or USUAL_CACHE_BYTES)) // 4
+        panels = weights // (self.K * width)
+        size = rows * (self.K + width) + panels * self.K * width
+        numbers = aligned_zeros(self.threads * size, "float32")
+        numbers += np.float32(1)  # pages that were only reserved would all be one page of zeros
+        self._table = Table(ReadTable)
+        self._table.set(rows=rows, K=self.K, panels=panels, item_size=size, numbers=numbers)
+        fill_tiles(self._table.words, (READ_WIDTH,), (), "float32")
+        self.work = self.threads * panels * self.K * width * (2 * rows if inside else 4)
+        self.run(1)
+
+    def run(self, count):
+        """Do `count` runs; return the seconds they took."""
+        self._table.set(rounds=count)
+        with on_threads(self.threads):
+            begun = time.perf_counter()
+            run_items(READ_WEIGHTS.address("float32"), self._table.words, self.threads, self.threads)
+            return time.perf_counter() - begun
+
+
 @dataclass(frozen=True)
 class Timing:
-    """What came of one measurement.
-
-    rate       work a second: the median of the repetitions
-    rates      of each repetition
-    """
+    """What came of one measurement: the work a second of each repetition, `rates`, and their median, `rate`."""
 
     rates: tuple
 
@@ -270,7 +297,10 @@ def check_memory(shape):
 
 @dataclass(frozen=True)
 class ShapeResult:
-    """What was measured of one shape, and the peak of the machine before, meanwhile and after."""
+    """What was measured of one shape, and the peak of the machine before, meanwhile and after.
+
+    caches_before, caches_after    {source: what a CacheBench did a second}
+    """
 
     shape: Shape
     parameters: int
@@ -281,10 +311,8 @@ class ShapeResult:
     training_repeats: int
     peak_before_gflops: float
     peak_after_gflops: float
-
-    @property
-    def lowest_peak_gflops(self):
-        return min(self.peak_before_gflops, self.peak_gflops, self.peak_after_gflops)
+    caches_before: dict = field(default_factory=dict)
+    caches_after: dict = field(default_factory=dict)
 
 
 def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.0, progress=_nobody):
@@ -295,7 +323,8 @@ def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.
     check_memory(shape)
     training = StepBench(shape, dropout=dropout, threads=threads)
     both = [training, PeakBench(threads=training.threads)]
-    before = peak_now(both[1])
+    probes = [CacheBench(source, training.threads) for source in CACHES]
+    before, caches_before = peak_now(both[1]), caches_now(probes)
     trained, peak = measure(both, repeats, budget_s, progress=lambda share: progress(0.8 * share))
     (sampled,) = measure(
         [Sampling(shape, model=training.model)],
@@ -315,7 +344,15 @@ def measure_shape(shape, repeats=REPEATS, budget_s=5.0, threads=None, dropout=0.
         len(trained.rates),
         before,
         peak_now(both[1]),
+        caches_before,
+        caches_now(probes),
     )
+
+
+def caches_now(probes):
+    """Return {source: what one of `probes`, of CACHES, does a second at this moment}."""
+    timings = [measure([probe], 3, target_s=0.05)[0] for probe in probes]
+    return {source: timing.rate for source, timing in zip(CACHES, timings)}
 
 
 def peak_now(peak):
@@ -338,31 +375,39 @@ def is_down(peak, best):
 
 @dataclass(frozen=True)
 class Disturbance:
-    """How disturbed the machine was while shapes were measured, by its peak at the start, beside each and between them.
+    """How disturbed the machine was while shapes were measured, by its peak and its caches beside each and between.
 
-    rows    for each shape whether the peak was down while it was measured
+    falls   {"peak" or source: the share of its best that was missing at worst}; the peak at the start counts too
+    rows    for each shape whether one of them was down while it was measured
     """
 
     best_gflops: float
     lowest_gflops: float
+    falls: dict
     rows: tuple
 
     @property
     def fall(self):
         """The share of the best peak that was missing at worst."""
-        return 1 - self.lowest_gflops / self.best_gflops
+        return self.falls["peak"]
 
     @property
     def disturbed(self):
-        return is_down(self.lowest_gflops, self.best_gflops)
+        return any(is_down(1 - fall, 1) for fall in self.falls.values())
 
 
 def disturbance(peaks, results):
     """Return the Disturbance of a run. peaks: as measure_peaks gave them at its start; results: ShapeResults."""
     start = peaks[max(peaks)]
-    best = max(start, *(max(r.peak_before_gflops, r.peak_gflops, r.peak_after_gflops) for r in results))
-    lowest = [result.lowest_peak_gflops for result in results]
-    return Disturbance(best, min(start, *lowest), tuple(is_down(peak, best) for peak in lowest))
+    seen = {"peak": [(r.peak_before_gflops, r.peak_gflops, r.peak_after_gflops) for r in results]}
+    if all(r.caches_before for r in results):
+        seen |= {source: [(r.caches_before[source], r.caches_after[source]) for r in results] for source in CACHES}
+    best = {name: max(map(max, rows)) for name, rows in seen.items()}
+    lowest = {name: min(map(min, rows)) for name, rows in seen.items()}
+    best["peak"], lowest["peak"] = max(start, best["peak"]), min(start, lowest["peak"])
+    falls = {name: 1 - lowest[name] / best[name] for name in seen}
+    down = [any(is_down(min(rows[r]), best[name]) for name, rows in seen.items()) for r in range(len(results))]
+    return Disturbance(best["peak"], lowest["peak"], falls, tuple(down))
 
 
 def expectation(cell, chars_per_s):

@@ -10,6 +10,7 @@ from charrnn.bench import PeakBench, Sampling, Shape, StepBench, Timing, fit_cou
 from charrnn.cli import main
 from charrnn.errors import ConfigError
 from charrnn.kernels import num_threads, set_num_threads
+from charrnn.kernels.host import lanes_of
 from charrnn.kernels.records import numbers_per_item
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
@@ -147,6 +148,8 @@ def test_a_shape_is_measured_beside_the_peak():
     share = result.training_chars_per_s * flops_per_character / (result.peak_gflops * 1e9)
     assert result.peak_share == pytest.approx(share) and share > 0 and result.sampling_chars_per_s > 0
     assert result.peak_before_gflops > 0 and result.peak_after_gflops > 0
+    for caches in (result.caches_before, result.caches_after):
+        assert list(caches) == list(bench.CACHES) and min(caches.values()) > 0
 
 
 def test_what_does_not_fit_in_memory_is_refused(monkeypatch):
@@ -156,8 +159,25 @@ def test_what_does_not_fit_in_memory_is_refused(monkeypatch):
         bench.check_memory(TINY)
 
 
-def shape_result(before, meanwhile, after):
-    return bench.ShapeResult(TINY, 1, 1.0, 0.5, meanwhile, 1.0, 7, before, after)
+@pytest.mark.parametrize("source, of_all, operations", [("l2", 0.5, 2), ("memory", 4, None)])
+def test_a_cache_is_read_by_products_of_weights_by_its_size(source, of_all, operations, monkeypatch):
+    monkeypatch.setattr(bench, "core_cache_bytes", lambda: 1 << 19)
+    probe = bench.CacheBench(source, threads=2)
+    probe.run(3)
+    v = probe._table
+    rows, panels, size = (int(v.words[v._places[name][0]]) for name in ("rows", "panels", "item_size"))
+    width = 4 * lanes_of(4)
+    assert panels * probe.K * width * 4 == of_all * 2**19
+    assert probe.work == 2 * panels * probe.K * width * (operations * rows if operations else 4)
+    numbers = v._held["numbers"].reshape(2, size)
+    results = numbers[:, rows * probe.K :][:, : rows * width]
+    assert (results == probe.K).all()  # rows of ones by weights of ones, on both threads
+    assert (numbers[:, rows * (probe.K + width) :] == 1).all()
+
+
+def shape_result(before, meanwhile, after, caches_before=None, caches_after=None):
+    caches = [dict(zip(bench.CACHES, caches or ())) for caches in (caches_before, caches_after)]
+    return bench.ShapeResult(TINY, 1, 1.0, 0.5, meanwhile, 1.0, 7, before, after, *caches)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +198,13 @@ def test_a_row_is_disturbed_where_the_peak_is_more_than_a_tenth_below_the_best_o
     assert found.disturbed == (min(seen) < 90)
 
 
+def test_a_row_is_disturbed_where_a_cache_is_down_though_the_peak_is_not():
+    caches = [((80.0, 9.0), (79.0, 10.0)), ((79.0, 10.0), (60.0, 9.5)), ((60.0, 9.5), (80.0, 9.5)), ((80.0, 8.0),) * 2]
+    found = bench.disturbance({1: 100.0}, [shape_result(99.0, 99.0, 99.0, *row) for row in caches])
+    assert found.rows == (False, True, True, True) and found.disturbed
+    assert found.falls == pytest.approx({"peak": 0.01, "l2": 0.25, "memory": 0.2})
+
+
 def test_the_sentence_says_what_five_minutes_read():
     sentence = bench.expectation("lstm", 41_234.0)
     assert sentence.startswith("charrnn train ") and "--cell" not in sentence
@@ -194,6 +221,8 @@ def test_two_digits_are_kept(value, shown):
 
 
 # The command
+
+QUIET = {"l2": 80.0, "memory": 9.0}
 
 OWN = ["--hidden-size", "5", "--num-layers", "1", "--batch-size", "2", "--seq-length", "3", "--repeats", "1"]
 
@@ -223,20 +252,21 @@ def test_json_is_one_object_and_threads_are_as_asked(capsys):
 
 
 @pytest.mark.parametrize(
-    "lowest, said, marked",
+    "lowest, l2, said, marked",
     [
-        (95.0, "load     undisturbed: the peak fell by 5% at most", 0),
-        (80.0, "load     disturbed: the peak fell by 20%; rows marked * are too slow", 1),
+        (95.0, 76.0, "load     undisturbed: peak -5%, L2 -5%, memory -0% at worst", 0),
+        (80.0, 79.0, "load     disturbed: peak -20%, L2 -1%, memory -0%; rows marked * are too slow", 1),
+        (99.0, 60.0, "load     disturbed: peak -1%, L2 -25%, memory -0%; rows marked * are too slow", 1),
     ],
 )
-def test_without_a_shape_all_are_measured_and_the_default_first(lowest, said, marked, capsys, monkeypatch):
+def test_without_a_shape_all_are_measured_and_the_default_first(lowest, l2, said, marked, capsys, monkeypatch):
     measured = []
 
     def measure_shape(shape, repeats, dropout, progress):
         progress(0.5)
         measured.append((shape.hidden_size, shape.batch_size, shape.embedding_size, shape.layer_norm, dropout))
-        after = lowest if len(measured) == 2 else 100.0
-        return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats, 100.0, after)
+        after, caches = (lowest, {"l2": l2, "memory": 9.0}) if len(measured) == 2 else (100.0, QUIET)
+        return bench.ShapeResult(shape, 1000, 40_000.0, 0.5, 100.0, 9_000.0, repeats, 100.0, after, QUIET, caches)
 
     monkeypatch.setattr(bench, "measure_shape", measure_shape)
     monkeypatch.setattr(bench, "measure_peaks", lambda repeats: {1: 50.0, 2: 100.0})

@@ -214,10 +214,21 @@ def test_rows_are_marked_where_the_peak_was_more_than_a_tenth_below_the_best_of_
     assert marks()["quiet"] is True
 
 
+def test_rows_are_marked_where_a_cache_was_down(tmp_path):
+    results, run = Results(tmp_path / "results.json"), run_record(peaks=[80.0], caches={"l2": [60.0], "memory": [9.0]})
+    for key, l2, memory in (("quiet", 57.0, 9.0), ("l2", 50.0, 9.0), ("memory", 57.0, 8.0)):
+        row = {**peaked(80.0, 80.0), "caches": {"l2": {"before": 60.0, "after": l2}}}
+        row["caches"]["memory"] = {"before": memory, "after": 9.0}
+        results.put(run, "training", key, row)
+    rows = Results(tmp_path / "results.json").kinds[KIND].section("training")
+    assert {key: row["disturbed"] for key, row in rows.items()} == {"quiet": False, "l2": True, "memory": True}
+
+
 def test_the_head_of_a_section_says_how_disturbed_its_runs_were():
     results = full_results()
     assert "\nHow disturbed the machine was: not recorded.\n" in report.page(results)
-    run = run_record("2026-05-06T07:08:09+00:00", peaks=[100.0, 88.0, 99.0])
+    caches = {"l2": [60.0, 45.0], "memory": [9.0, 9.9]}
+    run = run_record("2026-05-06T07:08:09+00:00", peaks=[100.0, 88.0, 99.0], caches=caches)
     row = {
         **only(results).rows["training"]["lstm 512x2, 50, 50"],
         "run": run["date"],
@@ -226,7 +237,10 @@ def test_the_head_of_a_section_says_how_disturbed_its_runs_were():
     }
     results.put(run, "training", "lstm 512x2, 50, 50", row)
     page = report.page(results)
-    assert "2026-05-06 07:08: the peak fell by 12% at most, from 100 GFLOP/s; 1 of 1 rows marked" in page
+    assert (
+        "2026-05-06 07:08: the peak fell by 12% at most, from 100 GFLOP/s, products of weights in the L2 by 25%" in page
+    )
+    assert ", reading beyond it by 9%; 1 of 1 rows marked" in page
     assert "2026-01-02 03:04: not recorded; 2026-05-06 07:08: " in page
     assert "| lstm 512 x 2 † | 50 | 50 |" in page and page.count(" † |") == 1
 
@@ -570,6 +584,7 @@ def test_charrnns_peer_makes_every_kind_there_is(tmp_path):
             ({"kind": "training", **shape, "optimizer": "adagrad", "clip_norm": 0.0, "clip_value": 5.0}, 6),
             ({"kind": "sampling", **shape, "streams": 3}, 3),
             ({"kind": "peak"}, None),
+            ({"kind": "cache", "source": "l2"}, None),
             ({"kind": "weights", **shape}, (25 + 5 * 65) * 12),
             ({"kind": "profile", **shape, "repeats": 1, "model": {"layer_norm": True, "dropout": 0.5}}, 1),
             ({"kind": "run", "path": str(text), **shape}, 6),

@@ -332,8 +332,11 @@ def test_only_this_machine_and_pages_that_are_allowed_may_ask(server, http):
 
 def test_the_other_paths(http):
     assert http.get("/healthz").json() == {"status": "ok", "model": "letters", "requests": 0}
+    usage = http.get("/api")
+    assert usage.headers["content-type"].startswith("text/html") and "curl http://127.0.0.1" in usage.text
     page = http.get("/")
-    assert page.headers["content-type"].startswith("text/html") and "curl http://127.0.0.1" in page.text
+    assert page.headers["content-type"].startswith("text/html") and "<title>letters" in page.text
+    assert page.text == http.get("/").text
     for path in ("/v1/models/x", "/v1/chat/completions", "/../etc/passwd", "/v1/models//etc/passwd"):
         answer = http.get(path)
         assert answer.status_code == 404 and answer.json()["error"]["message"]

@@ -71,6 +71,7 @@ TRANSPOSE = _items("updates", "transpose")  # item: a panel of a matrix that has
 NARROW = _items("updates", "narrow")  # the same, for products of bfloat16
 
 PEAK = _items("peak", "peak")  # item: one thread's share
+READ_WEIGHTS = _items("reading", "read_weights")  # the same
 
 # One item each: walks along sorted suffixes
 SHARE_PREFIXES = _items("suffixes", "share_prefixes")

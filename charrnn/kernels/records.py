@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from charrnn.kernels.host import isa, lanes_of_dtype
 from charrnn.kernels.layout import LayoutPlan
-from charrnn.kernels.table import Float64s, Int16s, Int32s, Int64s, Numbers
+from charrnn.kernels.table import Float64s, Int16s, Int32s, Int64s, Numbers, Tiles
 
 LOGITS, LOSSES, GRADIENTS = range(3)  # what a chunk is run for
 CLAMP_H, CLAMP_C = range(2)  # what a clamp holds: h alone, or c and with it h = o*tanh(c)
@@ -277,6 +277,21 @@ class PeakTable(NamedTuple):
     """The table: how often to go round the loop, how many numbers an item has, and all of them."""
 
     rounds: int
+    item_size: int
+    numbers: Numbers
+
+
+READ_WIDTH = 4  # vectors of the panels that are read
+
+
+class ReadTable(NamedTuple):
+    """The table: how often to read all panels, their sizes, how many numbers an item has, and all of them."""
+
+    tiles: Tiles
+    rounds: int
+    rows: int
+    K: int
+    panels: int
     item_size: int
     numbers: Numbers
 

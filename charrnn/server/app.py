@@ -18,7 +18,7 @@ from starlette.routing import Route
 from charrnn.server.answers import Answer, Served
 from charrnn.server.engine import Busy, Engine, Job
 from charrnn.server.guard import check_source, cross_origin_headers
-from charrnn.server.page import living_page
+from charrnn.server.page import living_page, usage_page
 from charrnn.server.protocol import DONE, Refused, event, read_request
 
 BODY_S = 30  # how long the body of a request may take to come
@@ -44,6 +44,7 @@ def make_app(served: Served, engine: Engine, host: str, origins: tuple[str, ...]
     """
     routes = [
         Route("/", _page, methods=["GET"]),
+        Route("/api", _usage, methods=["GET"]),
         Route("/v1/models", _models, methods=["GET"]),
         Route("/v1/models/{name:path}", _model, methods=["GET"]),
         Route("/healthz", _health, methods=["GET"]),
@@ -52,7 +53,7 @@ def make_app(served: Served, engine: Engine, host: str, origins: tuple[str, ...]
     ]
     handlers = {HTTPException: _not_found, Refused: _refused, Exception: _failed}
     app = Starlette(routes=routes, exception_handlers=handlers)
-    app.state.served, app.state.engine = served, engine
+    app.state.served, app.state.engine, app.state.page = served, engine, None
     return _Guarded(app, host, origins, log)
 
 
@@ -129,8 +130,15 @@ async def _not_found(request: Request, error: HTTPException):
 
 
 async def _page(request: Request):
+    served, state = request.app.state.served, request.app.state
+    if state.page is None:  # megabytes, made when somebody wants them; made twice where two come at once
+        state.page = await asyncio.to_thread(living_page, served.model, served.name, served.encoding)
+    return HTMLResponse(state.page)
+
+
+async def _usage(request: Request):
     served = request.app.state.served
-    return HTMLResponse(living_page(served.model, served.name, str(request.base_url).rstrip("/")))
+    return HTMLResponse(usage_page(served.model, served.name, str(request.base_url).rstrip("/")))
 
 
 async def _models(request: Request):

@@ -1,10 +1,33 @@
-"""The page at `/`."""
+"""What a browser is shown: at `/` the page in which the model runs, at `/api` how the server is asked."""
 
 import html
 import json
 
+from charrnn.export.page import page_pieces
+from charrnn.export.payload import PageFacts, make_payload, model_line, run_facts
+from charrnn.export.weights import DEFAULT_KIND, pack_model
 
-def living_page(model, name: str, url: str) -> str:
+
+def living_page(model, name: str, encoding: str) -> bytes:
+    """Return the page of `charrnn export --html`, without units that were searched for.
+
+    model       the Model that is served
+    name        by which clients ask for it
+    encoding    in which a model of bytes writes
+    """
+    facts = PageFacts(
+        title=name,
+        model_line=model_line(model.config),
+        run=run_facts(model.training),
+        encoding=encoding,
+        found_note="The units were not searched for signals: charrnn export --html does that.",
+        cost_note="What rounding the weights costs was not measured: charrnn export --html does that.",
+    )
+    payload = make_payload(model, pack_model(model, DEFAULT_KIND), DEFAULT_KIND, facts)
+    return b"".join(page_pieces(payload.header, payload.weights))
+
+
+def usage_page(model, name: str, url: str) -> str:
     """Return the page that a browser is shown: how the server is used.
 
     model    the Model that is served
