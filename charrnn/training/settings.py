@@ -8,6 +8,7 @@ import sys
 import types
 import typing
 from dataclasses import dataclass
+from typing import Any
 
 from charrnn.errors import ConfigError, nearest
 
@@ -87,7 +88,7 @@ class Setting:
             raise ConfigError(f"{option(name)} must be {wrong}", [name])
 
 
-def setting(default, heading, help, metavar=None, **facts):
+def setting(default, heading, help, metavar=None, **facts) -> Any:
     """Make a dataclass field that is an option; `facts` are further ones of Setting."""
     return dataclasses.field(default=default, metadata={"setting": Setting(heading, help, metavar, **facts)})
 
