@@ -366,7 +366,7 @@ def test_200_requests_of_16_clients_are_all_answered_as_alone(server, model):
 
 
 def wait_for(condition):
-    for _ in range(500):
+    for _ in range(3000):
         if condition():
             return
         time.sleep(0.02)
