@@ -17,6 +17,8 @@ from cuts import result
 from kills import where
 from scene import Broken
 
+from charrnn.files import locks
+
 TITLE = "Workers of a sweep"
 PROMISES = [
     (
@@ -169,6 +171,6 @@ def compare(broken, whole, number):
         for part, value in ends[1].items():
             if ends[0][part] != value:
                 raise Broken(f"sweep {number}, {name}: another {part}")
-    left = [path.name for path in (*broken.glob(".workers/*"), *broken.glob("*/lock"), *broken.glob("lock"))]
-    if left:
-        raise Broken(f"sweep {number}: there are still {left}")
+    held = [path for path in (*broken.glob(".workers/*"), *broken.glob("*/lock")) if locks.is_locked(path)]
+    if held:
+        raise Broken(f"sweep {number}: still locked are {held}")

@@ -1,5 +1,6 @@
 """charrnn sweep --workers: several commands share a sweep, each run is made once, and what a dead one left goes on."""
 
+import contextlib
 import json
 import os
 import random
@@ -47,12 +48,29 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def start(monkeypatch):
+    """Start workers, of whom none outlives the test."""
+    begun, real = [], workers.start
+
+    def started(*arguments):
+        begun.append(real(*arguments))
+        return begun[-1]
+
+    monkeypatch.setattr(workers, "start", started)
+    yield started
+    for one in begun:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGKILL)
+        one.wait()
+
+
 @pytest.mark.slow
-def test_three_workers_make_every_run_once_with_the_bits_of_one_command(tmp_path):
+def test_three_workers_make_every_run_once_with_the_bits_of_one_command(tmp_path, start):
     scene = Scene(tmp_path, quick=True)
     spec = workers.write_spec(scene, scene.text(), 0, steps=60)
     assert main(["sweep", str(spec), "-o", "whole", "-q"]) == 0
-    made = [workers.start(scene, spec, tmp_path / "shared") for _ in range(3)]
+    made = [start(scene, spec, tmp_path / "shared") for _ in range(3)]
     assert [one.wait(120) for one in made] == [0, 0, 0]
     begun = [name for one in made for name in re.findall(r"run \d+/8 (\S+):", workers.said(one))]
     assert sorted(begun) == sorted(row["run"] for row in json.loads(Path("whole/results.json").read_text())["runs"])
@@ -69,14 +87,14 @@ def wait_until_it_says(worker, pattern):
 
 
 @pytest.mark.slow
-def test_what_a_killed_worker_was_at_another_goes_on_with(tmp_path):
+def test_what_a_killed_worker_was_at_another_goes_on_with(tmp_path, start):
     scene = Scene(tmp_path, quick=True)
     spec = workers.write_spec(scene, scene.text(), 0, steps=100_000)
-    first = workers.start(scene, spec, tmp_path / "S")
+    first = start(scene, spec, tmp_path / "S")
     (name,) = wait_until_it_says(first, r"run \d/8 (\S+):")
     while not (tmp_path / "S" / name / "best.safetensors").exists():
         assert first.poll() is None, workers.said(first)
-    second = workers.start(scene, spec, tmp_path / "S")
+    second = start(scene, spec, tmp_path / "S")
     (other,) = wait_until_it_says(second, r"run \d/8 (\S+):")
     assert other != name
     os.killpg(first.pid, signal.SIGKILL)
@@ -85,7 +103,7 @@ def test_what_a_killed_worker_was_at_another_goes_on_with(tmp_path):
     assert second.wait(60) == 130
     states = {row["run"]: row["state"] for row in json.loads(Path("S/results.json").read_text())["runs"]}
     assert states[other] == "stopped" and states[name] in ("waiting", "stopped")
-    third = workers.start(scene, spec, tmp_path / "S")
+    third = start(scene, spec, tmp_path / "S")
     again, step = wait_until_it_says(third, r"run 1/8 (\S+): .*, from step ([\d,]+) on")
     assert again == name
     assert int(step.replace(",", "")) > 0
@@ -94,7 +112,7 @@ def test_what_a_killed_worker_was_at_another_goes_on_with(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_and_replaced_end_in_the_same_bits(tmp_path):
+def test_workers_that_are_killed_and_replaced_end_in_the_same_bits(tmp_path, start):
     scene = Scene(tmp_path, quick=True)
     workers.broken_sweep(scene, random.Random(5), scene.text(), 0, most=2)
 

@@ -114,7 +114,7 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         _check_workers(resume or output)
     if table and (resume is None or dry_run):
         raise ConfigError("--table shows a sweep that is there: name it, as in --resume SWEEP --table", ["table"])
-    outputs = Outputs(options, "svg") if rank == 0 else Outputs({"svg": None}, "svg")
+    outputs = Outputs(options if rank == 0 else {**options, "svg": None}, "svg")
     from charrnn.files.own import SPEC
 
     if resume is not None:
