@@ -2,19 +2,22 @@
 
 import contextlib
 import json
+import os
 import re
 from pathlib import Path
 
 import click
 
 from charrnn.cli.config import read_toml, texts_beside
+from charrnn.cli.display import Nothing
 from charrnn.cli.options import OutputPath, typed_options
 from charrnn.cli.outputs import Outputs, file_option, force_option
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
-from charrnn.cli.sweep_display import make_display
+from charrnn.cli.sweep_display import make_display, others_lines
 from charrnn.cli.sweep_tables import show_drafts, show_results
 from charrnn.cli.words import kept_in, note, quoted
+from charrnn.distributed.group import launched, launched_here
 from charrnn.errors import CharRNNError, ConfigError, counted
 from charrnn.training.spelling import spelt_in_file
 
@@ -48,13 +51,21 @@ class SpecCommand(click.Command):
     show_default="1, of all threads",
     help="Train N models at a time, each on one thread.",
 )
+@click.option(
+    "--workers",
+    is_flag=True,
+    help="Share SWEEP with other commands like this one, on any machines that see the folder.",
+)
+@click.option("--table", is_flag=True, help="Show the table of SWEEP and who works on it, and train nothing.")
 @click.option("--dry-run", is_flag=True, help="List the runs with their parameters and memory, and make none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 @file_option("svg", "Write the losses of the best runs against steps as a drawing.")
 @force_option("svg")
 @click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
-def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **options):
+def command(  # noqa: PLR0913 - click passes every option by its name
+    spec, output, resume, jobs, workers, table, dry_run, as_json, as_csv, quiet, **options
+):
     """Train a grid of models and compare them.
 
     \b
@@ -77,7 +88,13 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
     With --resume SWEEP it does so by the SPEC it was given last. A run that fails is in the table with its reason and
     stops no other; the exit code is then 1. Ctrl-C saves. A run that has diverged is left alone, since it would diverge
     again: remove its folder to train it once more.
+
+    With --workers any number of such commands share SWEEP: start it on each machine, as in
+    charrnn sweep grid.toml -o SWEEP --workers. Each trains the runs that no other is at, and ends when all have ended.
+    One that stops, or dies, leaves its run to the others. Under mpiexec each process is such a worker.
     """
+    rank, size = launched()
+    workers = workers or size > 1
     if (spec is None) == (resume is None):
         raise ConfigError(
             "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP",
@@ -93,7 +110,11 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
         raise ConfigError(
             "--svg draws what was trained, and --dry-run trains nothing: leave one of them out", ["svg", "dry_run"]
         )
-    outputs = Outputs(options, "svg")
+    if workers and not (dry_run or table):
+        _check_workers(resume or output)
+    if table and (resume is None or dry_run):
+        raise ConfigError("--table shows a sweep that is there: name it, as in --resume SWEEP --table", ["table"])
+    outputs = Outputs(options if rank == 0 else {**options, "svg": None}, "svg")
     from charrnn.files.own import SPEC
 
     if resume is not None:
@@ -105,14 +126,18 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
     for text in read.texts:
         outputs.protect(text)
     outputs.protect(spec)
+    from charrnn.kernels import num_threads
     from charrnn.sweep.drafts import draft
-    from charrnn.sweep.folder import open_sweep, unfinished_sweep
+    from charrnn.sweep.folder import join_sweep, open_sweep, unfinished_sweep
+    from charrnn.sweep.members import live_workers
     from charrnn.sweep.points import differing, make_points
-    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, RESULTS_JSON, STOPPED, WAITING, sort_results, to_csv
+    from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, RESULTS_JSON, STOPPED, WAITING, sort_results
+    from charrnn.sweep.shared import SharedSweep
     from charrnn.sweep.sweep import Sweep
     from charrnn.sweep.updates import unequal_updates
 
     points = make_points(read)
+    quiet = quiet or rank > 0
     with contextlib.nullcontext() if quiet else reading_bar() as progress:
         drafts = draft(points, read.texts, progress, None if quiet else note)
     unequal = unequal_updates(drafts)
@@ -125,9 +150,19 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
             note(unequal)
         return 0
     unfinished = None if output is not None else unfinished_sweep(read.source)
-    with open_sweep(output, read.name, read.source) as (folder, lock):
-        made = Sweep(read, drafts, folder, lock, jobs or 1)
-        display = make_display(quiet)
+    if table:
+        made = Sweep(read, drafts, output)
+        for line in others_lines(live_workers(output)):
+            note(f"at work: {line}")
+        _show(made, as_json, as_csv)
+        return 0
+    with contextlib.ExitStack() as stack:
+        if workers:
+            threads = max(1, num_threads() // launched_here()) if launched_here() > 1 else 0
+            made = SharedSweep(read, drafts, stack.enter_context(join_sweep(output, read.source)), jobs or 1, threads)
+        else:
+            made = Sweep(read, drafts, *stack.enter_context(open_sweep(output, read.name, read.source)), jobs or 1)
+        folder, display = made.folder, make_display(quiet) if rank == 0 else Nothing()
         finished = sum(one.state == FINISHED for one in made.results.values())
         display.note(
             f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
@@ -150,25 +185,47 @@ def command(spec, output, resume, jobs, dry_run, as_json, as_csv, quiet, **optio
                     display.show(event)
         finally:
             display.close()
-        record = made.to_dict()
-        with kept_in(f"the runs are saved, and the table is in {folder / RESULTS_JSON}"):
-            if as_json:
-                click.echo(json.dumps(record))
-            elif as_csv:
-                click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
-            else:
-                show_results(record)
-        if outputs:
-            _write_svg(outputs, folder, [row["run"] for row in record["runs"]])
         states = [one.state for one in made.results.values()]
+        unended = any(state in (WAITING, STOPPED) for state in states)
+        if rank > 0:  # a launcher ends all when one has another exit code
+            return 128 + received[0] if received and unended else 0
+        with kept_in(f"the runs are saved, and the table is in {folder / RESULTS_JSON}"):
+            _show(made, as_json, as_csv)
+        if outputs:
+            _write_svg(outputs, folder, [one.run for one in sort_results(made.results.values())])
         best = sort_results(made.results.values())[0]
         if best.val_loss_nats is not None and best.state == FINISHED:
             run = quoted(folder / best.run)
             display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn eval {run}")
-        if any(state in (WAITING, STOPPED) for state in states):
-            display.note(f"stopped, saved; go on with:\n  charrnn sweep --resume {quoted(folder)}", important=True)
+        if unended:
+            again = f"charrnn sweep --resume {quoted(folder)}" + (" --workers" if workers else "")
+            display.note(f"stopped, saved; go on with:\n  {again}", important=True)
             return 128 + received[0] if received else 1
         return 1 if any(state in (FAILED, DIVERGED) for state in states) else 0
+
+
+def _check_workers(folder):
+    """Raise ConfigError where workers cannot share a sweep: they know each other by its folder and its locks."""
+    if folder is None:
+        raise ConfigError(
+            "workers share one folder: name it with -o/--output, the same for each, as in: charrnn sweep grid.toml "
+            "-o SWEEP --workers",
+            ["workers"],
+        )
+    if os.name == "nt":
+        raise ConfigError("--workers needs locks that Windows lacks: use --jobs N on one machine", ["workers"])
+
+
+def _show(made, as_json, as_csv):
+    """Print the table of a Sweep."""
+    from charrnn.sweep.results import sort_results, to_csv
+
+    if as_json:
+        click.echo(json.dumps(made.to_dict()))
+    elif as_csv:
+        click.echo(to_csv(sort_results(made.results.values()), made.columns), nl=False)
+    else:
+        show_results(made.to_dict())
 
 
 def _write_svg(outputs, folder, runs):

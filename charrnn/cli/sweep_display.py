@@ -6,6 +6,8 @@ from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Foot, Quiet, clo
 from charrnn.cli.sweep_tables import megabytes
 from charrnn.cli.words import bars_hidden, duration, neutralise, wrapped
 
+MAX_OTHERS = 12  # lines of other workers at the foot of a terminal
+
 
 def make_display(quiet):
     if quiet:
@@ -19,6 +21,7 @@ class PlainSweep(Quiet):
     def __init__(self):
         super().__init__()
         self._next_s = {}
+        self._others_s = 0.0
 
     def note(self, text, important=False):
         super().note(text, important=True)
@@ -35,6 +38,12 @@ class PlainSweep(Quiet):
             self._next_s[event.run] = now + PLAIN_SECONDS
             self.note(f"{event.run}: {progress_text(event)}")
 
+    def _others(self, event):
+        now = time.monotonic()
+        if event.waits and now >= self._others_s:
+            self._others_s = now + PLAIN_SECONDS
+            self.note("waiting for runs of other workers: " + ("; ".join(others_lines(event.workers)) or "none found"))
+
     def _ended(self, event):
         self.note(ended_line(event))
 
@@ -48,7 +57,7 @@ class LiveSweep(Quiet):
 
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Foot(self._console)
-        self._at_hand = {}
+        self._at_hand, self._elsewhere = {}, ()
         self._next_s = 0.0
 
     def note(self, text, important=False):
@@ -80,6 +89,10 @@ class LiveSweep(Quiet):
         self._print(ended_line(event), {"finished": "green", "stopped": ""}.get(event.result.state, "red"))
         self._refresh()
 
+    def _others(self, event):
+        self._elsewhere = event.workers
+        self._refresh()
+
     def _refresh(self):
         self._next_s = time.monotonic() + REFRESH_SECONDS
         self._live.draw(self._foot())
@@ -108,7 +121,23 @@ class LiveSweep(Quiet):
                 val,
                 f"ETA {clock_text(progress.remaining_s)}",
             )
+        for line in others_lines(self._elsewhere)[:MAX_OTHERS]:
+            table.add_row(Text(neutralise(line), style="dim"), "", "", "", "", "")
+        if len(self._elsewhere) > MAX_OTHERS:
+            table.add_row(Text(f"and {len(self._elsewhere) - MAX_OTHERS} more workers", style="dim"), *[""] * 5)
         return table
+
+
+def others_lines(workers):
+    """Return a line for each run that other workers are at, and for each worker without one."""
+    lines = []
+    for worker in workers:
+        for run in worker.runs or ({"run": "nothing yet"},):
+            step, val = run.get("step"), run.get("val_loss_nats")
+            at = f", step {step:,}" if isinstance(step, int) else ""
+            at += f", validation {val:.3f}" if isinstance(val, float) else ""
+            lines.append(f"{run['run']}{at} ({worker})")
+    return lines
 
 
 def begun_line(event):
@@ -131,11 +160,14 @@ def progress_text(event):
 
 def ended_line(event):
     result = event.result
+    by = ", by another worker" if event.elsewhere else ""
     if result.error:
-        return f"{result.run} {result.state}: {result.error}"
+        return f"{result.run} {result.state}{by}: {result.error}"
     losses = [
         f"{name} {loss:.4f}"
         for name, loss in (("validation", result.val_loss_nats), ("test", result.test_loss_nats))
         if loss is not None
     ]
-    return f"{result.run} {result.state} at step {result.step:,}: {', '.join([*losses, duration(result.elapsed_s)])}"
+    return (
+        f"{result.run} {result.state}{by} at step {result.step:,}: {', '.join([*losses, duration(result.elapsed_s)])}"
+    )

@@ -70,6 +70,9 @@ class Alone:
 
 ALONE = Alone()
 
+# How many of them run on this machine: MPICH and Intel MPI, Open MPI.
+_HERE = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
+
 
 def launched():
     """Return (rank, size) as the launcher of this process says, (0, 1) where none has started it."""
@@ -80,6 +83,14 @@ def launched():
             continue
         return number
     return 0, 1
+
+
+def launched_here():
+    """Return how many processes of this program the launcher says that it has started on this machine, at least 1."""
+    for name in _HERE:
+        if (number := os.environ.get(name, "")).isdigit():
+            return max(1, int(number))
+    return 1
 
 
 def find_group():

@@ -188,6 +188,19 @@ def make_folder(path):
         raise storage_error(error, path) from error
 
 
+def forget_names(folder):
+    """Make this machine look again at which files are in a folder that another machine may have written to.
+
+    A client of NFS remembers for some seconds which names there are, and which not, until it changes the folder.
+    """
+    temporary = Path(folder) / f".charrnn-{secrets.token_hex(8)}.tmp"
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.unlink(temporary)
+    except OSError as error:
+        raise storage_error(error, temporary) from error
+
+
 def remove_stale_temporaries(folder):
     """Remove what `atomic_write` left in `folder` when its process was killed. The caller holds the folder's lock."""
     try:

@@ -23,6 +23,7 @@ from charrnn.errors import CheckpointError, RunError
 from charrnn.files import locks
 from charrnn.files.storage import (
     atomic_write,
+    forget_names,
     fsync_folder,
     give_second_name,
     make_folder,
@@ -43,14 +44,18 @@ from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER
 from charrnn.runs.toml import to_toml
 
 
+class FolderHeld(RunError):
+    """Another process trains into the folder."""
+
+
 class RunFolder:
     """A run folder that this process holds the lock of, until `close` (or the end of a `with`).
 
     Made by `RunFolder.create` or `RunFolder.open`. The paths are .path .last .best .good .log_path .config_path.
     """
 
-    def __init__(self, path, lock):
-        self.path = path
+    def __init__(self, path, lock, claimed=False):
+        self.path, self._claimed = path, claimed
         self.last, self.best, self.good = path / LAST, path / BEST, path / GOOD
         self.log_path, self.config_path = path / LOG, path / CONFIG
         self._lock = lock
@@ -121,12 +126,38 @@ class RunFolder:
         remove_stale_temporaries(path)
         return cls(path, lock)
 
+    @classmethod
+    def claim(cls, path):
+        """Lock the folder of a run that several workers may make or go on with; `last` says which it is.
+
+        Before each save it is looked whether the lock is still ours: a machine that was cut off may have lost it.
+        Raises FolderHeld where another process trains into it, RunError where it holds something else.
+        """
+        path = Path(path)
+        make_folder(path)
+        _refuse_odd_files(path)
+        lock = _acquire(path)
+        try:
+            remove_stale_temporaries(path)
+            forget_names(path)
+            if not (path / LAST).is_file():
+                _refuse_a_run(path)
+        except BaseException:
+            locks.release(path / LOCK, lock)
+            raise
+        return cls(path, lock, claimed=True)
+
     def save(self, checkpoint, best=False):
         """Write the `last` checkpoint, and where `best` is true the same as the `best` one.
 
         The log reaches the disk first, then `best`, then `last`: whatever `last` says has happened has left its files,
         and a run killed in between goes on from the older `last` and writes the same again.
         """
+        if self._claimed and not locks.is_ours(self.path / LOCK, self._lock):
+            raise FolderHeld(
+                f"{self.path} is another process's by now: this machine was cut off from the folder for so long that "
+                "its lock was given away, or somebody removed the lock"
+            )
         if self._log is not None:
             try:
                 os.fsync(self._log)
@@ -396,9 +427,8 @@ def _acquire(folder):
     try:
         return locks.acquire(folder / LOCK)
     except locks.LockHeld as error:
-        holder = f" (process {error.process_id})" if error.process_id is not None else ""
-        raise RunError(
-            f"{folder} is being trained into by another process{holder}: "
+        raise FolderHeld(
+            f"{folder} is being trained into by another process{error.whose()}: "
             "wait for it or stop it, or choose another folder with -o/--output"
         ) from None
     except locks.NoLocks as error:

@@ -5,15 +5,21 @@ What a run is, and how far it has come, stands in its own last checkpoint.
 
 import contextlib
 import os
+import time
 from pathlib import Path
+from shlex import quote
 
-from charrnn.errors import CheckpointError, RunError
+from charrnn.errors import CheckpointError, RunError, counted
+from charrnn.files.mounts import why_locks_are_local
 from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
 from charrnn.files.storage import make_folder, remove_stale_temporaries
 from charrnn.runs.checkpoint import is_count, is_figure, read_metadata
-from charrnn.runs.folder import lock_folder, make_numbered_folder
+from charrnn.runs.folder import FolderHeld, lock_folder, make_numbered_folder
 from charrnn.runs.names import LAST, LOCK, RUNS_FOLDER
+from charrnn.sweep.members import FOLDER, Membership, live_workers, results_lock
 from charrnn.sweep.results import STOPPED, WAITING, read_results, stored_results
+
+ENTER_PATIENCE_S = 5.0  # for other workers to come in
 
 
 @contextlib.contextmanager
@@ -26,17 +32,72 @@ def open_sweep(path=None, name="sweep", source=None):
     Raises RunError where the folder holds anything but a sweep, or another process works in it.
     """
     folder = make_numbered_folder(f"{name[:30]}-sweep") if path is None else Path(path)
+    _prepare(folder, source)
+    with lock_folder(folder) as lock:
+        if workers := live_workers(folder):
+            raise RunError(
+                f"{folder} is shared by {counted(len(workers), 'worker')} ({', '.join(map(str, workers))}), and "
+                f"without --workers a sweep needs it alone: wait for them, or join them with: charrnn sweep --resume "
+                f"{quote(str(folder))} --workers"
+            )
+        remove_stale_temporaries(folder)
+        yield folder, lock
+
+
+@contextlib.contextmanager
+def join_sweep(path, source):
+    """Make the folder of a sweep or open one that is there, as one of its workers; yields a Membership.
+
+    The sweep's lock is held until `member.settled()`, so that workers come in one after the other.
+
+    Raises RunError where the folder holds anything but a sweep, where a command without --workers is at it, and where
+    locks do not reach other machines.
+    """
+    folder = Path(path)
+    _prepare(folder, source)
+    if (reason := why_locks_are_local(folder)) is not None:
+        raise RunError(
+            f"{folder} is on {reason}, where other machines do not see this one's locks, and workers would train the "
+            "same runs: choose a folder on a file system that passes locks on (docs/SWEEP.md), or leave --workers out"
+        )
+    with contextlib.ExitStack() as gate:
+        _enter(folder, gate)
+        member = Membership.enter(folder)
+        member.settled = gate.close
+        try:
+            with results_lock(folder):  # others write there under it
+                remove_stale_temporaries(folder)
+            yield member
+        finally:
+            member.leave()
+
+
+def _enter(folder, gate):
+    """Get the sweep's lock, into an ExitStack. A worker that comes in has it for a moment, a lone sweep to its end."""
+    until = time.monotonic() + ENTER_PATIENCE_S
+    while True:
+        try:
+            gate.enter_context(lock_folder(folder))
+            return
+        except FolderHeld as error:
+            if time.monotonic() >= until and not live_workers(folder):
+                raise RunError(
+                    f"{error}; it is a sweep without --workers, which no worker can join: stop it with Ctrl-C, saved, "
+                    f"and go on with: charrnn sweep --resume {quote(str(folder))} --workers"
+                ) from None
+        time.sleep(0.05)
+
+
+def _prepare(folder, source):
+    """Make a sweep's folder where there is none; RunError where it holds anything but a sweep."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file: choose another folder with -o/--output")
     make_folder(folder)
     if not (folder / SPEC).exists():
-        other = sorted(entry for entry in os.listdir(folder) if entry != LOCK)
+        other = sorted(entry for entry in os.listdir(folder) if entry not in (LOCK, FOLDER))
         if other:
             raise RunError(f"{folder} holds no sweep but other things ({other[0]}): name a new folder with -o/--output")
     _refuse_files_of_others(folder, source)
-    with lock_folder(folder) as lock:
-        remove_stale_temporaries(folder)
-        yield folder, lock
 
 
 def unfinished_sweep(source):

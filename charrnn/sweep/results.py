@@ -13,10 +13,12 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from charrnn.files.own import RESULTS_JSON
+from charrnn.files.own import RESULTS_CSV, RESULTS_JSON
+from charrnn.files.storage import atomic_write
 from charrnn.runs.checkpoint import is_count, is_figure
 
 WAITING, STOPPED, FINISHED, DIVERGED, FAILED = "waiting", "stopped", "finished", "diverged", "failed"
+ENDED = (FINISHED, DIVERGED, FAILED)  # no worker goes on with it
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,32 @@ def to_csv(results, columns):
             [one.run, one.state, *(one.options.get(name) for name in columns), *(getattr(one, name) for name in names)]
         )
     return file.getvalue()
+
+
+def write_results(folder, record, results):
+    """Write results.json and results.csv. record : as results.json is to have it; results : its runs as Results."""
+    atomic_write(Path(folder, RESULTS_JSON), json.dumps(record, indent=1) + "\n")
+    atomic_write(Path(folder, RESULTS_CSV), to_csv(sort_results(results), record["columns"]))
+
+
+def record_outcome(folder, run, outcome):
+    """Put how a run ended into the results of a sweep folder. The caller holds the lock of the results.
+
+    outcome : {field of Result: value}
+
+    Returns False, and writes nothing, where the results that are there cannot be read or do not have the run.
+    """
+    record, results = read_results(folder), stored_results(folder)
+    columns = record.get("columns")
+    if run not in results or len(results) != len(record["runs"]) or not isinstance(columns, list):
+        return False
+    results[run] = dataclasses.replace(results[run], **{"error": None, **outcome})
+    rows = sort_results(results.values())
+    record["runs"] = [dataclasses.asdict(one) for one in rows]
+    if "over_seeds" in record:
+        record["over_seeds"] = over_seeds(rows)
+    write_results(folder, record, rows)
+    return True
 
 
 def read_results(folder):

@@ -1,6 +1,8 @@
 """A child process of a sweep, seen from inside: it makes one run after the other, and reads the text once.
 
-Jobs come on stdin, messages go out on stdout, a JSON line each: {"note": ...}, {"progress": ...}, {"ended": ...}.
+Jobs come on stdin, messages go out on stdout, a JSON line each: {"note": ...}, {"progress": ...}, {"ended": ...}. Of a
+job that other workers may take as well, "claimed" comes first, or instead "busy", where one of them is at it, or
+"settled", where it has ended.
 """
 
 import contextlib
@@ -17,11 +19,12 @@ from charrnn.errors import CharRNNError, CheckpointError, DivergenceError
 from charrnn.kernels import set_num_threads
 from charrnn.kernels.machine_code import COMPILE_LISTENERS
 from charrnn.runs.checkpoint import read_metadata
-from charrnn.runs.folder import RunFolder
+from charrnn.runs.folder import FolderHeld, RunFolder
 from charrnn.runs.names import LAST
 from charrnn.sweep.drafts import NO_MEMORY
-from charrnn.sweep.folder import standing
-from charrnn.sweep.results import DIVERGED, FAILED, FINISHED, STOPPED
+from charrnn.sweep.folder import standing, stored_run
+from charrnn.sweep.members import results_lock
+from charrnn.sweep.results import DIVERGED, ENDED, FAILED, FINISHED, STOPPED, record_outcome, stored_results
 from charrnn.text.corpus import read_corpus
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_resume, plan_run
@@ -61,21 +64,58 @@ class _Server:
         COMPILE_LISTENERS.append(self._compiles)
         threading.Thread(target=self._listen, daemon=True).start()
         while (job := self._jobs.get()) is not None:
-            path = Path(job["folder"])
+            make = self._share if job.get("shared") else self._make
+            make(Path(job["folder"]), job["texts"], TrainingConfig(**job["options"]))
+
+    def _outcome_of(self, path, work, shared=False):
+        """Return what `work` returns as the outcome of a run, or how it failed; with what its last checkpoint says.
+
+        shared : raise FolderHeld, where another worker has the run by now
+        """
+        try:
+            outcome = work()
+        except DivergenceError as error:
+            outcome = {"state": DIVERGED, "error": spelt_in_file(str(error))}
+        except CharRNNError as error:
+            if isinstance(error, FolderHeld) and shared:
+                raise
+            outcome = {"state": FAILED, "error": spelt_in_file(str(error))}
+        except MemoryError:
+            outcome = {"state": FAILED, "error": NO_MEMORY}
+        except OSError as error:
+            outcome = {"state": FAILED, "error": f"{(error.strerror or str(error)).lower()}: {error.filename}"}
+        self._trainer = None
+        with contextlib.suppress(CheckpointError):
+            outcome = {**standing(read_metadata(path / LAST)["training"]), **outcome}
+        return outcome
+
+    def _share(self, path, texts, config):
+        """Make a run that other workers may want to make as well, or go on with it, unless one of them is at it.
+
+        How it ended is in results.json before the run's lock is given back.
+        """
+        if self._stopping.is_set():
+            return self._say("busy")
+        with contextlib.ExitStack() as stack:
             try:
-                outcome = self._make(path, job["texts"], TrainingConfig(**job["options"]))
-            except DivergenceError as error:
-                outcome = {"state": DIVERGED, "error": spelt_in_file(str(error))}
+                folder = stack.enter_context(RunFolder.claim(path))
+            except FolderHeld:
+                return self._say("busy")
             except CharRNNError as error:
-                outcome = {"state": FAILED, "error": spelt_in_file(str(error))}
-            except MemoryError:
-                outcome = {"state": FAILED, "error": NO_MEMORY}
-            except OSError as error:
-                outcome = {"state": FAILED, "error": f"{(error.strerror or str(error)).lower()}: {error.filename}"}
-            self._trainer = None
-            with contextlib.suppress(CheckpointError):
-                outcome = {**standing(read_metadata(path / LAST)["training"]), **outcome}
-            self._say("ended", **outcome)
+                return self._say("ended", state=FAILED, error=spelt_in_file(str(error)))
+            before = stored_results(path.parent).get(path.name)
+            if before is not None and before.state in ENDED:
+                return self._say("settled")
+            training = stored_run(path)
+            self._say("claimed", **(standing(training) if training else {}))
+            try:
+                outcome = self._outcome_of(path, lambda: self._make_claimed(folder, texts, config), shared=True)
+            except FolderHeld as error:  # it was, and is another's now
+                self._say("note", text=str(error), important=True)
+                return self._say("busy")
+            with contextlib.suppress(CharRNNError), results_lock(path.parent):  # the parent tries as well
+                record_outcome(path.parent, path.name, outcome)
+        return self._say("ended", **outcome)
 
     def _listen(self):
         for line in sys.stdin.buffer:
@@ -86,24 +126,36 @@ class _Server:
         self._jobs.put(None)
 
     def _make(self, path, texts, config):
-        """Make a run, or go on with it; return its outcome."""
+        """Make a run, or go on with it."""
+        self._say("ended", **self._outcome_of(path, lambda: self._make_alone(path, texts, config)))
+
+    def _make_alone(self, path, texts, config):
         if self._stopping.is_set():
             return {"state": STOPPED}
         corpus = self._read(texts, config)
         if (path / LAST).exists():
             with RunFolder.open(path) as folder:
-                checkpoint, _ = folder.load_last()
-                training = checkpoint.training
-                if not training.get("finished"):
-                    return self._train(Trainer(plan_resume(checkpoint, corpus), corpus, folder, texts, samples=False))
-                # Ended between its last checkpoint and the result.
-                check_corpus(training, corpus, "bring the old text back, or name another folder with -o/--output")
-                splits = corpus.split(config.val_fraction, config.test_fraction)
-                test = evaluate_test(folder, corpus, splits, training["validated"], interrupted=self._stopping.is_set)
-                return self._outcome(True, splits, test)
+                return self._go_on(folder, corpus, texts, config)
         plan = plan_run(config, corpus)
         with RunFolder.create(path) as folder:
             return self._train(Trainer(plan, corpus, folder, texts, samples=False))
+
+    def _make_claimed(self, folder, texts, config):
+        corpus = self._read(texts, config)
+        if folder.last.exists():
+            return self._go_on(folder, corpus, texts, config)
+        return self._train(Trainer(plan_run(config, corpus), corpus, folder, texts, samples=False))
+
+    def _go_on(self, folder, corpus, texts, config):
+        checkpoint, _ = folder.load_last()
+        training = checkpoint.training
+        if not training.get("finished"):
+            return self._train(Trainer(plan_resume(checkpoint, corpus), corpus, folder, texts, samples=False))
+        # Ended between its last checkpoint and the result.
+        check_corpus(training, corpus, "bring the old text back, or name another folder with -o/--output")
+        splits = corpus.split(config.val_fraction, config.test_fraction)
+        test = evaluate_test(folder, corpus, splits, training["validated"], interrupted=self._stopping.is_set)
+        return self._outcome(True, splits, test)
 
     def _train(self, trainer):
         self._trainer = trainer

@@ -14,14 +14,13 @@ Yields records and prints nothing; knows neither terminal nor signals, `stop` ma
 
 import contextlib
 import dataclasses
-import json
 import queue
 from collections import deque
 from dataclasses import dataclass
 
 import charrnn
 from charrnn.errors import CharRNNError, ConfigError
-from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
+from charrnn.files.own import SPEC
 from charrnn.files.storage import atomic_write
 from charrnn.sweep.children import Child
 from charrnn.sweep.folder import standing, stored_run, stored_runs
@@ -36,7 +35,7 @@ from charrnn.sweep.results import (
     over_seeds,
     sort_results,
     stored_results,
-    to_csv,
+    write_results,
 )
 from charrnn.training.options import FREE_OPTIONS, NAMES
 from charrnn.training.provenance import check_corpus, describe_texts
@@ -73,9 +72,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ended:
+    """elsewhere : whether another worker made the run."""
+
     result: Result
     number: int
     count: int
+    elsewhere: bool = False
 
 
 class Sweep:
@@ -213,7 +215,10 @@ class Sweep:
             )
 
     def _start_child(self):
-        child = Child(0 if self.jobs == 1 else 1, self._events, self._lock)
+        return self._add_child(0 if self.jobs == 1 else 1)
+
+    def _add_child(self, threads):
+        child = Child(threads, self._events, self._lock)
         self._children.append(child)
         return child
 
@@ -223,15 +228,15 @@ class Sweep:
             child.close()
             return
         name, config = self._waiting.popleft()
-        child.give(
-            name,
-            {
-                "folder": str(self.folder / name),
-                "texts": [str(text) for text in self.spec.texts],
-                "options": config.to_dict(),
-            },
-        )
+        child.give(name, self._job(name, config))
         yield Begun(self.results[name], self._number(), self._count)
+
+    def _job(self, name, config):
+        return {
+            "folder": str(self.folder / name),
+            "texts": [str(text) for text in self.spec.texts],
+            "options": config.to_dict(),
+        }
 
     def _end(self, child, **outcome):
         name, child.run = child.run, None
@@ -255,9 +260,7 @@ class Sweep:
         return self._count - len(self._waiting)
 
     def _write(self):
-        record = self.to_dict()
-        atomic_write(self.folder / RESULTS_JSON, json.dumps(record, indent=1) + "\n")
-        atomic_write(self.folder / RESULTS_CSV, to_csv(sort_results(self.results.values()), self.columns))
+        write_results(self.folder, self.to_dict(), self.results.values())
 
 
 def _bearing(config):
