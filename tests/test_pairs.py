@@ -10,6 +10,7 @@ from test_rewritten_runs import call
 from test_trainer import Session, assert_same, of
 
 import charrnn
+from charrnn.cells.record import read_losses as read_unpredicted
 from charrnn.cli import main
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 from charrnn.evaluation.answers import tell_labels, translate
@@ -344,7 +345,7 @@ def test_a_label_needs_examples_to_learn_from(tmp_path, capsys, labels, said):
 
 def test_a_file_that_predict_cannot_read_is_refused_without_advice_to_who_trains(runs, capsys, tmp_path):
     for ending, text, said in (
-        ("csv", "a,b\nc,d\n", "has no field 'name': it has a, b; name that of the texts 'name', as in the run's text"),
+        ("csv", "a,b\nc,d\n", "has no field 'name': it has a, b; the run learned from 'name'"),
         ("jsonl", "{\n", "mend that line"),
     ):
         path = tmp_path / f"a.{ending}"
@@ -380,3 +381,55 @@ def test_an_unknown_label_of_another_text_is_refused(runs, capsys, tmp_path):
 def test_options_of_pairs_that_do_not_fit_are_refused(options, said):
     with pytest.raises(ConfigError, match=said):
         TrainingConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "command, text, said",
+    [
+        ("eval", "nam;land\na;b\n", "t.csv has no field 'lang': it has nam;land; its fields seem to be parted by"),
+        ("eval", "city,land\na,b\n", "it has city, land; the run learned from 'lang' and 'name': name the fields like"),
+        (
+            "cells",
+            "city,land\na,b\n",
+            "it has city, land; the run learned from 'lang' and 'name': name the fields like",
+        ),
+    ],
+)
+def test_another_text_without_the_fields_of_the_run_gets_no_advice_to_who_trains(
+    runs, capsys, tmp_path, command, text, said
+):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    assert main([command, str(runs / "steer"), str(path)]) == 2
+    message = capsys.readouterr().err
+    assert said in message and "train with" not in message
+
+
+def test_what_is_of_one_long_text_is_refused_with_what_tells_the_same_of_items(runs, capsys):
+    for task in OPTIONS:
+        run = runs / task
+        for option in ("--errors", "--memorised"):
+            assert main(["eval", str(run), option]) == 2
+            message = capsys.readouterr().err
+            assert option in message and f"{run}/best.safetensors" in message and " RUN" not in message
+            verb = "sample" if option == "--memorised" and task in ("steer", "both") else "eval"
+            assert f"charrnn {verb} " in message
+
+
+def test_bytes_are_no_remedy_where_items_are_read(tmp_path, capsys):
+    for name, data in (("t.txt", b"a\xe9b\n" * 50), ("u.txt", bytes(range(256)) * 9)):
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert main(["train", str(path), "--items", "lines"]) == 2
+        assert "--vocab bytes" not in capsys.readouterr().err
+
+
+def test_the_loss_that_cells_reports_is_of_what_counts(runs, capsys):
+    for task in OPTIONS:
+        checkpoint = load_checkpoint(runs / task / "best.safetensors")
+        model, vocabulary = Model.from_checkpoint(checkpoint), checkpoint.vocabulary
+        middle = [vocabulary.special_id("SEP")] if "SEP" in vocabulary.special else []
+        ids = np.array([vocabulary.start_id, 0, *middle, 1, vocabulary.end_id, vocabulary.size - 1], np.int32)
+        found, counts = read_unpredicted(model, ids, 0, len(ids)), model.rule.counts(ids, 1, len(ids))
+        assert np.array_equal(np.isnan(found[:-1]), ~counts) and np.isnan(found[-1])
+        np.testing.assert_allclose(found[:-1][counts], read_losses(model, ids, 0, len(ids))[counts], rtol=1e-5)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, skip_first, unknown_option
-from charrnn.cli.opening import open_model
+from charrnn.cli.opening import of_the_run, open_model
 from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
 
@@ -78,9 +78,10 @@ def command(ctx, checkpoint, text, **options):
             ["file"],
         )
     if text is None and options["file"] is None:
+        run = quoted("RUN" if checkpoint is None else str(checkpoint))
         raise ConfigError(
-            "nothing to answer: name a run and a text, as in 'charrnn predict RUN TEXT'; - reads a text per line "
-            "from stdin, --file FILE from a file",
+            f"nothing to answer: name {'a run and ' if checkpoint is None else ''}a text, as in 'charrnn predict {run} "
+            "TEXT'; - reads a text per line from stdin, --file FILE from a file",
             ["file"],
         )
     opened = open_model(ctx, checkpoint, options["threads"])
@@ -167,13 +168,7 @@ def _texts(opened, text, options):
         texts = [fields[0] for fields, _ in read_records([whole], str(path), plain)]
     except CorpusError as error:
         if kind == "lines" or field is not None or reading is None or reading.label_field is None:
-            # What is said to who trains is no remedy here.
-            problem, _, train = str(error).partition("; train with ")
-            if not train:
-                problem = problem.replace(", or train with --items lines", "")
-            elif field is not None:
-                problem += f"; name that of the texts {field!r}, as in the run's text"
-            raise CorpusError(problem) from None
+            raise of_the_run(error, plain) from None
         # The run told the text by its being the only field beside the label.
         beside = dataclasses.replace(reading, kind=kind)
         texts = [fields[0] for fields, _ in read_records([whole], str(path), beside)]

@@ -228,6 +228,7 @@ def _prepare(ctx, where, settings, options, outputs):
         checkpoint = load_checkpoint(path)
     outputs.protect(options["prime_file"])
     outputs.protect_run(checkpoint.training, path.parent)
+    label = label_to_follow(checkpoint, path, options["given"])
     vocabulary = checkpoint.vocabulary
     encoding = _encoding(checkpoint, options["encoding"])
     typed = _typed(options, vocabulary.mode == "bytes")
@@ -237,7 +238,6 @@ def _prepare(ctx, where, settings, options, outputs):
     if separator and vocabulary.mode == "bytes":
         separator = text_as_bytes(separator, encoding)
 
-    label = label_to_follow(checkpoint, path, options["given"])
     announce(ctx)
     from charrnn.model.parameters import Model
     from charrnn.sampling.priming import first_ids

@@ -145,15 +145,10 @@ class _Judge:
         return Judgement(self.vocabulary, text, losses, evaluation, error, self._size_bytes(), counted=counted, **found)
 
     def _refuse_what_needs_a_stream(self):
-        """Refuse what has no meaning, or none yet, of a model of items."""
-        if self.options.memorised:
-            raise ConfigError(
-                "--memorised looks for passages of one long text, and this model is of items: count those of its items "
-                "that stand in the training text with: charrnn sample RUN --num-samples 1000 --report",
-                ["memorised"],
-            )
-        if self.options.mistakes:
-            raise ConfigError("--errors is of one long text, and this model is of items: leave it out", ["errors"])
+        """Refuse what has no meaning of a model of items."""
+        for name, asked in (("memorised", self.options.memorised), ("mistakes", self.options.mistakes)):
+            if asked:
+                raise ConfigError(f"{name} is of one long text, and this model is of items: leave it out", [name])
 
     def _training_ids(self):
         """Return the training split's ids, the last ones of a very long one, or None."""
