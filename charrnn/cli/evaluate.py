@@ -130,7 +130,7 @@ def command(ctx, checkpoint, text, **options):
 
 
 def _check_answers(opened, options):
-    """Refuse options of answers where the model gives none of the kind, and those of one long text where it has items."""
+    """Refuse options of answers where the model gives none of the kind, and of one long text where it has items."""
     rule = opened.model.rule
     task = None if rule is None else rule.task
     if rule is not None:

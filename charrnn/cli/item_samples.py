@@ -215,8 +215,8 @@ def label_to_follow(checkpoint, path, given):
             return None
         if task == BOTH:
             raise ConfigError(
-                f"--given {given} asks for texts of a label, and this model predicts labels: leave it out, or train one "
-                "that writes them, for which no task is named, with 'charrnn train TEXT --label-field NAME'",
+                f"--given {given} asks for texts of a label, and this model predicts labels: leave it out, or train "
+                "one that writes them, for which no task is named, with 'charrnn train TEXT --label-field NAME'",
                 ["given"],
             )
         raise ConfigError(

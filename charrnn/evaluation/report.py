@@ -28,6 +28,7 @@ from charrnn.files.machine import available_memory
 from charrnn.sampling.priming import start_ids
 from charrnn.sampling.sampler import Sampler
 from charrnn.sampling.sampler import Settings as SamplerSettings
+from charrnn.text.task_names import STEER
 
 CONTEXT = 2_000  # characters before the judged ones in which mistakes and brackets are followed
 SAMPLE_LENGTH = 20_000
@@ -121,12 +122,12 @@ class _Judge:
         found = {}
         if counted is not None:
             self._refuse_what_needs_a_stream()
-            if self.model.rule.task is None:
+            if self.model.rule.task in (None, STEER):
                 report = self.stages.begin("drawing items")
                 found["items"] = judge_items(
                     self.model, self.vocabulary, text.predicted_ids, losses, options.sample_seed, report
                 )
-            else:
+            if self.model.rule.task is not None:
                 report = self.stages.begin("answering")
                 found["answers"] = judge_answers(
                     self.model, self.vocabulary, text, losses, options.after, options.beam, report

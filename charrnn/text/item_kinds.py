@@ -122,8 +122,8 @@ def _check_task(config):
 def _check_translation(config):
     if config.items not in WITH_FIELDS:
         raise ConfigError(
-            f"--task {TRANSLATE} needs a source and a target, and {config.items} have no fields: read a file of records "
-            "with --items csv --source-field NAME --target-field NAME",
+            f"--task {TRANSLATE} needs a source and a target, and {config.items} have no fields: read a file of "
+            "records with --items csv --source-field NAME --target-field NAME",
             ["task", "items"],
         )
     for name in ("source_field", "target_field"):
