@@ -175,12 +175,12 @@ class _Judge:
             counted = self._count(self.training.ids, end - len(training), end)
             measured.append(baselines.unigram(_those(training, counted), _those(ids, self.counted), V))
             ngram, result["ngram"] = baselines.ngram(
-                training, validation, text, V, self.stages.begin_share("training n-grams")
+                training, validation, text, V, self.stages.begin_share("training n-grams"), self.model.start_id
             )
             measured.append(ngram)
             if self.text.split in ("val", "test") and not self._has_task():
                 report = self.stages.begin_share("comparing the parts of the text")
-                parts = find_unlike_parts(self.training.ids, self.training.splits, V, report)
+                parts = find_unlike_parts(self.training.ids, self.training.splits, V, report, self.model.start_id)
                 result["unlike"] = next((part for part in parts if part.name == self.text.split), None)
         # Of a task xz would write all of what only a part is asked of.
         if self.options.baselines and not self._has_task():
