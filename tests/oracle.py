@@ -592,6 +592,41 @@ def kneser_ney(text, vocab_size, order, context):
     return p
 
 
+def items_kneser_ney(items, symbols, order, context):
+    """Return {symbol: P(. | context)} of an n-gram of items, by counting all over again, item by item.
+
+    As kneser_ney, but no n-gram reaches over the border of an item, a list that begins with "^": that begins a context,
+    has nothing before it, and so counts plainly in every order (Heafield et al. 2013, section 3.1).
+    """
+    context = list(context)[max(0, len(context) - order + 1) :]
+
+    def counts(k):
+        plain, befores = {}, {}
+        for item in items:
+            for at in range(len(item) - k + 1):
+                gram = tuple(item[at : at + k])
+                if gram != ("^",):
+                    plain[gram] = plain.get(gram, 0) + 1
+                    befores.setdefault(gram, set()).add(item[at - 1])
+        return {g: n if k == order or g[0] == "^" else len(befores[g]) for g, n in plain.items()}
+
+    p = dict.fromkeys(symbols, 1 / len(symbols))
+    for k in range(1, len(context) + 2):
+        c = counts(k)
+        n = [sum(count == r for count in c.values()) for r in range(5)]
+        D = [0, 0.5, 1, 1.5]
+        if all(n[1:]):
+            Y = n[1] / (n[1] + 2 * n[2])
+            mine = [0, 1 - 2 * Y * n[2] / n[1], 2 - 3 * Y * n[3] / n[2], 3 - 4 * Y * n[4] / n[3]]
+            if all(0 < mine[r] <= r for r in (1, 2, 3)):
+                D = mine
+        follow = {w: c.get((*context[len(context) - k + 1 :], w), 0) for w in symbols}
+        total, free = sum(follow.values()), sum(D[min(count, 3)] for count in follow.values())
+        if total:
+            p = {w: (count - D[min(count, 3)] + free * p[w]) / total for w, count in follow.items()}
+    return p
+
+
 def longest_match(text, part):
     """Return how long a beginning of `part` occurs in `text`, both lists."""
     return max(

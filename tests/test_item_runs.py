@@ -246,7 +246,7 @@ def test_eval_tells_nats_an_item_and_whether_items_end_in_time(folder, capsys):
     _, err = call(capsys, "eval", folder / "lines", "--memorised", code=2)
     assert "--num-samples 1000 --report" in err
     _, err = call(capsys, "eval", folder / "lines", "--errors", code=2)
-    assert "--errors is of one long text" in err
+    assert "--errors follows words, lines" in err
 
 
 def test_pages_cells_and_gradients_show_items(folder, capsys, tmp_path):

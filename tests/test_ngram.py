@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import kneser_ney
+from oracle import items_kneser_ney, kneser_ney
 
 from charrnn.evaluation.ngram import Stretch, judge, judge_text
 
@@ -81,3 +81,31 @@ def test_without_validation_text_the_order_is_chosen_on_the_end_of_the_training_
     losses = [-np.log(result.probabilities[0]).mean() for result in judge(training[:216], [held_out], V, 6)]
     assert judged.order == 1 + int(np.argmin(losses)) != 1 + int(np.argmin(judged.by_order))
     assert judged.loss_nats.mean() == judged.by_order[judged.order - 1] and len(judged.loss_nats) == 40
+
+
+@pytest.mark.parametrize("names", [["ab", "abb", "b", "bab", "ab"], ["a"], None])
+def test_no_n_gram_reaches_from_one_item_into_another(names):
+    rng = np.random.default_rng(3)
+    names = names or ["".join("abc"[int(3 * rng.random() ** 2)] for _ in range(rng.integers(1, 9))) for _ in range(90)]
+    symbols, start = "abc$^", 4
+
+    def ids(items):
+        return np.array([symbols.index(letter) for item in items for letter in item])
+
+    items = [list(f"^{name}$") for name in names]
+    asked = [list(f"^{name}$") for name in ("ab", "cab", "a", "bbbb", "babab")]
+    text = Stretch(
+        ids([*items[-1:], *asked])[len(items[-1]) - 3 :], 3
+    )  # the end of an item before them, which tells nothing
+    for result in judge(ids(items), [text], 5, orders=6, start_id=start):
+        expected = [
+            items_kneser_ney(items, symbols[:4], result.order, item[:at])[item[at]] if at else None
+            for item in asked
+            for at in range(len(item))
+        ]
+        counts = [at for at, p in enumerate(expected) if p is not None]
+        np.testing.assert_allclose(result.probabilities[0][counts], np.array(expected, float)[counts], rtol=1e-12)
+    if len(names) > 1:  # START as an outcome is in no mean, neither of the text nor of what chooses the order
+        counted = text.ids[3:] != start
+        judged = judge_text(ids(items), None, Stretch(text.ids, 3, counted), 5, orders=6, start_id=start)
+        assert judged.by_order[-1] == pytest.approx(-np.log(result.probabilities[0][counted]).mean())

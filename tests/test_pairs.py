@@ -1,7 +1,10 @@
 """Items with labels and pairs: what is read, what counts, what a run keeps of it, and what its model answers."""
 
+import bz2
 import dataclasses
+import gzip
 import json
+import lzma
 
 import numpy as np
 import oracle
@@ -10,7 +13,8 @@ from test_rewritten_runs import call
 from test_trainer import Session, assert_same, of
 
 import charrnn
-from charrnn.cli import main
+from charrnn.cells.record import read_losses as read_unpredicted
+from charrnn.cli import display, main
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 from charrnn.evaluation.answers import tell_labels, translate
 from charrnn.evaluation.loss import evaluate_split, read_losses
@@ -344,7 +348,7 @@ def test_a_label_needs_examples_to_learn_from(tmp_path, capsys, labels, said):
 
 def test_a_file_that_predict_cannot_read_is_refused_without_advice_to_who_trains(runs, capsys, tmp_path):
     for ending, text, said in (
-        ("csv", "a,b\nc,d\n", "has no field 'name': it has a, b; name that of the texts 'name', as in the run's text"),
+        ("csv", "a,b\nc,d\n", "has no field 'name': it has a, b; the run learned from 'name'"),
         ("jsonl", "{\n", "mend that line"),
     ):
         path = tmp_path / f"a.{ending}"
@@ -380,3 +384,111 @@ def test_an_unknown_label_of_another_text_is_refused(runs, capsys, tmp_path):
 def test_options_of_pairs_that_do_not_fit_are_refused(options, said):
     with pytest.raises(ConfigError, match=said):
         TrainingConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "command, text, said",
+    [
+        ("eval", "nam;land\na;b\n", "t.csv has no field 'lang': it has nam;land; its fields seem to be parted by"),
+        ("eval", "city,land\na,b\n", "it has city, land; the run learned from 'lang' and 'name': name the fields like"),
+        (
+            "cells",
+            "city,land\na,b\n",
+            "it has city, land; the run learned from 'lang' and 'name': name the fields like",
+        ),
+    ],
+)
+def test_another_text_without_the_fields_of_the_run_gets_no_advice_to_who_trains(
+    runs, capsys, tmp_path, command, text, said
+):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    assert main([command, str(runs / "steer"), str(path)]) == 2
+    message = capsys.readouterr().err
+    assert said in message and "train with" not in message
+
+
+def test_what_is_of_one_long_text_is_refused_with_what_tells_the_same_of_items(runs, capsys):
+    for task in OPTIONS:
+        run = runs / task
+        for option in ("--errors", "--memorised"):
+            assert main(["eval", str(run), option]) == 2
+            message = capsys.readouterr().err
+            assert option in message and f"{run}/best.safetensors" in message and " RUN" not in message
+            verb = "sample" if option == "--memorised" and task in ("steer", "both") else "eval"
+            assert f"charrnn {verb} " in message
+
+
+def test_bytes_are_no_remedy_where_items_are_read(tmp_path, capsys):
+    for name, data in (("t.txt", b"a\xe9b\n" * 50), ("u.txt", bytes(range(256)) * 9)):
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert main(["train", str(path), "--items", "lines"]) == 2
+        assert "--vocab bytes" not in capsys.readouterr().err
+
+
+def test_the_loss_that_cells_reports_is_of_what_counts(runs, capsys):
+    for task in OPTIONS:
+        checkpoint = load_checkpoint(runs / task / "best.safetensors")
+        model, vocabulary = Model.from_checkpoint(checkpoint), checkpoint.vocabulary
+        middle = [vocabulary.special_id("SEP")] if "SEP" in vocabulary.special else []
+        ids = np.array([vocabulary.start_id, 0, *middle, 1, vocabulary.end_id, vocabulary.size - 1], np.int32)
+        found, counts = read_unpredicted(model, ids, 0, len(ids)), model.rule.counts(ids, 1, len(ids))
+        assert np.array_equal(np.isnan(found[:-1]), ~counts) and np.isnan(found[-1])
+        np.testing.assert_allclose(found[:-1][counts], read_losses(model, ids, 0, len(ids))[counts], rtol=1e-5)
+
+
+def test_eval_tells_of_a_label_that_steers_whether_texts_end_in_time(runs, capsys):
+    out, _ = call(capsys, "eval", runs / "steer", "--json", "--no-baselines")
+    result = json.loads(out)
+    items, by_label = result["items"], result["by_label"]
+    assert items["count"] == sum(one["items"] for one in by_label) and items["drawn"] == 1000
+    assert items["loss_nats"] == pytest.approx(result["loss_nats"] * result["characters"] / items["count"])
+    assert 2 <= items["bounds"][0] <= items["bounds"][1] <= 12  # of the names alone, without label and SEP
+    assert 0 <= items["early"] <= 1 and 0 <= items["late"] <= 1
+    out, _ = call(capsys, "eval", runs / "steer", "--no-baselines")
+    assert "nats an item" in out and "items drawn" in out
+
+
+@pytest.mark.parametrize("ending, pack", [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_predict_reads_compressed_files_as_training_does(runs, capsys, tmp_path, ending, pack):
+    text = b"name,lang\no'mac,?\nkowal,?\n"
+    (tmp_path / "a.csv").write_bytes(text)
+    (tmp_path / f"a.csv.{ending}").write_bytes(pack(text))
+    plain, _ = call(capsys, "predict", runs / "classify", "--file", tmp_path / "a.csv")
+    packed, _ = call(capsys, "predict", runs / "classify", "--file", tmp_path / f"a.csv.{ending}")
+    assert plain == packed and plain.count("\n") == 2
+
+
+def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsys, monkeypatch):
+    monkeypatch.setattr("charrnn.files.machine.available_memory", lambda: 100)
+    _, err = call(capsys, "predict", runs / "translate", "o'mac", code=2)
+    assert "text 1 has 5 characters, which need 0.0 GB of memory" in err and "cut it into shorter ones" in err
+
+
+def test_the_speed_of_a_run_that_tells_labels_is_in_items():
+    from types import SimpleNamespace as Record
+
+    step = Record(chars_per_s=1100.0)
+    labels = Record(unit="label", items=(10, 1, 1), train_characters=120)
+    assert display.speed_of(labels)(step) == "100 items/s"
+    assert display.speed_of(Record(unit="char", items=(10, 1, 1), train_characters=120))(step) == "1,100 chars/s"
+
+
+@pytest.mark.parametrize("task", ["classify", "translate"])
+def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_path, table, task):
+    tiny = ["--hidden-size", "8", "--num-layers", "1", "--embedding-size", "5", "--threads", "1", "--quiet"]
+    fields = [] if task == "translate" else ["--text-field", "name"]
+    common = ["train", str(table), *tiny, *fields, *arguments(task), "--steps", "4", "--val-fraction", "0.3"]
+    assert not main([*common, "--sample-every", "2", "-o", str(tmp_path / "a")])
+    assert not main([*common, "--no-sample", "-o", str(tmp_path / "b")])
+    one, other = (load_checkpoint(tmp_path / name / "last.safetensors").parameters for name in "ab")
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
+    samples = [record for record in log if "sample" in record]
+    assert samples and all("temperature" not in record for record in samples)
+    expected = {(name, lang if task == "classify" else back) for name, lang, back in rows()}
+    for line in samples[0]["sample"].splitlines():
+        name, _, said = line.partition(" -> ")
+        told, _, right = said.partition(" (right: ")
+        assert (name, right.removesuffix(")") or told) in expected

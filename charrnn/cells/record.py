@@ -172,8 +172,9 @@ def _always(_left):
 
 
 def _forget_unpredicted(loss_nats, model, ids, start):
-    """Put NaN where nothing is predicted: after a text's last character, and of a model of items before a START."""
+    """Put NaN where nothing is predicted: after a text's last character, and of items before what does not count."""
     following = np.asarray(ids[start + 1 : start + 1 + len(loss_nats)])
     loss_nats[len(following) :] = np.nan
-    if model.start_id is not None:
-        loss_nats[: len(following)][following == model.start_id] = np.nan
+    if model.rule is not None:
+        counts = model.rule.counts(ids, start + 1, start + 1 + len(following))
+        loss_nats[: len(following)][~counts] = np.nan

@@ -71,18 +71,31 @@ class Nothing(Quiet):
         pass
 
 
+def _chars_per_s(step):
+    return f"{step.chars_per_s:,.0f} chars/s"
+
+
+def speed_of(preflight):
+    """Return a function that spells the speed of a Step: in characters, or in items where labels alone count."""
+    if preflight.unit != "label" or not preflight.items:
+        return _chars_per_s
+    # An item's START is read and its label is not: as many places as characters without the one.
+    share = preflight.items[0] / (preflight.train_characters - preflight.items[0])
+    return lambda step: f"{step.chars_per_s * share:,.0f} items/s"
+
+
 class Plain(Quiet):
     """Lines, for a file or a pipe."""
 
     def __init__(self):
         super().__init__()
-        self._next_s, self._unit = 0.0, "char"
+        self._next_s, self._unit, self._speed = 0.0, "char", _chars_per_s
 
     def note(self, text, important=False):
         super().note(text, important=True)
 
     def _preflight(self, record):
-        self._unit = record.unit
+        self._unit, self._speed = record.unit, speed_of(record)
         for line in preflight_lines(record):
             self._write(line)
 
@@ -94,7 +107,7 @@ class Plain(Quiet):
         total = f"/{record.total_steps:,}" if record.total_steps else ""
         self._write(
             f"step {record.step:,}{total}  epoch {record.epoch:.2f}  train {record.smoothed_loss_nats:.4f}  "
-            f"norm {record.grad_norm:.2f}  lr {record.learning_rate:.2e}  {record.chars_per_s:,.0f} chars/s  "
+            f"norm {record.grad_norm:.2f}  lr {record.learning_rate:.2e}  {self._speed(record)}  "
             f"ETA {clock_text(record.remaining_s)}"
         )
 
@@ -162,7 +175,7 @@ class Live(Quiet):
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Foot(self._console)
         self._step_record = self._evaluation = None
-        self._next_s, self._unit = 0.0, "char"
+        self._next_s, self._unit, self._speed = 0.0, "char", _chars_per_s
 
     def note(self, text, important=False):
         self._guarded(self._print, neutralise(text), "bold" if important else "dim")
@@ -177,7 +190,7 @@ class Live(Quiet):
             self._console.print(Text(wrapped(text, self._console.file), style=style), soft_wrap=True)
 
     def _preflight(self, record):
-        self._unit = record.unit
+        self._unit, self._speed = record.unit, speed_of(record)
         for line in preflight_lines(record):
             self._print(line)
 
@@ -227,7 +240,7 @@ class Live(Quiet):
         bar.add_row(
             ProgressBar(total=1.0, completed=record.progress),
             Text(f"{record.progress:4.0%}"),
-            Text(f"{record.chars_per_s:,.0f} chars/s", style="cyan"),
+            Text(self._speed(record), style="cyan"),
             Text(f"ETA {clock_text(record.remaining_s)}", style="bold"),
         )
         wide = self._console.width >= 100

@@ -11,6 +11,7 @@ from charrnn.cli.eval_text import (
     figure,
     loss_rows,
     mistakes_line,
+    unit_of,
     verdict_line,
 )
 from charrnn.cli.show_answers import answer_sheets
@@ -43,7 +44,7 @@ def write_judgement_page(judgement, model_line, outputs):
         vocabulary=_shown_symbols(judgement.vocabulary),
         layers=1,
         units=len(readers),
-        quantity="bits each character cost",
+        quantity=f"bits each {unit_of(judgement)} cost",
         values=np.nan_to_num(np.minimum(costs / MAX_BITS, 1)),
         guesses_ids=guesses_ids,
         guesses_p=guesses_p,

@@ -12,9 +12,9 @@ import click
 
 from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, unknown_option
 from charrnn.cli.outputs import Outputs, file_option, force_option
-from charrnn.cli.words import note
+from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, counted
-from charrnn.text.task_names import BOTH, CLASSIFY, TRANSLATE
+from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
 
 SPLITS = ("val", "test", "train")
 AT_ONCE = 8_000_000  # characters up to which the baselines are measured unasked
@@ -116,7 +116,7 @@ def command(ctx, checkpoint, text, **options):
         if text is not None:
             own = stack.enter_context(_own_text(opened, options, open_training_text))
         judged = _excerpt(read, text, options["split"])
-        _check_answers(opened.model.rule, options)
+        _check_answers(opened, options)
         asked = _asked(options, judged, own)
         with progress_bar() as progress:
             judgement = _judge(opened, judged, own, asked, progress)
@@ -129,9 +129,12 @@ def command(ctx, checkpoint, text, **options):
             write_judgement_page(judgement, model_line, outputs)
 
 
-def _check_answers(rule, options):
-    """Refuse options of answers where the model gives none of the kind."""
+def _check_answers(opened, options):
+    """Refuse options of answers where the model gives none of the kind, and of one long text where it has items."""
+    rule = opened.model.rule
     task = None if rule is None else rule.task
+    if rule is not None:
+        _check_items(task, quoted(str(opened.path)), opened.checkpoint.vocabulary.labels, options)
     if options["after"] and task not in (CLASSIFY, BOTH):
         raise ConfigError(
             f"--after {options['after'][0]} needs a model that predicts labels, and this one does not: leave it out",
@@ -142,6 +145,29 @@ def _check_answers(rule, options):
     if options["beam"] is not None and task != TRANSLATE:
         raise ConfigError(
             f"--beam {options['beam']} needs a model that translates, and this one does not: leave it out", ["beam"]
+        )
+
+
+def _check_items(task, run, labels, options):
+    """Refuse --errors and --memorised of a model of items, each with what tells the same of this one."""
+    if options["errors"]:
+        instead = f"what each character cost is shown by: charrnn eval {run} --surprisal"
+        if task in (CLASSIFY, TRANSLATE):
+            tells = "the confusion matrix tells" if task == CLASSIFY else "exact match and character error rate tell"
+            instead = f"{tells} where it errs: charrnn eval {run}"
+        raise ConfigError(
+            f"--errors follows words, lines and brackets through one long text, and this model is of items; {instead}",
+            ["errors"],
+        )
+    if options["memorised"]:
+        drawn = "how many it draws that stand in the text is told by"
+        instead = f"{drawn}: charrnn sample {run} --num-samples 1000 --report"
+        if task == STEER:
+            instead = f"{drawn}: charrnn sample {run} --given {quoted(labels[0])} --num-samples 1000 --report"
+        if task in (CLASSIFY, TRANSLATE):
+            instead = f"how well it knows its own text is told by: charrnn eval {run} --split train"
+        raise ConfigError(
+            f"--memorised looks for passages of one long text, and this model is of items; {instead}", ["memorised"]
         )
 
 

@@ -202,7 +202,7 @@ def label_to_follow(checkpoint, path, given, verb="sample", needed=True):
     Raises ConfigError where it follows one and none is given, where it follows none, or where it writes no text.
     """
     from charrnn.text.special import listed
-    from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
+    from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
     from charrnn.text.tasks import stored_task
 
     task, vocabulary, run = stored_task(checkpoint.training), checkpoint.vocabulary, quoted(str(path))
@@ -212,6 +212,12 @@ def label_to_follow(checkpoint, path, given, verb="sample", needed=True):
     if task != STEER:
         if given is None:
             return None
+        if task == BOTH:
+            raise ConfigError(
+                f"--given {given} asks for texts of a label, and this model predicts labels: leave it out, or train "
+                "one that writes them, for which no task is named, with 'charrnn train TEXT --label-field NAME'",
+                ["given"],
+            )
         raise ConfigError(
             f"--given {given} names a label, and this model has none: leave it out, or train one with "
             "'charrnn train TEXT --label-field NAME'",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from charrnn.cli.checks import skip_first
 from charrnn.cli.words import note, note_once, quoted, shorter
-from charrnn.errors import CharRNNError, CheckpointError, ConfigError, VocabularyError
+from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, VocabularyError
 
 
 class OpenedModel(NamedTuple):
@@ -166,12 +166,29 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
                 )
             except VocabularyError as error:
                 raise VocabularyError(skip_first(error)) from None
+            except CorpusError as error:
+                raise of_the_run(error, stored_items(training, text)) from None
     with contextlib.closing(corpus):
         if vocabulary.rewriting:
             note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
         for said in corpus.notes:
             note_once(said)  # of the run's own text too, where both are read
         yield OpenedText(corpus, named, splits, shown)
+
+
+def of_the_run(error, reading):
+    """Return the CorpusError of a text of records that a model is to read, with what to do about it; what is said to
+    who trains is no remedy here.
+
+    reading    the ItemsReading of the text, None of one long text
+    """
+    problem, _, train = str(error).partition("; train with ")
+    if reading is None or not train:
+        return CorpusError(problem if train else problem.replace(", or train with --items lines", ""))
+    names = " and ".join(repr(field) for _, field in reading.fields if field is not None)
+    if not names:
+        return CorpusError(f"{problem}; leave the one that holds the texts")
+    return CorpusError(f"{problem}; the run learned from {names}: name the fields like that")
 
 
 @contextlib.contextmanager

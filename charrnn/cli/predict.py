@@ -2,17 +2,17 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import click
 
 from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, skip_first, unknown_option
-from charrnn.cli.opening import open_model
+from charrnn.cli.opening import of_the_run, open_model
 from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
 
 MAX_LENGTH = 100_000
+BYTES_A_CHARACTER = 32  # of the longest text, at the peak: as ids, as a list of them, and in the chunk's order
 
 
 @click.command(name="predict")
@@ -22,7 +22,8 @@ MAX_LENGTH = 100_000
     "--file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Read texts from FILE, one per line; of a .csv, .tsv or .jsonl file, the field that the run learned from.",
+    help="Read texts from FILE, one per line; of a .csv, .tsv or .jsonl file, the field that the run learned from. "
+    "FILE may be compressed: .gz, .bz2, .xz or .zst.",
 )
 @click.option(
     "--top-k",
@@ -78,14 +79,16 @@ def command(ctx, checkpoint, text, **options):
             ["file"],
         )
     if text is None and options["file"] is None:
+        run = quoted("RUN" if checkpoint is None else str(checkpoint))
         raise ConfigError(
-            "nothing to answer: name a run and a text, as in 'charrnn predict RUN TEXT'; - reads a text per line "
-            "from stdin, --file FILE from a file",
+            f"nothing to answer: name {'a run and ' if checkpoint is None else ''}a text, as in 'charrnn predict {run} "
+            "TEXT'; - reads a text per line from stdin, --file FILE from a file",
             ["file"],
         )
     opened = open_model(ctx, checkpoint, options["threads"])
     task = _task(opened, options)
     texts = _texts(opened, text, options)
+    _check_memory(texts)
     known = [_encode(opened.checkpoint.vocabulary, one, number, options) for number, one in enumerate(texts, 1)]
     places = [place for place, ids in enumerate(known) if len(ids)]
     if not places:
@@ -142,10 +145,7 @@ def _texts(opened, text, options):
         return [text]
     path = Path("-") if text == "-" else options["file"]
     encoding = options["encoding"] or "utf-8"
-    try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    data = _read(path)
     try:
         whole = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -167,19 +167,36 @@ def _texts(opened, text, options):
         texts = [fields[0] for fields, _ in read_records([whole], str(path), plain)]
     except CorpusError as error:
         if kind == "lines" or field is not None or reading is None or reading.label_field is None:
-            # What is said to who trains is no remedy here.
-            problem, _, train = str(error).partition("; train with ")
-            if not train:
-                problem = problem.replace(", or train with --items lines", "")
-            elif field is not None:
-                problem += f"; name that of the texts {field!r}, as in the run's text"
-            raise CorpusError(problem) from None
+            raise of_the_run(error, plain) from None
         # The run told the text by its being the only field beside the label.
         beside = dataclasses.replace(reading, kind=kind)
         texts = [fields[0] for fields, _ in read_records([whole], str(path), beside)]
     if not texts:
         raise CorpusError(f"{'stdin' if str(path) == '-' else path} holds no text: write a line for each")
     return texts
+
+
+def _read(path):
+    """Return the bytes of a file, decompressed as training does by its ending, or of stdin."""
+    from charrnn.text.sources import BLOCK_BYTES, open_source, read_block
+
+    if str(path) != "-" and path.is_dir():
+        raise CorpusError(f"cannot read {path}: is a directory; name a file")
+    with open_source(str(path)) as source:
+        return b"".join(iter(lambda: read_block(source, str(path), BLOCK_BYTES), b""))
+
+
+def _check_memory(texts):
+    """Raise CorpusError where the longest text does not fit into memory: all of it is read in one go."""
+    from charrnn.files.machine import available_memory
+
+    number, longest = max(enumerate(map(len, texts), 1), key=lambda one: one[1])
+    needed, free = longest * BYTES_A_CHARACTER, available_memory()
+    if free is not None and needed > free:
+        raise CorpusError(
+            f"text {number:,} has {counted(longest, 'character')}, which need {needed / 1e9:,.1f} GB of memory, and "
+            f"{free / 1e9:,.1f} GB are free: cut it into shorter ones"
+        )
 
 
 def _encode(vocabulary, text, number, options):

@@ -236,6 +236,7 @@ def _open(ctx, where, options, outputs):
         checkpoint = load_checkpoint(path)
     outputs.protect(options["prime_file"])
     outputs.protect_run(checkpoint.training, path.parent)
+    label = label_to_follow(checkpoint, path, options["given"], needed=not options["interactive"])
     reader = PrimeReader.of_options(checkpoint, options)
     if options["each_line"]:
         prime_ids = reader.ids_of_lines(data, options["prime_file"])
@@ -245,8 +246,6 @@ def _open(ctx, where, options, outputs):
     separator = options["separator"] and reader.typed(options["separator"], "--separator")
     if separator and checkpoint.vocabulary.mode == "bytes":
         separator = text_as_bytes(separator, reader.encoding)
-
-    label = label_to_follow(checkpoint, path, options["given"], needed=not options["interactive"])
     announce(ctx)
     from charrnn.model.parameters import Model
 

@@ -198,7 +198,7 @@ class _Shown:
                 width=self.width,
                 colour=colour_mode(sys.stdout, os.environ),
                 unicode=self.unicode,
-                title="bits each character cost",
+                title=f"bits each {unit_of(self.judgement)} cost",
                 background=background_of(os.environ),
                 most=MAX_BITS,
                 unit="bits",

@@ -259,4 +259,6 @@ def _unlike_parts(finished, trainer):
     from charrnn.evaluation.parts import find_unlike_parts
 
     corpus = trainer.corpus
-    return find_unlike_parts(corpus.ids, trainer.plan.splits, corpus.vocabulary.size)
+    return find_unlike_parts(
+        corpus.ids, trainer.plan.splits, corpus.vocabulary.size, start_id=corpus.vocabulary.start_id
+    )

@@ -53,9 +53,9 @@ def unigram(training_ids, ids, vocab_size):
     )
 
 
-def ngram(training_ids, validation, text, vocab_size, progress=None):
+def ngram(training_ids, validation, text, vocab_size, progress=None, start_id=None):
     """Return (Baseline, ngram.NgramLosses) of the Kneser-Ney n-gram; arguments as judge_text takes them."""
-    judged = judge_text(training_ids, validation, text, vocab_size, progress=progress)
+    judged = judge_text(training_ids, validation, text, vocab_size, progress=progress, start_id=start_id)
     chosen = (
         "on this text"
         if validation is text

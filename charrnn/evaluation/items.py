@@ -10,6 +10,7 @@ import numpy as np
 
 from charrnn.sampling.items import draw_items
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.text.task_names import STEER
 
 LENGTH_TAIL = 0.02  # of the judged items, on either side, whose lengths count as unusual
 DRAWN_ITEMS, MIN_DRAWN = 1_000, 50
@@ -46,6 +47,9 @@ class ItemsJudged(NamedTuple):
 def judge_items(model, vocabulary, ids, losses, seed=0, report=None):
     """Return the ItemsJudged of ids whose losses were read; None where no item is whole.
 
+    Of items that follow a label it is their text that is judged, and as large a share of those that are drawn follows
+    each label as of those that are judged.
+
     Parameters
     ----------
     ids : ndarray (n,)
@@ -63,6 +67,10 @@ def judge_items(model, vocabulary, ids, losses, seed=0, report=None):
     # The START of a text's very first item is judged by nobody: its characters begin with the losses.
     begins = np.concatenate([np.zeros(1, np.int64), starts[starts < ends[-1]] + 1])
     begins = begins[len(begins) - len(ends) :]
+    labels = None
+    if model.rule is not None and model.rule.task == STEER:
+        labels = ids[begins]
+        begins = begins + 2  # of the label and SEP nothing is asked
     lengths = ends - begins
     sums = np.concatenate([np.zeros(1), np.cumsum(losses)])
     low, high = np.quantile(lengths, [LENGTH_TAIL, 1 - LENGTH_TAIL], method="inverted_cdf").astype(int).tolist()
@@ -71,8 +79,8 @@ def judge_items(model, vocabulary, ids, losses, seed=0, report=None):
     if drawn < MIN_DRAWN:
         drawn = 0
     else:
-        sampler = Sampler(model, Settings(), seed=seed, num_samples=drawn)
-        items = draw_items(sampler, vocabulary, high + 1)
+        items = _draw(model, vocabulary, _shares(labels, drawn), seed, high + 1)
+        drawn = len(items)
         early = sum(item.is_whole and len(item.ids) < low for item in items) / drawn
         late = sum(not item.is_whole or len(item.ids) > high for item in items) / drawn
         if report is not None:
@@ -87,3 +95,22 @@ def judge_items(model, vocabulary, ids, losses, seed=0, report=None):
         early,
         late,
     )
+
+
+def _shares(labels, drawn):
+    """Return {label or None: how many items to draw} of the labels of the judged items, None where there are none."""
+    if labels is None:
+        return {None: drawn}
+    names, counts = np.unique(labels, return_counts=True)
+    bounds = np.round(np.cumsum(counts) * drawn / counts.sum()).astype(int)
+    of_each = np.diff(bounds, prepend=0)
+    return {int(label): int(number) for label, number in zip(names, of_each) if number}
+
+
+def _draw(model, vocabulary, shares, seed, length):
+    """Return DrawnItems, as many of each label as `shares` says."""
+    items = []
+    for label, number in shares.items():
+        sampler = Sampler(model, Settings(), seed=(seed + (label or 0)) % 2**64, num_samples=number)
+        items += draw_items(sampler, vocabulary, length, label=label)
+    return items

@@ -11,6 +11,10 @@ first character; P_0 is uniform over the vocabulary. A context that does not occ
 and so do places with fewer than k - 1 characters before them. D comes from how many k-grams have a count of 1, 2, 3 and
 4; where these allow no such D, it is 0.5, 1, 1.5.
 
+Of items, an n-gram stays within one: START begins a context and is never an outcome, so P_0 is uniform over the others.
+What begins with START has nothing before it, so that its count is the plain one in every order (Heafield et al. 2013,
+"Scalable Modified Kneser-Ney Language Model Estimation").
+
 Nothing is looked up: the texts to be judged are sorted together with the training text, so that each stands beside what
 it is to be judged by. All orders up to the highest are models of their own and come out of the same walk. This room
 knows ids.
@@ -48,13 +52,14 @@ class Order:
     probabilities: tuple
 
 
-def judge(training_ids, stretches, vocab_size, orders=MAX_ORDERS, discounts=None, progress=None):
+def judge(training_ids, stretches, vocab_size, orders=MAX_ORDERS, discounts=None, progress=None, start_id=None):
     """Yield the Order of the n-grams of order 1, 2, ... `orders`, trained on training_ids.
 
     The arrays are good until the next one is asked for.
 
     discounts   (k, counts of counts (2, 5)) -> (2, 4) float64 in the place of Chen & Goodman's: for comparisons
     progress    called with a share 0..1 now and then
+    start_id    of items, the id that begins one; what it is given as an outcome means nothing
     """
     report = progress or (lambda share: None)
     text = sort_suffixes(
@@ -68,12 +73,16 @@ def judge(training_ids, stretches, vocab_size, orders=MAX_ORDERS, discounts=None
     left = np.where(text.order > 0, text.codes[text.order - 1], 0).astype(np.int32)
     seen, counts, lefts = np.empty(vocab_size + 2, np.int64), np.empty(N, np.int32), np.empty(N, np.int32)
     counts_of_counts = np.empty((2, 5), np.int64)
-    low = np.full(bounds[-1], 1.0 / vocab_size)
+    low = np.full(bounds[-1], 1.0 / (vocab_size if start_id is None else vocab_size - 1))
+    start_code = 0 if start_id is None else start_id + 1
     top = np.empty_like(low)
     for k in range(1, orders + 1):
         report(0.5 + 0.5 * k / orders)
         grams = {"k": k, "stop": stop, "counts": counts, "lefts": lefts}
-        text.walk(COUNT_GRAMS, **grams, left=left, seen=seen, num_codes=len(seen), counts_of_counts=counts_of_counts)
+        text.walk(
+            COUNT_GRAMS, **grams, left=left, seen=seen, num_codes=len(seen), counts_of_counts=counts_of_counts,
+            start_code=start_code,
+        )  # fmt: skip
         lowered = np.ascontiguousarray((discounts or _discounts)(k, counts_of_counts), np.float64)
         top[:] = low
         text.walk(INTERPOLATE, **grams, discounts=lowered, slots=slots, low=low, top=top)
@@ -107,22 +116,26 @@ class NgramLosses:
         return {"order": self.order, "loss_nats_by_order": list(self.by_order)}
 
 
-def judge_text(training_ids, validation, text, vocab_size, orders=MAX_ORDERS, sure_orders=9, progress=None):
+def judge_text(
+    training_ids, validation, text, vocab_size, orders=MAX_ORDERS, sure_orders=9, progress=None, start_id=None
+):
     """Return the NgramLosses of `text`, the order chosen on `validation`; both are a Stretch, and may be the same one.
 
     validation    None where the run has none: then the order is chosen on the last tenth of the training text, with
                   n-grams of the rest
+    start_id      of items, the id that begins one: no n-gram reaches from an item into the next
     """
     report = progress or (lambda share: None)
     chosen, share = None, 0.0
     if validation is None:
         share = 0.5
         cut = len(training_ids) - len(training_ids) // 10
-        held_out = Stretch(training_ids[max(0, cut - orders) :], min(cut, orders))
+        counted = None if start_id is None else training_ids[cut:] != start_id
+        held_out = Stretch(training_ids[max(0, cut - orders) :], min(cut, orders), counted)
         losses = [
-            _mean_nats(result.probabilities[0])
+            _mean_nats(result.probabilities[0], counted)
             for result in judge(
-                training_ids[:cut], [held_out], vocab_size, orders, None, lambda done: report(0.5 * done)
+                training_ids[:cut], [held_out], vocab_size, orders, None, lambda done: report(0.5 * done), start_id
             )
         ]
         chosen = 1 + int(np.argmin(losses))
@@ -130,7 +143,7 @@ def judge_text(training_ids, validation, text, vocab_size, orders=MAX_ORDERS, su
     least, kept, by_order = np.inf, None, []
     first_sure = np.zeros(len(text.ids) - text.first, np.uint8)
     for result in judge(
-        training_ids, stretches, vocab_size, orders, None, lambda done: report(share + (1 - share) * done)
+        training_ids, stretches, vocab_size, orders, None, lambda done: report(share + (1 - share) * done), start_id
     ):
         of_text = result.probabilities[0]
         if text.counted is not None:

@@ -50,7 +50,7 @@ class UnlikePart:
         return asdict(self)
 
 
-def find_unlike_parts(ids, splits, vocab_size, progress=None):
+def find_unlike_parts(ids, splits, vocab_size, progress=None, start_id=None):
     """Return an UnlikePart for each of the validation and test split that is unlike the training split.
 
     Unlike is what costs more, or less, than every stretch of the training split, and so much that it would be seen in
@@ -59,6 +59,7 @@ def find_unlike_parts(ids, splits, vocab_size, progress=None):
 
     ids         ndarray (N,)
     progress    called with the share done, 0 to 1
+    start_id    of items, the id that begins one
     """
     parts = {name: span for name in ("val", "test") if _size(span := getattr(splits, name))}
     length = min(map(_size, parts.values()), default=0)  # a longer part varies less: it is rather called alike
@@ -67,9 +68,8 @@ def find_unlike_parts(ids, splits, vocab_size, progress=None):
     free = available_memory()
     if count < MIN_STRETCHES or len(ids) > MAX_CHARACTERS or free is not None and BYTES_A_CHARACTER * len(ids) > free:
         return []
-    losses = _measure(
-        ids, vocab_size, splits.train, list(parts.values()), length, count, progress or (lambda share: None)
-    )
+    spans, report = (splits.train, list(parts.values())), progress or (lambda share: None)
+    losses = _measure(ids, vocab_size, spans, (length, count), report, start_id)
     of_parts, of_training = losses[: len(parts)], losses[len(parts) :]
     unlike = []
     for name, loss in zip(parts, of_parts):
@@ -80,12 +80,12 @@ def find_unlike_parts(ids, splits, vocab_size, progress=None):
     return unlike
 
 
-def _measure(ids, vocab_size, train, parts, length, count, report):
+def _measure(ids, vocab_size, spans, stretching, report, start_id):
     """Return the mean losses (parts + count,) of the parts and of stretches spread over the training split.
 
     Every other stretch is left out of the n-grams that judge it, in two readings; the parts are judged in both.
     """
-    start, stop = train
+    ((start, stop), parts), (length, count) = spans, stretching
     firsts = [start + (stop - start) * number // count for number in range(count)]
     stretches = [(first, first + length) for first in firsts]
     losses = np.zeros((2, len(parts) + count))
@@ -96,8 +96,13 @@ def _measure(ids, vocab_size, train, parts, length, count, report):
         read = np.concatenate([np.asarray(ids[a:b]) for a, b in zip(bounds[::2], bounds[1::2])])
         spans = [*parts, *(stretches[number] for number in numbers)]
         judged = [Stretch(np.asarray(ids[max(0, a - CONTEXT) : b]), min(CONTEXT, a)) for a, b in spans]
-        *_, last = judge(read, judged, vocab_size, ORDER, None, lambda done, turn=turn: report((turn + done) / 2))
-        found = [-np.log(p).mean() for p in last.probabilities]
+        *_, last = judge(
+            read, judged, vocab_size, ORDER, None, lambda done, turn=turn: report((turn + done) / 2), start_id
+        )
+        found = [
+            -np.log(p if start_id is None else p[one.ids[one.first :] != start_id]).mean()
+            for p, one in zip(last.probabilities, judged)
+        ]
         losses[turn, [*range(len(parts)), *(len(parts) + number for number in numbers)]] = found
     return np.concatenate([losses[:, : len(parts)].mean(axis=0), losses[:, len(parts) :].sum(axis=0)])
 

@@ -28,6 +28,7 @@ from charrnn.files.machine import available_memory
 from charrnn.sampling.priming import start_ids
 from charrnn.sampling.sampler import Sampler
 from charrnn.sampling.sampler import Settings as SamplerSettings
+from charrnn.text.task_names import STEER
 
 CONTEXT = 2_000  # characters before the judged ones in which mistakes and brackets are followed
 SAMPLE_LENGTH = 20_000
@@ -121,12 +122,12 @@ class _Judge:
         found = {}
         if counted is not None:
             self._refuse_what_needs_a_stream()
-            if self.model.rule.task is None:
+            if self.model.rule.task in (None, STEER):
                 report = self.stages.begin("drawing items")
                 found["items"] = judge_items(
                     self.model, self.vocabulary, text.predicted_ids, losses, options.sample_seed, report
                 )
-            else:
+            if self.model.rule.task is not None:
                 report = self.stages.begin("answering")
                 found["answers"] = judge_answers(
                     self.model, self.vocabulary, text, losses, options.after, options.beam, report
@@ -145,15 +146,10 @@ class _Judge:
         return Judgement(self.vocabulary, text, losses, evaluation, error, self._size_bytes(), counted=counted, **found)
 
     def _refuse_what_needs_a_stream(self):
-        """Refuse what has no meaning, or none yet, of a model of items."""
-        if self.options.memorised:
-            raise ConfigError(
-                "--memorised looks for passages of one long text, and this model is of items: count those of its items "
-                "that stand in the training text with: charrnn sample RUN --num-samples 1000 --report",
-                ["memorised"],
-            )
-        if self.options.mistakes:
-            raise ConfigError("--errors is of one long text, and this model is of items: leave it out", ["errors"])
+        """Refuse what has no meaning of a model of items."""
+        for name, asked in (("memorised", self.options.memorised), ("mistakes", self.options.mistakes)):
+            if asked:
+                raise ConfigError(f"{name} is of one long text, and this model is of items: leave it out", [name])
 
     def _training_ids(self):
         """Return the training split's ids, the last ones of a very long one, or None."""
@@ -179,12 +175,12 @@ class _Judge:
             counted = self._count(self.training.ids, end - len(training), end)
             measured.append(baselines.unigram(_those(training, counted), _those(ids, self.counted), V))
             ngram, result["ngram"] = baselines.ngram(
-                training, validation, text, V, self.stages.begin_share("training n-grams")
+                training, validation, text, V, self.stages.begin_share("training n-grams"), self.model.start_id
             )
             measured.append(ngram)
             if self.text.split in ("val", "test") and not self._has_task():
                 report = self.stages.begin_share("comparing the parts of the text")
-                parts = find_unlike_parts(self.training.ids, self.training.splits, V, report)
+                parts = find_unlike_parts(self.training.ids, self.training.splits, V, report, self.model.start_id)
                 result["unlike"] = next((part for part in parts if part.name == self.text.split), None)
         # Of a task xz would write all of what only a part is asked of.
         if self.options.baselines and not self._has_task():

@@ -265,6 +265,7 @@ class SuffixTable(NamedTuple):
     low: Float64s
     top: Float64s
     matches: Int32s
+    start_code: int  # that begins an item, 0 where the text is of no items
 
 
 # A multiply-add takes 4 or 5 cycles and up to 4 begin in one. With a and b they must fit in the 32 vector registers of

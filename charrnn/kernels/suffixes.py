@@ -10,6 +10,7 @@ The other arrays of the table (records.SuffixTable):
 
     shared             (N,) int16     codes in common with the suffix before, `most` at most
     left               (N,) int32     the code before each suffix, in the order of `order`
+    start_code                        what begins an item, 0 where none does: it is no outcome, and nothing is before it
     seen               (num_codes,) int64   scratch: which k-gram a code was last seen before
     counts, lefts      (N,) int32     written where a k-gram's suffixes begin: how often it is in codes[:stop], and
                        before how many different codes; 0 where it is not in there
@@ -44,10 +45,14 @@ def share_prefixes(table, like, item):
 
 
 def count_grams(table, like, item):
-    """Count every k-gram of codes[:stop], and the different codes that stand before it."""
+    """Count every k-gram of codes[:stop], and the different codes that stand before it.
+
+    Of items, one that reaches from an item into the next has no count, nor has START alone; one that begins with START
+    is counted plainly both times, since no code stands before it (Heafield et al. 2013, section 3.1: <s>).
+    """
     v = open_walk(table, like)
-    order, shared, left, seen, k, stop = v.order, v.shared, v.left, v.seen, v.k, v.stop
-    counts, lefts, counts_of_counts = v.counts, v.lefts, v.counts_of_counts
+    codes, order, shared, left, seen, k, stop = v.codes, v.order, v.shared, v.left, v.seen, v.k, v.stop
+    counts, lefts, counts_of_counts, start_code = v.counts, v.lefts, v.counts_of_counts, v.start_code
     for i in range(10):
         counts_of_counts[i] = 0
     for code in range(v.num_codes):
@@ -55,6 +60,13 @@ def count_grams(table, like, item):
     first, count, distinct = 0, 0, 0
     for i in range(v.count + 1):
         if i == v.count or (i > 0 and shared[i] < k):
+            if start_code > 0 and count > 0:
+                at = order[first]
+                if codes[at] == start_code:
+                    distinct = count
+                for ahead in range(min(1, k - 1), k):
+                    if codes[at + ahead] == start_code:
+                        count, distinct = 0, 0
             counts[first], lefts[first] = count, distinct
             if 0 < count < 5:
                 counts_of_counts[count] += 1
@@ -73,7 +85,8 @@ def count_grams(table, like, item):
 def interpolate(table, like, item):
     """Take the probabilities of order k - 1 to order k (charrnn/evaluation/ngram.py has the formula).
 
-    A context that reaches over a separator occurs nowhere in codes[:stop], and is left alone like any other such.
+    A context that reaches over a separator, or from an item into the next, occurs nowhere in codes[:stop], and is left
+    alone like any other such.
     """
     v = open_walk(table, like)
     order, shared, slots, k, stop, N = v.order, v.shared, v.slots, v.k, v.stop, v.count

@@ -92,7 +92,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     if vocabulary is not None and (items is None) != (vocabulary.start_id is None):
         raise ConfigError("the vocabulary is of items, and the text is not, or the other way round: read both alike")
     if mode == "chars":
-        encoding = text_encoding(encoding)
+        encoding = text_encoding(encoding, items is None)
     elif rewriting:
         raise ConfigError(f"{rewriting} rewrites characters, bytes are taken as they are: leave it out")
     if vocabulary is not None:

@@ -38,8 +38,14 @@ _USUAL = (
 _DROP_FAULTS = "iconv -c -f utf-8 -t utf-8"
 
 
-def text_encoding(name):
-    """Return Python's name of a text encoding, with which a byte-order mark is left to us to remove and to note."""
+TRAIN_ON_BYTES = "train on its bytes with 'charrnn train --vocab bytes'"
+
+
+def text_encoding(name, takes_bytes=True):
+    """Return Python's name of a text encoding, with which a byte-order mark is left to us to remove and to note.
+
+    takes_bytes    whether bytes could be read instead, which need none
+    """
     try:
         info = codecs.lookup(name)
         # Private, but it is what str.encode itself asks: "rot13" and "zip" are codecs, and no encodings.
@@ -47,9 +53,8 @@ def text_encoding(name):
             raise LookupError
         info.incrementaldecoder("strict").decode(b"", final=True)
     except (LookupError, TypeError, ValueError, OSError):
-        raise CorpusError(
-            f"{_not_known(name)}, or train on bytes, which need none, with 'charrnn train --vocab bytes'"
-        ) from None
+        bytes_too = ", or train on bytes, which need none, with 'charrnn train --vocab bytes'" if takes_bytes else ""
+        raise CorpusError(_not_known(name) + bytes_too) from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
 
 
@@ -81,10 +86,10 @@ def stored_encoding_of_bytes(name):
         return "utf-8"
 
 
-def refuse_binary(head, path, encoding, otherwise="train on its bytes with 'charrnn train --vocab bytes'"):
+def refuse_binary(head, path, encoding, otherwise=TRAIN_ON_BYTES):
     """Raise CorpusError where the beginning of a file is no text in an encoding, with what it is and the remedy.
 
-    otherwise : what to do with a file of no known kind, but to name another
+    otherwise : what to do with a file of no known kind, but to name another; None where there is nothing
     """
     kind = why_not_text(head, encoding)
     if kind is None:
@@ -96,12 +101,14 @@ def refuse_binary(head, path, encoding, otherwise="train on its bytes with 'char
     elif command:
         remedy = how
     else:
-        remedy = f"name a text, or {otherwise}"
+        remedy = "name a text" + (f", or {otherwise}" if otherwise else "")
     raise CorpusError(f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}")
 
 
 class TextReader:
     """The one pass: files -> bytes -> characters -> characters rewritten -> ids, and the fingerprint."""
+
+    bytes_instead: str | None = TRAIN_ON_BYTES  # what can be done with a file that is no text; None: nothing
 
     def __init__(self, mode, encoding, writer, progress, notes, rewriting, part_files):
         self.mode = mode
@@ -199,8 +206,7 @@ class TextReader:
         except UnicodeEncodeError as error:  # unicode_escape and its kind can make lone surrogates
             raise CorpusError(
                 f"{shown(path)} decodes to {text[error.start]!r}, which is half of a character: check "
-                f"--encoding {self.encoding}, or train on its bytes with "
-                "'charrnn train --vocab bytes'"
+                f"--encoding {self.encoding}{self._or_bytes()}"
             ) from None
         self.writer.write_codes(np.frombuffer(text.encode("utf-32-le"), np.uint32))
 
@@ -215,7 +221,10 @@ class TextReader:
             yield last
 
     def _refuse_binary(self, head, path):
-        refuse_binary(head, path, self.encoding)
+        refuse_binary(head, path, self.encoding, self.bytes_instead)
+
+    def _or_bytes(self):
+        return f", or {self.bytes_instead}" if self.bytes_instead else ""
 
     def _doubt_encoding(self, block, path):
         """Say whether a file seems to be in UTF-8, and not in the encoding in which it is read; note it."""
@@ -236,7 +245,7 @@ class TextReader:
         )
         compressed = " of the decompressed text" if suffix(path) in OPENERS else ""
         where = f"{shown(path)} is {what} {self.encoding.upper()} at byte {offset:,}{compressed}"
-        bytes_too = "or train on its bytes with 'charrnn train --vocab bytes'"
+        bytes_too = self._or_bytes()
         if self.encoding == "utf-8" and is_damaged_utf8(sample):
             command = made_text(path, FileKind("", command=f"{_DROP_FAULTS} {{}} > {{text}}", filter=_DROP_FAULTS))
             how = f"with: {command}" if path != "-" else f"by piping it through: {command}"
@@ -244,10 +253,10 @@ class TextReader:
         encoding = suggest_encoding(sample) if sample else None
         if encoding is not None and encoding != self.encoding:
             return CorpusError(
-                f"{where}: it seems to be {encoding.upper()}, read it with --encoding {encoding}, {bytes_too}"
+                f"{where}: it seems to be {encoding.upper()}, read it with --encoding {encoding}{bytes_too}"
             )
         other = "its encoding" if self.encoding == "utf-8" else "another encoding"
-        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or shift_jis, {bytes_too}")
+        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or shift_jis{bytes_too}")
 
 
 def is_utf8_in_another(data, encoding):

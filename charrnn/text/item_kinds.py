@@ -91,9 +91,14 @@ def _check_task(config):
             ["label_field", "label_from"],
         )
     if config.task in (CLASSIFY, BOTH) and config.label_field is None and config.label_from is None:
+        how = {"files": "add --label-from folder"}.get(config.items, "add --label-field NAME")
+        if config.items not in (*WITH_FIELDS, "files"):
+            how = (
+                f"{config.items} have none: read a file of records with --items csv --label-field NAME, or files in a "
+                "folder for each label with --items files --label-from folder"
+            )
         raise ConfigError(
-            f"--task {config.task} needs a label: add --label-field NAME, or of files --label-from folder",
-            ["task", "label_field"],
+            f"--task {config.task} needs a label{', and ' if 'have' in how else ': '}{how}", ["task", "label_field"]
         )
     if config.task == TRANSLATE:
         _check_translation(config)
@@ -115,6 +120,12 @@ def _check_task(config):
 
 
 def _check_translation(config):
+    if config.items not in WITH_FIELDS:
+        raise ConfigError(
+            f"--task {TRANSLATE} needs a source and a target, and {config.items} have no fields: read a file of "
+            "records with --items csv --source-field NAME --target-field NAME",
+            ["task", "items"],
+        )
     for name in ("source_field", "target_field"):
         if getattr(config, name) is None:
             raise ConfigError(f"--task {TRANSLATE} needs a source and a target: add {_flag(name)} NAME", ["task", name])

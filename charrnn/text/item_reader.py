@@ -37,6 +37,8 @@ class Record(NamedTuple):
 class ItemReader(TextReader):
     """The one pass of decoding.py, with items in the place of one long text."""
 
+    bytes_instead = None  # items are of characters
+
     def __init__(self, reading, encoding, writer, progress, notes, rewriting):
         super().__init__("chars", encoding, writer, progress, notes, rewriting, False)
         self.reading = reading
@@ -94,7 +96,10 @@ class ItemReader(TextReader):
             )
         code = self.writer.label_code(label)
         if code is None:
-            raise CorpusError(f"{where}: {unknown_label(label, self.writer.vocabulary.labels)}")
+            unknown = unknown_label(label, self.writer.vocabulary.labels)
+            if self.reading.label_from is not None:
+                unknown += "; the label of a file is the name of its folder"
+            raise CorpusError(f"{where}: {unknown}")
         if len(self.writer.labels) > MAX_LABELS:
             raise CorpusError(
                 f"{where}: more than {MAX_LABELS:,} different labels, which seem to be texts: name the field of the "
@@ -177,6 +182,9 @@ class ItemReader(TextReader):
         for what, field in self.reading.fields if self.records and self.reading.task else ():
             if self._empty_fields[what] == self.records and field is not None:
                 return f"no {what}: the field {field!r} is empty in every record; name another with --{what}-field"
+        if self.records and self.reading.task is not None:
+            parts = " and ".join(what for what, _ in self.reading.fields)
+            return f"no record with both {parts}: each of {counted(self.records, 'record')} lacks one of them"
         return f"no item, read as {self.reading.kind}: name a file that is not empty"
 
     def finish(self, ids, keep_order):

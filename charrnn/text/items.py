@@ -259,8 +259,23 @@ def _which_field(names, where, beside=False):
 
 
 def _no_field(part, field, names, what):
-    named = nearest(field, names) or next(iter(names), "NAME")
-    return CorpusError(f"{what} {field!r}: it has {_listed(names)}; train with --{part}-field {named}")
+    parted = _parted_by(names)
+    if parted is not None:
+        return CorpusError(f"{what} {field!r}: it has {_listed(names)}; {parted}")
+    near = nearest(field, names)
+    remedy = f"train with --{part}-field {near}" if near else f"train with another --{part}-field, which names one"
+    return CorpusError(f"{what} {field!r}: it has {_listed(names)}; {remedy}")
+
+
+def _parted_by(names):
+    """Return what to do with a table whose first row seems to be parted by something else, None where it is not."""
+    if len(names) != 1:
+        return None
+    for sign, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "bars")):
+        if sign in names[0]:
+            how = {"\t": "; train with --items tsv", ",": "; train with --items csv"}.get(sign)
+            return f"its fields seem to be parted by {name}" + (how or ": write it again with commas")
+    return None
 
 
 def _listed(names):

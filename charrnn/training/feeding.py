@@ -55,7 +55,10 @@ def check_labels(corpus, splits):
         return ()
     name = next(iter(counts))
     if len(counts) < 2:
-        raise CorpusError(f"every item has the label {name!r}: name a text with 2 labels or more, or train without")
+        more = "name a text with 2 labels or more, or train without"
+        if corpus.items.reading.label_from is not None:
+            more = "name a folder that holds a folder for each label, or train without --label-from"
+        raise CorpusError(f"every item has the label {name!r}: {more}")
     for name, of_each in counts.items():
         if sum(of_each) < 2:
             raise CorpusError(f"the label {name!r} has a single example: add others, or leave it out of the text")

@@ -6,7 +6,10 @@ Drawn in a workspace of their own: no state of the training is touched. Knows no
 import base64
 from typing import NamedTuple
 
+import numpy as np
+
 from charrnn.errors import VocabularyError
+from charrnn.evaluation.answers import MAX_TARGET, tell_labels, translate
 from charrnn.kernels.splitmix import step_key
 from charrnn.sampling.items import draw_items
 from charrnn.sampling.sampler import Sampler, Settings
@@ -14,6 +17,7 @@ from charrnn.text.decoding import stored_encoding_of_bytes
 from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
 
 SAMPLE_TEMPERATURE = 0.8
+ANSWERS, MAX_SHOWN = 8, 60  # items that are answered, and the characters that are shown of each part
 SAMPLE_ITEMS = 16  # of a model of items, shown as far as there is room
 FIRST_SAMPLE_S = 2.0
 MIN_PAUSE_S, MAX_PAUSE_S = 8.0, 600.0
@@ -25,23 +29,28 @@ class Drawn(NamedTuple):
 
     text: str
     data: bytes | None
+    temperature: float | None = SAMPLE_TEMPERATURE  # None of answers, which are the likeliest ones
 
     def to_dict(self):
         """Return what a log has of it."""
-        if self.data is None:
-            return {"sample": self.text}
-        return {"sample": self.text, "sample_base64": base64.b64encode(self.data).decode("ascii")}
+        data = {} if self.data is None else {"sample_base64": base64.b64encode(self.data).decode("ascii")}
+        heat = {} if self.temperature is None else {"temperature": self.temperature}
+        return {"sample": self.text, **data, **heat}
 
 
-def are_possible(config):
-    """Say whether a run's model writes texts by itself, rather than telling labels or translating."""
-    return config.task not in (CLASSIFY, TRANSLATE)
+def can_show(plan):
+    """Say whether there is something to show of a run's model: texts, or answers to items that are held out."""
+    return plan.config.task not in (CLASSIFY, TRANSLATE) or plan.splits.val[1] > plan.splits.val[0]
 
 
 class Samples:
-    """When a run shows a sample, and the text of it."""
+    """When a run shows a sample, and the text of it: of a model that answers, some answers to held-out items.
 
-    def __init__(self, config, vocabulary, stopwatch):
+    corpus, split    what these are taken from: a Corpus, and (start, stop) of a split of it
+    """
+
+    def __init__(self, config, vocabulary, stopwatch, corpus, split):
+        self._corpus, self._split = corpus, split
         self._every, self._seed = config.sample_every, config.seed
         self._vocabulary, self._stopwatch = vocabulary, stopwatch
         self._encoding = stored_encoding_of_bytes(config.encoding)
@@ -61,6 +70,8 @@ class Samples:
 
     def draw(self, model, step, length):
         """Return a Drawn of so many characters. Raises DivergenceError where the model computes what is no number."""
+        if model.rule is not None and model.rule.task in (CLASSIFY, TRANSLATE):
+            return self._answer(model, step)
         if self._vocabulary.start_id is not None:
             return self._draw_items(model, step, length)
         sampler = Sampler(model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self._seed + step)
@@ -94,3 +105,34 @@ class Samples:
             shown.append(text)
             left -= len(text) + 1
         return Drawn("\n".join(shown), None)
+
+    def _answer(self, model, step):
+        """Return a Drawn of answers to some held-out items, a line each, beside what is right."""
+        items, vocabulary, rule = self._corpus.items, self._vocabulary, model.rule
+        first, stop = (items.first_of(place) for place in self._split)
+        count = min(ANSWERS, stop - first)
+        if not count:
+            return Drawn("", None, None)
+        begin = int(step_key(self._seed, step)) % (stop - first)
+        numbers = [first + (begin + k) % (stop - first) for k in range(count)]
+        read = [np.asarray(self._corpus.ids[items.starts[n] : items.starts[n + 1]]) for n in numbers]
+        if rule.task == CLASSIFY:
+            given = [item[1:-2] for item in read]
+            right = [vocabulary.labels[int(item[-1]) - vocabulary.first_label] for item in read]
+            told = [vocabulary.labels[k] for k in tell_labels(model, vocabulary, given).argmax(axis=1).tolist()]
+        else:
+            places = [int(np.flatnonzero(item == rule.sep_id)[0]) for item in read]
+            given = [item[1:place] for item, place in zip(read, places)]
+            right = [vocabulary.decode(item[place + 1 : -1]) for item, place in zip(read, places)]
+            longest = min(MAX_TARGET, 2 * max(map(len, right)) + 8)
+            told = [vocabulary.decode(found[0].ids) for found in translate(model, vocabulary, given, 1, longest)]
+        lines = [
+            f"{_shortened(vocabulary.decode(text))} -> {_shortened(answer)}"
+            + ("" if answer == truth else f" (right: {_shortened(truth)})")
+            for text, answer, truth in zip(given, told, right)
+        ]
+        return Drawn("\n".join(lines), None, None)
+
+
+def _shortened(text):
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

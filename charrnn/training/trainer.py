@@ -35,7 +35,7 @@ from charrnn.training.pauses import RunningClock, pauses_noticed
 from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Step
 from charrnn.training.recovery import Diverged, advice, fault_of_step, has_exploded, is_sound
-from charrnn.training.samples import SAMPLE_TEMPERATURE, Samples, are_possible
+from charrnn.training.samples import Samples, can_show
 from charrnn.training.saving import Saver
 from charrnn.training.shared_folder import SharedFolder
 from charrnn.training.state import TrainState, five_digits
@@ -86,8 +86,8 @@ class Trainer:
         self._costs = Costs()
         self._budget = make_budget(plan, self._stopwatch, self._costs)
         self._saver = Saver(plan, corpus, self.folder, texts, self._vocabulary, self._stopwatch, self._costs)
-        wanted = samples and plan.config.sample and are_possible(plan.config)
-        self._samples = Samples(plan.config, self._vocabulary, self._stopwatch) if wanted else None
+        shown = plan.config, self._vocabulary, self._stopwatch, corpus, plan.splits.val
+        self._samples = Samples(*shown) if samples and plan.config.sample and can_show(plan) else None
         self._step_pace = StepPace()
 
     def stop(self):
@@ -379,7 +379,7 @@ class Trainer:
         """Draw a sample, log it, and return its Sampled. Raises DivergenceError."""
         step = self.state.step
         drawn = from_first(self._group, lambda: self._draw(self._config.sample_length))
-        self.folder.log({"step": step, **drawn.to_dict(), "temperature": SAMPLE_TEMPERATURE})
+        self.folder.log({"step": step, **drawn.to_dict()})
         return Sampled(step, drawn.text)
 
     def _draw(self, length):

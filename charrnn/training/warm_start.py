@@ -139,19 +139,25 @@ def _vocabulary_notes(new, old):
     added = [i for i in range(new.size) if mapping[i] < 0]
     kept = {int(i) for i in mapping if i >= 0}
     dropped = [i for i in range(old.size) if i not in kept]
-    notes = []
+    notes, what = [], "symbol" if new.special or old.special else "character"
     if added:
-        notes.append(
-            f"new to the weights, and untrained at first, {counted(len(added), 'character')}: {_listed(new, added)}"
-        )
+        notes.append(f"new to the weights, and untrained at first, {counted(len(added), what)}: {_listed(new, added)}")
     if dropped:
         notes.append(
-            f"known to the weights, but not in the text, and dropped, {counted(len(dropped), 'character')}: "
+            f"known to the weights, but not in the text, and dropped, {counted(len(dropped), what)}: "
             f"{_listed(old, dropped)}"
         )
     return tuple(notes)
 
 
 def _listed(vocabulary, ids, most=40):
-    text = " ".join(repr(vocabulary.decode(np.array([i], np.int32))) for i in ids[:most])
+    first = vocabulary.first_label
+    text = " ".join(
+        f"the label {vocabulary.labels[i - first]!r}"
+        if i >= first
+        else vocabulary.special[i - len(vocabulary.symbols)]
+        if i >= len(vocabulary.symbols)
+        else repr(vocabulary.decode(np.array([i], np.int32)))
+        for i in ids[:most]
+    )
     return text + (f" and {len(ids) - most} more" if len(ids) > most else "")
