@@ -86,7 +86,7 @@ def stored_encoding_of_bytes(name):
         return "utf-8"
 
 
-def refuse_binary(head, path, encoding, otherwise=TRAIN_ON_BYTES):
+def refuse_binary(head, path, encoding, otherwise: str | None = TRAIN_ON_BYTES):
     """Raise CorpusError where the beginning of a file is no text in an encoding, with what it is and the remedy.
 
     otherwise : what to do with a file of no known kind, but to name another; None where there is nothing
