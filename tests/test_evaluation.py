@@ -209,7 +209,7 @@ def test_every_character_counts_once_whatever_the_number_of_streams(model, monke
             assert count_streams(stop - start) == 16
             first, seen = max(start, 1), np.zeros(len(ids), int)
             workspace = split_workspace(model, stop - start)
-            for _, _, places in reading.read(workspace, ids, first - 1, stop - 1, enough=lambda left: True):
+            for _, _, places in reading.read(workspace, ids, first - 1, stop - 1, settling=reading.Settling(lambda left: True)):
                 for _, at, count in places:
                     seen[first + at : first + at + count] += 1
             assert seen.tolist() == [first <= at < stop for at in range(len(ids))]

@@ -41,6 +41,7 @@ OTHERS = {
     "val_fraction": 0.1,
     "test_fraction": 0.1,
     "batch_size": 4,
+    "shards": 2,
     "seq_length": 8,
     "epochs": 2.0,
     "steps": 60,
