@@ -132,6 +132,13 @@ def test_a_lone_sweep_and_workers_refuse_each_other(capsys):
     assert "name it with -o" in capsys.readouterr().err
 
 
+def test_a_worker_comes_while_the_first_one_writes_the_first_file():
+    Path("S/.workers").mkdir(parents=True)
+    Path("S/.charrnn-0123456789abcdef.tmp").touch()
+    with join_sweep("S", b""):
+        pass
+
+
 def test_a_worker_of_another_version_or_spec_is_refused(monkeypatch, capsys):
     Path("grid.toml").write_text(SPEC + "seed = [1]")
     with join_sweep("S", b"another spec") as member:

@@ -95,6 +95,8 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     """
     rank, size = launched()
     workers = workers or size > 1
+    if rank > 0 and (dry_run or table):  # the first process shows it
+        return 0
     if (spec is None) == (resume is None):
         raise ConfigError(
             "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP",

@@ -201,6 +201,11 @@ def forget_names(folder):
         raise storage_error(error, temporary) from error
 
 
+def is_temporary(name):
+    """Say whether a file's name is one that `atomic_write` writes under before it has its own."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_stale_temporaries(folder):
     """Remove what `atomic_write` left in `folder` when its process was killed. The caller holds the folder's lock."""
     try:
@@ -208,7 +213,7 @@ def remove_stale_temporaries(folder):
     except OSError:
         return
     for name in names:
-        if _TEMPORARY.fullmatch(name):
+        if is_temporary(name):
             _remove_quietly(Path(folder) / name)
 
 

@@ -12,7 +12,7 @@ from shlex import quote
 from charrnn.errors import CheckpointError, RunError, counted
 from charrnn.files.mounts import why_locks_are_local
 from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
-from charrnn.files.storage import make_folder, remove_stale_temporaries
+from charrnn.files.storage import is_temporary, make_folder, remove_stale_temporaries
 from charrnn.runs.checkpoint import is_count, is_figure, read_metadata
 from charrnn.runs.folder import FolderHeld, lock_folder, make_numbered_folder
 from charrnn.runs.names import LAST, LOCK, RUNS_FOLDER
@@ -94,8 +94,9 @@ def _prepare(folder, source):
         raise RunError(f"{folder} is a file: choose another folder with -o/--output")
     make_folder(folder)
     if not (folder / SPEC).exists():
-        other = sorted(entry for entry in os.listdir(folder) if entry not in (LOCK, FOLDER))
-        if other:
+        # Another worker may be writing the first files there now.
+        other = sorted(name for name in os.listdir(folder) if name not in (LOCK, FOLDER) and not is_temporary(name))
+        if other and not (folder / SPEC).exists():
             raise RunError(f"{folder} holds no sweep but other things ({other[0]}): name a new folder with -o/--output")
     _refuse_files_of_others(folder, source)
 
