@@ -492,3 +492,20 @@ def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_pa
         name, _, said = line.partition(" -> ")
         told, _, right = said.partition(" (right: ")
         assert (name, right.removesuffix(")") or told) in expected
+
+
+def test_a_sweep_trains_models_of_labels_and_of_pairs_and_reads_the_kind_off_the_ending(table, capsys, tmp_path):
+    spec = f'text = "{table}"\nnum-layers = 1\nembedding-size = 5\nhidden-size = 4\nsteps = 2\n'
+    for name, options in OPTIONS.items():
+        spec += f'[[run]]\nname = "{name}"\n' + "".join(
+            f'{key.replace("_", "-")} = "{value}"\n' for key, value in (options | {"text_field": "name"}).items()
+            if name != "translate" or key != "text_field"
+        )  # fmt: skip
+    (tmp_path / "sweep.toml").write_text(spec)
+    call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "out", "-q")
+    for name in OPTIONS:
+        config = read_metadata(tmp_path / "out" / name / "last.safetensors")["training"]["config"]
+        assert config["items"] == "csv" and config["task"] == OPTIONS[name].get("task")
+    (tmp_path / "sweep.toml").write_text(spec.replace(".csv", ".txt"))
+    _, err = call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "no", "-q", code=2)
+    assert "add items csv, tsv or jsonl" in err and not (tmp_path / "no").exists()
