@@ -26,6 +26,7 @@ from charrnn.text.item_streams import ItemStreams
 from charrnn.text.tasks import ItemRule
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import TrainingConfig
+from charrnn.training.plan import plan_run
 from charrnn.training.records import Step
 
 NAMES = {
@@ -460,10 +461,13 @@ def test_predict_reads_compressed_files_as_training_does(runs, capsys, tmp_path,
     assert plain == packed and plain.count("\n") == 2
 
 
-def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsys, monkeypatch):
+def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("charrnn.files.machine.available_memory", lambda: 100)
     _, err = call(capsys, "predict", runs / "translate", "o'mac", code=2)
     assert "text 1 has 5 characters, which need 0.0 GB of memory" in err and "cut it into shorter ones" in err
+    (tmp_path / "long.txt").write_text("o'mac" * 10)
+    _, err = call(capsys, "predict", runs / "translate", "--file", tmp_path / "long.txt", code=2)
+    assert "long.txt is longer than 0.0 GB, and 0.0 GB of memory are free: cut it into shorter files" in err
 
 
 def test_the_speed_of_a_run_that_tells_labels_is_in_items():
@@ -509,3 +513,18 @@ def test_a_sweep_trains_models_of_labels_and_of_pairs_and_reads_the_kind_off_the
     (tmp_path / "sweep.toml").write_text(spec.replace(".csv", ".txt"))
     _, err = call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "no", "-q", code=2)
     assert "add items csv, tsv or jsonl" in err and not (tmp_path / "no").exists()
+
+
+def test_training_that_memory_cannot_hold_with_its_items_is_refused_before_a_folder_is_made(
+    table, capsys, tmp_path, monkeypatch
+):
+    config = TrainingConfig(steps=2, hidden_size=8, num_layers=1, items="csv", **OPTIONS["translate"])
+    with read_corpus([table], **config.reading()) as corpus:
+        plan = plan_run(config, corpus)
+    of_stream = dataclasses.replace(plan, items=0).memory_needed()
+    assert plan.items == 150 and plan.memory_needed() > of_stream + 150 * 56  # and the states set aside at a START
+    options = ["--steps", "2", "--hidden-size", "8", "--num-layers", "1", "-o", tmp_path / "run"]
+    fields = ["--task", "translate", "--source-field", "name", "--target-field", "back"]
+    monkeypatch.setattr("charrnn.training.plan.available_memory", lambda: of_stream)
+    _, err = call(capsys, "train", table, *options, *fields, code=2)
+    assert "GB of memory" in err and not (tmp_path / "run").exists()
