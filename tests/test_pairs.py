@@ -498,21 +498,24 @@ def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_pa
         assert (name, right.removesuffix(")") or told) in expected
 
 
-def test_a_sweep_trains_models_of_labels_and_of_pairs_and_reads_the_kind_off_the_ending(table, capsys, tmp_path):
-    spec = f'text = "{table}"\nnum-layers = 1\nembedding-size = 5\nhidden-size = 4\nsteps = 2\n'
-    for name, options in OPTIONS.items():
-        spec += f'[[run]]\nname = "{name}"\n' + "".join(
-            f'{key.replace("_", "-")} = "{value}"\n' for key, value in (options | {"text_field": "name"}).items()
-            if name != "translate" or key != "text_field"
-        )  # fmt: skip
-    (tmp_path / "sweep.toml").write_text(spec)
+@pytest.mark.parametrize("task", ["steer", "classify", "translate"])
+def test_a_sweep_trains_models_of_labels_and_of_pairs_and_reads_the_kind_off_the_ending(table, capsys, tmp_path, task):
+    options = OPTIONS[task] if task == "translate" else OPTIONS[task] | {"text_field": "name"}
+    spec = f'text = "{table}"\nnum-layers = 1\nembedding-size = 5\nsteps = 2\n'
+    spec += "".join(f'{name.replace("_", "-")} = "{value}"\n' for name, value in options.items())
+    (tmp_path / "sweep.toml").write_text(f"{spec}[grid]\nhidden-size = [4]\n")
     call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "out", "-q")
-    for name in OPTIONS:
-        config = read_metadata(tmp_path / "out" / name / "last.safetensors")["training"]["config"]
-        assert config["items"] == "csv" and config["task"] == OPTIONS[name].get("task")
-    (tmp_path / "sweep.toml").write_text(spec.replace(".csv", ".txt"))
-    _, err = call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "no", "-q", code=2)
-    assert "add items csv, tsv or jsonl" in err and not (tmp_path / "no").exists()
+    (trained,) = (tmp_path / "out").glob("*/last.safetensors")
+    config = read_metadata(trained)["training"]["config"]
+    assert config["items"] == "csv" and config.get("task") == OPTIONS[task].get("task")
+    for changed, said in (
+        (f"{spec.replace('.csv', '.txt')}[grid]\nhidden-size = [4]\n", "add items csv, tsv or jsonl"),
+        (f'{spec}[grid]\nhidden-size = [4]\n[[run]]\ntask = "both"\nlabel-field = "lang"\n', "cannot be compared"),
+    ):
+        (tmp_path / "sweep.toml").write_text(changed)
+        if task != "translate" or "both" not in changed:
+            _, err = call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "no", "-q", code=2)
+            assert said in err and not (tmp_path / "no").exists()
 
 
 def test_training_that_memory_cannot_hold_with_its_items_is_refused_before_a_folder_is_made(

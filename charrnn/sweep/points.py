@@ -64,6 +64,14 @@ def make_points(spec):
     names = _names([one.whole for one in asked.values() if one.name is None])
     points = [_point(one, one.name or next(names), differ) for one in asked.values()]
     _refuse_hopeless(spec, points)
+    tasks = dict.fromkeys(point.config.task for point in points if point.config is not None)
+    if len(tasks) > 1:
+        named = " and ".join("no task" if task is None else f'task = "{task}"' for task in tasks)
+        raise ConfigError(
+            f"the runs have {named}, whose losses are of different things and cannot be compared: write a "
+            "specification for each",
+            ["task"],
+        )
     seen = set()
     for point in points:
         if point.name in seen:
