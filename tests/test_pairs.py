@@ -26,6 +26,7 @@ from charrnn.text.item_streams import ItemStreams
 from charrnn.text.tasks import ItemRule
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import TrainingConfig
+from charrnn.training.plan import plan_run
 from charrnn.training.records import Step
 
 NAMES = {
@@ -460,10 +461,13 @@ def test_predict_reads_compressed_files_as_training_does(runs, capsys, tmp_path,
     assert plain == packed and plain.count("\n") == 2
 
 
-def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsys, monkeypatch):
+def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("charrnn.files.machine.available_memory", lambda: 100)
     _, err = call(capsys, "predict", runs / "translate", "o'mac", code=2)
     assert "text 1 has 5 characters, which need 0.0 GB of memory" in err and "cut it into shorter ones" in err
+    (tmp_path / "long.txt").write_text("o'mac" * 10)
+    _, err = call(capsys, "predict", runs / "translate", "--file", tmp_path / "long.txt", code=2)
+    assert "long.txt is longer than 0.0 GB, and 0.0 GB of memory are free: cut it into shorter files" in err
 
 
 def test_the_speed_of_a_run_that_tells_labels_is_in_items():
@@ -492,3 +496,38 @@ def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_pa
         name, _, said = line.partition(" -> ")
         told, _, right = said.partition(" (right: ")
         assert (name, right.removesuffix(")") or told) in expected
+
+
+@pytest.mark.parametrize("task", ["steer", "classify", "translate"])
+def test_a_sweep_trains_models_of_labels_and_of_pairs_and_reads_the_kind_off_the_ending(table, capsys, tmp_path, task):
+    options = OPTIONS[task] if task == "translate" else OPTIONS[task] | {"text_field": "name"}
+    spec = f'text = "{table}"\nnum-layers = 1\nembedding-size = 5\nsteps = 2\n'
+    spec += "".join(f'{name.replace("_", "-")} = "{value}"\n' for name, value in options.items())
+    (tmp_path / "sweep.toml").write_text(f"{spec}[grid]\nhidden-size = [4]\n")
+    call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "out", "-q")
+    (trained,) = (tmp_path / "out").glob("*/last.safetensors")
+    config = read_metadata(trained)["training"]["config"]
+    assert config["items"] == "csv" and config.get("task") == OPTIONS[task].get("task")
+    for changed, said in (
+        (f"{spec.replace('.csv', '.txt')}[grid]\nhidden-size = [4]\n", "add items csv, tsv or jsonl"),
+        (f'{spec}[grid]\nhidden-size = [4]\n[[run]]\ntask = "both"\nlabel-field = "lang"\n', "cannot be compared"),
+    ):
+        (tmp_path / "sweep.toml").write_text(changed)
+        if task != "translate" or "both" not in changed:
+            _, err = call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "no", "-q", code=2)
+            assert said in err and not (tmp_path / "no").exists()
+
+
+def test_training_that_memory_cannot_hold_with_its_items_is_refused_before_a_folder_is_made(
+    table, capsys, tmp_path, monkeypatch
+):
+    config = TrainingConfig(steps=2, hidden_size=8, num_layers=1, items="csv", **OPTIONS["translate"])
+    with read_corpus([table], **config.reading()) as corpus:
+        plan = plan_run(config, corpus)
+    of_stream = dataclasses.replace(plan, items=0).memory_needed()
+    assert plan.items == 150 and plan.memory_needed() > of_stream + 150 * 56  # and the states set aside at a START
+    options = ["--steps", "2", "--hidden-size", "8", "--num-layers", "1", "-o", tmp_path / "run"]
+    fields = ["--task", "translate", "--source-field", "name", "--target-field", "back"]
+    monkeypatch.setattr("charrnn.training.plan.available_memory", lambda: of_stream)
+    _, err = call(capsys, "train", table, *options, *fields, code=2)
+    assert "GB of memory" in err and not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
 
 MAX_LENGTH = 100_000
 BYTES_A_CHARACTER = 32  # of the longest text, at the peak: as ids, as a list of them, and in the chunk's order
+HELD_A_BYTE = 4  # of a file: read, joined, decoded and cut into texts
 
 
 @click.command(name="predict")
@@ -177,13 +178,27 @@ def _texts(opened, text, options):
 
 
 def _read(path):
-    """Return the bytes of a file, decompressed as training does by its ending, or of stdin."""
+    """Return the bytes of a file, decompressed as training does by its ending, or of stdin.
+
+    Raises CorpusError where they are more than memory holds, as soon as that is known.
+    """
+    from charrnn.files.machine import available_memory
     from charrnn.text.sources import BLOCK_BYTES, open_source, read_block
 
     if str(path) != "-" and path.is_dir():
         raise CorpusError(f"cannot read {path}: is a directory; name a file")
+    free, blocks, size = available_memory(), [], 0
     with open_source(str(path)) as source:
-        return b"".join(iter(lambda: read_block(source, str(path), BLOCK_BYTES), b""))
+        while block := read_block(source, str(path), BLOCK_BYTES):
+            blocks.append(block)
+            size += len(block)
+            if free is not None and size * HELD_A_BYTE > free:
+                name = "stdin" if str(path) == "-" else path
+                raise CorpusError(
+                    f"{name} is longer than {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free: cut it "
+                    "into shorter files"
+                )
+    return b"".join(blocks)
 
 
 def _check_memory(texts):

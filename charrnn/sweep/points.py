@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
+from charrnn.text.item_kinds import inferred
 from charrnn.training.options import DEFAULTS, LENGTHS, NAMES, TrainingConfig
 from charrnn.training.spelling import spelt_in_file
 
@@ -63,6 +64,14 @@ def make_points(spec):
     names = _names([one.whole for one in asked.values() if one.name is None])
     points = [_point(one, one.name or next(names), differ) for one in asked.values()]
     _refuse_hopeless(spec, points)
+    tasks = dict.fromkeys(point.config.task for point in points if point.config is not None)
+    if len(tasks) > 1:
+        named = " and ".join("no task" if task is None else f'task = "{task}"' for task in tasks)
+        raise ConfigError(
+            f"the runs have {named}, whose losses are of different things and cannot be compared: write a "
+            "specification for each",
+            ["task"],
+        )
     seen = set()
     for point in points:
         if point.name in seen:
@@ -98,18 +107,25 @@ def _asked(spec):
         )
     defaults = DEFAULTS.to_dict()
     for values in itertools.product(*spec.grid.values()) if spec.grid else ():
-        options = _over(spec.common, dict(zip(spec.grid, values)))
+        options = _over(spec, dict(zip(spec.grid, values)))
         yield _Asked(options, {**defaults, **options})
     for number, (name, own) in enumerate(spec.runs, 1):
-        options = _over(spec.common, own)
+        options = _over(spec, own)
         yield _Asked(options, {**defaults, **options}, name, number)
 
 
-def _over(common, own):
-    """Return the common options with a run's own over them; a length takes the place of another kind."""
+def _over(spec, own):
+    """Return the common options with a run's own over them; a length takes the place of another kind.
+
+    The kind of items is filled in where the texts' ending says it, as in `charrnn train`.
+    """
+    common = spec.common
     if any(name in LENGTHS for name in own):
         common = {name: value for name, value in common.items() if name not in LENGTHS}
-    return {**common, **own}
+    try:
+        return inferred(spec.texts, {**common, **own})
+    except ConfigError as error:
+        raise ConfigError(spelt_in_file(str(error)), error.options) from None
 
 
 def _point(asked, name, differ):

@@ -10,6 +10,9 @@ from charrnn.model.memory import parameter_bytes, training_bytes
 from charrnn.spec import largest_parameter
 from charrnn.training.optimisers import SLOTS
 
+# Of an item, while the order of an epoch is drawn: the order of all and of one before, their ends, random numbers.
+BYTES_AN_ITEM = 56
+
 
 def memory_needed(
     model_config,
@@ -39,6 +42,18 @@ def memory_needed(
     held = training_bytes(model_config, batch_size, seq_length, precision, dropping, dropping_weights)
     copies = len(SLOTS[optimizer]) + averaging  # of the parameters, padding included
     return held + copies * parameter_bytes(model_config) + saving_bytes(model_config)
+
+
+def item_bytes(model_config, batch_size, seq_length, precision, items):
+    """Return the bytes that so many items take beyond one long text: states set aside at a START, their order.
+
+    The arguments before `items` are memory_needed's.
+    """
+    alone, resetting = (
+        training_bytes(model_config, batch_size, seq_length, precision, resetting=resetting)
+        for resetting in (False, True)
+    )
+    return resetting - alone + BYTES_AN_ITEM * items
 
 
 def held_bytes(model, optimizer, *workspaces):

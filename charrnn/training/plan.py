@@ -17,7 +17,7 @@ from charrnn.text.corpus import Splits
 from charrnn.text.item_streams import idle_note
 from charrnn.training.feeding import check_labels, fit_shape, make_streams, reach_note
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
-from charrnn.training.memory import check_memory, memory_needed
+from charrnn.training.memory import check_memory, item_bytes, memory_needed
 from charrnn.training.options import TrainingConfig
 from charrnn.training.provenance import check_corpus
 from charrnn.training.stored import START_ANEW, check_agreement, check_record, resumed_config, stored_config
@@ -32,7 +32,8 @@ class Plan:
     """A run in every detail that options and text decide.
 
     validated is (start, stop): the validation split, or its beginning where a pass over all would take too long. resume
-    is the checkpoint to go on from, initial the one to take the weights from; one of them at most is not None.
+    is the checkpoint to go on from, initial the one to take the weights from; one of them at most is not None. items
+    says how many the text has, 0 where it is one long text.
     """
 
     config: TrainingConfig
@@ -44,19 +45,15 @@ class Plan:
     notes: tuple = ()
     resume: Checkpoint | None = None
     initial: Checkpoint | None = None
+    items: int = 0
 
     def memory_needed(self):
-        """Return the bytes that the arrays of a training step take."""
+        """Return the bytes that the arrays of a training step take, and the order of items."""
         config = self.config
-        return memory_needed(
-            self.model_config,
-            config.batch_size,
-            config.seq_length,
-            config.precision,
-            config.dropout > 0,
-            config.optimizer,
-            config.ema > 0,
-            config.weight_dropout > 0,
+        shape = self.model_config, config.batch_size, config.seq_length
+        of_items = item_bytes(*shape, config.precision, self.items) if self.items else 0
+        return of_items + memory_needed(
+            *shape, config.precision, config.dropout > 0, config.optimizer, config.ema > 0, config.weight_dropout > 0
         )
 
 
@@ -108,12 +105,16 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     if validated != splits.val:
         notes += (shortened_note(validated, splits.val, "the training up to the next one"),)
     config = dataclasses.replace(config, **default_intervals(config, validated, total))
-    plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, None, initial)
+    plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, None, initial, _count(corpus))
     if not sized and initial is None:
         _refuse_unsized(plan)
     if must_fit:
         check_memory(plan.memory_needed(), available_memory())
     return plan
+
+
+def _count(corpus):
+    return 0 if corpus.items is None else len(corpus.items)
 
 
 def plan_resume(checkpoint, corpus, asked=None):
@@ -159,7 +160,9 @@ def plan_resume(checkpoint, corpus, asked=None):
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
     notes = _stretch_notes(before, config, training, steps_per_epoch)
     validated = tuple(training["validated"])
-    return Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, checkpoint)
+    return Plan(
+        config, model_config, splits, steps_per_epoch, total, validated, notes, checkpoint, items=_count(corpus)
+    )
 
 
 def _refuse_unsized(plan):
