@@ -1,5 +1,6 @@
 """Run a model over a text and keep what its units were: one array, a row a unit, a column a character.
 
+ONCE = Settling(lambda _left: True)  # whatever comes of it, no stream is read again
 The text is read in STREAMS streams side by side, and again where they do not meet (reading.py): what is kept is one
 continuous reading. This room knows ids and units, not texts.
 """
@@ -10,7 +11,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import likeliest
-from charrnn.evaluation.reading import read
+from charrnn.evaluation.reading import Settling, read
 from charrnn.model.clamps import Clamp, check_unit
 from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS
@@ -138,7 +139,7 @@ def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losse
     N = stop - start
     first = Workspace(model, max(1, min(STREAMS, N // MIN_A_STREAM)), CHUNK, training=False)
     told = None if progress is None else _Told(progress, N)
-    for workspace, results, places in read(first, ids, start, stop, clamps, run, _always if once else None):
+    for workspace, results, places in read(first, ids, start, stop, clamps, run, ONCE if once else None):
         yield workspace, results, places
         if told is not None:
             told.tell(places)
@@ -165,10 +166,6 @@ class _Told:
         else:
             self.done += sum(count for _, _, count in places)
         self.progress(self.done, self.of, *self.again)
-
-
-def _always(_left):
-    return True
 
 
 def _forget_unpredicted(loss_nats, model, ids, start):
