@@ -1,6 +1,5 @@
 """Run a model over a text and keep what its units were: one array, a row a unit, a column a character.
 
-ONCE = Settling(lambda _left: True)  # whatever comes of it, no stream is read again
 The text is read in STREAMS streams side by side, and again where they do not meet (reading.py): what is kept is one
 continuous reading. This room knows ids and units, not texts.
 """
@@ -20,6 +19,7 @@ STREAMS = 32
 CHUNK = 32
 MIN_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
 SHOWN_GUESSES = 5
+ONCE = Settling(lambda _left: True)  # whatever comes of it, no stream is read again
 AGAIN = "reading parts again"  # which did not begin as the ones before them ended
 
 
