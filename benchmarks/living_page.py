@@ -64,7 +64,8 @@ IN_CHROMIUM = """new Promise((done) => {
     if (speeds.length < 4) worker.postMessage({ type: "generate", count: 3000 });
     else done({ ...found, speed: Math.max(...speeds.slice(1)) });
   };
-  for (const piece of document.querySelectorAll(".weights")) worker.postMessage({ type: "weights", text: piece.textContent });
+  const pieces = document.querySelectorAll(".weights");
+  for (const { textContent } of pieces) worker.postMessage({ type: "weights", text: textContent });
   worker.postMessage({ type: "load", header: JSON.parse(text("header")) });
 })"""
 

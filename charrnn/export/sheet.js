@@ -39,7 +39,7 @@ const BLOCK_ENTRIES = 300; // of a block that ends with a line, at least
 const SOFT_ENTRIES = 900; // of a block whose line does not end: it is cut where a row begins
 const ROW_ENTRIES = 250; // of the first row of a block, at most
 const DRAWING_MS = 6; // of a frame
-const RELAID_ENTRIES = 1200; // of a frame, where rows have another width
+const RELAID_ENTRIES = 500; // of a frame, where rows have another width
 
 class Sheet {
   /** colourOf(i) gives the class of entry i's colour; changed() is called after a drawing; G guesses stand by each entry. */
