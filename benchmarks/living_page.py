@@ -22,6 +22,7 @@ from chromium import Chromium, find_chromium
 from node import run_engine
 
 from charrnn import load
+from charrnn.export.page import weights_in
 from charrnn.model.workspace import Workspace
 from charrnn.sampling.sampler import Sampler
 
@@ -63,14 +64,16 @@ IN_CHROMIUM = """new Promise((done) => {
     if (speeds.length < 4) worker.postMessage({ type: "generate", count: 3000 });
     else done({ ...found, speed: Math.max(...speeds.slice(1)) });
   };
-  worker.postMessage({ type: "load", header: JSON.parse(text("header")), weights: text("weights") });
+  const pieces = document.querySelectorAll(".weights");
+  for (const { textContent } of pieces) worker.postMessage({ type: "weights", text: textContent });
+  worker.postMessage({ type: "load", header: JSON.parse(text("header")) });
 })"""
 
 
 def main(page, run):
     text = Path(page).read_text(encoding="ascii")
     header = json.loads(re.search(r'<script[^>]*id="header"[^>]*>(.*?)</script>', text, re.S)[1])
-    weights = re.search(r'<script[^>]*id="weights"[^>]*>(.*?)</script>', text, re.S)[1].strip()
+    weights = weights_in(text)
     model = load(run)
     ids = np.random.default_rng(0).integers(0, len(model.vocabulary.symbols), 200)
     prose = model.vocabulary.encode("\n")

@@ -1,5 +1,6 @@
 """charrnn export --html: what it says, what it needs, and that no text of a model breaks out of its place."""
 
+import datetime
 import json
 import re
 
@@ -40,7 +41,17 @@ def test_the_command_says_size_weights_and_cost_and_the_page_has_them(run, tmp_p
         header["weights"]["loss_nats"] - header["weights"]["full_loss_nats"]
     )
     assert "4,000" in header["found_note"]  # the held-out text is too short to search in
-    assert header["run"] == {"text": ["text.txt"], "steps": 2, "validation_loss_nats": pytest.approx(2.5, abs=1.5)}
+    facts = header["run"]
+    assert datetime.date.fromisoformat(facts.pop("date")) and facts.pop("minutes") >= 0
+    command = facts.pop("command")
+    assert command.startswith("charrnn train text.txt --") and "--steps 2" in command and str(run.parent) not in command
+    assert facts == {
+        "name": run.name,
+        "text": ["text.txt"],
+        "steps": 2,
+        "validation_loss_nats": facts["validation_loss_nats"],
+    }
+    assert facts["validation_loss_nats"] == pytest.approx(2.5, abs=1.5)
     assert main(["export", str(run), "--html", str(page), "--no-cells"]) == 0  # its own page is replaced unasked
 
 

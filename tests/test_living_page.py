@@ -50,7 +50,7 @@ def make_model(vocabulary, task=None, seed=3):
 def write_page(path, model, title="A model that writes"):
     facts = PageFacts(title, "LSTM of 2 layers of 13 units", {"name": "run-1", "steps": 7}, found=FOUND)
     payload = make_payload(model, pack_model(model, "float32"), "float32", facts)
-    path.write_bytes(b"".join(page_pieces(payload.header, payload.weights)))
+    path.write_bytes(b"".join(page_pieces(payload.header, payload.weights, piece_bytes=4096)))
     return path
 
 

@@ -1,6 +1,7 @@
 """What `charrnn export --html` does: weigh the weights on held-out text, find cells in it, write the page."""
 
 import contextlib
+import datetime
 import json
 
 from charrnn.cli.words import note, shorter
@@ -54,7 +55,7 @@ def export_page(opened, options, outputs):
     facts = PageFacts(
         title=title,
         model_line=model_line(model.config),
-        run=run_facts(model.training),
+        run=run_facts(model.training, title, _saved_on(opened.path), _train_command(model.training)),
         encoding=_encoding(stored_encoding(model.training)),
         found=found,
         found_note=found_note,
@@ -65,6 +66,26 @@ def export_page(opened, options, outputs):
     pieces = list(page_pieces(payload.header, payload.weights))
     outputs.write("html", atomic_write, pieces)
     _say(kind, cost, found, sum(map(len, pieces)))
+
+
+def _saved_on(path):
+    """Return the day on which a file was written, None where that cannot be told."""
+    try:
+        return datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
+    except (OSError, OverflowError, ValueError):
+        return None
+
+
+def _train_command(training):
+    """Return a function that makes the command of a run of its texts' names; None where the record has no options."""
+    from charrnn.training.spelling import train_command
+    from charrnn.training.stored import stored_config
+
+    try:
+        config = stored_config(training)
+    except ConfigError:
+        return None
+    return lambda texts: train_command(config, texts)
 
 
 def _say(kind, cost, found, size):

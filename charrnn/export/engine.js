@@ -12,7 +12,9 @@
 //
 // ---- to the engine. Each may have `request`, any value: the messages that answer it bear the same.
 //
-//   { type: "load", header, weights }       first, once. header: the object of the page's header; weights: base64
+//   { type: "weights", text }               some of the weights, base64 of whole bytes, in their order: before "load"
+//   { type: "load", header, weights }       once, before all that follows. header: the object of the page's header;
+//                                           weights: base64, left out where "weights" has told them
 //   { type: "settings", temperature, top_k, top_p, min_p, seed }
 //                                           how characters are chosen from now on; what is left out stays. At first 1,
 //                                           null (all), 1, 0 and 0. temperature 0 is greedy. seed: a number, or a string
@@ -89,7 +91,7 @@
 //     found_note   a sentence where there are none, else null
 //     weights      { kind: "float32" | "float16" | "int8", loss_nats, full_loss_nats, cost_nats, characters, note }:
 //                  what was measured on held-out text with these weights, and with all of their digits; null: not
-//     run          { text, steps, validation_loss_nats, ... }: facts of the run, for a line on the page
+//     run          { name, text, steps, minutes, date, command, validation_loss_nats }: facts of the run, null: not known
 //     seed, temperature, prime                              what the page opens with
 //     arrays       [{ name, shape, kind, at, scale_at }, ...] of the weights }
 
@@ -175,14 +177,15 @@ class Engine {
     this._post = post;
     this._later = makeLater();
     this._header = null;
+    this._pieces = []; // of the weights, as bytes
   }
 
   receive(message) {
     this._request = message.request;
     try {
-      const handle = { load: 1, settings: 1, edit: 1, take: 1, begin: 1, generate: 1, stop: 1, watch: 1, hold: 1, state: 1 };
+      const handle = { weights: 1, load: 1, settings: 1, edit: 1, take: 1, begin: 1, generate: 1, stop: 1, watch: 1, hold: 1, state: 1 };
       if (!handle[message.type]) throw new Refusal(`the engine knows no message ${message.type}`);
-      if (!this._header && message.type !== "load") throw new Refusal("the model is not loaded yet");
+      if (!this._header && !["weights", "load"].includes(message.type)) throw new Refusal("the model is not loaded yet");
       this[message.type](message);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -196,10 +199,15 @@ class Engine {
 
   // ---- messages
 
+  weights({ text }) {
+    this._pieces.push(decodeBase64(text));
+  }
+
   load({ header, weights, plain }) {
     const begun = now();
     if (header.format !== 1) throw new Refusal(`the page's model is of format ${header.format}, and this engine reads 1`);
-    const network = new Network(header, decodeBase64(weights), plain);
+    const network = new Network(header, weights === undefined ? joined(this._pieces) : decodeBase64(weights), plain);
+    this._pieces = [];
     this._header = header;
     this._network = network;
     this._vocabulary = new Vocabulary(header);

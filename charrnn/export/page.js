@@ -3,7 +3,7 @@
 (() => {
   const { $, root, element, percent, counted, visible, spoken, signed, announce } = Common;
   const header = JSON.parse($("header").textContent), looks = JSON.parse($("looks").textContent);
-  const weights = $("weights").textContent.trim(), source = $("engine").textContent;
+  const source = $("engine").textContent;
   const H = header.units, L = header.layers, COLOURS = looks.colours, MOST_BITS = 8, LN2 = Math.log(2);
   const PACES = [10, 30, 60, 120, 300, 0];
   const translates = header.task === "translate", classifies = header.task === "classify" || header.task === "both";
@@ -17,23 +17,41 @@
 
   // ---- the engine
 
+  // The weights stand behind this script, in pieces. Each goes to the worker as soon as it is parsed, so that the worker starts
+  // and the page is laid out meanwhile. What the worker is told before it has all of them waits in `unsent`.
+
   const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  let hasWeights = false, unsent = [];
 
   function makeEngine(hear) {
     const worker = new Worker(address);
     worker.onmessage = ({ data }) => hear(data);
     worker.onerror = (event) => { event.preventDefault(); complain(`The engine has failed: ${event.message || "its worker could not be started"}. Open the page again.`); };
-    worker.postMessage({ type: "load", header, weights });
+    if (hasWeights) {
+      for (const piece of document.querySelectorAll(".weights")) tellPiece(worker, piece);
+      worker.postMessage({ type: "load", header });
+    }
     return worker;
   }
 
+  const tellPiece = (worker, piece) => worker.postMessage({ type: "weights", text: piece.textContent });
+  const engine = makeEngine((message) => { if (heard[message.type]) heard[message.type](message); });
+
+  /** Hand a piece of the weights over, an element. The last one says so. */
+  globalThis.handOver = (piece) => {
+    tellPiece(engine, piece);
+    if (!("last" in piece.dataset)) return;
+    hasWeights = true;
+    engine.postMessage({ type: "load", header });
+    for (const message of unsent.splice(0)) engine.postMessage(message);
+  };
+
   let serial = 0, cutting = 0; // numbers of messages: "steps" of those before the last one that cut the text are stale
-  let engine = null;
 
   function tell(message, cuts = false) {
     const request = ++serial;
     if (cuts) cutting = request;
-    engine.postMessage({ ...message, request });
+    if (hasWeights) engine.postMessage({ ...message, request }); else unsent.push({ ...message, request });
     return request;
   }
 
@@ -71,7 +89,6 @@
       if (message.drawn[0]) {
         wasWritten += message.drawn.length;
         text.isStale = true;
-        root.dataset.first ||= Math.round(performance.now());
       }
     },
     next(message) {
@@ -118,7 +135,7 @@
   let left = 0; // of the characters asked for
 
   function write(count = lengthAsked()) {
-    if (!loaded || writing || !writes) return;
+    if (writing || !writes) return;
     complain("");
     text.isStale = true;
     if (translates) {
@@ -549,6 +566,7 @@
   let follow = true;
 
   function afterDrawing() {
+    if (wasWritten && text.spans.length) root.dataset.first ||= Math.round(performance.now());
     if (writing && follow) {
       const below = text.tail.getBoundingClientRect().bottom + 48 - bottomOfView();
       if (below > 0) scrollBy(0, below);
@@ -736,11 +754,11 @@
       ["Reads", `${counted(header.vocab_size, (header.vocabulary || {}).mode === "bytes" ? "byte" : "symbol")}${header.embedding_size ? `, each as ${header.embedding_size} numbers` : ""}${header.tied ? ", tied with the output" : ""}`],
       ["Also", [header.layer_norm && "layer normalisation", header.zoneout && `zoneout ${header.zoneout}`].filter(Boolean).join(", ")],
       ["Text", [run.text || []].flat().join(", ")],
-      ["Trained", [run.steps && counted(run.steps, "step"), run.minutes && `${run.minutes} minutes`, run.date].filter(Boolean).join(", ")],
+      ["Trained", [run.steps && counted(run.steps, "step"), run.minutes && `${run.minutes} minutes`, run.date && `saved on ${run.date}`].filter(Boolean).join(", ")],
       ["Validation", run.validation_loss_nats ? nats(run.validation_loss_nats) : ""],
       ["Weights", weighed.kind ? `kept as ${weighed.kind}` + (weighed.cost_nats === undefined || weighed.cost_nats === null ? "" :
         `, which costs ${signed(weighed.cost_nats, 5)} nats per character` + (weighed.characters ? `, measured on ${weighed.characters.toLocaleString("en")} held-out characters` : "")) : ""],
-      ["Command", run.command],
+      ["Trained by", run.command],
     ];
     $("fact-list").append(...facts.filter(([, words]) => words).flatMap(([name, words]) => [element("dt", { textContent: name }), element("dd", { textContent: words })]));
     $("command-note").textContent = `The same seed gives the same text, until a draw falls so close between two characters that rounding${weighed.kind && weighed.kind !== "float32" ? ` of the weights to ${weighed.kind}` : ""} tells.`;
@@ -775,7 +793,6 @@
     }
     listFacts();
     lookWriting();
-    engine = makeEngine((message) => { if (heard[message.type]) heard[message.type](message); });
     Common.wirePicker(units, { current: () => unit, target: () => unit, pick, leave: () => $("write").focus({ preventScroll: true }) });
     for (const radio of document.querySelectorAll("input[name=by]")) radio.addEventListener("change", () => setBy(radio.value));
     wireBox();
@@ -784,11 +801,10 @@
     wireTools();
     wireFollowing();
     wireKeys();
-    const first = restore(location.hash);
+    if (restore(location.hash)) write();
     const start = heard.ready;
     heard.ready = (message) => {
       start(message);
-      if (first) write();
       if (!matchMedia("(pointer: coarse)").matches) box.focus({ preventScroll: true });
       showSoon();
     };

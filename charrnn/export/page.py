@@ -2,8 +2,10 @@
 
 The page is page.html with style and scripts of render's and of this room put into it. Its data are the header as JSON,
 the weights in base 64 and the engine's text, from which the page's script makes a worker. Nothing but the page's own
-script runs, and nothing is fetched.
+scripts run, and nothing is fetched. The weights come last, in pieces that the script hands on while the browser parses.
 """
+
+import re
 
 from charrnn.render.colours import RED_BLUE, STEPS
 from charrnn.render.document import document, escaped, resource, scale_names, script_json, style
@@ -11,6 +13,8 @@ from charrnn.render.document import document, escaped, resource, scale_names, sc
 ROOM = "charrnn.export"
 ENGINE = ("products.js", "network.js", "choice.js", "text.js", "engine.js")  # in this order: one text
 SCRIPTS = ("sheet.js", "compare.js", "page.js")
+PIECE_BYTES = 2**18  # of base 64 in an element of the weights: a multiple of 4
+HAND_OVER = "handOver(document.currentScript.previousElementSibling)"
 
 
 def engine_text():
@@ -18,12 +22,13 @@ def engine_text():
     return "\n".join(resource(name, ROOM) for name in ENGINE)
 
 
-def page_pieces(header, weights, scale=RED_BLUE.name, engine=None):
+def page_pieces(header, weights, scale=RED_BLUE.name, engine=None, piece_bytes=PIECE_BYTES):
     """Yield the page as bytes, all ASCII.
 
     header, weights    of payload.py: an object, and base 64 as text or bytes
     scale              a name in colours.SCALES: what the page opens with
     engine             the engine's text, where it is not engine_text()
+    piece_bytes        base 64 in an element of the weights
     """
     names = scale_names()
     first = [one["name"] for one in names].index(scale)
@@ -33,9 +38,24 @@ def page_pieces(header, weights, scale=RED_BLUE.name, engine=None):
         style(resource("page.css", ROOM)),
         runs="'wasm-unsafe-eval'",  # the engine's matrix products; no text is ever taken for a script
         policy="worker-src blob:",
+        scripts=[HAND_OVER],
         title=escaped(header["title"]),
         header=script_json(header),
         looks=script_json({"scales": names, "first_scale": first, "colours": STEPS}),
         engine=(engine or engine_text()).replace("</script", "<\\/script"),
-        weights=[weights.encode("ascii") if isinstance(weights, str) else weights],
+        weights=_weight_elements(weights.encode("ascii") if isinstance(weights, str) else weights, piece_bytes),
     )
+
+
+def weights_in(page):
+    """Return the weights of a page, a str, as base 64."""
+    return "".join(re.findall(r'<script[^>]*class="weights"[^>]*>(.*?)</script>', page, re.DOTALL))
+
+
+def _weight_elements(weights, size):
+    """Yield the elements that hold the weights, each with a script that hands it over; the last has data-last."""
+    for at in range(0, len(weights), size):
+        last = b" data-last" if at + size >= len(weights) else b""
+        yield b'<script type="text/plain" class="weights"' + last + b">"
+        yield weights[at : at + size]
+        yield b"</script><script>" + HAND_OVER.encode("ascii") + b"</script>\n"

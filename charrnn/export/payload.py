@@ -113,13 +113,23 @@ def model_line(config):
     return f"{CELLS[config.cell].title}, {layers} of {units}"
 
 
-def run_facts(training):
-    """Return facts of a run, of a checkpoint's record of it, which may be a stranger's."""
-    best, corpus = (training.get(name) if isinstance(training.get(name), dict) else {} for name in ("best", "corpus"))
-    sources, step = corpus.get("sources"), training.get("step")
+def run_facts(training, name=None, date=None, command=None):
+    """Return facts of a run, of a checkpoint's record of it, which may be a stranger's.
+
+    name       of the run, or of its file: what `charrnn sample` finds it by
+    date       on which it was saved, "2026-11-28"
+    command    a function that makes the command that trains such a model of the names of its texts
+    """
+    best, corpus = (training.get(part) if isinstance(training.get(part), dict) else {} for part in ("best", "corpus"))
+    sources, step, elapsed = corpus.get("sources"), training.get("step"), _figure(training.get("elapsed_s"))
+    texts = [PurePath(str(one)).name for one in sources] if isinstance(sources, list) else None
     return {
-        "text": [PurePath(str(one)).name for one in sources] if isinstance(sources, list) else None,
+        "name": name,
+        "text": texts,
         "steps": step if isinstance(step, int) else None,
+        "minutes": None if elapsed is None else round(elapsed / 60, 1),
+        "date": date,
+        "command": command(texts) if command is not None and texts else None,
         "validation_loss_nats": _figure(best.get("val_loss_nats")),
     }
 

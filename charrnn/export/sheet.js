@@ -39,6 +39,7 @@ const BLOCK_ENTRIES = 300; // of a block that ends with a line, at least
 const SOFT_ENTRIES = 900; // of a block whose line does not end: it is cut where a row begins
 const ROW_ENTRIES = 250; // of the first row of a block, at most
 const DRAWING_MS = 6; // of a frame
+const RELAID_ENTRIES = 500; // of a frame, where rows have another width
 
 class Sheet {
   /** colourOf(i) gives the class of entry i's colour; changed() is called after a drawing; G guesses stand by each entry. */
@@ -56,6 +57,7 @@ class Sheet {
     this.blocks = []; // elements, each with .epoch, .open and .soft
     this.near = new Set();
     this.unsettled = new Set(); // blocks that end, and whose height is not known yet
+    this.stale = []; // blocks whose height was that of rows of another width
     this.epoch = 0;
     this.hovered = -1;
     this.undrawn = Common.element("span", { className: "pending" });
@@ -229,6 +231,12 @@ class Sheet {
       style.containIntrinsicHeight = `${height}px`;
       style.contentVisibility = "auto";
     }
+    for (let size = 0; size < RELAID_ENTRIES && this.stale.length;) { // some in each frame: laid out in it, measured in the next
+      const block = this.stale.shift();
+      if (block.open || !block.isConnected) continue;
+      size += block.childNodes.length;
+      this.unsettle(block);
+    }
   }
 
   unsettle(block) {
@@ -384,17 +392,15 @@ class Sheet {
     this.block().append(...rest);
   }
 
-  /** Blocks that were cut where a row began are drawn again once rows have another width. */
+  /** Once rows have another width, blocks have another height, and those that were cut where a row began are drawn again. */
   reflow() {
     const width = this.holder.clientWidth;
     if (width === this.width) return;
     this.width = width;
-    this.blocks.forEach((block) => this.unsettle(block));
+    this.stale = this.blocks.filter((block) => !block.open);
     const soft = this.blocks.find((block) => block.soft);
-    if (soft) {
-      this.undraw(soft.firstChild.at);
-      this.drawSoon();
-    }
+    if (soft) this.undraw(soft.firstChild.at);
+    if (this.stale.length || soft) this.drawSoon();
   }
 
   classOf(i) {

@@ -14,16 +14,17 @@ from importlib.resources import files
 from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, SCALES, STEPS, css_colour, step_colour
 
 
-def document(template, script, style, *, runs="", policy="", **parts):
+def document(template, script, style, *, runs="", policy="", scripts=(), **parts):
     """Yield a page as bytes, all ASCII: `template`, with each {{name}} in it filled.
 
     runs      what more than the script may run, such as "'wasm-unsafe-eval'"
     policy    what more the Content-Security-Policy allows, such as "worker-src blob:"
+    scripts   further scripts that stand in the page's parts, and may run
     parts     text or an iterable of bytes by name; {{script}}, {{style}} and {{policy}} are filled from the others
     """
     rules = [
         "default-src 'none'",
-        f"script-src '{_digest(script)}' {runs}".rstrip(),
+        " ".join(["script-src", *(f"'{_digest(one)}'" for one in (script, *scripts)), runs]).rstrip(),
         f"style-src '{_digest(style)}'",
         "img-src data:",
         "base-uri 'none'",

@@ -1,9 +1,14 @@
-"""How a message spells options to whoever gave them in a file. Imports neither numpy nor numba."""
+"""How options are spelt: in a message to whoever gave them in a file, and as a command.
+
+Imports neither numpy nor numba.
+"""
 
 import re
+import shlex
 
-from charrnn.training.options import NAMES
-from charrnn.training.settings import option
+from charrnn.training import options as known
+from charrnn.training.options import DEFAULTS, NAMES, SETTINGS
+from charrnn.training.settings import FREE, option
 
 
 def spelt_in_file(message):
@@ -15,6 +20,28 @@ def spelt_in_file(message):
     pattern = rf"(?<![\w-])--({'|'.join(map(_flag, sorted(NAMES, key=len, reverse=True)))})(?![\w-])"
     parts[::2] = [re.sub(pattern, r"\1", part) for part in parts[::2]]
     return "".join(parts)
+
+
+def train_command(config, texts):
+    """Return the command that trains with a TrainingConfig on `texts`, names; what has its default is left out."""
+    chosen = {
+        "batch_size": known.BATCH_SIZE,
+        "seq_length": known.SEQ_LENGTH,
+        "minutes": known.DEFAULT_MINUTES,
+        "learning_rate": known.LEARNING_RATES[config.optimizer],
+        "warmup": known.WARMUPS.get(config.schedule, 0),
+        "weight_decay": known.WEIGHT_DECAYS.get(config.optimizer, 0),
+    }
+    words = ["charrnn", "train", *texts]
+    for name, about in SETTINGS.items():
+        value = getattr(config, name)
+        if about.on_resume == FREE or value is None or value in (getattr(DEFAULTS, name), chosen.get(name)):
+            continue
+        if isinstance(value, bool):
+            words.append(option(name) if value else f"--no-{_flag(name)}")
+        else:
+            words += [option(name), f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
 
 
 def _flag(name):
