@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import likeliest
-from charrnn.evaluation.reading import read
+from charrnn.evaluation.reading import Settling, read
 from charrnn.model.clamps import Clamp, check_unit
 from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS
@@ -138,7 +138,7 @@ def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losse
     N = stop - start
     first = Workspace(model, max(1, min(STREAMS, N // MIN_A_STREAM)), CHUNK, training=False)
     told = None if progress is None else _Told(progress, N)
-    for workspace, results, places in read(first, ids, start, stop, clamps, run, _always if once else None):
+    for workspace, results, places in read(first, ids, start, stop, clamps, run, Settling(_always) if once else None):
         yield workspace, results, places
         if told is not None:
             told.tell(places)
