@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "soak")]
 import reliability  # noqa: E402
 from scene import Broken, Scene  # noqa: E402
 
-SECTIONS = ("kills", "processes", "workers", "cuts", "starts", "divergence", "fuzz", "memory", "loads", "serving")
+SECTIONS = ("kills", "processes", "sweeping", "cuts", "starts", "divergence", "fuzz", "memory", "loads", "serving")
 
 
 def main(arguments=None):

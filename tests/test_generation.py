@@ -23,7 +23,7 @@ INPUTS = {"onehot": {}, "embedding": {"embedding_size": 4}, "tied": {"embedding_
 SETTINGS = [
     Settings(0.8), Settings(0), Settings(1.3, top_k=3), Settings(0.7, top_p=0.8), Settings(min_p=0.05),
     Settings(1.5, top_k=9, top_p=0.9, min_p=0.01), Settings(5e-324), Settings(1e308), Settings(top_k=1),
-    Settings(top_p=1e-9),
+    Settings(top_p=1e-9), Settings(top_k=2**70),
 ]  # fmt: skip
 SEED = 6
 

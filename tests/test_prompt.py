@@ -182,6 +182,7 @@ def test_a_label_is_given_at_the_prompt(at, sample):
         ("/temperature -1", "/temperature must be 0 (greedy) or a positive number, got -1"),
         ("/temperature warm", "/temperature': must be a number, got 'warm'"),
         ("/top-k 0", "/top-k must be at least 1, got 0"),
+        ("/escapes maybe", "Invalid value for '/escapes': 'maybe'"),
         ("/top-p 2", "/top-p must be above 0 and at most 1"),
         ("/length 0", "/length must be at least 1 character, got 0"),
         ("/seed -1", "/seed must be between 0 and 2**64 - 1"),

@@ -269,6 +269,8 @@ def test_a_model_of_bytes_writes_text_and_completes_a_character():
         ({"n": 11, "prompt": ["a", "b"]}, "n", "ask for 22 texts; a request has at most 20"),
         ({"n": 5, "max_tokens": 4_001}, "max_tokens", "more than the 20,000 characters of a request"),
         ({"logprobs": 1, "max_tokens": 2_001}, "max_tokens", "2,000 characters of a request with logprobs"),
+        ({"echo": True, "prompt": "a" * 400, "n": 20, "max_tokens": 601}, "max_tokens", "and their prompts are more"),
+        ({"echo": True, "prompt": "a" * 400, "n": 5, "max_tokens": 1, "logprobs": 1}, "max_tokens", "leave echo out"),
         ({"logprobs": 21}, "logprobs", "between 0 and 20"),
         ({"logprobs": True}, "logprobs", "must be a whole number"),
         ({"temperature": -1}, "temperature", "temperature must be 0 (greedy) or a positive number, got -1"),

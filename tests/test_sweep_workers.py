@@ -26,7 +26,7 @@ from charrnn.sweep.members import live_workers
 sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))
 
 import processes  # noqa: E402
-import workers  # noqa: E402
+import sweeping  # noqa: E402
 from scene import Scene  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="flock")
@@ -51,7 +51,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def start(monkeypatch):
     """Start workers, of whom none outlives the test."""
-    begun, real = [], workers.start
+    begun, real = [], sweeping.start
 
     def started(*arguments):
         begun.append(real(*arguments))
@@ -68,20 +68,20 @@ def start(monkeypatch):
 @pytest.mark.slow
 def test_three_workers_make_every_run_once_with_the_bits_of_one_command(tmp_path, start):
     scene = Scene(tmp_path, quick=True)
-    spec = workers.write_spec(scene, scene.text(), 0, steps=60)
+    spec = sweeping.write_spec(scene, scene.text(), 0, steps=60)
     assert main(["sweep", str(spec), "-o", "whole", "-q"]) == 0
     made = [start(scene, spec, tmp_path / "shared") for _ in range(3)]
     assert [one.wait(120) for one in made] == [0, 0, 0]
-    begun = [name for one in made for name in re.findall(r"run \d+/8 (\S+):", workers.said(one))]
+    begun = [name for one in made for name in re.findall(r"run \d+/8 (\S+):", sweeping.said(one))]
     assert sorted(begun) == sorted(row["run"] for row in json.loads(Path("whole/results.json").read_text())["runs"])
-    workers.compare(tmp_path / "shared", tmp_path / "whole", 0)
+    sweeping.compare(tmp_path / "shared", tmp_path / "whole", 0)
 
 
 def wait_until_it_says(worker, pattern):
     """Return the groups of a pattern once a worker's output has it."""
     until = time.monotonic() + 60
-    while not (found := re.search(pattern, workers.said(worker))):
-        assert worker.poll() is None and time.monotonic() < until, workers.said(worker)
+    while not (found := re.search(pattern, sweeping.said(worker))):
+        assert worker.poll() is None and time.monotonic() < until, sweeping.said(worker)
         time.sleep(0.02)
     return found.groups()
 
@@ -89,11 +89,11 @@ def wait_until_it_says(worker, pattern):
 @pytest.mark.slow
 def test_what_a_killed_worker_was_at_another_goes_on_with(tmp_path, start):
     scene = Scene(tmp_path, quick=True)
-    spec = workers.write_spec(scene, scene.text(), 0, steps=100_000)
+    spec = sweeping.write_spec(scene, scene.text(), 0, steps=100_000)
     first = start(scene, spec, tmp_path / "S")
     (name,) = wait_until_it_says(first, r"run \d/8 (\S+):")
     while not (tmp_path / "S" / name / "best.safetensors").exists():
-        assert first.poll() is None, workers.said(first)
+        assert first.poll() is None, sweeping.said(first)
     second = start(scene, spec, tmp_path / "S")
     (other,) = wait_until_it_says(second, r"run \d/8 (\S+):")
     assert other != name
@@ -114,7 +114,7 @@ def test_what_a_killed_worker_was_at_another_goes_on_with(tmp_path, start):
 @pytest.mark.slow
 def test_workers_that_are_killed_and_replaced_end_in_the_same_bits(tmp_path, start):
     scene = Scene(tmp_path, quick=True)
-    workers.broken_sweep(scene, random.Random(5), scene.text(), 0, most=2)
+    sweeping.broken_sweep(scene, random.Random(5), scene.text(), 0, most=2)
 
 
 def test_a_lone_sweep_and_workers_refuse_each_other(capsys):

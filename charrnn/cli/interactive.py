@@ -335,7 +335,7 @@ class _Prompt:
         try:
             return kind.convert(words, option, self._ctx)
         except click.BadParameter as error:
-            raise ConfigError(usage_message(error, [])) from None
+            raise ConfigError(re.sub(r"'-\w' / ", "", usage_message(error, []))) from None  # no short form at a prompt
 
     def _give(self, name):
         labels = self._vocabulary.labels

@@ -179,7 +179,9 @@ class Generation:
         ids = np.empty((count, B), np.int32)
         losses = np.empty((count, B)) if with_losses else None
         logits = np.empty((count, B, V)) if with_logits else None
-        buffers, most = self._buffers, V if top_k is None else np.minimum(top_k, V)
+        if top_k is None or isinstance(top_k, int):  # which may be beyond what NumPy's integers hold
+            top_k = V if top_k is None else min(top_k, V)
+        buffers, most = self._buffers, np.minimum(top_k, V)
         buffers.temperature[:], buffers.top_k[:], buffers.top_p[:], buffers.min_p[:] = temperature, most, top_p, min_p
         self._table.set(reading=0, position=position, keys=keys)
         self._table.set(with_losses=with_losses, with_logits=with_logits, losses=losses, logits=logits)

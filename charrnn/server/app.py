@@ -228,7 +228,7 @@ class _Completions:
     async def _whole(self, answer, job, send):
         parts = []
         while not answer.is_finished:
-            parts += answer.take(await job.next())
+            parts += await _taken(answer, await job.next())
             self._engine.consumed(job)
         whole = json.dumps(answer.whole(parts)).encode("ascii")
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(whole))]
@@ -240,7 +240,7 @@ class _Completions:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while not answer.is_finished:
             try:
-                parts = answer.take(await job.next())
+                parts = await _taken(answer, await job.next())
             except Refused as refused:
                 await send({"type": "http.response.body", "body": event(refused.to_dict()), "more_body": False})
                 return
@@ -251,6 +251,11 @@ class _Completions:
         if answer.asked.with_usage:
             last = event({**answer.chunk([]), "usage": answer.usage()}) + DONE
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+async def _taken(answer, drawn):
+    """Return the parts that an Answer makes of what was drawn: an echoed prompt comes at once, and may take seconds."""
+    return await asyncio.to_thread(answer.take, drawn) if answer.asked.echo else answer.take(drawn)
 
 
 def _too_large(most):

@@ -25,7 +25,7 @@ class Limits(NamedTuple):
     prompt       characters of a prompt
     tokens       characters of a text
     texts        prompts times n
-    characters   of all texts together; of those with log probabilities a tenth
+    characters   of all texts together, echoed prompts included; of those with log probabilities a tenth
     body         bytes
     requests     at once, of all clients
     """
@@ -131,11 +131,14 @@ def read_fields(fields: dict, name: str, limits: Limits) -> Asked:
         raise Refused(f"best_of {best_of:,} is not supported: leave it out, and ask for n texts", "best_of")
     length = _whole(fields, "max_tokens", min(DEFAULT_TOKENS, limits.tokens), 0, limits.tokens)
     logprobs = _logprobs(fields)
+    echo = _typed(fields, "echo", bool, "true or false", False)
     most = limits.characters if logprobs is None else limits.characters // 10
-    if len(prompts) * n * length > most:
+    told = n * (len(prompts) * length + (sum(map(len, prompts)) if echo else 0))
+    if told > most:
         raise Refused(
-            f"{len(prompts) * n:,} texts of {length:,} characters are more than the {most:,} characters of a request"
-            f"{'' if logprobs is None else ' with logprobs'}: lower max_tokens or n, or send several requests",
+            f"{len(prompts) * n:,} texts of {length:,} characters{' and their prompts' if echo else ''} are more than "
+            f"the {most:,} characters of a request{'' if logprobs is None else ' with logprobs'}: lower max_tokens or "
+            f"n, {'leave echo out, ' if echo else ''}or send several requests",
             "max_tokens",
         )
     options = _typed(fields, "stream_options", dict, "an object", {})
@@ -147,7 +150,7 @@ def read_fields(fields: dict, name: str, limits: Limits) -> Asked:
         stop=_stops(fields),
         seed=_whole(fields, "seed", None, 0, 2**64 - 1),
         logprobs=logprobs,
-        echo=_typed(fields, "echo", bool, "true or false", False),
+        echo=echo,
         stream=_typed(fields, "stream", bool, "true or false", False),
         with_usage=options.get("include_usage") is True,
         given=_typed(fields, "given", str, "a string", None),

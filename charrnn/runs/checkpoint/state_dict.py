@@ -86,6 +86,7 @@ def open_state_dict(path):
             if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
                 raise Refusal("its header is no safetensors header")
             entries = {name: tensor_entry(name, entry) for name, entry in header.items()}
+            _check_kinds(path, entries.values())
             _check_places(entries.values(), size - 8 - length)
         except Refusal as refusal:
             raise DamagedCheckpoint(path, str(refusal), "write it again") from None
@@ -110,12 +111,19 @@ def _refuse_foreign(path, start):
         raise CheckpointError(f"{path} is {kind}: name a .safetensors file that holds the state_dict of a model")
 
 
+def _check_kinds(path, entries):
+    for entry in entries:
+        if entry.tag not in DTYPES:
+            raise CheckpointError(
+                f"{path}: {short(entry.name)} has dtype {short(entry.tag)}, and weights are F32, F64, F16 or BF16: "
+                "write the file without it where it is no weight, and as float32 where it is"
+            )
+
+
 def _check_places(entries, size):
     """Check that tensors of known kinds lie end to end and end with the file."""
     at = 0
     for entry in sorted(entries, key=lambda one: (one.begin, one.end)):
-        if entry.tag not in DTYPES:
-            raise Refusal(f"{short(entry.name)} has dtype {short(entry.tag)}, and weights are F32, F64, F16 or BF16")
         if entry.begin != at:
             raise Refusal(f"{short(entry.name)} begins at {short(entry.begin)}, the tensor before it ends at {at}")
         at += math.prod(entry.shape) * np.dtype(DTYPES[entry.tag]).itemsize
