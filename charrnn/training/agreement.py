@@ -8,7 +8,6 @@ from charrnn.distributed.group import Elsewhere
 from charrnn.errors import ConfigError
 from charrnn.kernels.host import has_amx, has_fma, isa
 
-
 _STARTS = {True: "resumes a run (--resume)", False: "starts a new one"}
 
 
