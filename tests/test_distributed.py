@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import ModelConfig
 from charrnn.training.sharded import ShardedWorkspace
+from charrnn.training.validation import Validation
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))
 
@@ -132,3 +134,43 @@ def test_processes_that_differ_are_refused_and_none_hangs(tmp_path):
     text = scene.text()
     for number in range(4):
         processes.refused(scene, text, rng, number)
+
+
+@needs_mpi
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "odd, why",
+    [
+        (["--hiden-size", "3"], "No such option '--hiden-size'"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["--resume", "a"], "process 1 resumes a run (--resume) and process 0 starts a new one"),
+    ],
+)
+def test_a_process_with_a_command_line_of_its_own_leaves_none_waiting(tmp_path, odd, why):
+    text = Scene(tmp_path, quick=True).text(characters=2000)
+    start = ["-n", "1", *processes.command("train", text, "--hidden-size", 8, "-o", tmp_path / "run")]
+    done = subprocess.run(
+        [processes.launcher(), *start, ":", *start, *odd],
+        env=processes.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and why in done.stderr and done.stderr.count("Error: ") == 1, done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_time_of_a_validation_is_the_same_in_processes_with_unequal_parts_of_it():
+    class Group(type(ALONE)):
+        size = 3
+
+        def agree(self, value):
+            return 22
+
+    validation = Validation(np.zeros(100, np.int32), (0, 100), (0, 100), Group())
+    took_s = []
+    for streams in (21, 22):
+        validation._workspace = SimpleNamespace(batch_size=streams, seq_length=8)
+        took_s.append(validation.estimate_s(1.0))
+    assert took_s[0] == took_s[1]

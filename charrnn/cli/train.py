@@ -13,7 +13,7 @@ from charrnn.cli.display import Nothing, make_display
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, tell, unlike_line
-from charrnn.distributed.group import find_group, together
+from charrnn.distributed.group import find_group, leave_early, together
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.text.item_kinds import inferred
 from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
@@ -22,7 +22,18 @@ from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 WONDER = 0.04  # test and validation loss that differ by this share want an explanation
 
 
-@click.command(name="train", cls=SectionedCommand, params=list(PARAMETERS))
+class _TrainCommand(SectionedCommand):
+    """Of several processes, one that cannot read its command line ends the others too, which would wait for it."""
+
+    def make_context(self, *arguments, **named):
+        try:
+            return super().make_context(*arguments, **named)
+        except Exception as error:
+            leave_early(error)
+            raise
+
+
+@click.command(name="train", cls=_TrainCommand, params=list(PARAMETERS))
 @click.pass_context
 def command(  # noqa: PLR0913 - click passes every option by its name
     ctx, text, threads, output, resume, init_from, config, quiet, **_settings
@@ -39,22 +50,16 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     """
     from charrnn.cli.progress import announce_compilation
 
-    asked, group = _asked(ctx), find_group()
-    if resume is not None and init_from is not None:
-        raise ConfigError(
-            "--resume goes on with a run and --init-from starts a new one: leave one of them out",
-            ["resume", "init_from"],
-        )
-    if resume is None and not text:
-        raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
-    if resume is None:
-        asked = inferred(text, asked)
-    if resume is None and init_from is None:
-        TrainingConfig(**asked)  # what is wrong without looking at the text is said before it is read
-    display = make_display(quiet) if group.rank == 0 else Nothing()
+    group, display = find_group(), Nothing()
     try:
+        if group.size > 1:
+            from charrnn.training.agreement import compare_starts
+
+            compare_starts(group, resume is not None)
+        asked = _asked(ctx)
+        _check(asked, text, threads, resume, init_from)
+        if group.rank == 0:
+            display = make_display(quiet)
         ctx.call_on_close(announce_compilation(display.note))
         from charrnn.kernels import num_threads, set_num_threads
 
@@ -74,6 +79,21 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         raise
     finally:
         display.close()
+
+
+def _check(asked, text, threads, resume, init_from):
+    """Raise ConfigError for what is wrong without looking at the text: said before that is read."""
+    if resume is not None and init_from is not None:
+        raise ConfigError(
+            "--resume goes on with a run and --init-from starts a new one: leave one of them out",
+            ["resume", "init_from"],
+        )
+    if resume is None and not text:
+        raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
+    if resume is None and init_from is None:
+        TrainingConfig(**inferred(text, asked))
 
 
 def _asked(ctx):

@@ -4,8 +4,11 @@ Every method of a group is called by all of its processes, in the same order. Th
 the files. `Alone` is the group of one process; mpi.py has the group that MPI starts.
 """
 
+import atexit
 import contextlib
 import os
+import sys
+import time
 from typing import Any
 
 from charrnn.distributed.tree import add_up
@@ -14,6 +17,7 @@ from charrnn.errors import CharRNNError, ConfigError
 # What says how many processes a launcher has started, and which of them this one is: MPICH and Intel MPI, Open MPI, and
 # srun with either.
 _LAUNCHERS = (("PMI_SIZE", "PMI_RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMIX_SIZE", "PMIX_RANK"))
+LEAVING_S = 3.0  # for the others to come too, where a process ends early
 
 
 class Alone:
@@ -106,16 +110,39 @@ def find_group():
 
         group = MPIGroup()
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no library
-        raise ConfigError(
+        why = (
             f"{size} processes were started, and mpi4py, by which they talk, cannot be used here "
             f"({str(error).splitlines()[0]}): pip install 'charrnn[mpi]'"
-        ) from error
+        )
+        if rank == 0:
+            atexit.register(_end_all)  # when it is said
+        else:
+            time.sleep(LEAVING_S)  # where none has mpi4py, the first process says so and ends all
+            print(f"Error: process {rank} of {size}: {why}", file=sys.stderr, flush=True)
+            _end_all()
+        raise ConfigError(why) from error
     if group.size != size:
         raise ConfigError(
             f"the launcher started {size} processes, and mpi4py sees {group.size}: its MPI is another one than the "
             "launcher's; start them with the mpiexec of the same package (pip install 'charrnn[mpi]' brings both)"
         )
     return group
+
+
+def _end_all():
+    """Have the launcher end all processes, which would wait for ever for one that has no MPI to come.
+
+    By the wire protocol of MPICH's and Intel's launchers; Open MPI's ends all where one fails.
+    """
+    with contextlib.suppress(KeyError, ValueError, OSError):
+        os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
+
+
+def leave_early(error):
+    """End this process's part, as a group's `leave` does, where an error comes before the group was looked for."""
+    if launched()[1] > 1:
+        with contextlib.suppress(CharRNNError):
+            find_group().leave(error)
 
 
 def together(group, work) -> Any:

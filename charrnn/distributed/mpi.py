@@ -12,9 +12,10 @@ import traceback
 import numpy as np
 from mpi4py import MPI
 
+from charrnn.distributed.group import LEAVING_S
 from charrnn.distributed.tree import add_up, nodes_within, shards_of, slices
+from charrnn.errors import CharRNNError
 
-LEAVING_S = 3.0  # for the others to come too, where a process ends early
 # Waits for whoever started it to say that it is alive, or to be no more.
 _WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1].encode())"
 GRAIN = 4096  # numbers: slices of the gradient are multiples of it
@@ -68,10 +69,14 @@ class MPIGroup:
                 return
             time.sleep(0.01)
         # The others wait for what this process will never do.
-        if not isinstance(error, SystemExit):
-            say = f"Error: process {self.rank} of {self.size}: {error}" if str(error) else traceback.format_exc()
-            print(say, file=sys.stderr, flush=True)
-        self._comm.Abort(2)
+        code = 2
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else code
+        elif isinstance(error, KeyboardInterrupt):
+            code = 130
+        else:
+            print(f"Error: process {self.rank} of {self.size}: {_words(error)}", file=sys.stderr, flush=True)
+        self._comm.Abort(code)
 
     def clock(self, own):
         shared = _SharedClock(self, own)
@@ -135,6 +140,15 @@ class _SharedClock:
 
     def last(self):
         return self._now
+
+
+def _words(error):
+    """Return what to say of an error: its sentence, or where it came from, if it is a fault of the program."""
+    if isinstance(error, MemoryError):
+        return f"this does not fit in memory ({error})" if str(error) else "this does not fit in memory"
+    if isinstance(error, (CharRNNError, OSError)) or hasattr(error, "format_message"):  # click's
+        return str(error)
+    return "".join(traceback.format_exception(error)).rstrip()
 
 
 def _bytes(array):

@@ -8,6 +8,8 @@ from charrnn.distributed.group import Elsewhere
 from charrnn.errors import ConfigError
 from charrnn.kernels.host import has_amx, has_fma, isa
 
+_STARTS = {True: "resumes a run (--resume)", False: "starts a new one"}
+
 
 def default_shards(processes):
     """Return the smallest power of two that is not below the number of processes."""
@@ -25,6 +27,15 @@ def check_processes(group, plan):
         )
 
 
+def check_texts(group, texts):
+    """Raise ConfigError where several processes are to read stdin, which goes to one of them only."""
+    if group.size > 1 and any(str(text) == "-" for text in texts):
+        raise ConfigError(
+            "the text is stdin (-), which only one of several processes can read: write it to a file that all of them "
+            "can read (cat > text.txt), and name that"
+        )
+
+
 def compare(group, plan, corpus):
     """Raise ConfigError in the first process, and Elsewhere in the others, unless all are to train the same.
 
@@ -36,8 +47,20 @@ def compare(group, plan, corpus):
     kinds["instructions"] = [isa(), "fma" if has_fma() else "no fma"]
     if plan.config.precision == "bfloat16":
         kinds["instructions"].append("AMX" if has_amx() else "no AMX")
-    if plan.initial is not None:
-        kinds["weights"] = _digest(plan.initial)
+    kinds["weights"] = None if plan.initial is None else _digest(plan.initial)
+    _agree(group, kinds)
+
+
+def compare_starts(group, resumes):
+    """Raise as `compare` does unless all processes are of one version, and start a run or all resume one.
+
+    Only such processes ask each other the same, and so this is to be asked first.
+    """
+    if group.size > 1:
+        _agree(group, {"version": charrnn.__version__, "resumption": resumes})
+
+
+def _agree(group, kinds):
     everywhere = group.gather(kinds)
     for rank, theirs in enumerate(everywhere):
         for kind, mine in everywhere[0].items():
@@ -50,6 +73,8 @@ def compare(group, plan, corpus):
 def _difference(kind, mine, theirs, rank):
     if kind == "version":
         return f"process {rank} runs charrnn {theirs} and process 0 charrnn {mine}: install the same everywhere"
+    if kind == "resumption":
+        return f"process {rank} {_STARTS[theirs]} and process 0 {_STARTS[mine]}: give all the same command"
     if kind == "text":
         return (
             f"process {rank} reads another text than process 0, with fingerprint {theirs[:12]} instead of "

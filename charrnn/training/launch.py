@@ -19,7 +19,7 @@ from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
 from charrnn.text.decoding import encoding_of_bytes
 from charrnn.text.item_kinds import inferred
-from charrnn.training.agreement import check_processes, compare, default_shards
+from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
 from charrnn.training.provenance import find_texts
@@ -72,6 +72,7 @@ def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
             config = TrainingConfig(**asked) if initial is None else config_like(initial, asked)
             if config.vocab == "bytes":
                 encoding_of_bytes(config.encoding)  # it is trained without, but its samples are shown by it
+            check_texts(group, texts)
             corpus = stack.enter_context(contextlib.closing(_read(texts, config, progress)))
             for note in corpus.notes:
                 say(note)
@@ -139,6 +140,7 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
             config = stored_config(checkpoint.training)
             resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
             found = texts or find_texts(checkpoint.training, run)
+            check_texts(group, found)
             corpus = stack.enter_context(contextlib.closing(_read(found, config, progress)))
             plan = plan_resume(checkpoint, corpus, asked)
             check_processes(group, plan)

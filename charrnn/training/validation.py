@@ -50,7 +50,9 @@ class Validation:
         """Return how long a pass takes where a chunk of its workspace takes so long."""
         workspace = self._workspace
         assert workspace is not None  # a pass was timed on it
-        return chunk_s * (self.characters / workspace.batch_size + WARM_UP) / workspace.seq_length
+        # The first process's: what follows from the time is to be alike where streams are shared out unevenly.
+        streams = self._group.agree(workspace.batch_size)
+        return chunk_s * (self.characters / streams + WARM_UP) / workspace.seq_length
 
     def shortened(self, characters):
         """Return the Validation on the first so many characters."""
