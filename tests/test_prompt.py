@@ -138,7 +138,9 @@ def test_a_line_is_continued_as_sample_continues_it_with_what_is_set(at, sample)
     ]  # fmt: skip
     assert found.stdout_bytes == b"".join(one.removesuffix(b"\n") + b"\n" for one in expected)
     assert found.return_value == 0 and "left out 1 character" in found.stderr
-    assert "held: 0:3=0.5 1:2=-0.2" in found.stderr and "no unit is held (they were held by /clamp 0:3=" in found.stderr
+    assert (
+        "held: 0:3=0.5 1:2=-0.2" in found.stderr and "no unit is held; to hold them again: /clamp 0:3=" in found.stderr
+    )
 
 
 def test_an_empty_line_continues_also_where_a_stop_has_ended_the_text(at, sample):

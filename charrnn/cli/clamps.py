@@ -12,7 +12,7 @@ clamp_option = click.option(
     "--clamp",
     multiple=True,
     metavar="LAYER:UNIT=VALUE",
-    help="Hold a unit, counted from 0, at VALUE (of an LSTM its cell: -1 to 1) and hear what it does; may be repeated.",
+    help="Hold a unit, counted from 0, at VALUE (of an LSTM its cell: -1 to 1) and see what it does; may be repeated.",
 )
 
 

@@ -93,7 +93,7 @@ def _say(kind, cost, found, size):
     parts = [f"{size / 1e6:.2f} MB", f"weights {kind}"]
     if cost is not None:
         parts.append(
-            f"{cost.cost_nats:+.5f} nats a character on {cost.characters:,} held-out ones ({cost.full_loss_nats:.4f} "
+            f"{cost.cost_nats:+z.5f} nats a character on {cost.characters:,} held-out ones ({cost.full_loss_nats:.4f} "
             f"to {cost.loss_nats:.4f})"
         )
     names = len({(one["layer"], one["unit"]) for one in found})

@@ -349,7 +349,7 @@ class _Prompt:
 
     def _clamp(self, texts):
         if not texts:
-            released = f" (they were held by /clamp {' '.join(self._values['clamp'])})" if self._clamps else ""
+            released = f"; to hold them again: /clamp {' '.join(self._values['clamp'])}" if self._clamps else ""
             self._values["clamp"], self._clamps = [], []
             note(f"no unit is held{released}")
             return

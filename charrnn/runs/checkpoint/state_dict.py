@@ -72,6 +72,8 @@ def open_state_dict(path):
         Missing, a pickle or another kind of file, truncated, corrupt, or with numbers of a kind that no model has.
     """
     path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist: name a file that safetensors.torch.save_file wrote")
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = bytes(read_exactly(file, bytearray(min(size, 9)), path))
