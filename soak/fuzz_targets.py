@@ -294,6 +294,12 @@ class Unwritten:
     def save(self, checkpoint, best=False):
         self.saved = checkpoint
 
+    def load_good(self):
+        return load_checkpoint(self.good)
+
+    def load_result(self):
+        return load_checkpoint(self.last)
+
     def log(self, record):
         json.dumps(record)
 

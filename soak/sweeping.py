@@ -1,6 +1,6 @@
 """Workers that share a sweep, of which random ones are killed and others come, to the same runs as one command makes.
 
-python soak/soak.py --only workers
+python soak/soak.py --only sweeping
 """
 
 import contextlib

@@ -31,13 +31,31 @@ SAID_BY = {
     ("training.schedules", "Schedule"): ({"train", "sweep"}, "likewise"),
     ("model.workspace", "check_precision"): ({"train", "sweep"}, "elsewhere the precision is the default"),
     ("sampling.sampler", "Settings"): ({"sample"}, "elsewhere they are charrnn's own, or an option with its rule"),
-    ("kernels.threads", "set_num_threads"): (set(COMMANDS) - {"sweep"}, "a sweep asks for one thread or all"),
+    ("kernels.threads", "set_num_threads"): (
+        set(COMMANDS) - {"sweep", "export"},
+        "a sweep asks for one thread or all, export for all",
+    ),
     ("text.rewriting", "Rewriting"): ({"train", "sweep"}, "how a text was read is told as options of train"),
     ("text.decoding", "_not_known"): (set(COMMANDS) - {"export"}, "export takes UTF-8 where a run stored no known one"),
     ("cli", "_smaller"): (set(), "chosen from the options of the command"),
+    ("cells.ablate", "ablate"): ({"cells"}, "export finds cells and ablates none"),
+    ("cells.ablate", "check_clamp"): ({"cells"}, "likewise"),
+    ("cells.gates", "gate_saturation"): ({"cells"}, "likewise"),
+    ("cells.record", "check_quantity"): ({"cells", "gradients", "sample", "next"}, "export takes the default"),
+    ("cells.report", "_Search"): ({"cells"}, "export bounds the text, and a search that fails is a page without names"),
+    ("cells.report", "_check_wanted"): ({"cells"}, "export asks for no unit"),
+    ("cells.search", "halves"): ({"cells"}, "as _Search"),
+    ("cli.checks", "skip_first"): (
+        set(COMMANDS) - {"export"},
+        "export reads the run's own text, which has no unknown character",
+    ),
+    ("cli.opening", "open_text"): (set(COMMANDS) - {"export"}, "likewise"),
+    ("text.decoding", "refuse_binary"): (set(COMMANDS) - {"export"}, "a run's own text was read before"),
+    ("text.decoding", "TextReader"): (set(COMMANDS) - {"export"}, "likewise"),
+    ("text.decoding", "encoding_to_blame"): (set(COMMANDS) - {"export"}, "likewise"),
 }
 # Whose texts are CSS, with -- before the names of colours, and the commands of other programs.
-OTHERS = ("render.page", "text.kinds", "cli.probes", "kernels.environment")
+OTHERS = ("render.page", "render.document", "text.kinds", "cli.probes", "kernels.environment")
 
 # What of training is set in the SPEC of a sweep is said there without dashes: SpecCommand.
 FILED = {"sweep": {option(name) for name in NAMES}}

@@ -26,6 +26,7 @@ WRITERS = {
     "cells --png": ["cells", "run", "text.txt", "--characters", "4000", "--unit", "0:0"],
     "gradients --svg": FRESH,
     "gradients --png": FRESH,
+    "export --html": ["export", "run", "--no-cells"],
     "export --onnx": ["export", "run"],
     "export --torch": ["export", "run"],
     "info --svg": ["info", "run"],

@@ -403,7 +403,7 @@ def test_clients_that_read_nothing_or_vanish_hold_nobody(server, model, http):
 
     def left():
         gc.collect()
-        return [one for one in gc.get_objects() if isinstance(one, (Job, Drawing, Answer))]
+        return [one for one in gc.get_objects() if type(one) in (Job, Drawing, Answer)]
 
     wait_for(lambda: not left())
 

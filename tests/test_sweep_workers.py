@@ -57,7 +57,7 @@ def start(monkeypatch):
         begun.append(real(*arguments))
         return begun[-1]
 
-    monkeypatch.setattr(workers, "start", started)
+    monkeypatch.setattr(sweeping, "start", started)
     yield started
     for one in begun:
         with contextlib.suppress(ProcessLookupError):

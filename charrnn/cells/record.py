@@ -139,11 +139,7 @@ def _read(model, ids, start, stop, clamps=(), progress=None, run=Workspace.losse
     N = stop - start
     first = Workspace(model, max(1, min(STREAMS, N // MIN_A_STREAM)), CHUNK, training=False)
     told = None if progress is None else _Told(progress, N)
-<<<<<<< HEAD
     for workspace, results, places in read(first, ids, start, stop, clamps, run, ONCE if once else None):
-=======
-    for workspace, results, places in read(first, ids, start, stop, clamps, run, Settling(_always) if once else None):
->>>>>>> rev17b
         yield workspace, results, places
         if told is not None:
             told.tell(places)
