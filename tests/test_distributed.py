@@ -19,6 +19,7 @@ from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import ModelConfig
 from charrnn.training.sharded import ShardedWorkspace
+from charrnn.training.trainer import Trainer
 from charrnn.training.validation import Validation
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "soak"))
@@ -174,3 +175,17 @@ def test_the_time_of_a_validation_is_the_same_in_processes_with_unequal_parts_of
         validation._workspace = SimpleNamespace(batch_size=streams, seq_length=8)
         took_s.append(validation.estimate_s(1.0))
     assert took_s[0] == took_s[1]
+
+
+def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost():
+    trainer = Trainer.__new__(Trainer)
+    trainer._stop = False
+
+    class Group:
+        def any(self, flag):
+            trainer.stop()  # too late for this time
+            return flag
+
+    trainer._group = Group()
+    assert not trainer._is_stopped()
+    assert trainer._is_stopped()

@@ -175,7 +175,7 @@ def from_first(group, work):
         try:
             result = work()
         except (CharRNNError, MemoryError, OSError) as error:
-            fault = type(error), error.args, error.__dict__
+            fault = type(error), error.__reduce__()[1], error.__dict__  # of an OSError, its file too
     result, fault = group.agree((result, fault))
     if fault is not None:
         kind, args, fields = fault

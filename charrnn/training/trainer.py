@@ -96,8 +96,9 @@ class Trainer:
 
     def _is_stopped(self):
         """Say whether any process was asked to."""
-        self._stop = self._group.any(self._stop)
-        return self._stop
+        stopped = self._group.any(self._stop)
+        self._stop |= stopped  # never back to False: a signal may have come since it was read
+        return stopped
 
     def run(self):
         """Yield the records of the run.
