@@ -39,7 +39,6 @@ SAID_BY = {
     ("text.decoding", "_not_known"): (set(COMMANDS) - {"export"}, "export takes UTF-8 where a run stored no known one"),
     ("cli", "_smaller"): (set(), "chosen from the options of the command"),
     ("cells.ablate", "ablate"): ({"cells"}, "export finds cells and ablates none"),
-    ("cells.ablate", "check_clamp"): ({"cells"}, "likewise"),
     ("cells.gates", "gate_saturation"): ({"cells"}, "likewise"),
     ("cells.record", "check_quantity"): ({"cells", "gradients", "sample", "next"}, "export takes the default"),
     ("cells.report", "_Search"): ({"cells"}, "export bounds the text, and a search that fails is a page without names"),

@@ -171,7 +171,7 @@ def test_a_likely_character_is_taken_by_pointer_and_by_key_and_an_unknown_one_re
     page = opened({"prompt": "abc", "write": 0})
     text_of(page)
     first = "document.querySelector('.guess code').textContent"
-    # At once: the list may be drawn again between a look at it and a click.
+    # At once: the list may be drawn again between a look at it and a click. What is taken is what is shown.
     second = "document.querySelectorAll('.guess')[1]"
     taken = page.run(
         f"(() => {{ const label = {second}.getAttribute('aria-label'); {second}.click(); return label; }})()"

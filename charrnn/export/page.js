@@ -479,7 +479,7 @@
     b.textContent = percent(share);
   }
 
-  const rows = [];
+  const rows = [], offered = [];  // what the rows show, which may be a frame older than `upcoming`
 
   function showNext() {
     $("guesses-label").textContent = "What comes next";
@@ -491,6 +491,7 @@
       if (!upcoming || k >= upcoming.ids.length || !upcoming.symbols[k]) { row.hidden = true; return; }
       const { symbols, p, q } = upcoming, differs = Math.abs(p[k] - q[k]) > 0.004;
       fillGuess(row, symbols[k], q[k], differs ? p[k] : null, false);
+      offered[k] = upcoming.ids[k];
       row.disabled = false;
       row.title = differs ? `${percent(p[k])} at temperature 1, all characters allowed; ${percent(q[k])} as it is drawn now` : "Click to take it";
       row.setAttribute("aria-label", `Take ${spoken(symbols[k])}, ${percent(q[k])}`);
@@ -513,10 +514,10 @@
   }
 
   function takeGuess(k) {
-    if (!upcoming || k >= upcoming.ids.length || !loaded) return;
+    if (!upcoming || rows[k].hidden || rows[k].disabled || !loaded) return;
     complain("");
     writing = 0;
-    tell({ type: "take", id: upcoming.ids[k] });
+    tell({ type: "take", id: offered[k] });
     lookWriting();
   }
 
