@@ -96,8 +96,8 @@ class Trainer:
 
     def _is_stopped(self):
         """Say whether any process was asked to."""
-        stopped = self._group.any(self._stop)
-        self._stop |= stopped  # never back to False: a signal may have come since it was read
+        if stopped := self._group.any(self._stop):
+            self._stop = True  # never written otherwise: a signal may have come since it was read
         return stopped
 
     def run(self):
