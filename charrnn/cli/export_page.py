@@ -27,7 +27,7 @@ def export_page(opened, options, outputs):
     from charrnn.export.payload import PageFacts, make_payload, model_line, run_facts
     from charrnn.export.weights import DEFAULT_KIND, pack_model
     from charrnn.files.storage import atomic_write
-    from charrnn.training.stored import stored_encoding
+    from charrnn.training.stored import shown_encoding
 
     kind, model = options["weights"] or DEFAULT_KIND, opened.model
     packed = pack_model(model, kind)
@@ -56,7 +56,7 @@ def export_page(opened, options, outputs):
         title=title,
         model_line=model_line(model.config),
         run=run_facts(model.training, title, _saved_on(opened.path), _train_command(model.training)),
-        encoding=_encoding(stored_encoding(model.training)),
+        encoding=shown_encoding(model.training),
         found=found,
         found_note=found_note,
         cost=cost,
@@ -99,12 +99,6 @@ def _say(kind, cost, found, size):
     names = len({(one["layer"], one["unit"]) for one in found})
     parts.append(f"{names} unit{'' if names == 1 else 's'} named")
     note(", ".join(parts))
-
-
-def _encoding(stored):
-    from charrnn.text.decoding import stored_encoding_of_bytes
-
-    return stored_encoding_of_bytes(stored)
 
 
 def _held_out(stack, opened):

@@ -131,9 +131,9 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
     """
     from charrnn.cli.progress import reading_bar
     from charrnn.text.corpus import read_corpus
-    from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
+    from charrnn.text.decoding import encoding_of_bytes
     from charrnn.training.provenance import NAME_ANOTHER, read_run_text
-    from charrnn.training.stored import stored_encoding, stored_items, stored_parting
+    from charrnn.training.stored import shown_encoding, stored_encoding, stored_items, stored_parting
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and unknown is not None:
@@ -145,7 +145,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
     if vocabulary.mode == "bytes" and encoding is not None:
         shown = encoding_of_bytes(encoding)
     else:
-        shown = stored_encoding_of_bytes(stored_encoding(training))
+        shown = shown_encoding(training)
     with reading_bar() as progress:
         if text is None:
             corpus, named, splits = read_run_text(

@@ -22,7 +22,6 @@ from charrnn.evaluation.judgement import Judgement, TrainingText
 from charrnn.evaluation.report import JudgeOptions, judge
 from charrnn.library.drawing import next_characters as next_characters
 from charrnn.library.drawing import sample as sample
-from charrnn.library.drawing import shown_encoding
 from charrnn.model.parameters import Model
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
@@ -33,7 +32,7 @@ from charrnn.training.launch import new_run, resumed_run
 from charrnn.training.options import NAMES
 from charrnn.training.provenance import read_run_text
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
-from charrnn.training.stored import stored_encoding, stored_items, stored_parting
+from charrnn.training.stored import shown_encoding, stored_encoding, stored_items, stored_parting
 
 StrPath: TypeAlias = str | PathLike[str]
 Record: TypeAlias = Preflight | Step | Evaluated | Sampled | Saved | Notice | Finished
@@ -297,7 +296,7 @@ def _check_names(options, names, call):
 
 def _read(model, texts, string, split, unknown):
     """Return the Excerpt that is asked for, and the TrainingText of the model's own text where that is read."""
-    vocabulary, encoding = model.vocabulary, shown_encoding(model)
+    vocabulary, encoding = model.vocabulary, shown_encoding(model.training)
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if string is not None:

@@ -9,8 +9,8 @@ from charrnn.model.parameters import Model
 from charrnn.sampling.following import NextCharacter, likeliest, next_log_probabilities
 from charrnn.sampling.priming import first_ids, label_of, stop_ids
 from charrnn.sampling.sampler import Sampler, Settings
-from charrnn.text.decoding import encoding_of_bytes, stored_encoding_of_bytes
-from charrnn.training.stored import stored_encoding
+from charrnn.text.decoding import encoding_of_bytes
+from charrnn.training.stored import shown_encoding
 
 
 @overload
@@ -108,7 +108,7 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     40
     """
     vocabulary = model.vocabulary
-    encoding = shown_encoding(model) if encoding is None else encoding_of_bytes(encoding)
+    encoding = shown_encoding(model.training) if encoding is None else encoding_of_bytes(encoding)
     settings = Settings(temperature, top_k, top_p, min_p)
     sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
     prime_ids = vocabulary.encode(prime, encoding)
@@ -191,13 +191,8 @@ def next_characters(
     if top_k is not None and top_k < 1:
         raise ConfigError(f"top_k must be at least 1, got {top_k}: None returns every character", ["top_k"])
     vocabulary, label = model.vocabulary, label_of(model, given)
-    encoding = shown_encoding(model) if encoding is None else encoding_of_bytes(encoding)
+    encoding = shown_encoding(model.training) if encoding is None else encoding_of_bytes(encoding)
     primes = [prime] if isinstance(prime, str) else list(prime)
     texts = [first_ids(vocabulary, vocabulary.encode(text, encoding), label) for text in primes]
     found = [likeliest(vocabulary, log_p, top_k) for log_p in next_log_probabilities(model, texts, clamps)]
     return found[0] if isinstance(prime, str) else found
-
-
-def shown_encoding(model: Model):
-    """Return the encoding of the text of a model of bytes."""
-    return stored_encoding_of_bytes(stored_encoding(model.training))

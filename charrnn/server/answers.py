@@ -14,10 +14,9 @@ from charrnn.sampling.priming import first_ids, label_of
 from charrnn.sampling.sampler import StopMatcher
 from charrnn.server.batching import Drawing, Growth, Prompt, Scores
 from charrnn.server.protocol import Asked, Limits, Refused, choice, completion, usage
-from charrnn.text.decoding import stored_encoding_of_bytes
 from charrnn.text.special import listed
 from charrnn.text.task_names import STEER
-from charrnn.training.stored import stored_encoding
+from charrnn.training.stored import shown_encoding
 
 NOT_A_NUMBER = f"the model's output is not a finite number: {DAMAGED}"
 
@@ -43,7 +42,7 @@ class Served(NamedTuple):
     @property
     def encoding(self):
         """Of the text of a model of bytes."""
-        return self.named_encoding or stored_encoding_of_bytes(stored_encoding(self.model.training))
+        return self.named_encoding or shown_encoding(self.model.training)
 
     def about(self):
         """Return what /v1/models tells of it."""

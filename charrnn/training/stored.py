@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.checkpoint import is_count, is_figure
 from charrnn.spec import OPTIONAL_KEYS, PRECISIONS
+from charrnn.text.decoding import stored_encoding_of_bytes
 from charrnn.text.item_kinds import WITH_FIELDS, ItemsReading, kind_by_ending
 from charrnn.training.options import TrainingConfig
 from charrnn.training.recovery import MAX_RETURNS
@@ -50,6 +51,11 @@ def stored_encoding(training):
     options = training.get("config")
     encoding = options.get("encoding") if isinstance(options, dict) else None
     return encoding if isinstance(encoding, str) else "utf-8"
+
+
+def shown_encoding(training):
+    """Return the encoding in which a model of bytes writes: that of its checkpoint's text, in Python's name of it."""
+    return stored_encoding_of_bytes(stored_encoding(training))
 
 
 def stored_parting(training):
