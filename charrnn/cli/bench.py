@@ -5,10 +5,11 @@ import sys
 
 import click
 
+from charrnn.cli.checks import check_bounds
 from charrnn.cli.opening import announce, use_threads
 from charrnn.cli.progress import progress_bar
 from charrnn.cli.words import note
-from charrnn.errors import ConfigError, counted
+from charrnn.errors import counted
 from charrnn.spec import CELLS
 from charrnn.training.options import BATCH_SIZE, DEFAULTS, SEQ_LENGTH, TrainingConfig
 
@@ -55,10 +56,7 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     normalisation or dropout. Takes about a minute; leave the machine alone meanwhile. How far the peak, products of
     weights in the L2 and reading beyond it (L3 or memory) fell below their best of the run tells whether others did.
     """
-    if repeats < 1:
-        raise ConfigError(f"--repeats must be at least 1, got {repeats}", ["repeats"])
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
+    check_bounds({"repeats": repeats, "threads": threads}, ("repeats", 1, None), ("threads", 1, None))
     own = {name: value for name, value in own.items() if value is not None}
     TrainingConfig(**own)  # its rules are theirs
 

@@ -42,12 +42,6 @@ def check_numbers(length=1, num_samples=1, seed=None):
         raise ConfigError(f"--seed must be between 0 and 2**64 - 1, got {seed}", ["seed"])
 
 
-def check_threads(threads):
-    """Raise ConfigError where there is not at least one."""
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
-
-
 def check_stop(strings):
     """Raise ConfigError where a stop string is empty."""
     if "" in strings:

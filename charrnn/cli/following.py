@@ -7,7 +7,6 @@ import click
 
 from charrnn.cli.checks import check_bounds
 from charrnn.cli.clamps import clamp_option, parse_clamps
-from charrnn.cli.drawing import check_threads
 from charrnn.cli.escapes import SPELT
 from charrnn.cli.item_samples import label_to_follow
 from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
@@ -61,8 +60,7 @@ def command(ctx, checkpoint, **options):
     model's own, at temperature 1 and of all characters: what they leave is in the last line. Of a model of items <END>
     is the end of the item. 'charrnn sample --distribution' shows three temperatures side by side.
     """
-    check_bounds(options, ("top_k", 1, None))
-    check_threads(options["threads"])
+    check_bounds(options, ("top_k", 1, None), ("threads", 1, None))
     check_primes(options)
     data = read_prime_file(options)
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.checks import check_bounds
 from charrnn.cli.clamps import clamp_option, parse_clamps
 from charrnn.cli.distribution import check_distribution, distribution_options, show_distribution
-from charrnn.cli.drawing import check_numbers, check_stop, check_threads, known_of, seed_of, settings_of
+from charrnn.cli.drawing import check_numbers, check_stop, known_of, seed_of, settings_of
 from charrnn.cli.each_line import write_lines
 from charrnn.cli.escapes import SPELT
 from charrnn.cli.interactive import LENGTH_AT_A_PROMPT, run_prompt
@@ -290,7 +291,7 @@ def _prepare(ctx, opened, settings, options):
 def _check(given, options):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     check_numbers(options["length"], options["num_samples"], options["seed"])
-    check_threads(options["threads"])
+    check_bounds(options, ("threads", 1, None))
     if options["separator"] is not None and options["as_json"]:
         raise ConfigError(
             "--separator stands between texts, and --json writes a line for each sample: leave one out",

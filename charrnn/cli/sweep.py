@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.checks import check_bounds
 from charrnn.cli.config import read_toml, texts_beside
 from charrnn.cli.display import Nothing
 from charrnn.cli.options import OutputPath, typed_options
@@ -104,8 +105,7 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         )
     if resume is not None and output is not None:
         raise ConfigError("--resume names the folder of the sweep: leave -o/--output out", ["resume", "output"])
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {jobs}", ["jobs"])
+    check_bounds({"jobs": jobs}, ("jobs", 1, None))
     if as_json and as_csv:
         raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
     if dry_run and options["svg"] is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from charrnn.cli.checks import check_bounds
 from charrnn.cli.config import texts_beside
 from charrnn.cli.display import Nothing, make_display
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
@@ -90,8 +91,7 @@ def _check(asked, text, threads, resume, init_from):
         )
     if resume is None and not text:
         raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads must be at least 1, got {threads}", ["threads"])
+    check_bounds({"threads": threads}, ("threads", 1, None))
     if resume is None and init_from is None:
         TrainingConfig(**inferred(text, asked))
 
