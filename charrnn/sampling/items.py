@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.sampling.priming import first_ids
+from charrnn.sampling.priming import first_ids, stop_ids
 
 MAX_STREAMS = 256  # of the prompts that are continued side by side; no effect on what follows them
 
@@ -78,8 +78,8 @@ def _collect(sampler, vocabulary, length, stop, with_losses):
     losses, drawn = np.zeros(sampler.num_samples), np.zeros(sampler.num_samples, np.int64)
     is_whole = [False] * sampler.num_samples
     if end is not None:  # which takes a draw of its own
-        length, stop = length + 1, ((end,), *stop)
-    for block in sampler.generate(length, stop, with_losses=with_losses):
+        length += 1
+    for block in sampler.generate(length, stop_ids(vocabulary, stop), with_losses=with_losses):
         for j, (ids, finished) in enumerate(zip(block.ids, block.finished)):
             pieces[j].append(ids)
             is_whole[j] = is_whole[j] or finished == "stop"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from charrnn.sampling.priming import stop_ids
 from charrnn.sampling.sampler import Sampler, Settings
 
 
@@ -47,8 +48,9 @@ class StandingText:
         vocabulary = self._model.vocabulary
         end, symbols, left = vocabulary.end_id, len(vocabulary.symbols), length
         sampler = self._ready(settings, clamps)
+        stops = stop_ids(vocabulary, stops)
         if end is not None:  # which takes a draw of its own
-            length, stops = length + 1, [[end], *stops]
+            length += 1
         if stops:  # it may be ahead of what it gives out
             self._sampler = None
         self.ended = None

@@ -10,8 +10,8 @@ import numpy as np
 
 from charrnn.errors import DAMAGED, CharRNNError, ConfigError, VocabularyError
 from charrnn.model.parameters import Model
-from charrnn.sampling.priming import first_ids, label_of
-from charrnn.sampling.sampler import StopMatcher
+from charrnn.sampling.priming import first_ids, label_of, stop_ids
+from charrnn.sampling.stops import StopMatcher
 from charrnn.server.batching import Drawing, Growth, Prompt, Scores
 from charrnn.server.protocol import Asked, Limits, Refused, choice, completion, usage
 from charrnn.text.special import listed
@@ -106,8 +106,7 @@ class Answer:
 
     def _stops(self):
         """Return the id sequences that end a text. A string that the model cannot write never comes: it is left out."""
-        vocabulary = self.served.vocabulary
-        stops = [] if vocabulary.end_id is None else [[vocabulary.end_id]]
+        vocabulary, stops = self.served.vocabulary, []
         for text in self.asked.stop:
             try:
                 ids = vocabulary.encode(text, self.served.encoding).tolist()
@@ -115,7 +114,7 @@ class Answer:
                 continue
             if ids:
                 stops.append(ids)
-        return stops
+        return stop_ids(vocabulary, stops)
 
     def _encoded(self, text, place):
         which = f"prompt {place + 1}: " if len(self.asked.prompts) > 1 else ""
