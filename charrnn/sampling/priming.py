@@ -1,5 +1,7 @@
 """What a text that is drawn follows, and what ends it. Knows a vocabulary's ids, not files."""
 
+import numpy as np
+
 from charrnn.errors import ConfigError, VocabularyError
 from charrnn.text.special import SEP, listed
 from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
@@ -34,6 +36,22 @@ def first_ids(vocabulary, prime_ids, label=None):
 def stop_ids(vocabulary, sequences):
     """Return the id sequences that end a text: those that are given, and of a model of items END."""
     return sequences if vocabulary.end_id is None else [*sequences, [vocabulary.end_id]]
+
+
+def side_by_side(prompts):
+    """Return prompts of different lengths as one batch: ids (T, n), int32, and begins (T, n), bool.
+
+    prompts    n sequences of ids; one may be empty, but not all
+
+    All end at the last step, so each begins late by what it is shorter than the longest one. What is read before that
+    is forgotten: the state is to be zero where `begins` says so.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts])
+    T = lengths.max()
+    ids = np.zeros((T, len(prompts)), np.int32)
+    for j, prompt in enumerate(prompts):
+        ids[T - len(prompt) :, j] = prompt
+    return ids, np.arange(T)[:, None] == T - lengths
 
 
 def label_of(model, given):

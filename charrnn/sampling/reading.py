@@ -7,6 +7,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError, DivergenceError
 from charrnn.model.workspace import Workspace
+from charrnn.sampling.priming import side_by_side
 from charrnn.sampling.sampler import NOT_FINITE
 
 CHUNK = 64  # characters of a pass: bounds its memory; no effect on the numbers
@@ -39,18 +40,11 @@ def read_prompts(model, prompts, clamps=()):
 
     Returns log_p (n, V), float64, nats; and the carry {"h": (L, n, H)}, with "c" where the cell has one. Raises
     ConfigError where a prompt is empty, DivergenceError where the model's output is not finite.
-
-    The prompts end at the same step, so each begins late by what it is shorter than the longest one. What is read
-    before that is forgotten: the state is zero where a prompt begins.
     """
-    lengths = np.array([len(prompt) for prompt in prompts])
-    if not len(lengths) or not lengths.min():
+    if not len(prompts) or not min(map(len, prompts)):
         raise ConfigError("a prompt must have at least 1 character, got an empty one")
-    T, n = lengths.max(), len(prompts)
-    x = np.zeros((T, n), np.int32)
-    for j, prompt in enumerate(prompts):
-        x[T - len(prompt) :, j] = prompt
-    begins = np.arange(T)[:, None] == T - lengths
+    x, begins = side_by_side(prompts)
+    T, n = x.shape
     if model.start_id is not None:
         begins |= x == model.start_id
     workspace = Workspace(model, n, min(T, CHUNK), training=False)

@@ -25,6 +25,7 @@ import numpy as np
 
 from charrnn.errors import DAMAGED, ConfigError, DivergenceError, VocabularyError
 from charrnn.kernels.splitmix import splitmix64
+from charrnn.sampling.priming import side_by_side
 from charrnn.sampling.stops import StopMatcher
 
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
@@ -155,22 +156,17 @@ class Sampler:
         self._position = position
 
     def prime_each(self, prompts: Sequence) -> None:
-        """Start anew, each stream with a prompt of its own, from a state of zero. What is drawn after one is what
-        `prime` with it gives, to the bit.
+        """Begin again from a state of zero, each stream with a prompt of its own.
+
+        What a stream then draws is what it draws after `prime` with the same prompt, to the bit.
 
         prompts    of ids, one for each stream, none of them empty. Raises ConfigError, VocabularyError.
         """
         read = [self._checked(prompt) for prompt in prompts]
         if len(read) != self.num_samples or not all(len(prompt) for prompt in read):
             raise ConfigError(f"there must be {self.num_samples} prompts, one for each stream, and none of them empty")
-        T = max(map(len, read)) - 1
-        # All end at the same step, so each begins late by what it is shorter than the longest: until then the state is
-        # that of nothing, and it is zero where the prompt begins.
-        before = np.zeros((T, self.num_samples), np.int32)
-        begins = np.zeros(before.shape, bool)
-        for j, prompt in enumerate(read):
-            before[T - len(prompt) + 1 :, j] = prompt[:-1]
-            begins[T - len(prompt) + 1 : T - len(prompt) + 2, j] = True
+        before, begins = side_by_side([prompt[:-1] for prompt in read])
+        T = len(before)
         alone = np.array([len(prompt) == 1 for prompt in read])
         if self._make_workspace is None:
             self._generation = self._prime_compiled(before[:0, :1], None)

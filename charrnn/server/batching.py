@@ -17,6 +17,7 @@ from charrnn.errors import DivergenceError
 from charrnn.kernels.splitmix import splitmix64
 from charrnn.model.workspace import Workspace
 from charrnn.sampling.generation import Generation
+from charrnn.sampling.priming import side_by_side
 from charrnn.sampling.reading import log_softmax
 from charrnn.sampling.sampler import PRIME_CHUNK, Settings, StopMatcher, choose, uniforms
 
@@ -234,15 +235,13 @@ class Batch:
         for prompt in prompts:
             rest = len(prompt.ids) - 1 - prompt.read
             counts.append((rest - 1) % PRIME_CHUNK + 1)
-        T, B = max(counts), _places(len(prompts))
-        ids, resets = np.zeros((T, B), np.int32), np.zeros((T, B), bool)
-        for j, (prompt, count) in enumerate(zip(prompts, counts)):
-            ids[T - count :, j] = prompt.ids[prompt.read : prompt.read + count]
-            if count < T:  # what is read before it begins is forgotten
-                resets[T - count, j] = True
+        B = _places(len(prompts))
+        chunks = [prompt.ids[prompt.read : prompt.read + count] for prompt, count in zip(prompts, counts)]
+        ids, begins = side_by_side([*chunks, *[()] * (B - len(chunks))])
+        begins[0] = False  # the longest go on with their carry, or with none
         generation = self._generation(B)
         generation.set_carry(self._gathered([prompt.carry for prompt in prompts], B))
-        generation.read(ids, resets if resets.any() else None)
+        generation.read(ids, begins if begins.any() else None)
         carry = generation.get_carry()
         for j, (prompt, count) in enumerate(zip(prompts, counts)):
             prompt.carry, prompt.read = _of_stream(carry, j), prompt.read + count
