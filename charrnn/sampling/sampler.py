@@ -298,9 +298,7 @@ class Sampler:
                 else:
                     states[j], drawn[j], stopped = matcher.run(states[j], ids[:, j].tolist())
                     text = held[j] + ids[: drawn[j], j].tolist()
-                    # At the end of the length nothing is held back: what began like a stop did not become one.
-                    tail = matcher.match[states[j]] if stopped else 0 if made == length else matcher.depth[states[j]]
-                    cut = len(text) - tail
+                    cut = len(text) - matcher.held_back(states[j], is_last=made == length)
                     pieces[j] = np.array(text[:cut], dtype=np.int32)
                     held[j] = text[cut:]
                     if stopped:

@@ -50,3 +50,10 @@ class StopMatcher:
             if self.match[state]:
                 return state, n, True
         return state, len(ids), False
+
+    def held_back(self, state: int, is_last: bool) -> int:
+        """Return how many of the last ids are not text: a complete stop sequence, or what may yet become one.
+
+        is_last    whether no more ids follow: what began like a stop sequence did not become one then
+        """
+        return self.match[state] or (0 if is_last else self.depth[state])

@@ -339,11 +339,7 @@ class Batch:
         if scores is not None:
             scores = scores.cut(len(ids))
             scores = scores if one.held_scores is None else Scores.joined([one.held_scores, scores])
-        # At the end of the length nothing is held back: what began like a stop did not become one.
-        tail = 0
-        if one.stop is not None:
-            tail = one.stop.match[one.state] if stopped else 0 if ended else one.stop.depth[one.state]
-        cut = len(text) - tail
+        cut = len(text) - (0 if one.stop is None else one.stop.held_back(one.state, is_last=ended))
         one.held = text[cut:]
         if scores is not None:
             one.held_scores, scores = scores.after(cut), scores.cut(cut)
