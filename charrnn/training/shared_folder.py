@@ -23,18 +23,11 @@ class SharedFolder:
         paths = from_first(group, lambda: (folder.path, folder.last, folder.best, folder.good))
         self.path, self.last, self.best, self.good = paths
 
-    save, load_good, load_result, load_last, make_best_last, keep_last_as_good, remove_good, log, trim_log = map(
-        _of_the_first,
-        (
-            "save",
-            "load_good",
-            "load_result",
-            "load_last",
-            "make_best_last",
-            "keep_last_as_good",
-            "remove_good",
-            "log",
-            "trim_log",
-        ),
-    )
+    save = _of_the_first("save")
+    load_good = _of_the_first("load_good")
+    load_result = _of_the_first("load_result")
+    keep_last_as_good = _of_the_first("keep_last_as_good")
+    remove_good = _of_the_first("remove_good")
+    log = _of_the_first("log")
+    trim_log = _of_the_first("trim_log")
     write_config = _of_the_first("write_config")
