@@ -75,7 +75,7 @@ def atomic_write_all(contents):
             for path, data in contents.items():
                 temporaries[path] = _write_temporary(path, data)
             for path, temporary in temporaries.items():
-                before = _temporary_of(path) if os.path.lexists(path) else None
+                before = _temporary_in(Path(path).parent) if os.path.lexists(path) else None
                 if before is not None:
                     give_second_name(path, before)
                 replaced.append((path, before))
@@ -96,13 +96,13 @@ def atomic_write_all(contents):
         raise storage_error(error, path) from error
 
 
-def _temporary_of(path):
-    return Path(path).parent / f".charrnn-{secrets.token_hex(8)}.tmp"
+def _temporary_in(folder):
+    return Path(folder) / f".charrnn-{secrets.token_hex(8)}.tmp"
 
 
 def _write_temporary(path, data):
     """Write `data` to a new temporary file in the folder of `path`, on the disk; return its name."""
-    temporary = _temporary_of(path)
+    temporary = _temporary_in(Path(path).parent)
     # 0o666 and the umask, as open() would: mkstemp's 0o600 would hide the file from the user's colleagues.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -193,7 +193,7 @@ def forget_names(folder):
 
     A client of NFS remembers for some seconds which names there are, and which not, until it changes the folder.
     """
-    temporary = Path(folder) / f".charrnn-{secrets.token_hex(8)}.tmp"
+    temporary = _temporary_in(folder)
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         os.unlink(temporary)

@@ -98,6 +98,15 @@ PACKED_BLOCKS = {"avx512": 4, "avx2": 2, "neon": 4}  # that one item packs at a 
 GRADIENT_ROWS = 128  # that it takes at once: with a panel's vectors beside them they fit the first cache
 
 
+def instructions(with_bfloat16=True):
+    """Return a list of what the last bits of a run depend on of this CPU.
+
+    It names the vectors, says whether a multiply-add is one instruction, and with bfloat16 what multiplies that.
+    """
+    own = [isa(), "fma" if has_fma() else "no fma"]
+    return [*own, "AMX" if has_amx() else "no AMX"] if with_bfloat16 else own
+
+
 def lanes_of(itemsize):
     """Return how many numbers of `itemsize` bytes one vector holds."""
     return VECTOR_BYTES[isa()] // itemsize

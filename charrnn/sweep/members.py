@@ -22,7 +22,7 @@ from charrnn.errors import ConfigError, RunError
 from charrnn.files import locks
 from charrnn.files.machine import available_memory
 from charrnn.files.storage import make_folder, storage_error
-from charrnn.kernels.host import has_amx, has_fma, isa
+from charrnn.kernels.host import instructions
 
 FOLDER, RESULTS = ".workers", "results"
 RESULTS_PATIENCE_S = 300.0  # longer than a server of NFS keeps the lock of a machine that is gone
@@ -65,7 +65,7 @@ class Membership:
 
         Raises ConfigError where those who are there run another charrnn.
         """
-        own = Worker(platform.node(), os.getpid(), charrnn.__version__, instructions(), available_memory())
+        own = Worker(platform.node(), os.getpid(), charrnn.__version__, tuple(instructions()), available_memory())
         others = live_workers(folder)
         for other in others:
             if other.version and other.version != own.version:
@@ -143,11 +143,6 @@ def live_workers(folder, own=None):
             with contextlib.suppress(OSError):
                 path.with_suffix(suffix).unlink(missing_ok=True)
     return workers
-
-
-def instructions():
-    """Return what the last bits of a run depend on of this machine's CPU."""
-    return (isa(), "fma" if has_fma() else "no fma", "AMX" if has_amx() else "no AMX")
 
 
 @contextlib.contextmanager

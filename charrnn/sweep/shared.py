@@ -84,7 +84,7 @@ class SharedSweep(Sweep):
                     if not self._children:
                         return
                 else:
-                    yield from self._hand_out()
+                    self._hand_out()
                 try:
                     child, message = self._events.get(timeout=POLL_S)
                 except queue.Empty:
@@ -160,7 +160,6 @@ class SharedSweep(Sweep):
                 return
             child = idle or self._start_child()
             child.give(name, {**self._job(name, self._configs[name]), "shared": True})
-            yield from ()
 
     def _choose(self):
         """Return a run to try, None where all that are left are at hand, here or elsewhere."""

@@ -6,7 +6,7 @@ import json
 import charrnn
 from charrnn.distributed.group import Elsewhere
 from charrnn.errors import ConfigError
-from charrnn.kernels.host import has_amx, has_fma, isa
+from charrnn.kernels.host import instructions
 
 _STARTS = {True: "resumes a run (--resume)", False: "starts a new one"}
 
@@ -37,16 +37,11 @@ def check_texts(group, texts):
 
 
 def compare(group, plan, corpus):
-    """Raise ConfigError in the first process, and Elsewhere in the others, unless all are to train the same.
-
-    Bits depend on the vectors of a CPU, and on what multiplies bfloat16.
-    """
+    """Raise ConfigError in the first process, and Elsewhere in the others, unless all are to train the same."""
     if group.size == 1:
         return
     kinds = {"version": charrnn.__version__, "options": plan.config.to_record(), "text": corpus.fingerprint}
-    kinds["instructions"] = [isa(), "fma" if has_fma() else "no fma"]
-    if plan.config.precision == "bfloat16":
-        kinds["instructions"].append("AMX" if has_amx() else "no AMX")
+    kinds["instructions"] = instructions(with_bfloat16=plan.config.precision == "bfloat16")
     kinds["weights"] = None if plan.initial is None else _digest(plan.initial)
     _agree(group, kinds)
 
