@@ -17,6 +17,7 @@ from charrnn.render.colours import BACKGROUNDS, DARK, LIGHT, SCALES, STEPS, css_
 def document(template, script, style, *, runs="", policy="", scripts=(), **parts):
     """Yield a page as bytes, all ASCII: `template`, with each {{name}} in it filled.
 
+    template  its {{head}} stands for head.html: what every page begins with, down to its title and switches
     runs      what more than the script may run, such as "'wasm-unsafe-eval'"
     policy    what more the Content-Security-Policy allows, such as "worker-src blob:"
     scripts   further scripts that stand in the page's parts, and may run
@@ -32,6 +33,7 @@ def document(template, script, style, *, runs="", policy="", scripts=(), **parts
         *([policy] if policy else []),
     ]
     parts |= {"policy": "; ".join(rules), "style": style, "script": script}
+    template = template.replace("{{head}}", resource("head.html").rstrip("\n"))
     # One pass over the template, so that what is put in is never read as a place to put something.
     for at, piece in enumerate(re.split(r"\{\{(\w+)\}\}", template)):
         part = piece if at % 2 == 0 else parts[piece]
