@@ -2,6 +2,7 @@
 
 import html
 import json
+import shlex
 
 from charrnn.export.page import page_pieces
 from charrnn.export.payload import PageFacts, make_payload, model_line, run_facts
@@ -36,8 +37,7 @@ def usage_page(model, name: str, url: str) -> str:
     """
     config = model.config
     asked = json.dumps({"model": name, "prompt": "", "max_tokens": 300, "temperature": 0.8}, ensure_ascii=False)
-    quoted = asked.replace("'", "'\\''")
-    command = f"curl {url}/v1/completions -H 'Content-Type: application/json' -d '{quoted}'"
+    command = f"curl {url}/v1/completions -H 'Content-Type: application/json' -d {shlex.quote(asked)}"
     return _PAGE.format(
         name=html.escape(name),
         about=html.escape(
