@@ -23,8 +23,9 @@ def check_page_options(options):
 def export_page(opened, options, outputs):
     """Write the page of an OpenedModel, and say what is in it."""
     from charrnn.cli.progress import progress_bar
+    from charrnn.export.metadata import model_line
     from charrnn.export.page import page_pieces
-    from charrnn.export.payload import PageFacts, make_payload, model_line, run_facts
+    from charrnn.export.payload import PageFacts, make_payload, run_facts
     from charrnn.export.weights import DEFAULT_KIND, pack_model
     from charrnn.files.storage import atomic_write
     from charrnn.training.stored import shown_encoding

@@ -6,7 +6,8 @@ docs/EXPORT.md describes every key. Knows a Checkpoint's parts; no file and no f
 import json
 
 import charrnn
-from charrnn.spec import ModelConfig
+from charrnn.errors import counted
+from charrnn.spec import CELLS, ModelConfig
 from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
 from charrnn.text.tasks import ItemRule, stored_task
 from charrnn.training.stored import stored_precision, stored_validation_loss
@@ -30,6 +31,12 @@ def export_metadata(checkpoint):
     if rule is not None:
         told["items"] = _json(_items(vocabulary, rule))
     return told
+
+
+def model_line(config):
+    """Return what a model is, in a line: "LSTM, 2 layers of 256 units"."""
+    layers, units = counted(config.num_layers, "layer"), counted(config.hidden_size, "unit")
+    return f"{CELLS[config.cell].title}, {layers} of {units}"
 
 
 def _training(training):

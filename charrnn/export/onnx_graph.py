@@ -4,8 +4,7 @@
 
 Only operators that every runtime has, in float32, whatever the model's dtype. The matrices keep PyTorch's names and
 layout; of a sum's two biases only their total is kept, as in charrnn. Where an item's START is read, the states are
-zero. docs/EXPORT.md describes the file. Knows a
-Checkpoint's parts; no kernel, and no run folder.
+zero. docs/EXPORT.md describes the file. Knows a Checkpoint's parts; no kernel, and no run folder.
 
     V  vocabulary      E  embedding size      H  hidden size      L  layers      G  blocks of a cell's stored weights
 """
@@ -63,7 +62,7 @@ def make_onnx(checkpoint):
             "export it with --torch FILE",
             ["onnx"],
         )
-    graph = _Graph(onnx.helper)
+    graph, told = _Graph(onnx.helper), export_metadata(checkpoint)
     states = CELLS[config.cell].states
     _write_step(graph, config, _float32(checkpoint.parameters), checkpoint.vocabulary.start_id)
     floats, integers = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -83,11 +82,11 @@ def make_onnx(checkpoint):
         ir_version=ONNX_IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         producer_name=NAME,
-        producer_version=export_metadata(checkpoint)["charrnn_version"],
+        producer_version=told["charrnn_version"],
         model_version=FORMAT_VERSION,
         doc_string="One time step of a character model. The metadata hold its vocabulary and how to sample from it.",
     )
-    onnx.helper.set_model_props(made, export_metadata(checkpoint))
+    onnx.helper.set_model_props(made, told)
     onnx.checker.check_model(made, full_check=True)
     return made
 

@@ -8,7 +8,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from charrnn.errors import ConfigError, counted
+from charrnn.errors import ConfigError
 from charrnn.export.weights import lay_out
 from charrnn.spec import CELLS
 from charrnn.text.task_names import TRANSLATE
@@ -105,12 +105,6 @@ def make_payload(model, packed, kind, facts):
         "arrays": arrays,
     }
     return Payload(header, b64encode(data).decode("ascii"))
-
-
-def model_line(config):
-    """Return what a model is, in a line: "LSTM, 2 layers of 256 units"."""
-    layers, units = counted(config.num_layers, "layer"), counted(config.hidden_size, "unit")
-    return f"{CELLS[config.cell].title}, {layers} of {units}"
 
 
 def run_facts(training, name=None, date=None, command=None):

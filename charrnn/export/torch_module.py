@@ -17,6 +17,7 @@ import numpy as np
 import charrnn
 from charrnn.errors import counted
 from charrnn.export.imported import MODEL_KEY
+from charrnn.export.metadata import model_line
 from charrnn.files.marks import NAME, WEIGHTS_KEY
 from charrnn.runs.checkpoint import oldest_format
 from charrnn.runs.checkpoint.strict_json import dump_json
@@ -188,8 +189,7 @@ def _title(config, vocabulary, task):
     """Say in a sentence what the model is."""
     unit = "byte" if vocabulary.mode == "bytes" else "character"
     what = {CLASSIFY: "A model that tells the labels of texts", TRANSLATE: "A model that translates texts"}
-    size = f"{counted(config.num_layers, 'layer')} of {counted(config.hidden_size, 'unit')}"
-    return f"{what.get(task, f'A language model of {unit}s')}: {CELLS[config.cell].title}, {size}."
+    return f"{what.get(task, f'A language model of {unit}s')}: {model_line(config)}."
 
 
 def _details(config, vocabulary):

@@ -4,8 +4,9 @@ import html
 import json
 import shlex
 
+from charrnn.export.metadata import model_line
 from charrnn.export.page import page_pieces
-from charrnn.export.payload import PageFacts, make_payload, model_line, run_facts
+from charrnn.export.payload import PageFacts, make_payload, run_facts
 from charrnn.export.weights import DEFAULT_KIND, pack_model
 
 
