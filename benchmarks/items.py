@@ -19,13 +19,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from charrnn.evaluation.labels import label_probabilities
+from charrnn.evaluation.answers import tell_labels, translate
 from charrnn.evaluation.metrics import judge_labels, judge_targets, proportion
 from charrnn.evaluation.ngram import Stretch, judge_text
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.runs.checkpoint import load_checkpoint
-from charrnn.sampling.beam import beam_search
 from charrnn.sampling.items import draw_items
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.text.items import content_hash, item_ids
@@ -49,18 +48,10 @@ class Opened:
         sizes = ", ".join(f"{len(rows):,} to {name}" for name, rows in self.splits.items())
         print(f"{Path(source).name}: {sizes}; {self.model.num_parameters:,} parameters\n")
 
-    def prompt(self, text):
-        """Return the ids that a text's answer follows: START text SEP."""
-        vocabulary = self.vocabulary
-        return [vocabulary.start_id, *vocabulary.encode(text), vocabulary.special_id("SEP")]
-
     def answers(self, texts, beam):
         """Return the likeliest answer to each text, "" where none ends."""
         vocabulary = self.vocabulary
-        found = beam_search(
-            self.model, [self.prompt(text) for text in texts], beam, 100, 1, vocabulary.end_id,
-            range(len(vocabulary.symbols)),
-        )  # fmt: skip
+        found = translate(self.model, vocabulary, [vocabulary.encode(text) for text in texts], beam, 100)
         return [vocabulary.decode(one.ids) if one.is_whole else "" for (one,) in found]
 
 
@@ -131,11 +122,10 @@ def names(run):
 def places(run):
     """Accuracy, macro-F1 and calibration of the country beside scikit-learn's, and the accuracy early in the name."""
     vocabulary, labels = run.vocabulary, run.vocabulary.labels
-    ids = [vocabulary.label_id(label) for label in labels]
     texts = {split: [name for name, _ in rows] for split, rows in run.splits.items()}
     truth = {split: np.array([labels.index(label) for _, label in rows]) for split, rows in run.splits.items()}
     of_test = [vocabulary.encode(name) for name in texts["test"]]
-    found = label_probabilities(run.model, of_test, vocabulary.end_id, ids, [*EARLY, 1000])
+    found = tell_labels(run.model, vocabulary, of_test, [*EARLY, 1000])
     show(
         ("characters read", "accuracy"),
         [(n, percent(judge_labels(truth["test"], p).accuracy)) for n, p in zip([*EARLY, "all"], found)],

@@ -38,6 +38,9 @@ NETWORKS = {  # bytes a second each way, seconds a message, of a typical one
     "10 gigabit": (10e9 / 8 * 0.9, 20e-6),
     "100 gigabit": (100e9 / 8 * 0.8, 5e-6),
 }
+ADD_S_PER_BYTE = 1 / 4e9  # of the exchange: two numbers are read and one is written
+MACHINES = 2, 4, 8, 16, 64, 256
+PAYS = 0.8  # of the work of so many machines: what they should come to
 
 
 class Timed:
@@ -166,9 +169,6 @@ def predicted_s(one, processes, alpha_s, bytes_per_s, cores=None):
     return computing + talking + one["update_s"] * slower
 
 
-ADD_S_PER_BYTE = 1 / 4e9  # two numbers are read and one is written
-
-
 def main(arguments):
     if arguments[:1] == ["parts"]:
         measure(arguments[1] if len(arguments) > 1 else "shared memory")
@@ -235,10 +235,6 @@ def tables():
                 cells.append(f"{W * share:.1f} ({share:.0%}), {pays(one, W, alpha, speed):,}")
             told.append(f"| {shape} | {network} | " + " | ".join(cells) + " |")
     return "\n".join(told)
-
-
-MACHINES = 2, 4, 8, 16, 64, 256
-PAYS = 0.8
 
 
 def pays(one, processes, alpha_s, bytes_per_s):

@@ -558,6 +558,17 @@ class Optimizer:
 # ---- n-grams -----------------------------------------------------------------------------------------------------
 
 
+def discounts(counts):
+    """Return what is taken from a count of 0, 1, 2, 3 and more: of eq. 17, unless there are too few to tell."""
+    n = [sum(count == r for count in counts.values()) for r in range(5)]
+    if all(n[1:]):
+        Y = n[1] / (n[1] + 2 * n[2])
+        D = [0, 1 - 2 * Y * n[2] / n[1], 2 - 3 * Y * n[3] / n[2], 3 - 4 * Y * n[4] / n[3]]
+        if all(0 < D[r] <= r for r in (1, 2, 3)):
+            return D
+    return [0, 0.5, 1, 1.5]
+
+
 def kneser_ney(text, vocab_size, order, context):
     """Return P(. | context) of an interpolated modified Kneser-Ney n-gram, (V,), by counting all over again.
 
@@ -577,13 +588,7 @@ def kneser_ney(text, vocab_size, order, context):
     p = np.full(vocab_size, 1 / vocab_size)
     for k in range(1, len(context) + 2):
         c = counts(k, plain=k == order)
-        n = [sum(count == r for count in c.values()) for r in range(5)]
-        D = [0, 0.5, 1, 1.5]
-        if all(n[1:]):
-            Y = n[1] / (n[1] + 2 * n[2])
-            mine = [0, 1 - 2 * Y * n[2] / n[1], 2 - 3 * Y * n[3] / n[2], 3 - 4 * Y * n[4] / n[3]]
-            if all(0 < mine[r] <= r for r in (1, 2, 3)):
-                D = mine
+        D = discounts(c)
         h = tuple(context[len(context) - k + 1 :])
         follow = [c.get((*h, w), 0) for w in range(vocab_size)]
         if sum(follow):
@@ -613,13 +618,7 @@ def items_kneser_ney(items, symbols, order, context):
     p = dict.fromkeys(symbols, 1 / len(symbols))
     for k in range(1, len(context) + 2):
         c = counts(k)
-        n = [sum(count == r for count in c.values()) for r in range(5)]
-        D = [0, 0.5, 1, 1.5]
-        if all(n[1:]):
-            Y = n[1] / (n[1] + 2 * n[2])
-            mine = [0, 1 - 2 * Y * n[2] / n[1], 2 - 3 * Y * n[3] / n[2], 3 - 4 * Y * n[4] / n[3]]
-            if all(0 < mine[r] <= r for r in (1, 2, 3)):
-                D = mine
+        D = discounts(c)
         follow = {w: c.get((*context[len(context) - k + 1 :], w), 0) for w in symbols}
         total, free = sum(follow.values()), sum(D[min(count, 3)] for count in follow.values())
         if total:
