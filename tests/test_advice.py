@@ -99,7 +99,8 @@ def test_the_messages_are_found_and_ascribed_to_their_commands():
     found = {}
     for verb, message in messages_by_command(SOURCES):
         found.setdefault(message.text, set()).add(verb)
-    assert found["--repeats must be at least 1, got HOLE"] == {"bench"}
+    assert found["the training that is measured has diverged: its speed says nothing"] == {"bench"}
+    assert found["--top-k must be at least 1, got HOLE: leave it out to keep every character"] == {"sample"}
     (decoding,) = [verbs for text, verbs in found.items() if "as old Macs did" in text]
     assert {"train", "sweep", "eval", "cells", "gradients"} <= decoding and "info" not in decoding
     assert len([text for text in found if advice.OPTION.search(text)]) > 150

@@ -67,7 +67,7 @@ def _write_json(output, opened, samples, place, prime_ids, drawn, options):
         **fields_of_a_draw(samples.seed, samples.sampler.settings, samples.checkpoint),
     }
     if opened.label is not None:
-        record["given"] = vocabulary.labels[opened.label - vocabulary.first_label]
+        record["given"] = vocabulary.names[opened.label]
     if vocabulary.mode == "bytes":
         for name, ids in (("prime", prime_ids), ("text", drawn.ids)):
             record[f"{name}_base64"] = base64.b64encode(vocabulary.decode_bytes(ids)).decode("ascii")

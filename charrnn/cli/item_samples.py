@@ -164,7 +164,7 @@ def _write_json(output, asked, items, settings, known):
             **fields_of_a_draw(asked.seed, settings, str(asked.path)),
         }
         if asked.label is not None:
-            record["given"] = vocabulary.labels[asked.label - vocabulary.first_label]
+            record["given"] = vocabulary.names[asked.label]
         if known is not None:
             record["split"] = item.split
         output.write(json.dumps(record) + "\n")

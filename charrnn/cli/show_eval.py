@@ -236,7 +236,7 @@ class _Shown:
         vocabulary = self.judgement.vocabulary
         if number < vocabulary.first_label:
             return self._by_itself(symbol)
-        return self._by_itself(vocabulary.labels[number - vocabulary.first_label])
+        return self._by_itself(vocabulary.names[number])
 
     def _by_itself(self, symbol):
         """Return a symbol as it is shown by itself."""

@@ -85,11 +85,9 @@ def spelt(vocabulary, number):
     """Return the symbol of an id as it can be seen: blanks by name, others that cannot be seen as escapes, and what is
     no character in brackets.
     """
-    if number >= vocabulary.first_label:
-        return f"<{vocabulary.labels[number - vocabulary.first_label]}>"
     if number >= len(vocabulary.symbols):
-        return f"<{vocabulary.special[number - len(vocabulary.symbols)]}>"
-    symbol = bare_symbol(vocabulary.symbols[number])
+        return f"<{vocabulary.names[number]}>"
+    symbol = bare_symbol(vocabulary.names[number])
     if symbol in NAMED:
         return NAMED[symbol]
     return symbol if symbol.isprintable() else repr(symbol)[1:-1]

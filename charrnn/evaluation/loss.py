@@ -96,8 +96,7 @@ def evaluate_split(model, ids, start, stop, workspace=None, interrupted=None, ma
         workspace = split_workspace(model, stop - start, group)
     first, _ = first_predicted(start, stop)
     characters, pages = count_predicted(model, ids, first, stop, marks), Pages(ids)
-    partly = marks is None and model.rule is not None and model.rule.leaves_out
-    counts = predicted(model, ids, first, stop) if partly else None
+    counts = _left_to_count(model, ids, first, stop, marks)
     streams = workspace.batch_size if group.size == 1 else count_streams(stop - start)
     totals, read_here = np.zeros(streams), {}  # a stream's own, since it may be read again
     before, stopped = math.inf, False
@@ -161,8 +160,7 @@ def read_stream(model, ids, start=0, stop=None, marks=None):
     stop = len(ids) if stop is None else stop
     first, own = first_predicted(start, stop)
     workspace, pages = Workspace(model, 1, STREAM_CHUNK, training=False), Pages(ids)
-    partly = marks is None and model.rule is not None and model.rule.leaves_out
-    counts = predicted(model, ids, first, stop) if partly else None
+    counts = _left_to_count(model, ids, first, stop, marks)
     at = first - 1 - own
     while at < stop - 1:
         # One chunk ends where the warm-up does: the rest are the same chunks whatever came before.
@@ -175,6 +173,14 @@ def read_stream(model, ids, start=0, stop=None, marks=None):
         if at >= first:
             place = at - size + 1 - first
             yield stop - first, losses if counts is None else losses * counts[place : place + size]
+
+
+def _left_to_count(model, ids, first, stop, marks):
+    """Return which losses of ids[first:stop] count, ndarray of bool, where a workspace does not see to that itself: it
+    knows `marks`, and START; None where these say all.
+    """
+    is_partly = marks is None and model.rule is not None and model.rule.leaves_out
+    return predicted(model, ids, first, stop) if is_partly else None
 
 
 def count_predicted(model, ids, first, stop, marks=None):

@@ -52,6 +52,5 @@ def likeliest(vocabulary, log_p, top_k=None):
     """Return the NextCharacters of a row of log p (V,), the likeliest first, of equals the lowest id; `top_k` of them,
     all where None.
     """
-    names = [*vocabulary.symbols, *vocabulary.special, *vocabulary.labels]
     order = np.argsort(-log_p, kind="stable")[:top_k].tolist()
-    return [NextCharacter(names[i], i, float(np.exp(log_p[i])), float(-log_p[i])) for i in order]
+    return [NextCharacter(vocabulary.names[i], i, float(np.exp(log_p[i])), float(-log_p[i])) for i in order]

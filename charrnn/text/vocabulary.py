@@ -107,6 +107,11 @@ class Vocabulary:
         """The symbol of every id as it is shown: special ones by their marks, (V,)."""
         return self.symbols + self.marks + special.choose_marks((special.LABEL,), self.symbols) * len(self.labels)
 
+    @cached_property
+    def names(self):
+        """The symbol of every id, special ones and labels by their names, (V,)."""
+        return self.symbols + self.special + self.labels
+
     def label_id(self, name):
         """Return the id of a label. Raises VocabularyError, which names the nearest, where there is none."""
         if name not in self.labels:

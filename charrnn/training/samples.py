@@ -118,7 +118,7 @@ class Samples:
         read = [np.asarray(self._corpus.ids[items.starts[n] : items.starts[n + 1]]) for n in numbers]
         if rule.task == CLASSIFY:
             given = [item[1:-2] for item in read]
-            right = [vocabulary.labels[int(item[-1]) - vocabulary.first_label] for item in read]
+            right = [vocabulary.names[int(item[-1])] for item in read]
             told = [vocabulary.labels[k] for k in tell_labels(model, vocabulary, given).argmax(axis=1).tolist()]
         else:
             places = [int(np.flatnonzero(item == rule.sep_id)[0]) for item in read]
