@@ -83,11 +83,7 @@ class Sources:
 
     def __init__(self, root=ROOT):
         self.modules, self.imports, self.nodes, self._used = {}, {}, {}, {}
-        trees = {}
-        for path in sorted(root.rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            trees[name] = ast.parse(path.read_text())
+        trees = trees_of(root)
         self.modules.update(dict.fromkeys(trees))  # known before imports are resolved
         for name, tree in trees.items():
             self.replace(name, tree)
@@ -162,6 +158,17 @@ class Sources:
         return [message for statement in self.nodes[node] for message in messages_of(node[0], statement)]
 
 
+@functools.cache
+def trees_of(root):
+    """Return {module: its tree} of a package."""
+    trees = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        trees[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
+    return trees
+
+
+@functools.cache
 def messages_of(module, tree):
     """Return the Messages of a tree of one module."""
     found, skipped = [], set()
