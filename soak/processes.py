@@ -203,7 +203,11 @@ class Group:
         return None if code == 0 else time.monotonic() - begun
 
     def _ranks(self):
-        """Return the numbers of the processes that train: the descendants of ours that are charrnn."""
+        """Return the numbers of the processes that train: the descendants of ours that run Python.
+
+        For some milliseconds there is a process with mpiexec's own arguments, the launcher's helper before it becomes
+        itself; where that is killed, no process of charrnn has begun, and mpiexec waits for its helper for ever.
+        """
         if self._processes == 1:
             return [self._process.pid]
         parents = {}
@@ -218,7 +222,8 @@ class Group:
                 is_ours, above = above == self._process.pid, parents[above]
             if is_ours:
                 with contextlib.suppress(OSError):
-                    if b"charrnn\0train" in Path(f"/proc/{number}/cmdline").read_bytes():
+                    arguments = Path(f"/proc/{number}/cmdline").read_bytes()
+                    if arguments.startswith(f"{sys.executable}\0-m\0charrnn\0train\0".encode()):
                         found.append(number)
         return sorted(found)
 
