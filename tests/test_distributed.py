@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from charrnn.distributed.group import ALONE
 from charrnn.distributed.tree import add_up, halves, nodes_within, shards_of, slices
 from charrnn.errors import ConfigError
+from charrnn.model.marks import Masks
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import ModelConfig
@@ -85,6 +86,38 @@ def test_shards_drop_and_keep_the_units_that_the_whole_batch_does(cell):
             for name, state in whole.get_carry().items():
                 assert workspace.get_carry()[name].tobytes() == state.tobytes()
         assert sharded[1].grads.tobytes() == whole.grads.tobytes()
+
+
+@pytest.mark.parametrize("weight_dropout", [0.0, 0.3])
+@pytest.mark.parametrize("more", [{}, {"embedding_size": 8}, {"embedding_size": 24, "tied": True, "layer_norm": True}])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_part_of_the_gradient_is_whole_when_it_is_told(layers, more, weight_dropout):
+    model, rng = Model.initialise(ModelConfig("gru", 13, 24, layers, **more), 1), np.random.default_rng(2)
+    workspace, told = Workspace(model, 4, 6), []
+    parts = workspace.layout.gradient_parts
+
+    def done(part):
+        assert part == len(told)
+        told.append([workspace.grads[start:stop].copy() for start, stop in parts[part]])
+
+    def run(counts, done):
+        masks = Masks(None, np.full((6, 4), counts))
+        workspace.reset_carry()
+        return workspace.sum_and_grads(x, y, Dropout(0.2, False, 5, weight_dropout), 3, masks, done)
+
+    x, y = rng.integers(0, 13, (2, 6, 4), dtype=np.int32)
+    assert run(True, None) > 0
+    whole = workspace.grads.copy()
+    for counts in (True, False):
+        told.clear()
+        run(counts, done)
+        assert len(told) == layers
+        for ranges, arrays in zip(parts, told):
+            for (start, stop), array in zip(ranges, arrays):
+                np.testing.assert_array_equal(array, whole[start:stop] * counts)
+    covered = sorted(each for ranges in parts for each in ranges)
+    assert [start for start, _ in covered] == [0, *(stop for _, stop in covered[:-1])]
+    assert covered[-1][1] == workspace.grads.size
 
 
 def test_a_batch_that_does_not_divide_and_too_many_processes_are_refused():

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from charrnn.distributed.tree import add_up
 from charrnn.errors import CharRNNError, ConfigError
@@ -62,14 +62,40 @@ class Alone:
         """
         return add_up({(k, k + 1): number for k, number in numbers.items()}, (0, shards))
 
-    def add_arrays(self, nodes, shards, out):
-        """Write the sum of all shards over their tree into `out`.
+    def exchange(self, shards, out):
+        """Return an Exchange, by which the sum of all shards over their tree is written into the array `out`.
 
-        nodes    {node: array} of the largest nodes within this process's shards; they are spoilt
+        It is asked for before the shards are run.
         """
-        total = add_up(dict(nodes), (0, shards))
-        if total is not out:
-            out[:] = total
+        return _Whole(out)
+
+
+class Exchange(Protocol):
+    """An exchange of the sums of shards, range by range; all processes add the same ranges in the same order."""
+
+    def add(self, nodes, start, stop):
+        """Add numbers start .. stop - 1, which are whole in all of this process's nodes.
+
+        nodes    {node: array} of the largest nodes within this process's shards; these numbers are spoilt
+        """
+
+    def finish(self):
+        """Return when `out` has the sum of all numbers."""
+
+
+class _Whole:
+    """The exchange of a process that has all shards: there is one node."""
+
+    def __init__(self, out):
+        self._out = out
+
+    def add(self, nodes, start, stop):
+        (total,) = nodes.values()
+        if total is not self._out:
+            self._out[start:stop] = total[start:stop]
+
+    def finish(self):
+        pass
 
 
 ALONE = Alone()

@@ -4,10 +4,12 @@ MPI only moves data here and adds nothing up: the order in which it would do so 
 """
 
 import contextlib
+import itertools
 import subprocess
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from mpi4py import MPI
@@ -19,6 +21,8 @@ from charrnn.errors import CharRNNError
 # Waits for whoever started it to say that it is alive, or to be no more.
 _WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1].encode())"
 GRAIN = 4096  # numbers: slices of the gradient are multiples of it
+TRIED = 12  # steps that are exchanged in the one way and the other, by turns
+IDLE_S = 0.0003  # between looks at messages that are waited for beside other work
 
 
 class MPIGroup:
@@ -29,12 +33,16 @@ class MPIGroup:
 
     def __init__(self):
         self._comm = MPI.COMM_WORLD.Dup()
+        self._arrays = MPI.COMM_WORLD.Dup()  # exchanges may go on in another thread
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         here = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
         self.neighbours = here.Get_size()
         here.Free()
         self.sent_bytes = 0
         self._received = {}
+        self._trial = _Trial(self)
+        self._beside = ThreadPoolExecutor(1)  # its thread starts with the first work
+        self._is_leaving = False
 
     def agree(self, value):
         return self._comm.bcast(value)
@@ -61,7 +69,19 @@ class MPIGroup:
         finally:
             watcher.communicate(b"alive")
 
+    def run_beside(self, work, *arguments):
+        """Run work(*arguments, wait) in a thread beside this one, after what it was given before; return its Future."""
+        return self._beside.submit(work, *arguments, self._wait_idly)
+
+    def _wait_idly(self, requests):
+        """Wait for requests, and leave the CPU to whoever computes; a library that waits for messages keeps it busy."""
+        while not MPI.Request.Testall(requests):
+            if self._is_leaving:
+                raise CharRNNError("the exchange is given up")
+            time.sleep(IDLE_S)
+
     def leave(self, error):
+        self._is_leaving = True
         leaving = self._comm.Ibarrier()
         until = time.monotonic() + LEAVING_S
         while time.monotonic() < until:
@@ -90,8 +110,16 @@ class MPIGroup:
         self._comm.Allgatherv(MPI.IN_PLACE, [mine, counts])
         return add_up({(k, k + 1): float(number) for k, number in enumerate(mine)}, (0, shards))
 
-    def add_arrays(self, nodes, shards, out):
-        bounds = slices(out.size, self.size, GRAIN)
+    def exchange(self, shards, out):
+        return _Exchange(self, self._trial, shards, out)
+
+    def add_range(self, nodes, start, stop, shards, out, wait):
+        """Write the sum over the tree of numbers start .. stop - 1 into `out`.
+
+        nodes    {node: array}, as for an Exchange
+        wait     a function that returns when all of a list of requests are done
+        """
+        bounds = [start + bound for bound in slices(stop - start, self.size, GRAIN)]
         here = slice(bounds[self.rank], bounds[self.rank + 1])
         sums = {node: array[here] for node, array in nodes.items()}
         waiting = self._send(nodes, bounds)
@@ -99,14 +127,15 @@ class MPIGroup:
             if rank != self.rank:
                 for node in nodes_within(*shards_of(rank, self.size, shards), shards):
                     sums[node] = self._room(node, here.stop - here.start, out.dtype)
-                    waiting.append(self._comm.Irecv(_bytes(sums[node]), rank, node[0]))
-        MPI.Request.Waitall(waiting)
+                    waiting.append(self._arrays.Irecv(_bytes(sums[node]), rank, node[0]))
+        wait(waiting)
         total = add_up(sums, (0, shards))
         if total.ctypes.data != out[here].ctypes.data:
             out[here] = total
         size = out.itemsize
-        counts = [(stop - start) * size for start, stop in zip(bounds[:-1], bounds[1:])]
-        self._comm.Allgatherv(MPI.IN_PLACE, [out.view(np.uint8), counts, [at * size for at in bounds[:-1]], MPI.BYTE])
+        counts = [(hi - lo) * size for lo, hi in itertools.pairwise(bounds)]
+        places = [at * size for at in bounds[:-1]]
+        wait([self._arrays.Iallgatherv(MPI.IN_PLACE, [out.view(np.uint8), counts, places, MPI.BYTE])])
         self.sent_bytes += counts[self.rank] * (self.size - 1)
 
     def _send(self, nodes, bounds):
@@ -116,7 +145,7 @@ class MPIGroup:
             rank = (self.rank + k) % self.size  # not all to the same one at a time
             for node, array in nodes.items():
                 part = array[bounds[rank] : bounds[rank + 1]]
-                requests.append(self._comm.Isend(_bytes(part), rank, node[0]))
+                requests.append(self._arrays.Isend(_bytes(part), rank, node[0]))
                 self.sent_bytes += part.nbytes
         return requests
 
@@ -126,6 +155,51 @@ class MPIGroup:
         if room is None or room.size < size or room.dtype != dtype:
             room = self._received[node] = np.empty(size, dtype)
         return room[:size]
+
+
+class _Exchange:
+    """An Exchange over MPI: of all numbers at once in the end, or of each range in a thread, beside what is computed.
+
+    The trial says which.
+    """
+
+    def __init__(self, group, trial, shards, out):
+        self._group, self._trial, self._shards, self._out = group, trial, shards, out
+        self._is_beside, self._begun, self._futures, self._nodes = trial.next_way(), time.perf_counter(), [], {}
+
+    def add(self, nodes, start, stop):
+        self._nodes = nodes
+        if self._is_beside:
+            work = self._group.add_range, dict(nodes), start, stop, self._shards, self._out
+            self._futures.append(self._group.run_beside(*work))
+
+    def finish(self):
+        for future in self._futures:
+            future.result()
+        if not self._is_beside:
+            self._group.add_range(self._nodes, 0, self._out.size, self._shards, self._out, MPI.Request.Waitall)
+        self._trial.note(time.perf_counter() - self._begun)
+
+
+class _Trial:
+    """Whether exchanges go on beside the computation: both ways are tried in turns, then all take the faster one."""
+
+    def __init__(self, group):
+        self._group, self._chosen, self._times = group, None, []
+
+    def next_way(self):
+        """Say whether the next exchange is to go on beside the computation; the same in all processes."""
+        return len(self._times) % 2 == 1 if self._chosen is None else self._chosen
+
+    def note(self, seconds):
+        """Take down how long a step has taken, from the start of its shards to the end of its exchange."""
+        if self._chosen is not None:
+            return
+        self._times.append(seconds)
+        if len(self._times) == TRIED:
+            after, beside = (np.median(self._times[way + 2 :: 2]) for way in (0, 1))  # without the first of each
+            slowest = np.max(self._group.gather((after, beside)), axis=0)
+            self._chosen = bool(slowest[1] < slowest[0])
 
 
 class _SharedClock:

@@ -59,7 +59,7 @@ REACH = {cell: _items("chunk.items", "make_reach", cell, name=f"{cell}_reach") f
 GENERATE = {cell: _items("generate", "make_generate", cell, name=f"{cell}_generate") for cell in CELLS}
 
 PAIR_GRADIENTS = _items("chunk.weight_gradients", "pair_gradients")  # item: 0 .. layout.count_pair_items(), of bfloat16
-WEIGHT_GRADIENTS = _items("chunk.weight_gradients", "weight_gradients")  # item: 0 .. layout.count_gradient_items()
+WEIGHT_GRADIENTS = _items("chunk.weight_gradients", "weight_gradients")  # item: 0 .. those of layout.gradient_items()
 TIED_GRADIENTS = _items("chunk.weight_gradients", "tied_gradients")  # item: a panel of the output layer, after those
 
 DROP_WEIGHTS = _items("dropconnect", "drop_weights")  # item: a panel of a layer's Wh, before the weights are read

@@ -347,17 +347,42 @@ class Layout:
         """Count the numbers that are trained: one bias a sum, and as many gains."""
         return num_parameters(self.config)
 
-    def count_gradient_items(self, panel_group):
-        """Count the items that the weight gradients are cut into (chunk/weight_gradients.py)."""
-        products = [self.out, *self.weights_h, *self.weights_x[0 if self.embedding_size else 1 :]]
+    def gradient_items(self, panel_group):
+        """Count the items that the weight gradients are cut into (chunk/weight_gradients.py), of each part in order."""
         columns = PACKED_BLOCKS[isa()] * PACKED_VECTORS[isa()] * self.lanes
-        count = sum(-(-weight.rows // columns) * -(-weight.panels // panel_group) for weight in products)
-        return count + self.embedding_stride // self.lanes
+
+        def count(*weights):
+            return sum(-(-weight.rows // columns) * -(-weight.panels // panel_group) for weight in weights)
+
+        first = 0 if self.embedding_size else 1  # a product, where it is not looked up
+        counts = [count(*self.weights_h[l : l + 1], *self.weights_x[max(l, first) : l + 1]) for l in self._downward]
+        counts[0] += count(self.out)
+        counts[-1] += self.embedding_stride // self.lanes
+        return counts
+
+    @cached_property
+    def gradient_parts(self):
+        """Where the parts of the gradient stand that are computed one after the other: [[(start, stop)]].
+
+        A part for each layer, from the last on, which has the output layer's too; the first layer's has the embeddings.
+        """
+        parts = [[(self.weights_x[l].at, self.weights_x[l + 1].at)] for l in self._downward[1:]]
+        top, end = self.weights_x[-1].at, self.embedding_at if self.embedding_at >= 0 else self.size
+        if self.tied:  # the embedding's gradient comes last
+            end = self.out.at
+        parts.insert(0, [(top, end)])
+        if end < self.size:
+            parts[-1].append((end, self.size))
+        return parts
+
+    @property
+    def _downward(self):
+        return range(self.num_layers - 1, -1, -1)
 
     def panel_group(self, workers):
         """Return how many panels an item of the weight gradients takes: as many as leave each worker some items."""
         group = 1 << (self.panels - 1).bit_length()
-        while group > 1 and self.count_gradient_items(group) < ITEMS_A_WORKER * workers:
+        while group > 1 and sum(self.gradient_items(group)) < ITEMS_A_WORKER * workers:
             group //= 2
         return group
 

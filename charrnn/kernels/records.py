@@ -75,6 +75,7 @@ class Chunk(NamedTuple):
     shards: int
     block: int  # steps that a shard walks at a time
     panel_group: int  # panels that an item of the weight gradients takes
+    first_item: int  # of the weight gradients, in this call
     mode: int  # LOGITS, LOSSES or GRADIENTS
     kept: int  # whether CS holds all steps
     resetting: int  # whether a stream is reset in this chunk

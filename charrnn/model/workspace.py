@@ -220,17 +220,18 @@ class Workspace:
         return num_threads() if T * self.batch_size * self.layout.size >= SHARED_PRODUCTS else 1
 
     def _gradient_items(self, workers):
-        """Return (panels an item, how many items) of the weight gradients; found once for a number of workers."""
+        """Return (panels an item, the items of each part) of the weight gradients; found once for some workers."""
         if workers not in self._gradient_cuts:
             group = self.layout.panel_group(workers)
-            self._gradient_cuts[workers] = group, self.layout.count_gradient_items(group)
+            self._gradient_cuts[workers] = group, self.layout.gradient_items(group)
         return self._gradient_cuts[workers]
 
-    def _run(self, mode, x, y, dropout=None, step=0, masks=NO_MASKS, back=True):
+    def _run(self, mode, x, y, dropout=None, step=0, masks=NO_MASKS, back=True, done=None):
         """Run a chunk; return its length.
 
         masks      a Masks
         back       False: what a way back needs is made, but it is not gone
+        done       a function or None: called with each part's number, from 0 on, once its gradient is whole
         """
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
@@ -271,11 +272,16 @@ class Workspace:
                 self._pace.note((time.perf_counter() - start) / T)
             if self._pack > 1:
                 run(entries.PAIR_GRADIENTS, table, self.layout.count_pair_items())
-            group, count = self._gradient_items(workers)
-            table.set(panel_group=group)
-            run(entries.WEIGHT_GRADIENTS, table, count)
-            if model.config.tied:
-                run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
+            group, counts = self._gradient_items(workers)
+            parts = counts if done is not None else [sum(counts)]  # at once, where nobody waits for a part
+            table.set(panel_group=group, first_item=0)
+            for part, count in enumerate(parts):
+                run(entries.WEIGHT_GRADIENTS, table, count)
+                if model.config.tied and part == len(parts) - 1:
+                    run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
+                if done is not None:
+                    done(part)
+                    table.set(first_item=sum(counts[: part + 1]))
         return T
 
     def _hold(self, T, block, gradients, dropping, resetting):
@@ -324,20 +330,30 @@ class Workspace:
         total = self.sum_and_grads(x, y, dropout, step, Masks(resets, counts))
         return total / self.counted if self.counted else 0.0
 
-    def sum_and_grads(self, x, y, dropout, step, masks):
+    def sum_and_grads(self, x, y, dropout, step, masks, done=None):
         """Run a chunk forward and back, as loss_and_grads; return the sum in nats of the losses that count.
 
         masks    a Masks; the gradient is that of the sum over its mean_over
+        done     a function or None: called with the number of each of layout.gradient_parts, once that is whole
         """
         self._check_way_back()
+        told, tell = [], done or (lambda part: None)
+
+        def tell_early(part):
+            told.append(part)
+            tell(part)
+
         if dropout is not None and dropout.weight_rate > 0:
             with self._dropped.dropped(dropout.weight_rate, dropout.seed, step):
                 T = self._run(records.GRADIENTS, x, y, dropout, step, masks)
         else:
-            T = self._run(records.GRADIENTS, x, y, dropout, step, masks)
+            T = self._run(records.GRADIENTS, x, y, dropout, step, masks, done=done and tell_early)
         if self.counted == 0:
             for gradient in (self.grads, self._buffers.DR, self._buffers.DC):
                 gradient[:] = 0
+        for part in range(len(told), len(self.layout.gradient_parts)):  # whole only now
+            tell(part)
+        if self.counted == 0:
             return 0.0
         return float(np.add.reduce(self._buffers.losses[: T * self.batch_size]))
 

@@ -43,6 +43,7 @@ class ShardedWorkspace:
         self._workspace = Workspace(model, self._streams, seq_length, precision=precision)
         self._carries = {k: self._workspace.get_carry() for k in range(self._lo, self._hi)}
         self._nodes = nodes_within(self._lo, self._hi, shards)
+        self._parts = self._workspace.layout.gradient_parts
         self._spare = []  # arrays for sums of shards that are not in use
         self.grads = self._workspace.grads
 
@@ -80,32 +81,45 @@ class ShardedWorkspace:
         self.counted = x.size if masks.counts is None else int(np.count_nonzero(masks.counts))
         totals = {}
 
-        def run(k):
-            """Run a shard; its gradient is then in the workspace."""
+        def run(k, done):
+            """Run a shard; its gradient is then in the workspace. done(part) is called as its parts are whole."""
             part, workspace = self._part(k), self._workspace
             own = Masks(_columns(masks.resets, part), _columns(masks.counts, part), max(1, self.counted))
             workspace.stand_in_batch(self.batch_size, part.start)
             workspace.set_carry(self._carries[k])
-            totals[k] = workspace.sum_and_grads(x[:, part], y[:, part], dropout, step, own)
+            totals[k] = workspace.sum_and_grads(x[:, part], y[:, part], dropout, step, own, done)
             self._carries[k] = workspace.get_carry()
 
-        def add_up(lo, hi):
-            """Return the sum of shards in an array of its own, but for a single one: that is the workspace's."""
+        def add_up(lo, hi, done):
+            """Return the sum of shards in an array of its own, but for a single one: that is the workspace's.
+
+            done    called with the sum and the number of each of its parts, once that is whole
+            """
             if hi - lo == 1:
-                run(lo)
+                run(lo, lambda part: done(self.grads, part))
                 return self.grads
             middle = halves(lo, hi)
-            left = self._own(add_up(lo, middle))
-            right = add_up(middle, hi)
-            left += right
-            self._give_back(right)
+            left = self._own(add_up(lo, middle, _wait_for_all))
+
+            def add(right, part):
+                for start, stop in self._parts[part]:
+                    left[start:stop] += right[start:stop]
+                done(left, part)
+
+            self._give_back(add_up(middle, hi, add))
             return left
 
-        sums = {}
-        for place, node in enumerate(self._nodes):
-            total = add_up(*node)
-            sums[node] = total if place == len(self._nodes) - 1 else self._own(total)
-        self._group.add_arrays(sums, self._shards, self.grads)
+        exchange = self._group.exchange(self._shards, self.grads)
+        *earlier, last = self._nodes
+        sums = {(lo, hi): self._own(add_up(lo, hi, _wait_for_all)) for lo, hi in earlier}
+
+        def add_to_others(total, part):
+            sums[last] = total
+            for start, stop in self._parts[part]:
+                exchange.add(sums, start, stop)
+
+        add_up(last[0], last[1], add_to_others)
+        exchange.finish()
         for array in sums.values():
             self._give_back(array)
         total = self._group.add_numbers(totals, self._shards)
@@ -125,6 +139,10 @@ class ShardedWorkspace:
     def _give_back(self, array):
         if array is not self.grads:
             self._spare.append(array)
+
+
+def _wait_for_all(total, part):
+    """Do nothing with a part of a sum; it is wanted as a whole."""
 
 
 def _columns(mask, part):

@@ -117,7 +117,7 @@ def matrix_gradient(v, g, item):
 
 @inline
 def count_items(v, K, panels):
-    """Return how many items the gradient of a matrix is cut into (layout.count_gradient_items counts them too)."""
+    """Return how many items the gradient of a matrix is cut into (layout.gradient_items counts them too)."""
     return -(-K // packed_group(v.grads)) * -(-panels // v.panel_group)
 
 
@@ -279,13 +279,14 @@ def embedding_gradient(v, u):
 
 
 def weight_gradients(table, like, item):
-    """Compute one item of the weight gradients from what the shards left in the workspace.
+    """Compute one item of the weight gradients from what the shards left in the workspace, number v.first_item + item.
 
-    Items: those of the output; of each layer from the last on, those of its Wh, with b and gains, and of its Wx; a
-    vector of the embeddings. The light ones come last, so that threads finish together.
+    Items (layout.gradient_items counts them): those of the output; of each layer from the last on, those of its Wh,
+    with b and gains, and of its Wx; a vector of the embeddings. The light ones come last: threads finish together.
     """
     v = open_chunk(table, like)
     m = v.plan
+    item += v.first_item
     count = count_items(v, m.H, m.Q)
     if item < count:
         output_gradient(v, item)
