@@ -274,14 +274,15 @@ class Workspace:
                 run(entries.PAIR_GRADIENTS, table, self.layout.count_pair_items())
             group, counts = self._gradient_items(workers)
             parts = counts if done is not None else [sum(counts)]  # at once, where nobody waits for a part
-            table.set(panel_group=group, first_item=0)
+            first = 0
             for part, count in enumerate(parts):
+                table.set(panel_group=group, first_item=first)
                 run(entries.WEIGHT_GRADIENTS, table, count)
+                first += count
                 if model.config.tied and part == len(parts) - 1:
                     run(entries.TIED_GRADIENTS, table, model.layout.out_panels)
                 if done is not None:
                     done(part)
-                    table.set(first_item=sum(counts[: part + 1]))
         return T
 
     def _hold(self, T, block, gradients, dropping, resetting):
@@ -337,22 +338,19 @@ class Workspace:
         done     a function or None: called with the number of each of layout.gradient_parts, once that is whole
         """
         self._check_way_back()
-        told, tell = [], done or (lambda part: None)
-
-        def tell_early(part):
-            told.append(part)
-            tell(part)
-
         if dropout is not None and dropout.weight_rate > 0:
             with self._dropped.dropped(dropout.weight_rate, dropout.seed, step):
                 T = self._run(records.GRADIENTS, x, y, dropout, step, masks)
+            is_told = False
         else:
-            T = self._run(records.GRADIENTS, x, y, dropout, step, masks, done=done and tell_early)
+            T = self._run(records.GRADIENTS, x, y, dropout, step, masks, done=done)
+            is_told = self.counted > 0
         if self.counted == 0:
             for gradient in (self.grads, self._buffers.DR, self._buffers.DC):
                 gradient[:] = 0
-        for part in range(len(told), len(self.layout.gradient_parts)):  # whole only now
-            tell(part)
+        if done is not None and not is_told:  # the gradient is whole only now
+            for part in range(len(self.layout.gradient_parts)):
+                done(part)
         if self.counted == 0:
             return 0.0
         return float(np.add.reduce(self._buffers.losses[: T * self.batch_size]))
