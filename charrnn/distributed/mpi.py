@@ -185,7 +185,9 @@ class _Trial:
     """Whether exchanges go on beside the computation: both ways are tried in turns, then all take the faster one."""
 
     def __init__(self, group):
-        self._group, self._chosen, self._times = group, None, []
+        self._group, self._times = group, []
+        # Some builds of MPI take calls from one thread at a time only.
+        self._chosen = None if MPI.Query_thread() == MPI.THREAD_MULTIPLE else False
 
     def next_way(self):
         """Say whether the next exchange is to go on beside the computation; the same in all processes."""
