@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test quick lint parity golden bench soak clean
+.PHONY: demo test quick lint reference site parity golden bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -31,6 +31,15 @@ lint: $(VENV)/.linted
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+# The reference of each command in docs/commands/, from what the commands say of themselves.
+reference: $(VENV)/.installed
+	$(BIN)/python pages/reference.py
+
+# The site, into site/: open site/index.html. It fails where a link leads nowhere or a page is in no menu.
+site: $(VENV)/.sited
+	$(BIN)/python pages/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # The tests that run PyTorch beside charrnn; `make test` skips them where it is not installed.
 parity: $(VENV)/.tested
@@ -64,5 +73,9 @@ $(VENV)/.linted: $(VENV)/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lint]'
 	@touch $@
 
+$(VENV)/.sited: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

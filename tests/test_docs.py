@@ -1,5 +1,6 @@
 """What the documents quote of the program is what the program says."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -9,6 +10,14 @@ from click.testing import CliRunner
 from charrnn.cli import COMMANDS, group
 
 ROOT = Path(__file__).parent.parent
+
+
+def page_writer(name):
+    """Import a module of pages/, which is no package."""
+    found = importlib.util.spec_from_file_location(name, ROOT / "pages" / f"{name}.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def test_the_help_in_the_readme_is_the_programs():
@@ -28,8 +37,14 @@ def test_every_commands_help_begins_with_a_short_sentence_and_an_example(verb):
     assert any(line.startswith("Example: charrnn") for line in lines[:5])
 
 
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
+def test_the_reference_of_each_command_is_what_the_command_says(verb):
+    page = (ROOT / "docs" / "commands" / f"{verb}.md").read_text(encoding="utf-8")
+    assert page_writer("reference").with_reference(page, verb) == page, "stale: run make reference"
+
+
 def test_the_readmes_links_lead_somewhere():
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         prose = re.sub(r"```.*?```|^    .*?$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
         for link in re.findall(r"\]\(([^)#:]+)\)", prose):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
