@@ -20,9 +20,9 @@ def page_writer(name):
     return module
 
 
-def test_the_help_in_the_readme_is_the_programs():
+def test_the_help_on_the_page_of_commands_is_the_programs():
     quoted = re.search(
-        r"```\n\$ charrnn --help\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+        r"```\n\$ charrnn --help\n(.*?)```", (ROOT / "docs/commands/index.md").read_text(encoding="utf-8"), re.S
     ).group(1)
     shown = CliRunner().invoke(group, ["--help"], prog_name="charrnn").output
     # click before 8.5 writes COMMAND also where none is needed.
@@ -48,3 +48,13 @@ def test_the_readmes_links_lead_somewhere():
         prose = re.sub(r"```.*?```|^    .*?$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
         for link in re.findall(r"\]\(([^)#:]+)\)", prose):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_readme_is_short_and_its_benchmarks_are_those_of_the_measured_page():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 150
+    table = re.search(r"^## How fast it is\n.*?(\n\|.*?)\n\n", readme, re.S | re.M)[1]
+    figures = re.findall(r"\d[\d,.]*\d%?", re.sub(r"3 layers, 512 units", "", table))
+    measured = (ROOT / "docs" / "BENCHMARKS.md").read_text(encoding="utf-8")
+    assert len(figures) >= 10
+    assert [one for one in figures if not re.search(rf"(?<![\d.,]){re.escape(one)}(?!\d)", measured)] == []

@@ -171,9 +171,9 @@ def test_a_wrong_text_is_refused(model, arguments, word, here):
         charrnn.evaluate(model, **arguments)
 
 
-def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+def test_the_example_of_the_page_about_python_runs(tmp_path, monkeypatch, capsys):
     block = re.search(
-        r"    import charrnn\n.*?\n\n(?=## )", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+        r"    import charrnn\n.*?\n\n(?=- )", (ROOT / "docs/howto/python.md").read_text(encoding="utf-8"), re.S
     ).group(0)
     code = textwrap.dedent(block).replace("steps=500", "steps=2, hidden_size=16")
     assert "hidden_size=16" in code
