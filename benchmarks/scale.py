@@ -88,13 +88,17 @@ def measure(network):
 
     set_num_threads(1)
     group = find_group()
+    if group.size > 1:
+        group.overlap(False)
     barrier = (lambda: None) if group.size == 1 else (lambda: group.gather(None))
     alpha_s, bytes_per_s = link(group)
     for name, (hidden, layers) in SHAPES.items():
         model = Model.initialise(ModelConfig("lstm", 65, hidden, layers, 64, layer_norm=True), 1)
         timed, rng = Timed(group, barrier), np.random.default_rng(1)
         workspace = ShardedWorkspace(model, BATCH, SEQ_LENGTH, "float32", SHARDS, timed)
+        plain = ShardedWorkspace(model, BATCH, SEQ_LENGTH, "float32", SHARDS, group)
         optimizer, dropout, rows = Optimizer("adam", model), Dropout(0.2, seed=1), []
+        ways = {False: [], True: []}  # seconds of a step by whether its exchange overlaps with the computation
         for step in range(STEPS + 2):
             x, y = rng.integers(0, 65, (2, SEQ_LENGTH, BATCH), dtype=np.int32)
             timed.arrays_s = timed.numbers_s = 0.0
@@ -107,6 +111,15 @@ def measure(network):
             whole_s = time.perf_counter() - begun
             rows.append((whole_s, passed_s - timed.arrays_s - timed.numbers_s, timed.arrays_s, timed.numbers_s,
                          whole_s - passed_s, getattr(group, "sent_bytes", 0) - sent))  # fmt: skip
+            for is_overlapped, times in ways.items() if group.size > 1 else ():
+                group.overlap(is_overlapped)
+                barrier()
+                begun = time.perf_counter()
+                plain.loss_and_grads(x, y, dropout, step)
+                optimizer.step(plain, 1e-3, 5.0)
+                times.append(time.perf_counter() - begun)
+                group.overlap(False)
+        after, beside = (float(np.median(times[2:])) if times else None for times in ways.values())
         whole, compute, arrays, numbers, update, sent = np.median(np.array(rows[2:]), axis=0).tolist()
         if group.rank == 0:
             record = {
@@ -120,6 +133,8 @@ def measure(network):
                 "numbers_s": numbers,
                 "update_s": update,
                 "sent_bytes": int(sent),
+                "after_s": after,
+                "overlapped_s": beside,
                 "alpha_s": alpha_s,
                 "bytes_per_s": bytes_per_s,
                 "cores": os.cpu_count(),
@@ -217,16 +232,19 @@ def tables():
     ones = {(one["network"], one["shape"]): one for one in measured if one["processes"] == 1}
     ones |= {(None, shape): one for (network, shape), one in ones.items() if network == "shared memory"}
     told = [
-        "| network | processes | model | step, ms | rows | exchange | short messages | update | exchange's share | "
-        "predicted step, ms | sent, MB | least, MB |",
-        "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| network | processes | model | step, ms | overlapped | rows | exchange | short messages | update | "
+        "exchange's share | predicted step, ms | sent, MB | least, MB |",
+        "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for one in measured:
         alone, W = ones.get((one["network"], one["shape"]), ones[None, one["shape"]]), one["processes"]
         least = (W - 1) / W * one["parameters"] * 4 * 2
         guess = predicted_s(alone, W, one["alpha_s"] or 0, one["bytes_per_s"] or 1, one["cores"])
+        step_s = one.get("after_s") or one["step_s"]
+        overlapped = f"{one['overlapped_s'] * 1e3:.1f}" if one.get("overlapped_s") else ""
         told.append(
-            f"| {one['network']} | {W} | {one['shape']} | {one['step_s'] * 1e3:.1f} | {one['compute_s'] * 1e3:.1f} | "
+            f"| {one['network']} | {W} | {one['shape']} | {step_s * 1e3:.1f} | {overlapped} | "
+            f"{one['compute_s'] * 1e3:.1f} | "
             f"{one['exchange_s'] * 1e3:.2f} | {one['numbers_s'] * 1e3:.2f} | {one['update_s'] * 1e3:.2f} | "
             f"{one['exchange_s'] / one['step_s']:.0%} | {guess * 1e3:.1f} | {one['sent_bytes'] / 1e6:.2f} | "
             f"{least / 1e6:.2f} |"

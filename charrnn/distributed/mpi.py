@@ -113,6 +113,15 @@ class MPIGroup:
     def exchange(self, shards, out):
         return _Exchange(self, self._trial, shards, out)
 
+    def overlap(self, is_wanted):
+        """Exchange beside the computation from now on, or after it, without a trial; for measurements.
+
+        Every process must call it alike. Raises CharRNNError where this build of MPI takes calls from one thread only.
+        """
+        if is_wanted and MPI.Query_thread() != MPI.THREAD_MULTIPLE:
+            raise CharRNNError("this build of MPI takes calls from one thread at a time: exchanges cannot overlap")
+        self._trial.chosen = is_wanted
+
     def add_range(self, nodes, start, stop, shards, out, wait):
         """Write the sum over the tree of numbers start .. stop - 1 into `out`.
 
@@ -187,21 +196,21 @@ class _Trial:
     def __init__(self, group):
         self._group, self._times = group, []
         # Some builds of MPI take calls from one thread at a time only.
-        self._chosen = None if MPI.Query_thread() == MPI.THREAD_MULTIPLE else False
+        self.chosen = None if MPI.Query_thread() == MPI.THREAD_MULTIPLE else False
 
     def next_way(self):
         """Say whether the next exchange is to go on beside the computation; the same in all processes."""
-        return len(self._times) % 2 == 1 if self._chosen is None else self._chosen
+        return len(self._times) % 2 == 1 if self.chosen is None else self.chosen
 
     def note(self, seconds):
         """Take down how long a step has taken, from the start of its shards to the end of its exchange."""
-        if self._chosen is not None:
+        if self.chosen is not None:
             return
         self._times.append(seconds)
         if len(self._times) == TRIED:
             after, beside = (np.median(self._times[way + 2 :: 2]) for way in (0, 1))  # without the first of each
             slowest = np.max(self._group.gather((after, beside)), axis=0)
-            self._chosen = bool(slowest[1] < slowest[0])
+            self.chosen = bool(slowest[1] < slowest[0])
 
 
 class _SharedClock:
