@@ -147,7 +147,7 @@ def paper_table(rows):
     """Return the lines of War and Peace beside the paper."""
     yield (
         "| paper's size | cell | layers | units | parameters | epochs | minutes | seed | validation | test | paper "
-        "| below it |"
+        "| below the paper |"
     )
     yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
     for row in rows:
@@ -176,7 +176,7 @@ def worth_table(rows):
     base = next((row for row in rows if row["run"] == NONE), None)
     if base is None:
         return
-    yield "| with | parameters | minutes | seed | best at epoch | validation | below none |"
+    yield "| with | parameters | minutes | seed | best epoch | validation | gain over none |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     for row in sorted(rows, key=lambda row: row["val"]):
         best = min(row["curve"], key=lambda point: point[2])[1]
