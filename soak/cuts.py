@@ -35,28 +35,29 @@ from scene import Broken
 TITLE = "Power cuts, stopped writes, full disks"
 PROMISES = [
     (
-        "A run goes on to the same bits after a power cut at any moment",
+        "After a power cut at any moment, a run resumes to the same bits",
         "tests/test_cuts.py::test_a_power_cut_at_any_moment_costs_nothing",
     ),
     (
-        "... and the simulation finds what is not synced",
+        "The simulated power cuts do find files that were not synced",
         "tests/test_cuts.py::test_the_simulation_sees_what_was_not_synced",
     ),
     (
-        "A process that dies after any byte written leaves a run that goes on to the same bits",
+        "When a process dies after any byte that it writes, the run resumes to the same bits",
         "tests/test_cuts.py::test_a_death_after_any_byte_costs_nothing",
     ),
     (
-        "A disk that is full at any operation: one sentence, no temporary left, and the run goes on to the same bits "
-        "when there is room",
+        "When the disk is full at any operation, there is one sentence and no temporary file, and the run resumes to "
+        "the "
+        "same bits once there is room",
         "tests/test_cuts.py::test_a_full_disk_at_any_operation_costs_nothing",
     ),
     (
-        "... the same from the command line, with exit code 2 and what to do next",
+        "The command line does the same, with exit code 2, and says what to do next",
         "tests/test_cuts.py::test_a_file_size_limit_stops_a_run_with_what_to_do_next",
     ),
     (
-        "A checkpoint is the old one whole or the new one whole",
+        "A checkpoint is either the complete old one or the complete new one",
         "tests/test_storage.py::test_a_disk_that_fills_up_halfway_leaves_the_old_file_and_no_temporary",
     ),
     ("A log cut at any byte is mended on resume", "tests/test_runs.py::test_a_log_cut_at_any_byte_is_mended"),
@@ -115,26 +116,28 @@ def run(scene):
 def tell(figures):
     disk = figures["a disk that is really full"]
     return (
-        f"Three runs were recorded ({', '.join(figures['records'])}), each interrupted and resumed: "
-        f"{figures['operations recorded']:,} file operations. After power cuts between them the rules of "
-        f"[soak/cuts.py](../soak/cuts.py) allow {figures['folders after power cuts']:,} different folders, each of "
-        "which was resumed and ended in the same parameters, optimiser, carry, best checkpoint, history and log "
-        f"({figures['of them before there was a checkpoint, begun anew']:,} of them hold no checkpoint yet; there the "
-        f"same command begins anew). {figures['bytes cut']:,} bytes were made the last one written, "
-        f"{figures['operations refused by a full disk']:,} operations were refused by a full disk, and "
-        f"{figures['file size limits']:,} runs of the command line met a limit on file sizes: one sentence, exit code "
-        "2, no temporary, and the same end once resumed. "
+        f"Three runs ({', '.join(figures['records'])}) were interrupted and resumed while their "
+        f"{figures['operations recorded']:,} file operations were recorded. By the rules in "
+        "[soak/cuts.py](../soak/cuts.py), power cuts between these operations can leave "
+        f"{figures['folders after power cuts']:,} different folders. Each of them was resumed and ended with the same "
+        "parameters, optimiser state, carry, best checkpoint, history and log as the uninterrupted run. "
+        f"{figures['of them before there was a checkpoint, begun anew']:,} of these folders have no checkpoint yet; "
+        "there the same command starts the run again.\n\n"
+        f"Then the process died after each of {figures['bytes cut']:,} written bytes, a full disk refused each of "
+        f"{figures['operations refused by a full disk']:,} operations, and {figures['file size limits']:,} runs of the "
+        "command line reached a limit on file sizes. Each ended with one sentence, exit code 2 and no temporary file, "
+        "and gave the same result when it was resumed. "
         + (
-            f"On a tmpfs that was really full the same, {disk:,} times."
+            f"The same held {disk:,} times on a tmpfs that was really full."
             if disk
-            else "A file system to fill for real could not be mounted."
+            else "No file system could be mounted and really filled."
         )
         + (
-            f" On such a disk were also {', '.join(others)}."
+            f" These commands also met such a full disk: {', '.join(others)}."
             if (others := figures.get("others on a full disk"))
             else ""
         )
-        + " Compared without the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path."
+        + " Everything was compared except the times (`elapsed_s`, `chars_per_s`) and the path of the text."
     )
 
 

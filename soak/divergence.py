@@ -30,20 +30,21 @@ PROMISES = [
         "tests/test_divergence.py::test_a_step_whose_loss_is_not_finite_is_not_applied_and_the_run_goes_on",
     ),
     (
-        "Three in a row, and the run goes back to the last good state at half the learning rate, says so and logs it",
+        "After three such steps in a row, the run returns to the last good state with half the learning rate, prints "
+        "this and logs it",
         "tests/test_divergence.py::test_three_bad_steps_in_a_row_go_back_to_the_last_validation_at_half_the_rate",
     ),
     (
-        "After five returns that bring it no further it ends with advice",
+        "After five returns without progress, the run ends with advice",
         "tests/test_divergence.py::test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed",
     ),
     (
-        "A run that goes back, killed at any operation on a file and resumed, ends in the same parameters, log and "
-        "best",
+        "A run that returns, is killed at any file operation and is resumed ends with the same parameters, log and "
+        "best checkpoint",
         "tests/test_divergence.py::test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits",
     ),
     (
-        "A state with a number that is not finite is never saved",
+        "A state that contains NaN or infinity is never saved",
         "tests/test_divergence.py::test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anchor",
     ),
     (
@@ -161,11 +162,12 @@ def read(folder):
 
 def tell(figures):
     return f"""
-{figures["runs"]:,} small models (cells x optimisers x learning rates from {RATES[0]:g} to {RATES[-1]:g} x clipping
-x schedules, with and without validation): {figures["plain"]:,} trained without going back,
-{figures["recovered"]:,} went back and then trained to the end, {figures["stopped"]:,} ended with advice, none in
-another way. {figures["returns"]:,} returns in all. The worst best validation loss of those that trained to the end was
-{figures["worst_nats_above_guessing"]:g} nats above guessing.
-Those that went back were trained again, killed at {figures["kills"]:,} random operations on files, in the midst of a
-return too, and resumed: the same parameters, optimiser, carry, best and log, each time.
+{figures["runs"]:,} small models were trained: all cells, optimisers, clipping settings and schedules, and learning
+rates from {RATES[0]:g} to {RATES[-1]:g}, with and without validation. {figures["plain"]:,} trained without a return,
+{figures["recovered"]:,} returned to a good state and then trained to the end, and {figures["stopped"]:,} ended with
+advice. None ended in another way. There were {figures["returns"]:,} returns in total. Of the models that trained to the
+end, the worst had a best validation loss {figures["worst_nats_above_guessing"]:g} nats above guessing.
+
+The models that returned were trained again, killed at {figures["kills"]:,} random file operations, some of them during
+a return, and resumed. Each time the parameters, optimiser state, carry, best checkpoint and log were the same.
 """

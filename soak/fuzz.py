@@ -24,46 +24,45 @@ from scene import Broken  # noqa: E402
 TITLE = "Files are hostile until shown otherwise"
 PROMISES = [
     (
-        "A checkpoint, a config file, a text or a log of any content is read, or refused in one sentence",
+        "A checkpoint, config file, text or log with any content is either read or refused in one sentence",
         "tests/test_fuzz.py::test_a_short_fuzz_finds_nothing",
     ),
     ("What was found once stays mended", "tests/test_fuzz.py::test_kept_cases_end_in_success_or_refusal"),
     ("No pickle, no evaluation, no shell", "tests/test_hostile.py::test_no_module_can_run_what_a_file_holds"),
     (
-        "A checkpoint takes no more memory for its numbers than its file is long, and a bounded amount for its header",
+        "Reading a checkpoint needs no more memory than the size of its file, and a bounded amount for its header",
         "tests/test_hostile.py::test_bombs_for_checkpoints_go_off_in_no_memory",
     ),
     (
-        "A compressed text is streamed, and does not choose how much memory that takes",
+        "A compressed text is streamed in bounded memory",
         "tests/test_hostile.py::test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own",
     ),
     (
-        "A path in a checkpoint finds the run's own text again and nothing else: what is not the run's text is not "
-        "shown",
+        "A path in a checkpoint leads only to the text of the run; any other file is not shown",
         "tests/test_hostile.py::test_a_path_in_a_checkpoint_is_no_way_to_another_file",
     ),
     (
-        "Pipes and devices that a checkpoint names are not opened",
+        "Pipes and devices that are named in a checkpoint are not opened",
         "tests/test_hostile.py::test_pipes_and_devices_that_a_checkpoint_names_are_not_opened",
     ),
     (
-        "Folders and patterns that a checkpoint names do not make the reader wander",
+        "Folders and patterns in a checkpoint do not make charrnn search the disk",
         "tests/test_hostile.py::test_a_checkpoint_does_not_make_the_reader_wander",
     ),
     (
-        "A run folder's links are not written through",
+        "charrnn does not write through links in a run folder",
         "tests/test_hostile.py::test_a_run_folder_with_links_in_it_is_not_written_through",
     ),
     (
-        "A checkpoint that contradicts itself is not gone on with",
+        "A checkpoint that contradicts itself is not resumed",
         "tests/test_hostile.py::test_options_that_contradict_the_model_are_not_believed",
     ),
     (
-        "A script in a text does not run in the page of `charrnn cells`",
+        "A script in a text does not run in the page that `charrnn cells` writes",
         "tests/test_hostile.py::test_the_page_of_a_hostile_text_runs_nothing_of_it",
     ),
     (
-        "No text, name or record sends a terminal a control sequence, by any command",
+        "No command sends control sequences from a text, name or record to the terminal",
         "tests/test_hostile.py::test_no_command_sends_a_strangers_sequence_to_a_terminal",
     ),
     ("A sample goes into a pipe exactly as it is", "tests/test_hostile.py::test_a_sample_goes_into_a_pipe_as_it_is"),
@@ -108,8 +107,8 @@ def tell(figures):
         for name, cases, accepted, places in figures["targets"]
     )
     return (
-        f"{figures['total']:,} cases were run, {figures['cpu_s']:,} s of CPU time, from seed {figures['seed']}; each "
-        "ended in success or in a sentence of charrnn's.\n\n| what reads | cases | of them accepted | lines of charrnn "
+        f"{figures['total']:,} cases were run from seed {figures['seed']}, in {figures['cpu_s']:,} s of CPU time. Each "
+        "ended in success or with one sentence from charrnn.\n\n| reader | cases | accepted | lines of charrnn "
         f"reached |\n|---|---|---|---|\n{rows}"
     )
 

@@ -25,35 +25,37 @@ from charrnn import spec
 TITLE = "Kills"
 PROMISES = [
     (
-        "A run killed at random moments, each time resumed with another number of threads, ends in the same bits",
+        "A run that is killed at random moments, and resumed with another number of threads each time, ends with the "
+        "same bits",
         "tests/test_kills.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits",
     ),
     (
-        "Every cell with every optimiser and schedule resumes exactly, with 1 and 2 threads in turns",
+        "Every cell with every optimiser and schedule resumes exactly, alternating between 1 and 2 threads",
         "tests/test_trainer.py::test_every_cell_optimizer_and_schedule_resumes_exactly",
     ),
     (
-        "So does every option that bears on the result",
+        "So does every option that affects the result",
         "tests/test_trainer.py::test_resume_is_exact_for_every_option_that_bears_on_the_result",
     ),
     (
-        "An option that contradicts the run is refused with both values; one that does not changes no bit",
+        "On resume, an option that contradicts the run is refused and both values are shown; any other option "
+        "changes no bit",
         "tests/test_options.py::test_every_option_is_refused_on_resume_or_free",
     ),
     (
-        "A changed text is refused, with what it was and what it is",
+        "A changed text is refused, and the message shows what changed",
         "tests/test_trainer.py::test_a_changed_text_is_refused_with_the_difference",
     ),
     (
-        "Ctrl-C, SIGTERM and SIGHUP save and say how to go on",
+        "Ctrl-C, SIGTERM and SIGHUP save the run and show how to resume it",
         "tests/test_cli_train.py::test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same",
     ),
     (
-        "A process that is stopped and goes on later has spent none of its --minutes meanwhile",
+        "The time during which a process is suspended does not count towards --minutes",
         "tests/test_pauses.py::test_a_run_that_is_stopped_for_longer_than_its_minutes_trains_on",
     ),
     (
-        "Two processes cannot train into one folder",
+        "Two processes cannot train in the same run folder",
         "tests/test_runs.py::test_of_many_that_begin_at_once_one_gets_the_folder",
     ),
     ("The lock does not outlive a killed process", "tests/test_runs.py::test_the_lock_of_a_killed_process_is_free"),
@@ -106,12 +108,12 @@ def tell(figures):
     signals = ", ".join(f"{count} {name}" for name, count in figures["signals"].items())
     return (
         f"{figures['kills']} kills ({signals}) at random moments of {figures['runs']} runs of `charrnn train`: "
-        f"{phases}. Each was followed by `--resume` with 1 and 2 threads in turns. The runs go through "
+        f"{phases}. Each kill was followed by `--resume`, alternating between 1 and 2 threads. The runs cover "
         f"{figures['combinations']} of the 45 combinations of cell, optimiser and schedule, with dropout, variational "
-        "dropout, embedding, tied weights, float64, clipping by value and one in four by `--epochs`; each was killed "
-        f"up to {figures['most kills of one run']} times. Every run ended in the parameters, optimiser, carry, cursor, "
-        "history, best checkpoint and log, line for line, of the same command left alone with one thread; compared was "
-        "everything but the clock's fields (`elapsed_s`, `chars_per_s`) and the text's path."
+        "dropout, embeddings, tied weights, float64 and clipping by value; one in four has its length in epochs. Each "
+        f"run was killed up to {figures['most kills of one run']} times. Every run ended with the same parameters, "
+        "optimiser state, carry, cursor, history, best checkpoint and log as an uninterrupted run with one thread. "
+        "Everything was compared except the times (`elapsed_s`, `chars_per_s`) and the path of the text."
     )
 
 

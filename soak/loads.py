@@ -22,52 +22,52 @@ sys.path.append(str(ROOT / "tests"))
 TITLE = "Loads held"
 PROMISES = [
     (
-        "ids beyond 2^31 characters are read, split, sought and evaluated at their places",
+        "Texts of more than 2^31 characters are read, split, resumed and evaluated at the right places",
         "tests/test_loads.py::test_ids_beyond_two_to_the_31_are_read_at_their_places",
     ),
     (
-        "validation takes a bounded share of a run also where the text is huge, and says so",
+        "Validation takes a bounded share of a run even if the text is huge, and this is shown",
         "tests/test_loads.py::test_validation_on_a_huge_split_is_shortened_by_steps_too_and_that_is_said",
     ),
     (
-        "a pass over a mapped text gives its pages back",
+        "A pass over a memory-mapped text releases its pages",
         "tests/test_loads.py::test_evaluating_a_mapped_text_gives_its_pages_back",
     ),
     (
-        "a vocabulary of 20,000 characters trains as the plain mathematics says, is saved and comes back",
+        "A model with 20,000 characters matches the reference implementation, and its checkpoint loads again",
         "tests/test_loads.py::test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back",
     ),
     (
-        "many units, steps, streams or layers give what the plain mathematics gives",
+        "Models with many units, steps, streams or layers match the reference implementation",
         "tests/test_loads.py::test_large_shapes_agree_with_the_oracle",
     ),
     (
-        "the memory told before the first step is what a run takes",
+        "A run takes the memory that was announced before its first step",
         "tests/test_loads.py::test_the_memory_told_before_the_first_step_is_what_a_run_takes",
     ),
     (
-        "a resumed run takes no more than the same run from its beginning",
+        "A resumed run takes no more memory than a new one",
         "tests/test_loads.py::test_a_resumed_run_lets_go_of_the_checkpoint_that_it_was_read_from",
     ),
     ("a sample of any length takes the same memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
     (
-        "several threads of one program that train at once each get the bits of one alone",
+        "Several threads of one program that train at the same time get the same bits as one thread alone",
         "tests/test_loads.py::test_threads_of_one_program_that_train_at_once_give_the_bits_of_one",
     ),
     (
-        "a closed stdin, stdout or stderr ends in success or a sentence",
+        "With a closed stdin, stdout or stderr, a command succeeds or ends with one sentence",
         "tests/test_loads.py::test_closed_streams_end_in_success_or_a_sentence",
     ),
     (
-        "a reader that has enough changes neither the work nor the exit code",
+        "When the reader of a pipe stops reading, neither the work nor the exit code changes",
         "tests/test_cli.py::test_a_reader_that_has_enough_changes_neither_the_end_nor_the_exit_code",
     ),
     (
-        "what Numba cannot work with is refused in a sentence, before a folder is made",
+        "Settings that Numba cannot use are refused in one sentence, before a folder is created",
         "tests/test_threads.py::test_what_numba_cannot_work_with_is_one_sentence_and_leaves_nothing",
     ),
     (
-        "a number of threads that cannot be is refused in a sentence, before a folder is made",
+        "An impossible number of threads is refused in one sentence, before a folder is created",
         "tests/test_loads.py::test_a_number_of_threads_that_cannot_be_is_refused_before_anything_is_made",
     ),
 ]
@@ -104,9 +104,9 @@ def run(scene):
 
 def tell(figures):
     text = (
-        "Seconds are of a machine that had other work to do at the same time: they are upper bounds. Memory is the "
-        "highest that the process had for itself, without files that are mapped.\n\n"
-        "| load | held | s | MB |\n|---|---|--:|--:|\n"
+        "The machine did other work at the same time, so the seconds are upper bounds. Memory is the maximum of the "
+        "process's own memory, without memory-mapped files.\n\n"
+        "| load | result | s | MB |\n|---|---|--:|--:|\n"
     )
     for row in figures["rows"]:
         memory = f"{row['memory_mb']:,.0f}" if "memory_mb" in row else ""

@@ -11,8 +11,8 @@ from watch import Watch, slope
 TITLE = "Memory stays flat"
 PROMISES = [
     (
-        "a run's memory, open files, threads and run folder do not grow with its steps, checkpoints, validations and "
-        "samples",
+        "The memory, open files, threads and run folder of a run do not grow with its steps, checkpoints, validations "
+        "and samples",
         "tests/test_loads.py::test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints",
     )
 ]
@@ -117,11 +117,12 @@ def thinned(samples):
 def tell(figures):
     rss, pss = figures["rss_mb"], figures["pss_mb"]
     text = (
-        f"{figures['minutes']:g} minutes of training on one thread, {figures['steps']:,} steps with "
-        f"{figures['checkpoints']:,} checkpoints and {figures['validations_and_samples']:,} validations and samples in "
-        f"between. Broken where the median of the last tenth is more than {MOST_GROWTH_MB:g} MB above that of the "
-        f"first tenth after a warm-up of {figures['warm_up_s']:,} s; looked at {figures['looks']:,} times.\n\n"
-        "| MB | first | last | highest | growth | slope, MB an hour |\n|---|--:|--:|--:|--:|--:|\n"
+        f"One thread trained for {figures['minutes']:g} minutes: {figures['steps']:,} steps with "
+        f"{figures['checkpoints']:,} checkpoints and {figures['validations_and_samples']:,} validations and samples. "
+        f"Memory was measured {figures['looks']:,} times after a warm-up of {figures['warm_up_s']:,} s. The test "
+        "fails if "
+        f"the median of the last tenth is more than {MOST_GROWTH_MB:g} MB above that of the first tenth.\n\n"
+        "| MB | first | last | highest | growth | slope, MB per hour |\n|---|--:|--:|--:|--:|--:|\n"
     )
     for name, one in (("resident (RSS)", rss), ("its share (PSS)", pss)):
         text += (
@@ -129,10 +130,10 @@ def tell(figures):
             f"{one['slope_mb_per_hour']:+.2f} |\n"
         )
     text += (
-        "\nPSS counts a library that other processes use too in part, so it moves with them. "
-        "At its end the run loads its best checkpoint.\n"
+        "\nPSS divides the memory of a shared library among the processes that use it, so it also changes when other "
+        "processes start or end. At the end, the run loads its best checkpoint.\n"
     )
-    text += f"\nRSS in MB, {len(rss['series'])} of the looks, evenly: `{sparkline(rss['series'])}`\n"
+    text += f"\nRSS in MB, {len(rss['series'])} evenly spaced measurements: `{sparkline(rss['series'])}`\n"
     text += f"{', '.join(f'{one:g}' for one in rss['series'])}.\n"
     spans = [
         f"{name} {low} to {high}" if low != high else f"{name} {low}"

@@ -26,15 +26,16 @@ from charrnn import spec
 TITLE = "Several processes"
 PROMISES = [
     (
-        "Any number of processes trains to the same bits, every cell, dtype and option",
+        "Any number of processes trains to the same bits, with every cell, dtype and option",
         "tests/test_distributed.py::test_three_processes_train_every_kind_of_run_to_the_bits_of_one",
     ),
     (
-        "A run of which a process is killed ends within seconds, and any number of them resumes it to the same bits",
+        "When one process is killed, the others end within seconds, and any number of processes resumes the run to "
+        "the same bits",
         "tests/test_distributed.py::test_a_run_of_which_a_process_is_killed_goes_on_with_another_number_of_them",
     ),
     (
-        "Processes that do not agree are refused in one sentence, and none hangs",
+        "Processes whose text, options or versions differ are refused in one sentence, and none hangs",
         "tests/test_distributed.py::test_processes_that_differ_are_refused_and_none_hangs",
     ),
 ]
@@ -61,12 +62,13 @@ def run(scene):
 
 def tell(figures):
     return (
-        f"{figures['kills']} times a random process of 1 to {SHARDS} was killed (SIGKILL) at a random moment of "
-        f"{figures['runs']} runs of `mpiexec charrnn train`; each was resumed under a number of processes drawn anew, "
-        f"one and no mpiexec among them, up to {figures['most kills of one run']} times a run. Every run ended in the "
-        "same bits as one process left alone. The others were at their end "
-        f"{figures['slowest end']:.1f} s after the kill at the latest. {figures['refusals']} times one process had "
-        "another text, option, version or no text at all: one sentence, exit code 2, no process left."
+        f"{figures['runs']} runs of `mpiexec charrnn train` with 1 to {SHARDS} processes were interrupted by "
+        f"{figures['kills']} kills: SIGKILL to a random process at a random moment, up to "
+        f"{figures['most kills of one run']} times per run. After each kill the run was resumed with a random number "
+        "of processes, sometimes without mpiexec. Every run ended with the same bits as an uninterrupted run in one "
+        f"process. After a kill, the other processes had ended within {figures['slowest end']:.1f} s.\n\nIn "
+        f"{figures['refusals']} more runs, one process had a different text, option or version, or no text. Every "
+        "time charrnn refused in one sentence with exit code 2, and no process was left."
     )
 
 

@@ -8,9 +8,9 @@ RESULTS, PAGE = ROOT / "soak" / "results.json", ROOT / "docs" / "RELIABILITY.md"
 
 HEAD = """# What can be relied on
 
-Each promise, the test that breaks it on purpose, and what was found when it was broken at length. The tests run with
-`make test`, in a short form; `make soak` runs the long one and writes this page (`python soak/soak.py --only SECTION` a
-part of it).
+This page lists what charrnn promises when things go wrong. Beside each promise is the test that tries to break it;
+these tests are short and run with `make test`. `make soak` tries to break the same promises for about two hours and
+writes this page. `python soak/soak.py --only SECTION` repeats one section.
 """
 
 
@@ -30,13 +30,13 @@ def page(sections, results):
     """Return the page. sections: modules as soak/soak.py describes them, each named as its record."""
     text = HEAD
     for section in sections:
-        text += f"\n## {section.TITLE}\n\n| promise | broken on purpose by |\n|---|---|\n"
+        text += f"\n## {section.TITLE}\n\n| promise | test |\n|---|---|\n"
         for promise, test in section.PROMISES:
             file, _, name = test.partition("::")
             text += f"| {promise} | [`{name}`](../{file}) |\n"
         record = results.get(section.__name__)
         if record is None:
-            text += "\nNot yet broken at length.\n"
+            text += "\nOnly the short form in the tests was run so far.\n"
             continue
         machine = record["machine"]
         text += (

@@ -17,19 +17,19 @@ from watch import Watch
 TITLE = "A server that many use"
 PROMISES = [
     (
-        "200 requests of 16 clients at once are all answered, each with the text that it has alone",
+        "200 simultaneous requests from 16 clients are all answered, each with the same text as a request alone",
         "tests/test_server.py::test_200_requests_of_16_clients_are_all_answered_as_alone",
     ),
     (
-        "clients that read nothing, vanish or send half a request hold nobody, and nothing of them is kept",
+        "Clients that read nothing, disconnect or send half a request delay nobody, and leave nothing in memory",
         "tests/test_server.py::test_clients_that_read_nothing_or_vanish_hold_nobody",
     ),
     (
-        "a text whose client does not take it is not drawn further",
+        "Sampling pauses while a client does not read its text",
         "tests/test_server.py::test_a_text_whose_client_does_not_take_it_is_paused",
     ),
     (
-        "a server that is told to end answers what it has begun",
+        "A server that is told to stop finishes its open requests first",
         "tests/test_cli_serve.py::test_a_server_that_is_told_to_end_answers_what_it_has_begun",
     ),
 ]
@@ -143,11 +143,12 @@ def tell(figures):
     rss = figures["rss_mb"]
     spans = ", ".join(f"{name} {figures[name][0]} to {figures[name][1]}" for name in ("descriptors", "threads"))
     return (
-        f"{figures['minutes']:g} minutes, {CLIENTS} clients that ask and {BAD_CLIENTS} that misbehave: "
-        f"{figures['answered']:,} requests answered, {figures['streamed']:,} of them as streams, "
-        f"{figures['characters']:,} characters, the same text for the same request each time and none lost; "
-        f"{figures['refused']:,} refused, {figures['vanished']:,} clients that vanished in the midst of their "
-        f"request or answer. Resident memory {rss['first']:.1f} MB after a warm-up of {figures['warm_up_s']:,} s, "
-        f"{rss['last']:.1f} at the end, {rss['highest']:.1f} at most, growth {rss['growth']:+.2f} MB (broken above "
-        f"{memory.MOST_GROWTH_MB:g}); {spans}.\n\nRSS in MB: `{memory.sparkline(rss['series'])}`\n"
+        f"For {figures['minutes']:g} minutes, {CLIENTS} clients sent requests and {BAD_CLIENTS} misbehaved. "
+        f"{figures['answered']:,} requests were answered, {figures['streamed']:,} of them as streams, with "
+        f"{figures['characters']:,} characters in total. The same request always got the same text, and none was lost. "
+        f"{figures['refused']:,} bad requests were refused, and {figures['vanished']:,} clients disconnected during "
+        f"their request or answer. Resident memory was {rss['first']:.1f} MB after a warm-up of "
+        f"{figures['warm_up_s']:,} s, {rss['last']:.1f} MB at the end and {rss['highest']:.1f} MB at most: a growth of "
+        f"{rss['growth']:+.2f} MB (the test fails above {memory.MOST_GROWTH_MB:g}); {spans}.\n\nRSS in MB: "
+        f"`{memory.sparkline(rss['series'])}`\n"
     )

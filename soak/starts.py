@@ -9,23 +9,23 @@ from scene import Broken
 TITLE = "The caches"
 PROMISES = [
     (
-        "First starts at once do not mix the compiled kernels up",
+        "Processes that start at the same time with an empty cache do not mix up the compiled kernels",
         "tests/test_compiled.py::test_processes_that_save_at_once_do_not_mix_their_entries_up",
     ),
     (
-        "Compiled kernels that are damaged, or in each other's place, are made anew",
+        "Compiled kernels that are damaged or swapped are compiled again",
         "tests/test_compiled.py::test_every_damaged_file_counts_as_missing",
     ),
     (
-        "Compiled kernels are read only where nobody but this user and root can have written",
+        "Compiled kernels are read only from a folder in which nobody but this user and root can write",
         "tests/test_compiled.py::test_a_folder_in_which_others_may_have_written_is_not_trusted",
     ),
     (
-        "A cache that can only be read is used, and without any folder kernels are compiled in memory",
+        "A read-only cache is used, and without any cache folder kernels are compiled in memory",
         "tests/test_confined.py::test_a_folder_that_can_only_be_read_is_read_first_and_the_next_is_written",
     ),
     (
-        "No file in the cache folder is taken for the ids of a text",
+        "No file in the cache folder is ever read as the ids of a text",
         "tests/test_corpus.py::test_what_lies_in_the_cache_folder_is_never_read",
     ),
 ]
@@ -85,8 +85,9 @@ def run(scene):
 
 def tell(figures):
     return (
-        f"{figures['processes']} processes that began at once with an empty kernel cache, half of them in float64, "
-        f"trained to the same bits and left {figures['files']} files of code, no temporary. Then all files were "
-        f"damaged, {figures['damages']} times (put in the place of another, cut in half, zeroed, one bit flipped in "
-        "the machine code): two processes at once compiled them anew, two more found them."
+        f"{figures['processes']} processes started at the same time with an empty kernel cache, half of them in "
+        f"float64. They trained to the same bits and left {figures['files']} files of machine code and no temporary "
+        f"file. Then all files were damaged in {figures['damages']} ways: swapped with another, cut in half, filled "
+        "with zeros, or with one bit of the machine code flipped. Each time, two processes compiled them again at the "
+        "same time, and two later ones used the result."
     )

@@ -22,15 +22,15 @@ from charrnn.files import locks
 TITLE = "Workers of a sweep"
 PROMISES = [
     (
-        "Several workers make every run of a sweep exactly once, with the bits of one command",
+        "Several workers make every run of a sweep exactly once, with the same bits as a single command",
         "tests/test_sweep_workers.py::test_three_workers_make_every_run_once_with_the_bits_of_one_command",
     ),
     (
-        "What a killed worker was at, another one goes on with, to the same bits",
+        "When a worker is killed, another one resumes its run, to the same bits",
         "tests/test_sweep_workers.py::test_what_a_killed_worker_was_at_another_goes_on_with",
     ),
     (
-        "A sweep of one command and workers refuse each other",
+        "A sweep by a single command and a sweep by workers refuse to share a folder",
         "tests/test_sweep_workers.py::test_a_lone_sweep_and_workers_refuse_each_other",
     ),
 ]
@@ -65,10 +65,12 @@ def run(scene):
 
 def tell(figures):
     return (
-        f"{WORKERS} workers shared each of {figures['sweeps']} sweeps of 8 runs. {figures['kills']} times a random one "
-        f"was killed (SIGKILL) at a random moment, {figures['with their children']} times with its child process, and "
-        f"another came in its place; {figures['left']} times one left by SIGTERM. Every run of every sweep ended with "
-        "the parameters, history and losses of the same sweep made by one command, and each log has every step once."
+        f"{WORKERS} workers shared each of {figures['sweeps']} sweeps of 8 runs. {figures['kills']} times a random "
+        f"worker was killed (SIGKILL) at a random moment, {figures['with their children']} times together with its "
+        "child "
+        f"process, and a new worker took its place. {figures['left']} times a worker left after SIGTERM. Every run of "
+        "every sweep ended with the same parameters, history and losses as the same sweep made by a single command, "
+        "and each log has every step exactly once."
     )
 
 
