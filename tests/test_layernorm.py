@@ -23,6 +23,7 @@ from test_model import (
     assert_all_close,
     assert_same_bits,
     central_difference,
+    check_every_entry,
     everything,
     movable_loss,
     new_workspace,
@@ -139,15 +140,23 @@ def test_a_layer_of_one_unit_is_its_biases(cell):
         assert value.any() != still or "bias_hh" in name, name
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_gradient_of_every_single_parameter_equals_its_central_difference(cell):
+    """Two layers with an embedding, dropout between them; bounds as below."""
+    model, parameters = make_model(cell, H=5, L=2, E=4)
+    check_every_entry(model, parameters, DROPOUTS["on"], 2e-4, 1e-11)
+
+
 @pytest.mark.parametrize("dropout", ["off", "on"])
 @pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_equal_central_differences(cell, inputs, dropout):
+def test_gradients_equal_central_differences(cell, layers, inputs, dropout):
     """One random direction through every parameter tensor and the carry in; bounds as in test_model.py, with eps 2e-4.
 
     (The loss bends more: 1e-3 would leave an error of the differences of 1e-9. Its rounding over 2e-4 is 1e-12.)
     """
-    model, parameters = make_model(cell, H=5, **INPUTS[inputs])
+    model, parameters = make_model(cell, H=5, L=layers, **INPUTS[inputs])
     loss, workspace, carry = movable_loss(model, parameters, DROPOUTS[dropout])
     loss()
     grads = {name: value.copy() for name, value in (model.unpack(workspace.grads) | workspace.carry_grads()).items()}

@@ -413,6 +413,32 @@ def test_gradients_equal_central_differences(cell, layers, inputs, dropout):
                 assert k > 0 or size > 1e-6, f"{name}: the direction chosen tests nothing"
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_gradient_of_every_single_parameter_equals_its_central_difference(cell):
+    """Two layers with an embedding, dropout between them; bounds as above."""
+    model, parameters = make_model(cell, L=2, E=E)
+    check_every_entry(model, parameters, DROPOUTS["on"], 1e-3, 1e-12)
+
+
+def check_every_entry(model, parameters, dropout, eps, floor):
+    """Compare every entry of the gradient, of parameters and of the carry in, with its central difference."""
+    loss, workspace, carry = movable_loss(model, parameters, dropout)
+    loss()
+    grads = {name: value.copy() for name, value in (model.unpack(workspace.grads) | workspace.carry_grads()).items()}
+    counted = 0
+    for name, value in (parameters | carry).items():
+        free = oracle.one_bias({name: np.ones_like(value)}, model.config.cell)[name]
+        assert not grads[name][free == 0].any(), name
+        for where in np.flatnonzero(free):
+            direction = np.zeros_like(value)
+            direction.flat[where] = 1
+            expected, derivative = central_difference(loss, value, direction, eps), grads[name].flat[where]
+            counted += abs(derivative) > floor
+            close = abs(derivative - expected) < 1e-6 * max(abs(expected), abs(derivative)) + floor
+            assert close, (name, where, derivative, expected)
+    assert counted > 0.5 * sum(value.size for value in parameters.values()), "most derivatives test nothing"
+
+
 def central_difference(loss, value, direction, eps=1e-3):
     """The derivative of loss() as `value`, which it reads, moves along `direction`."""
     kept, at = value.copy(), {}
