@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test quick lint reference site parity golden bench soak clean
+.PHONY: demo test quick lint reference site docs-check parity golden bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -40,6 +40,11 @@ reference: $(VENV)/.installed
 site: $(VENV)/.sited
 	$(BIN)/python pages/reference.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+# The commands and programs of README.md and docs/, run in small, and the pages that programs write. QUICK=--quick leaves
+# out what is there twice, and the commands of measurements.
+docs-check: $(VENV)/.tested
+	$(BIN)/python pages/check.py $(QUICK)
 
 # The tests that run PyTorch beside charrnn; `make test` skips them where it is not installed.
 parity: $(VENV)/.tested
