@@ -9,24 +9,26 @@ from targets import FULL_RATE, targets, vector_rate
 
 INTRODUCTION = """# Benchmarks
 
-Written by `make bench` (`python benchmarks/run.py`) from `benchmarks/results.json`; not by hand.
+`make bench` (`python benchmarks/run.py`) writes this page from `benchmarks/results.json`. Do not edit it by hand.
 
-Every side lives in a process of its own and waits at a pipe while others are timed. Before anything is timed it is
-compiled and warm, and a repetition is set to about half a second. Then the sides take turns, repetition by
-repetition. Speeds are medians over the repetitions; a ratio is the median of the repetitions' own ratios, each of
-neighbours in time, since these machines are shared and their clocks wander. A step is everything a step does: taking
-the chunk, forward, loss, backward, clipping by the global norm, Adam's update, with the state carried on. PyTorch is
-given its faster input (one-hot by a lookup in the identity, or an embedding of size H), its fastest form of Adam and
-of clipping, and the same number of threads; where one thread may be faster for it (one stream), also one. The
-vocabulary has 65 characters. Share of the peak: floating-point operations of the step's matrix products alone (a
-one-hot input is none) over what a kernel of nothing but multiply-adds on registers does in the same run.
+## How it is measured
 
-That peak is also measured at the start of a run, between its rows and at its end: where it falls, other processes have
-a part of the CPU. So are, which that peak does not see, products of weights in a core's L2 cache, and how fast weights
-of four times its size are read, from the L3 or from memory. A row is marked † if one of the three was more than 10 %
-below the best of its run before or after it, or the peak during it: measure it again.
-
-Each kind of CPU has a section of its own; a run replaces nothing that was measured on another kind.
+- **Processes.** charrnn and PyTorch each run in a process of their own, and one waits while the other is timed.
+  Before the first timing, each has compiled and warmed up. They take turns; one repetition takes about half a second.
+- **Speeds and ratios.** A speed is the median over the repetitions. A ratio is the median of the ratios of
+  neighbouring repetitions, because the clock of a shared machine changes over time.
+- **A step** is one complete training step: it takes a chunk, runs forward, computes the loss, runs backward, clips by
+  the global norm, updates with Adam, and carries the state on. The vocabulary has 65 characters.
+- **PyTorch** gets its faster input (one-hot by a lookup in the identity matrix, or an embedding of size H), its
+  fastest forms of Adam and of clipping, and the same number of threads. Where one thread may be faster (one stream),
+  it is also timed with one.
+- **Share of the peak** is the rate of the floating-point operations in the step's matrix products (none for a one-hot
+  input), divided by the rate of a kernel that only does multiply-adds on registers, in the same run.
+- **Disturbance.** Other programs may use the CPU during a run. So three probes are taken at the start, between the
+  rows and at the end: that peak; products with weights in a core's L2 cache; and the speed of reading weights of four
+  times the size of that cache, from the L3 cache or from memory. A row is marked † if a probe just before or after it
+  was more than 10 % below the best of its run, or if the peak was so during the row. Measure such a row again.
+- **CPUs.** Each kind of CPU has a section of its own. A run replaces only rows that were measured on the same kind.
 """
 
 
@@ -128,11 +130,12 @@ def _targets(kind):
         bound = ("at most " if target.most else "") + target.form.format(target.bound) + target.meaning
         rows.append((target.what, shown, bound, "yes" if target.reached else "**no**"))
     said = (
-        "The bounds were set before this machine was measured, as multiples of PyTorch or shares of the CPU's "
-        "multiply-add peak. Behind a multiple stands what share of the peak it would ask for: above 100 % no float32 "
-        f"program can reach it here, since PyTorch itself comes too near the peak. {_vectors(kind)}\n\n"
+        "These targets were set before this machine was measured, as multiples of PyTorch's speed or as shares of the "
+        "CPU's multiply-add peak. The percentage behind a multiple is the share of the peak that it requires. No "
+        "float32 "
+        f"program can reach more than 100 %: there PyTorch itself is too close to the peak. {_vectors(kind)}\n\n"
     )
-    return "### What must be reached\n\n" + said + table(("", "measured", "must be", "reached"), rows)
+    return "### Targets\n\n" + said + table(("", "measured", "target", "reached"), rows)
 
 
 def _vectors(kind):
@@ -140,15 +143,16 @@ def _vectors(kind):
     newest = max(kind.runs)
     known = [run["machine"] for _, run in sorted(kind.runs.items()) if vector_rate(run["machine"])]
     if kind.runs[newest]["machine"]["isa"] != "avx512":
-        return "Without 512-bit vectors PyTorch is to be passed."
+        return "Without 512-bit vectors, the target is to be faster than PyTorch."
     if not known:
         return (
-            "Some bounds depend on whether 512-bit vectors run at full rate, which was not measured in these runs: "
-            "those bounds are not judged."
+            "Some targets depend on whether 512-bit vectors run at full rate. These runs did not measure that, so "
+            "these "
+            "targets are left out."
         )
     times, full = known[-1]["wide_over_narrow"], vector_rate(known[-1]) == "full"
     return (
-        f"The peak on one thread with 512-bit vectors is {times:.2f} times that with 256-bit vectors: they run at "
-        f"{'full' if full else 'half'} rate ({FULL_RATE} or more counts as full), for which the shares "
-        + ("of training and of the weight gradients are asked." if full else "of 2026-11-21 must be kept.")
+        f"On one thread, the peak with 512-bit vectors is {times:.2f} times the peak with 256-bit vectors, so 512-bit "
+        f"vectors run at {'full' if full else 'half'} rate ({FULL_RATE} or more counts as full). "
+        + ("The targets below are those for full rate." if full else "The targets are the shares of 2026-11-21.")
     )

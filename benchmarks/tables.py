@@ -54,7 +54,7 @@ def _default(rows):
     H, L, B, T = row["size"]
     model = row["model"]
     return (
-        f"What `charrnn train` does of itself: {H} x {L}, an embedding of {model['embedding_size']}, layer "
+        f"The defaults of `charrnn train`: {H} x {L}, an embedding of {model['embedding_size']}, layer "
         f"normalisation, dropout of {model['dropout']:g}, {B} streams of {T} characters. PyTorch's layers have no "
         "layer normalisation.\n\n"
         + table(
@@ -74,7 +74,7 @@ def _default(rows):
 
 def _weights(rows):
     return (
-        "The gradients of the weights alone, of a chunk that was run once before, on one thread: a third of a step's "
+        "Only the gradients of the weights, on one thread, for a chunk that ran before. They are a third of a step's "
         "products.\n\n"
         + table(
             ("cell, H x L, B, T", "GFLOP/s", "of one thread's peak"),
@@ -104,9 +104,9 @@ def _parts(rows):
         return _marked(key, row), f"{1e3 * whole:.2f}", *cells
 
     return (
-        "Shares of a training step's time. Shards: forward and back through all layers and steps; update: norm, "
-        "clipping and Adam; rest: the weights transposed, reading the chunk, Python. In brackets: the share of the "
-        "peak that a part's products reach.\n\n"
+        "How the time of a training step is divided. Shards: forward and backward through all layers and time steps. "
+        "Update: norm, clipping and Adam. Rest: transposing the weights, reading the chunk, Python. In brackets: the "
+        "share of the peak that the products of this part reach.\n\n"
         + table(("", "ms per step", *names), [line(*item) for item in rows.items()])
     )
 
@@ -126,8 +126,8 @@ def _minchar(rows):
         )
 
     return (
-        "One layer of 100, one stream, 25 steps. Adagrad is with every element clipped to +-5, as min-char-rnn has it; "
-        "the NumPy loop is in its style, in float64.\n\n"
+        "One layer of 100 units, one stream, 25 time steps, as in Karpathy's min-char-rnn. With Adagrad, every element "
+        "of the gradient is clipped to +-5, as there. The NumPy loop is written in the same style, in float64.\n\n"
         + table(
             ("", "charrnn characters/s", "on 1 thread", "PyTorch", "times", "NumPy loop", "times"),
             [line(*item) for item in rows.items()],
@@ -150,8 +150,9 @@ def _sampling(rows):
         )
 
     return (
-        "Temperature 0.8; characters/s of all streams together. PyTorch: a loop of steps under `inference_mode`, as it "
-        "is installed, and with oneDNN switched off, since oneDNN arranges the weights anew at every step.\n\n"
+        "Temperature 0.8; characters per second of all streams together. PyTorch runs a loop of steps under "
+        "`inference_mode`: once as installed, and once with oneDNN switched off, because oneDNN rearranges the weights "
+        "at every step.\n\n"
         + table(
             ("cell, H x L", "streams", "charrnn characters/s", "PyTorch", "times", "oneDNN off", "times"),
             [line(row) for row in rows.values()],
@@ -180,8 +181,8 @@ def _memory(rows):
             name = _marked(f"{key}: {label}", row)
             lines.append((name, f"{figures['peak'] / 1e6:,.0f} MB", f"{figures['imports'] / 1e6:,.0f} MB"))
     return (
-        "The most that the process ever had in memory. `charrnn train` is the whole command, with validation and "
-        "saving; `charrnn` alone the training step, as on PyTorch's side.\n\n"
+        "The peak memory of the process. `charrnn train` is the whole command, with validation and saving. `charrnn` "
+        "is only the training step, which is what PyTorch's row measures too.\n\n"
         + table(("", "peak", "after the imports"), lines)
     )
 
@@ -216,15 +217,15 @@ def _more_cores(rows):
 
     lines = [line(*item) for item in rows.items() if "charrnn 2" in item[1]["sides"]]
     if not lines:
-        return "Needs a machine with two cores at least.\n"
+        return "This needs a machine with at least two cores.\n"
     return (
-        "**An estimate, not a measurement.** From runs on one and on two threads (the table above) the time of a step "
-        "is split in two parts: a private one, of which each thread does its share, and a shared one, which does not "
-        "shrink with more threads. t(n) = shared + private/n, so shared = 2 t(2) - t(1) and private = 2 (t(1) - t(2)), "
-        "neither less than 0. PyTorch's time (its input one-hot) and the peak's are split likewise. The estimate "
-        "leaves out what a larger machine is short of first: the bandwidth of its memory, caches that all cores share, "
-        "clocks that fall when many cores work, and too few streams for so many threads. A small error in t(2) is a "
-        "large one at 16 cores.\n\n"
+        "**This is an estimate, not a measurement.** The table above has the time of a step on one and on two threads. "
+        "From these two times, the estimate splits a step into a private part, which the threads divide, and a shared "
+        "part, which stays the same with more threads: t(n) = shared + private/n. So shared = 2 t(2) - t(1) and "
+        "private = 2 (t(1) - t(2)), neither less than 0. PyTorch's time (with one-hot input) and that of the peak are "
+        "split in the same way. The estimate ignores the limits that a larger machine reaches first: memory bandwidth, "
+        "caches that all cores share, clocks that fall when many cores work, and too few streams for so many threads. "
+        "A small error in t(2) becomes a large one at 16 cores.\n\n"
         + table(
             (
                 "cell, H x L, B, T",
@@ -250,7 +251,7 @@ def _busy(rows):
                 f"{ratio(row, 'charrnn', torch):.2f}",
             )
         )
-    return "Idle, and while another process of the same niceness keeps one core busy.\n\n" + table(
+    return "On an idle machine, and while another process of the same priority keeps one core busy.\n\n" + table(
         ("", "charrnn characters/s", "PyTorch", "times"), lines
     )
 
@@ -286,8 +287,8 @@ def _corpus(rows):
                 )
             )
     return (
-        "`charrnn train` with its default model and batch, on texts of invented words with the same vocabulary; steps "
-        "of the trainer itself, all sizes in turns.\n\n"
+        "`charrnn train` with its default model and batch size, on texts of invented words with the same vocabulary. "
+        "The trainer's own steps are timed, and the sizes take turns.\n\n"
         + table(("text", "characters/s", "times the smallest", "read in"), lines)
     )
 
