@@ -5,6 +5,7 @@ entropy, backward, clipping by the global norm, Adam. Where PyTorch offers sever
 fused, over lists, or one by one; the norm over lists or one by one) the fastest here is found first and used.
 """
 
+import contextlib
 import time
 
 import torch
@@ -98,6 +99,17 @@ class Training:
         self._state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
         return nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
 
+    def _arithmetic(self):
+        """Return the context in which the loss is computed."""
+        if not self._bfloat16:
+            return contextlib.nullcontext()
+        autocast = contextlib.ExitStack()
+        # oneDNN has no LSTM in bfloat16 for a CPU without AVX-512, and raises RuntimeError; PyTorch's own loop has one.
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            autocast.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        autocast.enter_context(torch.autocast("cpu", torch.bfloat16))
+        return autocast
+
     def run(self, count):
         torch.set_num_threads(self.threads)
         begun = time.perf_counter()
@@ -108,10 +120,7 @@ class Training:
             self._chunk = (self._chunk + 1) % STREAM_CHUNKS
             x, y = self._ids[at : at + self._steps], self._ids[at + 1 : at + self._steps + 1]
             self._optimizer.zero_grad(set_to_none=True)
-            if self._bfloat16:
-                with torch.autocast("cpu", torch.bfloat16):
-                    loss = self._loss(x, y)
-            else:
+            with self._arithmetic():
                 loss = self._loss(x, y)
             loss.backward()
             self._clip(self._foreach)

@@ -398,7 +398,7 @@ def test_every_section_has_its_table_and_its_command():
     assert "| lstm 512x2, 50, 50 | 2 | 16 | 1.60 | 1.60 | 2.00 |" in page
     # t(2) = 0.625 t(1), so 0.25 of t(1) is shared: 1/(0.25 + 0.75/4) = 2.29 times
     assert "| lstm 512x2, 50, 50 | 25.0% | 4000% | 23 (2.00) | 29 (2.00) | 34 (2.00) | 842% |" in page
-    assert "**An estimate, not a measurement.**" in page
+    assert "**This is an estimate, not a measurement.**" in page
     assert "| lstm | 9 | 0 | 72% |" in page and "| lstm 512x2, 50, 50 | 45 | 90% |" in page
     assert "| lstm 512x2, 50, 50, 2 threads | 100.00 | 60.0% (80%) | 30.0% (80%) | 8.0% | 2.0% |" in page
     assert "| 32 | 10 | 80% |" in page and "| 1000 MB | 98 | 0.980 | 1.00 s |" in page
@@ -475,7 +475,7 @@ def test_where_512_bit_vectors_run_at_full_rate_the_shares_of_such_cpus_are_aske
         "bfloat16 512x3 training, times charrnn's float32",
     )
     assert tuple(asked.get(what) for what in whats) == bounds
-    assert (f"they run at {rate} rate" if rate else "those bounds are not judged") in report.page(results)
+    assert (f"vectors run at {rate} rate" if rate else "these targets are left out") in report.page(results)
     assert vector_rate({"isa": "avx2", "wide_over_narrow": 2.0}) is None
 
 
