@@ -9,7 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from charrnn.cells.signals.signal import BUILT_IN, GRADED
 from charrnn.cli import COMMANDS, group
+from charrnn.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
 
@@ -87,3 +89,15 @@ def test_a_page_names_only_commands_and_options_that_there_are(page):
         for word in words[1:]:
             if re.match(r"--?[a-z]", word):
                 assert word.split("=")[0].rstrip(",.;:") in known, where
+
+
+def test_the_page_about_units_lists_the_signals_that_there_are():
+    page = (ROOT / "docs" / "CELLS.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([\w-]+)` \| (.*?)( \(graded\))? \|$", page.split("## The signals")[1], re.M)
+    built_in = [(name, phrase, " (graded)" if kind == GRADED else "") for name, (phrase, kind) in BUILT_IN.items()]
+    assert listed[: len(built_in)] == built_in
+
+
+def test_the_page_about_corpora_lists_the_recipes_that_there_are():
+    page = (ROOT / "docs" / "commands" / "corpus.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([\w-]+)` \|", page.split("## Where")[0], re.M) == list(RECIPES)
