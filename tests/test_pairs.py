@@ -294,6 +294,30 @@ def test_texts_are_translated_greedily_and_by_a_beam(runs, capsys, tmp_path):
     assert targets["beam"] == 2 and targets["exact"]["cases"] > 5 and targets["error_rate"] > 0
 
 
+def test_a_line_of_predict_stays_a_line_and_json_is_exact_whatever_labels_and_texts_hold(tmp_path, capsys):
+    lines = [{"name": name, "lang": label} for name in ("ab", "c\nd\te\\") for label in ("new\nline", "tab\there") * 9]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tiny = ["--hidden-size", "4", "--num-layers", "1", "--steps", "1", "--quiet", "-o", tmp_path / "run"]
+    call(capsys, "train", tmp_path / "a.jsonl", "--task", "classify", "--text-field", "name", "--label-field", "lang",
+         "--val-fraction", "0", "--test-fraction", "0", *tiny)  # fmt: skip
+    out, _ = call(capsys, "predict", tmp_path / "run", "--file", tmp_path / "a.jsonl", "--top-k", 2)
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert {tuple(row[:2]) for row in rows} == {
+        (text, label) for text in ("ab", r"c\nd\te\\") for label in (r"new\nline", r"tab\there")
+    }
+    # Half of a character, as JSON can have it, is none of the vocabulary, and no encoding has it.
+    (tmp_path / "b.jsonl").write_text('{"name": "a\\ud800b"}\n{"name": "ab"}\n')
+    skip = ["--file", tmp_path / "b.jsonl", "--unknown", "skip"]
+    out, _ = call(capsys, "predict", tmp_path / "run", *skip, "--top-k", 2)
+    assert [line.split("\t")[0] for line in out.splitlines()] == [r"a\ud800b"] * 2 + ["ab"] * 2
+    out, _ = call(capsys, "predict", tmp_path / "run", *skip, "--json")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["a\ud800b", "ab"]
+    for encoding, said in (("hex", "not known here"), ("idna", "is not IDNA"), ("ascii", "byte 0xc3 at offset 1")):
+        (tmp_path / "c.txt").write_text("a\u00e4..b")
+        _, err = call(capsys, "predict", tmp_path / "run", "--file", tmp_path / "c.txt", "--encoding", encoding, code=2)
+        assert said in err, err
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import click
 
 from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, skip_first, unknown_option
+from charrnn.cli.escapes import on_one_line
 from charrnn.cli.opening import of_the_run, open_model
-from charrnn.cli.words import note, quoted
+from charrnn.cli.words import can_print, neutralise, note, quoted
 from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
 
 MAX_LENGTH = 100_000
@@ -59,7 +61,8 @@ def command(ctx, checkpoint, text, **options):
     CHECKPOINT is a file or a run folder of a model trained with --task. TEXT is one text, or - to read one text per
     line from stdin. Each text is answered by a line: a label and its probability, or a translation. With --top-k or
     --n-best there are several lines per text, and with several texts each line begins with its text. Columns are
-    separated by tabs; the score of a translation is its log probability in nats.
+    separated by tabs; inside one, a newline is \\n, a tab \\t, a carriage return \\r and a backslash \\\\. The score of
+    a translation is its log probability in nats.
     """
     check_bounds(
         options,
@@ -101,17 +104,26 @@ def command(ctx, checkpoint, text, **options):
     several = len(texts) > 1 and max(map(len, answers)) > 1
     for one, answer in zip(texts, answers):
         if options["as_json"]:
-            name = "answers" if task == "translate" else "labels"
-            click.echo(json.dumps({"text": one, name: answer}, ensure_ascii=False))
+            record = {"text": one, "answers" if task == "translate" else "labels": answer}
+            line = json.dumps(record, ensure_ascii=False)
+            click.echo(line if can_print(line, sys.stdout) else json.dumps(record))
             continue
-        before = f"{one}\t" if several else ""
+        before = [one] if several else []
         for each in answer:
             if task != "translate":
-                click.echo(f"{before}{each['label']}\t{each['probability']:.4f}")
+                _write_columns(*before, each["label"], f"{each['probability']:.4f}")
             else:
-                click.echo(before + each["text"] + (f"\t{each['score_nats']:.4f}" if n_best > 1 else ""))
+                _write_columns(*before, each["text"], *([f"{each['score_nats']:.4f}"] if n_best > 1 else []))
         if not answer:
             click.echo()
+
+
+def _write_columns(*columns):
+    """Write a line of columns, with a tab between them: what parts lines or columns inside of one is an escape."""
+    line = "\t".join(on_one_line(column).replace("\t", "\\t") for column in columns)
+    encoding = sys.stdout.encoding or "utf-8"
+    line = neutralise(line) if sys.stdout.isatty() else line
+    click.echo(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _task(opened, options):
@@ -144,19 +156,17 @@ def _texts(opened, text, options):
     """Return the texts to be answered."""
     if text is not None and text != "-":
         return [text]
+    from charrnn.text.decoding import text_encoding
+
     path = Path("-") if text == "-" else options["file"]
     encoding = options["encoding"] or "utf-8"
     data = _read(path)
     try:
-        whole = data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
+        whole = data.decode(text_encoding(encoding, takes_bytes=False)).removeprefix("\ufeff")
+    except UnicodeError as error:
         where = "stdin" if str(path) == "-" else path
-        raise CorpusError(
-            f"{where} is not {encoding.upper()}: byte 0x{data[error.start]:02x} at offset {error.start:,}; name its "
-            "encoding with --encoding"
-        ) from None
-    except LookupError:
-        raise CorpusError(f"--encoding {encoding!r} is not known here: try utf-8, latin-1 or cp1252") from None
+        at = f"byte 0x{data[error.start]:02x} at offset {error.start:,}" if hasattr(error, "start") else error
+        raise CorpusError(f"{where} is not {encoding.upper()}: {at}; name its encoding with --encoding") from None
     from charrnn.text.item_kinds import ItemsReading, kind_by_ending
     from charrnn.text.items import read_records
     from charrnn.training.stored import stored_items
