@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -195,6 +196,9 @@ def test_novel_items_are_not_in_the_text_and_a_report_counts(folder, capsys):
     assert in_text and f"{300 - in_text:,} new; {len(set(drawn)):,} distinct" in err
     out, err = call(capsys, "sample", folder / "lines", "--num-samples", 3, "--novel", "--greedy", "--prime", "a")
     assert len(out.splitlines()) <= 1 and "are new" in err.replace("is new", "are new")
+    # However many are asked for, the search ends where nothing new has come for 5,000 items.
+    out, err = call(capsys, "sample", folder / "lines", "--num-samples", 3000, "--novel", "--greedy", "--seed", 1)
+    assert len(out.splitlines()) <= 1 and int(re.search(r"of ([\d,]+) drawn", err)[1].replace(",", "")) < 10_000
     for option in ("--novel", "--report"):
         _, err = call(capsys, "sample", folder / "stream", option, code=2)
         assert f"{option} applies to items, and this model writes one long text" in err

@@ -3,15 +3,18 @@
 import csv
 import io
 import json
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from charrnn.cli.progress import progress_bar
 from charrnn.cli.samples import fields_of_a_draw
 from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, VocabularyError, counted
 
 MAX_BATCH = 4_096  # items drawn side by side while new ones are looked for
 MAX_DRAWN = 100  # items drawn for each new one that is asked for, and FEW_DRAWN more, before the search ends
-FEW_DRAWN = 5_000
+FEW_DRAWN = 5_000  # also the most that are drawn in a row without a new one among them, before it ends
 
 
 class ItemDraw(NamedTuple):
@@ -60,26 +63,54 @@ class Item(NamedTuple):
     split: str | None
 
 
-def draw(asked, known=None, novel=False, with_losses=False):
-    """Return (Items, all that were drawn): those to be shown, in the order in which they were drawn.
+@dataclass
+class Tally:
+    """What all items that were drawn are, those that are not shown too.
+
+    splits    how many stand in each split, under None those that stand in none
+    texts     what they are, each once
+    barren    how many were drawn since the last new one
+    """
+
+    splits: Counter = field(default_factory=Counter)
+    texts: set = field(default_factory=set)
+    barren: int = 0
+
+    @property
+    def drawn(self):
+        """How many there are."""
+        return self.splits.total()
+
+    def add(self, item):
+        """Take in an item; return whether it is new: in no split, and not drawn before."""
+        is_new = item.split is None and item.text not in self.texts
+        self.splits[item.split] += 1
+        self.texts.add(item.text)
+        self.barren = 0 if is_new else self.barren + 1
+        return is_new
+
+
+def draw(asked, known=None, novel=False, with_losses=False, report=None):
+    """Return (Items, the Tally of all that were drawn): those to be shown, in the order in which they were drawn.
 
     known    KnownItems; without, no item is looked up
     novel    leave out what stands in the run's text, and what was drawn before, and draw on until there are enough
+    report   called with (items found, of) where new ones are looked for
     """
-    vocabulary, shown, drawn, seen, turn = asked.checkpoint.vocabulary, [], [], set(), 0
+    vocabulary, shown, tally, turn = asked.checkpoint.vocabulary, [], Tally(), 0
     prime = vocabulary.decode(asked.prime_ids)
     most = MAX_DRAWN * asked.num_samples + FEW_DRAWN
-    while len(shown) < asked.num_samples and (turn == 0 or novel and len(drawn) < most):
+    while len(shown) < asked.num_samples and (turn == 0 or novel and tally.drawn < most and tally.barren < FEW_DRAWN):
         size = asked.num_samples if turn == 0 else min(MAX_BATCH, max(64, 2 * (asked.num_samples - len(shown))))
         for one in _draw_batch(asked, turn, size, with_losses):
             text = prime + vocabulary.decode(one.ids)
             item = Item(text, one, None if known is None else known.split_of(text))
-            drawn.append(item)
-            if not novel or item.split is None and text not in seen:
+            if tally.add(item) or not novel:
                 shown.append(item)
-            seen.add(text)
         turn += 1
-    return shown[: asked.num_samples], drawn
+        if novel and report is not None:
+            report(min(len(shown), asked.num_samples), asked.num_samples)
+    return shown[: asked.num_samples], tally
 
 
 def _draw_batch(asked, turn, size, with_losses):
@@ -107,13 +138,18 @@ def write_items(samples, output, options):
         opened = OpenedModel(asked.path, asked.checkpoint, samples.sampler.model)
         with open_text(opened, None, None, remedy=f"bring that text back, or leave {needed} out") as own:
             known = KnownItems(own.corpus, own.splits)
-    shown, drawn = draw(asked, known, options["novel"], options["as_json"])
+    with progress_bar() as progress:
+
+        def report(found, of):
+            progress("looking for new items", found, of)
+
+        shown, tally = draw(asked, known, options["novel"], options["as_json"], report)
     if options["as_json"]:
         _write_json(output, asked, shown, samples.sampler.settings, known)
     else:
         reading = stored_items(asked.checkpoint.training) or ItemsReading("lines")
         _write_text(output, asked, shown, reading, options)
-    _tell(asked, shown, drawn, options)
+    _tell(asked, shown, tally, options)
 
 
 def _write_text(output, asked, items, reading, options):
@@ -171,7 +207,7 @@ def _write_json(output, asked, items, settings, known):
     output.flush()
 
 
-def _tell(asked, shown, drawn, options):
+def _tell(asked, shown, tally, options):
     """Say what became of the items: how many are cut off, new, known and distinct."""
     cut = sum(not item.drawn.is_whole for item in shown)
     if cut:
@@ -181,15 +217,14 @@ def _tell(asked, shown, drawn, options):
         )
     if options["novel"] and len(shown) < asked.num_samples:
         note(
-            f"only {counted(len(shown), 'item')} of {len(drawn):,} drawn {'is' if len(shown) == 1 else 'are'} new: the "
-            "model draws what its text has; a higher --temperature draws more that is new"
+            f"only {counted(len(shown), 'item')} of {tally.drawn:,} drawn {'is' if len(shown) == 1 else 'are'} new: "
+            "the model draws what its text has; a higher --temperature draws more that is new"
         )
     if options["report"]:
-        counts = {name: sum(item.split == name for item in drawn) for name in (*KnownItems.names, None)}
-        told = ", ".join(f"{counts[name]:,} in {name}" for name in KnownItems.names)
+        told = ", ".join(f"{tally.splits[name]:,} in {name}" for name in KnownItems.names)
         note(
-            f"of {counted(len(drawn), 'item')} drawn: {told}, {counts[None]:,} new; "
-            f"{len({item.text for item in drawn}):,} distinct"
+            f"of {counted(tally.drawn, 'item')} drawn: {told}, {tally.splits[None]:,} new; "
+            f"{len(tally.texts):,} distinct"
         )
 
 
