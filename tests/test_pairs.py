@@ -3,8 +3,11 @@
 import bz2
 import dataclasses
 import gzip
+import itertools
 import json
 import lzma
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -23,11 +26,13 @@ from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.text.corpus import read_corpus
 from charrnn.text.item_kinds import ItemsReading
 from charrnn.text.item_streams import ItemStreams
+from charrnn.text.special import SEP
 from charrnn.text.tasks import ItemRule
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_run
 from charrnn.training.records import Step
+from charrnn.training.samples import Samples
 
 NAMES = {
     "Irish": "o'con nor mac kel ly".split(),
@@ -61,8 +66,11 @@ def rows(count=150, seed=0):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pairs") / "names.csv"
-    path.write_text("name,lang,back\n" + "".join(f"{','.join(row)}\n" for row in rows()))
+    return write_table(tmp_path_factory.mktemp("pairs") / "names.csv", rows())
+
+
+def write_table(path, records):
+    path.write_text("name,lang,back\n" + "".join(f"{','.join(row)}\n" for row in records))
     return path
 
 
@@ -471,8 +479,7 @@ def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsy
 
 
 def test_the_speed_of_a_run_that_tells_labels_is_in_items():
-    from types import SimpleNamespace as Record
-
+    Record = SimpleNamespace
     step = Record(chars_per_s=1100.0)
     labels = Record(unit="label", items=(10, 1, 1), train_characters=120)
     assert display.speed_of(labels)(step) == "100 items/s"
@@ -480,7 +487,8 @@ def test_the_speed_of_a_run_that_tells_labels_is_in_items():
 
 
 @pytest.mark.parametrize("task", ["classify", "translate"])
-def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_path, table, task):
+def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_path, task):
+    table = write_table(tmp_path / "thrice.csv", rows() * 3)
     tiny = ["--hidden-size", "8", "--num-layers", "1", "--embedding-size", "5", "--threads", "1", "--quiet"]
     fields = [] if task == "translate" else ["--text-field", "name"]
     common = ["train", str(table), *tiny, *fields, *arguments(task), "--steps", "4", "--val-fraction", "0.3"]
@@ -496,6 +504,36 @@ def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_pa
         name, _, said = line.partition(" -> ")
         told, _, right = said.partition(" (right: ")
         assert (name, right.removesuffix(")") or told) in expected
+    asked = [line.partition(" -> ")[0] for line in samples[0]["sample"].splitlines()]
+    assert len(set(asked)) == len(asked) == 8  # each once, however often the text has it
+
+
+def test_an_answer_that_is_one_of_several_targets_is_not_shown_as_wrong(tmp_path, monkeypatch):
+    path = write_table(tmp_path / "a.csv", [(word, "x", target) for word in ("ab", "cd") for target in ("b", "c")])
+    model = SimpleNamespace(rule=SimpleNamespace(task="translate", sep_id=None))
+    config = SimpleNamespace(sample_every=1, seed=1, encoding="utf-8")
+    with read_corpus(path, items=READINGS["translate"]) as corpus:
+        model.rule.sep_id = corpus.vocabulary.special_id(SEP)
+        samples = Samples(config, corpus.vocabulary, SimpleNamespace(before_s=0), corpus, (0, len(corpus.ids)))
+        for answer, shown in (("c", "ab -> c\ncd -> c"), ("d", "ab -> d (right: b)\ncd -> d (right: b)")):
+            told = SimpleNamespace(ids=corpus.vocabulary.encode(answer))
+            monkeypatch.setattr("charrnn.training.samples.translate", lambda *_, told=told: [[told], [told]])
+            assert sorted(samples.draw(model, 1, 100).text.splitlines()) == shown.splitlines()
+
+
+def test_samples_of_a_run_that_follows_labels_are_of_several_labels(tmp_path, table):
+    tiny = ["--hidden-size", "8", "--num-layers", "1", "--embedding-size", "5", "--threads", "1", "--quiet"]
+    common = ["train", str(table), *tiny, "--text-field", "name", *arguments("steer"), "--steps", "2"]
+    assert not main([*common, "--sample-every", "1", "--sample-length", "5000", "-o", str(tmp_path / "a")])
+    log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
+    (sample,) = [record["sample"] for record in log if "sample" in record]
+    named = re.findall("^(Irish|Polish|Thai): ", sample, re.M)
+    assert sorted(named) == ["Irish"] * 5 + ["Polish"] * 5 + ["Thai"] * 5
+    assert [name for name, _ in itertools.groupby(named)] in (
+        ["Irish", "Polish", "Thai"],
+        ["Polish", "Thai", "Irish"],
+        ["Thai", "Irish", "Polish"],
+    )
 
 
 @pytest.mark.parametrize("task", ["steer", "classify", "translate"])
