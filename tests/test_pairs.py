@@ -230,7 +230,7 @@ def test_a_checkpoint_has_labels_and_info_counts_them(runs, capsys):
     stream = read_metadata(runs / "stream" / "last.safetensors")
     assert stream["format_version"] == 2 and not set(OPTIONS["both"]) & set(stream["training"]["config"])
     out, _ = call(capsys, "info", runs / "steer")
-    assert "follow the label, field lang" in out and "Irish 50, Polish 50, Thai 50" in out
+    assert "write texts for a label, field lang" in out and "Irish 50, Polish 50, Thai 50" in out
 
 
 def test_a_label_steers_samples(runs, capsys):
@@ -285,6 +285,7 @@ def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_
     page = (tmp_path / "eval.html").read_text()
     assert "Rows: the true label." in page and "bits a label" in page
     assert f'[{list(NAMES)[0]}]\\n"' in page  # a label by its name, and an item a line
+    assert '"text":["\\u2402"' in page and "marks: \\u2402 START, \\u2403 END" in page  # no end of an item not shown
 
 
 def test_texts_are_translated_greedily_and_by_a_beam(runs, capsys, tmp_path):
@@ -310,6 +311,9 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
         (["predict", runs / "stream", "a"], "has learned one long text, and answers nothing"),
         (["predict", runs / "steer", "a"], "--given Irish"),
         (["predict", runs / "classify"], "nothing to answer"),
+        (["predict", runs / "classify", ""], "the text is empty"),
+        (["predict", runs / "classify", "a", "b c"], "takes one TEXT, got 2: if they are one text, quote it: 'a b c'"),
+        (["sample", runs / "steer", "--given", "Irish", "--given", "Thai"], "got 2 labels: Irish, Thai; name one"),
         (["predict", runs / "classify", "a", "--beam", 2], "--beam 2 has no effect, this model predicts labels"),
         (["predict", runs / "translate", "a", "--n-best", 2], "add --beam 2"),
         (["predict", runs / "translate", "a", "--top-k", 2], "--top-k 2 has no effect"),
@@ -456,7 +460,8 @@ def test_eval_tells_of_a_label_that_steers_whether_texts_end_in_time(runs, capsy
     assert 2 <= items["bounds"][0] <= items["bounds"][1] <= 12  # of the names alone, without label and SEP
     assert 0 <= items["early"] <= 1 and 0 <= items["late"] <= 1
     out, _ = call(capsys, "eval", runs / "steer", "--no-baselines")
-    assert "nats an item" in out and "items drawn" in out
+    assert "nats an item" in out and "length              1,000 items drawn  " in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("ending, pack", [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
