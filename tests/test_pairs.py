@@ -547,8 +547,10 @@ def test_a_sweep_trains_models_of_labels_and_of_pairs_and_reads_the_kind_off_the
     spec = f'text = "{table}"\nnum-layers = 1\nembedding-size = 5\nsteps = 2\n'
     spec += "".join(f'{name.replace("_", "-")} = "{value}"\n' for name, value in options.items())
     (tmp_path / "sweep.toml").write_text(f"{spec}[grid]\nhidden-size = [4]\n")
-    call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "out", "-q")
+    _, err = call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "out")
     (trained,) = (tmp_path / "out").glob("*/last.safetensors")
+    verb, more = ("sample", "--given Irish --num-samples 20") if task == "steer" else ("predict", "TEXT")
+    assert f"next: charrnn {verb} {trained.parent} {more}" in err
     config = read_metadata(trained)["training"]["config"]
     assert config["items"] == "csv" and config.get("task") == OPTIONS[task].get("task")
     for changed, said in (
