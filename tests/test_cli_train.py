@@ -351,7 +351,10 @@ def test_the_command_line_wins_over_the_config_file(folder, capsys):
         ("xyzzy = 3", "'xyzzy', which there is not"),
         ("hidden-size = 1.5", "must be a whole number, got '1.5'"),
         ("hidden-size = true", "must be a whole number, got 'True'"),
-        ("hidden-size = [3]", "'hidden-size' a value that it cannot have"),
+        (
+            "hidden-size = [3]",
+            "'hidden-size' a value that it cannot have: [3]; name one value (values to combine stand",
+        ),
         ("cell = 'cnn'", "'cnn' is not one of"),
         ("tie-weights = 'perhaps'", "'perhaps' is not a valid boolean"),
         ("hidden-size = ", "is not TOML"),

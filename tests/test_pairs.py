@@ -3,8 +3,11 @@
 import bz2
 import dataclasses
 import gzip
+import itertools
 import json
 import lzma
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -23,11 +26,13 @@ from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.text.corpus import read_corpus
 from charrnn.text.item_kinds import ItemsReading
 from charrnn.text.item_streams import ItemStreams
+from charrnn.text.special import SEP
 from charrnn.text.tasks import ItemRule
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import plan_run
 from charrnn.training.records import Step
+from charrnn.training.samples import Samples
 
 NAMES = {
     "Irish": "o'con nor mac kel ly".split(),
@@ -61,8 +66,11 @@ def rows(count=150, seed=0):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pairs") / "names.csv"
-    path.write_text("name,lang,back\n" + "".join(f"{','.join(row)}\n" for row in rows()))
+    return write_table(tmp_path_factory.mktemp("pairs") / "names.csv", rows())
+
+
+def write_table(path, records):
+    path.write_text("name,lang,back\n" + "".join(f"{','.join(row)}\n" for row in records))
     return path
 
 
@@ -222,7 +230,7 @@ def test_a_checkpoint_has_labels_and_info_counts_them(runs, capsys):
     stream = read_metadata(runs / "stream" / "last.safetensors")
     assert stream["format_version"] == 2 and not set(OPTIONS["both"]) & set(stream["training"]["config"])
     out, _ = call(capsys, "info", runs / "steer")
-    assert "follow the label, field lang" in out and "Irish 50, Polish 50, Thai 50" in out
+    assert "write texts for a label, field lang" in out and "Irish 50, Polish 50, Thai 50" in out
 
 
 def test_a_label_steers_samples(runs, capsys):
@@ -277,6 +285,7 @@ def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_
     page = (tmp_path / "eval.html").read_text()
     assert "Rows: the true label." in page and "bits a label" in page
     assert f'[{list(NAMES)[0]}]\\n"' in page  # a label by its name, and an item a line
+    assert '"text":["\\u2402"' in page and "marks: \\u2402 START, \\u2403 END" in page  # no end of an item not shown
 
 
 def test_texts_are_translated_greedily_and_by_a_beam(runs, capsys, tmp_path):
@@ -326,6 +335,9 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
         (["predict", runs / "stream", "a"], "has learned one long text, and answers nothing"),
         (["predict", runs / "steer", "a"], "--given Irish"),
         (["predict", runs / "classify"], "nothing to answer"),
+        (["predict", runs / "classify", ""], "the text is empty"),
+        (["predict", runs / "classify", "a", "b c"], "takes one TEXT, got 2: if they are one text, quote it: 'a b c'"),
+        (["sample", runs / "steer", "--given", "Irish", "--given", "Thai"], "got 2 labels: Irish, Thai; name one"),
         (["predict", runs / "classify", "a", "--beam", 2], "--beam 2 has no effect, this model predicts labels"),
         (["predict", runs / "translate", "a", "--n-best", 2], "add --beam 2"),
         (["predict", runs / "translate", "a", "--top-k", 2], "--top-k 2 has no effect"),
@@ -472,7 +484,8 @@ def test_eval_tells_of_a_label_that_steers_whether_texts_end_in_time(runs, capsy
     assert 2 <= items["bounds"][0] <= items["bounds"][1] <= 12  # of the names alone, without label and SEP
     assert 0 <= items["early"] <= 1 and 0 <= items["late"] <= 1
     out, _ = call(capsys, "eval", runs / "steer", "--no-baselines")
-    assert "nats an item" in out and "items drawn" in out
+    assert "nats an item" in out and "length              1,000 items drawn  " in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("ending, pack", [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
@@ -495,8 +508,7 @@ def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsy
 
 
 def test_the_speed_of_a_run_that_tells_labels_is_in_items():
-    from types import SimpleNamespace as Record
-
+    Record = SimpleNamespace
     step = Record(chars_per_s=1100.0)
     labels = Record(unit="label", items=(10, 1, 1), train_characters=120)
     assert display.speed_of(labels)(step) == "100 items/s"
@@ -504,7 +516,8 @@ def test_the_speed_of_a_run_that_tells_labels_is_in_items():
 
 
 @pytest.mark.parametrize("task", ["classify", "translate"])
-def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_path, table, task):
+def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_path, task):
+    table = write_table(tmp_path / "thrice.csv", rows() * 3)
     tiny = ["--hidden-size", "8", "--num-layers", "1", "--embedding-size", "5", "--threads", "1", "--quiet"]
     fields = [] if task == "translate" else ["--text-field", "name"]
     common = ["train", str(table), *tiny, *fields, *arguments(task), "--steps", "4", "--val-fraction", "0.3"]
@@ -520,6 +533,36 @@ def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_pa
         name, _, said = line.partition(" -> ")
         told, _, right = said.partition(" (right: ")
         assert (name, right.removesuffix(")") or told) in expected
+    asked = [line.partition(" -> ")[0] for line in samples[0]["sample"].splitlines()]
+    assert len(set(asked)) == len(asked) == 8  # each once, however often the text has it
+
+
+def test_an_answer_that_is_one_of_several_targets_is_not_shown_as_wrong(tmp_path, monkeypatch):
+    path = write_table(tmp_path / "a.csv", [(word, "x", target) for word in ("ab", "cd") for target in ("b", "c")])
+    model = SimpleNamespace(rule=SimpleNamespace(task="translate", sep_id=None))
+    config = SimpleNamespace(sample_every=1, seed=1, encoding="utf-8")
+    with read_corpus(path, items=READINGS["translate"]) as corpus:
+        model.rule.sep_id = corpus.vocabulary.special_id(SEP)
+        samples = Samples(config, corpus.vocabulary, SimpleNamespace(before_s=0), corpus, (0, len(corpus.ids)))
+        for answer, shown in (("c", "ab -> c\ncd -> c"), ("d", "ab -> d (right: b)\ncd -> d (right: b)")):
+            told = SimpleNamespace(ids=corpus.vocabulary.encode(answer))
+            monkeypatch.setattr("charrnn.training.samples.translate", lambda *_, told=told: [[told], [told]])
+            assert sorted(samples.draw(model, 1, 100).text.splitlines()) == shown.splitlines()
+
+
+def test_samples_of_a_run_that_follows_labels_are_of_several_labels(tmp_path, table):
+    tiny = ["--hidden-size", "8", "--num-layers", "1", "--embedding-size", "5", "--threads", "1", "--quiet"]
+    common = ["train", str(table), *tiny, "--text-field", "name", *arguments("steer"), "--steps", "2"]
+    assert not main([*common, "--sample-every", "1", "--sample-length", "5000", "-o", str(tmp_path / "a")])
+    log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
+    (sample,) = [record["sample"] for record in log if "sample" in record]
+    named = re.findall("^(Irish|Polish|Thai): ", sample, re.M)
+    assert sorted(named) == ["Irish"] * 5 + ["Polish"] * 5 + ["Thai"] * 5
+    assert [name for name, _ in itertools.groupby(named)] in (
+        ["Irish", "Polish", "Thai"],
+        ["Polish", "Thai", "Irish"],
+        ["Thai", "Irish", "Polish"],
+    )
 
 
 @pytest.mark.parametrize("task", ["steer", "classify", "translate"])
@@ -528,8 +571,10 @@ def test_a_sweep_trains_models_of_labels_and_of_pairs_and_reads_the_kind_off_the
     spec = f'text = "{table}"\nnum-layers = 1\nembedding-size = 5\nsteps = 2\n'
     spec += "".join(f'{name.replace("_", "-")} = "{value}"\n' for name, value in options.items())
     (tmp_path / "sweep.toml").write_text(f"{spec}[grid]\nhidden-size = [4]\n")
-    call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "out", "-q")
+    _, err = call(capsys, "sweep", tmp_path / "sweep.toml", "-o", tmp_path / "out")
     (trained,) = (tmp_path / "out").glob("*/last.safetensors")
+    verb, more = ("sample", "--given Irish --num-samples 20") if task == "steer" else ("predict", "TEXT")
+    assert f"next: charrnn {verb} {trained.parent} {more}" in err
     config = read_metadata(trained)["training"]["config"]
     assert config["items"] == "csv" and config.get("task") == OPTIONS[task].get("task")
     for changed, said in (

@@ -58,7 +58,8 @@ def _config_value(where, key, value, is_list):
         isinstance(value, (str, float)) or isinstance(value, int) and abs(value) < 2**64
     ):  # str() refuses thousands of digits
         return str(value)
-    raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {short(value)}")
+    remedy = "; name one value (values to combine stand in [grid] of a sweep)" if isinstance(value, list) else ""
+    raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {short(value)}{remedy}")
 
 
 def texts_beside(path, texts, where, note):

@@ -29,19 +29,23 @@ def write_judgement_page(judgement, model_line, outputs):
 
     from charrnn.render.page import GUESSES, FoundUnit, PageData, write_page
 
-    text, losses = judgement.text, judgement.losses
+    text, vocabulary = judgement.text, judgement.vocabulary
+    begin = text.first - 1  # the character before the first judged one leads in
+    if vocabulary.start_id is not None and text.ids[text.first] == vocabulary.start_id:
+        begin += 1  # of items their START, which is never predicted, and not the end of one that is not shown
+    skip = begin - (text.first - 1)
+    losses = judgement.losses[skip:]
     n = min(len(losses), PAGE_CHARACTERS)
     readers = _readers(judgement)
     costs = np.full((len(readers), n + 1), np.nan)
     for row, (_, of_reader) in zip(costs, readers):
-        row[1:] = bits(of_reader[:n])
+        row[1:] = bits(of_reader[skip : skip + n])
     guesses_ids, guesses_p = np.zeros((n + 1, GUESSES), np.int32), np.zeros((n + 1, GUESSES))
     shown = min(GUESSES, judgement.guesses.ids.shape[1])
-    guesses_ids[:-1, :shown], guesses_p[:-1, :shown] = (array[:n, :shown] for array in judgement.guesses)
+    guesses_ids[:-1, :shown], guesses_p[:-1, :shown] = (array[skip : skip + n, :shown] for array in judgement.guesses)
     data = PageData(
-        # The character before the first judged one leads in.
-        text=_shown_text(judgement.vocabulary, text.ids[text.first - 1 : text.first + n], text.encoding),
-        vocabulary=_shown_symbols(judgement.vocabulary),
+        text=_shown_text(vocabulary, text.ids[begin : begin + n + 1], text.encoding),
+        vocabulary=_shown_symbols(vocabulary),
         layers=1,
         units=len(readers),
         quantity=f"bits each {unit_of(judgement)} cost",
@@ -50,7 +54,7 @@ def write_judgement_page(judgement, model_line, outputs):
         guesses_p=guesses_p,
         surprisal_bits=costs[0],
         title=f"Surprisal: {text.name if text.name != '-' else 'stdin'}",
-        model_line=f"{model_line}: {figure(judgement)}",
+        model_line=f"{model_line}: {figure(judgement)}{_legend(vocabulary)}",
         found=[FoundUnit(name, name, 0, k, math.nan) for k, (name, _) in enumerate(readers)],
         most_bits=MAX_BITS,
         sheets=_sheets(judgement),
@@ -58,6 +62,12 @@ def write_judgement_page(judgement, model_line, outputs):
     write_page(outputs.path("html"), data)
     cut = f", the first {n:,} of {len(losses):,} characters" if n < len(losses) else ""
     note(f"wrote {outputs.named('html')}{cut}")
+
+
+def _legend(vocabulary):
+    """Return what the marks of the special symbols stand for, "" where there are none."""
+    marks = ", ".join(f"{mark} {name}" for name, mark in zip(vocabulary.special, vocabulary.marks))
+    return f"; marks: {marks}" if marks else ""
 
 
 def _shown_symbols(vocabulary):

@@ -125,12 +125,7 @@ def _save(checkpoint, output, file):
 
 def _first_use(checkpoint, where):
     """Return a command that shows what the model does."""
-    from charrnn.text.task_names import ASKED, STEER
+    from charrnn.cli.item_samples import first_use
     from charrnn.text.tasks import stored_task
 
-    task = stored_task(checkpoint.training)
-    if task in ASKED:
-        return f"charrnn predict {where} TEXT"
-    if task == STEER:
-        return f"charrnn sample {where} --given {quoted(checkpoint.vocabulary.labels[0])} --temperature 0.8"
-    return f"charrnn sample {where} --temperature 0.8"
+    return first_use(where, stored_task(checkpoint.training), checkpoint.vocabulary)

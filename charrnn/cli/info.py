@@ -232,8 +232,8 @@ def _task_text(options):
     label = f"field {field}" if field else "folder" if options.get("label_from") else None
     if label is None:
         return None
-    what = {"classify": "tell the label", "both": "tell the label, and the text"}.get(task or "", "follow the label")
-    return f"{what}, {label}"
+    what = {"classify": "predict the label", "both": "predict the text and its label"}
+    return f"{what.get(task or '', 'write texts for a label')}, {label}"
 
 
 def _labels_text(corpus):

@@ -228,6 +228,17 @@ def _tell(asked, shown, tally, options):
         )
 
 
+def first_use(run, task, vocabulary):
+    """Return the command that shows what the model of a run does; run : as a shell reads it."""
+    from charrnn.text.task_names import ASKED, STEER
+
+    if task in ASKED:
+        return f"charrnn predict {run} TEXT"
+    label = f" --given {quoted(vocabulary.labels[0])}" if task == STEER else ""
+    several = "" if vocabulary.start_id is None else " --num-samples 20"
+    return f"charrnn sample {run}{label}{several} --temperature 0.8"
+
+
 def label_to_follow(checkpoint, path, given, verb="sample", needed=True):
     """Return the id of the label that --given names, None where the model follows none.
 

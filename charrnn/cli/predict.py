@@ -20,7 +20,7 @@ HELD_A_BYTE = 4  # of a file: read, joined, decoded and cut into texts
 
 @click.command(name="predict")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
-@click.argument("text", required=False)
+@click.argument("text", nargs=-1, metavar="[TEXT]")
 @click.option(
     "--file",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -72,6 +72,12 @@ def command(ctx, checkpoint, text, **options):
         ("n_best", 1, MAX_BEAM),
         ("length", 1, MAX_LENGTH),
     )
+    if len(text) > 1:
+        raise ConfigError(
+            f"predict takes one TEXT, got {len(text)}: if they are one text, quote it: {quoted(' '.join(text))}; of "
+            "several, write one per line to stdin and name - as TEXT, or name a file of lines with --file"
+        )
+    text = text[0] if text else None
     beam, n_best = options["beam"] or 1, options["n_best"] or 1
     if n_best > beam:
         raise ConfigError(
@@ -96,7 +102,8 @@ def command(ctx, checkpoint, text, **options):
     known = [_encode(opened.checkpoint.vocabulary, one, number, options) for number, one in enumerate(texts, 1)]
     places = [place for place, ids in enumerate(known) if len(ids)]
     if not places:
-        raise CorpusError("there is no text to answer: every line is empty")
+        empty = "the text is empty" if len(texts) == 1 else "every line is empty"
+        raise CorpusError(f"there is no text to answer: {empty}")
     found = _answers(opened, task, [known[place] for place in places], options)
     answers = [[] for _ in texts]
     for place, answer in zip(places, found):

@@ -12,7 +12,7 @@ import click
 from charrnn.cli.checks import skip_first
 from charrnn.cli.escapes import looks_escaped, read_escapes
 from charrnn.cli.words import note, note_once, quoted
-from charrnn.errors import ConfigError, CorpusError, VocabularyError
+from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
 
 MAX_PASTED = 200  # characters of a prime that a message spells in another way
 
@@ -44,10 +44,26 @@ def each_line_option(help):
 
 
 def given_option(what):
-    """Make the click option --given; what : it does."""
+    """Make the click option --given; what : it does. Named twice it is refused: the last would silently count alone."""
     return click.option(
-        "--given", metavar="LABEL", help=f"Of a model that learned labels and the texts of each: {what}."
+        "--given",
+        metavar="LABEL",
+        multiple=True,
+        callback=_only_label,
+        help=f"Of a model that learned labels and the texts of each: {what}.",
     )
+
+
+def _only_label(ctx, _, labels):
+    if len(labels) > 1:
+        from charrnn.text.special import listed
+
+        raise ConfigError(
+            f"--given names one label, got {counted(len(labels), 'label')}: {listed(labels)}; name one, and run "
+            f"'charrnn {ctx.info_name}' once for each label",
+            ["given"],
+        )
+    return labels[0] if labels else None
 
 
 class PrimeReader(NamedTuple):

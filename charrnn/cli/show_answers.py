@@ -46,16 +46,16 @@ def print_answers(answers, names):
             f"{counted(judged.symbols, 'character')}"
         )
     if answers.by_label is not None:
-        _print_table(LOSSES, _loss_rows(answers.by_label))
+        print_table(LOSSES, _loss_rows(answers.by_label))
 
 
 def _print_labels(judged, names):
     click.echo(f"accuracy {_share(judged.accuracy)}")
     click.echo(f"macro-F1 {judged.macro_f1:.4f}, calibration error {judged.calibration_error:.4f}")
-    _print_table(SCORES, _score_rows(judged, names))
+    print_table(SCORES, _score_rows(judged, names))
     if len(names) <= MAX_CONFUSED:
         tell("rows: the true label; columns: the predicted label")
-        _print_table(*_confusion(judged, names))
+        print_table(*_confusion(judged, names))
 
 
 def _score_rows(judged, names):
@@ -75,7 +75,7 @@ def _confusion(judged, names):
     return ["", *(name[:MAX_NAME] for name in names)], rows
 
 
-def _print_table(heads, rows):
+def print_table(heads, rows):
     """Print columns, the first to the left and the others to the right."""
     cells = [[printable(cell, sys.stdout) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]

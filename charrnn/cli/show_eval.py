@@ -16,7 +16,7 @@ from charrnn.cli.eval_text import (
     unit_of,
     verdict_line,
 )
-from charrnn.cli.show_answers import print_answers
+from charrnn.cli.show_answers import print_answers, print_table
 from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, unlike_line, wrapped
 from charrnn.errors import counted
 from charrnn.evaluation.units import bits, perplexity_text
@@ -96,10 +96,12 @@ class _Shown:
         click.echo(f"{items.loss_nats:.4f} nats an item, over {counted(items.count, 'item')}")
         low, high = items.bounds
         if items.drawn:
-            tell(
-                f"of {items.drawn:,} items drawn, {items.early:.1%} are shorter than {counted(low, 'character')} and "
-                f"{items.late:.1%} longer than {high:,}; of the items judged {items.held_early:.1%} and "
-                f"{items.held_late:.1%} are"
+            print_table(
+                ["length", f"{items.drawn:,} items drawn", f"{items.count:,} judged"],
+                [
+                    [f"under {counted(low, 'character')}", f"{items.early:.1%}", f"{items.held_early:.1%}"],
+                    [f"over {counted(high, 'character')}", f"{items.late:.1%}", f"{items.held_late:.1%}"],
+                ],
             )
 
     def print_baselines(self):

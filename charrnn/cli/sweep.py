@@ -198,12 +198,24 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         best = sort_results(made.results.values())[0]
         if best.val_loss_nats is not None and best.state == FINISHED:
             run = quoted(folder / best.run)
-            display.note(f"next: charrnn sample {run} --temperature 0.8\n      charrnn eval {run}")
+            display.note(f"next: {_first_use(folder / best.run)}\n      charrnn eval {run}")
         if unended:
             again = f"charrnn sweep --resume {quoted(folder)}" + (" --workers" if workers else "")
             display.note(f"stopped, saved; go on with:\n  {again}", important=True)
             return 128 + received[0] if received else 1
         return 1 if any(state in (FAILED, DIVERGED) for state in states) else 0
+
+
+def _first_use(run):
+    """Return the command that shows what the model of a run's folder does."""
+    from charrnn.cli.item_samples import first_use
+    from charrnn.runs.checkpoint import read_metadata
+    from charrnn.runs.names import BEST
+    from charrnn.text.tasks import stored_task
+    from charrnn.text.vocabulary import Vocabulary
+
+    metadata = read_metadata(run / BEST)
+    return first_use(quoted(run), stored_task(metadata["training"]), Vocabulary.from_json(metadata["vocabulary"]))
 
 
 def _check_workers(folder):

@@ -17,7 +17,7 @@ from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, t
 from charrnn.distributed.group import find_group, leave_early, together
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.text.item_kinds import inferred
-from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
+from charrnn.text.task_names import CLASSIFY
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
 
 WONDER = 0.04  # test and validation loss that differ by this share want an explanation
@@ -257,13 +257,10 @@ def _report(finished, trainer, display):
 
 def _first_use(run, trainer):
     """Return the command that shows what a run's model does."""
-    reading, labels = trainer.plan.config.items_reading, trainer.corpus.vocabulary.labels
-    task = None if reading is None else reading.task
-    if task in (CLASSIFY, BOTH, TRANSLATE):
-        return f"charrnn predict {run} TEXT"
-    if task == STEER:
-        return f"charrnn sample {run} --given {quoted(labels[0])} --temperature 0.8"
-    return f"charrnn sample {run} --temperature 0.8"
+    from charrnn.cli.item_samples import first_use
+
+    reading = trainer.plan.config.items_reading
+    return first_use(run, None if reading is None else reading.task, trainer.corpus.vocabulary)
 
 
 def _unlike_parts(finished, trainer):

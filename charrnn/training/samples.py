@@ -18,7 +18,10 @@ from charrnn.text.task_names import CLASSIFY, STEER, TRANSLATE
 
 SAMPLE_TEMPERATURE = 0.8
 ANSWERS, MAX_SHOWN = 8, 60  # items that are answered, and the characters that are shown of each part
-SAMPLE_ITEMS = 16  # of a model of items, shown as far as there is room
+SAMPLE_ITEMS, SAMPLE_LABELS = (
+    16,
+    4,
+)  # of a model of items, shown as far as there is room, and the labels that steer them
 FIRST_SAMPLE_S = 2.0
 MIN_PAUSE_S, MAX_PAUSE_S = 8.0, 600.0
 PAUSE_SHARE = 0.9  # of the time since the start
@@ -86,52 +89,73 @@ class Samples:
         return Drawn("".join(map(decoder.feed, ids)) + decoder.flush(), data)
 
     def _draw_items(self, model, step, length):
-        """Return a Drawn of some items, a line each, of so many characters in all at most; of one label, named in
-        front, where labels steer them.
+        """Return a Drawn of some items, a line each, of so many characters in all at most.
+
+        Where labels steer them, they are of several labels in turn, each named in front, and grouped by label.
         """
-        label, name = None, ""
+        labels = [None]
         if model.rule.task == STEER:
-            number = int(step_key(self._seed, step)) % len(self._vocabulary.labels)
-            label, name = self._vocabulary.first_label + number, f"{self._vocabulary.labels[number]}: "
-        sampler = Sampler(
-            model, Settings(temperature=SAMPLE_TEMPERATURE), seed=self._seed + step, num_samples=SAMPLE_ITEMS
-        )
-        items = draw_items(sampler, self._vocabulary, length, label=label)
-        texts = [name + self._vocabulary.decode(item.ids) for item in items]
+            count = len(self._vocabulary.labels)
+            begin = int(step_key(self._seed, step)) % count
+            labels = [(begin + k) % count for k in range(min(SAMPLE_LABELS, count))]
+        of_each = [self._draw_of_label(model, step, length, label, SAMPLE_ITEMS // len(labels)) for label in labels]
         shown, left = [], length
-        for text in texts:
+        for place, text in ((place, text) for turn in zip(*of_each) for place, text in enumerate(turn)):
             if shown and len(text) > left:
                 break
-            shown.append(text)
+            shown.append((place, text))
             left -= len(text) + 1
-        return Drawn("\n".join(shown), None)
+        return Drawn("\n".join(text for _, text in sorted(shown, key=lambda one: one[0])), None)
+
+    def _draw_of_label(self, model, step, length, label, count):
+        """Return a list of texts, with the name of their label in front; label : its number, None of items without."""
+        vocabulary, settings = self._vocabulary, Settings(temperature=SAMPLE_TEMPERATURE)
+        sampler = Sampler(model, settings, seed=self._seed + step, num_samples=count)
+        if label is None:
+            return [vocabulary.decode(item.ids) for item in draw_items(sampler, vocabulary, length)]
+        items = draw_items(sampler, vocabulary, length, label=vocabulary.first_label + label)
+        return [f"{vocabulary.labels[label]}: {vocabulary.decode(item.ids)}" for item in items]
 
     def _answer(self, model, step):
-        """Return a Drawn of answers to some held-out items, a line each, beside what is right."""
-        items, vocabulary, rule = self._corpus.items, self._vocabulary, model.rule
-        first, stop = (items.first_of(place) for place in self._split)
-        count = min(ANSWERS, stop - first)
-        if not count:
+        """Return a Drawn of answers to some held-out items, each text once, a line each, beside what is right."""
+        vocabulary, rule = self._vocabulary, model.rule
+        asked = self._asked(step)
+        if not asked:
             return Drawn("", None, None)
-        begin = int(step_key(self._seed, step)) % (stop - first)
-        numbers = [first + (begin + k) % (stop - first) for k in range(count)]
-        read = [np.asarray(self._corpus.ids[items.starts[n] : items.starts[n + 1]]) for n in numbers]
         if rule.task == CLASSIFY:
-            given = [item[1:-2] for item in read]
-            right = [vocabulary.names[int(item[-1])] for item in read]
+            given = [items[0][1:-2] for items in asked]
+            right = [[vocabulary.names[int(item[-1])] for item in items] for items in asked]
             told = [vocabulary.labels[k] for k in tell_labels(model, vocabulary, given).argmax(axis=1).tolist()]
         else:
-            places = [int(np.flatnonzero(item == rule.sep_id)[0]) for item in read]
-            given = [item[1:place] for item, place in zip(read, places)]
-            right = [vocabulary.decode(item[place + 1 : -1]) for item, place in zip(read, places)]
-            longest = min(MAX_TARGET, 2 * max(map(len, right)) + 8)
+            places = [int(np.flatnonzero(items[0] == rule.sep_id)[0]) for items in asked]
+            given = [items[0][1:place] for items, place in zip(asked, places)]
+            right = [[vocabulary.decode(item[place + 1 : -1]) for item in items] for items, place in zip(asked, places)]
+            longest = min(MAX_TARGET, 2 * max(len(truth) for truths in right for truth in truths) + 8)
             told = [vocabulary.decode(found[0].ids) for found in translate(model, vocabulary, given, 1, longest)]
         lines = [
             f"{_shortened(vocabulary.decode(text))} -> {_shortened(answer)}"
-            + ("" if answer == truth else f" (right: {_shortened(truth)})")
-            for text, answer, truth in zip(given, told, right)
+            + ("" if answer in truths else f" (right: {_shortened(truths[0])})")
+            for text, answer, truths in zip(given, told, right)
         ]
         return Drawn("\n".join(lines), None, None)
+
+    def _asked(self, step):
+        """Return held-out items, ANSWERS at most: for each text that is asked, the ids of all items that have it."""
+        items = self._corpus.items
+        first, stop = (items.first_of(place) for place in self._split)
+        if first == stop:
+            return []
+        hashes = items.hashes[first:stop]
+        begin = int(step_key(self._seed, step)) % (stop - first)
+        _, firsts = np.unique(np.roll(hashes, -begin), return_index=True)
+        chosen = [hashes[(begin + place) % (stop - first)] for place in sorted(firsts.tolist())[:ANSWERS]]
+        return [
+            [
+                np.asarray(self._corpus.ids[items.starts[n] : items.starts[n + 1]])
+                for n in (first + np.flatnonzero(hashes == content)).tolist()
+            ]
+            for content in chosen
+        ]
 
 
 def _shortened(text):
