@@ -123,7 +123,7 @@ for (const { header, weights, runs } of input) for (const run of runs) {
   tell({ type: "settings", ...settings, seed });
   if (holds) tell({ type: "hold", holds, from: "start" });
   if (label) tell({ type: "begin", label });
-  if (prime) tell({ type: "edit", keep: 0, text: prime });
+  if (prime) await tell({ type: "edit", keep: 0, text: prime }, "next");
   const typed = textOf(heard).ids.length;
   for (const one of generate) await tell({ type: "generate", ...one }, "done");
   if (cut !== undefined) {
@@ -247,19 +247,11 @@ def test_typing_deleting_and_holding_leave_the_state_that_reading_the_text_gives
         """const { heard, tell } = driver(), nexts = [];
         const next = () => heard.findLast(({ type }) => type === "next");
         tell({ type: "load", header: input.header, weights: input.weights });
-        const until = async (count) => { while (next().at !== count) await new Promise(setImmediate); };
-        const edits = [[0, "A bad cab".repeat(30), 270], [100, "", 100], [100, "fe", 102], [102, "\\u0301x", 102]];
-        for (const [keep, text, count] of edits) {
-          tell({ type: "edit", keep, text });
-          await until(count);
-        }
+        const edits = [[0, "A bad cab".repeat(30)], [100, ""], [100, "fe"], [102, "\\u0301x"]];
+        for (const [keep, text] of edits) await tell({ type: "edit", keep, text }, "next");
         nexts.push(next());
-        tell({ type: "hold", holds: [{ layer: 0, unit: 1, value: 1 }], from: "now" });
-        await until(102);
-        nexts.push(next());
-        tell({ type: "hold", holds: [], from: "start" });
-        await until(102);
-        nexts.push(next());
+        nexts.push(await tell({ type: "hold", holds: [{ layer: 0, unit: 1, value: 1 }], from: "now" }, "next"));
+        nexts.push(await tell({ type: "hold", holds: [], from: "start" }, "next"));
         const text = textOf(heard).symbols.join("");
         tell({ type: "edit", keep: 0, text: "" });
         nexts.push(next());
@@ -303,8 +295,8 @@ def test_a_character_of_several_bytes_is_shown_with_its_last_and_a_stray_one_as_
         folder,
         """const { heard, tell } = driver();
         tell({ type: "load", header: input.header, weights: input.weights });
-        tell({ type: "edit", keep: 0, text: "a\\u00e9\\u20ac\\u{1f600}b" });
-        for (const id of input.ids) tell({ type: "take", id });
+        await tell({ type: "edit", keep: 0, text: "a\\u00e9\\u20ac\\u{1f600}b" }, "next");
+        for (const id of input.ids) await tell({ type: "take", id }, "next");
         say({ ...textOf(heard), left: heard.filter(({ type }) => type === "left-out") });""",
         {**payload_of(model), "ids": [vocabulary.symbols.index(byte) for byte in (0xE2, 0x61)]},
     )
@@ -369,8 +361,7 @@ def test_labels_and_translations_are_those_of_charrnn(folder):
         """const labels = [], first = driver(), second = driver();
         first.tell({ type: "load", ...input[0] });
         for (const text of ["bad", ""]) {
-          first.tell({ type: "edit", keep: 0, text });
-          labels.push(first.heard.findLast(({ type }) => type === "next"));
+          labels.push(await first.tell({ type: "edit", keep: 0, text }, "next"));
         }
         first.tell({ type: "generate", count: 3 });
         second.tell({ type: "load", ...input[1] });

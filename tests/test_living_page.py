@@ -14,6 +14,7 @@ from charrnn.export.payload import PageFacts, make_payload
 from charrnn.export.weights import pack_model
 from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
+from charrnn.model.workspace import Workspace
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.spec import ModelConfig
 from charrnn.text.tasks import ItemRule
@@ -32,6 +33,7 @@ FOUND = (
 )
 READY = "document.documentElement.dataset.ready === 'yes'"
 IDLE = "document.documentElement.dataset.writing === 'no'"
+SHOWN = "[...document.querySelectorAll('#text .block span[class]')]"
 DRAWN = "document.querySelectorAll('#text .block span[class]').length"
 
 
@@ -95,6 +97,10 @@ def text_of(page):
     box = page.run("document.getElementById('box').value")
     page.wait(f"document.getElementById('text').textContent === {json.dumps(box)}")
     return box
+
+
+def dumps(value):
+    return json.dumps(value, separators=(",", ":"))
 
 
 def words(page, name):
@@ -259,6 +265,35 @@ def test_a_long_text_is_drawn_line_for_line_as_the_box_breaks_it(opened):
     assert text_of(page) == text
     page.wait(f"(([one, other]) => one === other)({sizes})")
     assert page.run("[...document.querySelectorAll('#text .block span[class]')].every((one, k) => one.at === k)")
+
+
+def test_a_menu_says_which_state_or_gate_of_the_unit_colours_the_text(opened, model):
+    text = "a bad\n"
+    page = opened({"prompt": text, "write": 0, "unit": "1:5", "quantity": "f"})
+    workspace = Workspace(model, 1, len(text), training=False)
+    workspace.logits(model.vocabulary.encode(text)[:, None].astype(np.int32))
+
+    def check(quantity, shown):
+        steps = np.rint(20 * shown(workspace.states(quantity)[1, :, 0, 5]) + 0.0).astype(int)
+        colours = [f"p{step}" if step > 0 else f"m{-step}" if step else "typed" for step in steps]
+        found = f"{SHOWN}.map((one) => one.className.split(' ')[0] || 'typed')"
+        page.wait(f"JSON.stringify({found}) === '{dumps(colours)}'")
+        assert page.run("document.getElementById('quantity').value") == quantity
+
+    check("f", lambda share: 2 * share - 1)
+    assert words(page, "legend-minus") == "0" and words(page, "unit-note") == "its gate f"
+    page.run("document.activeElement.blur()")
+    page.press("q")
+    check("g", lambda value: value)
+    assert words(page, "legend-minus") == "\u22121"
+    page.run("document.getElementById('quantity').value = 'c'")
+    page.run("document.getElementById('quantity').dispatchEvent(new Event('change'))")
+    check("c", lambda value: np.clip(value, -1, 1))
+    page.press("]")
+    page.wait("document.getElementById('pick').value === '1:6'")
+    assert page.run("document.getElementById('quantity').value") == "c"
+    page.click("document.getElementById('share')")
+    page.wait("location.hash.includes('quantity=c')")
 
 
 def item_page(tmp_path, task, special, labels=()):

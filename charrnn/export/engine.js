@@ -84,7 +84,7 @@
 //     vocabulary: { mode, symbols, special, labels, ... }   as in a checkpoint
 //     shown        the symbol of every id as it is shown
 //     task         null, "steer", "classify", "both" or "translate"; is_items: whether it is a model of items
-//     quantities, default_quantity, holdable, default_hold  as in spec.py
+//     quantities, sigmoids, default_quantity, holdable, default_hold  as in spec.py
 //     guesses      how many likeliest ids are told
 //     found        [{ name, phrase, layer, unit, quantity, score, measure, sign, null, untrained, off, on }, ...]: units
 //                  that `charrnn cells` named, best first; off and on: their median where the signal is off and on

@@ -26,45 +26,21 @@ function joined(pieces) {
   return whole;
 }
 
-/** Return the value of each of the 65,536 float16 numbers by its bits (IEEE 754 binary16). */
-function halfTable() {
-  const table = new Float32Array(65536);
-  for (let bits = 0; bits < 32768; bits++) {
-    const exponent = bits >> 10, fraction = bits & 1023;
-    const value = exponent === 0 ? fraction * 2 ** -24
-      : exponent === 31 ? (fraction ? NaN : Infinity) : (1024 + fraction) * 2 ** (exponent - 25);
-    table[bits] = value;
-    table[bits + 32768] = -value;
+/**
+ * Return one of the header's arrays, Float32Array; of float16 it holds until the next one is unpacked.
+ *
+ * bytes    all weights: a Uint8Array, little-endian, each array at a multiple of 4
+ */
+function unpackArray({ shape, kind, at, scale_at }, bytes, heap) {
+  const size = shape.reduce((product, each) => product * each, 1), start = bytes.byteOffset + at;
+  if (kind === "float32") return new Float32Array(bytes.buffer, start, size);
+  if (kind === "float16") return heap.widened(bytes.subarray(at, at + 2 * size));
+  const values = new Float32Array(size), levels = new Int8Array(bytes.buffer, start, size);
+  const scales = new Float32Array(bytes.buffer, bytes.byteOffset + scale_at, shape[0]), columns = size / shape[0];
+  for (let row = 0, i = 0; row < shape[0]; row++) {
+    for (const end = i + columns, scale = scales[row]; i < end; i++) values[i] = levels[i] * scale;
   }
-  return table;
-}
-
-/** Return { name: Float32Array } of the header's arrays. bytes: a Uint8Array, little-endian, each array at a multiple of 4. */
-function unpackArrays(header, bytes) {
-  const arrays = {}, isNative = typeof Float16Array !== "undefined"; // since 2025; a loop takes some 40 ms when it is new
-  const halves = !isNative && header.arrays.some(({ kind }) => kind === "float16") ? halfTable() : null;
-  for (const { name, shape, kind, at, scale_at } of header.arrays) {
-    const size = shape.reduce((product, each) => product * each, 1), start = bytes.byteOffset + at;
-    if (kind === "float32") {
-      arrays[name] = new Float32Array(bytes.buffer, start, size);
-      continue;
-    }
-    const values = arrays[name] = new Float32Array(size);
-    if (kind === "float16" && isNative) {
-      values.set(new Float16Array(bytes.buffer, start, size));
-    } else if (kind === "float16") {
-      const bits = new Uint16Array(bytes.buffer, start, size);
-      for (let i = 0; i < size; i++) values[i] = halves[bits[i]];
-    } else {
-      const levels = new Int8Array(bytes.buffer, start, size);
-      const scales = new Float32Array(bytes.buffer, bytes.byteOffset + scale_at, shape[0]);
-      const columns = size / shape[0];
-      for (let row = 0, i = 0; row < shape[0]; row++) {
-        for (const end = i + columns, scale = scales[row]; i < end; i++) values[i] = levels[i] * scale;
-      }
-    }
-  }
-  return arrays;
+  return values;
 }
 
 /** Normalise H sums from `at` on to mean 0 and variance 1, and multiply them by their gains. */
@@ -115,7 +91,7 @@ const STEPS = {
 class Network {
   /** plain: leave WebAssembly alone. */
   constructor(header, bytes, plain = false) {
-    const arrays = unpackArrays(header, bytes), { layers: L, units: H, vocab_size: V, blocks } = header;
+    const { layers: L, units: H, vocab_size: V, blocks } = header;
     this.cell = header.cell;
     this.blocks = blocks; // names of the G blocks of H rows
     this.layers = L;
@@ -126,19 +102,23 @@ class Network {
     this.holds = [];
     const rows = this.rows = blocks.length * H, D = this.inputSize = header.embedding_size || V;
     const embedded = header.embedding_size > 0;
-    this._embedding = arrays["embedding.weight"]; // tied, it is the output's weights too
-    this._firstInput = embedded ? null : arrays["rnn.weight_ih_l0"];
-
     const matrices = [[V, H], [rows, H]], vectors = [padded(V), padded(rows), padded(rows), padded(D)];
     for (let l = 0; l < L; l++) {
       matrices.push([rows, H]);
       if (l > 0 || embedded) matrices.push([rows, l ? H : D]);
       vectors.push(padded(H));
     }
-    const heap = this._heap = new Heap(heapSize(matrices, vectors), plain);
+    const halves = header.arrays.filter(({ kind }) => kind === "float16").map(({ shape }) => shape[0] * shape[1]);
+    const heap = this._heap = new Heap(heapSize(matrices, vectors), Math.max(0, ...halves), plain);
     this.kind = heap.kind;
-    this._output = heap.matrix(header.tied ? this._embedding : arrays["output.weight"], V, H);
-    this._outputBias = arrays["output.bias"];
+    const array = (name) => {
+      const entry = header.arrays.find((one) => one.name === name);
+      return entry ? unpackArray(entry, bytes, heap) : null;
+    };
+    this._embedding = embedded ? array("embedding.weight").slice() : null; // tied, it is the output's weights too
+    this._firstInput = embedded ? null : array("rnn.weight_ih_l0").slice();
+    this._output = heap.matrix(header.tied ? this._embedding : array("output.weight"), V, H);
+    this._outputBias = array("output.bias");
     this._sums = heap.vector(padded(rows));
     this._recurrent = heap.vector(padded(rows));
     this._read = heap.vector(padded(D));
@@ -146,12 +126,12 @@ class Network {
     this.logits = this._outputs.subarray(0, V);
     this._parts = [];
     for (let l = 0; l < L; l++) {
-      const input = l > 0 || embedded ? heap.matrix(arrays[`rnn.weight_ih_l${l}`], rows, l ? H : D) : null;
+      const input = l > 0 || embedded ? heap.matrix(array(`rnn.weight_ih_l${l}`), rows, l ? H : D) : null;
       this._parts.push({
         input,
-        recurrent: heap.matrix(arrays[`rnn.weight_hh_l${l}`], rows, H),
-        bias: arrays[`rnn.bias_l${l}`],
-        gain: arrays[`rnn.norm_gain_l${l}`] || null,
+        recurrent: heap.matrix(array(`rnn.weight_hh_l${l}`), rows, H),
+        bias: array(`rnn.bias_l${l}`),
+        gain: array(`rnn.norm_gain_l${l}`),
         h: heap.vector(padded(H)),
         c: new Float64Array(this.hasC ? H : 0),
         gates: new Float64Array(rows),

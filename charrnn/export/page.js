@@ -1,9 +1,8 @@
 // The behaviour of a living page: what is typed and asked goes to the engine, in a worker; what it tells is shown.
-// common.js, sheet.js and compare.js stand before this. The messages are described in engine.js.
+// start.js, common.js, sheet.js and compare.js stand before this. The messages are described in engine.js.
 (() => {
-  const { $, root, element, percent, counted, visible, spoken, signed, announce } = Common;
-  const header = JSON.parse($("header").textContent), looks = JSON.parse($("looks").textContent);
-  const source = $("engine").textContent;
+  const { $, root, element, percent, grouped, counted, visible, spoken, signed, announce } = Common;
+  const { header } = Start, looks = JSON.parse($("looks").textContent);
   const H = header.units, L = header.layers, COLOURS = looks.colours, MOST_BITS = 8, LN2 = Math.log(2);
   const PACES = [10, 30, 60, 120, 300, 0];
   const translates = header.task === "translate", classifies = header.task === "classify" || header.task === "both";
@@ -15,51 +14,32 @@
   const counts = header.is_items && !translates; // a length is in items
   const box = $("box");
 
-  // ---- the engine
+  // ---- the engine, which start.js has started
 
-  // The weights stand behind this script, in pieces. Each goes to the worker as soon as it is parsed, so that the worker starts
-  // and the page is laid out meanwhile. What the worker is told before it has all of them waits in `unsent`.
+  const failed = (problem) => complain(`The engine has failed: ${problem || "its worker could not be started"}. Open the page again.`);
 
-  const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  let hasWeights = false, unsent = [];
-
+  /** Return a worker beside the one at hand, with the same model. */
   function makeEngine(hear) {
-    const worker = new Worker(address);
-    worker.onmessage = ({ data }) => hear(data);
-    worker.onerror = (event) => { event.preventDefault(); complain(`The engine has failed: ${event.message || "its worker could not be started"}. Open the page again.`); };
-    if (hasWeights) {
-      for (const piece of document.querySelectorAll(".weights")) tellPiece(worker, piece);
-      worker.postMessage({ type: "load", header });
-    }
+    const worker = Start.another();
+    Start.listen(worker, hear, failed);
     return worker;
   }
-
-  const tellPiece = (worker, piece) => worker.postMessage({ type: "weights", text: piece.textContent });
-  const engine = makeEngine((message) => { if (heard[message.type]) heard[message.type](message); });
-
-  /** Hand a piece of the weights over, an element. The last one says so. */
-  globalThis.handOver = (piece) => {
-    tellPiece(engine, piece);
-    if (!("last" in piece.dataset)) return;
-    hasWeights = true;
-    engine.postMessage({ type: "load", header });
-    for (const message of unsent.splice(0)) engine.postMessage(message);
-  };
 
   let serial = 0, cutting = 0; // numbers of messages: "steps" of those before the last one that cut the text are stale
 
   function tell(message, cuts = false) {
     const request = ++serial;
     if (cuts) cutting = request;
-    if (hasWeights) engine.postMessage({ ...message, request }); else unsent.push({ ...message, request });
+    Start.worker.postMessage({ ...message, request });
     return request;
   }
 
   // ---- what is shown of a value
 
   let by = "unit", unit = -1, quantity = header.default_quantity, watching = 0;
-  const isGate = (name) => !["h", "c", "tanh-c"].includes(name);
-  const shownValue = (value) => Math.max(-1, Math.min(1, isGate(quantity) ? 2 * value - 1 : value)) || 0;
+  let chosen = null; // a quantity, in the menu; null: of each unit the one in which it was found
+  const isShare = (name) => header.sigmoids.includes(name); // 0 to 1; the others: about -1 to 1
+  const shownValue = (value) => Math.max(-1, Math.min(1, isShare(quantity) ? 2 * value - 1 : value)) || 0;
 
   function classOf(value, nats) {
     const of = by === "unit" ? shownValue(value) : by === "surprisal" ? Math.min(1, (nats || 0) / LN2 / MOST_BITS) : 0;
@@ -115,7 +95,7 @@
     },
     "left-out"({ symbols, count }) {
       const named = [...new Set(symbols)].slice(0, 8).map((symbol) => `\u201c${visible(symbol)}\u201d (${spokenOrCode(symbol)})`);
-      complain(`This model has never seen ${named.join(", ")}: ${count === 1 ? "the character was" : `${count.toLocaleString("en")} characters were`} left out.`);
+      complain(`This model has never seen ${named.join(", ")}: ${count === 1 ? "the character was" : `${grouped(count)} characters were`} left out.`);
     },
     refused({ problem }) {
       complain(problem);
@@ -316,9 +296,7 @@
 
   function pick(wanted, say = true) {
     unit = ((wanted % units.count) + units.count) % units.count;
-    const entry = units.entriesOf(unit)[0];
-    quantity = (entry && header.quantities.includes(entry.quantity) && entry.quantity) || header.default_quantity;
-    watching = tell({ type: "watch", layer: Math.floor(unit / H), unit: unit % H, quantity });
+    watch();
     $("pick").value = units.nameOf(unit);
     if (by !== "unit") setBy("unit");
     Common.pressUnit(unit);
@@ -328,7 +306,29 @@
     if (say) announce(`Unit ${units.nameOf(unit)}${units.calledOf(unit) ? ", " + units.calledOf(unit) : ""}`);
   }
 
-  const quantityName = (name) => ({ "tanh-c": "tanh(c)" })[name] || (isGate(name) ? `its gate ${name}` : name);
+  const isState = (name) => ["h", "c", "tanh-c"].includes(name);
+  const quantityName = (name) => name === "tanh-c" ? "tanh(c)" : isState(name) ? name : `gate ${name}`;
+
+  function watch() {
+    const entry = units.entriesOf(unit)[0];
+    quantity = chosen || (entry && header.quantities.includes(entry.quantity) && entry.quantity) || header.default_quantity;
+    $("quantity").value = quantity;
+    watching = tell({ type: "watch", layer: Math.floor(unit / H), unit: unit % H, quantity });
+  }
+
+  function setQuantity(name) {
+    chosen = name;
+    watch();
+    setBy("unit");
+    announce(`Unit ${units.nameOf(unit)}, ${quantityName(quantity)}`);
+  }
+
+  function wireQuantity() {
+    const names = header.quantities;
+    $("quantity").append(...names.map((name) => element("option", { value: name, textContent: quantityName(name) })));
+    $("quantity").hidden = names.length < 2;
+    $("quantity").addEventListener("change", () => setQuantity($("quantity").value));
+  }
 
   function nameUnit() {
     const called = units.calledOf(unit);
@@ -339,10 +339,10 @@
       $("unit-name").textContent = $("unit-note").textContent = "";
     } else {
       $("unit-name").textContent = called || `Unit ${units.nameOf(unit)}`;
-      $("unit-note").textContent = (called ? `unit ${units.nameOf(unit)}, ` : "") + quantityName(quantity);
+      $("unit-note").textContent = (called ? `unit ${units.nameOf(unit)}, ` : "") + (isState(quantity) ? "" : "its ") + quantityName(quantity);
     }
-    $("legend-minus").textContent = by === "surprisal" || isGate(quantity) ? "0" : "\u22121";
-    $("legend-plus").textContent = by === "surprisal" ? `${MOST_BITS} bits` : isGate(quantity) ? "1" : "+1";
+    $("legend-minus").textContent = by === "surprisal" || isShare(quantity) ? "0" : (quantity === "c" ? "\u2264 " : "") + "\u22121";
+    $("legend-plus").textContent = by === "surprisal" ? `${MOST_BITS} bits` : isShare(quantity) ? "1" : (quantity === "c" ? "\u2265 " : "") + "+1";
     $("value-name").textContent = `unit ${units.nameOf(unit)}`;
   }
 
@@ -356,10 +356,10 @@
     showSoon();
   }
 
-  /** Return the unit's usual value where its signal is "on" or "off", undefined where that is not known. */
+  /** Return at what the unit is usually held where its signal is "on" or "off", undefined where that is not known. */
   function levelOf(name) {
     const entry = units.entriesOf(unit)[0];
-    return entry && typeof entry[name] === "number" ? Math.max(-1, Math.min(1, entry[name])) : undefined;
+    return entry && entry.quantity === header.default_hold && typeof entry[name] === "number" ? Math.max(-1, Math.min(1, entry[name])) : undefined;
   }
 
   function showHold() {
@@ -370,7 +370,7 @@
     $("hold-value").textContent = signed(Number($("hold-at").value), 2);
     const others = [...holds].filter(([one]) => one !== unit);
     for (const name of ["off", "on"]) {
-      const level = quantity === header.default_hold ? levelOf(name) : undefined;
+      const level = levelOf(name);
       $(`level-${name}`).hidden = level === undefined;
       if (level !== undefined) $(`level-${name}`).textContent = `${name}: ${signed(level, 2)}`;
     }
@@ -450,7 +450,7 @@
       glyph.className = `${classOf(text.values.items[i], text.surprisal.items[i])} ${shown.length > 2 ? "long" : ""}`;
       const name = spoken(symbol);
       $("char-name").textContent = !symbol ? "part of a character" : name === symbol ? `\u201c${symbol}\u201d` : name;
-      $("char-place").textContent = `${text.written.items[i] ? "written" : "typed"}, no. ${(i + 1).toLocaleString("en")}`;
+      $("char-place").textContent = `${text.written.items[i] ? "written" : "typed"}, no. ${grouped(i + 1)}`;
       const value = text.values.items[i], of = shownValue(value);
       $("value").textContent = Number.isNaN(value) ? "\u2013" : signed(value, 2);
       const bar = $("value-axis").firstElementChild;
@@ -553,9 +553,9 @@
     }
     const said = [];
     const bits = ([, n, nats]) => n ? `, ${(nats / n / LN2).toFixed(2)} bits each` : "";
-    if (sums[0][0]) said.push(`${sums[0][0].toLocaleString("en")} typed${bits(sums[0])}`);
-    if (sums[1][0]) said.push(`${sums[1][0].toLocaleString("en")} written${bits(sums[1])}`);
-    if (lastRate && !writing) said.push(`${Math.round(lastRate).toLocaleString("en")} characters/s`);
+    if (sums[0][0]) said.push(`${grouped(sums[0][0])} typed${bits(sums[0])}`);
+    if (sums[1][0]) said.push(`${grouped(sums[1][0])} written${bits(sums[1])}`);
+    if (lastRate && !writing) said.push(`${grouped(Math.round(lastRate))} characters/s`);
     if (text.count < text.total) said.push("reading\u2026");
     $("status").textContent = said.join(" \u00b7 ");
     $("status").title = "Bits each: the mean surprisal of a character";
@@ -639,6 +639,7 @@
     hash.set("length", (counts ? 0 : written) || lengthAsked() || "");
     if (!written) hash.set("write", "0");
     hash.set("unit", units.nameOf(unit));
+    if (chosen) hash.set("quantity", chosen);
     if (by !== "unit") hash.set("by", by);
     if (steers && $("label").value) hash.set("label", $("label").value);
     for (const [one, value] of holds) hash.append("hold", `${units.nameOf(one)}=${value}`);
@@ -668,6 +669,7 @@
       const [name, value] = hold.split("="), one = unitNamed(name);
       if (one >= 0 && Math.abs(Number(value)) <= 1) holds.set(one, Number(value));
     }
+    chosen = header.quantities.includes(asked.get("quantity")) ? asked.get("quantity") : null;
     const wanted = unitNamed(asked.get("unit"));
     pick(wanted >= 0 ? wanted : found.length ? found[0].layer * H + found[0].unit : 0, false);
     setBy(["unit", "surprisal", "none"].includes(asked.get("by")) ? asked.get("by") : "unit");
@@ -734,6 +736,7 @@
         const acts = {
           w: writeOrStop, n: () => pick(unit + 1), "]": () => pick(unit + 1), p: () => pick(unit - 1), "[": () => pick(unit - 1),
           "/": () => $("pick").focus(), c: () => $("scale").click(), t: () => $("theme").click(), h: () => $("hold-on").click(),
+          q: () => setQuantity(header.quantities[(header.quantities.indexOf(quantity) + 1) % header.quantities.length]),
           s: () => setBy(by === "surprisal" ? "unit" : "surprisal"), Escape: stop,
         };
         for (let k = 1; k <= 5; k++) acts[k] = () => takeGuess(k - 1);
@@ -751,14 +754,14 @@
     const nats = (value) => `${value.toFixed(4)} nats per character (${(value / LN2).toFixed(3)} bits)`;
     const facts = [
       ["Cell", header.cell_title || header.cell],
-      ["Size", `${counted(L, "layer")} of ${counted(H, "unit")}, ${header.parameters ? header.parameters.toLocaleString("en") + " parameters" : ""}`],
+      ["Size", `${counted(L, "layer")} of ${counted(H, "unit")}, ${header.parameters ? grouped(header.parameters) + " parameters" : ""}`],
       ["Reads", `${counted(header.vocab_size, (header.vocabulary || {}).mode === "bytes" ? "byte" : "symbol")}${header.embedding_size ? `, each as ${header.embedding_size} numbers` : ""}${header.tied ? ", tied with the output" : ""}`],
       ["Also", [header.layer_norm && "layer normalisation", header.zoneout && `zoneout ${header.zoneout}`].filter(Boolean).join(", ")],
       ["Text", [run.text || []].flat().join(", ")],
       ["Trained", [run.steps && counted(run.steps, "step"), run.minutes && `${run.minutes} minutes`, run.date && `saved on ${run.date}`].filter(Boolean).join(", ")],
       ["Validation", run.validation_loss_nats ? nats(run.validation_loss_nats) : ""],
       ["Weights", weighed.kind ? `kept as ${weighed.kind}` + (weighed.cost_nats === undefined || weighed.cost_nats === null ? "" :
-        `, which costs ${signed(weighed.cost_nats, 5)} nats per character` + (weighed.characters ? `, measured on ${weighed.characters.toLocaleString("en")} held-out characters` : "")) : ""],
+        `, which costs ${signed(weighed.cost_nats, 5)} nats per character` + (weighed.characters ? `, measured on ${grouped(weighed.characters)} held-out characters` : "")) : ""],
       ["Trained by", run.command],
     ];
     $("fact-list").append(...facts.filter(([, words]) => words).flatMap(([name, words]) => [element("dt", { textContent: name }), element("dd", { textContent: words })]));
@@ -796,6 +799,7 @@
     lookWriting();
     Common.wirePicker(units, { current: () => unit, target: () => unit, pick, leave: () => $("write").focus({ preventScroll: true }) });
     for (const radio of document.querySelectorAll("input[name=by]")) radio.addEventListener("change", () => setBy(radio.value));
+    wireQuantity();
     wireBox();
     wireSettings();
     wireHold();
@@ -809,6 +813,7 @@
       if (!matchMedia("(pointer: coarse)").matches) box.focus({ preventScroll: true });
       showSoon();
     };
+    Start.listen(Start.worker, (message) => { if (heard[message.type]) heard[message.type](message); }, failed);
   }
 
   begin();

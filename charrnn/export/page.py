@@ -2,7 +2,8 @@
 
 The page is page.html with style and scripts of render's and of this room put into it. Its data are the header as JSON,
 the weights in base 64 and the engine's text, from which the page's script makes a worker. Nothing but the page's own
-scripts run, and nothing is fetched. The weights come last, in pieces that the script hands on while the browser parses.
+scripts run, and nothing is fetched. The engine and the weights come first: start.js starts the worker and hands it the
+weights, piece by piece, while the browser parses the rest.
 """
 
 import re
@@ -38,7 +39,8 @@ def page_pieces(header, weights, scale=RED_BLUE.name, engine=None, piece_bytes=P
         style(resource("page.css", ROOM)),
         runs="'wasm-unsafe-eval'",  # the engine's matrix products; no text is ever taken for a script
         policy="worker-src blob:",
-        scripts=[HAND_OVER],
+        scripts=[resource("start.js", ROOM), HAND_OVER],
+        start=resource("start.js", ROOM),
         title=escaped(header["title"]),
         header=script_json(header),
         looks=script_json({"scales": names, "first_scale": first, "colours": STEPS}),
@@ -49,13 +51,13 @@ def page_pieces(header, weights, scale=RED_BLUE.name, engine=None, piece_bytes=P
 
 def weights_in(page):
     """Return the weights of a page, a str, as base 64."""
-    return "".join(re.findall(r'<script[^>]*class="weights"[^>]*>(.*?)</script>', page, re.DOTALL))
+    return "".join(re.findall(r'<template class="weights"[^>]*>(.*?)</template>', page, re.DOTALL))
 
 
 def _weight_elements(weights, size):
     """Yield the elements that hold the weights, each with a script that hands it over; the last has data-last."""
     for at in range(0, len(weights), size):
         last = b" data-last" if at + size >= len(weights) else b""
-        yield b'<script type="text/plain" class="weights"' + last + b">"
+        yield b'<template class="weights"' + last + b">"
         yield weights[at : at + size]
-        yield b"</script><script>" + HAND_OVER.encode("ascii") + b"</script>\n"
+        yield b"</template><script>" + HAND_OVER.encode("ascii") + b"</script>\n"

@@ -83,6 +83,7 @@ def make_payload(model, packed, kind, facts):
         "task": task,
         "is_items": vocabulary.start_id is not None,
         "quantities": list(cell.quantities),
+        "sigmoids": list(cell.sigmoids),
         "default_quantity": cell.default_quantity,
         "holdable": list(cell.holdable),
         "default_hold": cell.default_quantity,

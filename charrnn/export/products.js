@@ -1,14 +1,18 @@
 "use strict";
-// Matrix times vector, y += W x: in WebAssembly SIMD where there is such a thing, in plain JavaScript otherwise.
+// Matrix times vector, y += W x, and float16 made float32: in WebAssembly SIMD where there is such a thing, in plain
+// JavaScript otherwise.
 //
 // W is float32, x, y and the sums are float64. All lie in one heap and are named by where they begin in it, in bytes.
 // Rows and columns are padded with zeros to a multiple of 4, so neither way has a rest to think of. The module is put
-// together here, instruction by instruction, rather than kept as bytes that nobody can read: it is one function.
+// together here, instruction by instruction, rather than kept as bytes that nobody can read: it is two functions.
 
 const PAD = 4; // rows of a tile, and columns of a step of its loop
 const padded = (size) => Math.ceil(size / PAD) * PAD;
 
-/** Return the bytes of a WebAssembly module: multiply(W, x, y, rows, columns), which adds W x to y. */
+/**
+ * Return the bytes of a WebAssembly module: multiply(W, x, y, rows, columns), which adds W x to y, and
+ * widen(from, to, count), which makes `count` numbers float32 that are float16; count is a multiple of 4.
+ */
 function assembleProducts() {
   const unsigned = (value) => {
     const bytes = [];
@@ -57,31 +61,53 @@ function assembleProducts() {
     ...END,
     ...END,
   ];
+
+  // Moved by 13 bits, a float16 is a float32 2^112 times too small; where its exponent is all ones, so must be that of the float32.
+  const [FROM, TO, COUNT, HALVES] = [0, 1, 2, 3];
+  const fours = (bits) => vector(0x0C, ...[1, 2, 3, 4].flatMap(() => [0, 8, 16, 24].map((shift) => bits >>> shift & 255)));
+  const AND = vector(0x4E), OR = vector(0x50), SHIFT_EACH = vector(0xAB), EQUAL = vector(0x37), MULTIPLY_FLOATS = vector(0xE6);
+  const halves = (mask) => [...get(HALVES), ...fours(mask), ...AND];
+  const widening = [
+    ...LOOP, // four numbers
+    ...get(FROM), ...vector(0x5D, 1, 0), ...vector(0xA9), ...set(HALVES), // v128.load64_zero, i32x4.extend_low_i16x8_u
+    ...get(TO),
+    ...halves(0x7FFF), ...constant(13), ...SHIFT_EACH, ...fours(0x77800000), ...MULTIPLY_FLOATS,
+    ...halves(0x8000), ...constant(16), ...SHIFT_EACH, ...OR,
+    ...halves(0x7C00), ...fours(0x7C00), ...EQUAL, ...fours(0x7F800000), ...AND, ...OR,
+    ...vector(0x0B, 2, 0), // v128.store
+    ...advance(FROM, 8), ...advance(TO, 16),
+    ...get(COUNT), ...constant(4), ...SUBTRACT, ...tee(COUNT), ...AGAIN_IF,
+    ...END,
+    ...END,
+  ];
+
   const I32 = 0x7F, V128 = 0x7B;
-  const code = [2, 7, I32, 5, V128, ...body]; // locals beside the five parameters
+  const codes = [[2, 7, I32, 5, V128, ...body], [1, 1, V128, ...widening]]; // with their locals beside the parameters
   const section = (id, content) => [id, ...unsigned(content.length), ...content];
   const name = (text) => [text.length, ...[...text].map((letter) => letter.charCodeAt(0))];
   return new Uint8Array([
     0, 0x61, 0x73, 0x6D, 1, 0, 0, 0,
-    ...section(1, [1, 0x60, 5, I32, I32, I32, I32, I32, 0]), // the type of the function
+    ...section(1, [2, 0x60, 5, I32, I32, I32, I32, I32, 0, 0x60, 3, I32, I32, I32, 0]), // the types of the functions
     ...section(2, [1, ...name("heap"), ...name("memory"), 2, 0, 1]), // the memory, imported
-    ...section(3, [1, 0]),
-    ...section(7, [1, ...name("multiply"), 0, 0]),
-    ...section(10, [1, ...unsigned(code.length), ...code]),
+    ...section(3, [2, 0, 1]),
+    ...section(7, [2, ...name("multiply"), 0, 0, ...name("widen"), 0, 1]),
+    ...section(10, [2, ...codes.flatMap((code) => [...unsigned(code.length), ...code])]),
   ]);
 }
 
 /** Memory that is taken piece by piece and never given back, and the product over it. */
 class Heap {
-  /** size: bytes that will be taken at most; plain: leave WebAssembly alone. */
-  constructor(size, plain = false) {
+  /** size: bytes that will be taken at most; halves: float16 numbers that are widened at once, at most; plain: leave WebAssembly alone. */
+  constructor(size, halves = 0, plain = false) {
     this._taken = 0;
-    const product = plain ? null : this._assembled(size);
-    this.kind = product ? "WebAssembly SIMD" : "JavaScript";
-    if (!product) this.buffer = new ArrayBuffer(size);
+    this._spare = Math.ceil(size / 16) * 16;
+    const made = plain ? null : this._assembled(this._spare + (halves ? 6 * padded(halves) : 0));
+    this.kind = made ? "WebAssembly SIMD" : "JavaScript";
+    if (!made) this.buffer = new ArrayBuffer(size);
     this._floats = new Float32Array(this.buffer, 0, Math.floor(this.buffer.byteLength / 4));
     this._doubles = new Float64Array(this.buffer, 0, Math.floor(this.buffer.byteLength / 8));
-    this._product = product || ((...places) => this._plainProduct(...places));
+    this._product = made ? made.multiply : (...places) => this._plainProduct(...places);
+    this._widen = made ? made.widen : null;
   }
 
   _assembled(size) {
@@ -89,7 +115,7 @@ class Heap {
       const memory = new WebAssembly.Memory({ initial: Math.ceil(size / 65536) });
       const made = new WebAssembly.Instance(new WebAssembly.Module(assembleProducts()), { heap: { memory } });
       this.buffer = memory.buffer;
-      return made.exports.multiply;
+      return made.exports;
     } catch {
       return null;
     }
@@ -109,10 +135,20 @@ class Heap {
   /** Return { at, rows, columns } of a matrix, a copy of `values` (rows x columns). */
   matrix(values, rows, columns) {
     const wide = padded(columns), high = padded(rows), at = this._take(4 * wide * high);
-    for (let r = 0; r < rows; r++) {
+    if (wide === columns) this._floats.set(values, at / 4);
+    else for (let r = 0; r < rows; r++) {
       this._floats.set(values.subarray(r * columns, (r + 1) * columns), at / 4 + r * wide);
     }
     return { at, rows: high, columns: wide };
+  }
+
+  /** Return as float32 what `bytes` holds as float16, Float32Array: it holds until the next call. */
+  widened(bytes) {
+    const count = bytes.length / 2, from = this._spare, to = from + 2 * padded(count);
+    if (!this._widen) return widenPlainly(new Uint16Array(bytes.buffer, bytes.byteOffset, count));
+    new Uint8Array(this.buffer, from, bytes.length).set(bytes);
+    if (count) this._widen(from, to, padded(count));
+    return new Float32Array(this.buffer, to, count);
   }
 
   /** y += W x; x and y: where they begin. */
@@ -137,6 +173,20 @@ class Heap {
       x[y + 3] += s3;
     }
   }
+}
+
+/** Return float16 numbers, given by their bits (IEEE 754 binary16), as Float32Array. */
+function widenPlainly(halves) {
+  const table = new Float32Array(65536), values = new Float32Array(halves.length);
+  for (let bits = 0; bits < 32768; bits++) {
+    const exponent = bits >> 10, fraction = bits & 1023;
+    const value = exponent === 0 ? fraction * 2 ** -24
+      : exponent === 31 ? (fraction ? NaN : Infinity) : (1024 + fraction) * 2 ** (exponent - 25);
+    table[bits] = value;
+    table[bits + 32768] = -value;
+  }
+  for (let i = 0; i < values.length; i++) values[i] = table[halves[i]];
+  return values;
 }
 
 /** Return how many bytes of a heap matrices [[rows, columns], ...] and vectors [size, ...] take. */

@@ -39,7 +39,8 @@ const BLOCK_ENTRIES = 300; // of a block that ends with a line, at least
 const SOFT_ENTRIES = 900; // of a block whose line does not end: it is cut where a row begins
 const ROW_ENTRIES = 250; // of the first row of a block, at most
 const DRAWING_MS = 6; // of a frame
-const RELAID_ENTRIES = 500; // of a frame, where rows have another width
+const RELAID_ENTRIES = 300; // of a frame, where rows have another width
+const NEAR = "400px 0px"; // of the screen: what is farther away is neither laid out nor painted
 
 class Sheet {
   /** colourOf(i) gives the class of entry i's colour; changed() is called after a drawing; G guesses stand by each entry. */
@@ -68,8 +69,9 @@ class Sheet {
     this.watcher = new IntersectionObserver((seen) => {
       for (const { target, isIntersecting } of seen) {
         if (isIntersecting) { this.near.add(target); this.colourBlock(target); } else this.near.delete(target);
+        this.showOrHide(target);
       }
-    }, { rootMargin: "150px 0px" });
+    }, { rootMargin: NEAR });
     new ResizeObserver(() => this.reflow()).observe(this.holder);
   }
 
@@ -223,13 +225,20 @@ class Sheet {
     return block;
   }
 
-  /** What is far from the screen is neither laid out nor painted, and is as high as it was: the textarea's lines stay beside it. */
+  /** What is far from the screen is neither laid out nor painted, and is as high as it was: the textarea's lines stay beside it.
+      `content-visibility: auto` would do that only for what is more than a screen away. */
+  showOrHide(block) {
+    const may = block.open || this.unsettled.has(block) || this.near.has(block);
+    block.style.contentVisibility = may ? "" : "hidden";
+  }
+
+  /** Measure the blocks whose height is not known yet. */
   settle() {
     const heights = [...this.unsettled].map((block) => [block, block.getBoundingClientRect().height]);
     this.unsettled.clear();
-    for (const [{ style }, height] of heights) {
-      style.containIntrinsicHeight = `${height}px`;
-      style.contentVisibility = "auto";
+    for (const [block, height] of heights) {
+      block.style.containIntrinsicHeight = `${height}px`;
+      this.showOrHide(block);
     }
     for (let size = 0; size < RELAID_ENTRIES && this.stale.length;) { // some in each frame: laid out in it, measured in the next
       const block = this.stale.shift();
@@ -240,8 +249,8 @@ class Sheet {
   }
 
   unsettle(block) {
-    block.style.contentVisibility = "";
     if (!block.open) { this.unsettled.add(block); this.drawSoon(); }
+    this.showOrHide(block);
   }
 
   close(block, soft) {
@@ -405,10 +414,11 @@ class Sheet {
 
   classOf(i) {
     const symbol = this.symbols[i];
-    let name = this.colourOf(i);
+    const colour = this.colourOf(i);
+    let name = colour;
     if (!this.written.items[i]) name += " typed";
     if (this.kinds.items[i]) name += " mark";
-    if (symbol === "\n") name += " nl";
+    if (symbol === "\n") name += colour ? " nl lit" : " nl";
     else if (symbol === "\t") name += " tab";
     else if (symbol.length && symbol !== " " && Common.visible(symbol) !== symbol && !symbol.endsWith("\n")) name += " code";
     if (i === this.hovered) name += " hover";

@@ -41,7 +41,8 @@ const Common = (() => {
 
   const signed = (value, digits) => (value > 0 ? "+" : value < 0 ? "\u2212" : "\u00a0") + Math.abs(value).toFixed(digits);
   const percent = (share) => share >= 0.0995 ? `${Math.round(100 * share)} %` : share >= 0.001 ? `${(100 * share).toFixed(1)} %` : "< 0.1 %";
-  const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const grouped = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ","); // toLocaleString takes 30 ms when it is first called
+  const counted = (count, noun) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
   const HIDDEN = /^[\p{C}\p{Zl}\p{Zp}]$/u;
 
   function codeOf(symbol) {
@@ -119,7 +120,7 @@ const Common = (() => {
           element("span", { textContent: units.calledOf(one) }), element("b", { textContent: score }));
       });
       if (!items.length) items.push(element("li", { className: "none", textContent: `no unit is called so: 0:0 to ${units.nameOf(units.count - 1)}, or a name` }));
-      if (fits.length > options.length) items.push(element("li", { className: "none", textContent: `and ${(fits.length - options.length).toLocaleString("en")} more: type to narrow` }));
+      if (fits.length > options.length) items.push(element("li", { className: "none", textContent: `and ${grouped(fits.length - options.length)} more: type to narrow` }));
       list.replaceChildren(...items);
       list.hidden = false;
       input.setAttribute("aria-expanded", "true");
@@ -247,5 +248,5 @@ const Common = (() => {
     return { dress };
   }
 
-  return { $, root, element, streamReader, signed, percent, counted, codeOf, visible, spoken, announce, unitNames, wirePicker, listFound, pressUnit, wireLooks };
+  return { $, root, element, streamReader, signed, percent, grouped, counted, codeOf, visible, spoken, announce, unitNames, wirePicker, listFound, pressUnit, wireLooks };
 })();

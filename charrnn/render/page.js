@@ -1,7 +1,7 @@
 // The behaviour of a page whose text is given; common.js stands before it.
 // Data: the JSON in #data, and in #streams a line a stream: numbers, deflated, in base 85 (render/page.py).
 (() => {
-  const { $, root, element, signed, percent, counted, visible, spoken, announce } = Common;
+  const { $, root, element, signed, percent, grouped, counted, visible, spoken, announce } = Common;
   const data = JSON.parse($("data").textContent);
   const lines = $("streams").textContent.trim().split("\n");
   const { text, vocabulary, found, gates } = data;
@@ -176,8 +176,8 @@
     glyph.className = `${classOfLevel[series[unit][i]]} ${shown.length > 2 ? "long" : ""}`;
     const name = spoken(symbol);
     $("char-name").textContent = name === symbol ? `\u201c${symbol}\u201d` : name;
-    $("char-place").replaceChildren(`line ${lineOf[i].toLocaleString("en")}, column ${columnOf[i].toLocaleString("en")}`,
-      element("b", { textContent: `; ${(i + 1).toLocaleString("en")} of ${N.toLocaleString("en")}` }));
+    $("char-place").replaceChildren(`line ${grouped(lineOf[i])}, column ${grouped(columnOf[i])}`,
+      element("b", { textContent: `; ${grouped(i + 1)} of ${grouped(N)}` }));
     const value = valueAt(i);
     $("value").textContent = MOST ? bitsOf(value) : signed(value, DIGITS_OF_VALUE);
     const bar = $("value-axis").firstElementChild;
