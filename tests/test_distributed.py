@@ -210,6 +210,27 @@ def test_a_signal_to_one_process_is_the_exit_code_of_all_and_the_resumption_is_n
 
 
 @needs_mpi
+@pytest.mark.parametrize("saved, said", [(False, "BEFORE"), (True, "AFTER")])
+def test_the_last_words_name_a_checkpoint_only_where_there_is_one(tmp_path, saved, said):
+    dies = (
+        "import os; from charrnn.distributed.mpi import MPIGroup\n"
+        "with MPIGroup().last_words('BEFORE', 'AFTER', 'last'): os.kill(os.getpid(), 9)"
+    )
+    if saved:
+        (tmp_path / "last").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", dies],
+        cwd=tmp_path,
+        env=processes.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,  # until the watcher has ended too
+        text=True,
+        timeout=30,
+    )
+    assert done.stderr.split() == [said]
+
+
+@needs_mpi
 @pytest.mark.parametrize("missing", [0, 1])
 def test_a_process_that_ends_before_mpi_begins_leaves_none_waiting_without_a_word(missing):
     waits = (

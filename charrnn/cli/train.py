@@ -183,12 +183,13 @@ def _train(trainer, display, group):
     again = f"charrnn train --resume {quoted(folder.path)}"
     if group.size > 1:
         again = f"mpiexec -n {group.size} {again}"
-    died = (
-        "Error: a process of this run has died, and the others were ended; resume from what was saved last, with any "
-        f"number of processes: {again}"
+    died = "Error: a process of this run has died, and the others were ended; "
+    words = (
+        f"{died}nothing was saved yet: give the same command again",
+        f"{died}resume from what was saved last, with any number of processes: {again}",
     )
     try:
-        with signals_stop(trainer.stop) as received, group.last_words(died):
+        with signals_stop(trainer.stop) as received, group.last_words(*words, folder.last):
             for record in trainer.run():
                 if received and not announced:
                     announced = True

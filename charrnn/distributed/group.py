@@ -41,8 +41,11 @@ class Alone:
         """Say whether a flag is set in any process."""
         return bool(flag)
 
-    def last_words(self, sentence):
-        """Return a context in which the first process's death, or the launcher's ending it, has `sentence` said."""
+    def last_words(self, before, after, path):
+        """Return a context in which a sentence is said if the first process dies, or the launcher ends it.
+
+        before, after    the sentence while there is no file at `path`, and once there is one
+        """
         return contextlib.nullcontext()
 
     def leave(self, error):

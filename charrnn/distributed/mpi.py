@@ -5,6 +5,7 @@ MPI only moves data here and adds nothing up: the order in which it would do so 
 
 import contextlib
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from charrnn.distributed.tree import add_up, nodes_within, shards_of, slices
 from charrnn.errors import CharRNNError
 
 # Waits for whoever started it to say that it is alive, or to be no more.
-_WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1].encode())"
+_WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1 + os.path.exists(sys.argv[3])].encode())"
 GRAIN = 4096  # numbers: slices of the gradient are multiples of it
 TRIED = 12  # steps that are exchanged in the one way and the other, by turns
 IDLE_S = 0.0003  # between looks at messages that are waited for beside other work
@@ -54,13 +55,13 @@ class MPIGroup:
         return bool(self._comm.allreduce(int(bool(flag)), MPI.MAX))
 
     @contextlib.contextmanager
-    def last_words(self, sentence):
+    def last_words(self, before, after, path):
         if self.rank > 0:
             yield
             return
         # In a session of its own, since a launcher that sees a process die ends all that it has started.
         watcher = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _WATCHER, f"\n{sentence}\n"],
+            [sys.executable, "-S", "-E", "-c", _WATCHER, f"\n{before}\n", f"\n{after}\n", os.path.abspath(path)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
