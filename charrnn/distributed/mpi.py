@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from mpi4py import MPI
 
-from charrnn.distributed.group import LEAVING_S
+from charrnn.distributed.group import LEAVING_S, Elsewhere
 from charrnn.distributed.tree import add_up, nodes_within, shards_of, slices
 from charrnn.errors import CharRNNError
 
@@ -57,7 +57,8 @@ class MPIGroup:
     @contextlib.contextmanager
     def last_words(self, before, after, path):
         if self.rank > 0:
-            yield
+            with _lost_silently():
+                yield
             return
         # In a session of its own, since a launcher that sees a process die ends all that it has started.
         watcher = subprocess.Popen(
@@ -65,10 +66,15 @@ class MPIGroup:
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
+        alive = b"alive"
         try:
-            yield
+            with _lost_silently():
+                yield
+        except Elsewhere:
+            alive = b""
+            raise
         finally:
-            watcher.communicate(b"alive")
+            watcher.communicate(alive)
 
     def run_beside(self, work, *arguments):
         """Run work(*arguments, wait) in a thread beside this one, after what it was given before; return its Future."""
@@ -83,6 +89,8 @@ class MPIGroup:
 
     def leave(self, error):
         self._is_leaving = True
+        if isinstance(error.__cause__, MPI.Exception):  # another process is gone already
+            self._comm.Abort(2)
         leaving = self._comm.Ibarrier()
         until = time.monotonic() + LEAVING_S
         while time.monotonic() < until:
@@ -226,6 +234,15 @@ class _SharedClock:
 
     def last(self):
         return self._now
+
+
+@contextlib.contextmanager
+def _lost_silently():
+    """Return a context in which a message that fails, since another process has died, raises Elsewhere."""
+    try:
+        yield
+    except MPI.Exception as error:
+        raise Elsewhere from error
 
 
 def _words(error):
