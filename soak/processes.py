@@ -194,7 +194,7 @@ class Group:
 
     def kill_one(self, rng):
         """Kill a process of them; return the seconds until all had ended, None where they had before."""
-        ranks = self._ranks()
+        ranks = self.ranks()
         if not ranks or self._process.poll() is not None:
             self.end()
             return None
@@ -204,7 +204,7 @@ class Group:
         code = self.wait()
         return None if code == 0 else time.monotonic() - begun
 
-    def _ranks(self):
+    def ranks(self):
         """Return the numbers of the processes that train: the descendants of ours that run Python.
 
         For some milliseconds there is a process with mpiexec's own arguments, the launcher's helper before it becomes

@@ -1,7 +1,9 @@
 """Several processes train one model to the same bits as one: the tree of shards, and real runs under mpiexec."""
 
 import itertools
+import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +195,67 @@ def test_a_process_with_a_command_line_of_its_own_leaves_none_waiting(tmp_path, 
     )
     assert done.returncode == 2 and why in done.stderr and done.stderr.count("Error: ") == 1, done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_a_signal_to_one_process_is_the_exit_code_of_all_and_the_resumption_is_named_with_mpiexec(tmp_path):
+    scene = Scene(tmp_path, quick=True)
+    options = ["--hidden-size", 8, "--batch-size", 8, "--seq-length", 8, "--steps", 10**6, "--threads", 1, "-q"]
+    group = processes.Group(scene, 2, processes.command("train", scene.text(), *options, "-o", tmp_path / "run"))
+    group.wait_for(tmp_path / "run" / "last.safetensors")
+    os.kill(group.ranks()[1], signal.SIGTERM)
+    assert group.wait() == 128 + signal.SIGTERM, group.told()
+    assert f"mpiexec -n 2 charrnn train --resume {tmp_path / 'run'}" in group.told()
+
+
+@needs_mpi
+@pytest.mark.parametrize("saved, said", [(False, "BEFORE"), (True, "AFTER")])
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "raise MPI.Exception(1)"])
+def test_the_last_words_name_a_checkpoint_only_where_there_is_one(tmp_path, end, saved, said):
+    dies = f"""import os
+from charrnn.distributed.mpi import MPI, Elsewhere, MPIGroup
+group = MPIGroup()
+try:
+    with group.last_words('BEFORE', 'AFTER', 'last'): {end}
+except Elsewhere as error:  # a message to another process that has died
+    group.leave(error)
+"""
+    if saved:
+        (tmp_path / "last").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", dies],
+        cwd=tmp_path,
+        env=processes.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,  # until the watcher has ended too
+        text=True,
+        timeout=30,
+    )
+    assert said in done.stderr.split() and done.stderr.count("FORE") + done.stderr.count("AFTER") == 1, done.stderr
+    assert "Traceback" not in done.stderr and done.returncode in (-9, 2)
+
+
+@needs_mpi
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_process_that_ends_before_mpi_begins_leaves_none_waiting_without_a_word(missing):
+    waits = (
+        "from charrnn.distributed import group, starting; starting.SAY_AFTER_S, starting.END_AFTER_S = 0.2, 0.4; "
+        "group.find_group()"
+    )
+    parts = [["-n", "1", sys.executable, "-c", waits], ["-n", "1", sys.executable, "-c", "raise SystemExit(1)"]]
+    first, second = parts if missing == 1 else reversed(parts)
+    done = subprocess.run(
+        [processes.launcher(), *first, ":", *second],
+        env=processes.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert f"process {1 - missing} of 2 waits for the others to start" in done.stderr
+    assert f"Error: process {1 - missing} of 2 has waited 0.4 s for the others to start" in done.stderr
+    assert done.returncode & 2, done.stderr
 
 
 def test_the_time_of_a_validation_is_the_same_in_processes_with_unequal_parts_of_it():

@@ -180,12 +180,16 @@ def _train(trainer, display, group):
     from charrnn.training.records import Finished
 
     folder, finished, announced = trainer.folder, None, False
-    died = (
-        "Error: a process of this run has died, and the others were ended; go on from what was saved last, with as "
-        f"many processes as you like: mpiexec -n {group.size} charrnn train --resume {quoted(folder.path)}"
+    again = f"charrnn train --resume {quoted(folder.path)}"
+    if group.size > 1:
+        again = f"mpiexec -n {group.size} {again}"
+    died = "Error: a process of this run has died, and the others were ended; "
+    words = (
+        f"{died}nothing was saved yet: give the same command again",
+        f"{died}resume from what was saved last, with any number of processes: {again}",
     )
     try:
-        with signals_stop(trainer.stop) as received, group.last_words(died):
+        with signals_stop(trainer.stop) as received, group.last_words(*words, folder.last):
             for record in trainer.run():
                 if received and not announced:
                     announced = True
@@ -197,23 +201,24 @@ def _train(trainer, display, group):
         if folder.last.exists():
             step = read_metadata(folder.last)["training"]["step"]
             raise StorageError(
-                f"{error}; the checkpoint of step {step:,} stands, go on from it with: charrnn train --resume "
-                f"{quoted(folder.path)}"
+                f"{error}; the checkpoint of step {step:,} stands, go on from it with: {again}"
             ) from error
         raise
     display.close()
-    if group.rank > 0:
-        if finished.resumable:
-            sys.exit(1)
-        return
-    with kept_in(f"the run is saved, and shown by: charrnn info {quoted(finished.folder)}"):
-        _report(finished, trainer, display)
+    # All end with the same code: launchers combine the codes. A signal may have come to only one process.
+    signals = [number for numbers in group.gather(received[:1]) for number in numbers]
+    if group.rank == 0:
+        with kept_in(f"the run is saved, and shown by: charrnn info {quoted(finished.folder)}"):
+            _report(finished, trainer, display, again)
     if finished.resumable:
-        sys.exit(128 + received[0] if received else 1)
+        sys.exit(128 + signals[0] if signals else 1)
 
 
-def _report(finished, trainer, display):
-    """Say the result on stdout, and on stderr what to do next."""
+def _report(finished, trainer, display, again):
+    """Say the result on stdout, and on stderr what to do next.
+
+    again    the command that resumes the run
+    """
     from charrnn.cli.display import Quiet
 
     run = quoted(finished.folder)
@@ -225,8 +230,7 @@ def _report(finished, trainer, display):
                 f"{finished.saved_step:,} stands; go on from it with"
             )
         display.note(
-            f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, {saved}:\n"
-            f"  charrnn train --resume {run}",
+            f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, {saved}:\n  {again}",
             important=True,
         )
         return

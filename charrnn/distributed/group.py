@@ -41,8 +41,11 @@ class Alone:
         """Say whether a flag is set in any process."""
         return bool(flag)
 
-    def last_words(self, sentence):
-        """Return a context in which the first process's death, or the launcher's ending it, has `sentence` said."""
+    def last_words(self, before, after, path):
+        """Return a context in which a sentence is said if the first process dies, or the launcher ends it.
+
+        before, after    the sentence while there is no file at `path`, and once there is one
+        """
         return contextlib.nullcontext()
 
     def leave(self, error):
@@ -131,21 +134,24 @@ def find_group():
     rank, size = launched()
     if size == 1:
         return ALONE
-    try:
-        from charrnn.distributed.mpi import MPIGroup
+    from charrnn.distributed.starting import end_all, waiting_for_all
 
-        group = MPIGroup()
+    try:
+        with waiting_for_all(rank, size):
+            from charrnn.distributed.mpi import MPIGroup
+
+            group = MPIGroup()
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no library
         why = (
             f"{size} processes were started, and mpi4py, by which they talk, cannot be used here "
             f"({str(error).splitlines()[0]}): pip install 'charrnn[mpi]'"
         )
         if rank == 0:
-            atexit.register(_end_all)  # when it is said
+            atexit.register(end_all)  # when it is said
         else:
             time.sleep(LEAVING_S)  # where none has mpi4py, the first process says so and ends all
             print(f"Error: process {rank} of {size}: {why}", file=sys.stderr, flush=True)
-            _end_all()
+            end_all()
         raise ConfigError(why) from error
     if group.size != size:
         raise ConfigError(
@@ -153,15 +159,6 @@ def find_group():
             "launcher's; start them with the mpiexec of the same package (pip install 'charrnn[mpi]' brings both)"
         )
     return group
-
-
-def _end_all():
-    """Have the launcher end all processes, which would wait for ever for one that has no MPI to come.
-
-    By the wire protocol of MPICH's and Intel's launchers; Open MPI's ends all where one fails.
-    """
-    with contextlib.suppress(KeyError, ValueError, OSError):
-        os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
 
 
 def leave_early(error):

@@ -5,6 +5,7 @@ MPI only moves data here and adds nothing up: the order in which it would do so 
 
 import contextlib
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -14,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from mpi4py import MPI
 
-from charrnn.distributed.group import LEAVING_S
+from charrnn.distributed.group import LEAVING_S, Elsewhere
 from charrnn.distributed.tree import add_up, nodes_within, shards_of, slices
 from charrnn.errors import CharRNNError
 
 # Waits for whoever started it to say that it is alive, or to be no more.
-_WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1].encode())"
+_WATCHER = "import os, sys; os.read(0, 1) or os.write(2, sys.argv[1 + os.path.exists(sys.argv[3])].encode())"
 GRAIN = 4096  # numbers: slices of the gradient are multiples of it
 TRIED = 12  # steps that are exchanged in the one way and the other, by turns
 IDLE_S = 0.0003  # between looks at messages that are waited for beside other work
@@ -54,20 +55,26 @@ class MPIGroup:
         return bool(self._comm.allreduce(int(bool(flag)), MPI.MAX))
 
     @contextlib.contextmanager
-    def last_words(self, sentence):
+    def last_words(self, before, after, path):
         if self.rank > 0:
-            yield
+            with _lost_silently():
+                yield
             return
         # In a session of its own, since a launcher that sees a process die ends all that it has started.
         watcher = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _WATCHER, f"\n{sentence}\n"],
+            [sys.executable, "-S", "-E", "-c", _WATCHER, f"\n{before}\n", f"\n{after}\n", os.path.abspath(path)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
+        alive = b"alive"
         try:
-            yield
+            with _lost_silently():
+                yield
+        except Elsewhere:
+            alive = b""
+            raise
         finally:
-            watcher.communicate(b"alive")
+            watcher.communicate(alive)
 
     def run_beside(self, work, *arguments):
         """Run work(*arguments, wait) in a thread beside this one, after what it was given before; return its Future."""
@@ -82,6 +89,8 @@ class MPIGroup:
 
     def leave(self, error):
         self._is_leaving = True
+        if isinstance(error.__cause__, MPI.Exception):  # another process is gone already
+            self._comm.Abort(2)
         leaving = self._comm.Ibarrier()
         until = time.monotonic() + LEAVING_S
         while time.monotonic() < until:
@@ -225,6 +234,15 @@ class _SharedClock:
 
     def last(self):
         return self._now
+
+
+@contextlib.contextmanager
+def _lost_silently():
+    """Return a context in which a message that fails, since another process has died, raises Elsewhere."""
+    try:
+        yield
+    except MPI.Exception as error:
+        raise Elsewhere from error
 
 
 def _words(error):
