@@ -9,7 +9,8 @@ import math
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.training.options import DEFAULTS, FREE_OPTIONS, HEADINGS, LENGTHS, NAMES, SETTINGS, TrainingConfig
+from charrnn.training.model_options import HEADINGS
+from charrnn.training.options import DEFAULTS, ENDINGS, FREE_OPTIONS, LENGTHS, NAMES, SETTINGS, TrainingConfig
 from charrnn.training.resuming import resume_config
 from charrnn.training.settings import Setting, option, shown
 
@@ -46,6 +47,7 @@ OTHERS = {
     "epochs": 2.0,
     "steps": 60,
     "minutes": 1.0,
+    "patience": 5,
     "optimizer": "adam",
     "learning_rate": 0.1,
     "schedule": "step",
@@ -53,6 +55,8 @@ OTHERS = {
     "min_learning_rate": 0.5,
     "decay": 0.5,
     "decay_after": 1,
+    "plateau_factor": 0.25,
+    "plateau_wait": 4,
     "momentum": 0.5,
     "weight_decay": 0.1,
     "clip_norm": 1.0,
@@ -84,7 +88,7 @@ def test_every_option_is_refused_on_resume_or_free(name):
     assert (name in FREE_OPTIONS) == (
         name in ("log_every", "checkpoint_every", "sample_every", "sample", "sample_length", "on_divergence")
     )
-    if name in FREE_OPTIONS or name == "steps":
+    if name in (*FREE_OPTIONS, *ENDINGS, "steps"):
         assert resume_config(OLD, {name: new}) == dataclasses.replace(OLD, **{name: new})
         return
     with pytest.raises(ConfigError) as refused:

@@ -208,6 +208,7 @@ def _training_rows(training):
         ("epochs", _plain(training.get("epoch"))),
         ("time", duration(elapsed_s) if elapsed_s is not None and 0 <= elapsed_s < 1e12 else None),
         ("best validation loss", loss),
+        ("ended", _ended_text(training, options, best_step)),
         ("learning rate", _plain(options.get("learning_rate"))),
         ("learning rate now", None if rate is None else f"{rate:.6g}"),
         ("diverged", _divergence_text(_as_dict(training.get("divergence")))),
@@ -222,6 +223,16 @@ def _training_rows(training):
         ("fingerprint", _plain(corpus.get("fingerprint"))),
         ("charrnn", _plain(training.get("charrnn_version"))),
     ]
+
+
+def _ended_text(training, options, best_step):
+    """Say that --patience has ended a run; None where it has not."""
+    patience = _number(options.get("patience"))
+    waited = _number(_as_dict(training.get("waiting")).get("since_best"))
+    if training.get("finished") is not True or patience is None or waited is None or waited < patience:
+        return None
+    since = f" after step {best_step}" if best_step else ""
+    return f"by --patience {patience:.0f}: {waited:.0f} validations{since} brought no lower loss"
 
 
 def _task_text(options):

@@ -11,7 +11,8 @@ import click
 from charrnn.cli.config import config_values, read_toml
 from charrnn.cli.near import refused_value
 from charrnn.errors import ConfigError
-from charrnn.training.options import COMPUTING, DEFAULTS, HEADINGS, NAMES, SETTINGS, WATCHING
+from charrnn.training.model_options import COMPUTING, HEADINGS, WATCHING
+from charrnn.training.options import DEFAULTS, NAMES, SETTINGS
 from charrnn.training.settings import option
 
 NEWEST = ""  # the value of --resume without a RUN

@@ -241,13 +241,15 @@ def _report(finished, trainer, display):
     rows.append(
         ("trained", f"{counted(finished.step, 'step')}, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}")
     )
+    if finished.because is not None:
+        rows.append(("ended", finished.because))
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         tell(f"{name:<10}  {value}", 12)
     if type(display) is not Quiet:
         for part in _unlike_parts(finished, trainer):
             display.note(unlike_line(part, len(trainer.corpus.sources)))
-    if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
+    if finished.because is None and finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
             "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it"

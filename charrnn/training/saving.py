@@ -6,7 +6,7 @@ is the anchor. Nothing that is not finite is ever saved. Knows the folder and th
 
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES
+from charrnn.training.options import ENDINGS, FREE_OPTIONS, LENGTHS, NAMES
 from charrnn.training.provenance import describe_texts, has_fingerprint
 from charrnn.training.records import Saved
 from charrnn.training.stored import check_record, stored_config
@@ -84,7 +84,7 @@ class Saver:
             config = stored_config(good.training)
         except (CheckpointError, ConfigError):
             return False
-        may_differ = (*FREE_OPTIONS, *LENGTHS)
+        may_differ = (*FREE_OPTIONS, *LENGTHS, *ENDINGS)
         return (
             all(getattr(config, name) == getattr(self._config, name) for name in NAMES if name not in may_differ)
             and good.model == self._plan.model_config.to_dict()
