@@ -67,6 +67,7 @@ OTHERS = {
     "eval_every": 9,
     "log_every": 2,
     "checkpoint_every": 3,
+    "keep_every": 7,
     "sample_every": 4,
     "sample": False,
     "sample_length": 11,
@@ -86,7 +87,8 @@ def test_every_option_is_refused_on_resume_or_free(name):
     assert resume_config(OLD, {name: old}) == OLD
     # tests/test_trainer.py shows of each of these that it changes no bit.
     assert (name in FREE_OPTIONS) == (
-        name in ("log_every", "checkpoint_every", "sample_every", "sample", "sample_length", "on_divergence")
+        name
+        in ("log_every", "checkpoint_every", "keep_every", "sample_every", "sample", "sample_length", "on_divergence")
     )
     if name in (*FREE_OPTIONS, *ENDINGS, "steps"):
         assert resume_config(OLD, {name: new}) == dataclasses.replace(OLD, **{name: new})

@@ -105,7 +105,8 @@ RUN_OPTIONS = (
         is_flag=False,
         flag_value=NEWEST,
         metavar="[RUN]",
-        help="Go on with a run; without RUN the newest under ./checkpoints. A longer --epochs, --steps or --minutes "
+        help="Go on with a run; without RUN the newest under ./checkpoints; from a snapshot (--keep-every) in a new "
+        "folder. A longer --epochs, --steps or --minutes "
         "extends it, also when it is finished; cosine and a --warmup by share are then stretched over the new length.",
     ),
     HeadedOption(

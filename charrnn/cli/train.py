@@ -123,17 +123,22 @@ def _start(text, asked, output, init_from, display, group):
 def _resume(run, output, text, asked, display, group):
     from charrnn.runs.folder import RunFolder
     from charrnn.runs.names import BEST
+    from charrnn.runs.snapshots import is_snapshot, run_from_snapshot
     from charrnn.training.launch import resumed_run
 
-    if output is not None:
+    def open_folder():
+        if is_snapshot(run):
+            return run_from_snapshot(run, output, display.note)
+        return RunFolder.open(None if run == NEWEST else run)
+
+    if output is not None and not is_snapshot(run):
         if run != NEWEST and Path(run).resolve() != output.resolve():
             raise ConfigError(
                 f"--resume {run} and --output {output} name two runs: leave one of them out", ["resume", "output"]
             )
         run = output
     with contextlib.ExitStack() as stack:
-        path = None if run == NEWEST else run
-        folder = together(group, lambda: stack.enter_context(RunFolder.open(path)) if group.rank == 0 else None)
+        folder = together(group, lambda: stack.enter_context(open_folder()) if group.rank == 0 else None)
         if folder is None:
             pass
         elif run == NEWEST:

@@ -249,6 +249,17 @@ class TrainingConfig(ModelAndText):
     checkpoint_every: int | None = setting(
         None, WATCHING, "Save every N steps, beside once a minute or so.", "N", place=2, minimum=0, on_resume=FREE
     )
+    keep_every: int | None = setting(
+        None,
+        WATCHING,
+        "Keep a snapshot every N steps, as step-001000.safetensors beside the other checkpoints.",
+        "N",
+        place=2,
+        minimum=1,
+        maximum=MAX_STEPS,
+        on_resume=FREE,
+        is_terse=True,
+    )
     sample_every: int | None = setting(
         None,
         WATCHING,

@@ -6,6 +6,7 @@ is the anchor. Nothing that is not finite is ever saved. Knows the folder and th
 
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError
+from charrnn.runs.names import snapshot_name
 from charrnn.training.options import ENDINGS, FREE_OPTIONS, LENGTHS, NAMES
 from charrnn.training.provenance import describe_texts, has_fingerprint
 from charrnn.training.records import Saved
@@ -30,8 +31,7 @@ class Saver:
         """Say whether to save `last`, be it at the interval that was asked for or because so much time has passed."""
         if step == self.saved_step:
             return False
-        every = self._config.checkpoint_every
-        if every and step % every == 0:
+        if any(_falls_on(step, every) for every in (self._config.checkpoint_every, self._config.keep_every)):
             return True
         pause = max(SAVE_SECONDS, MAX_SAVING * self._costs.save_s)
         return self._stopwatch.elapsed_s() - self._saved_s >= pause
@@ -57,7 +57,9 @@ class Saver:
             "finished": finished,
         }
         folder = self._folder
-        folder.save(state.to_checkpoint(self._vocabulary, run), best=is_best)
+        kept = _falls_on(state.step, self._config.keep_every)
+        snapshot = snapshot_name(state.step, len(state.recovery.returns)) if kept else None
+        folder.save(state.to_checkpoint(self._vocabulary, run), best=is_best, snapshot=snapshot)
         if finished:
             folder.remove_good()
         elif is_anchor:
@@ -103,3 +105,7 @@ class Saver:
             **({} if counts is None else {"items": dict(zip(SPLITS, counts))}),
             **({} if labels is None else {"labels": labels}),
         }
+
+
+def _falls_on(step, every):
+    return bool(every) and step > 0 and step % every == 0
