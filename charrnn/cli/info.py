@@ -225,6 +225,7 @@ def _training_rows(training):
         ("task", _task_text(options)),
         ("labels", _labels_text(corpus)),
         ("characters", _count(corpus.get("characters"))),
+        ("validation text", _plain(_as_dict(corpus.get("val")).get("source"))),
         ("fingerprint", _plain(corpus.get("fingerprint"))),
         ("charrnn", _plain(training.get("charrnn_version"))),
     ]

@@ -206,11 +206,14 @@ def _example(name, beside=None, ending=None):
 
 def _texts_of(training, folder):
     """Return the texts of a run; none where they are gone, as whoever reads them will say."""
-    from charrnn.training.provenance import find_texts
+    from charrnn.training.provenance import find_texts, find_validation
 
+    texts = []
     with contextlib.suppress(CharRNNError):
-        return find_texts(training, folder)
-    return []
+        texts += find_texts(training, folder)
+    with contextlib.suppress(CharRNNError):
+        texts += filter(None, [find_validation(training, folder)])
+    return texts
 
 
 def _belongs_to_a_run(path):

@@ -70,6 +70,9 @@ def command(  # noqa: PLR0913 - click passes every option by its name
             text = texts_beside(config, text, f"--config {config}", display.note)
         if ctx.get_parameter_source("init_from") == ParameterSource.DEFAULT_MAP and not init_from.exists():
             init_from = config.parent / init_from
+        if "val_text" in asked:
+            beside = ctx.get_parameter_source("val_text") == ParameterSource.DEFAULT_MAP
+            asked["val_text"] = _text_path(asked["val_text"], config if beside else None)
         if resume is not None:
             _resume(resume, output, text, asked, display, group)
         else:
@@ -106,6 +109,13 @@ def _asked(ctx):
             named = {name: value for name, value in named.items() if name not in LENGTHS}
         named.update((name, ctx.params[name]) for name in names)
     return named
+
+
+def _text_path(path, config):
+    """Return where a validation text is: as it is named, or else beside the file of options that names it."""
+    if config is None or Path(path).exists():
+        return path
+    return str(config.parent / path)
 
 
 def _start(text, asked, output, init_from, display, group):

@@ -71,13 +71,18 @@ def _seen_from(corpus, home, folder):
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         return {}
     try:
-        return {
-            "sources_from_run": [
-                text if text == "-" else os.path.relpath(os.path.join(home, text), folder) for text in texts
-            ]
-        }
+        seen = {"sources_from_run": [text if text == "-" else _path_from(folder, home, text) for text in texts]}
+        validation = corpus.get("val")
+        if isinstance(validation, dict) and isinstance(validation.get("source_from_run"), str):
+            here = _path_from(folder, home, validation["source_from_run"])
+            seen["val"] = {**validation, "source_from_run": here}
+        return seen
     except ValueError:  # another drive
         return {}
+
+
+def _path_from(folder, home, path):
+    return os.path.relpath(os.path.join(home, path), folder)
 
 
 def _take_best(checkpoint, snapshot, folder, say):

@@ -3,7 +3,7 @@
 from charrnn.errors import ConfigError
 from charrnn.spec import CELLS
 from charrnn.text.item_kinds import check_items
-from charrnn.training.defaults import WEIGHT_DECAYS, is_endless, schedule_of
+from charrnn.training.defaults import VAL_FRACTION, WEIGHT_DECAYS, is_endless, schedule_of
 from charrnn.training.settings import option, shown
 
 MOMENTUM_OPTIMIZERS = ("sgd",)
@@ -22,6 +22,7 @@ def check_together(config, lengths):
         raise ConfigError(
             f"{' and '.join(map(option, named))} both say how long to train: leave one of them out", named
         )
+    _check_validation_text(config)
     _check_ending(config, bool(named))
     if config.vocab == "bytes" and config.rewriting:
         raise ConfigError(
@@ -56,6 +57,23 @@ def check_together(config, lengths):
         )
 
 
+def _check_validation_text(config):
+    """Raise ConfigError where --val-text and the share of the text to validate on contradict, or --unknown is idle."""
+    if config.val_text is None:
+        if config.unknown != "error":
+            raise ConfigError(
+                f"--unknown {config.unknown} has no effect without --val-text: leave it out", ["unknown", "val_text"]
+            )
+    elif config.val_text == "":
+        raise ConfigError("--val-text must name a file, got ''", ["val_text"])
+    elif config.val_fraction not in (0, VAL_FRACTION):
+        raise ConfigError(
+            f"--val-text {config.val_text} is the validation text, and --val-fraction {config.val_fraction:g} asks "
+            "for another part of the text: leave one of them out",
+            ["val_text", "val_fraction"],
+        )
+
+
 def _check_ending(config, has_length):
     """Raise ConfigError where --patience or the plateau schedule asks for what the other options rule out."""
     schedule = schedule_of(config, has_length)
@@ -64,6 +82,8 @@ def _check_ending(config, has_length):
         wants.append(("schedule", schedule))
     for name, value in wants:
         for off, remedy in (("eval_every", "leave --eval-every out"), ("val_fraction", "give --val-fraction a share")):
+            if off == "val_fraction" and config.val_text is not None:
+                continue
             if getattr(config, off) == 0:
                 raise ConfigError(
                     f"{option(name)} {value} needs validations, and {option(off)} 0 makes none: {remedy}", [name, off]

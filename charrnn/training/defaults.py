@@ -13,6 +13,9 @@ WEIGHT_DECAYS = {"adamw": 0.01}
 # What the schedule decides when the option is left out: the share of the run over which the rate rises.
 WARMUPS = {"cosine": 0.02}
 
+# The share of the text to validate on, where no text of its own is named for that.
+VAL_FRACTION = 0.05
+
 # The schedule of a run that has a length, and of one that --patience alone ends.
 SCHEDULE, ENDLESS_SCHEDULE = "cosine", "plateau"
 NEEDS_AN_END = ("cosine",)  # of the schedules

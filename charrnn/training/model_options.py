@@ -10,9 +10,11 @@ from charrnn.text.item_kinds import KINDS
 from charrnn.text.item_kinds import SPLITS as ITEM_SPLITS
 from charrnn.text.rewriting import NEWLINES, NORMALIZE
 from charrnn.text.task_names import ASKED
-from charrnn.training.settings import setting
+from charrnn.training.defaults import VAL_FRACTION
+from charrnn.training.settings import CHECKED, setting
 
 VOCABULARIES = ("chars", "bytes")
+UNKNOWN = ("error", "skip")
 
 # Sizes beyond this are mistakes: they overflow before any memory is asked for.
 MAX_SIZE, MAX_LAYERS, MAX_STEPS = 10**7, 1000, 10**15
@@ -134,7 +136,23 @@ class ModelAndText:
         choices=ITEM_SPLITS,
         is_terse=True,
     )
+    val_text: str | None = setting(
+        None,
+        TEXT,
+        "Validate on this text instead of a part of TEXT.",
+        "FILE",
+        shown="a part of TEXT",
+        on_resume=CHECKED,
+        is_terse=True,
+    )
+    unknown: str = setting(
+        "error",
+        TEXT,
+        "With --val-text: refuse characters that TEXT does not have, or skip them.",
+        choices=UNKNOWN,
+        is_terse=True,
+    )
     val_fraction: float = setting(
-        0.05, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
+        VAL_FRACTION, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
     )
     test_fraction: float = setting(0.05, TEXT, "Share of the text to test on, at its end.", "P", minimum=0, below=1)

@@ -35,7 +35,7 @@ from charrnn.training.model_options import (
     ModelAndText,
 )
 from charrnn.training.schedules import SCHEDULES, Schedule
-from charrnn.training.settings import ENDING, FREE, LONGER, UNSET, setting, settings_of, short
+from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, UNSET, setting, settings_of, short
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 ON_DIVERGENCE = ("recover", "stop")
@@ -290,6 +290,8 @@ class TrainingConfig(ModelAndText):
             changes["weight_decay"] = WEIGHT_DECAYS.get(self.optimizer, 0.0)
         if self.warmup is None:
             changes["warmup"] = WARMUPS.get(self.schedule_name, 0.0)
+        if self.val_text is not None:
+            changes["val_fraction"] = 0.0
         if self.length_kind is None and not self.is_endless:
             changes["minutes"] = DEFAULT_MINUTES
         return dataclasses.replace(self, **changes)
@@ -334,6 +336,8 @@ class TrainingConfig(ModelAndText):
             "rewriting": self.rewriting,
             "part_files": self.part_files,
             "items": self.items_reading,
+            "unknown": self.unknown,
+            "validation": self.val_text,
         }
 
     def to_dict(self):
@@ -368,7 +372,7 @@ SETTINGS = settings_of(TrainingConfig)
 NAMES = tuple(SETTINGS)
 LENGTHS = tuple(name for name, one in SETTINGS.items() if one.on_resume == LONGER)
 FREE_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume == FREE)
-ENDINGS = tuple(name for name, one in SETTINGS.items() if one.on_resume == ENDING)
+OPEN_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume in (ENDING, CHECKED))
 LARGEST = {name: one.maximum for name, one in SETTINGS.items() if one.maximum is not None}
 
 

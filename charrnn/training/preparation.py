@@ -62,7 +62,7 @@ def make_preflight(plan, corpus, state, memory_bytes, step_s, duration_s, folder
     config, learner = plan.config, state.learner
     train, val, test = (stop - start for start, stop in plan.splits)
     return Preflight(
-        corpus.characters,
+        corpus.own_characters,
         learner.model.config.vocab_size,
         train,
         val,

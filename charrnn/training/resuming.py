@@ -6,7 +6,7 @@ import dataclasses
 
 from charrnn.errors import ConfigError
 from charrnn.training.options import SETTINGS
-from charrnn.training.settings import ENDING, FREE, LONGER, option, shown
+from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, option, shown
 
 
 def resume_config(stored, asked):
@@ -35,7 +35,7 @@ def resume_config(stored, asked):
                     [name],
                 )
             changes[name] = value
-        elif on_resume in (FREE, ENDING):
+        elif on_resume in (FREE, ENDING) or on_resume == CHECKED and None not in (old, value):
             changes[name] = value
         elif value != old:
             raise ConfigError(

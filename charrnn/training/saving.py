@@ -7,8 +7,8 @@ is the anchor. Nothing that is not finite is ever saved. Knows the folder and th
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.runs.names import snapshot_name
-from charrnn.training.options import ENDINGS, FREE_OPTIONS, LENGTHS, NAMES
-from charrnn.training.provenance import describe_texts, has_fingerprint
+from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES, OPEN_OPTIONS
+from charrnn.training.provenance import describe_texts, describe_validation, has_fingerprint
 from charrnn.training.records import Saved
 from charrnn.training.stored import check_record, stored_config
 
@@ -86,7 +86,7 @@ class Saver:
             config = stored_config(good.training)
         except (CheckpointError, ConfigError):
             return False
-        may_differ = (*FREE_OPTIONS, *LENGTHS, *ENDINGS)
+        may_differ = (*FREE_OPTIONS, *LENGTHS, *OPEN_OPTIONS)
         return (
             all(getattr(config, name) == getattr(self._config, name) for name in NAMES if name not in may_differ)
             and good.model == self._plan.model_config.to_dict()
@@ -99,9 +99,10 @@ class Saver:
         labels = self._corpus.count_labels(self._plan.splits)
         return {
             **describe_texts(self._texts, self._folder.path),
-            "characters": int(self._corpus.characters),
+            "characters": int(self._corpus.own_characters),
             "fingerprint": self._corpus.fingerprint,
             "splits": {name: list(getattr(self._plan.splits, name)) for name in SPLITS},
+            **describe_validation(self._corpus.validation, self._folder.path),
             **({} if counts is None else {"items": dict(zip(SPLITS, counts))}),
             **({} if labels is None else {"labels": labels}),
         }
