@@ -30,8 +30,9 @@ from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.spec import CELLS, PRECISIONS, ModelConfig
 from charrnn.text.streams import Streams
 from charrnn.training import memory
+from charrnn.training.defaults import BATCH_SIZE, DEFAULT_MINUTES, LEARNING_RATES, SEQ_LENGTH
 from charrnn.training.optimisers import Optimizer
-from charrnn.training.options import BATCH_SIZE, DEFAULT_MINUTES, DEFAULTS, LEARNING_RATES, SEQ_LENGTH
+from charrnn.training.options import DEFAULTS
 
 VOCAB_SIZE = 65  # of tinyshakespeare
 TEMPERATURE = 0.8

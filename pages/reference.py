@@ -96,7 +96,7 @@ def _headed(command, ctx):
         yield ("Options", options)
         return
     from charrnn.cli.options import THE_RUN
-    from charrnn.training.options import HEADINGS
+    from charrnn.training.model_options import HEADINGS
 
     known = (*HEADINGS, THE_RUN)
     for heading in (*known, *(one for one in headings if one not in known)):

@@ -188,6 +188,8 @@ LIGHT = {
     "charrnn.text.task_names",
     "charrnn.render.colours",
     "charrnn.training.contradictions",
+    "charrnn.training.defaults",
+    "charrnn.training.model_options",
     "charrnn.training.options",
     "charrnn.training.spelling",
     "charrnn.training.schedules",

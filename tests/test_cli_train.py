@@ -20,7 +20,9 @@ from charrnn.cli import train as train_module
 from charrnn.evaluation.loss import Evaluation
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import read_log
-from charrnn.training.options import HEADINGS, LEARNING_RATES, NAMES, SETTINGS
+from charrnn.training.defaults import LEARNING_RATES
+from charrnn.training.model_options import HEADINGS
+from charrnn.training.options import NAMES, SETTINGS
 from charrnn.training.records import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent

@@ -677,12 +677,12 @@ def test_no_usable_folder_at_all_is_an_error(write, monkeypatch):
 
 def test_closing_frees_the_room_on_the_disk(write):
     corpus = read_corpus([write("a.txt", "ab")])
-    descriptor = corpus._file.fileno()
+    descriptor = corpus.file.fileno()
     os.fstat(descriptor)
     corpus.close()
     corpus.close()
     with pytest.raises((OSError, ValueError)):
-        corpus._file.fileno()
+        corpus.file.fileno()
 
 
 def test_a_refused_text_leaves_no_open_file(write, monkeypatch):

@@ -9,7 +9,8 @@ import math
 import pytest
 
 from charrnn.errors import ConfigError
-from charrnn.training.options import DEFAULTS, FREE_OPTIONS, HEADINGS, LENGTHS, NAMES, SETTINGS, TrainingConfig
+from charrnn.training.model_options import HEADINGS
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LENGTHS, NAMES, OPEN_OPTIONS, SETTINGS, TrainingConfig
 from charrnn.training.resuming import resume_config
 from charrnn.training.settings import Setting, option, shown
 
@@ -38,6 +39,8 @@ OTHERS = {
     "source_field": "a",
     "target_field": "b",
     "split": "order",
+    "val_text": "other.txt",
+    "unknown": "skip",
     "val_fraction": 0.1,
     "test_fraction": 0.1,
     "batch_size": 4,
@@ -46,6 +49,7 @@ OTHERS = {
     "epochs": 2.0,
     "steps": 60,
     "minutes": 1.0,
+    "patience": 5,
     "optimizer": "adam",
     "learning_rate": 0.1,
     "schedule": "step",
@@ -53,6 +57,8 @@ OTHERS = {
     "min_learning_rate": 0.5,
     "decay": 0.5,
     "decay_after": 1,
+    "plateau_factor": 0.25,
+    "plateau_wait": 4,
     "momentum": 0.5,
     "weight_decay": 0.1,
     "clip_norm": 1.0,
@@ -63,6 +69,7 @@ OTHERS = {
     "eval_every": 9,
     "log_every": 2,
     "checkpoint_every": 3,
+    "keep_every": 7,
     "sample_every": 4,
     "sample": False,
     "sample_length": 11,
@@ -82,9 +89,10 @@ def test_every_option_is_refused_on_resume_or_free(name):
     assert resume_config(OLD, {name: old}) == OLD
     # tests/test_trainer.py shows of each of these that it changes no bit.
     assert (name in FREE_OPTIONS) == (
-        name in ("log_every", "checkpoint_every", "sample_every", "sample", "sample_length", "on_divergence")
+        name
+        in ("log_every", "checkpoint_every", "keep_every", "sample_every", "sample", "sample_length", "on_divergence")
     )
-    if name in FREE_OPTIONS or name == "steps":
+    if name in (*FREE_OPTIONS, *OPEN_OPTIONS, "steps"):
         assert resume_config(OLD, {name: new}) == dataclasses.replace(OLD, **{name: new})
         return
     with pytest.raises(ConfigError) as refused:

@@ -26,9 +26,10 @@ from charrnn.training import optimisers as optim
 from charrnn.training import plan as plan_module
 from charrnn.training import trainer as trainer_module
 from charrnn.training import validation
+from charrnn.training.defaults import LEARNING_RATES
 from charrnn.training.learner import make_learner
 from charrnn.training.memory import memory_needed
-from charrnn.training.options import DEFAULTS, FREE_OPTIONS, LEARNING_RATES, OPTIMIZERS, TrainingConfig
+from charrnn.training.options import DEFAULTS, FREE_OPTIONS, OPTIMIZERS, TrainingConfig
 from charrnn.training.plan import plan_resume, plan_run
 from charrnn.training.provenance import describe_texts, find_texts
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step

@@ -11,7 +11,8 @@ from charrnn.cli.progress import progress_bar
 from charrnn.cli.words import note
 from charrnn.errors import counted
 from charrnn.spec import CELLS
-from charrnn.training.options import BATCH_SIZE, DEFAULTS, SEQ_LENGTH, TrainingConfig
+from charrnn.training.defaults import BATCH_SIZE, SEQ_LENGTH
+from charrnn.training.options import DEFAULTS, TrainingConfig
 
 OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them asks for one shape of the user's own
 

@@ -230,7 +230,7 @@ def _excerpt(read, text, options):
         of = f"of {shorter(text) if text != '-' else 'stdin'}"
     else:
         splits, name = read.splits, ", ".join(read.named)
-        start, end = (splits.val[0], splits.test[1]) if split == SPLITS[0] else getattr(splits, split)
+        start, end = splits.held_out if split == SPLITS[0] else getattr(splits, split)
         files = ", ".join(Path(one).name for one in read.named)
         of = f"held out from {files}" if split == SPLITS[0] else f"of the {split} split of {files}"
         if start == end and split != SPLITS[0]:

@@ -108,7 +108,7 @@ class Plain(Quiet):
         self._write(
             f"step {record.step:,}{total}  epoch {record.epoch:.2f}  train {record.smoothed_loss_nats:.4f}  "
             f"norm {record.grad_norm:.2f}  lr {record.learning_rate:.2e}  {self._speed(record)}  "
-            f"ETA {clock_text(record.remaining_s)}"
+            f"{eta_text(record.remaining_s)}"
         )
 
     def _evaluated(self, record):
@@ -238,10 +238,10 @@ class Live(Quiet):
         for _ in range(3):
             bar.add_column(no_wrap=True)
         bar.add_row(
-            ProgressBar(total=1.0, completed=record.progress),
-            Text(f"{record.progress:4.0%}"),
+            "" if record.progress is None else ProgressBar(total=1.0, completed=record.progress),
+            Text("" if record.progress is None else f"{record.progress:4.0%}"),
             Text(self._speed(record), style="cyan"),
-            Text(f"ETA {clock_text(record.remaining_s)}", style="bold"),
+            Text(eta_text(record.remaining_s), style="bold"),
         )
         wide = self._console.width >= 100
         total = f"/{record.total_steps:,}" if record.total_steps and wide else ""
@@ -267,12 +267,17 @@ def preflight_lines(record):
     if record.total_steps:
         epochs = record.total_steps / record.steps_per_epoch
         length = counted(record.total_steps, "step")
-    else:
+    elif record.duration_s is not None:
         steps = record.step + record.duration_s / record.step_s
         epochs = steps / record.steps_per_epoch
         length = "by the clock, steps"
+    else:
+        epochs, length = None, "steps"
     at = f", from step {record.step:,} on" if record.step else ""
-    epochs = f"{epochs:.3g}"
+    waits = []
+    if record.patience is not None:
+        every = "" if record.eval_every is None else f", one every {counted(record.eval_every, 'step')}"
+        waits = [f"ends    {counted(record.patience, 'validation')} after the best one{every}, if not before"]
     train, val, test = record.train_characters, record.val_characters, record.test_characters
     threads = counted(record.threads, "thread")
     items = []
@@ -284,19 +289,36 @@ def preflight_lines(record):
         *items,
         f"splits  {train:,} train, {val:,} validation, {test:,} test",
         f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
-        f"length  {length} of {record.batch_size} x {record.seq_length}{at}, about "
-        f"{epochs} epoch{'' if epochs == '1' else 's'}, {duration(record.duration_s)}",
+        f"length  {length} of {record.batch_size} x {record.seq_length}{at}{_expected(epochs, record)}",
+        *waits,
         f"folder  {neutralise(str(record.folder))}",
     ]
 
 
+def _expected(epochs, record):
+    """Say how far a run is expected to come, in epochs, and how long it takes."""
+    if epochs is None:
+        return f", {counted(record.steps_per_epoch, 'step')} per epoch, as many as it takes"
+    epochs = f"{epochs:.3g}"
+    return f", about {epochs} epoch{'' if epochs == '1' else 's'}, {duration(record.duration_s)}"
+
+
 def evaluated_line(record, unit="char"):
     """Say what a validation found; unit : what the loss is the mean over, in short."""
-    evaluation = record.evaluation
+    evaluation, waits = record.evaluation, ""
+    if record.is_best:
+        waits = "  best"
+    elif record.patience is not None:
+        waits = f"  {record.waited} of {record.patience} after the best"
     return (
         f"step {record.step:,}  epoch {record.epoch:.2f}  validation {evaluation.loss_nats:.4f} nats = "
-        f"{evaluation.loss_bpc:.4f} bits/{unit}{'  best' if record.is_best else ''}"
+        f"{evaluation.loss_bpc:.4f} bits/{unit}{waits}"
     )
+
+
+def eta_text(seconds):
+    """Say when a run is expected to end; nothing where that is not known."""
+    return "" if seconds is None else f"ETA {clock_text(seconds)}"
 
 
 def clock_text(seconds):

@@ -226,7 +226,7 @@ def _run(ctx, checkpoint, text, options, outputs):
             excerpt = Excerpt(corpus.ids, 0, corpus.characters, text, None, corpus.skipped)
         else:
             name = f"the held-out text of {', '.join(named)}"
-            excerpt = Excerpt(corpus.ids, splits.val[0], splits.test[1], name)
+            excerpt = Excerpt(corpus.ids, *splits.held_out, name)
         check_layer(options["layer"], opened.model.config.num_layers)
         step = opened.checkpoint.training.get("step")
         steps = _steps(ctx, opened.model, excerpt, options)

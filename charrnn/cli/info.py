@@ -18,6 +18,7 @@ from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
 from charrnn.text.task_names import CLASSIFY
 
 _SHOWN_SYMBOLS = 512
+_SHOWN_SNAPSHOTS = 8
 # Options that the other parts of the page tell.
 _SHOWN = {
     "cell",
@@ -88,7 +89,11 @@ def _print_json(path, metadata, config):
 
     tensors = {name: list(shape) for name, shape in parameter_shapes(config).items()}
     parameters = {"total": num_parameters(config), "shapes": tensors}
-    click.echo(json.dumps({"file": str(path), **metadata, "parameters": parameters}, indent=2))
+    from charrnn.runs.names import snapshots_in
+
+    snapshots = snapshots_in(path.parent)
+    kept = {"snapshots": snapshots} if snapshots else {}
+    click.echo(json.dumps({"file": str(path), **metadata, "parameters": parameters, **kept}, indent=2))
 
 
 def _print_text(path, metadata, config, history):
@@ -141,7 +146,7 @@ def _print_text(path, metadata, config, history):
 
     training = metadata["training"]
     heading("Training")
-    table(_training_rows(training))
+    table([*_training_rows(training), ("snapshots", _snapshots_text(path))])
     options = _as_dict(training.get("config"))
     rows = [
         (printable(name, sys.stdout), _plain(value)) for name, value in sorted(options.items()) if name not in _SHOWN
@@ -208,6 +213,7 @@ def _training_rows(training):
         ("epochs", _plain(training.get("epoch"))),
         ("time", duration(elapsed_s) if elapsed_s is not None and 0 <= elapsed_s < 1e12 else None),
         ("best validation loss", loss),
+        ("ended", _ended_text(training, options, best_step)),
         ("learning rate", _plain(options.get("learning_rate"))),
         ("learning rate now", None if rate is None else f"{rate:.6g}"),
         ("diverged", _divergence_text(_as_dict(training.get("divergence")))),
@@ -219,9 +225,30 @@ def _training_rows(training):
         ("task", _task_text(options)),
         ("labels", _labels_text(corpus)),
         ("characters", _count(corpus.get("characters"))),
+        ("validation text", _plain(_as_dict(corpus.get("val")).get("source"))),
         ("fingerprint", _plain(corpus.get("fingerprint"))),
         ("charrnn", _plain(training.get("charrnn_version"))),
     ]
+
+
+def _snapshots_text(path):
+    """Name the snapshots that stand beside a checkpoint; None where there are none."""
+    from charrnn.runs.names import snapshots_in
+
+    names = snapshots_in(path.parent)
+    if len(names) > _SHOWN_SNAPSHOTS:
+        names = [*names[: _SHOWN_SNAPSHOTS - 1], f"{len(names) - _SHOWN_SNAPSHOTS:,} more", names[-1]]
+    return ", ".join(names) or None
+
+
+def _ended_text(training, options, best_step):
+    """Say that --patience has ended a run; None where it has not."""
+    patience = _number(options.get("patience"))
+    waited = _number(_as_dict(training.get("waiting")).get("since_best"))
+    if training.get("finished") is not True or patience is None or waited is None or waited < patience:
+        return None
+    since = f" after step {best_step}" if best_step else ""
+    return f"by --patience {patience:.0f}: {waited:.0f} validations{since} brought no lower loss"
 
 
 def _task_text(options):

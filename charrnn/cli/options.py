@@ -11,7 +11,8 @@ import click
 from charrnn.cli.config import config_values, read_toml
 from charrnn.cli.near import refused_value
 from charrnn.errors import ConfigError
-from charrnn.training.options import COMPUTING, DEFAULTS, HEADINGS, NAMES, SETTINGS, WATCHING
+from charrnn.training.model_options import COMPUTING, HEADINGS, WATCHING
+from charrnn.training.options import DEFAULTS, NAMES, SETTINGS
 from charrnn.training.settings import option
 
 NEWEST = ""  # the value of --resume without a RUN
@@ -104,7 +105,8 @@ RUN_OPTIONS = (
         is_flag=False,
         flag_value=NEWEST,
         metavar="[RUN]",
-        help="Go on with a run; without RUN the newest under ./checkpoints. A longer --epochs, --steps or --minutes "
+        help="Go on with a run; without RUN the newest under ./checkpoints; from a snapshot (--keep-every) in a new "
+        "folder. A longer --epochs, --steps or --minutes "
         "extends it, also when it is finished; cosine and a --warmup by share are then stretched over the new length.",
     ),
     HeadedOption(

@@ -206,20 +206,23 @@ def _example(name, beside=None, ending=None):
 
 def _texts_of(training, folder):
     """Return the texts of a run; none where they are gone, as whoever reads them will say."""
-    from charrnn.training.provenance import find_texts
+    from charrnn.training.provenance import find_texts, find_validation
 
+    texts = []
     with contextlib.suppress(CharRNNError):
-        return find_texts(training, folder)
-    return []
+        texts += find_texts(training, folder)
+    with contextlib.suppress(CharRNNError):
+        texts += filter(None, [find_validation(training, folder)])
+    return texts
 
 
 def _belongs_to_a_run(path):
     """Say whether a path, there or not, is that of a file which a run or a sweep keeps in its folder."""
     from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
-    from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG
+    from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, SNAPSHOT
 
     checkpoints, of_a_sweep = (LAST, BEST, GOOD), (SPEC, RESULTS_JSON, RESULTS_CSV)
-    if path.name in (*checkpoints, CONFIG, LOG, LOCK):
+    if path.name in (*checkpoints, CONFIG, LOG, LOCK) or SNAPSHOT.fullmatch(path.name):
         if any((path.parent / name).exists() for name in checkpoints):
             return True
     return path.name in (*of_a_sweep, LOCK) and all((path.parent / name).exists() for name in of_a_sweep[:2])

@@ -2,7 +2,7 @@
 
 import time
 
-from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Foot, Quiet, clock_text, shows_live
+from charrnn.cli.display import PLAIN_SECONDS, REFRESH_SECONDS, Foot, Quiet, eta_text, shows_live
 from charrnn.cli.sweep_tables import megabytes
 from charrnn.cli.words import bars_hidden, duration, neutralise, wrapped
 
@@ -115,11 +115,11 @@ class LiveSweep(Quiet):
             val = "" if progress.val_loss_nats is None else f"val {progress.val_loss_nats:.3f}"
             table.add_row(
                 name,
-                ProgressBar(total=1.0, completed=progress.share),
+                "" if progress.share is None else ProgressBar(total=1.0, completed=progress.share),
                 f"step {progress.step:,}",
                 f"train {progress.train_loss_nats:.3f}",
                 val,
-                f"ETA {clock_text(progress.remaining_s)}",
+                eta_text(progress.remaining_s),
             )
         for line in others_lines(self._elsewhere)[:MAX_OTHERS]:
             table.add_row(Text(neutralise(line), style="dim"), "", "", "", "", "")
@@ -152,10 +152,8 @@ def begun_line(event):
 def progress_text(event):
     total = f"/{event.total_steps:,}" if event.total_steps else ""
     val = "" if event.val_loss_nats is None else f"  validation {event.val_loss_nats:.4f}"
-    return (
-        f"step {event.step:,}{total}  train {event.train_loss_nats:.4f}{val}  {event.share:.0%}  "
-        f"ETA {clock_text(event.remaining_s)}"
-    )
+    done = "" if event.share is None else f"  {event.share:.0%}  {eta_text(event.remaining_s)}"
+    return f"step {event.step:,}{total}  train {event.train_loss_nats:.4f}{val}{done}"
 
 
 def ended_line(event):

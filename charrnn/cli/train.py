@@ -70,6 +70,9 @@ def command(  # noqa: PLR0913 - click passes every option by its name
             text = texts_beside(config, text, f"--config {config}", display.note)
         if ctx.get_parameter_source("init_from") == ParameterSource.DEFAULT_MAP and not init_from.exists():
             init_from = config.parent / init_from
+        if "val_text" in asked:
+            beside = ctx.get_parameter_source("val_text") == ParameterSource.DEFAULT_MAP
+            asked["val_text"] = _text_path(asked["val_text"], config if beside else None)
         if resume is not None:
             _resume(resume, output, text, asked, display, group)
         else:
@@ -108,6 +111,13 @@ def _asked(ctx):
     return named
 
 
+def _text_path(path, config):
+    """Return where a validation text is: as it is named, or else beside the file of options that names it."""
+    if config is None or Path(path).exists():
+        return path
+    return str(config.parent / path)
+
+
 def _start(text, asked, output, init_from, display, group):
     from charrnn.training.launch import new_run
 
@@ -123,17 +133,22 @@ def _start(text, asked, output, init_from, display, group):
 def _resume(run, output, text, asked, display, group):
     from charrnn.runs.folder import RunFolder
     from charrnn.runs.names import BEST
+    from charrnn.runs.snapshots import is_snapshot, run_from_snapshot
     from charrnn.training.launch import resumed_run
 
-    if output is not None:
+    def open_folder():
+        if is_snapshot(run):
+            return run_from_snapshot(run, output, display.note)
+        return RunFolder.open(None if run == NEWEST else run)
+
+    if output is not None and not is_snapshot(run):
         if run != NEWEST and Path(run).resolve() != output.resolve():
             raise ConfigError(
                 f"--resume {run} and --output {output} name two runs: leave one of them out", ["resume", "output"]
             )
         run = output
     with contextlib.ExitStack() as stack:
-        path = None if run == NEWEST else run
-        folder = together(group, lambda: stack.enter_context(RunFolder.open(path)) if group.rank == 0 else None)
+        folder = together(group, lambda: stack.enter_context(open_folder()) if group.rank == 0 else None)
         if folder is None:
             pass
         elif run == NEWEST:
@@ -245,13 +260,15 @@ def _report(finished, trainer, display, again):
     rows.append(
         ("trained", f"{counted(finished.step, 'step')}, {finished.epoch:.2f} epochs, {duration(finished.elapsed_s)}")
     )
+    if finished.because is not None:
+        rows.append(("ended", finished.because))
     rows.append(("checkpoint", printable(str(finished.checkpoint), sys.stdout)))
     for name, value in rows:
         tell(f"{name:<10}  {value}", 12)
     if type(display) is not Quiet:
         for part in _unlike_parts(finished, trainer):
             display.note(unlike_line(part, len(trainer.corpus.sources)))
-    if finished.best_step is not None and finished.best_step < 0.7 * finished.step:
+    if finished.because is None and finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
             "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it"

@@ -6,6 +6,7 @@ only the beginning is read.
 """
 
 import os
+import re
 import stat
 
 from charrnn.files.cache import cache_root
@@ -15,6 +16,8 @@ RUNS_FOLDER = "checkpoints"  # in the current folder; the runs that are not name
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 GOOD = "good.safetensors"  # where a run that diverges goes back to; nobody else is led to it
+# Snapshots of a run, by --keep-every: of a step, and where the run went back after divergence, after how many returns.
+SNAPSHOT = re.compile(r"step-([0-9]{6,16})(?:-r([0-9]{1,4}))?\.safetensors")
 LOG, CONFIG, LOCK = "log.jsonl", "config.toml", "lock"
 
 SPEC, RESULTS_JSON, RESULTS_CSV = "spec.toml", "results.json", "results.csv"  # of a sweep
@@ -37,7 +40,8 @@ def is_own_file(path):
     if has_mark(path):
         return True
     folder, name = os.path.split(os.path.realpath(path))
-    return name in _RUN_FILES | _SWEEP_FILES and name in own_files(folder)
+    is_one = name in _RUN_FILES | _SWEEP_FILES or SNAPSHOT.fullmatch(name) is not None
+    return is_one and name in own_files(folder)
 
 
 def own_files(folder):
@@ -47,14 +51,15 @@ def own_files(folder):
     except OSError:
         return frozenset()
     if _is_run(folder, names):
-        return _RUN_FILES
+        return _RUN_FILES.union(filter(SNAPSHOT.fullmatch, names))
     if _is_sweep(folder, names):
         return _SWEEP_FILES
     return frozenset()
 
 
 def _is_run(folder, names):
-    if any(name in names and _head(os.path.join(folder, name), 64)[8:].startswith(_HEADER) for name in _CHECKPOINTS):
+    checkpoints = [*_CHECKPOINTS, *filter(SNAPSHOT.fullmatch, names)]
+    if any(name in names and _head(os.path.join(folder, name), 64)[8:].startswith(_HEADER) for name in checkpoints):
         return True
     # Before the first checkpoint, or with damaged ones. A config.toml alone may be the user's own.
     if CONFIG not in names or not names & {LOG, LOCK, *_CHECKPOINTS}:

@@ -2,6 +2,7 @@
 
     last.safetensors    where the run stands; --resume goes on from here
     best.safetensors    the lowest validation loss so far
+    step-001000.safetensors     a snapshot of that step, with --keep-every; never replaced
     good.safetensors    only until the run is finished: where it goes back to when it diverges
     log.jsonl           one JSON object a line
     config.toml         the options the run was started with
@@ -14,7 +15,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import stat
 from pathlib import Path
 from shlex import quote
@@ -40,7 +40,8 @@ from charrnn.runs.checkpoint import (
     newest_sweep,
     save_checkpoint,
 )
-from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER
+from charrnn.runs.names import BEST, CONFIG, GOOD, LAST, LOCK, LOG, RUNS_FOLDER, snapshots_in
+from charrnn.runs.numbering import make_numbered_folder
 from charrnn.runs.toml import to_toml
 
 
@@ -147,11 +148,13 @@ class RunFolder:
             raise
         return cls(path, lock, claimed=True)
 
-    def save(self, checkpoint, best=False):
+    def save(self, checkpoint, best=False, snapshot=None):
         """Write the `last` checkpoint, and where `best` is true the same as the `best` one.
 
-        The log reaches the disk first, then `best`, then `last`: whatever `last` says has happened has left its files,
-        and a run killed in between goes on from the older `last` and writes the same again.
+        snapshot : the name of a file to write it to as well, unless that is there already, from before a kill
+
+        The log reaches the disk first, then the snapshot and `best`, then `last`: whatever `last` says has happened has
+        left its files, and a run killed in between goes on from the older `last` and writes the same again.
         """
         if self._claimed and not locks.is_ours(self.path / LOCK, self._lock):
             raise FolderHeld(
@@ -163,6 +166,8 @@ class RunFolder:
                 os.fsync(self._log)
             except OSError as error:
                 raise storage_error(error, self.log_path) from error
+        if snapshot is not None and not os.path.lexists(self.path / snapshot):
+            save_checkpoint(self.path / snapshot, checkpoint)
         if best:
             save_checkpoint(self.best, checkpoint)
         save_checkpoint(self.last, checkpoint)
@@ -341,38 +346,6 @@ def _without_non_finite(value):
 # ---------------------------------------------------------------------------------------------------------- folders
 
 
-def make_numbered_folder(name):
-    """Make ./checkpoints/<name>-<n>, n one more than the highest there is, and return it."""
-    stem = _plain_name(name)
-    root = Path(RUNS_FOLDER)
-    if root.exists() and not root.is_dir():
-        raise RunError(f"{root} is a file where the runs should go: move it away, or choose a folder with -o/--output")
-    make_folder(root)
-    numbered = re.compile(re.escape(stem) + r"-([0-9]{1,9})")
-    try:
-        taken = [int(found[1]) for other in os.listdir(root) if (found := numbered.fullmatch(other))]
-        number = max(taken, default=0)
-        while True:
-            number += 1
-            path = root / f"{stem}-{number}"
-            try:
-                path.mkdir()
-                fsync_folder(root)
-                return path
-            except FileExistsError:  # another process was faster
-                pass
-    except OSError as error:
-        raise storage_error(error, root) from error
-
-
-def _plain_name(name):
-    """Turn the name of a text into one that needs no quoting: 'Shakespeare (all).txt.gz' -> 'Shakespeare-all'."""
-    name = re.split(r"[/\\]", str(name).rstrip("/\\"))[-1]
-    name = re.sub(r"(\.[A-Za-z0-9]{1,5}){1,2}$", "", name) or name
-    name = re.sub(r"[^\w.]+", "-", name).strip("-._")[:40].rstrip("-._")
-    return name or "run"
-
-
 def _refuse_odd_files(path):
     """Refuse a folder, such as a stranger's, where a link or a pipe has the name of a file that we open to write to."""
     for name in (LOCK, LOG):
@@ -385,7 +358,7 @@ def _refuse_odd_files(path):
 
 
 def _refuse_a_run(path):
-    if any((path / name).exists() for name in (LAST, BEST, GOOD)):
+    if any((path / name).exists() for name in (LAST, BEST, GOOD)) or snapshots_in(path):
         raise RunError(
             f"{path} already holds a run: choose another folder with -o/--output, or go on with the run: charrnn train "
             f"--resume {quote(str(path))}"

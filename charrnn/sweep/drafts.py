@@ -69,5 +69,5 @@ def _draft(point, corpus):
     parameters, memory_bytes = num_parameters(plan.model_config), plan.memory_needed()
     if memory_bytes > ADDRESSABLE_BYTES:
         return Draft(point, error=NO_MEMORY)
-    text = Text(corpus.sources, corpus.characters, corpus.fingerprint, corpus.own)
+    text = Text(corpus.sources, corpus.own_characters, corpus.fingerprint, corpus.own)
     return Draft(point, plan.config, parameters, memory_bytes, text, total_steps=plan.total_steps)

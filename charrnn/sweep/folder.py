@@ -14,8 +14,9 @@ from charrnn.files.mounts import why_locks_are_local
 from charrnn.files.own import RESULTS_CSV, RESULTS_JSON, SPEC
 from charrnn.files.storage import is_temporary, make_folder, remove_stale_temporaries
 from charrnn.runs.checkpoint import is_count, is_figure, read_metadata
-from charrnn.runs.folder import FolderHeld, lock_folder, make_numbered_folder
+from charrnn.runs.folder import FolderHeld, lock_folder
 from charrnn.runs.names import LAST, LOCK, RUNS_FOLDER
+from charrnn.runs.numbering import make_numbered_folder
 from charrnn.sweep.members import FOLDER, Membership, live_workers, results_lock
 from charrnn.sweep.results import STOPPED, WAITING, read_results, stored_results
 

@@ -64,10 +64,10 @@ class Progress:
     run: str
     step: int
     total_steps: int | None
-    share: float
+    share: float | None  # None where no end is known, as the remaining time
     train_loss_nats: float
     val_loss_nats: float | None
-    remaining_s: float
+    remaining_s: float | None
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,23 @@ from charrnn.text.rewriting import AS_IT_IS
 from charrnn.text.sources import absolute, shown
 from charrnn.text.symbols import MODES
 from charrnn.text.tasks import ItemRule
+from charrnn.text.validation_text import append_validation
 
 
 class Splits(NamedTuple):
-    """Index ranges (start, stop) of a corpus: train, then val, then test, in the order of the text."""
+    """Index ranges (start, stop) of a corpus: train, then val, then test, in the order of the text.
+
+    A validation text of its own comes last: train, then test, then val.
+    """
 
     train: tuple[int, int]
     val: tuple[int, int]
     test: tuple[int, int]
+
+    @property
+    def held_out(self):
+        """The range of val and test together, which is all that is not train."""
+        return self.train[1], max(self.val[1], self.test[1])
 
 
 def read_corpus(  # noqa: PLR0913 - the texts, and keywords
@@ -41,6 +50,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     items=None,
     vocabulary=None,
     unknown="error",
+    validation=None,
     progress=None,
 ):
     """Read texts, one after the other, as a Corpus.
@@ -64,7 +74,9 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     vocabulary : Vocabulary, optional
         Encode with this one, of the same mode; otherwise the symbols of the text, sorted, become the vocabulary.
     unknown : str
-        What to do with a symbol that `vocabulary` lacks: "error", or "skip" it.
+        What to do with a symbol that `vocabulary`, or that of the text for `validation`, lacks: "error", or "skip" it.
+    validation : path-like, optional
+        A validation text: read as the text is, its ids are put behind the text's.
     progress : callable, optional
         Called as progress(bytes_done, bytes_total), bytes as stored on disk; the total is None where it is not known.
 
@@ -136,7 +148,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     except BaseException:
         writer.file.close()
         raise
-    return Corpus(
+    corpus = Corpus(
         ids=ids,
         vocabulary=vocabulary,
         sources=tuple(absolute(source) for source in sources),
@@ -148,8 +160,16 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         own=tuple(map(absolute, found.own)),
         skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
         items=found_items,
-        _file=file,
+        file=file,
     )
+    if validation is not None:
+        options = {"mode": mode, "encoding": encoding, "part_files": part_files, "items": items, "unknown": unknown}
+        try:
+            append_validation(read_corpus, corpus, validation, options)
+        except BaseException:
+            corpus.close()
+            raise
+    return corpus
 
 
 class Corpus:
@@ -179,6 +199,11 @@ class Corpus:
         What `unknown="skip"` left out, the most common first.
     items : ItemSet or None
         Where the items are; None of one long text.
+    validation : ValidationText or None
+        The validation text whose ids come after the text's own; the other attributes tell of the text alone, but for
+        `ids`, `characters`, `files` and `items`.
+    file
+        The scratch file that holds the ids.
     """
 
     def __init__(  # noqa: PLR0913 - a record of what was read, which read_corpus alone makes
@@ -193,7 +218,7 @@ class Corpus:
         fingerprint,
         files,
         skipped,
-        _file,
+        file,
         own=(),
         items=None,
     ):
@@ -208,7 +233,8 @@ class Corpus:
         self.own = own
         self.skipped = skipped
         self.items = items
-        self._file = _file
+        self.validation = None
+        self.file = file
 
     def __enter__(self):
         return self
@@ -226,6 +252,11 @@ class Corpus:
         """N, the number of ids (bytes in bytes mode)."""
         return len(self.ids)
 
+    @property
+    def own_characters(self):
+        """Those of the text itself, without a validation text."""
+        return self.characters - (0 if self.validation is None else self.validation.characters)
+
     def text(self, start, stop):
         """Return the text of ids[start:stop]."""
         return self.vocabulary.decode(self.ids[start:stop])
@@ -233,7 +264,8 @@ class Corpus:
     def split(self, val_fraction, test_fraction):
         """Return Splits of contiguous ranges: test ends the text, val comes before it, train has the rest.
 
-        Of items, whole ones: a share of their number, by their order.
+        Of items, whole ones: a share of their number, by their order. A validation text is all of val, whatever its
+        fraction.
 
         Raises
         ------
@@ -245,6 +277,9 @@ class Corpus:
                 raise ConfigError(f"{name} must be at least 0 and less than 1, got {fraction}")
         # As the decimals the user wrote: 1 - 0.05 - 0.05 is a little less than 0.9 in binary.
         val, test = Fraction(str(val_fraction)), Fraction(str(test_fraction))
+        if self.validation is not None:
+            stop, test_start = self.own_characters, self._share_start(1 - test)
+            return Splits((0, test_start), (stop, self.characters), (test_start, stop))
         if val + test >= 1:
             raise ConfigError(
                 f"val_fraction and test_fraction must sum to less than 1, got {val_fraction} and {test_fraction}"
@@ -274,12 +309,12 @@ class Corpus:
         return {name: list(of_each) for name, *of_each in zip(self.vocabulary.labels, *counts)}
 
     def _share_start(self, share):
-        return math.floor(self.characters * share) if self.items is None else self.items.share_start(share)
+        return math.floor(self.own_characters * share) if self.items is None else self.items.share_start(share)
 
     def close(self):
         """Let go of the ids and of their room on the disk."""
         self.ids = np.empty(0, self.ids.dtype)  # the mapping itself goes with the last array that shows it
-        self._file.close()
+        self.file.close()
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

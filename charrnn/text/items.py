@@ -31,18 +31,31 @@ class ItemSet(NamedTuple):
     starts      ndarray (n + 1,), int64: where each begins, at its START, and at last where the ids end
     hashes      ndarray (n,), uint64, of their content, of a pair that of its text or source; rising where they are in
                 the order of it
+    others      how many of them, the last ones, are a validation text's
     """
 
     reading: ItemsReading
     starts: np.ndarray
     hashes: np.ndarray
+    others: int = 0
 
     def __len__(self):
         return len(self.hashes)
 
+    @property
+    def own_hashes(self):
+        """The hashes of the text's own items."""
+        return self.hashes[: len(self) - self.others]
+
+    def followed_by(self, validation):
+        """Return these items with those of a validation text, an ItemSet, after them."""
+        starts = np.concatenate([self.starts, self.starts[-1] + validation.starts[1:]])
+        return ItemSet(self.reading, starts, np.concatenate([self.hashes, validation.hashes]), len(validation))
+
     def repeats(self):
         """Say how many items repeat an earlier one, and where they are; "" where none does."""
-        twice = len(self) - len(np.unique(self.hashes))
+        hashes = self.own_hashes
+        twice = len(hashes) - len(np.unique(hashes))
         if not twice:
             return ""
         what = f"{'is' if twice == 1 else 'are'} equal to"
@@ -50,7 +63,7 @@ class ItemSet(NamedTuple):
             same = "source" if self.reading.task == TRANSLATE else "text"
             what = f"{'has' if twice == 1 else 'have'} the same {same} as"
         kept = "such items are all in one split" if self.reading.split == HASH else "such items may be in two splits"
-        return f"{twice:,} of {len(self):,} items {what} an earlier one; {kept}"
+        return f"{twice:,} of {len(hashes):,} items {what} an earlier one; {kept}"
 
     def first_of(self, start):
         """Return the number of the first item that begins at ids[start] or later."""
@@ -61,9 +74,10 @@ class ItemSet(NamedTuple):
         if self.reading.split == HASH:
             # By the hash and not by the rank: so an item stays in its split whatever is added beside it.
             bound = share * (1 << 64)
-            number = len(self) if bound >= 1 << 64 else int(np.searchsorted(self.hashes, np.uint64(int(bound))))
+            hashes = self.own_hashes
+            number = len(hashes) if bound >= 1 << 64 else int(np.searchsorted(hashes, np.uint64(int(bound))))
         else:
-            number = int(len(self) * share)
+            number = int(len(self.own_hashes) * share)
         return int(self.starts[number])
 
 

@@ -42,6 +42,7 @@ def compare(group, plan, corpus):
         return
     kinds = {"version": charrnn.__version__, "options": plan.config.to_record(), "text": corpus.fingerprint}
     kinds["instructions"] = instructions(with_bfloat16=plan.config.precision == "bfloat16")
+    kinds["validation"] = None if corpus.validation is None else corpus.validation.fingerprint
     kinds["weights"] = None if plan.initial is None else _digest(plan.initial)
     _agree(group, kinds)
 
@@ -75,6 +76,8 @@ def _difference(kind, mine, theirs, rank):
             f"process {rank} reads another text than process 0, with fingerprint {theirs[:12]} instead of "
             f"{mine[:12]}: bring the same text to every machine"
         )
+    if kind == "validation":
+        return f"process {rank} reads another validation text than process 0: bring the same file to every machine"
     if kind == "instructions":
         return (
             f"process {rank} computes with {', '.join(theirs)} and process 0 with {', '.join(mine)}, and their "

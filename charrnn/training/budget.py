@@ -1,9 +1,9 @@
 """How long a run is, in steps or in minutes: how far it has come, what is due, when it is finished.
 
-StepBudget and ClockBudget answer the same questions, so that nobody else asks which of the two a run has:
+StepBudget, ClockBudget and EndlessBudget answer the same questions, so that nobody else asks which of them a run has:
 
     progress(step)             share of the run at the middle of the next step, for the schedule
-    share_done(step)           share of the run that is done, for the display
+    share_done(step)           share of the run that is done, for the display; None where no end is known, as the next
     remaining_s(step)          seconds to the end, estimated
     duration_s(step)           the same before the first step, from what was measured
     is_finished(step)          whether no step is to follow
@@ -29,6 +29,8 @@ def make_budget(plan, stopwatch, costs):
     """Return the budget of a Plan's run."""
     config = plan.config
     validates = plan.validated[1] > plan.validated[0]
+    if config.is_endless:
+        return EndlessBudget(None, config.eval_every, config.log_every, validates, stopwatch, costs)
     if config.minutes is None:
         return StepBudget(plan.total_steps, config.eval_every, config.log_every, validates, stopwatch, costs)
     return ClockBudget(config.minutes * 60, config.eval_every, config.log_every, validates, stopwatch, costs)
@@ -129,6 +131,28 @@ class StepBudget:
 
     def reserve(self, seconds):
         """A run by steps takes the time that it takes."""
+
+
+class EndlessBudget(StepBudget):
+    """A run that --patience alone ends: it has validations, and no last step of its own."""
+
+    def progress(self, step):
+        return 0.0
+
+    def share_done(self, step):
+        return None
+
+    def remaining_s(self, step):
+        return None
+
+    def duration_s(self, step):
+        return None
+
+    def is_finished(self, step):
+        return False
+
+    def anchor_is_due(self, step):
+        return False
 
 
 class ClockBudget:

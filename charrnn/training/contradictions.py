@@ -3,9 +3,9 @@
 from charrnn.errors import ConfigError
 from charrnn.spec import CELLS
 from charrnn.text.item_kinds import check_items
-from charrnn.training.settings import option
+from charrnn.training.defaults import VAL_FRACTION, WEIGHT_DECAYS, is_endless, schedule_of
+from charrnn.training.settings import option, shown
 
-WEIGHT_DECAYS = {"adamw": 0.01}  # what the optimiser decides where the option is left out
 MOMENTUM_OPTIMIZERS = ("sgd",)
 
 
@@ -22,6 +22,8 @@ def check_together(config, lengths):
         raise ConfigError(
             f"{' and '.join(map(option, named))} both say how long to train: leave one of them out", named
         )
+    _check_validation_text(config)
+    _check_ending(config, bool(named))
     if config.vocab == "bytes" and config.rewriting:
         raise ConfigError(
             f"{config.rewriting} rewrites characters, and --vocab bytes takes bytes as they are: leave one of them out",
@@ -52,4 +54,50 @@ def check_together(config, lengths):
             f"--weight-decay {config.weight_decay:g} has no effect with --optimizer {config.optimizer}: leave it out, "
             f"or take {' or '.join(WEIGHT_DECAYS)}",
             ["weight_decay", "optimizer"],
+        )
+
+
+def _check_validation_text(config):
+    """Raise ConfigError where --val-text and the share of the text to validate on contradict, or --unknown is idle."""
+    if config.val_text is None:
+        if config.unknown != "error":
+            raise ConfigError(
+                f"--unknown {config.unknown} has no effect without --val-text: leave it out", ["unknown", "val_text"]
+            )
+    elif config.val_text == "":
+        raise ConfigError("--val-text must name a file, got ''", ["val_text"])
+    elif config.val_fraction not in (0, VAL_FRACTION):
+        raise ConfigError(
+            f"--val-text {config.val_text} is the validation text, and --val-fraction {config.val_fraction:g} asks "
+            "for another part of the text: leave one of them out",
+            ["val_text", "val_fraction"],
+        )
+
+
+def _check_ending(config, has_length):
+    """Raise ConfigError where --patience or the plateau schedule asks for what the other options rule out."""
+    schedule = schedule_of(config, has_length)
+    wants = [] if config.patience is None else [("patience", config.patience)]
+    if schedule == "plateau" and config.schedule is not None:
+        wants.append(("schedule", schedule))
+    for name, value in wants:
+        for off, remedy in (("eval_every", "leave --eval-every out"), ("val_fraction", "give --val-fraction a share")):
+            if off == "val_fraction" and config.val_text is not None:
+                continue
+            if getattr(config, off) == 0:
+                raise ConfigError(
+                    f"{option(name)} {value} needs validations, and {option(off)} 0 makes none: {remedy}", [name, off]
+                )
+    if is_endless(config, has_length) and config.warmup and config.warmup < 1:
+        raise ConfigError(
+            f"--warmup {shown(config.warmup)} is a share of the run, and a run that --patience alone ends has no known "
+            "length: give --warmup a number of steps, such as 200, or name --steps, --epochs or --minutes",
+            ["warmup", "patience"],
+        )
+    if config.patience is not None and schedule == "plateau" and config.patience <= config.plateau_wait:
+        raise ConfigError(
+            f"--patience {config.patience} ends the run before the plateau schedule lowers the learning rate, which it "
+            f"does after {config.plateau_wait} validations without improvement (--plateau-wait): take --patience "
+            f"{2 * config.plateau_wait + 1} or a lower --plateau-wait",
+            ["patience", "plateau_wait"],
         )

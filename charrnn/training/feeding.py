@@ -13,7 +13,7 @@ from charrnn.text.special import listed
 from charrnn.text.streams import Streams, fit_streams
 from charrnn.text.task_names import BOTH, CLASSIFY
 from charrnn.text.tasks import ItemRule
-from charrnn.training.options import BATCH_SIZE, SEQ_LENGTH
+from charrnn.training.defaults import BATCH_SIZE, SEQ_LENGTH
 
 
 def make_streams(config, corpus, splits):

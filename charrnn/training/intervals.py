@@ -9,9 +9,10 @@ import math
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import count_streams
 from charrnn.evaluation.reading import WARM_UP
-from charrnn.training.options import MAX_STEPS
+from charrnn.training.model_options import MAX_STEPS
 
 MAX_EVALUATIONS = 25
+ENDLESS_STEPS = 200, 2000  # between two validations of a run without a known end: an epoch within these, or more
 EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
 FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
 LOG_RECORDS = 1000  # about so many in a run, by the default interval
@@ -25,9 +26,10 @@ MIN_VALIDATION = 1_000_000  # characters that are not too many for any number of
 
 
 def total_steps(config, steps_per_epoch):
-    """Return the steps of a run, None where the clock says. Raises ConfigError where --epochs are too many."""
-    if config.minutes is not None:
-        return None
+    """Return the steps of a run, None where the clock or --patience says when it ends.
+
+    Raises ConfigError where --epochs are too many.
+    """
     if config.epochs is None:
         return config.steps
     steps = config.epochs * steps_per_epoch
@@ -40,15 +42,18 @@ def total_steps(config, steps_per_epoch):
     return max(1, round(steps))
 
 
-def default_intervals(config, validated, total):
+def default_intervals(config, validated, total, steps_per_epoch):
     """Return the intervals, {option: steps}, that the user did not name.
 
     validated : (start, stop) of what is validated on
-    total : the steps of the run; under --minutes, None, there are no intervals in steps
+    total : the steps of the run, None where they are not known; under --minutes there are no intervals in steps
     """
     intervals = {}
-    if total is None:
+    if config.minutes is not None:
         return intervals
+    if config.is_endless:
+        # As many steps as the run would have if it ended after its usual number of validations.
+        total = MAX_EVALUATIONS * (config.eval_every or min(max(steps_per_epoch, ENDLESS_STEPS[0]), ENDLESS_STEPS[1]))
     if config.log_every is None:
         intervals["log_every"] = max(1, total // LOG_RECORDS)
     if config.eval_every is None:
@@ -69,10 +74,11 @@ def shorten_split(config, split, total):
     """Return the validation split, or as much of its beginning as may be validated on.
 
     split : (start, stop)
-    total : the steps of the run; under --minutes, None, it is left whole here
+    total : the steps of the run, None where they are not known; under --minutes it is left whole here
     """
-    if total is None:
+    if config.minutes is not None:
         return split
+    total = total or ENDLESS_STEPS[1]
     steps = min(config.eval_every or total, total)
     most = MAX_VALIDATION / FORWARD_SHARE * steps * config.batch_size * config.seq_length
     start, stop = split

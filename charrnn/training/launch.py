@@ -9,6 +9,7 @@ removed again. Knows texts, plans and run folders; shows nothing: what a user sh
 """
 
 import contextlib
+import dataclasses
 import os
 import shlex
 
@@ -22,7 +23,7 @@ from charrnn.text.item_kinds import inferred
 from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
-from charrnn.training.provenance import find_texts
+from charrnn.training.provenance import find_texts, find_validation
 from charrnn.training.stored import resumed_config, stored_config
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import config_like
@@ -141,6 +142,8 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
             resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
             found = texts or find_texts(checkpoint.training, run)
             check_texts(group, found)
+            validation = asked.get("val_text") or find_validation(checkpoint.training, run)
+            config = dataclasses.replace(config, val_text=validation)
             corpus = stack.enter_context(contextlib.closing(_read(found, config, progress)))
             plan = plan_resume(checkpoint, corpus, asked)
             check_processes(group, plan)

@@ -19,7 +19,8 @@ from charrnn.errors import ConfigError
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import FORGET_BIAS
-from charrnn.training.contradictions import MOMENTUM_OPTIMIZERS, WEIGHT_DECAYS
+from charrnn.training.contradictions import MOMENTUM_OPTIMIZERS
+from charrnn.training.defaults import WEIGHT_DECAYS
 from charrnn.training.feeding import make_rule, make_streams
 from charrnn.training.optimisers import Optimizer
 from charrnn.training.sharded import ShardedWorkspace

@@ -9,39 +9,36 @@ import dataclasses
 from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
-from charrnn.spec import CELLS, DTYPES, FORGET_BIAS, OPTIONAL_KEYS, PRECISIONS
-from charrnn.text.item_kinds import KINDS, reading_of
-from charrnn.text.item_kinds import SPLITS as ITEM_SPLITS
-from charrnn.text.rewriting import NEWLINES, NORMALIZE, Rewriting
-from charrnn.text.task_names import ASKED
-from charrnn.training.contradictions import WEIGHT_DECAYS, check_together
+from charrnn.text.item_kinds import reading_of
+from charrnn.text.rewriting import Rewriting
+from charrnn.training.contradictions import check_together
+from charrnn.training.defaults import (
+    BATCH_SIZE,
+    DEFAULT_MINUTES,
+    ENDLESS_SCHEDULE,
+    LEARNING_RATES,
+    SCHEDULE,
+    SEQ_LENGTH,
+    WARMUPS,
+    WEIGHT_DECAYS,
+    is_endless,
+    schedule_of,
+)
+from charrnn.training.model_options import (
+    COMPUTING,
+    LENGTH,
+    MAX_SIZE,
+    MAX_STEPS,
+    OPTIMISER,
+    REGULARISATION,
+    WATCHING,
+    ModelAndText,
+)
 from charrnn.training.schedules import SCHEDULES, Schedule
-from charrnn.training.settings import FREE, LONGER, UNSET, setting, settings_of, short
+from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, UNSET, setting, settings_of, short
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
-VOCABULARIES = ("chars", "bytes")
 ON_DIVERGENCE = ("recover", "stop")
-
-# Used when no length is named.
-DEFAULT_MINUTES = 5.0
-
-# What the optimiser decides when the option is left out.
-LEARNING_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
-
-# What the schedule decides when the option is left out: the share of the run over which the rate rises.
-WARMUPS = {"cosine": 0.02}
-
-# Shrunk to the text when it is too short for them, with a note; what the user names is not.
-BATCH_SIZE, SEQ_LENGTH = 16, 64
-
-# Sizes beyond this are mistakes: they overflow before any memory is asked for.
-MAX_SIZE, MAX_LAYERS, MAX_STEPS = 10**7, 1000, 10**15
-MAX_BIAS = 100.0
-
-# The headings of `charrnn train --help`.
-MODEL, LENGTH, OPTIMISER, REGULARISATION = "Model", "Length and batch", "Optimiser", "Regularisation"
-TEXT, COMPUTING, WATCHING = "Text", "Computing", "Watching and saving"
-HEADINGS = (MODEL, LENGTH, OPTIMISER, REGULARISATION, TEXT, COMPUTING, WATCHING)
 
 
 def by_name(values):
@@ -50,127 +47,17 @@ def by_name(values):
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(ModelAndText):
     """The options of a training run.
 
     None stands for a choice that the text, the optimiser, the schedule or the clock makes. Of epochs, steps and minutes
-    one at most is set.
+    one at most is set; none of a run that --patience alone ends.
 
     The order of the fields is the order in which options are written to files; `heading` and `place` give the help's.
 
     Raises ConfigError for a value outside its rule, or two that contradict.
     """
 
-    # the model
-    cell: str = setting("lstm", MODEL, "Recurrent cell.", choices=tuple(CELLS))
-    hidden_size: int = setting(256, MODEL, "Units a layer.", "N", minimum=1, maximum=MAX_SIZE)
-    num_layers: int = setting(2, MODEL, "Layers.", "N", minimum=1, maximum=MAX_LAYERS)
-    embedding_size: int = setting(
-        64, MODEL, "Size of a learned embedding of each character; 0 is one-hot.", "N", minimum=0, maximum=MAX_SIZE
-    )
-    tie_weights: bool = setting(
-        False, MODEL, "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size)."
-    )
-    layer_norm: bool = setting(
-        True,
-        MODEL,
-        "Normalise each gate's sums over the units of its layer.",
-        before=OPTIONAL_KEYS["layer_norm"].default,
-    )
-    forget_bias: float | None = setting(
-        None,
-        MODEL,
-        "Bias of an LSTM's forget gates when training begins: 1 lets it remember from the start, 0 has it learn to.",
-        "X",
-        shown=f"{FORGET_BIAS:g}",
-        minimum=-MAX_BIAS,
-        maximum=MAX_BIAS,
-        is_terse=True,
-    )
-    dtype: str = setting("float32", COMPUTING, "Type of the numbers.", place=2, choices=DTYPES)
-    precision: str = setting(
-        "float32",
-        COMPUTING,
-        "What matrix products multiply; bfloat16 is faster on a CPU with AVX512-BF16 and refused elsewhere.",
-        place=2,
-        choices=PRECISIONS,
-    )
-    # the text
-    vocab: str = setting("chars", TEXT, "Model characters or bytes.", choices=VOCABULARIES)
-    encoding: str = setting(
-        "utf-8", TEXT, "Encoding of the text; with --vocab bytes, only of the samples shown.", "NAME"
-    )
-    normalize: str = setting(
-        "none",
-        TEXT,
-        "Bring the text into this Unicode normal form: nfc makes one character of a letter and its accents, nfkc also "
-        "of ligatures, wide letters and the like. Kept with the model, as the next two, and done to every text it "
-        "reads.",
-        choices=NORMALIZE,
-        is_terse=True,
-    )
-    lowercase: bool = setting(False, TEXT, "Turn all letters into lower case.", is_terse=True)
-    newlines: str = setting(
-        "keep",
-        TEXT,
-        "Keep line ends as they are, or make newlines (LF) of those of Windows (CR LF) and old Macs (CR).",
-        choices=NEWLINES,
-        is_terse=True,
-    )
-    part_files: bool = setting(
-        False, TEXT, "Put a newline between two files where the first does not end in one.", is_terse=True
-    )
-    items: str | None = setting(
-        None,
-        TEXT,
-        "Learn separate items instead of one long text: lines, paragraphs, files, or a field of records.",
-        shown="one long text",
-        choices=KINDS,
-        is_terse=True,
-    )
-    text_field: str | None = setting(
-        None, TEXT, "Field of csv, tsv or jsonl that holds the text.", "NAME", shown="the only one", is_terse=True
-    )
-    task: str | None = setting(
-        None,
-        TEXT,
-        "Learn to predict a text's label (classify), text and label (both), or to translate.",
-        shown="to write texts",
-        choices=ASKED,
-        is_terse=True,
-    )
-    label_field: str | None = setting(
-        None,
-        TEXT,
-        "Field of the label: without --task the model writes texts for a label; with it, it predicts them.",
-        "NAME",
-        is_terse=True,
-    )
-    label_from: str | None = setting(
-        None,
-        TEXT,
-        "Use the name of a file's folder as its label; each file is an item.",
-        choices=("folder",),
-        is_terse=True,
-    )
-    source_field: str | None = setting(
-        None, TEXT, "With --task translate: the field to translate from.", "NAME", is_terse=True
-    )
-    target_field: str | None = setting(
-        None, TEXT, "With --task translate: the field to translate to.", "NAME", is_terse=True
-    )
-    split: str | None = setting(
-        None,
-        TEXT,
-        "Split items by a hash of their content (equal items stay together), or in the order of the files.",
-        shown="hash",
-        choices=ITEM_SPLITS,
-        is_terse=True,
-    )
-    val_fraction: float = setting(
-        0.05, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
-    )
-    test_fraction: float = setting(0.05, TEXT, "Share of the text to test on, at its end.", "P", minimum=0, below=1)
     batch_size: int | None = setting(
         None,
         LENGTH,
@@ -225,12 +112,30 @@ class TrainingConfig:
         above=0,
         on_resume=LONGER,
     )
+    patience: int | None = setting(
+        None,
+        LENGTH,
+        "Stop after this many validations without a lower loss than the best; with no length named, nothing else "
+        "stops the run.",
+        "N",
+        place=1,
+        minimum=1,
+        maximum=MAX_STEPS,
+        on_resume=ENDING,
+        is_terse=True,
+    )
     # the update
     optimizer: str = setting("adam", OPTIMISER, "Optimiser.", choices=OPTIMIZERS)
     learning_rate: float | None = setting(
         None, OPTIMISER, "Highest learning rate.", "X", shown=by_name(LEARNING_RATES), above=0
     )
-    schedule: str = setting("cosine", OPTIMISER, "How the learning rate goes over the run.", choices=SCHEDULES)
+    schedule: str | None = setting(
+        None,
+        OPTIMISER,
+        "How the learning rate goes over the run; plateau lowers it where the validation loss stops improving.",
+        shown=f"{SCHEDULE}; {ENDLESS_SCHEDULE} where --patience alone ends the run",
+        choices=SCHEDULES,
+    )
     warmup: float | None = setting(
         None,
         OPTIMISER,
@@ -241,10 +146,28 @@ class TrainingConfig:
     )
     # The rules of min_learning_rate and decay are the Schedule's own.
     min_learning_rate: float = setting(
-        0.02, OPTIMISER, "Where cosine ends, as a share of --learning-rate (0 to 1).", "X"
+        0.02, OPTIMISER, "Where cosine ends and plateau stops falling, as a share of --learning-rate (0 to 1).", "X"
     )
     decay: float = setting(0.97, OPTIMISER, "Factor of the step schedule, an epoch.", "X")
     decay_after: int = setting(10, OPTIMISER, "Epochs before the step schedule begins to decay.", "N", minimum=0)
+    plateau_factor: float = setting(
+        0.5,
+        OPTIMISER,
+        "Factor by which the plateau schedule lowers the learning rate.",
+        "X",
+        minimum=0.01,
+        below=1,
+        is_terse=True,
+    )
+    plateau_wait: int = setting(
+        2,
+        OPTIMISER,
+        "Validations without improvement before the plateau schedule lowers it.",
+        "N",
+        minimum=1,
+        maximum=MAX_STEPS,
+        is_terse=True,
+    )
     momentum: float = setting(0.0, OPTIMISER, "Momentum, sgd only (0 to below 1).", "X", minimum=0, below=1)
     weight_decay: float | None = setting(
         None,
@@ -326,6 +249,17 @@ class TrainingConfig:
     checkpoint_every: int | None = setting(
         None, WATCHING, "Save every N steps, beside once a minute or so.", "N", place=2, minimum=0, on_resume=FREE
     )
+    keep_every: int | None = setting(
+        None,
+        WATCHING,
+        "Keep a snapshot every N steps, as step-001000.safetensors beside the other checkpoints.",
+        "N",
+        place=2,
+        minimum=1,
+        maximum=MAX_STEPS,
+        on_resume=FREE,
+        is_terse=True,
+    )
     sample_every: int | None = setting(
         None,
         WATCHING,
@@ -348,15 +282,17 @@ class TrainingConfig:
         self.make_schedule()
 
     def resolved(self):
-        """Return the config with what optimiser and schedule decide filled in, and with a length."""
-        changes = {}
+        """Return the config with what optimiser and schedule decide filled in, and with what ends the run."""
+        changes = {"schedule": self.schedule_name}
         if self.learning_rate is None:
             changes["learning_rate"] = LEARNING_RATES[self.optimizer]
         if self.weight_decay is None:
             changes["weight_decay"] = WEIGHT_DECAYS.get(self.optimizer, 0.0)
         if self.warmup is None:
-            changes["warmup"] = WARMUPS.get(self.schedule, 0.0)
-        if self.length_kind is None:
+            changes["warmup"] = WARMUPS.get(self.schedule_name, 0.0)
+        if self.val_text is not None:
+            changes["val_fraction"] = 0.0
+        if self.length_kind is None and not self.is_endless:
             changes["minutes"] = DEFAULT_MINUTES
         return dataclasses.replace(self, **changes)
 
@@ -365,11 +301,22 @@ class TrainingConfig:
         """Return "epochs", "steps", "minutes", or None where no length is named."""
         return next((name for name in LENGTHS if getattr(self, name) is not None), None)
 
+    @property
+    def schedule_name(self):
+        """The schedule, by its default where none is named."""
+        return schedule_of(self, self.length_kind is not None)
+
+    @property
+    def is_endless(self):
+        """Whether --patience alone ends the run."""
+        return is_endless(self, self.length_kind is not None)
+
     def make_schedule(self):
         """Return the Schedule of the learning rate, with the defaults that depend on optimiser and schedule."""
+        name = self.schedule_name
         peak = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
-        warmup = WARMUPS.get(self.schedule, 0.0) if self.warmup is None else self.warmup
-        return Schedule(self.schedule, peak, warmup, self.min_learning_rate, self.decay, self.decay_after)
+        warmup = WARMUPS.get(name, 0.0) if self.warmup is None else self.warmup
+        return Schedule(name, peak, warmup, self.min_learning_rate, self.decay, self.decay_after)
 
     @property
     def rewriting(self):
@@ -389,6 +336,8 @@ class TrainingConfig:
             "rewriting": self.rewriting,
             "part_files": self.part_files,
             "items": self.items_reading,
+            "unknown": self.unknown,
+            "validation": self.val_text,
         }
 
     def to_dict(self):
@@ -423,6 +372,7 @@ SETTINGS = settings_of(TrainingConfig)
 NAMES = tuple(SETTINGS)
 LENGTHS = tuple(name for name, one in SETTINGS.items() if one.on_resume == LONGER)
 FREE_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume == FREE)
+OPEN_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume in (ENDING, CHECKED))
 LARGEST = {name: one.maximum for name, one in SETTINGS.items() if one.maximum is not None}
 
 

@@ -19,6 +19,7 @@ from charrnn.training.feeding import check_labels, fit_shape, make_streams, reac
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, item_bytes, memory_needed
 from charrnn.training.options import TrainingConfig
+from charrnn.training.patience import Waiting, ended_note
 from charrnn.training.provenance import check_corpus
 from charrnn.training.stored import START_ANEW, check_agreement, check_record, resumed_config, stored_config
 from charrnn.training.warm_start import warm_start_notes
@@ -104,7 +105,8 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     validated = shorten_split(config, splits.val, total)
     if validated != splits.val:
         notes += (shortened_note(validated, splits.val, "the training up to the next one"),)
-    config = dataclasses.replace(config, **default_intervals(config, validated, total))
+    config = dataclasses.replace(config, **default_intervals(config, validated, total, steps_per_epoch))
+    _refuse_blind_waiting(config, validated)
     plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, None, initial, _count(corpus))
     if not sized and initial is None:
         _refuse_unsized(plan)
@@ -148,10 +150,18 @@ def plan_resume(checkpoint, corpus, asked=None):
     streams.seek(training["cursor"])
     steps_per_epoch = streams.chunks_per_epoch
     total = total_steps(config, steps_per_epoch)
-    step, kind = training["step"], config.length_kind
-    assert kind is not None  # that of the run
-    done = training.get("finished") and getattr(config, kind) == getattr(before, kind)
+    step, kind, waiting = training["step"], config.length_kind, Waiting.from_record(training)
+    if training.get("finished") and waiting.is_over(before.patience) and waiting.is_over(config.patience):
+        best = training["best"] or {"step": None}
+        raise ConfigError(
+            f"the run is finished, at step {step:,}, {ended_note(before.patience, best['step'])}; name a higher "
+            f"--patience than {config.patience} to extend it",
+            options=["patience"],
+        )
+    done = training.get("finished") and not waiting.is_over(before.patience)
+    done = done and kind is not None and getattr(config, kind) == getattr(before, kind)
     if done or total is not None and step >= total and training["evaluated_step"] == step:
+        assert kind is not None  # a run without a length has no total
         raise ConfigError(
             f"the run is finished, at step {step:,}: name a longer --{kind} than {getattr(config, kind):g} "
             "to extend it",
@@ -163,6 +173,20 @@ def plan_resume(checkpoint, corpus, asked=None):
     return Plan(
         config, model_config, splits, steps_per_epoch, total, validated, notes, checkpoint, items=_count(corpus)
     )
+
+
+def _refuse_blind_waiting(config, validated):
+    """Refuse to wait for a lower validation loss where there is nothing to validate on."""
+    if validated[0] < validated[1]:
+        return
+    for name in ("patience", "schedule"):
+        value = getattr(config, name)
+        if value == "plateau" or name == "patience" and value is not None:
+            raise ConfigError(
+                f"--{name} {value} needs validations, and the text is too short for a validation split: raise "
+                "--val-fraction, or name a longer text",
+                options=[name, "val_fraction"],
+            )
 
 
 def _refuse_unsized(plan):
@@ -181,7 +205,9 @@ def _stretch_notes(before, after, training, steps_per_epoch):
     step = training["step"]
     rates = []
     for config in (before, after):
-        if config.minutes is None:
+        if config.is_endless:
+            progress = 0.0
+        elif config.minutes is None:
             progress = (step + 0.5) / total_steps(config, steps_per_epoch)
         else:
             progress = training["elapsed_s"] / (config.minutes * 60)

@@ -8,9 +8,12 @@ import math
 
 import numpy as np
 
+from charrnn.kernels import num_threads
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
+from charrnn.text.task_names import CLASSIFY
 from charrnn.training.learner import make_optimizer
+from charrnn.training.records import Preflight
 
 MEASURING_S = 0.3  # no call is begun after so long
 MAX_CALLS = 5
@@ -52,6 +55,34 @@ def measure_validation_s(validation, model, rng, clock):
 
     run()
     return validation.estimate_s(_shortest_s(run, clock))
+
+
+def make_preflight(plan, corpus, state, memory_bytes, step_s, duration_s, folder):
+    """Return the Preflight of a Plan's run, which is told what was measured."""
+    config, learner = plan.config, state.learner
+    train, val, test = (stop - start for start, stop in plan.splits)
+    return Preflight(
+        corpus.own_characters,
+        learner.model.config.vocab_size,
+        train,
+        val,
+        test,
+        learner.model.num_parameters,
+        memory_bytes,
+        num_threads(),
+        config.batch_size,
+        config.seq_length,
+        plan.steps_per_epoch,
+        state.step,
+        plan.total_steps,
+        step_s,
+        duration_s,
+        folder,
+        corpus.count_items(plan.splits),
+        unit="label" if config.task == CLASSIFY else "char",
+        patience=config.patience,
+        eval_every=config.eval_every,
+    )
 
 
 def _random_chunk(rng, workspace):

@@ -5,6 +5,8 @@ folders (`strange_sources_exist`), and what they hold is shown to nobody before 
 no models.
 """
 
+import contextlib
+import dataclasses
 import os
 import shlex
 
@@ -27,6 +29,31 @@ def describe_texts(texts, folder):
     except ValueError:  # another drive
         pass
     return described
+
+
+def describe_validation(validation, folder):
+    """Return how a checkpoint remembers a ValidationText: {} where there is none."""
+    if validation is None:
+        return {}
+    known = {"source": validation.source, "characters": validation.characters, "fingerprint": validation.fingerprint}
+    with contextlib.suppress(ValueError):  # another drive
+        known["source_from_run"] = os.path.relpath(validation.source, folder)
+    return {"val": known}
+
+
+def find_validation(training, run, remedy="name the file where it is now with --val-text"):
+    """Return the validation text of a run, found again as `find_texts` finds its text; None where it had none.
+
+    Raises CorpusError where it is gone.
+    """
+    known = _validation_record(training)
+    if known is None:
+        return None
+    for path in (os.path.normpath(os.path.join(run, known["source_from_run"])), known["source"]):
+        path = os.path.expanduser(path)
+        if strange_sources_exist([path]):
+            return path
+    raise CorpusError(f"the validation text of the run is gone: {short(known['source'], 200)} does not exist; {remedy}")
 
 
 def find_texts(training, run, remedy=NAME_IT):
@@ -89,6 +116,7 @@ def read_run_text(training, run, mode, progress=None, remedy=NAME_ANOTHER):
     """
     named = find_texts(training, run, remedy)
     config = stored_config(training)
+    config = dataclasses.replace(config, val_text=find_validation(training, run, remedy))
     # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
     corpus = read_corpus(named, **{**config.reading(), "mode": mode}, progress=progress)
     try:
@@ -106,11 +134,11 @@ def check_corpus(training, corpus, remedy):
     """
     known = _corpus_record(training)
     # The bytes of a text have the fingerprint of its characters.
-    if not has_fingerprint(training, corpus) or known["characters"] not in (0, corpus.characters):
-        if corpus.own and known["characters"] > corpus.characters:
+    if not has_fingerprint(training, corpus) or known["characters"] not in (0, corpus.own_characters):
+        if corpus.own and known["characters"] > corpus.own_characters:
             raise CorpusError(
                 f"the run learned charrnn's own files along with its text: it read {known['characters']:,} characters "
-                f"where {_named(corpus.sources)} now has {corpus.characters:,}, because run folders, the folder of "
+                f"where {_named(corpus.sources)} now has {corpus.own_characters:,}, because run folders, the folder of "
                 "runs and pages are no longer read as text; start a new run on the text alone: charrnn train "
                 f"{shlex.join(corpus.sources)}"
             )
@@ -118,8 +146,16 @@ def check_corpus(training, corpus, remedy):
             "this is not the text the run was started on, or it has changed since: "
             f"{_named(known['sources']) or 'an unnamed text'} had "
             f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
-            f"{_named(corpus.sources)} has {corpus.characters:,} with {corpus.fingerprint[:12]}: "
+            f"{_named(corpus.sources)} has {corpus.own_characters:,} with {corpus.fingerprint[:12]}: "
             f"{remedy}"
+        )
+    before, now = _validation_record(training), corpus.validation
+    if before is not None and now is not None and before["fingerprint"] != now.fingerprint:
+        raise CorpusError(
+            "this is not the validation text the run was started with, or it has changed since: "
+            f"{short(before['source'], 200)} had {before['characters']:,} characters with fingerprint "
+            f"{before['fingerprint'][:12] or 'unknown'}, {now.source} has {now.characters:,} with "
+            f"{now.fingerprint[:12]}: {remedy}"
         )
 
 
@@ -137,6 +173,19 @@ def _corpus_record(training):
     for name in ("sources", "sources_from_run"):
         record[name] = [text for text in record[name] if isinstance(text, str)]
     return record
+
+
+def _validation_record(training):
+    """Return what a checkpoint says of its validation text, each value of the type that it should have; None where the
+    run has none.
+    """
+    config, corpus = training.get("config"), training.get("corpus")
+    if not isinstance(config, dict) or config.get("val_text") is None:
+        return None
+    known = corpus.get("val") if isinstance(corpus, dict) else None
+    known = known if isinstance(known, dict) else {}
+    kinds = {"source": str, "source_from_run": str, "characters": int, "fingerprint": str}
+    return {name: known[name] if type(known.get(name)) is kind else kind() for name, kind in kinds.items()}
 
 
 def _named(texts, most=3):

@@ -26,12 +26,14 @@ class Preflight:
     seq_length: int
     steps_per_epoch: int
     step: int  # where the run stands: 0, or more when it is resumed
-    total_steps: int | None  # None under --minutes
+    total_steps: int | None  # None under --minutes, and where --patience alone ends the run
     step_s: float  # measured
-    duration_s: float  # of what is left to do, estimated
+    duration_s: float | None  # of what is left to do, estimated; None where --patience alone ends the run
     folder: Path
     items: tuple | None = None  # how many to train on, to validate and to test on; None of one long text
     unit: str = "char"  # what a loss is the mean over: "char", or "label" where only labels count
+    patience: int | None = None  # of --patience
+    eval_every: int | None = None  # steps between two validations; None where the clock says
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Step:
     learning_rate: float
     chars_per_s: float
     elapsed_s: float
-    progress: float
-    remaining_s: float
+    progress: float | None  # None where --patience alone ends the run, as the next
+    remaining_s: float | None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Evaluated:
     is_best: bool
     took_s: float
     best_loss_nats: float | None  # the lowest of the run so far, this one included; None where none counts yet
+    waited: int = 0  # validations since the best one
+    patience: int | None = None  # after how many of them the run ends
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,4 @@ class Finished:
     folder: Path
     checkpoint: Path  # the one to use: best, or last where nothing was validated
     saved_step: int  # of last: an earlier one where a number of the state is not finite, which is never saved
+    because: str | None = None  # what ended it before its length did

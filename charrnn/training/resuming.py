@@ -1,10 +1,12 @@
-"""Which options of a run may change when it is resumed: its length, to a longer one, and what bears on no result."""
+"""Which options of a run may change when it is resumed: its length, to a longer one, when else it ends, and what bears
+on no result.
+"""
 
 import dataclasses
 
 from charrnn.errors import ConfigError
 from charrnn.training.options import SETTINGS
-from charrnn.training.settings import FREE, LONGER, option, shown
+from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, option, shown
 
 
 def resume_config(stored, asked):
@@ -19,21 +21,21 @@ def resume_config(stored, asked):
     for name, value in asked.items():
         old, on_resume = getattr(stored, name), SETTINGS[name].on_resume
         if on_resume == LONGER and value is not None:
-            if old is None:
-                kind = stored.length_kind
+            kind = stored.length_kind
+            if old is None and kind is not None:
                 raise ConfigError(
                     f"the run's length is {option(kind)} {shown(getattr(stored, kind))}, it cannot go on by "
                     f"{option(name)}: name a longer {option(kind)}",
                     [name, kind],
                 )
-            if value < old:
+            if old is not None and value < old:
                 raise ConfigError(
                     f"the run's length is {option(name)} {shown(old)}, it can be made longer but not shorter, got "
                     f"{shown(value)}",
                     [name],
                 )
             changes[name] = value
-        elif on_resume == FREE:
+        elif on_resume in (FREE, ENDING) or on_resume == CHECKED and None not in (old, value):
             changes[name] = value
         elif value != old:
             raise ConfigError(

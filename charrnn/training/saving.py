@@ -6,8 +6,9 @@ is the anchor. Nothing that is not finite is ever saved. Knows the folder and th
 
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES
-from charrnn.training.provenance import describe_texts, has_fingerprint
+from charrnn.runs.names import snapshot_name
+from charrnn.training.options import FREE_OPTIONS, LENGTHS, NAMES, OPEN_OPTIONS
+from charrnn.training.provenance import describe_texts, describe_validation, has_fingerprint
 from charrnn.training.records import Saved
 from charrnn.training.stored import check_record, stored_config
 
@@ -30,8 +31,7 @@ class Saver:
         """Say whether to save `last`, be it at the interval that was asked for or because so much time has passed."""
         if step == self.saved_step:
             return False
-        every = self._config.checkpoint_every
-        if every and step % every == 0:
+        if any(_falls_on(step, every) for every in (self._config.checkpoint_every, self._config.keep_every)):
             return True
         pause = max(SAVE_SECONDS, MAX_SAVING * self._costs.save_s)
         return self._stopwatch.elapsed_s() - self._saved_s >= pause
@@ -57,7 +57,9 @@ class Saver:
             "finished": finished,
         }
         folder = self._folder
-        folder.save(state.to_checkpoint(self._vocabulary, run), best=is_best)
+        kept = _falls_on(state.step, self._config.keep_every)
+        snapshot = snapshot_name(state.step, len(state.recovery.returns)) if kept else None
+        folder.save(state.to_checkpoint(self._vocabulary, run), best=is_best, snapshot=snapshot)
         if finished:
             folder.remove_good()
         elif is_anchor:
@@ -84,7 +86,7 @@ class Saver:
             config = stored_config(good.training)
         except (CheckpointError, ConfigError):
             return False
-        may_differ = (*FREE_OPTIONS, *LENGTHS)
+        may_differ = (*FREE_OPTIONS, *LENGTHS, *OPEN_OPTIONS)
         return (
             all(getattr(config, name) == getattr(self._config, name) for name in NAMES if name not in may_differ)
             and good.model == self._plan.model_config.to_dict()
@@ -97,9 +99,14 @@ class Saver:
         labels = self._corpus.count_labels(self._plan.splits)
         return {
             **describe_texts(self._texts, self._folder.path),
-            "characters": int(self._corpus.characters),
+            "characters": int(self._corpus.own_characters),
             "fingerprint": self._corpus.fingerprint,
             "splits": {name: list(getattr(self._plan.splits, name)) for name in SPLITS},
+            **describe_validation(self._corpus.validation, self._folder.path),
             **({} if counts is None else {"items": dict(zip(SPLITS, counts))}),
             **({} if labels is None else {"labels": labels}),
         }
+
+
+def _falls_on(step, every):
+    return bool(every) and step > 0 and step % every == 0

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 from charrnn.errors import ConfigError
 
-SCHEDULES = ("cosine", "step", "constant")
+SCHEDULES = ("cosine", "step", "constant", "plateau")
 
 
 @dataclass(frozen=True)
 class Schedule:
     """A shape of the learning rate over a run.
 
-    name         "cosine", "step" or "constant"
+    name         "cosine", "step", "constant", or "plateau": constant here, lowered by a factor that patience.py keeps
     peak         the highest learning rate
     warmup       linear rise from zero: below 1 a fraction of the run, from 1 on a number of steps; 0 for none
-    min_ratio    cosine ends at min_ratio * peak
+    min_ratio    cosine ends at min_ratio * peak, plateau falls no further
     decay        step: the factor an epoch
     decay_after  step: this many epochs run at the peak
     """

@@ -3,10 +3,11 @@
 Imports neither numpy nor numba.
 """
 
+import dataclasses
 import re
 import shlex
 
-from charrnn.training import options as known
+from charrnn.training import defaults as known
 from charrnn.training.options import DEFAULTS, NAMES, SETTINGS
 from charrnn.training.settings import FREE, option
 
@@ -29,6 +30,7 @@ def train_command(config, texts):
         "seq_length": known.SEQ_LENGTH,
         "minutes": known.DEFAULT_MINUTES,
         "learning_rate": known.LEARNING_RATES[config.optimizer],
+        "schedule": known.schedule_of(dataclasses.replace(config, schedule=None), config.length_kind is not None),
         "warmup": known.WARMUPS.get(config.schedule, 0),
         "weight_decay": known.WEIGHT_DECAYS.get(config.optimizer, 0),
     }

@@ -12,6 +12,7 @@ from charrnn.model.matrices import norms_by_layer
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.training.history import History, SmoothedLoss
 from charrnn.training.learner import Learner
+from charrnn.training.patience import Waiting
 from charrnn.training.recovery import Recovery
 
 
@@ -24,6 +25,7 @@ class TrainState:
 
     learner: Learner  # parameters, optimiser, carry, cursor
     recovery: Recovery = field(default_factory=Recovery)
+    waiting: Waiting = field(default_factory=Waiting)
     step: int = 0
     smoothed: SmoothedLoss = field(default_factory=SmoothedLoss)
     clipped_updates: int = 0  # since the last log record
@@ -49,6 +51,7 @@ class TrainState:
         return cls(
             learner=learner,
             recovery=Recovery.from_dict(training.get("divergence")),
+            waiting=Waiting.from_record(training),
             step=training["step"],
             smoothed=SmoothedLoss(*training["smoothing"]),
             clipped_updates=clipped_updates,
@@ -85,6 +88,7 @@ class TrainState:
                 "logged_step": self.logged_step,
                 "evaluated_step": self.evaluated_step,
                 "divergence": self.recovery.to_dict(),
+                **self.waiting.to_record(learner.config),
                 "history": list(self.history.entries),
                 "history_stride": self.history.stride,
             },

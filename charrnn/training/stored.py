@@ -118,7 +118,7 @@ def resumed_config(training, asked):
         The options are not those of a run: one that every run decides is left open.
     """
     config = stored_config(training)
-    if config.length_kind is None:
+    if config.length_kind is None and not config.is_endless:
         raise _damaged("its options name no length")
     for name in RESOLVED + (() if config.minutes is not None else RESOLVED_BY_STEPS):
         if getattr(config, name) is None:
@@ -171,6 +171,12 @@ def check_record(training, characters):
         raise _damaged(f"validated must lie in the {characters:,} characters of the text, got {[start, stop]}")
     if training["last"] is None and training["step"] > 0:
         raise _damaged(f"last must be the record of step {training['step']:,}, got None")
+    waiting = training.get("waiting")
+    if waiting is not None:  # runs that wait for nothing have none
+        for name, field in _WAITING_FIELDS.items():
+            _check(name, field, waiting, "waiting.")
+        if len(waiting) > len(_WAITING_FIELDS):
+            raise _damaged(f"waiting must have {', '.join(_WAITING_FIELDS)} alone, got {short(repr(waiting))}")
     divergence = training.get("divergence")
     if divergence is not None:  # runs of before it was recorded have none
         for name, field in _DIVERGENCE_FIELDS.items():
@@ -249,9 +255,19 @@ _FIELDS = {
         "where a stretch begins and where it ends",
         lambda value: _is_pair(value) and is_count(value[0]) and is_count(value[1], value[0]),
     ),
+    "waiting": _Field(
+        "null or a record of validations", lambda value: value is None or isinstance(value, dict), is_optional=True
+    ),
     "divergence": _Field(
         "null or a record of divergence", lambda value: value is None or isinstance(value, dict), is_optional=True
     ),
+}
+
+_WAITING_FIELDS = {
+    "since_best": _COUNT,
+    "factor": _Field("above 0 and at most 1", lambda value: type(value) is float and 0 < value <= 1),
+    "mark": _Field("null or a validation loss", lambda value: value is None or is_figure(value)),
+    "since_mark": _COUNT,
 }
 
 _DIVERGENCE_FIELDS = {

@@ -26,14 +26,14 @@ from charrnn.errors import DivergenceError, counted
 from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values
 from charrnn.model.pace import StepPace
-from charrnn.text.task_names import CLASSIFY
 from charrnn.training.budget import Costs, Stopwatch, make_budget
 from charrnn.training.intervals import MAX_VALIDATION, shortened_note
 from charrnn.training.learner import make_learner
 from charrnn.training.memory import held_bytes
+from charrnn.training.patience import ended_note, lowered_note
 from charrnn.training.pauses import RunningClock, pauses_noticed
-from charrnn.training.preparation import load_update_kernels, measure_step_s, measure_validation_s
-from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Step
+from charrnn.training.preparation import load_update_kernels, make_preflight, measure_step_s, measure_validation_s
+from charrnn.training.records import Evaluated, Finished, Notice, Sampled, Step
 from charrnn.training.recovery import Diverged, advice, fault_of_step, has_exploded, is_sound
 from charrnn.training.samples import Samples, can_show
 from charrnn.training.saving import Saver
@@ -149,9 +149,11 @@ class Trainer:
                 if record is not None:
                     is_best = record.is_best
                     yield record
+                    yield from self._wait(record)
             elif self._anchor_is_due():
                 is_anchor = self._stands_trial()
-            finished = budget.is_finished(state.step) and not self._evaluation_is_due()
+            over = state.waiting.is_over(self._config.patience)
+            finished = over or budget.is_finished(state.step) and not self._evaluation_is_due()
             stopped = self._is_stopped()  # asked once: a signal may come at any moment, and who stops has saved
             self._log(finished)
             if is_best or is_anchor or finished or stopped or self._saver.is_due(state.step):
@@ -221,7 +223,7 @@ class Trainer:
     def _learning_rate(self, epoch):
         step = self.state.step
         rate = self._schedule.learning_rate(progress=self._budget.progress(step), step=step, epoch=epoch)
-        return rate * self.state.recovery.factor
+        return rate * self.state.recovery.factor * self.state.waiting.factor
 
     def _leave_out(self, diverged):
         """Leave the step at hand out, unless it is one too many in a row: then raise `diverged`.
@@ -262,27 +264,9 @@ class Trainer:
             yield from self._shorten_validation()
         self._reserve_for_the_end()
         validating = self._validation.workspace(learner.result)
-        train, val, test = (stop - start for start, stop in (plan.splits.train, plan.splits.val, plan.splits.test))
-        yield Preflight(
-            self.corpus.characters,
-            self._vocabulary.size,
-            train,
-            val,
-            test,
-            learner.model.num_parameters,
-            held_bytes(learner.model, learner.optimizer, learner.workspace, validating),
-            num_threads(),
-            config.batch_size,
-            config.seq_length,
-            plan.steps_per_epoch,
-            state.step,
-            plan.total_steps,
-            costs.step_s,
-            self._budget.duration_s(state.step),
-            self.folder.path,
-            self.corpus.count_items(plan.splits),
-            unit="label" if config.task == CLASSIFY else "char",
-        )
+        memory_bytes = held_bytes(learner.model, learner.optimizer, learner.workspace, validating)
+        duration_s = self._budget.duration_s(state.step)
+        yield make_preflight(plan, self.corpus, state, memory_bytes, costs.step_s, duration_s, self.folder.path)
 
     def _shorten_validation(self):
         """Under --minutes: see that one pass over the validation split is a small part of the time."""
@@ -323,7 +307,14 @@ class Trainer:
             self.folder.path,
             self.folder.best if best else self.folder.last,
             self._saver.saved_step,
+            self._ended_by(),
         )
+
+    def _ended_by(self):
+        """Say what has ended the run before its length did; None where nothing has."""
+        if not self.state.waiting.is_over(self._config.patience):
+            return None
+        return ended_note(self._config.patience, (self.state.best or {}).get("step"))
 
     # ----------------------------------------------------------------------------------------- validation, log, save
 
@@ -363,7 +354,13 @@ class Trainer:
         self._reserve_for_the_end()
         self._budget.evaluated()
         best = state.best["val_loss_nats"] if state.best else None
-        return Evaluated(state.step, state.epoch, evaluation, is_best, self._costs.evaluation_s, best), is_anchor
+        told = state.step, state.epoch, evaluation, is_best, self._costs.evaluation_s, best
+        return Evaluated(*told, 0 if is_best else state.waiting.since_best + 1, self._config.patience), is_anchor
+
+    def _wait(self, record):
+        """Take in a validation for what waits on a lower loss; yield the Notice of a lowered learning rate."""
+        if self.state.waiting.validated(record.evaluation.loss_nats, record.is_best, self._config):
+            yield Notice(lowered_note(self._config, self._peak() * self.state.waiting.factor))
 
     def _log(self, finished):
         """Log the last step where that is due: at the interval, where it was validated or left out, and at the end."""

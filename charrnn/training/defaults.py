@@ -1,0 +1,36 @@
+"""What a run does where its user names nothing: every default that depends on another option, the text or the length.
+
+Plain numbers, and functions of options. Imports neither numpy nor numba.
+"""
+
+# Used when no length is named.
+DEFAULT_MINUTES = 5.0
+
+# What the optimiser decides when the option is left out.
+LEARNING_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
+WEIGHT_DECAYS = {"adamw": 0.01}
+
+# What the schedule decides when the option is left out: the share of the run over which the rate rises.
+WARMUPS = {"cosine": 0.02}
+
+# The share of the text to validate on, where no text of its own is named for that.
+VAL_FRACTION = 0.05
+
+# The schedule of a run that has a length, and of one that --patience alone ends.
+SCHEDULE, ENDLESS_SCHEDULE = "cosine", "plateau"
+NEEDS_AN_END = ("cosine",)  # of the schedules
+
+# Shrunk to the text when it is too short for them, with a note; what the user names is not.
+BATCH_SIZE, SEQ_LENGTH = 16, 64
+
+
+def schedule_of(config, has_length):
+    """Return the name of a run's schedule; has_length : whether the user named --epochs, --steps or --minutes."""
+    if config.schedule is not None:
+        return config.schedule
+    return ENDLESS_SCHEDULE if config.patience is not None and not has_length else SCHEDULE
+
+
+def is_endless(config, has_length):
+    """Say whether --patience alone ends a run: no length is named, and its schedule needs none."""
+    return config.patience is not None and not has_length and schedule_of(config, has_length) not in NEEDS_AN_END
