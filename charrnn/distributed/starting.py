@@ -61,11 +61,11 @@ def _watched(rank, size):
     """Return a context that another process watches over."""
     who = f"process {rank} of {size}"
     note = (
-        f"{who} waits for the others to start; where charrnn does not start on one of the machines, end all with "
-        "Ctrl-C and try there: charrnn --version\n"
+        f"{who} waits for the others to start; if charrnn does not start on one of the machines, end all with "
+        "Ctrl-C and try 'charrnn doctor' there\n"
     )
     error = (
-        f"Error: {who} has waited {END_AFTER_S:g} s for the others to start: try charrnn --version on every machine\n"
+        f"Error: {who} has waited {END_AFTER_S:g} s for the others to start: try 'charrnn doctor' on every machine\n"
     )
     launcher = os.environ.get("PMI_FD", "")
     kept = [int(launcher)] if launcher.isdigit() else []
