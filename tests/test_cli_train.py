@@ -353,10 +353,7 @@ def test_the_command_line_wins_over_the_config_file(folder, capsys):
         ("xyzzy = 3", "unknown option 'xyzzy'; list them with: charrnn train --help-all"),
         ("hidden-size = 1.5", "must be a whole number, got '1.5'"),
         ("hidden-size = true", "must be a whole number, got 'True'"),
-        (
-            "hidden-size = [3]",
-            "'hidden-size' a value that it cannot have: [3]; name one value (values to combine stand",
-        ),
+        ("hidden-size = [3]", "'hidden-size' cannot have the value [3]; give one value (lists of values belong"),
         ("cell = 'cnn'", "'cnn' is not one of"),
         ("tie-weights = 'perhaps'", "'perhaps' is not a valid boolean"),
         ("hidden-size = ", "is not TOML"),

@@ -321,7 +321,7 @@ def test_a_line_of_predict_stays_a_line_and_json_is_exact_whatever_labels_and_te
     assert [line.split("\t")[0] for line in out.splitlines()] == [r"a\ud800b"] * 2 + ["ab"] * 2
     out, _ = call(capsys, "predict", tmp_path / "run", *skip, "--json")
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["a\ud800b", "ab"]
-    for encoding, said in (("hex", "not known here"), ("idna", "is not IDNA"), ("ascii", "byte 0xc3 at offset 1")):
+    for encoding, said in (("hex", "is unknown"), ("idna", "is not IDNA"), ("ascii", "byte 0xc3 at offset 1")):
         (tmp_path / "c.txt").write_text("a\u00e4..b")
         _, err = call(capsys, "predict", tmp_path / "run", "--file", tmp_path / "c.txt", "--encoding", encoding, code=2)
         assert said in err, err
@@ -334,11 +334,14 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
     for arguments, said in (
         (["predict", runs / "stream", "a"], "learned one long text and does not"),
         (["predict", runs / "steer", "a"], "--given Irish"),
-        (["predict", runs / "classify"], "nothing to answer"),
+        (["predict", runs / "classify"], "no text given"),
         (["predict", runs / "classify", ""], "the text is empty"),
         (["predict", runs / "classify", "a", "b c"], "takes one TEXT, got 2: if they are one text, quote it: 'a b c'"),
-        (["sample", runs / "steer", "--given", "Irish", "--given", "Thai"], "got 2 labels: Irish, Thai; name one"),
-        (["predict", runs / "classify", "a", "--beam", 2], "--beam 2 has no effect, this model predicts labels"),
+        (["sample", runs / "steer", "--given", "Irish", "--given", "Thai"], "got 2 labels: Irish, Thai; give one"),
+        (
+            ["predict", runs / "classify", "a", "--beam", 2],
+            "--beam 2 has no effect, because this model predicts labels",
+        ),
         (["predict", runs / "translate", "a", "--n-best", 2], "add --beam 2"),
         (["predict", runs / "translate", "a", "--top-k", 2], "--top-k 2 has no effect"),
         (["predict", runs / "classify", "Ω"], "'Ω' at offset 0 is not among"),
@@ -488,7 +491,8 @@ def test_eval_tells_of_a_label_that_steers_whether_texts_end_in_time(runs, capsy
     assert 2 <= items["bounds"][0] <= items["bounds"][1] <= 12  # of the names alone, without label and SEP
     assert 0 <= items["early"] <= 1 and 0 <= items["late"] <= 1
     out, _ = call(capsys, "eval", runs / "steer", "--no-baselines")
-    assert "nats per item" in out and "items drawn" in out
+    assert "nats per item" in out and "length              1,000 items drawn  " in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("ending, pack", [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
