@@ -123,7 +123,7 @@ def test_unknown_characters_are_refused_or_left_out_and_counted(folder):
     charrnn(f"train text.txt --val-text strange.txt --unknown skip {OPTIONS} -o run")
     assert read_metadata("run/last.safetensors")["training"]["corpus"]["val"]["characters"] == 9 * len("abc  line\n")
     with read_corpus(["text.txt"], validation="strange.txt", unknown="skip") as corpus:
-        assert any(note.startswith("--val-text: left out 27 characters") for note in corpus.notes)
+        assert any(note.startswith("--val-text: skipped 27 characters") for note in corpus.notes)
 
 
 @pytest.mark.parametrize(
