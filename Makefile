@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test quick lint reference site docs-check parity golden bench soak clean
+.PHONY: demo test quick lint reference site docs-check tutorial parity golden bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -50,6 +50,10 @@ docs-check: $(VENV)/.tested
 parity: $(VENV)/.tested
 	@$(BIN)/python -c 'import torch' || { echo "these tests need PyTorch: $(BIN)/python -m pip install torch==2.13.0" >&2; exit 1; }
 	$(BIN)/python -m pytest -m torch
+
+# Every command of the tutorial, run again; what they print goes into its pages. CHAPTER=docs/tutorial/3* runs one.
+tutorial: $(VENV)/.installed
+	$(BIN)/python pages/tutorial.py $(CHAPTER)
 
 golden: $(VENV)/.installed
 	@test -n "$(OLD)" || { echo "name the commit to compare this tree with, as in: make golden OLD=HEAD~1" >&2; exit 2; }
