@@ -45,6 +45,7 @@ site: $(VENV)/.sited
 # out what is there twice, and the commands of measurements.
 docs-check: $(VENV)/.tested
 	$(BIN)/python pages/check.py $(QUICK)
+	$(BIN)/python pages/tutorial.py --short
 
 # The tests that run PyTorch beside charrnn; `make test` skips them where it is not installed.
 parity: $(VENV)/.tested
