@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MINUTES ?= 2
 
-.PHONY: demo test quick lint reference site docs-check parity golden bench soak clean
+.PHONY: demo test quick lint reference site docs-check tutorial parity golden bench soak clean
 
 demo: $(VENV)/.installed
 	@test -f corpora/shakespeare.txt || $(BIN)/charrnn corpus build shakespeare
@@ -45,11 +45,16 @@ site: $(VENV)/.sited
 # out what is there twice, and the commands of measurements.
 docs-check: $(VENV)/.tested
 	$(BIN)/python pages/check.py $(QUICK)
+	$(BIN)/python pages/tutorial.py --short
 
 # The tests that run PyTorch beside charrnn; `make test` skips them where it is not installed.
 parity: $(VENV)/.tested
 	@$(BIN)/python -c 'import torch' || { echo "these tests need PyTorch: $(BIN)/python -m pip install torch==2.13.0" >&2; exit 1; }
 	$(BIN)/python -m pytest -m torch
+
+# Every command of the tutorial, run again; what they print goes into its pages. CHAPTER=docs/tutorial/3* runs one.
+tutorial: $(VENV)/.installed
+	$(BIN)/python pages/tutorial.py $(CHAPTER)
 
 golden: $(VENV)/.installed
 	@test -n "$(OLD)" || { echo "name the commit to compare this tree with, as in: make golden OLD=HEAD~1" >&2; exit 2; }

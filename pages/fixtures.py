@@ -12,7 +12,8 @@ import numpy as np
 
 CHARACTERS = 90_000  # cells needs 4,000 of a split, a twentieth of the text
 TEXTS = ("my-writing", "shakespeare", "tinyshakespeare", "linux", "latex", "warpeace", "big", "letters", "sonnets",
-         "other", "corpus", "input", "new/place/my-writing", "corpora/shakespeare")  # fmt: skip
+         "other", "corpus", "input", "new/place/my-writing", "corpora/shakespeare",
+         "corpora/constitution-ko", "나의-글")  # fmt: skip
 PLACEHOLDERS = {"RUN": "checkpoints/demo", "TEXT": "my-writing.txt", "FILE": "drawing.svg", "SPEC.toml": "grid.toml"}
 PLACEHOLDERS |= {"RUN/best.safetensors": "checkpoints/demo/best.safetensors", "SWEEP": "sweep"}
 COUNTRIES = ("Ireland", "Finland", "Irish", "Finnish")

