@@ -66,7 +66,7 @@ class _Shown:
         if of_labels:
             click.echo(f"{evaluation.loss_nats:.4f} nats per label, over {counted(evaluation.characters, 'label')}")
         else:
-            click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
+            tell(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
         where = self.text.name if self.text.name != "-" else "stdin"
         tell(printable(f"of the {where}" if self.text.split else f"of {where}", sys.stdout))
         if math.isfinite(judgement.error.nats):
