@@ -16,22 +16,21 @@ FORMS = "html", "onnx", "torch"
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @file_option("html", "Write a web page in which the model runs.")
 @file_option("onnx", "Write an ONNX graph of one time step; needs the package onnx.")
-@file_option("torch", "Write a Python module for PyTorch, and a file with its weights.")
+@file_option("torch", "Write a Python module for PyTorch, with its weights beside it.")
 @click.option(
     "--weights",
     type=click.Choice(("float32", "float16", "int8"), case_sensitive=False),
     show_default="float16",
-    help="With --html: number type of the weights. Smaller types give smaller files; the rise of the loss is measured "
-    "and shown.",
+    help="With --html: what each weight is rounded to; smaller files, and a loss that is measured and named.",
 )
 @click.option(
     "--cells",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     show_default="search the run's held-out text",
-    help="With --html: read the units to show from FILE, written by 'charrnn cells --json'.",
+    help="With --html: take the units to be named from FILE, which 'charrnn cells --json' wrote.",
 )
-@click.option("--no-cells", is_flag=True, help="With --html: show no units, and do not search for any.")
+@click.option("--no-cells", is_flag=True, help="With --html: name no units, and search for none.")
 @force_option(*FORMS)
 @click.pass_context
 def command(ctx, checkpoint, **options):
@@ -41,7 +40,7 @@ def command(ctx, checkpoint, **options):
     Example: charrnn export checkpoints/shakespeare-1 --html shakespeare.html
              charrnn export --onnx shakespeare.onnx
 
-    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used.
+    CHECKPOINT is a file or a run folder; without it the newest run in ./checkpoints is exported.
     """
     outputs = Outputs(options, *FORMS, beside={"torch": ".safetensors"})
     if not outputs:

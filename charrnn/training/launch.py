@@ -12,20 +12,17 @@ import contextlib
 import dataclasses
 import os
 import shlex
-from types import SimpleNamespace
 
 from charrnn.distributed.group import ALONE, from_first, together
 from charrnn.errors import RunError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
-from charrnn.runs.folder import RunFolder, refuse_a_run
-from charrnn.runs.numbering import numbered_folder
+from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
 from charrnn.text.decoding import encoding_of_bytes
 from charrnn.text.item_kinds import inferred
 from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
-from charrnn.training.preview import Preview
 from charrnn.training.provenance import find_texts, find_validation
 from charrnn.training.stored import resumed_config, stored_config
 from charrnn.training.trainer import Trainer
@@ -66,33 +63,6 @@ def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
     CharRNNError
         Options, text, weights or folder will not do; nothing has been written then.
     """
-    with _planned(texts, asked, output, init_from, say, progress, group) as (plan, corpus, stack):
-        name = _name_of(texts)
-        folder = together(group, lambda: stack.enter_context(_new_folder(output, name)) if group.rank == 0 else None)
-        yield Trainer(plan, corpus, folder, texts, samples=samples, group=group)
-
-
-@contextlib.contextmanager
-def planned_run(texts, asked, *, output=None, init_from=None, say=_say_nothing, progress=None, group=ALONE):  # noqa: PLR0913 - as new_run
-    """Yield the Preview of what `new_run` would begin, with the same arguments; nothing is written."""
-    with _planned(texts, asked, output, init_from, say, progress, group) as (plan, corpus, _):
-
-        def folder():
-            path = numbered_folder(_name_of(texts)) if output is None else output
-            if path.is_dir():
-                refuse_a_run(path)
-            return SimpleNamespace(path=path)
-
-        yield Preview(plan, corpus, together(group, folder), texts, group=group)
-
-
-def _name_of(texts):
-    return "stdin" if str(texts[0]) == "-" else texts[0]
-
-
-@contextlib.contextmanager
-def _planned(texts, asked, output, init_from, say, progress, group):  # noqa: PLR0913, PLR0917 - as new_run
-    """Yield (Plan, Corpus, ExitStack) of a new run; the arguments are those of `new_run`."""
     asked = inferred(texts, asked)
     if group.size > 1:
         asked = {"shards": default_shards(group.size), **asked}
@@ -116,7 +86,9 @@ def _planned(texts, asked, output, init_from, say, progress, group):  # noqa: PL
 
         corpus, plan = together(group, prepare)
         compare(group, plan, corpus)
-        yield plan, corpus, stack
+        name = "stdin" if str(texts[0]) == "-" else texts[0]
+        folder = together(group, lambda: stack.enter_context(_new_folder(output, name)) if group.rank == 0 else None)
+        yield Trainer(plan, corpus, folder, texts, samples=samples, group=group)
 
 
 @contextlib.contextmanager
@@ -163,8 +135,8 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
         def prepare():
             if "imported" in checkpoint.training:
                 raise RunError(
-                    f"{run} contains an imported model, not a run that can be resumed: start a new run from its "
-                    f"weights with: charrnn train TEXT --init-from {shlex.quote(str(run))}"
+                    f"{run} holds a model that was imported, and no run to resume: start one from its weights with: "
+                    f"charrnn train TEXT --init-from {shlex.quote(str(run))}"
                 )
             config = stored_config(checkpoint.training)
             resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
@@ -197,7 +169,7 @@ def _refuse_text_within(output, corpus):
     for path in corpus.files:
         if path not in corpus.sources and path.startswith(os.path.join(folder, "")):
             raise RunError(
-                f"{output} contains part of the text, {os.path.relpath(path, folder)}, but a run folder is never read "
+                f"{output} holds a part of the text, {os.path.relpath(path, folder)}, and a run folder is never read "
                 "as text: name a new folder with -o/--output"
             )
 
