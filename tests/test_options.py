@@ -39,6 +39,7 @@ OTHERS = {
     "source_field": "a",
     "target_field": "b",
     "split": "order",
+    "min_count": 3,
     "val_text": "other.txt",
     "unknown": "skip",
     "val_fraction": 0.1,

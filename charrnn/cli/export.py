@@ -59,6 +59,7 @@ def command(ctx, checkpoint, **options):
         outputs.protect_run(known.training, path.parent)
     if outputs.named("html"):
         export_page(opened, options, outputs)
+    _never_unknown(known)
     if outputs.named("onnx"):
         from charrnn.cli.export_onnx import export_onnx
 
@@ -67,3 +68,11 @@ def command(ctx, checkpoint, **options):
         from charrnn.cli.export_torch import export_torch
 
         export_torch(known, outputs)
+
+
+def _never_unknown(checkpoint):
+    """Let a model that is exported never predict its unknown symbol, where it has one: programs only draw from it."""
+    from charrnn.model.parameters import NEVER
+
+    if checkpoint.vocabulary.unknown_id is not None:
+        checkpoint.parameters["output.bias"][checkpoint.vocabulary.unknown_id] = NEVER

@@ -63,7 +63,8 @@ def export_page(opened, options, outputs):
         cost=cost,
         cost_note=cost_note,
     )
-    payload = make_payload(model, packed, kind, facts)
+    # A page draws, and so never the unknown symbol; what rounding costs was measured with it.
+    payload = make_payload(model, pack_model(model.for_drawing(), kind), kind, facts)
     pieces = list(page_pieces(payload.header, payload.weights))
     outputs.write("html", atomic_write, pieces)
     _say(kind, cost, found, sum(map(len, pieces)))

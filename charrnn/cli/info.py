@@ -129,6 +129,7 @@ def _print_text(path, metadata, config, history):
             ("size", f"{known.size:,}"),
             ("of which special", special or None),
             ("of which labels", f"{len(known.labels):,}" if known.labels else None),
+            ("unknown symbol", _unknown_text(known, metadata["training"])),
             ("texts are read with", str(known.rewriting) or None),
         ]
     )
@@ -249,6 +250,18 @@ def _ended_text(training, options, best_step):
         return None
     since = f" after step {best_step}" if best_step else ""
     return f"by --patience {patience:.0f}: {waited:.0f} validations{since} brought no lower loss"
+
+
+def _unknown_text(vocabulary, training):
+    """Say which symbol stands for all characters that the model does not know; None where there is none."""
+    if vocabulary.unknown_symbol is None:
+        return None
+    rare = _as_dict(training.get("corpus")).get("rare")
+    counts = [_number(one) for one in rare] if isinstance(rare, list) else []
+    if len(counts) != 2 or None in counts:
+        return vocabulary.unknown_symbol
+    kinds, occurrences = (counted(int(one or 0), what) for one, what in zip(counts, ("character", "occurrence")))
+    return f"{vocabulary.unknown_symbol} for all others; in the text {kinds}, {occurrences}"
 
 
 def _task_text(options):

@@ -124,6 +124,7 @@ class PrimeReader(NamedTuple):
             except VocabularyError as error:
                 raise VocabularyError(f"{option}: {error}") from None
         text = self._without_unknown(text, known, option)
+        self._tell_unknown(text, option)
         try:
             return self.look_up(text, option)
         except VocabularyError as error:
@@ -146,6 +147,7 @@ class PrimeReader(NamedTuple):
             self._refuse_binary(data, path)
             text = _decoded(data, option, self.encoding)
         text = self._without_unknown(text, text, option)
+        self._tell_unknown(text, option)
         try:
             return self.look_up(text, option)
         except VocabularyError as error:
@@ -170,6 +172,13 @@ class PrimeReader(NamedTuple):
         if others:
             note(f"{option}: {left_out(others, self.vocabulary.mode)}")
         return text
+
+    def _tell_unknown(self, text, option):
+        """Say how many characters of a prime are read as the unknown symbol."""
+        from charrnn.text.corpus import read_as_unknown
+
+        if self.vocabulary.unknown_symbol is not None and (count := self.vocabulary.count_unknown(text)):
+            note(f"{option}: {read_as_unknown(count, self.vocabulary)}")
 
     def _refuse_binary(self, data, path):
         from charrnn.text.decoding import refuse_binary

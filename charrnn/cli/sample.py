@@ -95,6 +95,9 @@ ALONE = {
     "it is shown, on a terminal and in --json.",
 )
 @unknown_in_a_prime
+@click.option(
+    "--allow-unknown", is_flag=True, help="Draw the unknown symbol too, of a model that has one (train --min-count)."
+)
 @click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
 @click.option(
     "--stop",
@@ -251,6 +254,8 @@ def _open(ctx, where, options, outputs):
     from charrnn.model.parameters import Model
 
     model = Model.from_checkpoint(checkpoint)
+    if not options["allow_unknown"]:
+        model = model.for_drawing()
     if path != where:
         note(f"checkpoint {path}{known_of(checkpoint.training)}")
     if checkpoint.training.get("step") == 0:

@@ -65,7 +65,7 @@ def tell_labels(model, vocabulary, texts, after=None, report=None):
 def translate(model, vocabulary, sources, beam=1, max_length=MAX_TARGET, n_best=1, report=None):  # noqa: PLR0913
     """Return the Hypotheses of each source's target, the likeliest first; sources : ids without START and SEP."""
     prompts = [[vocabulary.start_id, *source, vocabulary.special_id("SEP")] for source in sources]
-    characters = np.arange(len(vocabulary.symbols))
+    characters = np.array([n for n in range(len(vocabulary.symbols)) if n != vocabulary.unknown_id])
     return beam_search(model, prompts, beam, max_length, n_best, vocabulary.end_id, characters, report)
 
 

@@ -111,6 +111,6 @@ def _draw(model, vocabulary, shares, seed, length):
     """Return DrawnItems, as many of each label as `shares` says."""
     items = []
     for label, number in shares.items():
-        sampler = Sampler(model, Settings(), seed=(seed + (label or 0)) % 2**64, num_samples=number)
+        sampler = Sampler(model.for_drawing(), Settings(), seed=(seed + (label or 0)) % 2**64, num_samples=number)
         items += draw_items(sampler, vocabulary, length, label=label)
     return items

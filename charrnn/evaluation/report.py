@@ -226,7 +226,7 @@ class _Judge:
     def _measure_copies(self):
         length = self.options.sample_length
         held_out, name = self._held_out()
-        sampler = Sampler(self.model, SamplerSettings(), seed=self.options.sample_seed, num_samples=1)
+        sampler = Sampler(self.model.for_drawing(), SamplerSettings(), seed=self.options.sample_seed, num_samples=1)
         sampler.prime(start_ids(self.vocabulary))
         report, drawn = self.stages.begin("drawing a sample"), []
         for block in sampler.generate(length):

@@ -110,7 +110,8 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     vocabulary = model.vocabulary
     encoding = shown_encoding(model.training) if encoding is None else encoding_of_bytes(encoding)
     settings = Settings(temperature, top_k, top_p, min_p)
-    sampler = Sampler(model, settings, seed=seed, num_samples=1 if num_samples is None else num_samples, clamps=clamps)
+    number = 1 if num_samples is None else num_samples
+    sampler = Sampler(model.for_drawing(), settings, seed=seed, num_samples=number, clamps=clamps)
     prime_ids = vocabulary.encode(prime, encoding)
     ends = stop_ids(vocabulary, [vocabulary.encode(string, encoding).tolist() for string in stop])
     sampler.prime(first_ids(vocabulary, prime_ids, label_of(model, given)))

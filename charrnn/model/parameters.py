@@ -38,10 +38,12 @@ class Model:
     rule        of a model of items, the ItemRule of what counts: what never does is never predicted; None of a model of
                 one long text
     start_id    of a model of items, the id that begins one: the state is zero before it is read
+    unknown_id  the id that all characters have which it does not know, and which is never drawn; None where it has none
     """
 
     def __init__(self, config, rule=None):
         self.config = config
+        self.unknown_id: int | None = None
         self.rule: ItemRule | None = rule
         self.start_id: int | None = None if rule is None else rule.start_id
         self._vocabulary: Vocabulary | None = None
@@ -91,6 +93,7 @@ class Model:
         model = cls(config, ItemRule.of(checkpoint.vocabulary, stored_task(checkpoint.training)))
         model.set_parameters(checkpoint.parameters)
         model.vocabulary, model.training = checkpoint.vocabulary, checkpoint.training
+        model.unknown_id = checkpoint.vocabulary.unknown_id
         return model
 
     @property
@@ -146,6 +149,17 @@ class Model:
     def set_parameters(self, arrays):
         """Set every parameter from {PyTorch name: array}. Raises ConfigError where names or shapes differ."""
         self.flat[:] = self.pack(arrays)
+
+    def for_drawing(self):
+        """Return the model to draw from: itself, or a copy that never predicts the unknown symbol."""
+        if self.unknown_id is None:
+            return self
+        model = Model(self.config, self.rule)
+        model._vocabulary, model.training, model.path = self._vocabulary, self.training, self.path
+        arrays = self.get_parameters()
+        arrays["output.bias"][self.unknown_id] = NEVER
+        model.set_parameters(arrays)
+        return model
 
     def pack(self, arrays):
         """Return {PyTorch name: array} as one flat array in the layout of `flat`. Raises ConfigError."""

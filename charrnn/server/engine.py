@@ -66,7 +66,7 @@ class Engine:
     """
 
     def __init__(self, model, max_jobs: int, say: Callable[[str], None] = print):
-        self._batch, self._max_jobs, self._say = Batch(model), max_jobs, say
+        self._batch, self._max_jobs, self._say = Batch(model.for_drawing()), max_jobs, say
         self._wake = threading.Condition()
         self._new: list[Job] = []
         self._jobs: set[Job] = set()

@@ -51,6 +51,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     vocabulary=None,
     unknown="error",
     validation=None,
+    min_count=1,
     progress=None,
 ):
     """Read texts, one after the other, as a Corpus.
@@ -77,6 +78,9 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         What to do with a symbol that `vocabulary`, or that of the text for `validation`, lacks: "error", or "skip" it.
     validation : path-like, optional
         A validation text: read as the text is, its ids are put behind the text's.
+    min_count : int
+        In chars mode, make one unknown symbol of the characters that come less often than this; a given `vocabulary`
+        has its own, or none.
     progress : callable, optional
         Called as progress(bytes_done, bytes_total), bytes as stored on disk; the total is None where it is not known.
 
@@ -112,7 +116,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     notes, is_new, found_items = [], vocabulary is None, None
     found = find_files(sources, mode, encoding, notes)
     files = found.files
-    writer = IdWriter(open_scratch_file(notes), mode, vocabulary, skip=unknown == "skip")
+    writer = IdWriter(open_scratch_file(notes), mode, vocabulary, unknown == "skip", min_count)
     try:
         done = ReadProgress(progress, files)
         if items is None:
@@ -131,6 +135,11 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
                 f"{_holds(sources)} only the {only}: name a longer text"
             )
         ids, vocabulary = writer.finish(vocabulary)
+        if is_new and min_count > 1 and vocabulary.size < 2:
+            raise CorpusError(
+                f"--min-count {min_count} leaves nothing but the unknown symbol: no character comes that often; take a "
+                "lower one"
+            )
         file = writer.file
         if isinstance(text, ItemReader):
             ids, file, found_items = text.finish(ids, keep_order=not is_new)
@@ -143,6 +152,10 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         notes.extend(text.seams.notes(is_new))
         if writer.skipped:
             notes.append(left_out(writer.skipped, mode))
+        if writer.unknown:
+            notes.append(read_as_unknown(writer.unknown, vocabulary))
+        if min_count > 1 and is_new:
+            notes.append(_rare_note(writer.rare, min_count, vocabulary))
         if len(ids) == 0:
             raise CorpusError(f"{_named(sources)} {_holds(sources)} no symbol of the vocabulary: name another text")
     except BaseException:
@@ -160,6 +173,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         own=tuple(map(absolute, found.own)),
         skipped=tuple((code if mode == "bytes" else chr(code), count) for code, count in writer.skipped.most_common()),
         items=found_items,
+        rare=writer.rare,
         file=file,
     )
     if validation is not None:
@@ -199,6 +213,8 @@ class Corpus:
         What `unknown="skip"` left out, the most common first.
     items : ItemSet or None
         Where the items are; None of one long text.
+    rare : (int, int)
+        How many characters `min_count` made the unknown symbol, and how often they come.
     validation : ValidationText or None
         The validation text whose ids come after the text's own; the other attributes tell of the text alone, but for
         `ids`, `characters`, `files` and `items`.
@@ -221,6 +237,7 @@ class Corpus:
         file,
         own=(),
         items=None,
+        rare=(0, 0),
     ):
         self.ids = ids
         self.vocabulary = vocabulary
@@ -233,6 +250,7 @@ class Corpus:
         self.own = own
         self.skipped = skipped
         self.items = items
+        self.rare = rare
         self.validation = None
         self.file = file
 
@@ -326,6 +344,27 @@ def _named(sources):
 
 def _holds(sources):
     return "holds" if len(sources) == 1 else "hold"
+
+
+def read_as_unknown(count, vocabulary):
+    """Say how many characters are read as the unknown symbol of a vocabulary."""
+    verb = "is" if count == 1 else "are"
+    return (
+        f"{counted(count, 'character')} that the model does not know {verb} read as its unknown symbol, "
+        f"{vocabulary.unknown_symbol!r}"
+    )
+
+
+def _rare_note(rare, min_count, vocabulary):
+    """Say what --min-count came to."""
+    kinds, occurrences = rare
+    if not kinds:
+        return f"--min-count {min_count}: every character comes that often, so there is no unknown symbol"
+    verb, become = ("comes", "becomes") if kinds == 1 else ("come", "become")
+    return (
+        f"--min-count {min_count}: {counted(kinds, 'character')} that {verb} less often, "
+        f"{counted(occurrences, 'occurrence')} in all, {become} the unknown symbol {vocabulary.unknown_symbol!r}"
+    )
 
 
 def left_out(skipped, mode):

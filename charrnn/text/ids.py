@@ -15,9 +15,9 @@ import numpy as np
 from charrnn.errors import StorageError
 from charrnn.files.cache import cache_root, temporary_root
 from charrnn.files.storage import write_all
-from charrnn.text.special import MAX_LABELS, SPECIALS
+from charrnn.text.special import MAX_LABELS, PRIVATE_USE, SPECIALS
 from charrnn.text.symbols import CODE_POINTS
-from charrnn.text.vocabulary import Vocabulary, smallest_dtype
+from charrnn.text.vocabulary import UNKNOWN_MARKS, Vocabulary, smallest_dtype
 
 BLOCK_BYTES = 1 << 17  # rewritten at a time
 SPECIAL_CODES = {name: CODE_POINTS + number for number, name in enumerate(SPECIALS)}  # beyond those of all characters
@@ -31,8 +31,12 @@ class IdWriter:
     over all code points. The file holds the smallest dtype for the symbols so far, and is widened when they outgrow it.
     """
 
-    def __init__(self, file, mode, vocabulary, skip):
+    def __init__(self, file, mode, vocabulary, skip, min_count=1):
         self.file = file
+        self.min_count = min_count
+        self.rare = (0, 0)  # how many symbols came less often than that, and how often all of them together
+        self.unknown_id = None if vocabulary is None else vocabulary.unknown_id
+        self.unknown = 0  # characters that were written as the unknown symbol
         self.mode = mode
         self.vocabulary = vocabulary
         self.skip = skip
@@ -57,7 +61,7 @@ class IdWriter:
 
     def knows(self, code):
         """Whether a code can be written: any, unless the vocabulary was given."""
-        return self.vocabulary is None or self.table[code] >= 0
+        return self.vocabulary is None or self.table[code] >= 0 or self.unknown_id is not None and not self.skip
 
     def label_code(self, name):
         """Return the code of a label, a new one where labels are learned; None where the vocabulary has it not."""
@@ -97,6 +101,9 @@ class IdWriter:
                 strange, counts = np.unique(codes[missing], return_counts=True)
                 self.skipped.update(dict(zip(strange.tolist(), counts.tolist())))
                 ids = ids[~missing]
+            elif self.unknown_id is not None:
+                self.unknown += int(missing.sum())
+                ids = np.where(missing, self.unknown_id, ids)
             else:
                 index = int(np.argmax(missing))
                 symbol = int(codes[index])
@@ -107,26 +114,51 @@ class IdWriter:
         self._append(ids.astype(self.dtype), len(ids))
 
     def finish(self, vocabulary):
-        """Return the memory-mapped ids and their vocabulary, its symbols sorted if it is a new one."""
+        """Return the memory-mapped ids and their vocabulary, its symbols sorted if it is a new one.
+
+        Of a new one the characters that came less often than min_count are one, the unknown symbol.
+        """
         if vocabulary is None:
+            rare = self._rare_codes()
             labels = tuple(sorted(self.labels))
             places = {self.labels[name]: FIRST_LABEL + place for place, name in enumerate(labels)}
-            placed = [places.get(code, code) for code in self.codes]  # labels by name, whatever came first
-            order = sorted(range(self.size), key=placed.__getitem__)
-            symbols = [self.codes[number] for number in order]
+            unknown = None
+            if rare:
+                known = {chr(code) for code in self.codes if code < CODE_POINTS and code not in rare}
+                unknown = next(mark for mark in (*UNKNOWN_MARKS, *map(chr, PRIVATE_USE)) if mark not in known)
+            codes = [ord(unknown) if unknown and code in rare else code for code in self.codes]
+            placed = [places.get(code, code) for code in codes]  # labels by name, whatever came first
+            symbols = sorted(set(codes), key=lambda code: places.get(code, code))
+            place = {places.get(code, code): number for number, code in enumerate(symbols)}
             special = tuple(SPECIALS[code - CODE_POINTS] for code in symbols if CODE_POINTS <= code < FIRST_LABEL)
             symbols = [code for code in symbols if code < CODE_POINTS]
             vocabulary = Vocabulary(
-                self.mode, tuple(symbols if self.mode == "bytes" else map(chr, symbols)), special=special, labels=labels
+                self.mode,
+                tuple(symbols if self.mode == "bytes" else map(chr, symbols)),
+                special=special,
+                labels=labels,
+                unknown_symbol=unknown,
             )
-            new_ids = np.empty(self.size, self.dtype)
-            new_ids[order] = np.arange(self.size, dtype=self.dtype)
-            if order != list(range(self.size)):
-                self._rewrite(new_ids)
+            new_ids = np.array([place[one] for one in placed], self.dtype)
+            dtype = smallest_dtype(len(symbols))
+            if dtype != self.dtype or not np.array_equal(new_ids, np.arange(self.size)):
+                self._rewrite(new_ids.astype(dtype))
         self.file.flush()
         if self.characters == 0:
             return np.empty(0, self.dtype), vocabulary
         return map_ids(self.file, self.dtype, self.characters), vocabulary
+
+    def _rare_codes(self):
+        """Return the codes of the characters that came less often than min_count; count them and their places."""
+        if self.min_count <= 1:
+            return frozenset()
+        counts, block = np.zeros(self.size, np.int64), BLOCK_BYTES // self.dtype.itemsize or 1
+        for start in range(0, self.characters, block):
+            ids = self._read_ids(start, min(start + block, self.characters), self.dtype)
+            counts += np.bincount(ids, minlength=self.size)
+        rare = [n for n, code in enumerate(self.codes) if code < CODE_POINTS and counts[n] < self.min_count]
+        self.rare = len(rare), int(counts[rare].sum())
+        return frozenset(self.codes[n] for n in rare)
 
     def _learn(self, codes):
         self.table[codes] = np.arange(self.size, self.size + len(codes), dtype=np.int32)
@@ -157,14 +189,16 @@ class IdWriter:
         self.dtype = dtype
 
     def _rewrite(self, new_ids):
-        """Replace each id of the file by new_ids[id], in place."""
-        block = BLOCK_BYTES // self.dtype.itemsize or 1
+        """Replace each id of the file by new_ids[id], in place; their dtype may be a smaller one."""
+        block, dtype = BLOCK_BYTES // self.dtype.itemsize or 1, new_ids.dtype
         byte_table = new_ids.tobytes().ljust(256, b"\0") if self.dtype == np.uint8 else None
         for start in range(0, self.characters, block):
             ids = self._read_ids(start, min(start + block, self.characters), self.dtype)
-            self._write_at(
-                start * self.dtype.itemsize, ids.tobytes().translate(byte_table) if byte_table else new_ids[ids]
-            )
+            # What is written is never beyond what has been read.
+            self._write_at(start * dtype.itemsize, ids.tobytes().translate(byte_table) if byte_table else new_ids[ids])
+        if dtype != self.dtype:
+            os.ftruncate(self.file.fileno(), self.characters * dtype.itemsize)
+            self.dtype = dtype
 
     def _read_ids(self, start, stop, dtype):
         descriptor, size_bytes = self.file.fileno(), (stop - start) * dtype.itemsize

@@ -20,7 +20,7 @@ _MARKS = {
     END: "\u2403\u22a3\u25c1\u276d",
     LABEL: "\u25c6\u25c7\u2756",
 }
-_PRIVATE = (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE))  # where a vocabulary has even those
+PRIVATE_USE = (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE))  # where a vocabulary has even those
 
 
 def checked(special, mode):
@@ -92,4 +92,4 @@ def choose_marks(special, symbols):
 
 def _candidates(name):
     yield from _MARKS[name]
-    yield from map(chr, _PRIVATE[list(_MARKS).index(name) :: len(_MARKS)])
+    yield from map(chr, PRIVATE_USE[list(_MARKS).index(name) :: len(_MARKS)])

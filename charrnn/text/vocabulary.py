@@ -21,6 +21,10 @@ from charrnn.text.symbols import shown, validated
 
 BLOCK_SYMBOLS = 1 << 20  # symbols encoded at a time: a text of any length needs a few MB beside its ids
 
+UNKNOWN = "UNKNOWN"  # what makes the unknown symbols of two vocabularies the same one, however they are shown
+# What it may be: the first of these that is no character of the text.
+UNKNOWN_MARKS = "\ufffd\u25a1\u2370\u29c8"
+
 _FIRST_ALONE, _BYTES_ALONE = 0xDC00, re.compile("([\udc00-\udcff])")
 # What a keyboard or a word processor puts in the place of what a text has, and the other way round.
 _LOOKALIKES = (
@@ -54,6 +58,8 @@ class Vocabulary:
         symbols. No text encodes to them; decoded, each is a mark (`marks`) that is no symbol of the vocabulary.
     labels : iterable
         Names of labels, each one symbol too: their ids follow those of the special ones. Decoded, all are one mark.
+    unknown_symbol : str, optional
+        Of a vocabulary of characters, the one of its symbols that every other character is encoded as.
 
     Raises
     ------
@@ -74,11 +80,16 @@ class Vocabulary:
     rewriting: Rewriting = AS_IT_IS
     special: tuple = ()
     labels: tuple = ()
+    unknown_symbol: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "symbols", validated(self.mode, self.symbols))
         object.__setattr__(self, "special", special.checked(self.special, self.mode))
         object.__setattr__(self, "labels", special.checked_labels(self.labels, self.special))
+        if self.unknown_symbol is not None and (self.mode == "bytes" or self.unknown_symbol not in self.symbols):
+            raise VocabularyError(
+                f"a vocabulary's unknown symbol must be one of its characters, got {shown(self.unknown_symbol)}"
+            )
         if self.rewriting and self.mode == "bytes":
             raise VocabularyError(f"a vocabulary of bytes takes them as they are, got {self.rewriting}")
 
@@ -132,6 +143,11 @@ class Vocabulary:
         """The id that ends an item, or None."""
         return self.special_id("END")
 
+    @cached_property
+    def unknown_id(self):
+        """The id that every character has which is no symbol; None where such a character is an error."""
+        return None if self.unknown_symbol is None else self.symbols.index(self.unknown_symbol)
+
     def encode(self, text, encoding="utf-8"):
         """Return the ids of `text`, rewritten, ndarray (N,) of the smallest unsigned dtype.
 
@@ -184,6 +200,12 @@ class Vocabulary:
         kept = "".join(symbol for symbol in text if symbol in self._known)
         return kept, Counter(ord(symbol) for symbol in text if symbol not in self._known)
 
+    def count_unknown(self, text):
+        """Return how many characters of a text become the unknown symbol, 0 where there is none."""
+        if self.unknown_symbol is None:
+            return 0
+        return sum(symbol not in self._known for symbol in self.rewriting.apply(text))
+
     def decode(self, ids, encoding="utf-8"):
         """Return the text of `ids`, a sequence or ndarray (N,).
 
@@ -220,10 +242,12 @@ class Vocabulary:
 
     def to_json(self):
         """Return {"mode": ..., "symbols": [...]}, id by position, and of the rewriting what is not the default; special
-        symbols, where there are any, as "special": [...], and labels as "labels": [...].
+        symbols, where there are any, as "special": [...], labels as "labels": [...], and what all others are as
+        "unknown".
         """
         beside = {"special": list(self.special)} if self.special else {}
         beside |= {"labels": list(self.labels)} if self.labels else {}
+        beside |= {} if self.unknown_symbol is None else {"unknown": self.unknown_symbol}
         return {"mode": self.mode, "symbols": list(self.symbols), **self.rewriting.to_json(), **beside}
 
     @classmethod
@@ -235,16 +259,19 @@ class Vocabulary:
         VocabularyError
             Anything about it is not as `to_json` writes it.
         """
-        optional = {"special", "labels", *vars(AS_IT_IS)}
+        optional = {"special", "labels", "unknown", *vars(AS_IT_IS)}
         if not isinstance(obj, dict) or not {"mode", "symbols"} <= set(obj) <= {"mode", "symbols", *optional}:
             raise VocabularyError('a vocabulary must be {"mode": ..., "symbols": [...]}, got ' + shown(obj))
         if not isinstance(obj["symbols"], list):
             raise VocabularyError(f"a vocabulary's symbols must be a list, got {shown(obj['symbols'])}")
-        told = {name: value for name, value in obj.items() if name not in ("mode", "symbols", "special", "labels")}
+        told = {name: value for name, value in obj.items() if name in vars(AS_IT_IS)}
         rewriting = Rewriting(**told)
         if rewriting.to_json() != told:
             raise VocabularyError("a vocabulary's rewriting must leave out what is not done")
-        return cls(obj["mode"], tuple(obj["symbols"]), rewriting, special.from_json(obj), special.labels_from_json(obj))
+        if "unknown" in obj and not isinstance(obj["unknown"], str):
+            raise VocabularyError(f"a vocabulary's unknown symbol must be a character, got {shown(obj['unknown'])}")
+        beside = special.from_json(obj), special.labels_from_json(obj), obj.get("unknown")
+        return cls(obj["mode"], tuple(obj["symbols"]), rewriting, *beside)
 
     def mapping_from(self, old):
         """Return the old id of each of this vocabulary's symbols, -1 where `old` has none: ndarray (V,), int64.
@@ -319,7 +346,9 @@ class Vocabulary:
         """
         # mode="clip" sends every code beyond the table to its last slot, which is unknown.
         found = self._table.take(codes, mode="clip")
-        if found.min() < 0:
+        if self.unknown_symbol is not None:
+            found = np.where(found < 0, self.unknown_id, found)
+        elif found.min() < 0:
             index = int(np.argmax(found < 0))
             symbol, offset = int(codes[index]), start + index
             if self.rewriting:
@@ -333,7 +362,8 @@ class Vocabulary:
 
     def _keys(self):
         """Return the key of every id; those of special symbols are longer than any character, those of labels pairs."""
-        return [*map(self._key, self.symbols), *self.special, *((special.LABEL, name) for name in self.labels)]
+        symbols = [UNKNOWN if symbol == self.unknown_symbol else self._key(symbol) for symbol in self.symbols]
+        return [*symbols, *self.special, *((special.LABEL, name) for name in self.labels)]
 
     @cached_property
     def _known(self):

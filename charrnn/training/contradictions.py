@@ -22,6 +22,12 @@ def check_together(config, lengths):
         raise ConfigError(
             f"{' and '.join(map(option, named))} both say how long to train: leave one of them out", named
         )
+    if config.vocab == "bytes" and config.min_count > 1:
+        raise ConfigError(
+            f"--min-count {config.min_count} is of characters, and --vocab bytes has 256 symbols at most: leave one of "
+            "them out",
+            ["min_count", "vocab"],
+        )
     _check_validation_text(config)
     _check_ending(config, bool(named))
     if config.vocab == "bytes" and config.rewriting:

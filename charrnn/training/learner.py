@@ -149,12 +149,19 @@ def make_learner(plan, corpus, group=ALONE):
     config, rule = plan.config, make_rule(plan.config, corpus.vocabulary)
     streams = make_streams(config, corpus, plan.splits)
     if plan.resume is not None:
-        return Learner(config, Model(plan.model_config, rule), streams, group)
+        return _knowing(Learner(config, Model(plan.model_config, rule), streams, group), corpus)
     forget_bias = FORGET_BIAS if config.forget_bias is None else config.forget_bias
     model = Model.initialise(plan.model_config, config.seed, forget_bias, rule)
     if plan.initial is not None:
         model.set_parameters(map_parameters(model.get_parameters(), plan.initial, corpus.vocabulary, rule))
-    return Learner(config, model, streams, group)
+    return _knowing(Learner(config, model, streams, group), corpus)
+
+
+def _knowing(learner, corpus):
+    """Return the learner, its models told which symbol is the unknown one."""
+    for model in (learner.model, learner.result):
+        model.unknown_id = corpus.vocabulary.unknown_id
+    return learner
 
 
 def make_optimizer(config, model):

@@ -136,6 +136,16 @@ class ModelAndText:
         choices=ITEM_SPLITS,
         is_terse=True,
     )
+    min_count: int = setting(
+        1,
+        TEXT,
+        "Make one unknown symbol of all characters that come less often than N times; every other text's unknown "
+        "characters are then read as it, and it is never drawn.",
+        "N",
+        minimum=1,
+        maximum=MAX_STEPS,
+        is_terse=True,
+    )
     val_text: str | None = setting(
         None,
         TEXT,

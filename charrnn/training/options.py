@@ -338,6 +338,7 @@ class TrainingConfig(ModelAndText):
             "items": self.items_reading,
             "unknown": self.unknown,
             "validation": self.val_text,
+            "min_count": self.min_count,
         }
 
     def to_dict(self):

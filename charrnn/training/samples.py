@@ -73,6 +73,7 @@ class Samples:
 
     def draw(self, model, step, length):
         """Return a Drawn of so many characters. Raises DivergenceError where the model computes what is no number."""
+        model = model.for_drawing()
         if model.rule is not None and model.rule.task in (CLASSIFY, TRANSLATE):
             return self._answer(model, step)
         if self._vocabulary.start_id is not None:

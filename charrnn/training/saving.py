@@ -102,6 +102,7 @@ class Saver:
             "characters": int(self._corpus.own_characters),
             "fingerprint": self._corpus.fingerprint,
             "splits": {name: list(getattr(self._plan.splits, name)) for name in SPLITS},
+            **({"rare": list(self._corpus.rare)} if self._corpus.rare[0] else {}),
             **describe_validation(self._corpus.validation, self._folder.path),
             **({} if counts is None else {"items": dict(zip(SPLITS, counts))}),
             **({} if labels is None else {"labels": labels}),

@@ -155,6 +155,8 @@ def save_checkpoint(path, checkpoint):
 
 def oldest_format(checkpoint):
     """Return the oldest format that has room for all of a checkpoint: so old readers read what they can."""
+    if checkpoint.vocabulary.unknown_symbol is not None:
+        return 5
     if checkpoint.vocabulary.special:  # and with them labels
         return 4
     if checkpoint.vocabulary.rewriting:

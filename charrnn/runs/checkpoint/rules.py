@@ -15,7 +15,7 @@ from charrnn.runs.checkpoint.refusals import Refusal, short
 from charrnn.spec import CELLS, DTYPES, OPTIONAL_KEYS, STORED_KEYS, ModelConfig, parameter_shapes
 from charrnn.text.vocabulary import Vocabulary
 
-FORMAT_VERSION = 4  # the newest; a file is written in the oldest that has room for it
+FORMAT_VERSION = 5  # the newest; a file is written in the oldest that has room for it
 
 # On disk everything is little-endian. BF16 will join here when a model can be trained in it; NumPy has no such type.
 STORED_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
@@ -59,7 +59,8 @@ def check_metadata(metadata):
         raise Refusal("its metadata is no JSON object")
     version = metadata.get("format_version")
     # Format 2 is format 1 with optional keys of the model, format 3 with those of the vocabulary too, format 4 with its
-    # special symbols and labels. A version that differs in more converts older metadata here.
+    # special symbols and labels, format 5 with an unknown symbol. A version that differs in more converts older
+    # metadata here.
     if not is_integer(version) or not 1 <= version <= FORMAT_VERSION:
         raise Refusal(f"its format version is {short(version)}, not a whole number from 1")
     for key in ("model", "vocabulary", "training"):
@@ -75,6 +76,8 @@ def check_metadata(metadata):
         raise Refusal(f"its vocabulary has the key {keys}, which format {version} has not")
     if vocabulary.special and version < 4:
         raise Refusal(f"its vocabulary has the key special, which format {version} has not")
+    if vocabulary.unknown_symbol is not None and version < 5:
+        raise Refusal(f"its vocabulary has the key unknown, which format {version} has not")
     return vocabulary
 
 
