@@ -39,6 +39,7 @@ OTHERS = {
     "source_field": "a",
     "target_field": "b",
     "split": "order",
+    "keep_vocabulary": True,
     "min_count": 3,
     "val_text": "other.txt",
     "unknown": "skip",

@@ -128,7 +128,7 @@ def test_unknown_characters_are_refused_or_left_out_and_counted(folder):
     "options, said",
     [
         ({"val_text": "a", "val_fraction": 0.1}, "--val-text a is the validation text, and --val-fraction 0.1 asks"),
-        ({"unknown": "skip"}, "--unknown skip has no effect without --val-text"),
+        ({"unknown": "skip"}, "--unknown skip has no effect without --val-text or --keep"),
         ({"val_text": ""}, "--val-text must name a file"),
     ],
 )

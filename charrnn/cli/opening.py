@@ -149,7 +149,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
     with reading_bar() as progress:
         if text is None:
             corpus, named, splits = read_run_text(
-                training, opened.path.parent, vocabulary.mode, progress, remedy or NAME_ANOTHER
+                training, opened.path.parent, vocabulary, progress, remedy or NAME_ANOTHER
             )
         else:
             named, splits, encoding = [text], None, encoding or stored_encoding(training)

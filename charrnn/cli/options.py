@@ -114,7 +114,8 @@ RUN_OPTIONS = (
         heading=THE_RUN,
         type=click.Path(path_type=Path),
         metavar="CHECKPOINT",
-        help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character.",
+        help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character "
+        "(--keep-vocabulary keeps the old one).",
     ),
     HeadedOption(
         ["--config"],

@@ -306,7 +306,7 @@ def _read(model, texts, string, split, unknown):
     if texts is None:
         if model.path is None or not model.training:
             raise ConfigError("the model is of no run, so its own text is not known: name texts, or give a string")
-        corpus, named, splits = read_run_text(model.training, model.path.parent, vocabulary.mode)
+        corpus, named, splits = read_run_text(model.training, model.path.parent, vocabulary)
         start, stop = getattr(splits, split)
         if stop - start < 1:
             raise ConfigError(f"the run has no {split} split: choose another, or name texts")

@@ -49,6 +49,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     part_files=False,
     items=None,
     vocabulary=None,
+    keep_order=None,
     unknown="error",
     validation=None,
     min_count=1,
@@ -74,6 +75,9 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         Read a set of items, in chars mode, in the place of one long text; another text's keep the order of the files.
     vocabulary : Vocabulary, optional
         Encode with this one, of the same mode; otherwise the symbols of the text, sorted, become the vocabulary.
+    keep_order : bool, optional
+        Leave items in the order of the files whatever `items` says; None does so where a `vocabulary` is given, which
+        only a text to train on has otherwise.
     unknown : str
         What to do with a symbol that `vocabulary`, or that of the text for `validation`, lacks: "error", or "skip" it.
     validation : path-like, optional
@@ -142,7 +146,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
             )
         file = writer.file
         if isinstance(text, ItemReader):
-            ids, file, found_items = text.finish(ids, keep_order=not is_new)
+            ids, file, found_items = text.finish(ids, keep_order=not is_new if keep_order is None else keep_order)
         if rewriting != vocabulary.rewriting:
             vocabulary = dataclasses.replace(vocabulary, rewriting=rewriting)
         if is_new:

@@ -65,14 +65,22 @@ def check_together(config, lengths):
 
 def _check_validation_text(config):
     """Raise ConfigError where --val-text and the share of the text to validate on contradict, or --unknown is idle."""
+    if config.unknown != "error" and config.val_text is None and not config.keep_vocabulary:
+        raise ConfigError(
+            f"--unknown {config.unknown} has no effect without --val-text or --keep-vocabulary: leave it out",
+            ["unknown", "val_text", "keep_vocabulary"],
+        )
+    if config.min_count > 1 and config.keep_vocabulary:
+        raise ConfigError(
+            f"--min-count {config.min_count} makes a vocabulary of the text, and --keep-vocabulary keeps that of the "
+            "weights: leave one of them out",
+            ["min_count", "keep_vocabulary"],
+        )
     if config.val_text is None:
-        if config.unknown != "error":
-            raise ConfigError(
-                f"--unknown {config.unknown} has no effect without --val-text: leave it out", ["unknown", "val_text"]
-            )
-    elif config.val_text == "":
+        return
+    if config.val_text == "":
         raise ConfigError("--val-text must name a file, got ''", ["val_text"])
-    elif config.val_fraction not in (0, VAL_FRACTION):
+    if config.val_fraction not in (0, VAL_FRACTION):
         raise ConfigError(
             f"--val-text {config.val_text} is the validation text, and --val-fraction {config.val_fraction:g} asks "
             "for another part of the text: leave one of them out",

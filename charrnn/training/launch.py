@@ -14,7 +14,7 @@ import os
 import shlex
 
 from charrnn.distributed.group import ALONE, from_first, together
-from charrnn.errors import RunError
+from charrnn.errors import RunError, VocabularyError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
@@ -23,10 +23,10 @@ from charrnn.text.item_kinds import inferred
 from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
-from charrnn.training.provenance import find_texts, find_validation
+from charrnn.training.provenance import find_texts, find_validation, kept_vocabulary
 from charrnn.training.stored import resumed_config, stored_config
 from charrnn.training.trainer import Trainer
-from charrnn.training.warm_start import config_like
+from charrnn.training.warm_start import check_kept, config_like
 
 
 def _say_nothing(_sentence):
@@ -74,7 +74,9 @@ def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
             if config.vocab == "bytes":
                 encoding_of_bytes(config.encoding)  # it is trained without, but its samples are shown by it
             check_texts(group, texts)
-            corpus = stack.enter_context(contextlib.closing(_read(texts, config, progress)))
+            check_kept(config, initial)
+            vocabulary = None if initial is None else initial.vocabulary
+            corpus = stack.enter_context(contextlib.closing(_read(texts, config, vocabulary, progress)))
             for note in corpus.notes:
                 say(note)
             if corpus.items is not None and (repeats := corpus.items.repeats()):
@@ -144,7 +146,7 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
             check_texts(group, found)
             validation = asked.get("val_text") or find_validation(checkpoint.training, run)
             config = dataclasses.replace(config, val_text=validation)
-            corpus = stack.enter_context(contextlib.closing(_read(found, config, progress)))
+            corpus = stack.enter_context(contextlib.closing(_read(found, config, checkpoint.vocabulary, progress)))
             plan = plan_resume(checkpoint, corpus, asked)
             check_processes(group, plan)
             return found, corpus, plan
@@ -174,5 +176,14 @@ def _refuse_text_within(output, corpus):
             )
 
 
-def _read(texts, config, progress):
-    return read_corpus(texts, **config.reading(), progress=progress)
+def _read(texts, config, vocabulary, progress):
+    """Read the texts of a run; vocabulary : that of the weights to begin with, which the run may keep."""
+    try:
+        return read_corpus(texts, **config.reading(), **kept_vocabulary(config, vocabulary), progress=progress)
+    except VocabularyError as error:
+        if not config.keep_vocabulary or str(error).startswith("--val-text"):
+            raise
+        raise VocabularyError(
+            f"--keep-vocabulary: {error.missing or error}: add --unknown skip to leave such characters out, or leave "
+            "--keep-vocabulary out to learn them"
+        ) from None

@@ -136,6 +136,9 @@ class ModelAndText:
         choices=ITEM_SPLITS,
         is_terse=True,
     )
+    keep_vocabulary: bool = setting(
+        False, TEXT, "With --init-from: keep the vocabulary of the weights, and read TEXT with it.", is_terse=True
+    )
     min_count: int = setting(
         1,
         TEXT,
@@ -158,7 +161,7 @@ class ModelAndText:
     unknown: str = setting(
         "error",
         TEXT,
-        "With --val-text: refuse characters that TEXT does not have, or skip them.",
+        "With --val-text or --keep-vocabulary: refuse characters that the vocabulary does not have, or skip them.",
         choices=UNKNOWN,
         is_terse=True,
     )

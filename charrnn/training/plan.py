@@ -22,7 +22,7 @@ from charrnn.training.options import TrainingConfig
 from charrnn.training.patience import Waiting, ended_note
 from charrnn.training.provenance import check_corpus
 from charrnn.training.stored import START_ANEW, check_agreement, check_record, resumed_config, stored_config
-from charrnn.training.warm_start import warm_start_notes
+from charrnn.training.warm_start import check_kept, warm_start_notes
 
 MIN_UNSIZED = 500  # characters to train on, below which the user must name the size of a model: one of SIZES
 SIZES = ("hidden_size", "num_layers")
@@ -77,6 +77,7 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     ConfigError, CorpusError
         Options and text do not fit. Nothing was written.
     """
+    check_kept(config, initial)
     config = config.resolved()
     splits = corpus.split(config.val_fraction, config.test_fraction)
     label_notes = check_labels(corpus, splits)

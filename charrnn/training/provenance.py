@@ -88,7 +88,7 @@ def find_texts(training, run, remedy=NAME_IT):
     raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; {remedy}")
 
 
-def read_run_text(training, run, mode, progress=None, remedy=NAME_ANOTHER):
+def read_run_text(training, run, vocabulary, progress=None, remedy=NAME_ANOTHER):
     """Read the text that a run was trained on, found again and checked.
 
     Parameters
@@ -97,8 +97,8 @@ def read_run_text(training, run, mode, progress=None, remedy=NAME_ANOTHER):
         A checkpoint's record of its training.
     run : path
         The run folder.
-    mode : str
-        Of the model's vocabulary.
+    vocabulary : Vocabulary
+        The model's own.
     progress : callable, optional
         Called with (bytes done, of) while the text is read.
     remedy : str
@@ -117,14 +117,21 @@ def read_run_text(training, run, mode, progress=None, remedy=NAME_ANOTHER):
     named = find_texts(training, run, remedy)
     config = stored_config(training)
     config = dataclasses.replace(config, val_text=find_validation(training, run, remedy))
-    # No vocabulary: the fingerprint tells better than an unknown character that the text has changed.
-    corpus = read_corpus(named, **{**config.reading(), "mode": mode}, progress=progress)
+    # Without a vocabulary, where it is the text's: the fingerprint tells better than an unknown character that the text
+    # has changed.
+    kept = kept_vocabulary(config, vocabulary)
+    corpus = read_corpus(named, **{**config.reading(), "mode": vocabulary.mode}, **kept, progress=progress)
     try:
         check_corpus(training, corpus, remedy)  # before anything is said of what the checkpoint made us read
         return corpus, named, corpus.split(config.val_fraction, config.test_fraction)
     except BaseException:
         corpus.close()
         raise
+
+
+def kept_vocabulary(config, vocabulary):
+    """Return how `read_corpus` is told to read the text of a run with the vocabulary of its weights, if it is to."""
+    return {"vocabulary": vocabulary, "keep_order": False} if config.keep_vocabulary else {}
 
 
 def check_corpus(training, corpus, remedy):

@@ -46,6 +46,8 @@ def config_like(checkpoint, asked):
     }  # the weights are the same
     if asked.get("vocab", free["vocab"]) == free["vocab"]:
         free |= vars(checkpoint.vocabulary.rewriting)
+    if asked.get("keep_vocabulary"):
+        options |= {"vocab": checkpoint.vocabulary.mode, **vars(checkpoint.vocabulary.rewriting)}
     for name, value in options.items():
         if name in asked and asked[name] != value:
             flag = "--" + name.replace("_", "-")
@@ -63,6 +65,26 @@ def config_like(checkpoint, asked):
     return TrainingConfig(**{**free, **asked, **options})
 
 
+def check_kept(config, initial):
+    """Raise ConfigError where the vocabulary of old weights is to be kept, and there are none, or other items."""
+    if not config.keep_vocabulary:
+        return
+    if initial is None:
+        raise ConfigError(
+            "--keep-vocabulary keeps the vocabulary of the weights to start from, and none are named: add --init-from "
+            "CHECKPOINT, or leave it out",
+            ["keep_vocabulary"],
+        )
+    if (initial.vocabulary.start_id is None) != (config.items is None):
+        learned = "one long text" if initial.vocabulary.start_id is None else "items"
+        remedy = "leave --items out" if config.items is not None else "add --items lines"
+        raise ConfigError(
+            f"--keep-vocabulary: the weights to start from learned {learned}, and their vocabulary is of that: "
+            f"{remedy}, or leave --keep-vocabulary out",
+            ["keep_vocabulary", "items"],
+        )
+
+
 def warm_start_notes(config, vocabulary, initial):
     """Return notes on a run from the weights of `initial`: on characters that come and go, on another rewriting of
     them, on items in the place of one long text or the other way round, on another zoneout.
@@ -75,7 +97,7 @@ def warm_start_notes(config, vocabulary, initial):
             f"{vocabulary.mode}: add --vocab {initial.vocabulary.mode}",
             options=["vocab"],
         )
-    notes = _vocabulary_notes(vocabulary, initial.vocabulary)
+    notes = () if config.keep_vocabulary else _vocabulary_notes(vocabulary, initial.vocabulary)
     if initial.vocabulary.rewriting != config.rewriting:
         notes += (
             f"the weights to start from read their text with {initial.vocabulary.rewriting or 'nothing rewritten'}, "
