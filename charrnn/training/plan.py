@@ -19,6 +19,7 @@ from charrnn.training.feeding import check_labels, fit_shape, make_streams, reac
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, item_bytes, memory_needed
 from charrnn.training.options import TrainingConfig
+from charrnn.training.order import order_note
 from charrnn.training.patience import Waiting, ended_note
 from charrnn.training.provenance import check_corpus
 from charrnn.training.stored import START_ANEW, check_agreement, check_record, resumed_config, stored_config
@@ -82,7 +83,7 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     splits = corpus.split(config.val_fraction, config.test_fraction)
     label_notes = check_labels(corpus, splits)
     config, notes = fit_shape(config, corpus, splits)
-    notes += label_notes + reach_note(config, corpus)
+    notes += label_notes + reach_note(config, corpus) + order_note(corpus, splits)
     model_config = ModelConfig(
         config.cell,
         corpus.vocabulary.size,
