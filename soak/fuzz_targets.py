@@ -291,7 +291,7 @@ class Unwritten:
         )
         self.saved = None
 
-    def save(self, checkpoint, best=False):
+    def save(self, checkpoint, best=False, snapshot=None):
         self.saved = checkpoint
 
     def load_good(self):

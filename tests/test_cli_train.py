@@ -408,7 +408,7 @@ def test_options_stand_in_the_help_by_their_place_and_then_in_the_order_of_the_f
         lines = train_module.command.get_help(context).splitlines()
     flags = [line.split()[0] for line in lines if line.startswith("  --")]
     length = flags[flags.index("--minutes") : flags.index("--optimizer")]
-    assert length == ["--minutes", "--epochs", "--steps", "--batch-size", "--seq-length", "--shards"]
+    assert length == ["--minutes", "--epochs", "--steps", "--patience", "--batch-size", "--seq-length", "--shards"]
     assert flags.index("--sample-length") + 1 == flags.index("--sample") == flags.index("--log-every") - 1
 
 

@@ -82,7 +82,11 @@ def test_characters_that_the_old_model_does_not_know_are_refused_skipped_or_mapp
 
 def test_what_contradicts_is_refused(folder):
     charrnn(f"train old.txt {OPTIONS} -o old")
-    refused(ConfigError, f"train new.txt --keep-vocabulary {ANEW} -o run", "none are named: add --init-from CHECKPOINT")
+    refused(
+        ConfigError,
+        f"train new.txt --keep-vocabulary {ANEW} -o run",
+        "to start from, and none are named: leave it out, or",
+    )
     kept = f"train new.txt --init-from old --keep-vocabulary {ANEW} -o run"
     refused(ConfigError, f"{kept} --items lines", "learned one long text, and their vocabulary is of that: leave --it")
     refused(ConfigError, f"{kept} --lowercase", "the weights to start from have --lowercase off, on was asked for")

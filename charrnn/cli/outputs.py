@@ -206,13 +206,13 @@ def _example(name, beside=None, ending=None):
 
 def _texts_of(training, folder):
     """Return the texts of a run; none where they are gone, as whoever reads them will say."""
-    from charrnn.training.provenance import find_texts, find_validation
+    from charrnn.training.provenance import NAME_ANOTHER, find_texts, find_validation
 
     texts = []
     with contextlib.suppress(CharRNNError):
         texts += find_texts(training, folder)
     with contextlib.suppress(CharRNNError):
-        texts += filter(None, [find_validation(training, folder)])
+        texts += filter(None, [find_validation(training, folder, NAME_ANOTHER)])
     return texts
 
 

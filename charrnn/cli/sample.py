@@ -96,7 +96,9 @@ ALONE = {
 )
 @unknown_in_a_prime
 @click.option(
-    "--allow-unknown", is_flag=True, help="Draw the unknown symbol too, of a model that has one (train --min-count)."
+    "--allow-unknown",
+    is_flag=True,
+    help="Draw the unknown symbol too, of a model that has one: charrnn train TEXT --min-count N.",
 )
 @click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
 @click.option(

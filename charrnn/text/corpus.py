@@ -139,11 +139,8 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
                 f"{_holds(sources)} only the {only}: name a longer text"
             )
         ids, vocabulary = writer.finish(vocabulary)
-        if is_new and min_count > 1 and vocabulary.size < 2:
-            raise CorpusError(
-                f"--min-count {min_count} leaves nothing but the unknown symbol: no character comes that often; take a "
-                "lower one"
-            )
+        if is_new and min_count > 1:
+            _refuse_rare_only(vocabulary, min_count)
         file = writer.file
         if isinstance(text, ItemReader):
             ids, file, found_items = text.finish(ids, keep_order=not is_new if keep_order is None else keep_order)
@@ -357,6 +354,15 @@ def read_as_unknown(count, vocabulary):
         f"{counted(count, 'character')} that the model does not know {verb} read as its unknown symbol, "
         f"{vocabulary.unknown_symbol!r}"
     )
+
+
+def _refuse_rare_only(vocabulary, min_count):
+    """Raise CorpusError where --min-count leaves no character of a text."""
+    if vocabulary.size < 2:
+        raise CorpusError(
+            f"--min-count {min_count} leaves nothing but the unknown symbol: no character comes that often; take a "
+            "lower one"
+        )
 
 
 def _rare_note(rare, min_count, vocabulary):

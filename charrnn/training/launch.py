@@ -29,6 +29,9 @@ from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import check_kept, config_like
 
 
+NAME_IT = "name the file where it is now with --val-text"  # where a run's validation text is gone
+
+
 def _say_nothing(_sentence):
     pass
 
@@ -144,7 +147,7 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
             resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
             found = texts or find_texts(checkpoint.training, run)
             check_texts(group, found)
-            validation = asked.get("val_text") or find_validation(checkpoint.training, run)
+            validation = asked.get("val_text") or find_validation(checkpoint.training, run, NAME_IT)
             config = dataclasses.replace(config, val_text=validation)
             corpus = stack.enter_context(contextlib.closing(_read(found, config, checkpoint.vocabulary, progress)))
             plan = plan_resume(checkpoint, corpus, asked)

@@ -137,7 +137,7 @@ class ModelAndText:
         is_terse=True,
     )
     keep_vocabulary: bool = setting(
-        False, TEXT, "With --init-from: keep the vocabulary of the weights, and read TEXT with it.", is_terse=True
+        False, TEXT, "Keep the vocabulary of the weights to start from, and read TEXT with it.", is_terse=True
     )
     min_count: int = setting(
         1,

@@ -41,7 +41,7 @@ def describe_validation(validation, folder):
     return {"val": known}
 
 
-def find_validation(training, run, remedy="name the file where it is now with --val-text"):
+def find_validation(training, run, remedy):
     """Return the validation text of a run, found again as `find_texts` finds its text; None where it had none.
 
     Raises CorpusError where it is gone.

@@ -71,8 +71,8 @@ def check_kept(config, initial):
         return
     if initial is None:
         raise ConfigError(
-            "--keep-vocabulary keeps the vocabulary of the weights to start from, and none are named: add --init-from "
-            "CHECKPOINT, or leave it out",
+            "--keep-vocabulary keeps the vocabulary of the weights to start from, and none are named: leave it out, or "
+            "name them: charrnn train TEXT --keep-vocabulary --init-from CHECKPOINT",
             ["keep_vocabulary"],
         )
     if (initial.vocabulary.start_id is None) != (config.items is None):
