@@ -98,7 +98,7 @@ ALONE = {
 @click.option(
     "--allow-unknown",
     is_flag=True,
-    help="Draw the unknown symbol too, of a model that has one: charrnn train TEXT --min-count N.",
+    help="Draw the unknown symbol too, of a model from charrnn train TEXT --min-count N.",
 )
 @click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
 @click.option(

@@ -28,7 +28,6 @@ from charrnn.training.stored import resumed_config, stored_config
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import check_kept, config_like
 
-
 NAME_IT = "name the file where it is now with --val-text"  # where a run's validation text is gone
 
 
