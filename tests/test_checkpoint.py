@@ -386,7 +386,7 @@ def test_a_changed_number_is_told_by_the_digest(tmp_path):
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (with_metadata(format_version=5), "has checkpoint format 5, this charrnn reads up to 4: upgrade charrnn"),
+        (with_metadata(format_version=6), "has checkpoint format 6, this charrnn reads up to 5: upgrade charrnn"),
         (with_rewriting(2, normalize="nfc"), "its vocabulary has the key normalize, which format 2 has not"),
         (with_rewriting(3, normalize="none"), "must leave out what is not done"),
         (with_rewriting(3, normalize="nfd"), "normalize must be none, nfc or nfkc"),

@@ -79,7 +79,7 @@ def test_ids_beyond_two_to_the_31_are_read_at_their_places(huge_ids, model):
         size_bytes=0,
         fingerprint="",
         files=(),
-        _file=contextlib.nullcontext(),
+        file=contextlib.nullcontext(),
     )
     assert corpus.split(0.05, 0.05).test == (PAST_31_BITS - -(-PAST_31_BITS // 20), PAST_31_BITS)
     assert corpus.text(PAST_31_BITS - 5, PAST_31_BITS) == "abcde"
