@@ -76,6 +76,7 @@ EXTRAS = (
     ("--embedding-size", 12, "--tie-weights", "--no-layer-norm"),
     ("--decay-after", 1, "--warmup", 30),
     ("--clip-norm", 0, "--clip-value", 0.01),
+    ("--patience", 30, "--keep-every", 9, "--min-count", 2),
 )
 
 

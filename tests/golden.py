@@ -125,6 +125,9 @@ gru, format 1
 lstm, ema, zoneout
     train text.txt --ema 0.9 --zoneout 0.2 --num-layers 3 --optimizer adamw
     $USE $GO_ON
+plateau, patience, snapshots, rare characters
+    train text.txt --schedule plateau --plateau-wait 1 --patience 5 --keep-every 5 --min-count 3
+    $USE $GO_ON
 interrupted
     interrupted: train text.txt --cell gru --steps 24 --checkpoint-every 5
     train --resume {handed}
