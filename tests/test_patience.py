@@ -220,3 +220,13 @@ def test_the_display_tells_how_long_a_run_waits_and_promises_no_end(tmp_path, co
     assert evaluated_line(last).endswith("  5 of 5 after the best")
     step = of(records, Step)[0]
     assert step.remaining_s is None and step.progress is None and math.isfinite(step.train_loss_nats)
+
+
+def test_what_was_left_open_is_told_with_its_value_and_nothing_else(tmp_path, corpus):
+    chosen = plan_run(TrainingConfig(**TINY, optimizer="adamw"), corpus).chosen
+    assert chosen == {"minutes": 5, "learning_rate": 0.003, "schedule": "cosine", "warmup": 0.02, "weight_decay": 0.01}
+    chosen = plan_run(TrainingConfig(**ENDLESS), corpus).chosen
+    assert chosen == {"schedule": "plateau"}
+    records = start(tmp_path / "run", corpus, stop_at=2, **{**TINY, "steps": 9, "learning_rate": 0.01})
+    (preflight,) = of(records, Preflight)
+    assert "default --schedule cosine, --warmup 0.02, --eval-every 1" in preflight_lines(preflight)

@@ -291,8 +291,18 @@ def preflight_lines(record):
         f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
         f"length  {length} of {record.batch_size} x {record.seq_length}{at}{_expected(epochs, record)}",
         *waits,
+        *_chosen_lines(record.chosen),
         f"folder  {neutralise(str(record.folder))}",
     ]
+
+
+def _chosen_lines(chosen):
+    """Name the options that the user left open, as one would name them to change them; no line where there are none."""
+    named = ", ".join(
+        f"--{name.replace('_', '-')} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in chosen.items()
+    )
+    return [f"default {named}"] if named else []
 
 
 def _expected(epochs, record):

@@ -24,6 +24,31 @@ NEEDS_AN_END = ("cosine",)  # of the schedules
 BATCH_SIZE, SEQ_LENGTH = 16, 64
 
 
+# Of the options that a user may leave open, those that a run is told of: in this order, where they have an effect.
+TOLD = (
+    "epochs",
+    "steps",
+    "minutes",
+    "batch_size",
+    "seq_length",
+    "learning_rate",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "eval_every",
+)
+
+
+def defaults_of(asked, config):
+    """Return {option: value} of what was left open, in the order of TOLD.
+
+    asked     the TrainingConfig as the user gave it
+    config    the same with everything filled in
+    """
+    left_open = {name: getattr(config, name) for name in TOLD if getattr(asked, name) is None}
+    return {name: value for name, value in left_open.items() if value}
+
+
 def schedule_of(config, has_length):
     """Return the name of a run's schedule; has_length : whether the user named --epochs, --steps or --minutes."""
     if config.schedule is not None:

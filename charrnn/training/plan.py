@@ -7,7 +7,7 @@ The same options and text make the same plan. Knows no run folder and no clock; 
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from charrnn.errors import ConfigError, counted
 from charrnn.files.machine import available_memory
@@ -15,6 +15,7 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig, num_parameters
 from charrnn.text.corpus import Splits
 from charrnn.text.item_streams import idle_note
+from charrnn.training.defaults import defaults_of
 from charrnn.training.feeding import check_labels, fit_shape, make_streams, reach_note
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, item_bytes, memory_needed
@@ -35,7 +36,8 @@ class Plan:
 
     validated is (start, stop): the validation split, or its beginning where a pass over all would take too long. resume
     is the checkpoint to go on from, initial the one to take the weights from; one of them at most is not None. items
-    says how many the text has, 0 where it is one long text.
+    says how many the text has, 0 where it is one long text. chosen has the options of a new run that were left open, and
+    what text, optimiser, schedule and length made of them.
     """
 
     config: TrainingConfig
@@ -48,6 +50,7 @@ class Plan:
     resume: Checkpoint | None = None
     initial: Checkpoint | None = None
     items: int = 0
+    chosen: dict = field(default_factory=dict)
 
     def memory_needed(self):
         """Return the bytes that the arrays of a training step take, and the order of items."""
@@ -79,7 +82,7 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
         Options and text do not fit. Nothing was written.
     """
     check_kept(config, initial)
-    config = config.resolved()
+    asked, config = config, config.resolved()
     splits = corpus.split(config.val_fraction, config.test_fraction)
     label_notes = check_labels(corpus, splits)
     config, notes = fit_shape(config, corpus, splits)
@@ -109,7 +112,8 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
         notes += (shortened_note(validated, splits.val, "the training up to the next one"),)
     config = dataclasses.replace(config, **default_intervals(config, validated, total, steps_per_epoch))
     _refuse_blind_waiting(config, validated)
-    plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, notes, None, initial, _count(corpus))
+    told = notes, None, initial, _count(corpus), defaults_of(asked, config)
+    plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, *told)
     if not sized and initial is None:
         _refuse_unsized(plan)
     if must_fit:

@@ -82,6 +82,7 @@ def make_preflight(plan, corpus, state, memory_bytes, step_s, duration_s, folder
         unit="label" if config.task == CLASSIFY else "char",
         patience=config.patience,
         eval_every=config.eval_every,
+        chosen=plan.chosen,
     )
 
 

@@ -4,7 +4,7 @@ Plain frozen values for a display, a sweep or a notebook. They know neither the 
 them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from charrnn.evaluation.loss import Evaluation
@@ -34,6 +34,7 @@ class Preflight:
     unit: str = "char"  # what a loss is the mean over: "char", or "label" where only labels count
     patience: int | None = None  # of --patience
     eval_every: int | None = None  # steps between two validations; None where the clock says
+    chosen: dict = field(default_factory=dict)  # the options that the user left open, and what they came to
 
 
 @dataclass(frozen=True)
