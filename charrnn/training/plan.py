@@ -36,8 +36,8 @@ class Plan:
 
     validated is (start, stop): the validation split, or its beginning where a pass over all would take too long. resume
     is the checkpoint to go on from, initial the one to take the weights from; one of them at most is not None. items
-    says how many the text has, 0 where it is one long text. chosen has the options of a new run that were left open, and
-    what text, optimiser, schedule and length made of them.
+    says how many the text has, 0 where it is one long text. chosen has the options of a new run that were left open,
+    with what text, optimiser, schedule and length made of them.
     """
 
     config: TrainingConfig
