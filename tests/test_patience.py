@@ -229,4 +229,4 @@ def test_what_was_left_open_is_told_with_its_value_and_nothing_else(tmp_path, co
     assert chosen == {"schedule": "plateau"}
     records = start(tmp_path / "run", corpus, stop_at=2, **{**TINY, "steps": 9, "learning_rate": 0.01})
     (preflight,) = of(records, Preflight)
-    assert "default --schedule cosine, --warmup 0.02, --eval-every 1" in preflight_lines(preflight)
+    assert "default --schedule cosine, --warmup 0.02, --eval-every 9" in preflight_lines(preflight)
