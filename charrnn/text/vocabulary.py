@@ -16,6 +16,7 @@ import numpy as np
 from charrnn.errors import VocabularyError, counted
 from charrnn.text import special
 from charrnn.text.byte_text import ByteDecoder
+from charrnn.text.lookalikes import relatives
 from charrnn.text.rewriting import AS_IT_IS, Rewriting
 from charrnn.text.symbols import shown, validated
 
@@ -26,14 +27,6 @@ UNKNOWN = "UNKNOWN"  # what makes the unknown symbols of two vocabularies the sa
 UNKNOWN_MARKS = "\ufffd\u25a1\u2370\u29c8"
 
 _FIRST_ALONE, _BYTES_ALONE = 0xDC00, re.compile("([\udc00-\udcff])")
-# What a keyboard or a word processor puts in the place of what a text has, and the other way round.
-_LOOKALIKES = (
-    "'\u2019\u2018`\u00b4\u2032\u201b\u02bc",
-    '"\u201c\u201d\u201e\u00ab\u00bb\u2033',
-    "-\u2013\u2014\u2010\u2011\u2212\u2015",
-    " \t\u00a0\u2009\u202f\u3000",
-    "\n\r\u2028\u2029\u0085",
-)
 
 
 def smallest_dtype(size):
@@ -299,7 +292,7 @@ class Vocabulary:
                 "returns stand alone), or train with 'charrnn train --newlines lf', which takes them all",
                 missing,
             )
-        near = next((other for other in _relatives(symbol) if other in self._known), None)
+        near = next((other for other in relatives(symbol) if other in self._known), None)
         remedy = "train a model of bytes, which takes any text, with 'charrnn train --vocab bytes'"
         if self.special:  # items are of characters only
             remedy = "train on a text that holds it"
@@ -438,18 +431,3 @@ def text_as_bytes(text, encoding):
             ) from None
         start += len(part)
     return data
-
-
-def _relatives(character):
-    """Yield the characters that may stand for `character`, the nearest first."""
-    for other in (character.swapcase(), character.casefold()):
-        if len(other) == 1 and other != character:
-            yield other
-    for form in ("NFD", "NFKD"):  # without its accent; then without its width or ligature
-        base = unicodedata.normalize(form, character)[:1]
-        if base != character:
-            yield base
-            yield base.swapcase()
-    for family in _LOOKALIKES:
-        if character in family:
-            yield from (other for other in family if other != character)
