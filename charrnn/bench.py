@@ -160,7 +160,7 @@ class StepBench:
                 self._step += 1
             took = time.perf_counter() - begun
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise ArithmeticError("the training that is measured has diverged: its speed says nothing")
+            raise ArithmeticError("the measured training diverged, so its speed has no meaning")
         return took
 
 
@@ -418,8 +418,8 @@ def expectation(cell, chars_per_s):
     option = "" if cell == DEFAULTS.cell else f" --cell {cell}"
     return (
         f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about "
-        f"{rounded(chars_per_s):,} characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, which is "
-        f"{_passes(read / 1e6)} over 1 MB of text and {_passes(read / 1e7)} over 10 MB."
+        f"{rounded(chars_per_s):,} characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, that is "
+        f"{_passes(read / 1e6)} over 1 MB of text, or {_passes(read / 1e7)} over 10 MB."
     )
 
 

@@ -6,7 +6,7 @@ messages by `counted`, `either` and `nearest`.
 """
 
 # Of a model that computes what is no number.
-DAMAGED = "its parameters are damaged or have diverged; use an earlier checkpoint"
+DAMAGED = "its parameters are damaged or diverged; use an earlier checkpoint"
 
 
 def counted(number, noun):

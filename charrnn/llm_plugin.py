@@ -58,19 +58,19 @@ class CharacterModel(llm.Model):
 
     class Options(llm.Options):
         temperature: float | None = Field(
-            default=None, description="Below 1 safer, above 1 wilder; 0 always takes the likeliest character."
+            default=None, description="Below 1 safer, above 1 wilder; 0 always takes the most likely character."
         )
-        length: int | None = Field(default=None, description="New characters, at most; 1,000 where it is not given.")
+        length: int | None = Field(default=None, description="Maximum number of new characters; 1,000 by default.")
         seed: int | None = Field(default=None, description="The same seed gives the same text.")
-        top_k: int | None = Field(default=None, description="Draw only from the K likeliest characters.")
+        top_k: int | None = Field(default=None, description="Draw only from the K most likely characters.")
         top_p: float | None = Field(
-            default=None, description="Draw only from the likeliest characters that reach this probability together."
+            default=None, description="Draw only from the most likely characters that together reach this probability."
         )
         min_p: float | None = Field(
-            default=None, description="Draw only characters at least this many times as likely as the likeliest."
+            default=None, description="Draw only characters at least this many times as likely as the most likely one."
         )
-        stop: str | None = Field(default=None, description="End the text where this string comes.")
-        given: str | None = Field(default=None, description="The label of the text, of a model that learned labels.")
+        stop: str | None = Field(default=None, description="Stop the text at this string.")
+        given: str | None = Field(default=None, description="For a model that writes texts for a label: the label.")
 
     def __init__(self, name: str, path: Path):
         self.model_id, self.path = f"charrnn/{name}", path
@@ -78,7 +78,7 @@ class CharacterModel(llm.Model):
 
     def execute(self, prompt, stream, response, conversation) -> Iterator[str]:
         if prompt.system:
-            raise llm.ModelError("a character model goes on with a text and knows no system prompt: leave it out")
+            raise llm.ModelError("a character model continues a text and has no system prompt: leave it out")
         try:
             yield from self._texts(prompt, response)
         except CharRNNError as error:

@@ -119,7 +119,7 @@ def train(path, config, corpus):
         try:
             finished = list(Trainer(plan_run(config, corpus), corpus, folder, samples=False).run())[-1]
         except DivergenceError as error:
-            if "start again with --learning-rate below" not in str(error):
+            if "start a new run with --learning-rate below" not in str(error):
                 raise Broken(f"{config} ended without advice: {error}") from error
         return load_checkpoint(folder.last), read(folder), finished
 

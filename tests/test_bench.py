@@ -254,7 +254,7 @@ def test_json_is_one_object_and_threads_are_as_asked(capsys):
 @pytest.mark.parametrize(
     "lowest, l2, said, marked",
     [
-        (95.0, 76.0, "load     undisturbed: peak -5%, L2 -5%, memory -0% at worst", 0),
+        (95.0, 76.0, "load     not disturbed by other processes: peak -5%, L2 -5%, memory -0% at worst", 0),
         (80.0, 79.0, "load     disturbed: peak -20%, L2 -1%, memory -0%; rows marked * are too slow", 1),
         (99.0, 60.0, "load     disturbed: peak -1%, L2 -25%, memory -0%; rows marked * are too slow", 1),
     ],

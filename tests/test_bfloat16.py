@@ -238,7 +238,7 @@ def test_what_cannot_be_is_refused_with_the_reason(monkeypatch):
         check_precision("bfloat16", "float64")
     monkeypatch.setattr("charrnn.model.workspace.has_bfloat16", lambda: False)
     with pytest.raises(
-        ConfigError, match="needs a CPU with AVX512-BF16, which this one has not: use --precision float32"
+        ConfigError, match="needs a CPU with AVX512-BF16, which this CPU does not have: use --precision float32"
     ):
         check_precision("bfloat16")
     assert check_precision("float32", "float64") == "float64"

@@ -43,7 +43,7 @@ def test_what_is_text_is_shown_as_it_is(name):
 
 @pytest.mark.parametrize("name", ["nonsense", "base64", "idna", "punycode", "rot13", "undefined"])
 def test_a_codec_that_cannot_show_any_bytes_is_refused(name):
-    with pytest.raises(CorpusError, match=f"--encoding '{name}' is not known here: try utf-8"):
+    with pytest.raises(CorpusError, match=f"--encoding '{name}' is unknown: try utf-8"):
         encoding_of_bytes(name)
     assert stored_encoding_of_bytes(name) == "utf-8"
 

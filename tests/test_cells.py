@@ -164,7 +164,7 @@ def test_the_planted_unit_is_missed_when_the_output_listens_to_it_and_only_there
     assert result.rises["on"].nats > 0.1 and result.rises["on"].nats > 10 * result.rises["on"].error
     assert abs(result.random["on"][0]) < 1e-6 and abs(result.random["on"][1]) < 1e-6
     assert result.rises["off"].nats < 0
-    assert result.missed == "there alone"
+    assert result.missed == "only where it is on"
     assert sum(rise.characters for rise in result.rises.values()) == len(ids) - 1  # nothing follows the last
     assert json.loads(json.dumps(result.to_dict()))["regions"]["on"]["rise_nats"] == result.rises["on"].nats
 
@@ -339,7 +339,7 @@ def test_a_model_that_never_forgets_is_recorded_as_one_continuous_reading_and_in
     np.testing.assert_allclose(values, read_whole(model, ids, start, 4_901), rtol=2**-10, atol=1e-6)
     N = 4_901 - start
     assert told[0][1] == N and (N, N) in told and (2 * N, N) not in told
-    again = [(done, of) for done, of, *again in told if again == ["reading parts again"]]
+    again = [(done, of) for done, of, *again in told if again == ["reading passages again"]]
     assert again and all(0 < done <= of < N for done, of in again)
     in_one_go = [(done, of) for done, of in again if of == again[-1][1]]
     assert in_one_go == sorted(in_one_go) and in_one_go[-1][0] == in_one_go[-1][1]

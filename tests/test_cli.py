@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,9 +46,32 @@ def test_the_help_of_each_command_has_an_example_and_says_every_option(verb, cap
             assert parameter.help, f"{verb} {parameter.name} says nothing"
 
 
-def test_no_command_at_all_shows_the_help(capsys):
+def test_train_shows_the_options_that_matter_first_and_all_of_them_when_asked(capsys):
+    from charrnn.cli.options import FIRST
+
+    flags = [option.opts[-1] for option in group.get_command(None, "train").params if isinstance(option, click.Option)]
+    assert main(["train", "--help"]) == 0
+    few = capsys.readouterr().out
+    assert {flag for flag in flags if re.search(rf"^  (-\w, )?{flag}\b", few, re.M)} == {
+        f"--{name.replace('_', '-')}" for name in FIRST
+    }
+    assert len(few.splitlines()) < 60 and "--help-all" in few
+    assert main(["train", "--help-all"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{flag}" in shown for flag in flags) and len(flags) > 50
+
+
+def test_no_command_at_all_says_what_to_type_next(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert main([]) == 0
-    assert "Commands:" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "charrnn train FILE --minutes 5" in shown and "charrnn --help" in shown and "charrnn sample" not in shown
+    (tmp_path / "checkpoints/demo-1").mkdir(parents=True)
+    (tmp_path / "checkpoints/demo-1/best.safetensors").touch()
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert "The newest run is checkpoints/demo-1." in shown and "  charrnn sample " in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_the_version_is_the_packages(capsys):
@@ -205,7 +229,7 @@ def test_a_mistyped_command_option_or_choice_is_told_the_one_that_was_meant(caps
         ("train text --minutes 5m", "'--minutes': must be a number, got '5m'"),
         ("train text --hidden-size abc", "'--hidden-size': must be a whole number, got 'abc'"),
         ("sample --length 1.5", "'--length': must be a whole number, got '1.5'"),
-        ("train --normalize NFC --cell LSTM", "nothing to train on"),
+        ("train --normalize NFC --cell LSTM", "no text to train on"),
         ("eval nowhere --unknown Skip --split VAL", "nowhere does not exist"),
     ],
 )

@@ -125,10 +125,10 @@ def test_in_a_pipe_every_part_of_the_work_is_told_on_stderr_and_none_on_stdout(f
     parts = [
         "finding the signals",
         "reading the text",
-        "reading it untrained",
+        "untrained network reads",
         "scoring every unit",
         "reading the gates",
-        "reading the guesses",
+        "computing the model's guesses",
         "writing the page",
     ]
     assert sorted(parts, key=lambda part: len(told) - told[::-1].index(part)) == parts
@@ -146,7 +146,7 @@ def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
     assert quotes.lstrip().startswith(("✓", "*"))
     score, rank = position.partition(" r ")[2].split()[:2]
     assert float(score) > 0.99 and float(rank) > 0.9
-    assert "2 units that nobody designed" in captured.out
+    assert "(2 different units)" in captured.out
     assert "inside double quotes: unit 0:5, - where it is on\nAUROC" in captured.out  # a passage follows
     assert "Traceback" not in captured.err
 
@@ -158,7 +158,7 @@ def test_the_table_has_the_names_for_find_at_any_width_and_the_phrases_where_the
 ):
     monkeypatch.setenv("COLUMNS", str(columns))
     out = cells(capsys, "checkpoints/planted", "--signal", "a" * 40 + "=e").out
-    table = out[: out.index("signals have a unit")].splitlines()
+    table = out[: out.index("signals are followed")].splitlines()
     for name in ("quotes", "line-position", "word-start", "a" * 13):
         assert any(name in line for line in table)
     assert any(
@@ -209,7 +209,10 @@ def test_quotes_in_code_are_shown_as_strings(capsys):
     names = {finding["signal"] for finding in result["signals"]}
     assert "string" in names and "quotes" not in names and result["twins"] == {"quotes": "string"}
     captured = cells(capsys, "checkpoints/code", "code.c", "--find", "quotes")
-    assert "quotes is on where string is" in captured.err and "inside a string literal: unit" in captured.out
+    assert (
+        "in this text quotes is on exactly where string is on" in captured.err
+        and "inside a string literal: unit" in captured.out
+    )
 
 
 @pytest.mark.slow
@@ -291,12 +294,12 @@ def test_a_signal_of_your_own(capsys):
     [
         ("on/off", 1, -0.9, 0.9, "+ where it is on"),
         ("on/off", -1, 0.1, -0.6, "- where it is on"),
-        ("on/off", -1, 0.9, 0.3, "lower where it is on (mostly +0.30, elsewhere +0.90)"),  # no - is drawn there
-        ("on/off", 1, -0.9, -0.4, "higher where it is on (mostly -0.40, elsewhere -0.90)"),
+        ("on/off", -1, 0.9, 0.3, "lower where it is on (typically +0.30, elsewhere +0.90)"),  # no - is drawn there
+        ("on/off", 1, -0.9, -0.4, "higher where it is on (typically -0.40, elsewhere -0.90)"),
         ("graded", 1, -0.7, 0.8, "from - to + as it grows"),
         ("graded", -1, 0.7, -0.8, "from + to - as it grows"),
-        ("graded", 1, 0.05, 0.6, "higher as it grows (mostly +0.05 where low, +0.60 where high)"),
-        ("graded", -1, 0.9, 0.2, "lower as it grows (mostly +0.90 where low, +0.20 where high)"),
+        ("graded", 1, 0.05, 0.6, "higher as it grows (typically +0.05 where low, +0.60 where high)"),
+        ("graded", -1, 0.9, 0.2, "lower as it grows (typically +0.90 where low, +0.20 where high)"),
     ],
 )
 def test_a_heading_promises_the_sign_or_colour_that_is_drawn(kind, sign, off, on, words):
@@ -334,10 +337,10 @@ def test_highlight_find_and_unit_show_passages(capsys):
     assert "a vowel: unit 0:" in found and "line-position" not in found and " rank " not in found
     for look in ((), ("--highlight",)):
         assert (
-            "No unit is named for vowel: this one comes nearest"
+            "No unit clearly follows vowel. The one shown comes closest"
             in cells(capsys, "checkpoints/planted", "--find", "vowel", *look).out
         )
-        assert "No unit is named" not in cells(capsys, "checkpoints/planted", "--find", "quotes", *look).out
+        assert "No unit clearly" not in cells(capsys, "checkpoints/planted", "--find", "quotes", *look).out
     unit = cells(capsys, "checkpoints/planted", "--unit", "0:5").out
     assert "unit 0:5 follows" in unit and unit.index("inside double quotes") < unit.index("a vowel")
 
@@ -364,7 +367,7 @@ def test_ablation_and_gates(capsys):
     assert len(result["gates"]["f"]["left"]) == 1 and len(result["gates"]["f"]["left"][0]) == 24
     text = cells(capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--gates").out
     assert "held at its mean" in text and "units mostly open" in text
-    assert "random: the same of other units of the layer" in text and "missed: where the loss rises" in text
+    assert "random: the mean rise when other units of the layer" in text and "missed: where the loss rises" in text
     table = cells(capsys, "checkpoints/planted", "--ablate", "--clamp", "0.5", "--csv").out.splitlines()
     assert table[0].endswith("random_switch_nats") and table[1].count(",") == table[0].count(",")
 
@@ -372,10 +375,10 @@ def test_ablation_and_gates(capsys):
 @pytest.mark.slow
 def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     captured = cells(capsys, "checkpoints/gru", "--quantity", "z")
-    assert captured.out.startswith("model  gru of 2 x 8: 16 units, looked at by z\n")
+    assert captured.out.startswith("model   GRU, 2 layers of 8 units: 16 units\nvalues  shown: z, a gate of the GRU\n")
     assert "No unit stands out" in captured.out and "where it is on" not in captured.out
     highlighted = cells(capsys, "checkpoints/gru", "--highlight").out
-    assert "What comes nearest:" in highlighted and highlighted.count("--find ") == 2
+    assert "The closest units:" in highlighted and highlighted.count("--find ") == 2
 
 
 @pytest.mark.slow
@@ -390,7 +393,7 @@ def test_a_score_on_the_wrong_side_of_nothing_is_explained(kind, score, said, ca
         return [dataclasses.replace(one, score=score) for one in findings]
 
     monkeypatch.setattr(report, "search", scored)
-    assert ("the unit went the other way" in " ".join(cells(capsys, "checkpoints/rnn").out.split())) == said
+    assert ("the unit moved in opposite directions" in " ".join(cells(capsys, "checkpoints/rnn").out.split())) == said
 
 
 @pytest.mark.slow
@@ -412,17 +415,20 @@ def test_left_out_the_checkpoint_is_the_newest(capsys, folder):
         (["checkpoints/planted", "--characters", "0"], ["--characters", "at least 1", "got 0"]),
         (["checkpoints/planted", "--unit", "0:24"], ["0:0 to 0:23", "0:24"]),
         (["checkpoints/planted", "--unit", "x"], ["LAYER:UNIT", "'x'"]),
-        (["checkpoints/planted", "--find", "nonsense"], ["--find nonsense", "no such signal", "quotes"]),
+        (["checkpoints/planted", "--find", "nonsense"], ["--find nonsense", "unknown signal", "quotes"]),
         (["checkpoints/planted", "--find", "comment"], ["--find comment", "does not occur"]),
         (["checkpoints/planted", "--signal", "x"], ["--signal", "NAME=REGEX", "'x'"]),
-        (["checkpoints/planted", "--signal", "x=("], ["x", "no regular expression"]),
+        (["checkpoints/planted", "--signal", "x=("], ["x", "not a valid regular expression"]),
         (["checkpoints/planted", "--signal", "x=ZZZ"], ["x", "0 places"]),
         (["checkpoints/planted", "--json", "--csv"], ["--json", "--csv", "leave one"]),
         (["checkpoints/planted", "--find", "quotes", "--unit", "0:1"], ["--find", "--unit", "leave one"]),
         (["checkpoints/planted", "--clamp", "0"], ["--clamp 0", "add --ablate"]),
         (["checkpoints/planted", "--ablate", "--clamp", "much"], ["--clamp", "mean, off, zero", "'much'"]),
         (["checkpoints/planted", "--ablate", "--clamp", "2"], ["-1..1", "got 2"]),
-        (["checkpoints/planted", "--html", "nowhere/a.html"], ["--html nowhere/a.html", "make it first"]),
+        (
+            ["checkpoints/planted", "--html", "nowhere/a.html"],
+            ["--html nowhere/a.html", "does not exist; create it first"],
+        ),
         (["checkpoints/planted", "--highlight", "--json"], ["--highlight", "--json", "leave one"]),
         (["checkpoints/planted", "--width", "5"], ["--width", "at least 40", "got 5"]),
         (["checkpoints/planted", "--threads", "0"], ["--threads", "at least 1", "got 0"]),
@@ -449,9 +455,9 @@ def test_a_text_that_is_gone_or_has_changed_is_said(capsys, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         (tmp_path / "text.txt").write_text(TEXT[:-1] + "!")
-        assert "not the text the run was started on" in cells(capsys, "run", code=2).err
+        assert "not the text that the run was started with" in cells(capsys, "run", code=2).err
         (tmp_path / "text.txt").unlink()
-        assert "is gone" in cells(capsys, "run", code=2).err
+        assert "is missing" in cells(capsys, "run", code=2).err
 
 
 def test_a_held_unit_is_heard_in_a_sample(capsys):

@@ -121,13 +121,13 @@ def test_other_commands_leave_unknown_characters_out_as_eval_does(folder, capsys
     asked = [command[0], "checkpoints/chars", "mixed.txt", *command[1:], "--json"]
     assert main(asked) == 2
     said = capsys.readouterr().err.replace("\n", " ")
-    assert "of the vocabulary: leave such characters out with --unknown skip, " in said and "leave it out" not in said
+    assert "of the vocabulary: skip such characters with --unknown skip, " in said and "leave it out" not in said
     assert main([*asked, "--unknown", "skip"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["unknown"] == {"characters": 3, "symbols": [["ß", 2], ["€", 1]]}
-    assert "left out 3 characters" in captured.err
+    assert "skipped 3 characters" in captured.err
     assert main([command[0], "checkpoints/chars", "--unknown", "skip"]) == 2
-    assert "--unknown skip is of a TEXT" in capsys.readouterr().err.replace("\n", " ")
+    assert "--unknown skip applies to a TEXT" in capsys.readouterr().err.replace("\n", " ")
     if command[0] == "gradients":
         assert main(["gradients", "--fresh", "mixed.txt", "--unknown", "skip"]) == 2
         assert "fresh networks know every character" in capsys.readouterr().err.replace("\n", " ")
@@ -196,7 +196,10 @@ def test_a_model_of_bytes_reads_any_file(folder, capsys):
         (["checkpoints/chars", "--top-k", "3"], ["--top-k 3", "add --surprisal"]),
         (["checkpoints/chars", "--surprisal", "--top-k", "99"], ["--top-k", "at most 20", "got 99"]),
         (["checkpoints/chars", "--surprisal", "--json", "--errors"], ["--surprisal --json", "--errors"]),
-        (["checkpoints/chars", "--html", "nowhere/page.html"], ["--html nowhere/page.html", "make it first"]),
+        (
+            ["checkpoints/chars", "--html", "nowhere/page.html"],
+            ["--html nowhere/page.html", "does not exist; create it first"],
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_sentence(folder, capsys, arguments, words):
@@ -212,7 +215,7 @@ def test_a_changed_or_missing_text_is_refused(folder, capsys):
         (folder / "text.txt").write_text(TEXT + "ß")
         assert "has changed" in evaluate(capsys, "checkpoints/chars", code=2).err
         (folder / "text.txt").unlink()
-        assert "is gone" in evaluate(capsys, "checkpoints/chars", code=2).err
+        assert "is missing" in evaluate(capsys, "checkpoints/chars", code=2).err
     finally:
         (folder / "text.txt").write_text(TEXT)
 
@@ -280,7 +283,7 @@ def test_unknown_characters_are_counted_and_the_rest_is_judged(folder, capsys):
     result = json.loads(captured.out)
     assert result["unknown"] == {"characters": 4, "symbols": [["ß", 3], ["€", 1]]}
     assert result["loss_nats"] == result_of(capsys, "checkpoints/chars", "text.txt")["loss_nats"]
-    assert "left out 4 characters" in captured.err and "'ß'" in captured.err
+    assert "skipped 4 characters" in captured.err and "'ß'" in captured.err
     evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "error", code=2)
 
 
@@ -294,7 +297,7 @@ def test_a_text_of_hardly_any_characters_is_judged_without_a_verdict_and_without
         assert "word for word" not in said or count == 300
         if count < 101:
             of = "1 character" if count == 2 else f"{count - 1} characters"
-            assert f"A text of {of} is too short to tell how good a model is" in said
+            assert f"A text of {of} is too short to judge a model" in said
             assert "xz" not in captured.out and "unigram" in captured.out
         else:
             assert "xz -9e alone" in captured.out
@@ -305,15 +308,15 @@ def test_a_text_of_which_hardly_a_character_is_known_is_told(folder, capsys):
     (folder / "strange.txt").write_text(TEXT[:20] + "ß" * 100, encoding="utf-8")
     captured = evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip")
     assert (
-        "the model knows only 20 of 120 characters of this text: what remains is no text that a model can be judged by"
-        in captured.err
+        "the model knows only 20 of the 120 characters of this text; what remains is too different from the text to "
+        "judge a model by" in captured.err
     )
     (folder / "strange.txt").write_text(TEXT[:200] + "ß" * 100, encoding="utf-8")
     assert "knows only" not in evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip").err
     (folder / "strange.txt").write_text("aß" * 3, encoding="utf-8")
     assert "over 2 characters" in evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip").out
     (folder / "strange.txt").write_text("aßßß", encoding="utf-8")
-    assert "needs a character to predict and one before it, got 1 character" in (
+    assert "needs at least 2 characters, the second of which is predicted, got 1 character" in (
         evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip", code=2).err
     )
 
@@ -371,7 +374,7 @@ def test_a_run_from_stdin_can_be_judged_on_a_text(folder, capsys, monkeypatch):
     result = json.loads(captured.out)
     assert [one["name"] for one in result["baselines"]] in (["uniform", "xz -9e alone"], ["xz -9e alone", "uniform"])
     assert result["dynamic"]["rule"] == "sgd" and "ngram" not in result
-    assert "without the training text" in captured.err and "stdin, which cannot be read again" in captured.err
+    assert "the training text is missing, so" in captured.err and "stdin, which cannot be read again" in captured.err
     assert "--errors needs the text" in evaluate(capsys, "piped", "text.txt", "--errors", code=2).err
     assert "stdin" in evaluate(capsys, "piped", code=2).err
 
@@ -413,7 +416,7 @@ def test_surprisal_in_the_terminal_shows_the_text_and_the_guesses(folder, capsys
     captured = evaluate(
         capsys, "checkpoints/chars", "twice.txt", "--surprisal", "--top-k", "2", "--width", "60", "--no-baselines"
     )
-    assert "bits each character cost" in captured.out and "ine 0 says ." in captured.out
+    assert "bits per character" in captured.out and "ine 0 says ." in captured.out
     assert "what the model expected instead" in captured.out and captured.out.count(" bits   ") == 12
     assert f"the first 1,200 of {2 * len(TEXT) - 1:,} characters" in captured.err
 
@@ -421,13 +424,13 @@ def test_surprisal_in_the_terminal_shows_the_text_and_the_guesses(folder, capsys
 def test_a_text_that_stands_in_the_training_text_is_told_from_a_new_one(folder, capsys):
     (folder / "known.txt").write_text(TEXT[100:700])
     (folder / "new.txt").write_text(TEXT[700:100:-1])
-    assert "stands in the training text, word for word" in " ".join(
+    assert "occurs word for word in the training text, so" in " ".join(
         evaluate(capsys, "checkpoints/chars", "known.txt").out.split()
     )
     for arguments in (["new.txt"], ["--split", "train"]):
         assert "word for word" not in evaluate(capsys, "checkpoints/chars", *arguments).out
     shown = evaluate(capsys, "checkpoints/chars", "known.txt", "--memorised", "--length", "300").out
-    assert "held" not in shown.split("Of all substrings")[1]
+    assert "held" not in shown.split("Share of all substrings")[1]
 
 
 def test_mistakes_and_copies_are_said_and_counted(capsys):
@@ -452,7 +455,7 @@ def test_mistakes_and_copies_are_said_and_counted(capsys):
     assert (
         "got a probability below 0.5" in " ".join(shown.split())
         and "word start" in shown
-        and "stands in the training text" in shown
+        and "occurs in the training text" in shown
     )
 
 

@@ -35,7 +35,7 @@ def test_the_command_says_size_weights_and_cost_and_the_page_has_them(run, tmp_p
     page = tmp_path / "page.html"
     assert main(["export", str(run), "--html", str(page), "--weights", "int8"]) == 0
     said = capsys.readouterr().err
-    assert "MB, weights int8" in said and "nats a character" in said and "0 units named" in said
+    assert "MB, weights int8" in said and "nats per character" in said and "0 units named" in said
     header = header_of(page)
     assert header["weights"]["kind"] == "int8" and header["weights"]["cost_nats"] == pytest.approx(
         header["weights"]["loss_nats"] - header["weights"]["full_loss_nats"]
@@ -63,7 +63,7 @@ def test_without_the_runs_text_the_page_is_written_and_says_what_it_lacks(run, t
         assert main(["export", str(run), "--html", str(page)]) == 0
     finally:
         text.write_bytes(content)
-    assert "neither what --weights float16 costs" in capsys.readouterr().err
+    assert "neither the effect of --weights float16 costs" in capsys.readouterr().err
     header = header_of(page)
     assert header["weights"]["cost_nats"] is None and header["weights"]["note"] and header["found_note"]
 

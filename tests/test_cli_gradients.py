@@ -75,8 +75,8 @@ def test_without_a_run_fresh_networks_are_shown(capsys, folder):
         "singular value 0.8",
         "singular value 1.5",
         "forget bias 2",
-        "times a step",
-        "times a step: by what the median is multiplied",
+        "per step",
+        "per step: the factor by which the median changes",
     ):
         assert word in captured.out
     assert max(map(len, captured.out.splitlines())) <= 90
@@ -136,7 +136,7 @@ def test_a_narrow_terminal_shows_every_figure_whole(capsys, folder):
     shown = gradients(capsys, "runs/tiny", *TINY, "--width", 44).out
     assert max(map(len, shown.splitlines())) <= 44 and "…" not in shown
     words = " ".join(shown.split())
-    assert words.count("times a step: 0.") + words.count("times a step: 1.") == 2 + 2 * 4  # h and c of an LSTM
+    assert words.count("factor per step: 0.") + words.count("factor per step: 1.") == 2 + 2 * 4  # h and c of an LSTM
     assert "loss in nats, median and quartiles (powers of ten)" in words
 
 
@@ -164,7 +164,7 @@ def test_memory_shows_accuracy_by_distance(capsys, monkeypatch):
         capsys, "--memory", "--train-steps", 2, "--hidden-size", 8, "--cell", "gru", "--svg", "memory.svg"
     )
     assert "chance, 12.5%" in captured.out and "bracket, GRU" in captured.out
-    assert captured.out.count("share of right answers\n") == captured.out.count("its answer") == 2
+    assert captured.out.count("share of correct answers\n") == captured.out.count("its answer") == 2
     assert "chance, 25.0%" in open("memory.svg", encoding="utf-8").read()
 
 
@@ -188,7 +188,7 @@ def test_memory_shows_accuracy_by_distance(capsys, monkeypatch):
         (("--cell", "lstm", "--matrix", "uniform"), ("--matrix", "vanilla RNN", "add --cell rnn")),
         (("--train-steps", 5), ("--train-steps", "add --memory")),
         (("runs/tiny", "--cell", "rnn"), ("--cell", "add --fresh")),
-        (("--svg", "nowhere/a.svg"), ("--svg nowhere/a.svg", "make it first")),
+        (("--svg", "nowhere/a.svg"), ("--svg nowhere/a.svg", "does not exist; create it first")),
         (("--encoding", "latin-1"), ("--encoding latin-1", "TEXT", "leave it out")),
         (("runs/tiny", "--steps", 5000), ("5,002 characters", "got 264", "lower --steps")),
         (("--fresh", "missing.txt"), ("missing.txt",)),

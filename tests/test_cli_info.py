@@ -84,10 +84,10 @@ def test_a_checkpoint_is_told_in_full(tmp_path):
         "  \\n \\x20 \\\\ a é \\u0301 \U0001f600",
         "  rnn.weight_hh_l1   75  15 x 5",
         "  embedding.weight   35  7 x 5",
-        "  total             382  trained; a gate's two biases are one",
+        "  total             382  trainable (the two biases of a gate count as one)",
         "  steps                 1,000",
         "  time                  2 min 05 s",
-        "  best validation loss  1.6168 nats = 2.3325 bits a character, perplexity 5.037, at step 1,000",
+        "  best validation loss  1.6168 nats = 2.3325 bits per character, perplexity 5.037, at step 1,000",
         "  learning rate         0.003",
         "  dropout               0.1",
         "  seed                  17",
@@ -108,13 +108,13 @@ def test_zoneout_is_told_where_it_is_on(tmp_path):
     saved = load_checkpoint(path)
     saved.model["zoneout"] = 0.05
     save_checkpoint(path, saved)
-    assert "  zoneout      0.05, in expectation when the model is used" in info(path).stdout.splitlines()
+    assert "  zoneout      0.05 (the expected value is used after training)" in info(path).stdout.splitlines()
 
 
 def test_layer_normalisation_is_told_where_there_is_one(tmp_path):
     assert "\n  normalisation" not in info(save(tmp_path / "last.safetensors")).stdout
     output = info(save(tmp_path / "last.safetensors", layer_norm=True)).stdout
-    assert "  normalisation  of each gate's sums over its layer\n" in output and "rnn.norm_gain_l1   20  20" in output
+    assert "  normalisation  yes, of each gate's sums\n" in output and "rnn.norm_gain_l1   20  20" in output
     assert "  total             422  trained" in output  # four gains a unit and layer
 
 
@@ -140,7 +140,7 @@ def test_the_losses_and_the_learning_rate_are_drawn(tmp_path):
         assert f">{word}<" in text
     assert json.loads(info(path, "--json", "--svg", drawing).stdout)  # its own file may be replaced
     empty = save(tmp_path / "empty.safetensors", {**TRAINING, "history": []})
-    with pytest.raises(ConfigError, match="no loss to draw"):
+    with pytest.raises(ConfigError, match="no losses to draw"):
         info(empty, "--svg", tmp_path / "none.svg")
     assert not (tmp_path / "none.svg").exists()
 
@@ -189,7 +189,7 @@ def test_the_last_records_gradient_and_singular_values_are_shown(tmp_path):
 def test_a_large_vocabulary_is_cut_short(tmp_path):
     vocabulary = Vocabulary("chars", tuple(chr(0x4E00 + number) for number in range(2000)))
     output = info(save(tmp_path / "a.safetensors", vocabulary=vocabulary)).stdout
-    assert "and 1,488 more (--json has them all)" in output
+    assert "and 1,488 more (--json shows all)" in output
 
 
 def test_escape_sequences_in_a_checkpoint_do_not_reach_the_terminal(tmp_path):
@@ -232,8 +232,8 @@ def test_a_checkpoint_with_no_history_has_no_plot(tmp_path):
 
 
 def test_units_of_loss_and_time():
-    assert loss_text(math.log(2)) == "0.6931 nats = 1.0000 bits a character, perplexity 2.000"
-    assert loss_text(600).endswith("perplexity 3.773e+260") and "beyond counting" in loss_text(1e4)
+    assert loss_text(math.log(2)) == "0.6931 nats = 1.0000 bits per character, perplexity 2.000"
+    assert loss_text(600).endswith("perplexity 3.773e+260") and "too large to show" in loss_text(1e4)
     assert [duration(seconds) for seconds in (0.4, 59.6, 3599, 7260, 90000)] == [
         "0 s",
         "1 min 00 s",

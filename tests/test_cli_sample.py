@@ -399,7 +399,7 @@ def test_an_unprimed_text_starts_after_a_newline_where_there_is_one():
 
 def test_the_help_names_every_default_and_an_example():
     output = " ".join(CliRunner().invoke(command, ["--help"], prog_name="charrnn sample").output.split())
-    for words in ("Example: charrnn sample", "default: 1000", "default: 1.0", "not counted"):
+    for words in ("Example: charrnn sample", "default: 1000", "default: 1.0", "without the prime"):
         assert words in output
 
 
@@ -529,15 +529,15 @@ def test_a_prime_file_in_another_encoding_is_named_with_its_offset_and_read_when
     assert invoke(*asked, "--encoding", "latin-1").stdout.startswith("café")
     (tmp_path / "latin.txt").write_bytes("café".encode("utf-16"))
     assert invoke(*asked, "--encoding", "utf-16").stdout.startswith("café")
-    assert "not known here: try latin-1" in str(invoke(*asked, "--encoding", "latn").exception)
+    assert "is unknown: try latin-1" in str(invoke(*asked, "--encoding", "latn").exception)
 
 
 @pytest.mark.parametrize(
     "content, said",
     [
         ("café".encode("utf-16-le") * 40, "UTF-16-LE without a byte-order mark: read it with --encoding utf-16-le"),
-        ("café".encode("utf-16"), "UTF-16, by its byte-order mark: read it with --encoding utf-16"),
-        (b"%PDF-1.7\n\xe2\xe3\n", "turn it into text with: pdftotext"),
+        ("café".encode("utf-16"), "UTF-16, according to its byte-order mark: read it with --encoding utf-16"),
+        (b"%PDF-1.7\n\xe2\xe3\n", "convert it to text with: pdftotext"),
         (bytes(range(32)) * 9, "name a text, or write the prime with --prime"),
     ],
 )
@@ -556,7 +556,7 @@ def test_a_prime_file_is_read_in_the_encoding_of_the_run(invoke, folder, tmp_pat
     assert invoke(tmp_path, "--prime-file", tmp_path / "prime.txt", "--length", 5).stdout.startswith("café")
     (tmp_path / "prime.txt").write_bytes("cafééé".encode())
     error = invoke(tmp_path, "--prime-file", tmp_path / "prime.txt").exception
-    assert str(error).endswith("prime.txt is valid UTF-8 and is read as cp1252, read it with --encoding utf-8")
+    assert str(error).endswith("prime.txt is valid UTF-8 but is read as cp1252; read it with --encoding utf-8")
     asked = ("--prime-file", tmp_path / "prime.txt", "--encoding", "utf-8", "--length", 5)
     assert invoke(tmp_path, *asked).stdout.startswith("cafééé")
 
@@ -565,17 +565,17 @@ def test_unknown_characters_of_a_prime_are_left_out_and_counted_when_told(invoke
     asked = ("--length", 50, "--seed", 1)
     plain = invoke(*asked, "--prime", "one").stdout
     refused = invoke(*asked, "--prime", "ÜoneÜ").exception
-    assert str(refused).endswith("; --unknown skip leaves such characters out")
+    assert str(refused).endswith("; --unknown skip skips such characters")
     result = invoke(*asked, "--prime", "Üo∑neÜ", "--unknown", "skip")
     assert result.stdout == plain
-    assert "--prime: left out 3 characters that are not in the vocabulary: 'Ü', '∑'" in result.stderr
+    assert "--prime: skipped 3 characters that are not in the vocabulary: 'Ü', '∑'" in result.stderr
     (tmp_path / "prime.txt").write_text("Üone", "utf-8")
     refused = invoke(*asked, "--prime-file", tmp_path / "prime.txt").exception
-    assert "of the vocabulary: leave such characters out with --unknown skip, " in str(refused)
+    assert "of the vocabulary: skip such characters with --unknown skip, " in str(refused)
     result = invoke(*asked, "--prime-file", tmp_path / "prime.txt", "--unknown", "skip")
-    assert result.stdout == plain and "--prime-file: left out 1 character that is not" in result.stderr
+    assert result.stdout == plain and "--prime-file: skipped 1 character that is not" in result.stderr
     nothing = invoke("--prime", "ÜÜ", "--unknown", "skip").exception
-    assert "has no character that the model knows" in str(nothing)
+    assert "the model knows no character of" in str(nothing)
     assert "--stop: character 'Ü'" in str(invoke("--stop", "Ü", "--unknown", "skip").exception)
 
 
@@ -587,7 +587,7 @@ def test_a_prime_is_rewritten_as_the_text_was_before_unknown_characters_are_left
     lower = dataclasses.replace(checkpoint.vocabulary, rewriting=Rewriting(lowercase=True))
     save_checkpoint(tmp_path / "best.safetensors", dataclasses.replace(checkpoint, vocabulary=lower))
     result = invoke(tmp_path, "--prime", "ONE∑", "--unknown", "skip", "--length", 5)
-    assert result.stdout.startswith("one") and "left out 1 character" in result.stderr
+    assert result.stdout.startswith("one") and "skipped 1 character" in result.stderr
 
 
 def test_unknown_bytes_of_a_prime_are_left_out_too(invoke, tmp_path):
@@ -601,7 +601,7 @@ def test_unknown_bytes_of_a_prime_are_left_out_too(invoke, tmp_path):
     asked = (tmp_path, "--length", 5, "--prime", "aéba", "--encoding", "latin-1")
     assert "byte 0x62" in str(invoke(*asked).exception)
     result = invoke(*asked, "--unknown", "skip")
-    assert result.stdout_bytes.startswith(b"a\xe9a") and "--prime: left out 1 character" in result.stderr
+    assert result.stdout_bytes.startswith(b"a\xe9a") and "--prime: skipped 1 character" in result.stderr
     error = str(invoke(tmp_path, "--prime", "€", "--encoding", "latin-1", "--unknown", "skip").exception)
     assert error.startswith("--prime: character '€'") and "skip" not in error
 
@@ -623,7 +623,7 @@ def test_a_model_of_bytes_takes_prime_and_stop_in_the_encoding_of_its_text(invok
     assert json.loads(invoke(*asked, "--encoding", "latin-1", "--json").stdout)["prime"] == "é"
     error = invoke(*asked, "--encoding", "latin-1", "--stop", "€").exception
     assert isinstance(error, VocabularyError) and str(error).startswith("--stop: character '€' at offset 0 has no ISO")
-    assert "--encoding 'latn' is not known" in str(invoke(*asked, "--encoding", "latn").exception)
+    assert "--encoding 'latn' is unknown" in str(invoke(*asked, "--encoding", "latn").exception)
 
 
 def test_the_json_loss_is_that_of_the_evaluation(invoke, folder):
@@ -687,14 +687,14 @@ def test_lines_that_cannot_be_continued_are_refused_by_their_number(invoke, tmp_
     asked = ("--prime-file", tmp_path / "primes.txt", "--each-line", "--length", 5)
     assert "line 2 of --prime-file: character 'ö' at offset 2" in str(invoke(*asked).exception)
     skipped = invoke(*asked, "--unknown", "skip")
-    assert skipped.stdout.startswith("one") and "line 2 of --prime-file: left out 1 character" in skipped.stderr
+    assert skipped.stdout.startswith("one") and "line 2 of --prime-file: skipped 1 character" in skipped.stderr
     (tmp_path / "primes.txt").write_text("", encoding="utf-8")
-    assert "holds no prime: write one per line" in str(invoke(*asked).exception)
+    assert "has no prime: write one per line" in str(invoke(*asked).exception)
     for options, words in (
         (("--each-line",), "add --prime-file FILE"),
-        ((*asked, "--separator", "|"), "writes one line for each prime, and --separator has no place"),
-        (("--interactive", "--json"), "continues what is typed, and --json has no place there"),
-        (("--interactive", "--prime-file", "-"), "would take them all"),
+        ((*asked, "--separator", "|"), "writes one line for each prime and cannot be combined with --separator"),
+        (("--interactive", "--json"), "continues what you type and cannot be combined with --json"),
+        (("--interactive", "--prime-file", "-"), "would --prime-file -"),
     ):
         assert words in str(invoke(*options).exception)
 
@@ -775,18 +775,20 @@ def test_a_separator_takes_escapes_as_the_others_do(invoke):
     assert len(first) == 5 and len(rest) == 2
     assert invoke(*asked, "--separator", r"|\n|", "-e").stdout == "|\n|".join([first, *rest])
     assert b"\xe9" in invoke("checkpoints/old", *asked, "--separator", r"\xe9", "-e").stdout_bytes
-    assert "--json writes a line for each sample" in str(invoke("--separator", "|", "--json").exception)
+    assert "--json writes one line per sample" in str(invoke("--separator", "|", "--json").exception)
 
 
 @pytest.mark.parametrize("wrong", [r"a\q", "a\\", r"a\x1", r"a\ud800", r"a\U00110000"])
 def test_what_is_no_escape_is_refused_with_those_there_are(invoke, wrong):
     error = invoke("--stop", wrong, "-e").exception
     assert isinstance(error, ConfigError)
-    assert "at offset 1 is no escape: with --escapes write \\n, \\t" in str(error) and str(error).startswith("--stop: ")
+    assert "at offset 1 is not an escape: with --escapes write \\n, \\t" in str(error) and str(error).startswith(
+        "--stop: "
+    )
 
 
 def test_a_backslash_that_may_be_meant_as_a_newline_is_pointed_out(invoke):
-    hint = "stands for itself: add --escapes to read \\n as a newline"
+    hint = "is read as a backslash: add --escapes to read \\n as a newline"
     bytes_ = ("checkpoints/old", "--length", 5, "--seed", 1)
     assert "in --stop " + hint in invoke(*bytes_, "--stop", r"\n").stderr
     assert "in --prime " + hint in invoke("--prime", r"one\n").stderr  # which has no backslash to continue

@@ -37,7 +37,7 @@ def start(run, *options):
         text=True,
     )
     said = process.stdout.readline()
-    found = re.match(r"serving words at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)$", said)
+    found = re.match(r"serving words at (http://127\.0\.0\.1:\d+) \(press Ctrl-C to stop\)$", said)
     assert found, (said, process.stderr.read())
     return process, found[1]
 
@@ -72,9 +72,9 @@ def test_a_server_that_is_told_to_end_answers_what_it_has_begun(run, number, cap
 def test_what_is_missing_or_wrong_is_said_before_a_model_is_read(run, monkeypatch, capsys):
     for options, said in (
         (["--port", "70000"], "--port must be at least 0 and at most 65,535, got 70,000"),
-        (["--host", "no.such.host.invalid"], "--host no.such.host.invalid is no address of this machine"),
-        (["--encoding", "latin-1"], "--encoding latin-1 is for a model of bytes, and this one has characters"),
-        (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is no address of this machine"),
+        (["--host", "no.such.host.invalid"], "--host no.such.host.invalid is not an address of this machine"),
+        (["--encoding", "latin-1"], "--encoding latin-1 is for a model of bytes, and this is a model of characters"),
+        (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is not an address of this machine"),
     ):
         assert main(["serve", str(run), *options]) == 2
         assert said in capsys.readouterr().err
@@ -94,4 +94,4 @@ def test_a_model_that_predicts_is_not_served(tmp_path, capsys):
     told = ["--text-field", "text", "--label-field", "label", "--task", "classify"]
     assert not main(["train", str(tmp_path / "l.csv"), *tiny, *told, "-o", str(tmp_path / "run")])
     assert main(["serve", str(tmp_path / "run")]) == 2
-    assert "predicts labels and writes no text of its own: charrnn predict" in capsys.readouterr().err
+    assert "predicts labels and does not write texts; use it with: charrnn predict" in capsys.readouterr().err

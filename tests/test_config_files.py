@@ -49,8 +49,8 @@ def test_another_encoding_is_told_with_the_command_that_mends_it(command, encodi
     Path("c.toml").write_bytes(content.encode(encoding))
     assert main(command) == 2
     said = error(capsys)
-    assert "c.toml is not in UTF-8, as TOML must be" in said and f"it seems to be {encoding.upper()}" in said
-    subprocess.run(said.split("make it UTF-8 with: ")[1], shell=True, check=True)
+    assert "c.toml is not in UTF-8, as TOML must be" in said and f"seems to be {encoding.upper()}" in said
+    subprocess.run(said.split("convert it with: ")[1], shell=True, check=True)
     assert Path("c-2.toml").read_text(encoding="utf-8-sig") == content
     assert main([word.replace("c.toml", "c-2.toml") for word in command]) == 0
 
@@ -94,7 +94,7 @@ def test_the_current_folder_comes_first_and_another_text_of_the_name_is_told(cap
     assert main(["train", "--config", "configs/c.toml", "-o", "run"]) == 0
     assert text_of("run") == ["text.txt"]
     assert (
-        "text.txt is read from the current folder; --config configs/c.toml has another one, configs/text.txt"
+        "text.txt is read from the current folder, not the one next to --config configs/c.toml, configs/text.txt"
         in capsys.readouterr().err
     )
     os.unlink("configs/text.txt")

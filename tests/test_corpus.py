@@ -113,9 +113,9 @@ def test_the_byte_order_mark_of_each_file_is_left_out_and_noted(write, block_byt
     corpus = read_corpus(paths)
     assert whole(corpus) == "abc\ufeffd"
     assert corpus.notes[:-1] == tuple(
-        f"left out the byte-order mark at the start of {path}" for path in (paths[0], paths[2])
+        f"skipped the byte-order mark at the start of {path}" for path in (paths[0], paths[2])
     )
-    assert corpus.notes[-1].startswith("2 files do not end in a newline")
+    assert corpus.notes[-1].startswith("2 files do not end with a newline")
 
 
 @pytest.mark.parametrize(
@@ -137,15 +137,18 @@ def test_files_that_do_not_end_in_a_newline_are_told_and_parted_where_asked(writ
     corpus = read_corpus([one, empty, two, three])
     assert whole(corpus) == "onetwo\rthree"
     assert corpus.notes[-1] == (
-        f"{one} does not end in a newline, so {two} continues its last line; train with --part-files to put a newline "
-        "between"
+        f"{one} does not end with a newline, so {two} continues its last line; train with --part-files to insert a "
+        "newline between them"
     )
     parted = read_corpus([one, empty, two, three], part_files=True)
-    assert whole(parted) == "one\ntwo\rthree" and parted.notes[-1].startswith("put 1 newline between files")
+    assert whole(parted) == "one\ntwo\rthree" and parted.notes[-1].startswith("inserted 1 newline between files")
     assert parted.fingerprint == hashlib.sha256(b"one\ntwo\rthree").hexdigest()
     assert read_corpus([two, one], part_files=True).fingerprint == read_corpus([two, one]).fingerprint
     many = read_corpus([one, three, one], encoding="latin-1").notes[-1]
-    assert f"2 files do not end in a newline, so the next one continues their last line, as {three} does" in many
+    assert (
+        f"2 files do not end with a newline, so the next file continues their last line; for example {three} continues"
+        in many
+    )
 
 
 def test_a_newline_between_files_is_of_a_given_vocabulary_and_moves_no_offset(write, block_bytes):
@@ -158,7 +161,7 @@ def test_a_newline_between_files_is_of_a_given_vocabulary_and_moves_no_offset(wr
     without = Vocabulary("chars", "!enotw")
     assert whole(read_corpus([one, two], vocabulary=without, part_files=True)) == "onetwo!"
     told = read_corpus([one, two], vocabulary=without).notes
-    assert told == (f"{one} does not end in a newline, so {two} continues its last line",)
+    assert told == (f"{one} does not end with a newline, so {two} continues its last line",)
 
 
 def test_bytes_are_parted_too_and_a_picture_lacks_no_newline(write, block_bytes):
@@ -321,7 +324,7 @@ def test_stdin_is_read(stdin, block_bytes):
     stdin(AWKWARD.encode())
     corpus = read_corpus(["-"])
     assert whole(corpus) == AWKWARD[1:] and corpus.sources == ("-",)
-    assert corpus.notes[0] == "left out the byte-order mark at the start of stdin"
+    assert corpus.notes[0] == "skipped the byte-order mark at the start of stdin"
     assert "carriage returns" in corpus.notes[1]
 
 
@@ -374,12 +377,12 @@ def test_unknown_characters_are_skipped_when_asked_and_counted(write, block_byte
     text = "a\u00e9b\u00e9cxa"
     corpus = read_corpus([write("a.txt", text)], vocabulary=Vocabulary("chars", "ab"), unknown="skip")
     assert whole(corpus) == "aba"
-    assert corpus.notes == ("left out 4 characters that are not in the vocabulary: '\u00e9', 'c', 'x'",)
+    assert corpus.notes == ("skipped 4 characters that are not in the vocabulary: '\u00e9', 'c', 'x'",)
     assert corpus.fingerprint == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_text_of_unknown_characters_only_is_refused(write):
-    assert "no symbol of the vocabulary" in refused(
+    assert "no character of the vocabulary" in refused(
         [write("a.txt", "xy")], vocabulary=Vocabulary("chars", "ab"), unknown="skip"
     )
 
@@ -439,31 +442,31 @@ def test_what_is_not_there_is_refused(tmp_path):
     assert (
         refused([tmp_path / "*.txt"]) == f"the pattern {tmp_path}/*.txt matches nothing: check the path and the pattern"
     )
-    assert "at least one text, got none" in refused([])
+    assert "given" in refused([])
     assert "cannot be read" in refused(["a\0b"])
     (tmp_path / "folder").mkdir()
     assert "matches only folders" in refused([tmp_path / "f*"])
-    assert "holds no text: name a folder with" in refused([tmp_path / "folder"])
+    assert "contains no text: name a folder with" in refused([tmp_path / "folder"])
     (tmp_path / "folder" / "a.bin").write_bytes(b"\0")
-    assert "holds no text (skipped 1 binary or special file)" in refused([tmp_path / "folder"])
+    assert "contains no text (skipped 1 binary or special file)" in refused([tmp_path / "folder"])
 
 
 def test_an_empty_text_is_refused(write, stdin):
     path = write("a.txt", "")
-    assert refused([path]) == f"{path} holds no text at all: name a file that is not empty"
-    assert "2 sources together hold no text" in refused([path, write("b.txt.gz", gzip.compress(b""))])
-    assert "holds no text" in refused([path], mode="bytes")
+    assert refused([path]) == f"{path} contains no text: name a file that is not empty"
+    assert "2 sources together contain no text" in refused([path, write("b.txt.gz", gzip.compress(b""))])
+    assert "contains no text" in refused([path], mode="bytes")
     stdin(b"")
-    assert refused(["-"]).startswith("stdin holds no text at all")
-    assert "holds no text at all" in refused([write("bom.txt", "\ufeff")])
+    assert refused(["-"]).startswith("stdin contains no text")
+    assert "contains no text" in refused([write("bom.txt", "\ufeff")])
 
 
 @pytest.mark.parametrize("content", ["a", "aaaaaaaa"])
 def test_a_text_of_one_symbol_is_refused(write, content):
     path = write("a.txt", content)
     assert (
-        refused([path]) == f"a text needs at least 2 distinct symbols to train on, {path} holds only the character "
-        "'a': name a longer text"
+        refused([path]) == f"a text needs at least 2 different characters to train on, {path} contains only the "
+        "character 'a': name a longer text"
     )
     assert "only the byte 0x61" in refused([path], mode="bytes")
 
@@ -471,7 +474,7 @@ def test_a_text_of_one_symbol_is_refused(write, content):
 def test_what_is_not_utf8_is_refused_with_file_offset_and_both_ways_out(write, block_bytes):
     path = write("a.txt", "abcd\u00e9".encode() + "\u00e9t\u00e9".encode("latin-1"))
     assert (
-        refused([path]) == f"{path} is not valid UTF-8 at byte 6: name its encoding with --encoding NAME, "
+        refused([path]) == f"{path} is not valid UTF-8 at byte 6: give its encoding with --encoding NAME, "
         "such as cp1252 or shift_jis, or train on its bytes with 'charrnn train --vocab bytes'"
     )
 
@@ -514,10 +517,10 @@ def test_a_zero_byte_is_a_character_like_any_other_wherever_it_stands(write, at)
     corpus = read_corpus([path := write("a.txt", text)])
     assert whole(corpus) == text
     assert corpus.notes == (
-        f"{path} holds zero bytes: kept as characters like any other; without them: "
+        f"{path} holds zero bytes, which are kept as characters; to remove them: "
         f"tr -d '\\000' < {path} > {path.parent}/a-2.txt",
     )
-    subprocess.run(corpus.notes[0].split("without them: ")[1], shell=True, check=True)
+    subprocess.run(corpus.notes[0].split("to remove them: ")[1], shell=True, check=True)
     assert (path.parent / "a-2.txt").read_text() == text.replace("\0", "")
     assert read_corpus([path.parent / "a-2.txt"]).notes == ()
 
@@ -542,7 +545,7 @@ def test_the_command_that_takes_zero_bytes_out_knows_how_the_text_is_kept(
     corpus = read_corpus([write(name, compress(text.encode(encoding)))], encoding=encoding)
     said = next(note for note in corpus.notes if "zero bytes" in note)
     assert whole(corpus) == text and said.endswith(f": {command.replace('{}', str(tmp_path))}")
-    subprocess.run(said.split("without them: ")[1], shell=True, check=True)
+    subprocess.run(said.split("to remove them: ")[1], shell=True, check=True)
     assert Path(command.split("> ")[1].strip("'").replace("{}", str(tmp_path))).read_text() == text.replace("\0", "")
 
 
@@ -553,14 +556,14 @@ def test_zero_bytes_in_many_files_and_from_stdin_are_one_note(write, tmp_path, s
     assert (
         read_corpus([tmp_path / "texts"])
         .notes[0]
-        .startswith(f"{tmp_path}/texts/a.txt and 1 other file hold zero bytes: kept")
+        .startswith(f"{tmp_path}/texts/a.txt and 1 other file hold zero bytes, which are kept")
     )
     with read_corpus([tmp_path / "texts/c.txt"]) as other:
         left_out = read_corpus([tmp_path / "texts/a.txt"], vocabulary=other.vocabulary, unknown="skip")
     assert not any("zero bytes" in note for note in left_out.notes)
     stdin(b"the first\0second, and more words")
     assert read_corpus(["-"]).notes == (
-        "stdin holds zero bytes: kept as characters like any other; tr -d '\\000' in the pipe takes them out",
+        "stdin holds zero bytes, which are kept as characters; to remove them, add tr -d '\\000' to the pipe",
     )
 
 
@@ -571,7 +574,7 @@ def test_escape_sequences_and_form_feeds_are_text(write):
 
 @pytest.mark.parametrize("name", ["klingon", "rot13", "zip", "undefined", "", "utf\0-8", "x" * 99])
 def test_an_encoding_that_is_none_is_refused(write, name):
-    assert "is not known here" in refused([write("a.txt", "ab")], encoding=name)
+    assert "is unknown" in refused([write("a.txt", "ab")], encoding=name)
 
 
 @pytest.mark.parametrize(
@@ -581,7 +584,7 @@ def test_an_encoding_that_is_none_is_refused(write, name):
 def test_damaged_archives_are_refused(write, suffix, compress, mode):
     data = compress(os.urandom(3000).hex().encode())
     path = write(f"short{suffix}", data[:-9])
-    assert refused([path], mode=mode) == f"{path} ends too early for a {suffix} file: fetch or compress it again"
+    assert refused([path], mode=mode) == f"{path} ends too early for a {suffix} file: download or compress it again"
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 0xFF
     assert "is corrupt for a" in refused([write(f"flipped{suffix}", flipped)], mode=mode)
@@ -592,7 +595,7 @@ def test_damaged_archives_are_refused(write, suffix, compress, mode):
 def test_a_file_without_permission_is_refused(write):
     path = write("a.txt", "ab")
     path.chmod(0)
-    assert "may not be read" in refused([path])
+    assert "you are not allowed to read" in refused([path])
 
 
 def test_a_refused_permission_names_the_file_and_the_remedy(write, monkeypatch):
@@ -602,7 +605,7 @@ def test_a_refused_permission_names_the_file_and_the_remedy(write, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(sources, "open", refuse, raising=False)
-    assert refused([path]) == f"{path} may not be read: change its permissions, or name a copy of it"
+    assert refused([path]) == f"you are not allowed to read {path}: change its permissions, or use a copy"
 
 
 def test_stdin_cannot_be_read_twice():
@@ -627,7 +630,7 @@ def test_a_full_disk_is_told_with_the_folder_and_the_remedy(write, tmp_path, mon
     message = refused([write("a.txt", "ab")], error=StorageError)
     assert (
         message == f"the text's ids cannot be written to {tmp_path}/cache (no space left on device): free some "
-        "space there, or set CHARRNN_CACHE_DIR to a folder with room"
+        "space there, or set CHARRNN_CACHE_DIR to a folder with more space"
     )
 
 
@@ -672,7 +675,7 @@ def test_no_usable_folder_at_all_is_an_error(write, monkeypatch):
     monkeypatch.setenv("CHARRNN_CACHE_DIR", nowhere)
     monkeypatch.setattr(ids.tempfile, "gettempdir", lambda: nowhere)
     monkeypatch.delattr(os, "memfd_create", raising=False)  # nor memory to keep them in, as where there is no Linux
-    assert "find no place" in refused([write("a.txt", "ab")], error=StorageError)
+    assert "there is no space for the text's ids in" in refused([write("a.txt", "ab")], error=StorageError)
 
 
 def test_closing_frees_the_room_on_the_disk(write):

@@ -69,7 +69,7 @@ def test_the_suggested_encoding_reads_the_text(tmp_path, text, encoding, suggest
     for content in (text * 60, ENGLISH * 3000 + text * 60 + ENGLISH * 3000):  # also deep within a text
         path.write_bytes(content.encode(encoding))
         message = refused(path)
-        assert f"it seems to be {suggested.upper()}, read it with --encoding {suggested}, or" in message
+        assert f"it seems to be {suggested.upper()}; read it with --encoding {suggested}, or" in message
         advised = re.search("--encoding ([a-z0-9-]+)", message)[1]
         with read_corpus([path], encoding=advised) as corpus:
             assert corpus.text(0, corpus.characters) == content
@@ -80,7 +80,7 @@ def test_where_nothing_is_plausible_nothing_is_suggested(tmp_path, data):
     path = tmp_path / "a.txt"
     path.write_bytes(data)
     assert suggest_encoding(data) is None
-    assert "name its encoding with --encoding NAME, such as cp1252 or shift_jis, or train on its bytes with" in refused(
+    assert "give its encoding with --encoding NAME, such as cp1252 or shift_jis, or train on its bytes with" in refused(
         path
     )
 
@@ -106,21 +106,21 @@ def test_a_damaged_text_in_utf8_is_not_taken_for_another_encoding(tmp_path, faul
     path.write_bytes(whole + fault + whole)
     message = refused(path)
     assert message == (
-        f"{path} is not valid UTF-8 at byte {len(whole):,}, and valid elsewhere: leave out what is damaged with: "
+        f"{path} is not valid UTF-8 at byte {len(whole):,}, but valid elsewhere: remove the damaged part with: "
         f"iconv -c -f utf-8 -t utf-8 {path} > {tmp_path}/a-2.txt"
     )
-    subprocess.run(message.split("damaged with: ")[1], shell=True)  # iconv -c ends with 1 where it left out something
+    subprocess.run(
+        message.split("damaged part with: ")[1], shell=True
+    )  # iconv -c ends with 1 where it left out something
     assert (tmp_path / "a-2.txt").read_bytes() == whole + whole
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(whole + fault + whole)))
-    assert refused("-").endswith("leave out what is damaged by piping it through: iconv -c -f utf-8 -t utf-8")
+    assert refused("-").endswith("remove the damaged part by piping it through: iconv -c -f utf-8 -t utf-8")
 
 
 def test_a_text_in_utf8_that_is_cut_at_its_end_is_damaged(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(KOREAN.encode()[:-3])
-    assert "is truncated UTF-8 at byte " in refused(path) and "leave out what is damaged with: iconv -c" in refused(
-        path
-    )
+    assert "is truncated UTF-8 at byte " in refused(path) and "remove the damaged part with: iconv -c" in refused(path)
 
 
 def test_utf8_that_is_read_in_another_encoding_is_told(tmp_path):
@@ -138,7 +138,7 @@ def test_utf8_that_is_read_in_another_encoding_is_told(tmp_path):
     for before in ("", "e " * (BLOCK_BYTES // 2)):
         path.write_bytes(("ééé" + before + FRENCH).encode())
         message = refused(path, encoding="latin-1", vocabulary=known)
-        assert f"of the vocabulary: {path} is valid UTF-8 and is read as iso8859-1, read it with --enc" in message
+        assert f"of the vocabulary: {path} is valid UTF-8 but is read as iso8859-1; read it with --enc" in message
     path.write_bytes("Été ~".encode("latin-1"))
     with (
         pytest.raises(VocabularyError, match="is not among"),
@@ -152,8 +152,8 @@ def test_train_says_so_for_a_korean_file(tmp_path, monkeypatch, capsys):
     Path("a.txt").write_bytes((KOREAN * 40).encode("cp949"))
     assert main(["train", "a.txt"]) == 2
     assert capsys.readouterr().err == (
-        "Error: a.txt is not valid UTF-8 at byte 0: it seems to be CP949, read it with --encoding cp949, "
-        "or train on its bytes with 'charrnn train --vocab bytes'\n"
+        "Error: a.txt is not valid UTF-8 at byte 0: it seems to be CP949; read it with --encoding cp949, or train on "
+        "its bytes with 'charrnn train --vocab bytes'\n"
     )
 
 

@@ -89,7 +89,7 @@ def test_a_step_whose_loss_is_not_finite_is_not_applied_and_the_run_goes_on(sess
     assert not np.any(session.last("nine").carry["h"])
     assert session.last("nine").training["cursor"] != session.last("eight").training["cursor"]
     assert [step.step for step in of(records, Step)] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert "training loss became nan at step 9: the step is left out" in of(records, Notice)[-1].text
+    assert "training loss became nan at step 9: skipping this step" in of(records, Notice)[-1].text
 
     session.run("whole", **options)
     record = session.log("whole")[8]
@@ -150,7 +150,7 @@ def test_three_bad_steps_in_a_row_go_back_to_the_last_validation_at_half_the_rat
     assert [step.step for step in of(records, Step)] == [*range(1, 9), *range(9, 17)]
     (notice,) = [record for record in of(records, Notice) if record.important]
     assert notice.text == (
-        "the training loss became nan at step 11: gone back to step 8 at half the learning rate, 0.01 at most"
+        "the training loss became nan at step 11: returned to step 8 and halved the learning rate to 0.01"
     )
     log = session.log("run")
     assert [record["step"] for record in log] == [1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16]
@@ -319,8 +319,8 @@ def test_a_run_that_is_stopped_where_nothing_can_be_saved_does_not_say_that_it_i
     with pytest.raises(SystemExit, match="1"):
         train_in(folder, "--checkpoint-every", "1")
     said = capsys.readouterr().err
-    assert "stopped at step 7 after" in said and "saved; go on" not in said
-    assert "was not saved" in said and "the checkpoint of step 5 stands" in said and "train --resume" in said
+    assert "stopped at step 7 after" in said and "saved; resume it" not in said
+    assert "was not saved" in said and "resume the checkpoint of step 5" in said and "train --resume" in said
     assert load_checkpoint(folder / "run" / "last.safetensors").training["step"] == 5
 
 
@@ -354,9 +354,9 @@ def test_a_failure_before_the_furthest_does_not_bring_the_furthest_nearer():
 def test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed(session, nan_at):
     nan_at(lambda step, factor: 6 <= step <= 8)
     said = (
-        r"training loss became nan at step 8, .*going back to step 4 again and again did not help: the learning rates "
-        r"tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start again with --learning-rate below "
-        r"0\.000625 or --clip-norm below 5; the checkpoint of step 4 stands"
+        r"training loss became nan at step 8, .*because returning to step 4 several times did not help. The learning "
+        r"rates tried are 0\.02, 0\.01, 0\.005, 0\.0025, 0\.00125, 0\.000625: start a new run with --learning-rate "
+        r"below 0\.000625 or --clip-norm below 5; the checkpoint of step 4 is kept"
     )
     with pytest.raises(DivergenceError, match=said):
         session.run("run", **SMALL, steps=12, eval_every=4)
@@ -639,10 +639,10 @@ def folder(tmp_path):
 def test_a_rate_that_is_too_high_by_far_ends_with_advice(folder, capsys):
     assert train_in(folder, "--optimizer", "sgd", "--learning-rate", "1e6") == 2
     lines = capsys.readouterr().err.splitlines()
-    assert sum("gone back to step 0 at half the learning rate" in line for line in lines) == 5
+    assert sum("returned to step 0 and halved the learning rate" in line for line in lines) == 5
     assert (
         lines[-1].startswith("Error: ")
-        and "the learning rates tried are 1e+06, 5e+05, 2.5e+05, 1.25e+05, 6.25e+04, 3.12e+04" in lines[-1]
+        and "The learning rates tried are 1e+06, 5e+05, 2.5e+05, 1.25e+05, 6.25e+04, 3.12e+04" in lines[-1]
     )
     assert "Traceback" not in "\n".join(lines)
 
@@ -650,7 +650,7 @@ def test_a_rate_that_is_too_high_by_far_ends_with_advice(folder, capsys):
 def test_a_rate_that_is_too_high_is_halved_until_it_learns_and_info_says_so(folder, capsys):
     assert train_in(folder, "--optimizer", "adam", "--learning-rate", "20", "--quiet") == 0
     out, err = capsys.readouterr()
-    assert "gone back to step" in err  # also where only the result is to be shown
+    assert "returned to step" in err  # also where only the result is to be shown
     kept = load_checkpoint(folder / "run" / "last.safetensors").training
     count = len(kept["divergence"]["returns"])
     assert count >= 1 and kept["divergence"]["factor"] == 0.5**count
@@ -660,8 +660,11 @@ def test_a_rate_that_is_too_high_is_halved_until_it_learns_and_info_says_so(fold
     )
     assert main(["info", str(folder / "run" / "last.safetensors")]) == 0
     shown = capsys.readouterr().out
-    assert count > 1 and f"  diverged              went back {count} times, lately from step 10 to 0; " in shown
-    assert f"the learning rate is {0.5**count:g} of what was asked for" in shown
+    assert (
+        count > 1
+        and f"  diverged              returned {count} times to an earlier state, most recently from step 10" in shown
+    )
+    assert f"the learning rate is now {0.5**count:g} times the one that was asked for" in shown
     assert "on_divergence" in shown and "loss in nats" in shown
 
 
@@ -669,7 +672,7 @@ def test_stop_is_a_sentence_and_exit_code_2(folder, capsys):
     assert train_in(folder, "--optimizer", "sgd", "--learning-rate", "1e6", "--on-divergence", "stop") == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("Error: the training loss became ") and "--on-divergence recover" in lines[-1]
-    assert not any("gone back" in line for line in lines)
+    assert not any("returned to step" in line for line in lines)
 
 
 def test_the_option_may_come_from_a_file_and_nonsense_is_refused(folder, capsys):

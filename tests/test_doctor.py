@@ -47,7 +47,7 @@ def doctor(capsys, code):
 def test_on_a_healthy_machine_all_is_told_and_nothing_is_wrong(healthy, capsys):
     seen, screen = doctor(capsys, 0)
     assert list(seen["seen"]) == NAMES
-    assert screen.endswith("\nnothing is wrong\n") and screen.count("\n") <= 24
+    assert screen.endswith("\neverything is fine\n") and screen.count("\n") <= 24
     assert [line.split("  ")[0] for line in screen.splitlines()[: len(NAMES)]] == NAMES
     assert seen["seen"]["threads"]["threads"] >= 1 and seen["seen"]["memory"]["free"] > 0
     assert os.listdir() == []
@@ -57,7 +57,7 @@ def only_problem(capsys):
     seen, screen = doctor(capsys, 1)
     (problem,) = seen["problems"]
     assert problem["problem"] in screen and (problem["remedy"] or "") in screen
-    assert screen.endswith("1 thing to mend, marked with !\n")
+    assert screen.endswith("1 problem found, marked with !\n")
     return problem["about"], problem["problem"], problem["remedy"]
 
 
@@ -65,7 +65,7 @@ def test_little_memory_and_little_disk_are_told(healthy, monkeypatch, capsys):
     monkeypatch.setattr(probes, "MIN_MEMORY", 300 << 20)
     monkeypatch.setattr(machine, "container_memory", lambda: ContainerMemory(256 << 20, 100 << 20))
     about, problem, _ = only_problem(capsys)
-    assert about == "memory" and problem.startswith("100 MB are little")
+    assert about == "memory" and problem.startswith("only 100 MB are free")
     monkeypatch.setattr(probes, "MIN_MEMORY", 0)
     monkeypatch.setattr(probes, "MIN_DISK", 1 << 60)
     assert only_problem(capsys)[::2] == ("folder", "df -h")
@@ -105,12 +105,12 @@ def test_a_damaged_newest_run_is_told_with_what_still_works(healthy, capsys):
 def test_a_folder_of_runs_that_is_none_is_told(healthy, capsys):
     (healthy / "checkpoints").touch()
     assert only_problem(capsys)[1:] == (
-        "./checkpoints is a file, and runs are to be kept there",
+        "./checkpoints is a file, but runs must be stored there",
         "mv -n checkpoints checkpoints.old",
     )
     (healthy / "checkpoints").unlink()
     (healthy / "checkpoints").symlink_to(healthy / "nowhere")
-    assert "a link that leads nowhere" in only_problem(capsys)[1]
+    assert "a link to a file that does not exist" in only_problem(capsys)[1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names are of POSIX")

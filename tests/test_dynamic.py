@@ -145,7 +145,7 @@ def test_what_breaks_a_rule_is_refused_and_divergence_is_said():
         with pytest.raises(ConfigError):
             DynamicSettings(**options)
     model, ids = make_model(dtype="float32"), ids_of(0, 200)
-    with pytest.raises(ConfigError, match="needs the text the run was trained on"):
+    with pytest.raises(ConfigError, match="needs the text that the run was trained on"):
         read_losses_dynamic(model, ids, 0, 200, DynamicSettings("rms"))
     with pytest.raises(DivergenceError, match="lower --dynamic-rate"):
         read_losses_dynamic(model, ids, 0, 200, DynamicSettings("sgd", 1e38))

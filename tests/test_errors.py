@@ -9,7 +9,7 @@ def test_an_error_of_options_carries_their_names_also_through_a_pickle():
     error = ConfigError("--steps must be at least 1, got 0", ["steps"])
     for one in (error, pickle.loads(pickle.dumps(error))):
         assert isinstance(one, CharRNNError) and one.options == ("steps",) and str(one) == str(error)
-    assert ConfigError("the signal is no regular expression").options == ()
+    assert ConfigError("the signal is not a valid regular expression").options == ()
 
 
 def test_one_is_no_plural_and_large_counts_have_commas():

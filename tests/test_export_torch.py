@@ -159,7 +159,7 @@ def test_both_files_are_known_again_and_replaced_and_no_others(capsys):
         ("mine.py", "--torch mine.py also writes mine.safetensors, which is a checkpoint: choose another file"),
         ("own.py", "--torch own.py exists, and charrnn did not write it: add --force"),
         ("run.py", "--torch run.py also writes run.safetensors, which is a checkpoint"),
-        ("new.safetensors", "is the name of what is written beside it"),
+        ("new.safetensors", "is the name of a file that is written with it"),
     ):
         refused(capsys, ["export", "run.safetensors", "--torch", name], said)
     assert Path("own.py").read_text() == "print()\n" and not Path("own.safetensors").exists()
@@ -192,7 +192,7 @@ def test_several_files_are_written_all_or_none(monkeypatch):
 
 
 def test_what_is_exported_comes_back_as_it_is():
-    """Bits of every tensor, the model and the vocabulary; of the options those that say how items are read."""
+    "Bits of every tensor, the model and the vocabulary; of the options those that say how items are read."
     for number, checkpoint in enumerate(every_model()):
         save_checkpoint("run.safetensors", checkpoint)
         assert main(["export", "run.safetensors", "--torch", "m.py"]) == 0

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow  # test_cells.py and test_cli_cells.py have the qu
 
 TEXT = make_text(12_000, seed=8)
 MODEL, VOCABULARY = plant()
-SEARCH = {"reading the text", "reading it untrained", "scoring every unit"}
+SEARCH = {"reading the text", "untrained network reads", "scoring every unit"}
 EXCERPT = Excerpt(np.array(VOCABULARY.encode(TEXT)), 1_000, 11_000, "planted.txt")
 
 
@@ -71,7 +71,7 @@ def test_every_stage_is_reported_from_its_beginning_on(found):
 def test_reading_and_scoring_are_reported_as_one_piece_of_work_to_its_end(found):
     _, stages = found
     names = [what for what, _, _ in stages if what in SEARCH]
-    assert sorted(set(names), key=names.index) == ["reading the text", "reading it untrained", "scoring every unit"]
+    assert sorted(set(names), key=names.index) == ["reading the text", "untrained network reads", "scoring every unit"]
     shares = [done / of for what, done, of in stages if what in SEARCH]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1)
     for what in SEARCH:  # each has a part of it, and moves through its part
@@ -105,7 +105,7 @@ def test_a_unit_can_be_asked_for_by_its_place_or_by_its_signal():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"wanted": "nonsense"}, "there is no such signal"),
+        ({"wanted": "nonsense"}, "unknown signal"),
         ({"quantity": "z"}, "got --quantity z"),
         ({"clamp": 2.0}, "-1..1"),
         ({"unit": (0, 24)}, "0:0 to 0:23"),

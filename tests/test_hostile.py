@@ -109,7 +109,9 @@ def refused(tmp_path, loaded, *sources, capfd):
 def test_a_path_in_a_checkpoint_is_no_way_to_another_file(tmp_path, loaded, capfd):
     (tmp_path / "other.txt").write_text(SECRET)
     for said in refused(tmp_path, loaded, tmp_path / "other.txt", capfd=capfd):
-        assert "is not the text the run was started on" in said and "secret" not in said.replace("secret.txt", "")
+        assert "is not the text that the run was started with" in said and "secret" not in said.replace(
+            "secret.txt", ""
+        )
 
 
 def test_a_note_on_a_file_that_a_checkpoint_names_is_not_told_before_it_is_known_to_be_the_runs(
@@ -142,11 +144,7 @@ def test_a_checkpoint_does_not_make_the_reader_wander(tmp_path, loaded, capfd, m
     (tree / "a").mkdir(parents=True)
     (tree / "a" / "x.txt").write_text("x")
     (tree / "circle").symlink_to(tree, target_is_directory=True)
-    cases = {
-        "**/*": "holds a link to a folder",
-        "*/../*/*.txt": "goes up again",
-        "**/**/*.txt": "down everywhere twice",
-    }
+    cases = {"**/*": "contains a link to a folder", "*/../*/*.txt": "contains ..", "**/**/*.txt": "** more than once"}
     for pattern, reason in cases.items():
         assert all(reason in said for said in refused(tmp_path, loaded, tree / pattern, capfd=capfd))
     monkeypatch.setattr(sources_module, "MAX_ENTRIES", 2)
@@ -154,7 +152,7 @@ def test_a_checkpoint_does_not_make_the_reader_wander(tmp_path, loaded, capfd, m
         assert all("more than 2 entries" in said for said in refused(tmp_path, loaded, *sources, capfd=capfd))
     if os.path.ismount("/proc"):
         monkeypatch.setattr(sources_module, "MAX_ENTRIES", 10**6)
-        with pytest.raises(CorpusError, match="another file system|entries|cannot be read|may not be read"):
+        with pytest.raises(CorpusError, match="another file system|entries|cannot be read|not allowed to read"):
             find_texts({"corpus": {"sources": ["/"]}}, tmp_path)
 
 
@@ -166,7 +164,7 @@ def test_folders_and_patterns_of_a_checkpoint_are_found_again(tmp_path, monkeypa
     for source in ("texts", "texts/**/*.txt", "texts/*/x.txt", "t*/deep", "[1].txt"):
         assert find_texts({"corpus": {"sources": [source]}}, "run") == [source]
     for source in ("texts/*.txt", "gone/*.txt", "gone", "a\0b", "a\0*", "\udcff*"):
-        with pytest.raises(CorpusError, match="is gone"):
+        with pytest.raises(CorpusError, match="is missing"):
             find_texts({"corpus": {"sources": [source]}}, "run")
     assert find_texts({"corpus": {"sources": ["texts"], "sources_from_run": ["../gone/*.txt"]}}, "run") == ["texts"]
 
@@ -188,7 +186,7 @@ def test_a_malformed_record_of_the_text_is_refused(tmp_path, loaded, capfd, reco
     (tmp_path / "text").write_text(SECRET)
     for command in (["eval", str(run)], ["cells", str(run)], ["train", "--resume", str(run)]):
         assert main(command) == 2
-        assert re.search("Error: .*(does not say which text|is gone)", capfd.readouterr().err)
+        assert re.search("Error: .*(does not name the text|is missing)", capfd.readouterr().err)
 
 
 # --------------------------------------------------------------------------------------------- what a run's record says
@@ -282,12 +280,12 @@ def test_a_run_folder_with_links_in_it_is_not_written_through(tmp_path, loaded):
 @pytest.mark.parametrize(
     "content, words",
     [
-        ("x = " + "[" * 50_000, "nested too deep"),
-        ("seed = 0x" + "f" * 5_000, "a value that it cannot have"),
+        ("x = " + "[" * 50_000, "nested too deeply"),
+        ("seed = 0x" + "f" * 5_000, "cannot have the value"),
         ("seed = " + "9" * 5_000, "is not TOML"),
-        ("text = [" + "1," * 30_000 + "]", "a value that it cannot have"),
-        ("a" * 200_000 + " = 1", "which there is not"),
-        ("#" * 300_000, "at most 262,144 bytes"),
+        ("text = [" + "1," * 30_000 + "]", "cannot have the value"),
+        ("a" * 200_000 + " = 1", "unknown option"),
+        ("#" * 300_000, "longer than 262,144 bytes"),
         ("seed = '" + "9" * 20_000 + "'", "must be a whole number, got"),
     ],
 )
@@ -301,7 +299,7 @@ def test_a_config_that_is_a_bomb_is_refused_in_a_sentence(tmp_path, capfd, conte
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs /dev/zero")
 def test_a_config_without_end_is_refused(capfd):
     assert main(["train", "--config", "/dev/zero", "text.txt"]) == 2
-    assert "at most 262,144 bytes" in capfd.readouterr().err
+    assert "longer than 262,144 bytes" in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -318,12 +316,12 @@ def test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own(tmp_pat
     monkeypatch.setattr(sources_module, "MAX_XZ_BYTES", 1 << 24)
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 26}]
     (tmp_path / "b.xz").write_bytes(lzma.compress(b"ab", filters=filters))
-    with pytest.raises(CorpusError, match="asks for more than 16 MB of memory"):
+    with pytest.raises(CorpusError, match="needs more than 16 MB of memory"):
         read_corpus([tmp_path / "b.xz"])
     window = {zstd.CompressionParameter.window_log: 29, zstd.CompressionParameter.enable_long_distance_matching: 1}
     machine = zstd.ZstdCompressor(options=window)  # as zstd --long=29 does; it does not know how little there is
     (tmp_path / "b.zst").write_bytes(machine.compress(b"ab") + machine.flush())
-    with pytest.raises(CorpusError, match="asks for more than 256 MB of memory .* again with zstd -19 or less"):
+    with pytest.raises(CorpusError, match="needs more than 256 MB of memory.* again with zstd -19 or less"):
         read_corpus([tmp_path / "b.zst"])
     skippable = b"\x50\x2a\x4d\x18\4\0\0\0info"
     (tmp_path / "c.zst").write_bytes(skippable + zstd.compress(b"one ") + skippable + zstd.compress(b"two") + skippable)

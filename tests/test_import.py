@@ -105,7 +105,7 @@ def test_missing_biases_are_zero_and_halves_become_float32(capsys):
     assert not found.parameters["rnn.bias_ih_l1"].any() and not found.parameters["output.bias"].any()
     half = state["encoder.weight"].astype(np.float16).astype(np.float32)
     assert found.parameters["embedding.weight"].tobytes() == half.tobytes()
-    assert "no biases: they are zero" in capsys.readouterr().err
+    assert "no biases; they are set to zero" in capsys.readouterr().err
 
 
 def test_bfloat16_is_widened():
@@ -120,41 +120,46 @@ def test_bfloat16_is_widened():
 
 def test_what_is_open_is_refused_with_what_was_found_and_the_option_that_decides(capsys):
     state = {name: value for name, value in tensors(E=H, ends=("a", "b")).items() if name != "b.bias"}
-    refused(capsys, state, "2 matrices that may be the output, a.weight [7, 5], b.weight [7, 5]", "--output-layer a")
+    refused(capsys, state, "2 matrices that could be the output, a.weight [7, 5], b.weight [7, 5]", "--output-layer a")
     found = bring(state, "--output-layer", "b")
     assert found.parameters["output.weight"].tobytes() == state["b.weight"].tobytes()
     assert found.parameters["embedding.weight"].tobytes() == state["a.weight"].tobytes()
     again = bring(state, "--embedding", "b.weight")
     assert again.parameters["embedding.weight"].tobytes() == state["b.weight"].tobytes()
-    refused(capsys, state, "--output-layer c: no matrix of this name", options=["--output-layer", "c"])
+    refused(capsys, state, "--output-layer c: no matrix with this name", options=["--output-layer", "c"])
 
     square = tensors(V=H)
     Path("five.json").write_text(json.dumps(list("abcde")))
     five = ("--vocab-file", "five.json")
-    refused(capsys, square, "does not say whether it is the embedding too: --embedding decoder", vocabulary=five)
+    refused(capsys, square, "may also be the embedding: choose --embedding decoder", vocabulary=five)
     assert not bring(square, "--embedding", "none", vocabulary=five).model["tied"]
     assert bring(square, "--embedding", "decoder", vocabulary=five).model["tied"]
 
     both = {**tensors(), **{name: value for name, value in tensors(rnn="gru2").items() if "gru2" in name}}
     refused(capsys, both, "2 recurrent networks", "--rnn gru2 or --rnn lstm")
-    refused(capsys, both, "--rnn x: there are no recurrent layers of this name", options=["--rnn", "x"])
-    refused(capsys, both, "has 8 tensors that no embedding, LSTM and nn.Linear have", options=["--rnn", "lstm"])
+    refused(capsys, both, "--rnn x: there are no recurrent layers with this name", options=["--rnn", "x"])
+    refused(
+        capsys, both, "has 8 tensors that do not belong to an embedding, LSTM or nn.Linear, ", options=["--rnn", "lstm"]
+    )
 
 
 def test_what_charrnn_does_not_compute_is_refused_in_a_sentence(capsys):
     state = tensors()
     for more, said in (
         ({"lstm.weight_ih_l0_reverse": state["lstm.weight_ih_l0"]}, "lstm. is bidirectional"),
-        ({"lstm.weight_hr_l0": np.zeros((3, H), np.float32)}, "has proj_size"),
-        ({"attention.weight": np.zeros((3, 3), np.float32)}, "1 tensor that no embedding, LSTM and nn.Linear have"),
+        ({"lstm.weight_hr_l0": np.zeros((3, H), np.float32)}, "has"),
+        (
+            {"attention.weight": np.zeros((3, 3), np.float32)},
+            "1 tensor that do not belong to an embedding, LSTM or nn.Linear, ",
+        ),
         ({"h0": np.zeros((2, 1, H), np.float32)}, "h0 [2, 1, 5]"),
-        ({"step": np.zeros(1, np.int64)}, "F16 or BF16: write the file without it where it is no weight"),
-        ({"decoder.weight": np.zeros((9, H), np.float32)}, "has 9 rows, and the vocabulary has 7 symbols"),
-        ({"decoder.bias": np.zeros(V, np.float64)}, "float32 and of float64"),
+        ({"step": np.zeros(1, np.int64)}, "F16 or BF16: save it as float32 if it is a weight"),
+        ({"decoder.weight": np.zeros((9, H), np.float32)}, "has 9 rows, but the vocabulary has 7 symbols"),
+        ({"decoder.bias": np.zeros(V, np.float64)}, "float32 and float64"),
         ({"decoder.bias": np.full(V, np.nan, np.float32)}, "not finite"),
         ({"lstm.weight_hh_l0": np.zeros((2 * H, H), np.float32)}, "a torch.nn.LSTM has (4 H, H) there"),
         ({"lstm.weight_hh_l0": np.zeros((4 * H, 0), np.float32)}, "a torch.nn.LSTM has (4 H, H) there"),
-        ({"lstm.weight_hh_l1": np.zeros((3 * H, H), np.float32)}, "has shape [15, 5], its model has [20, 5]"),
+        ({"lstm.weight_hh_l1": np.zeros((3 * H, H), np.float32)}, "has shape [15, 5], but its model needs [20, 5]"),
         ({"lstm.weight_ih_l7": np.zeros((4 * H, H), np.float32)}, "lacks lstm.weight_ih_l2"),
     ):
         refused(capsys, {**state, **more}, said)
@@ -164,7 +169,7 @@ def test_what_charrnn_does_not_compute_is_refused_in_a_sentence(capsys):
         ("decoder.weight", "has no output"),
     ):
         refused(capsys, {one: value for one, value in state.items() if one != name}, said)
-    refused(capsys, {"fc.weight": state["decoder.weight"]}, "has no recurrent layer of PyTorch's")
+    refused(capsys, {"fc.weight": state["decoder.weight"]}, "has no recurrent layer of PyTorch")
 
 
 # ---- hostile files, and those of other kinds ---------------------------------------------------------------------
@@ -179,7 +184,7 @@ def test_a_pickle_is_refused_with_the_lines_that_make_a_safetensors_file_of_it(s
 
 def test_a_checkpoint_and_what_is_no_state_dict_are_refused(capsys):
     assert main(["import", write(tensors()), "--vocab-file", "symbols.json", "-o", "run"]) == 0
-    refused(capsys, "run/last.safetensors", "is a checkpoint already", vocabulary=())
+    refused(capsys, "run/last.safetensors", "is a checkpoint, so", vocabulary=())
     refused(capsys, "text.txt", "is not a safetensors file")
     refused(capsys, "gone.safetensors", "does not exist")
     refused(capsys, "run", "is a folder")
@@ -202,11 +207,11 @@ def test_every_cut_and_every_lie_in_the_header_is_refused(capsys):
         Path("lie.safetensors").write_bytes(len(changed).to_bytes(8, "little") + changed + data[8 + length :])
         refused(capsys, "lie.safetensors", said)
 
-    lie(b"[7,5]", b"[7,500000000]", "its shape and dtype make that")
-    lie(b"[7,5]", b"[-7,5]", "no list of whole numbers")
+    lie(b"[7,5]", b"[7,500000000]", "its shape and dtype require")
+    lie(b"[7,5]", b"[-7,5]", "not a list of whole numbers")
     lie(b'"F32"', b'"F99"', "has dtype 'F99'")
     lie(b'"data_offsets":[0,', b'"data_offsets":[4,', "begins at")
-    lie(b'"decoder.bias"', b'"decoder.weight"', "a key twice")
+    lie(b'"decoder.bias"', b'"decoder.weight"', "the same key twice")
     lie(header, b"[" * 300 + b"]" * 300, "is not a safetensors file")
     lie(header, b'{"a":' + b"[" * 300 + b"]" * 300 + b"}", "levels deep")
     lie(header, b'{"__metadata__":{"charrnn_model":"{}"}}', "bytes of tensors")
@@ -238,9 +243,9 @@ def test_a_vocabulary_is_a_list_an_object_a_text_of_symbols_or_that_of_a_text():
         ("v.json", '{"a": 0, "b": 0}', "must be 0 to 1, each once"),
         ("v.json", "[]", "at least 1 symbol"),
         ("v.json", "7", "a list of symbols, or an object of their ids"),
-        ("v.json", "[" * 100_000, "it is none"),
-        ("v.json", "abc", "it is none"),
-        ("v.txt", TEXT, "name it by --vocab-text"),
+        ("v.json", "[" * 100_000, "it is not valid JSON"),
+        ("v.json", "abc", "it is not valid JSON"),
+        ("v.txt", TEXT, "use --vocab-text"),
         ("v.txt", "\xff", "is not UTF-8 at byte 0"),
         ("v.txt", "abc", "the vocabulary has 3 symbols"),
     ],
@@ -251,10 +256,10 @@ def test_what_is_no_vocabulary_is_refused(name, content, said, capsys):
 
 
 def test_a_vocabulary_must_be_named_once(capsys):
-    refused(capsys, tensors(), "does not say what its symbols are", vocabulary=())
+    refused(capsys, tensors(), "does not contain its symbols: give", vocabulary=())
     options = ["--vocab-text", "text.txt"]
-    refused(capsys, tensors(), "--vocab-file and --vocab-text both name the symbols", options=options)
-    refused(capsys, tensors(), "no file that is there", vocabulary=("--vocab-file", "gone"))
+    refused(capsys, tensors(), "--vocab-file and --vocab-text both give the symbols", options=options)
+    refused(capsys, tensors(), "not exist: name a file with", vocabulary=("--vocab-file", "gone"))
 
 
 # ---- the run that comes of it ------------------------------------------------------------------------------------
@@ -276,13 +281,14 @@ def test_every_command_takes_an_imported_model_or_says_why_not(capsys, monkeypat
         assert main(shlex.split(arguments)) == 0, (arguments, capsys.readouterr().err)
     assert "imported from" in capsys.readouterr().out
     for arguments, said in (
-        (f"eval {run}", "does not say which text it was trained on"),
-        (f"cells {run}", "does not say which text it was trained on"),
+        (f"eval {run}", "does not name the text that it was trained on"),
+        (f"cells {run}", "does not name the text that it was trained on"),
         (
             f"train --resume {run}",
-            f"no run to resume: start one from its weights with: charrnn train TEXT --init-from {run}",
+            "not a run that can be resumed: start a new run from its weights with: charrnn train TEXT --init-from "
+            f"{run}",
         ),
-        (f"import net.safetensors --vocab-file symbols.json -o {run}", "already holds a run"),
+        (f"import net.safetensors --vocab-file symbols.json -o {run}", "already contains a run"),
         (f"import net.safetensors --vocab-file symbols.json -o {run}/last.safetensors", "is not replaced"),
         (f"predict {run} text.txt", "label"),
     ):

@@ -69,7 +69,7 @@ def test_a_run_is_resumed_exactly_in_the_midst_of_any_epoch(tmp_path, corpus):
     assert_same(session.last("whole"), session.last("cut"))
     assert session.log("whole") == session.log("cut")
     assert session.last("cut").training["corpus"]["items"]["train"] == preflight.items[0]
-    with pytest.raises(ConfigError, match="--items lines, resuming it with paragraphs"):
+    with pytest.raises(ConfigError, match="--items lines and cannot be resumed with paragraphs"):
         session.resume("cut", items="paragraphs", steps=60)
 
 
@@ -112,9 +112,11 @@ def test_an_item_model_begins_from_the_weights_of_a_stream_and_the_other_way_rou
     with read_corpus([tmp_path / "names.txt"]) as text:
         other = Session(tmp_path, text)
         records = other.run("stream", steps=2, initial=session.last("items"))
-        assert any("learned items, this run learns one long text" in note.text for note in of(records, Notice))
+        assert any(
+            "the old model learned items, this run learns one long text" in note.text for note in of(records, Notice)
+        )
     records = session.run("again", items="lines", steps=2, initial=other.last("stream"))
-    assert any("this run learns items, of --items lines" in note.text for note in of(records, Notice))
+    assert any("this run learns items (--items lines)" in note.text for note in of(records, Notice))
     assert session.last("again").parameters["output.bias"][corpus.vocabulary.start_id] == -1e4
 
 
@@ -161,7 +163,7 @@ def test_samples_are_an_item_a_line_with_their_prime_and_end_at_their_end(folder
     )
     assert [f"ab{line}" for line in hidden.splitlines()] == lines
     out, err = call(capsys, "sample", folder / "lines", "--num-samples", 40, "--seed", 1, "--length", 2)
-    assert max(map(len, out.splitlines())) == 2 and "had not ended after 2 characters" in err
+    assert max(map(len, out.splitlines())) == 2 and "did not end within 2 characters" in err
     first, _ = call(capsys, "sample", folder / "lines", "--seed", 1, "--prime", "ab")
     assert first.splitlines() == lines[:1]
     out, _ = call(capsys, "sample", folder / "lines", "--num-samples", 2, "--seed", 1, "--separator", "|")
@@ -201,7 +203,7 @@ def test_novel_items_are_not_in_the_text_and_a_report_counts(folder, capsys):
     assert len(out.splitlines()) <= 1 and int(re.search(r"of ([\d,]+) drawn", err)[1].replace(",", "")) < 10_000
     for option in ("--novel", "--report"):
         _, err = call(capsys, "sample", folder / "stream", option, code=2)
-        assert f"{option} applies to items, and this model writes one long text" in err
+        assert f"{option} applies to items, but this model writes one long text" in err
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ def test_eval_tells_nats_an_item_and_whether_items_end_in_time(folder, capsys):
     uniform = next(one["loss_nats"] for one in result["baselines"] if one["name"] == "uniform")
     assert uniform == pytest.approx(np.log(9))  # a to h, and END: START is never predicted
     out, err = call(capsys, "eval", folder / "lines", "--surprisal", "--width", 60)
-    assert f"nats an item, over {items['count']} items" in out and f"{END}{START}" in out
+    assert f"nats per item, over {items['count']} items" in out and f"{END}{START}" in out
     out, _ = call(capsys, "eval", folder / "lines", "--surprisal", "--json")
     records = [json.loads(line) for line in out.splitlines()]
     assert all(record["bits"] == 0 for record in records if record["character"] == START)
@@ -250,7 +252,7 @@ def test_eval_tells_nats_an_item_and_whether_items_end_in_time(folder, capsys):
     _, err = call(capsys, "eval", folder / "lines", "--memorised", code=2)
     assert "--num-samples 1000 --report" in err
     _, err = call(capsys, "eval", folder / "lines", "--errors", code=2)
-    assert "--errors follows words, lines" in err
+    assert "--errors needs a model" in err
 
 
 def test_pages_cells_and_gradients_show_items(folder, capsys, tmp_path):
@@ -260,13 +262,13 @@ def test_pages_cells_and_gradients_show_items(folder, capsys, tmp_path):
     call(capsys, "cells", folder / "lines", tmp_path / "more.txt", "--html", tmp_path / "cells.html")
     out, _ = call(capsys, "cells", folder / "lines", tmp_path / "more.txt")
     cost = charrnn.evaluate(charrnn.load(folder / "lines"), tmp_path / "more.txt", baselines=False).evaluation.loss_nats
-    assert f"loss   {cost:.4f} nats" in out
+    assert f"loss    {cost:.4f} nats" in out
     assert (tmp_path / "cells.html").exists() and "AUROC" in out
     out, err = call(capsys, "gradients", folder / "lines", "--json", "--times", 20)
     steps = json.loads(out)["steps"]
-    assert 3 < steps < 9 and f"--steps is {steps}" in err
+    assert 3 < steps < 9 and f"using --steps {steps}" in err
     _, err = call(capsys, "gradients", folder / "lines", "--steps", 50, code=2)
-    assert "no item of this text goes back 50 characters: --steps 8 goes as far" in err
+    assert "no item of this text is 50 characters long: --steps 8 reaches as far" in err
     out, _ = call(capsys, "eval", folder / "lines", "--dynamic", "--json")
     assert abs(json.loads(out)["dynamic"]["gain_nats"]) < 1
 

@@ -64,18 +64,18 @@ def test_items_are_read_as_their_kind_says(tmp_path, kind, field, text, expected
             "csv",
             None,
             "name,text\na,b\n",
-            "has the fields name, text, and none is named as the text: train with --text-field name",
+            "has the fields name, text, and it is not clear which one is the text: train with --text-field name",
         ),
-        ("csv", "text", 'name,text\n"a\nb",c\nd\n', "line 4: 1 field, and the first row has 2"),
-        ("csv", "text", 'name,text\na,"b\n', "line 2: unexpected end of data, which is no CSV"),
-        ("jsonl", "a", '{"a": "b"}\n{"a": \n', r"line 2, is no JSON \(expecting value\)"),
-        ("csv", "t", "t,n,t\na,b,c\n", "names 2 fields 't': give each a name of its own"),
+        ("csv", "text", 'name,text\n"a\nb",c\nd\n', "line 4: 1 field, but the first row has 2"),
+        ("csv", "text", 'name,text\na,"b\n', "line 2: unexpected end of data, so it is not valid CSV"),
+        ("jsonl", "a", '{"a": "b"}\n{"a": \n', r"line 2, is not valid JSON \(expecting value\)"),
+        ("csv", "t", "t,n,t\na,b,c\n", "has 2 fields with the name 't': give each its own name"),
         ("jsonl", "b", '{"a": "b"}\n', "line 1, has no field 'b': it has a"),
-        ("jsonl", "a", '{"a": ' + "1" * 5000 + "}\n", "line 1, is no JSON .too long a number"),
+        ("jsonl", "a", '{"a": ' + "1" * 5000 + "}\n", "line 1, is not valid JSON .too long a number"),
         ("jsonl", "a", '{"a": ["b"]}\n', "line 1: the text is a list, not a string"),
         ("jsonl", "a", '{"a": "\\ud800"}\n', "line 1, holds .* half of a character"),
-        ("jsonl", None, "[" * 100_000, "line 1, is no JSON"),
-        ("lines", None, "\n \n", "no item, read as lines"),
+        ("jsonl", None, "[" * 100_000, "line 1, is not valid JSON"),
+        ("lines", None, "\n \n", "no item found .read as lines"),
     ],
 )
 def test_what_is_not_of_its_kind_is_refused_with_its_place(tmp_path, kind, field, text, said):
@@ -90,7 +90,7 @@ def test_files_are_an_item_each_and_any_text_may_be_compressed(tmp_path):
     write(tmp_path / "texts" / "c.txt", "\n")
     with read(tmp_path / "texts", "files") as corpus:
         assert items_of(corpus) == ["one", "two"]
-        assert "left out 1 empty item" in corpus.notes
+        assert "skipped 1 empty item" in corpus.notes
 
 
 def test_an_item_may_be_longer_than_any_block(tmp_path):
@@ -132,7 +132,7 @@ def test_another_text_is_read_by_the_vocabulary_in_the_order_of_its_file(tmp_pat
     with read(other, "lines", split="hash", vocabulary=vocabulary, unknown="skip") as corpus:
         assert items_of(corpus) == ["bob", "nab", "bo"] and corpus.skipped == (("x", 1),)
         assert np.diff(corpus.items.starts).tolist() == [5, 5, 4]
-    with pytest.raises(ConfigError, match="read both alike"):
+    with pytest.raises(ConfigError, match="the vocabulary"):
         read_corpus(other, vocabulary=vocabulary)
 
 
@@ -250,7 +250,7 @@ def test_a_shape_is_fitted_to_few_items(tmp_path):
         assert fit_item_streams(corpus.items, *whole, (16, 64), (False, False))[0] == 3
         with pytest.raises(CorpusError, match="too few for 16 streams: lower --batch-size to 3"):
             fit_item_streams(corpus.items, *whole, (16, 64), (True, False))
-        with pytest.raises(CorpusError, match="no item to train on"):
+        with pytest.raises(CorpusError, match="no item"):
             fit_item_streams(corpus.items, 0, 0, (16, 64), (False, False))
         streams = ItemStreams(corpus.ids, corpus.items, *whole, 3, 64, 0)
-        assert "66% of the places hold nothing" in idle_note(streams)
+        assert "66% of each batch is idle, because some items are much longer than others" in idle_note(streams)

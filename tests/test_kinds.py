@@ -75,10 +75,10 @@ KINDS = [
     (
         "u.txt",
         LINES.encode("utf-16"),
-        "UTF-16, by its byte-order mark",
+        "UTF-16, according to its byte-order mark",
         "iconv -f utf-16 -t utf-8 {}/u.txt > {}/u-2.txt",
     ),
-    ("u.txt", LINES.encode("utf-32"), "UTF-32, by its byte-order mark", "iconv -f utf-32 -t utf-8 {}/u.txt"),
+    ("u.txt", LINES.encode("utf-32"), "UTF-32, according to its byte-order mark", "iconv -f utf-32 -t utf-8 {}/u.txt"),
     ("u.txt", LINES.encode("utf-16-le"), "UTF-16-LE without a byte-order mark", "iconv -f utf-16le -t utf-8 {}/u.txt"),
     ("u.gz", gzip.compress(LINES.encode("utf-16-be")), "UTF-16-BE without", "gzip -dc {}/u.gz | iconv -f utf-16be -t"),
 ]
@@ -93,7 +93,7 @@ def test_a_file_that_holds_text_in_a_form_of_its_own_is_named_with_the_command_t
     for encoding in ("utf-8", "latin-1"):
         message = refused(path, encoding=encoding)
         assert message.startswith(f"{path} is {what}") and command.replace("{}", str(tmp_path)) in message
-    paste = message.split("turn it into text with: ")[1]
+    paste = message.split("convert it to text with: ")[1]
     if shutil.which(paste.split()[0]) and len(data) > 200:
         subprocess.run(paste, shell=True, check=True)
         made = next(path for path in tmp_path.iterdir() if path.name != name)
@@ -188,15 +188,15 @@ def test_in_a_folder_they_are_named_one_by_one(tmp_path):
     assert said == (
         f"{tmp_path}: skipped 6 binary or special files",
         *(
-            f"not read: {tmp_path}/{name}.txt is UTF-16-LE without a byte-order mark; turn it into text with: "
+            f"skipped: {tmp_path}/{name}.txt is UTF-16-LE without a byte-order mark; convert it to text with: "
             f"iconv -f utf-16le -t utf-8 {tmp_path}/{name}.txt > {tmp_path}/{name}-2.txt"
             for name in "bcd"
         ),
-        f"not read either, and can be turned into text: {tmp_path}/e.txt, {tmp_path}/f.txt",
+        f"also skipped, but can be converted to text: {tmp_path}/e.txt, {tmp_path}/f.txt",
     )
     (tmp_path / "a.txt").unlink()
     assert refused(tmp_path).startswith(
-        f"the folder {tmp_path} holds no text (skipped 6 binary or special files): {tmp_path}/b.txt is UTF-16-LE"
+        f"the folder {tmp_path} contains no text (skipped 6 binary or special files): {tmp_path}/b.txt is UTF-16-LE"
     )
     with read_corpus([tmp_path], encoding="utf-16-le") as corpus:
         assert corpus.characters >= 5 * len(LINES)

@@ -102,7 +102,7 @@ def test_findings_show_themselves_in_a_notebook(model, folder):
     html = findings._repr_html_()
     assert html.count("<tr>") == 1 + len(findings.named)
     judged = charrnn.evaluate(model, string=LINE)._repr_html_()
-    assert "this model" in judged and "bits a character cost" in judged
+    assert "this model" in judged and "the more bits it needs" in judged
     assert "LSTM" in model._repr_html_()
 
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(ask):
     assert "character 'X' at offset 0 is not among" in ask("-m", "charrnn/words", "X", code=1)
     assert "length must be between 0" in ask("-m", "charrnn/words", "to", "-o", "length", "-4", code=1)
     assert "temperature must be 0 (greedy)" in ask("-m", "charrnn/words", "to", "-o", "temperature", "-4", code=1)
-    assert "knows no system prompt" in ask("-m", "charrnn/words", "to", "-s", "be brief", code=1)
+    assert "has no system prompt" in ask("-m", "charrnn/words", "to", "-s", "be brief", code=1)
 
 
 def test_runs_elsewhere_are_named_by_the_environment(runs, monkeypatch):

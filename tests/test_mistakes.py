@@ -32,7 +32,7 @@ def kinds_of(text, wrong, first=0, sure=(), words=None, p=0.05):
 def test_each_kind_is_found_where_it_should_be():
     text = 'Mary saw Mary, "then" left.'
     found = kinds_of(text, [0, 1, 5, 9, 10, 13, 16, 17, 26])
-    assert found[0] == found[5] == found[9] == ("word start", "after a blank, a newline or a quote")
+    assert found[0] == found[5] == found[9] == ("word start", "after a space, a newline or a quote")
     assert found[10] == ("memory", "within 100 characters")  # the second Mary, from its second character on
     assert found[1][0] == "the rest"
     assert found[16][0] == "word start"  # after the quote

@@ -263,7 +263,7 @@ def test_weights_beyond_what_a_file_holds_are_refused(monkeypatch):
         size = 1 << 29
 
     huge = dataclasses.replace(checkpoint, parameters={"output.weight": Huge()})
-    with pytest.raises(ConfigError, match="at most 2 GiB, and the weights of this model take 2.0 GiB"):
+    with pytest.raises(ConfigError, match="at most 2 GiB, but the weights of this model need 2.0 GiB"):
         make_onnx(huge)
 
 

@@ -194,9 +194,9 @@ def test_what_is_no_file_is_refused_with_the_remedy(writer, capsys):
     os.mkfifo("pipe")
     refused(capsys, writer, "-", "stdout", f"as in {option} ")
     assert not Path("-").exists()
-    refused(capsys, writer, "pipe", "no regular file", f"as in {option} ")
-    refused(capsys, writer, "/dev/null", "no regular file")
-    refused(capsys, writer, "nowhere/a", "make it first")
+    refused(capsys, writer, "pipe", "not a regular file", f"as in {option} ")
+    refused(capsys, writer, "/dev/null", "not a regular file")
+    refused(capsys, writer, "nowhere/a", "does not exist; create it first")
     refused(capsys, writer, "run", "")
 
 
@@ -204,13 +204,13 @@ def test_one_file_for_two_options_is_refused(capsys):
     os.symlink("a.html", "b.svg")
     assert main([*WRITERS["cells --html"], "--html", "a.html", "--svg", "./a.html"]) == 2
     assert main([*WRITERS["cells --html"], "--html", "a.html", "--svg", "b.svg"]) == 2
-    assert "give each a file of its own" in capsys.readouterr().err
+    assert "give each its own" in capsys.readouterr().err
 
 
 def test_force_without_a_file_is_refused(capsys):
     for command in ("eval", "cells", "gradients"):
         assert main([command, "--force"]) == 2
-        assert "--force lets a file be replaced" in capsys.readouterr().err
+        assert "--force has no effect without a file " in capsys.readouterr().err
 
 
 def test_a_link_stays_a_link_and_its_file_is_written():
@@ -226,7 +226,7 @@ def test_results_that_go_into_the_same_file_are_kept(capsys):
     with open("out.html", "wb") as file:
         command = [sys.executable, "-c", code, *WRITERS["eval --html"], "--html", "out.html", "--force"]
         done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2 and "where this command's results go" in done.stderr
+    assert done.returncode == 2 and "the file that stdout goes to" in done.stderr
 
 
 def test_what_appears_meanwhile_is_not_replaced_and_the_results_are_still_told(capsys, monkeypatch):
@@ -268,7 +268,7 @@ def test_charrnns_pages_and_pictures_are_no_text_of_a_folder(capsys):
     for mode in ("chars", "bytes"):
         notes = []
         assert find_files(["texts"], mode, "utf-8", notes).files == ["texts/a.txt"]
-        assert notes == ["texts: left out what charrnn itself wrote (0.html, 1.html, 2.html)"]
+        assert notes == ["texts: skipped files that charrnn itself wrote (0.html, 1.html, 2.html)"]
         notes = []
         assert find_files(["texts/*"], mode, "utf-8", notes).files == ["texts/a.txt"] and len(notes) == 1
     # One that is named is what was asked for.

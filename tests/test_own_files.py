@@ -71,7 +71,7 @@ def test_a_sweep_is_known_by_a_run_in_it_before_it_has_results():
     make("sw", spec_toml="text = ['.']")
     assert not is_own_folder("sw")
     make_run("sw/one")
-    assert is_own_folder("sw") and texts() == (["text.txt"], (".: left out what charrnn itself wrote (sw)",))
+    assert is_own_folder("sw") and texts() == (["text.txt"], (".: skipped files that charrnn itself wrote (sw)",))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_folder_of_runs_is_no_text_whatever_stands_in_it():
     make("poems", b_txt="by\n")
     files, notes = texts()
     assert files == ["poems/b.txt", "text.txt"]
-    assert notes == (".: left out what charrnn itself wrote (checkpoints, out, poems/checkpoints and 1 more)",)
+    assert notes == (".: skipped files that charrnn itself wrote (checkpoints, out, poems/checkpoints and 1 more)",)
 
 
 def test_a_pattern_leaves_them_out_too():
@@ -125,9 +125,9 @@ def test_a_pattern_leaves_them_out_too():
     make("poems", b_txt="by\n")
     files, notes = texts("**/*")
     assert files == ["poems/b.txt", "text.txt"]
-    assert notes == ("**/*: left out what charrnn itself wrote (checkpoints, poems/out)",)
+    assert notes == ("**/*: skipped files that charrnn itself wrote (checkpoints, poems/out)",)
     assert texts("poems/**/*.t*")[0] == ["poems/b.txt"]
-    with pytest.raises(CorpusError, match="matches nothing but checkpoints, which charrnn itself wrote: name your"):
+    with pytest.raises(CorpusError, match="only matches checkpoints, which charrnn itself wrote: name your"):
         texts("check*/*/log.jsonl")
 
 
@@ -135,13 +135,13 @@ def test_what_a_shell_makes_of_a_star_holds_the_folder_of_runs():
     make_run("checkpoints/a-1")
     assert texts("checkpoints", "text.txt") == (
         ["text.txt"],
-        ("checkpoints: left out what charrnn itself wrote (a-1)",),
+        ("checkpoints: skipped files that charrnn itself wrote (a-1)",),
     )
     with pytest.raises(
-        CorpusError, match=r"checkpoints holds no text \(left out what charrnn itself wrote \(a-1\)\): "
+        CorpusError, match=r"checkpoints contains no text \(skipped files that charrnn itself wrote \(a-1\)\): "
     ):
         texts("checkpoints")
-    with pytest.raises(CorpusError, match="2 folders hold no text, left out .*: name your texts"):
+    with pytest.raises(CorpusError, match=r"2 folders contain no text \(skipped .*\): name your texts"):
         texts("checkpoints", "checkpoints/a-1")
 
 
@@ -155,7 +155,7 @@ def test_a_run_folder_that_is_named_holds_the_users_files_only():
     make("poems", b_txt="by\n", deep="d\n")
     assert texts("poems") == (
         ["poems/b.txt", "poems/deep"],
-        ("poems: left out what charrnn itself wrote (config.toml, last.safetensors, log.jsonl)",),
+        ("poems: skipped files that charrnn itself wrote (config.toml, last.safetensors, log.jsonl)",),
     )
 
 
@@ -168,8 +168,8 @@ def test_links_do_not_lead_into_them_and_links_to_folders_are_said():
     assert texts() == (
         ["text.txt"],
         (
-            ".: did not follow 1 link to a folder; left out what charrnn itself wrote "
-            "(checkpoints, newest, newest.jsonl)",
+            ".: did not follow 1 link to a folder; skipped files that charrnn itself wrote (checkpoints, "
+            "newest, newest.jsonl)",
         ),
     )
 
@@ -186,7 +186,7 @@ def test_pages_and_pictures_of_charrnn_are_no_text(name, content):
     Path(name).write_text(content)
     for sources in ((".",), ("*",)):
         files, notes = texts(*sources)
-        assert files == ["text.txt"] and notes[0] == f"{sources[0]}: left out what charrnn itself wrote ({name})"
+        assert files == ["text.txt"] and notes[0] == f"{sources[0]}: skipped files that charrnn itself wrote ({name})"
         assert texts(*sources, mode="bytes")[0] == ["text.txt"]
     assert texts(name)[0] == [name]  # named itself
     Path(name).write_text(content.replace("charrnn", "another"))
@@ -218,8 +218,8 @@ def test_a_run_folder_that_holds_a_part_of_its_own_text_is_refused(capsys):
     make("poems", b_txt="by\n")
     assert main(["train", ".", *TINY, "--steps", "2", "-o", "poems"]) == 2
     assert capsys.readouterr().err.endswith(
-        "Error: poems holds a part of the text, b.txt, and a run folder is never read as text: name a new folder with "
-        "-o/--output\n"
+        "Error: poems contains part of the text, b.txt, but a run folder is never read as text: name a new folder "
+        "with -o/--output\n"
     )
     assert sorted(os.listdir("poems")) == ["b.txt"]
     assert main(["train", "text.txt", "poems/b.txt", *TINY, "--steps", "2", "-o", "poems"]) == 0  # files, no folder
@@ -247,7 +247,7 @@ def test_a_run_that_had_learned_its_own_files_says_so_with_a_command_that_works(
     for command in (["train", "--resume", "old", "--steps", "4"], ["eval", "old"]):
         assert main(command) == 2
         said = capsys.readouterr().err.splitlines()[-1]
-        assert said.startswith("Error: the run learned charrnn's own files along with its text: it read ")
-        assert "are no longer read as text; start a new run on the text alone: charrnn train /" in said
+        assert said.startswith("Error: the run also learned files that charrnn itself wrote: it read ")
+        assert "are no longer read as text. Start a new run on the text alone: charrnn train /" in said
     advised = shlex.split(said.rsplit(": ", 1)[1])
     assert main([*advised[1:], *TINY, "--steps", "2", "-o", "new"]) == 0

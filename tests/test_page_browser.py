@@ -399,7 +399,7 @@ def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path
             gates={},
             most_bits=8,
             sheets=[sheet],
-            quantity="bits each character cost",
+            quantity="bits of each character",
         ),
     )
     page = opened(browser, tmp_path / "bits.html")
@@ -443,7 +443,7 @@ def surprisal_page(path):
         gates={},
         most_bits=8,
         sheets=[sheet],
-        quantity="bits each character cost",
+        quantity="bits of each character",
     )
     write_page(path, data)
     return data

@@ -110,7 +110,7 @@ def test_a_label_is_one_symbol_and_a_pair_has_its_parts(tmp_path, task, shape):
     path.write_text("name,lang,back\nab, zulu,BA\n,x,y\nba,irish,AB\nab,,\n")
     with read_corpus(path, items=dataclasses.replace(READINGS[task], split="order")) as corpus:
         assert corpus.text(0, None) == shape and len(corpus.items) == 2
-        assert "left out 2 items of which a part is empty" in corpus.notes
+        assert "skipped 2 items with an empty part" in corpus.notes
         vocabulary = corpus.vocabulary
         if task == "translate":
             assert vocabulary.labels == () and corpus.count_labels(corpus.split(0, 0)) is None
@@ -280,10 +280,10 @@ def test_labels_are_told_for_texts_of_any_length_in_one_batch(runs, capsys, tmp_
     assert result["labels"]["names"] == list(NAMES) and 0 <= result["after"]["2"]["accuracy"]["value"] <= 1
     assert result["loss_nats"] == pytest.approx(result["labels"]["loss_nats"], abs=1e-4)
     out, _ = call(capsys, "eval", runs / "classify")
-    assert "95 % interval" in out and "macro-F1" in out and "nats a label, over" in out
+    assert "95 % interval" in out and "macro-F1" in out and "nats per label, over" in out
     call(capsys, "eval", runs / "classify", "--html", tmp_path / "eval.html")
     page = (tmp_path / "eval.html").read_text()
-    assert "Rows: the true label." in page and "bits a label" in page
+    assert "Rows: the true label." in page and "bits per label" in page
     assert f'[{list(NAMES)[0]}]\\n"' in page  # a label by its name, and an item a line
     assert '"text":["\\u2402"' in page and "marks: \\u2402 START, \\u2403 END" in page  # no end of an item not shown
 
@@ -321,7 +321,7 @@ def test_a_line_of_predict_stays_a_line_and_json_is_exact_whatever_labels_and_te
     assert [line.split("\t")[0] for line in out.splitlines()] == [r"a\ud800b"] * 2 + ["ab"] * 2
     out, _ = call(capsys, "predict", tmp_path / "run", *skip, "--json")
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["a\ud800b", "ab"]
-    for encoding, said in (("hex", "not known here"), ("idna", "is not IDNA"), ("ascii", "byte 0xc3 at offset 1")):
+    for encoding, said in (("hex", "is unknown"), ("idna", "is not IDNA"), ("ascii", "byte 0xc3 at offset 1")):
         (tmp_path / "c.txt").write_text("a\u00e4..b")
         _, err = call(capsys, "predict", tmp_path / "run", "--file", tmp_path / "c.txt", "--encoding", encoding, code=2)
         assert said in err, err
@@ -332,20 +332,23 @@ def test_a_line_of_predict_stays_a_line_and_json_is_exact_whatever_labels_and_te
 
 def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
     for arguments, said in (
-        (["predict", runs / "stream", "a"], "has learned one long text, and answers nothing"),
+        (["predict", runs / "stream", "a"], "learned one long text and does not"),
         (["predict", runs / "steer", "a"], "--given Irish"),
-        (["predict", runs / "classify"], "nothing to answer"),
+        (["predict", runs / "classify"], "no text given"),
         (["predict", runs / "classify", ""], "the text is empty"),
         (["predict", runs / "classify", "a", "b c"], "takes one TEXT, got 2: if they are one text, quote it: 'a b c'"),
-        (["sample", runs / "steer", "--given", "Irish", "--given", "Thai"], "got 2 labels: Irish, Thai; name one"),
-        (["predict", runs / "classify", "a", "--beam", 2], "--beam 2 has no effect, this model predicts labels"),
+        (["sample", runs / "steer", "--given", "Irish", "--given", "Thai"], "got 2 labels: Irish, Thai; give one"),
+        (
+            ["predict", runs / "classify", "a", "--beam", 2],
+            "--beam 2 has no effect, because this model predicts labels",
+        ),
         (["predict", runs / "translate", "a", "--n-best", 2], "add --beam 2"),
         (["predict", runs / "translate", "a", "--top-k", 2], "--top-k 2 has no effect"),
         (["predict", runs / "classify", "Ω"], "'Ω' at offset 0 is not among"),
-        (["sample", runs / "stream", "--given", "Irish"], "this model has none"),
+        (["sample", runs / "stream", "--given", "Irish"], "this one has none"),
         (["sample", runs / "steer", "--given", "Irsh"], "no label 'Irsh': did you mean 'Irish'"),
-        (["sample", runs / "steer"], "none is given; it knows Irish, Polish, Thai"),
-        (["sample", runs / "classify"], "writes no text of its own"),
+        (["sample", runs / "steer"], "one of Irish, Polish, Thai"),
+        (["sample", runs / "classify"], "does not write texts"),
         (["eval", runs / "steer", "--after", 3], "--after 3 needs a model that predicts labels"),
         (["eval", runs / "steer", "--beam", 3], "--beam 3 needs a model that translates"),
     ):
@@ -358,8 +361,8 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
     [
         ("classify", "name,lung\na,b\n", "has no field 'lang': it has name, lung; train with --label-field lung"),
         ("translate", "name,back\na,\nb, \n", "no target: the field 'back' is empty in every record"),
-        ("classify", "name,lang\na,b\nc\n", "line 3: 1 field, and the first row has 2"),
-        ("classify", f"name,lang\na,{'x' * 300}\n", "a label of 300 characters"),
+        ("classify", "name,lang\na,b\nc\n", "line 3: 1 field, but the first row has 2"),
+        ("classify", f"name,lang\na,{'x' * 300}\n", "a label has 300 characters"),
     ],
 )
 def test_pairs_that_are_not_there_are_refused_with_their_place(tmp_path, task, text, said):
@@ -371,9 +374,9 @@ def test_pairs_that_are_not_there_are_refused_with_their_place(tmp_path, task, t
 @pytest.mark.parametrize(
     "labels, said",
     [
-        ("aab", "the label 'b' has a single example"),
-        ("aaaa", "every item has the label 'a'"),
-        ("aaabb", "the label 'b' has 2 examples, none of them in the training split"),
+        ("aab", "the label 'b' has only one example"),
+        ("aaaa", "all items have the same label, 'a'"),
+        ("aaabb", "the label 'b' has 2 examples, but none in the training split"),
     ],
 )
 def test_a_label_needs_examples_to_learn_from(tmp_path, capsys, labels, said):
@@ -386,7 +389,7 @@ def test_a_label_needs_examples_to_learn_from(tmp_path, capsys, labels, said):
 def test_a_file_that_predict_cannot_read_is_refused_without_advice_to_who_trains(runs, capsys, tmp_path):
     for ending, text, said in (
         ("csv", "a,b\nc,d\n", "has no field 'name': it has a, b; the run learned from 'name'"),
-        ("jsonl", "{\n", "mend that line"),
+        ("jsonl", "{\n", "correct that line"),
     ):
         path = tmp_path / f"a.{ending}"
         path.write_text(text)
@@ -412,8 +415,8 @@ def test_an_unknown_label_of_another_text_is_refused(runs, capsys, tmp_path):
         ({"items": "csv", "task": "translate", "source_field": "a"}, "add --target-field NAME"),
         ({"items": "csv", "source_field": "a"}, "add --task translate"),
         ({"items": "csv", "label_field": "a", "text_field": "a"}, "name the same field"),
-        ({"items": "lines", "label_field": "a"}, "names a field, and lines have none"),
-        ({"items": "csv", "label_from": "folder"}, "add --items files"),
+        ({"items": "lines", "label_field": "a"}, "names a field, but lines have no fields"),
+        ({"items": "csv", "label_from": "folder"}, "use --items files"),
         ({"label_field": "a"}, "add --items csv or tsv or jsonl"),
         ({"items": "csv", "task": "translate", "label_field": "a", "source_field": "b", "target_field": "c"}, "leave"),
     ],
@@ -426,12 +429,16 @@ def test_options_of_pairs_that_do_not_fit_are_refused(options, said):
 @pytest.mark.parametrize(
     "command, text, said",
     [
-        ("eval", "nam;land\na;b\n", "t.csv has no field 'lang': it has nam;land; its fields seem to be parted by"),
-        ("eval", "city,land\na,b\n", "it has city, land; the run learned from 'lang' and 'name': name the fields like"),
+        ("eval", "nam;land\na;b\n", "t.csv has no field 'lang': it has nam;land; its fields seem to be separated by"),
+        (
+            "eval",
+            "city,land\na,b\n",
+            "it has city, land; the run learned from 'lang' and 'name': give the fields these",
+        ),
         (
             "cells",
             "city,land\na,b\n",
-            "it has city, land; the run learned from 'lang' and 'name': name the fields like",
+            "it has city, land; the run learned from 'lang' and 'name': give the fields these",
         ),
     ],
 )
@@ -484,7 +491,7 @@ def test_eval_tells_of_a_label_that_steers_whether_texts_end_in_time(runs, capsy
     assert 2 <= items["bounds"][0] <= items["bounds"][1] <= 12  # of the names alone, without label and SEP
     assert 0 <= items["early"] <= 1 and 0 <= items["late"] <= 1
     out, _ = call(capsys, "eval", runs / "steer", "--no-baselines")
-    assert "nats an item" in out and "length              1,000 items drawn  " in out
+    assert "nats per item" in out and "length              1,000 items drawn  " in out
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -501,10 +508,10 @@ def test_predict_reads_compressed_files_as_training_does(runs, capsys, tmp_path,
 def test_a_text_that_memory_cannot_hold_is_refused_before_it_is_read(runs, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("charrnn.files.machine.available_memory", lambda: 100)
     _, err = call(capsys, "predict", runs / "translate", "o'mac", code=2)
-    assert "text 1 has 5 characters, which need 0.0 GB of memory" in err and "cut it into shorter ones" in err
+    assert "text 1 has 5 characters, which need 0.0 GB of memory" in err and "split it into shorter texts" in err
     (tmp_path / "long.txt").write_text("o'mac" * 10)
     _, err = call(capsys, "predict", runs / "translate", "--file", tmp_path / "long.txt", code=2)
-    assert "long.txt is longer than 0.0 GB, and 0.0 GB of memory are free: cut it into shorter files" in err
+    assert "long.txt is longer than 0.0 GB, but only 0.0 GB of memory are free: split it into smaller files" in err
 
 
 def test_the_speed_of_a_run_that_tells_labels_is_in_items():

@@ -81,7 +81,7 @@ def test_a_run_ends_so_many_validations_after_its_best_and_says_why(tmp_path, co
     losses = [one["val_loss_nats"] for one in validations(tmp_path / "run")]
     best = int(np.argmin(losses))
     assert len(losses) == best + 1 + 5 and finished.step == 4 * len(losses) and not finished.resumable
-    assert finished.because == f"by --patience: 5 validations since step {4 * (best + 1):,} brought no lower loss"
+    assert finished.because == f"by --patience: 5 validations since step {4 * (best + 1):,} brought no new best loss"
     assert finished.best_step == 4 * (best + 1) and finished.test is not None
     assert not (tmp_path / "run" / "good.safetensors").exists()
 
@@ -112,10 +112,10 @@ def test_the_rate_of_the_steps_is_the_lowered_one_and_a_notice_says_so(tmp_path,
     records = start(tmp_path / "run", corpus, **ENDLESS)
     rates = [one.learning_rate for one in of(records, Step)]
     assert rates[0] == 0.08 and min(rates) < 0.03
-    lowered = [one.text for one in of(records, Notice) if "is lowered to" in one.text]
+    lowered = [one.text for one in of(records, Notice) if "lowering the learning rate to" in one.text]
     falls = [(a, b) for a, b in zip(rates, rates[1:]) if a != b]
     assert len(falls) in (len(lowered), len(lowered) - 1)  # the last one may come with the end
-    assert lowered[0].endswith("is lowered to 0.04") and falls[0] == (0.08, 0.04)
+    assert lowered[0].endswith("lowering the learning rate to 0.04") and falls[0] == (0.08, 0.04)
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "constant"])
@@ -132,7 +132,7 @@ def test_a_run_that_waits_resumes_to_the_same_bits(tmp_path, corpus, schedule):
 def test_a_finished_run_goes_on_with_more_patience_as_if_it_had_had_it_from_the_start(tmp_path, corpus):
     start(tmp_path / "patient", corpus, **{**ENDLESS, "patience": 8})
     start(tmp_path / "run", corpus, **ENDLESS)
-    with pytest.raises(ConfigError, match="by --patience: 5 validations since .*name a higher --patience than 5"):
+    with pytest.raises(ConfigError, match="by --patience: 5 validations since .*give --patience a value above 5"):
         resume(tmp_path / "run", corpus)
     resume(tmp_path / "run", corpus, patience=8)
     assert_same(tmp_path / "patient", tmp_path / "run")
@@ -179,11 +179,11 @@ def test_a_return_after_divergence_waits_on_from_its_anchor(tmp_path, corpus, mo
 @pytest.mark.parametrize(
     "options, said",
     [
-        ({"patience": 3, "eval_every": 0}, "--patience 3 needs validations, and --eval-every 0 makes none"),
-        ({"patience": 3, "val_fraction": 0.0}, "--patience 3 needs validations, and --val-fraction 0 makes none"),
+        ({"patience": 3, "eval_every": 0}, "--patience 3 needs validations, but --eval-every 0 turns them off"),
+        ({"patience": 3, "val_fraction": 0.0}, "--patience 3 needs validations, but --val-fraction 0 turns them off"),
         ({"schedule": "plateau", "eval_every": 0}, "--schedule plateau needs validations"),
-        ({"patience": 3, "warmup": 0.1}, "--warmup 0.1 is a share of the run, and a run that --patience alone"),
-        ({"patience": 2}, "--patience 2 ends the run before the plateau schedule lowers .*take --patience 5 or"),
+        ({"patience": 3, "warmup": 0.1}, "--warmup 0.1 is a share of the run, but a run that only --patience"),
+        ({"patience": 2}, "--patience 2 ends the run before the plateau schedule lowers .*use --patience 5 or"),
     ],
 )
 def test_what_contradicts_patience_is_refused_with_the_remedy(options, said):
@@ -196,7 +196,7 @@ def test_what_contradicts_patience_is_refused_with_the_remedy(options, said):
 def test_a_text_without_a_validation_split_cannot_be_waited_on(tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("abcabcabcd")
-    with read_corpus([path]) as corpus, pytest.raises(ConfigError, match="--patience 3 needs validations, and the tex"):
+    with read_corpus([path]) as corpus, pytest.raises(ConfigError, match="--patience 3 needs validations, but the tex"):
         plan_run(TrainingConfig(hidden_size=3, patience=3, val_fraction=0.01), corpus)
 
 
@@ -214,10 +214,10 @@ def test_the_display_tells_how_long_a_run_waits_and_promises_no_end(tmp_path, co
     records = start(tmp_path / "run", corpus, **ENDLESS)
     (preflight,) = of(records, Preflight)
     lines = "\n".join(preflight_lines(preflight))
-    assert "ends    5 validations after the best one, one every 4 steps, if not before" in lines
-    assert "as many as it takes" in lines
+    assert "ends    at the latest 5 validations after the best one, one every 4 steps" in lines
+    assert "until the validation loss stops improving" in lines
     last = of(records, Evaluated)[-1]
-    assert evaluated_line(last).endswith("  5 of 5 after the best")
+    assert evaluated_line(last).endswith("  not better (5 of 5)")
     step = of(records, Step)[0]
     assert step.remaining_s is None and step.progress is None and math.isfinite(step.train_loss_nats)
 

@@ -239,10 +239,10 @@ def test_what_goes_on_where_something_else_ended_goes_on_in_the_same_bar(monkeyp
         report("reading the text", 0.4, 1)
         bar = BARS[-1].__self__
         stage = bar._stage
-        report("reading it untrained", 0.4, 1)
-        report("reading it untrained", 0.7, 1)
-        assert bar._stage is stage and (stage.n, stage.desc, stage.initial) == (0.7, "reading it untrained", 0.0)
-        report("reading parts again", 100, 4_000)  # another piece of work, and back
+        report("untrained network reads", 0.4, 1)
+        report("untrained network reads", 0.7, 1)
+        assert bar._stage is stage and (stage.n, stage.desc, stage.initial) == (0.7, "untrained network reads", 0.0)
+        report("reading passages again", 100, 4_000)  # another piece of work, and back
         assert bar._stage is not stage and (bar._stage.n, bar._stage.initial) == (100, 100)
         report("scoring every unit", 0.7, 1)
         report("scoring every unit", 0.8, 1)
@@ -345,7 +345,7 @@ def test_what_is_said_of_compiling_is_whether_it_is_kept(monkeypatch, tmp_path, 
         assert machine_code.entry_address(entry, lambda: None) == 7
     assert told[0] == progress.COMPILING + said
     if folder:
-        assert told[1].startswith(f"the compiled kernels cannot be kept in {writable} (no space left on dev")
+        assert told[1].startswith(f"the compiled kernels cannot be stored in {writable} (no space left on dev")
     forget()
     machine_code.entry_address("three", lambda: None)
     assert len(told) == (2 if folder else 1) and not machine_code.UNKEPT_LISTENERS

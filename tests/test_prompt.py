@@ -137,10 +137,8 @@ def test_a_line_is_continued_as_sample_continues_it_with_what_is_set(at, sample)
         sample(*nine, "--prime", "a\nb", "--min-p", 0.2),
     ]  # fmt: skip
     assert found.stdout_bytes == b"".join(one.removesuffix(b"\n") + b"\n" for one in expected)
-    assert found.return_value == 0 and "left out 1 character" in found.stderr
-    assert (
-        "held: 0:3=0.5 1:2=-0.2" in found.stderr and "no unit is held; to hold them again: /clamp 0:3=" in found.stderr
-    )
+    assert found.return_value == 0 and "skipped 1 character" in found.stderr
+    assert "held: 0:3=0.5 1:2=-0.2" in found.stderr and "no unit is held; to hold again: /clamp 0:3=" in found.stderr
 
 
 def test_an_empty_line_continues_also_where_a_stop_has_ended_the_text(at, sample):
@@ -159,7 +157,7 @@ def test_an_item_that_has_ended_is_followed_by_the_next_one_that_begins_alike(at
     found = at("items", "ab", "", "/go", options=("--seed", 4, "--length", 1000))
     assert found.stdout == items and "seed 4, sample 3" in found.stderr
     different = at("items", "ab", "").stderr
-    assert len(set(re.findall(r"seed (\d+)", different))) == 2 and different.count("give this text again") == 1
+    assert len(set(re.findall(r"seed (\d+)", different))) == 2 and different.count("reproduce this text)") == 1
 
 
 def test_bytes_are_written_as_they_are_and_a_character_may_be_completed_later(at, sample):
@@ -171,16 +169,16 @@ def test_bytes_are_written_as_they_are_and_a_character_may_be_completed_later(at
 def test_a_label_is_given_at_the_prompt(at, sample):
     found = at("labels", "ab", "/given Iris", "/given Thai", "ab", "/given", "/next", options=("--seed", 4))
     refused, near, *_ = found.stderr.splitlines()[1:]
-    assert refused.endswith("none is given: /given Irish") and "did you mean 'Irish'?" in near
+    assert refused.endswith("one, such as /given Irish") and "did you mean 'Irish'?" in near
     assert found.stdout.startswith(sample("labels", "--given", "Thai", "--seed", 4, "--prime", "ab").decode())
-    assert "the labels are Irish, Thai" in found.stderr and "<END>" in found.stdout and found.return_value == 2
+    assert "labels: Irish, Thai" in found.stderr and "<END>" in found.stdout and found.return_value == 2
 
 
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("/temprature 3", "there is no command /temprature: did you mean /temperature?"),
-        ("/xyzzy", "/help lists them; //xyzzy begins a text"),
+        ("/temprature 3", "unknown command /temprature: did you mean /temperature?"),
+        ("/xyzzy", "/help lists the commands; to begin a text with a slash, type //xyzzy"),
         ("/temperature -1", "/temperature must be 0 (greedy) or a positive number, got -1"),
         ("/temperature warm", "/temperature': must be a number, got 'warm'"),
         ("/top-k 0", "/top-k must be at least 1, got 0"),
@@ -191,9 +189,9 @@ def test_a_label_is_given_at_the_prompt(at, sample):
         ("/clamp 0:3", "/clamp is written LAYER:UNIT=VALUE"),
         ("/clamp 7:3=1", "the units of this model are 0:0 to 1:8"),
         ("/unknown ignore", "'ignore' is not one of"),
-        ("/given Thai", "this model has none"),
+        ("/given Thai", "this one has none"),
         ("ab\u00fc", "the line: character '\u00fc' at offset 2"),
-        ("ab\u00fc", "; /unknown skip leaves such characters out"),
+        ("ab\u00fc", "; /unknown skip skips such characters"),
         ("/next X", "/next: character 'X'"),
     ],
 )
@@ -206,7 +204,7 @@ def test_what_is_refused_is_said_as_for_the_option_and_the_prompt_goes_on(at, li
 def test_settings_name_the_command_that_writes_the_text_again(at, sample):
     lines = ("/temperature 0.5", "/seed 7", "/clamp 0:3=0.5", "/stop e", "a\u00e9 b", "", "/settings")
     found = at("chars", *lines, options=("--length", 25))
-    shown, again = found.stdout.split("This text again:\n")
+    shown, again = found.stdout.split("To reproduce this text:\n")
     import shlex
 
     words = shlex.split(again)

@@ -21,15 +21,15 @@ def notes(text, size, rewriting=AS_IT_IS):
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize("text, said", [
     ("a\nb\n", None),
-    ("a\rb\r", "carriage returns alone, as old Macs did, and has no newline at all: .*--newlines lf to make newlines"),
-    ("a\r\nb\r\n", "has carriage returns, as Windows ends its lines: kept.*--newlines lf"),
-    ("a\r\nb\rc\r\n", "as Windows ends its lines, and others alone: kept"),
-    ("1%\r2%\r\r\n", "as Windows ends its lines, and others alone: kept"),
-    ("1%\r2%\n\r", "has carriage returns beside newlines: kept"),
-    ("\r\r\n\r", "as Windows ends its lines, and others alone"),
-    ("cafe\u0301", r"spells 'é' as 'e\\u0301'.*--normalize nfc"),
-    ("\u1112\u1161\u11ab", r"spells '.' as '\\u1112\\u1161"),
-    ("\u212b ngstr", r"spells '.' as '\\u212b'"),
+    ("a\rb\r", "carriage returns, as old Macs did, and has no newlines. .*--newlines lf to convert them to newlines"),
+    ("a\r\nb\r\n", 'has carriage returns at the ends of lines, as Windows writes them. They are kept.*--newlines lf'),
+    ("a\r\nb\rc\r\n", 'as Windows writes them, and others on their own. They are kept'),
+    ("1%\r2%\r\r\n", 'as Windows writes them, and others on their own. They are kept'),
+    ("1%\r2%\n\r", 'has both carriage returns and newlines. They are kept'),
+    ("\r\r\n\r", 'as Windows writes them, and others on their own'),
+    ("cafe\u0301", r"writes 'é' as 'e\\u0301'.*--normalize nfc"),
+    ("\u1112\u1161\u11ab", r"writes '.' as '\\u1112\\u1161"),
+    ("\u212b ngstr", r"writes '.' as '\\u212b'"),
     ("q\u0301 \u05d0\u05b7 \u0928\u0940 caf\u00e9 \ud55c", None),  # marks that join with nothing
 ])  # fmt: skip
 def test_what_is_worth_a_word_is_said_however_the_text_is_cut(text, said, size):
@@ -63,4 +63,4 @@ def test_most_texts_are_judged_at_the_cost_of_a_look():
 def test_what_comes_late_in_a_long_text_is_still_seen(monkeypatch):
     monkeypatch.setattr("charrnn.text.remarks.MAX_JUDGED", 10)
     assert "Windows" in notes("a\n" * 50 + "b\r\n", 4)[0]
-    assert "old Macs" in notes("a\r" * 50, 4)[0] and "beside newlines" in notes("a\r" * 50 + "\n" * 2, 100)[0]
+    assert "old Macs" in notes("a\r" * 50, 4)[0] and "and newlines" in notes("a\r" * 50 + "\n" * 2, 100)[0]

@@ -89,7 +89,7 @@ def test_a_run_whose_last_is_damaged_goes_on_from_its_best_as_advised(folder, ca
     arguments = advised(said)
     assert arguments == ["train", "--resume", str(best)]
     said = run(capsys, *arguments, "--steps", 14)
-    assert "going on from" in said and "after step 4 is lost" in said
+    assert "resuming from" in said and "after step 4 is lost" in said
     assert step_of(Path(name, "last.safetensors")) == 14
     steps = [record["step"] for record in read_log(Path(name, "log.jsonl"))]
     assert steps == sorted(steps) and steps[-1] == 14
@@ -107,7 +107,7 @@ def test_a_refused_resumption_from_best_leaves_the_damaged_last_as_it_is(folder,
 
 def test_best_named_where_last_is_whole_goes_on_from_last_and_says_so(folder, capsys):
     said = run(capsys, "train", "--resume", "run/best.safetensors", "--steps", 14)
-    assert "goes on where it stopped, from run/last.safetensors" in said and step_of("run/last.safetensors") == 14
+    assert "resumes where it stopped, from run/last.safetensors" in said and step_of("run/last.safetensors") == 14
     arguments = ["text.txt" if each == "TEXT" else each for each in advised(said.split("\n")[0])]
     assert arguments == ["train", "text.txt", "--init-from", "run/best.safetensors"]
     run(capsys, *arguments, "--steps", 1, "-o", "other")
@@ -209,10 +209,10 @@ def test_a_changed_text_gets_the_remedy_of_the_command_that_meets_it(folder, cap
     (folder / "text.txt").write_text(TEXT + "line 3\n")
     for command in (("eval", "--no-baselines"), ("gradients", "--steps", "3")):
         said = run(capsys, *command, "run", code=2)
-        assert "has changed since" in said and said.endswith("or name a TEXT to read instead\n")
+        assert "has changed since" in said and said.endswith("or name another TEXT to read\n")
         run(capsys, *command, "run", "text.txt")
     said = run(capsys, "eval", "run", "text.txt", "--errors", code=2)
-    assert said.endswith("bring that text back, or leave --errors out\n")
+    assert said.endswith("restore that text, or leave --errors out\n")
     assert advised(run(capsys, "train", "--resume", "run", "--steps", 20, code=2)) == (
         ["train", "TEXT", "--init-from", "RUN"]
     )
@@ -228,8 +228,8 @@ def test_a_text_that_is_gone_gets_the_remedy_of_the_command_that_misses_it(folde
     sweep(capsys)
     os.rename("text.txt", "moved.txt")
     said = run(capsys, "train", "--resume", "run", "--steps", 20, code=2)
-    assert "name the TEXT where it is now" in said
-    assert "or name a TEXT to read instead" in run(capsys, "eval", "run", code=2)
+    assert "give the TEXT's new path on the command line" in said
+    assert "or name another TEXT to read" in run(capsys, "eval", "run", code=2)
     run(capsys, "eval", "run", "moved.txt", "--no-baselines")
     run(capsys, "train", "moved.txt", "--resume", "run", "--steps", 20)
     said = run(capsys, "sweep", "--resume", "checkpoints/grid-sweep-1", code=2)

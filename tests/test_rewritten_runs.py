@@ -72,7 +72,7 @@ def test_eval_and_gradients_read_a_text_by_the_rule(folder, capsys, text, comman
     name, *options = command
     by_rule, err = call(capsys, name, folder / "rule", folder / text, *options)
     plain, _ = call(capsys, name, folder / "plain", folder / "read.txt", *options)
-    assert "the text is read as in training, with --normalize nfkc --lowercase --newlines lf" in err
+    assert "the text is rewritten as in training, with --normalize nfkc --lowercase --newlines lf" in err
     figures = [re.sub(r'"[^"]*(txt|safetensors)"', "", out) for out in (by_rule, plain)]
     assert json.loads(by_rule) and figures[0] == figures[1]
 
@@ -135,7 +135,7 @@ def test_resumed_and_warm_started_runs_keep_the_rule(folder, tmp_path, capsys):
     asked = ["--init-from", folder / "rule", "--no-lowercase", *TINY]
     asked.remove("--quiet")
     err = call(capsys, "train", folder / "raw.txt", *asked, "-o", tmp_path / "other")[1]
-    assert "read their text with --normalize nfkc --lowercase --newlines lf, this run with --normalize nfkc" in err
+    assert "its text with --normalize nfkc --lowercase --newlines lf, this run reads it with --normalize nfkc" in err
 
 
 def test_the_options_stand_in_files_too(folder, tmp_path, capsys):
@@ -171,7 +171,7 @@ def test_bytes_are_not_rewritten(folder, tmp_path, capsys, option):
         1
     ]
     assert (
-        f"{' '.join(option)} rewrites characters, and --vocab bytes takes bytes as they are: leave one of them" in err
+        f"{' '.join(option)} rewrites characters, but --vocab bytes reads bytes as they are: leave one of them" in err
     )
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="leave it out"):
@@ -204,7 +204,7 @@ def test_files_in_blocks_are_the_rewritten_whole(tmp_path, monkeypatch, block_by
 
 def test_marks_without_end_are_refused_by_name(tmp_path):
     (tmp_path / "a.txt").write_text("a" + "\u0301" * 70_000, encoding="utf-8")
-    with pytest.raises(CorpusError, match=r"a\.txt: 65,536 characters that hang together.*leave --normalize nfc out"):
+    with pytest.raises(CorpusError, match=r"a\.txt: 65,536 characters in a row.*leave --normalize nfc out"):
         read_corpus([tmp_path / "a.txt"], rewriting=Rewriting("nfc"))
 
 
@@ -253,9 +253,9 @@ def test_a_runs_files_are_parted_wherever_they_are_read_again_and_those_of_an_ol
     for name in "abc":
         (tmp_path / "d" / name).write_text("to be or not\n" * 60 + name)
     err = call(capsys, "train", tmp_path / "d", *TINY[:-3], "--steps", 4, "-o", tmp_path / "plain")[1]
-    assert "2 files do not end in a newline" in err and "train with --part-files" in err
+    assert "2 files do not end with a newline" in err and "train with --part-files" in err
     err = call(capsys, "train", tmp_path / "d", "--part-files", *TINY[:-3], "--steps", 4, "-o", tmp_path / "parted")[1]
-    assert "put 2 newlines between files" in err
+    assert "inserted 2 newlines between files" in err
     sizes = {}
     for run in ("plain", "parted"):
         stored = read_metadata(tmp_path / run / "last.safetensors")["training"]

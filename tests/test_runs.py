@@ -90,7 +90,7 @@ def test_a_folder_that_holds_a_run_is_refused_with_the_ways_out(tmp_path):
         run.save(make(1))
     with pytest.raises(
         RunError,
-        match=r"already holds a run: choose another folder .* go on with the run: charrnn train --resume .*run$",
+        match=r"already contains a run: choose another folder .* resume the run with: charrnn train --resume .*run$",
     ):
         RunFolder.create(tmp_path / "run")
     assert step_of(run.last) == 1
@@ -124,7 +124,7 @@ def test_a_config_of_the_users_own_is_not_overwritten(tmp_path):
 def test_a_folder_of_runs_is_not_taken_for_a_run(tmp_path):
     with RunFolder.create(tmp_path / "checkpoints" / "a") as run:
         run.save(make(1))
-    with pytest.raises(RunError, match="holds other folders.*-o"):
+    with pytest.raises(RunError, match="contains other folders.*-o"):
         RunFolder.create(tmp_path / "checkpoints")
 
 
@@ -143,7 +143,7 @@ def test_places_that_cannot_be_run_folders_are_named(tmp_path, monkeypatch):
         RunFolder.open(None)
     assert os.listdir(tmp_path) == ["file"]
     (tmp_path / "checkpoints").touch()
-    with pytest.raises(RunError, match="is a file where the runs should go"):
+    with pytest.raises(RunError, match="is a file, but runs must be stored there: move the file"):
         RunFolder.create(None)
 
 
@@ -406,7 +406,7 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, code):
     monkeypatch.setattr(locks.fcntl, "flock", none)
     for take, name in ((RunFolder.create, "new"), (RunFolder.open, "old")):
         with pytest.raises(
-            RunError, match=f"{name} is on a file system that has no locks.*choose a folder on a disk of this machine"
+            RunError, match=f"{name} is on a file system without locks.*choose a folder on a disk of this machine"
         ):
             take(tmp_path / name)
 

@@ -593,7 +593,11 @@ def test_a_text_that_is_read_again_continues_as_if_it_had_not_stopped(model):
 
 
 def test_prompts_that_do_not_fit_are_refused(model):
-    for prompts, words in (([[1]], "2 prompts"), ([[1], []], "none of them empty"), ([[1], [10_000]], "outside")):
+    for prompts, words in (
+        ([[1]], "2 prompts"),
+        ([[1], []], "none of them may be empty"),
+        ([[1], [10_000]], "outside"),
+    ):
         with pytest.raises((ConfigError, VocabularyError), match=words):
             Sampler(model, PLAIN, num_samples=2).prime_each(prompts)
     with pytest.raises(ConfigError, match="streams must be 2 numbers"):

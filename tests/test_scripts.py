@@ -66,7 +66,9 @@ def test_a_signal_that_does_not_fit_is_refused_with_the_reason():
     vocabulary = Vocabulary("chars", "".join(sorted(set(text))))
     model = Model.initialise(ModelConfig("gru", vocabulary.size, 4, 1), 1)
     excerpt = Excerpt(np.array(vocabulary.encode(text)), 0, len(text))
-    with pytest.raises(ConfigError, match="--find all-capitals: most letters of this text have no case; in this text"):
+    with pytest.raises(
+        ConfigError, match="--find all-capitals: most letters of this text have no upper and lower case; this text has"
+    ):
         find_cells(model, vocabulary, excerpt, CellsOptions(wanted="all-capitals"))
 
 

@@ -157,7 +157,7 @@ def test_openais_client_gets_the_texts_of_charrnn_sample(client, model):
     assert streamed == expected and usage.completion_tokens == 180
     assert [one.id for one in client.models.list()] == ["letters"]
     assert client.models.retrieve("letters").owned_by == "charrnn"
-    with pytest.raises(openai.NotFoundError, match="'gpt' here: this server has 'letters'"):
+    with pytest.raises(openai.NotFoundError, match="'gpt': this server has 'letters'"):
         client.completions.create(model="gpt", prompt="abc")
 
 
@@ -224,7 +224,7 @@ def test_a_model_of_items_writes_one_and_a_label_steers_it(tmp_path, capsys):
         assert [one["finish_reason"] for one in choices] == reasons
         scored = complete(http, **{**asked, "n": 1}, logprobs=2, max_tokens=3, echo=True)["choices"][0]["logprobs"]
         assert None not in scored["token_logprobs"]  # an item's first character follows its START
-        for given, said in ((None, "name it in the field given, one of x, y"), ("z", "has no label 'z'")):
+        for given, said in ((None, "give it in the field given, one of x, y"), ("z", "has no label 'z'")):
             refused = http.post("/v1/completions", json={"given": given})
             assert refused.status_code == 400 and said in refused.json()["error"]["message"]
             assert refused.json()["error"]["param"] == "given"
@@ -287,8 +287,8 @@ def test_a_model_of_bytes_writes_text_and_completes_a_character():
         ({"logit_bias": {"5": 1}}, "logit_bias", "not supported"),
         ({"presence_penalty": 0.5}, "presence_penalty", "not supported"),
         ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
-        ({"prime_file": "/etc/passwd"}, "prime_file", "there is no field 'prime_file'"),
-        ({"given": "x"}, "given", "this model follows no label: leave given out"),
+        ({"prime_file": "/etc/passwd"}, "prime_file", "unknown field 'prime_file'"),
+        ({"given": "x"}, "given", 'this model has no labels: leave the field given out'),
         ({"echo": 1}, "echo", "must be true or false, got 1"),
         ({"model": 3}, "model", "must be a string"),
     ],

@@ -45,7 +45,7 @@ def annotate(text, mask):
 
 
 def check(find, annotated):
-    """find(text) must give the mask that `annotated` says."""
+    "find(text) must give the mask that `annotated` says."
     text, _ = plain(annotated)
     assert annotate(text, find(text)) == annotated
 
@@ -346,9 +346,9 @@ def test_your_own_signal_is_on_inside_each_match():
     "name, expression, words",
     [
         ("quotes", "a", "built in"),
-        ("x", "(", "no regular expression"),
+        ("x", "(", "not a valid regular expression"),
         ("x", "zzz", "0 places"),
-        ("", "a", "name of its own"),
+        ("", "a", "needs its own name"),
     ],
 )
 def test_a_signal_that_cannot_be_is_refused(name, expression, words):

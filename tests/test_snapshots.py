@@ -81,12 +81,12 @@ def test_the_best_of_a_run_from_a_snapshot_is_the_one_of_its_step_or_chosen_anew
     with run_from_snapshot("run/step-000012.safetensors", folder / "a", said.append) as made:
         # The validation of step 12 was the best one then, and the snapshot is it.
         assert load_checkpoint(made.best).training["step"] == load_checkpoint(made.last).training["best"]["step"] == 12
-    assert len(said) == 1 and "going on from step 12 in the new folder" in said[0]
+    assert len(said) == 1 and "resuming from step 12 in the new folder" in said[0]
     charrnn(f"train text.txt --steps 30 --keep-every 8 {OPTIONS} --learning-rate 0.01 -o other")
     said.clear()
     with run_from_snapshot("other/step-000008.safetensors", folder / "b", said.append) as made:
         assert not made.best.exists() and load_checkpoint(made.last).training["best"] is None
-    assert "of step 6, is no longer kept" in said[0]
+    assert "of step 6, no longer exists" in said[0]
     charrnn("train --resume b -q")
     assert (folder / "b/best.safetensors").exists()
 
@@ -109,7 +109,7 @@ def test_what_is_wrong_with_a_snapshot_is_told_before_anything_is_made(folder):
     charrnn(f"train text.txt --steps 10 --keep-every 5 {OPTIONS} -o run")
     with pytest.raises(CheckpointError, match="of a run: run has step-000005.safetensors, step-000010.safetensors"):
         run_from_snapshot("run/step-000007.safetensors", folder / "new", print)
-    with pytest.raises(RunError, match="already holds a run"):
+    with pytest.raises(RunError, match="already contains a run"):
         run_from_snapshot("run/step-000005.safetensors", folder / "run", print)
     data = bytearray((folder / "run/step-000005.safetensors").read_bytes())
     data[-1] ^= 1
@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_snapshot_is_told_before_anything_is_made(folder):
     # A folder with nothing but a snapshot is still a run's.
     for name in ("last", "best"):
         (folder / "run" / f"{name}.safetensors").unlink()
-    with pytest.raises(RunError, match="already holds a run"):
+    with pytest.raises(RunError, match="already contains a run"):
         RunFolder.create(folder / "run")
     assert is_own_file(str(folder / "run/step-000010.safetensors"))
 

@@ -105,7 +105,7 @@ def test_a_real_limit_on_the_file_size_leaves_the_old_file_and_no_temporary(tmp_
 def test_a_read_only_folder_is_named_with_the_remedy(tmp_path):
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(StorageError, match="choose a folder that you may write to"):
+        with pytest.raises(StorageError, match="choose a folder that you are allowed to write to"):
             atomic_write(tmp_path / "file", "new")
     finally:
         tmp_path.chmod(0o755)

@@ -37,7 +37,7 @@ FAULTS = [
     ({"history": [{"step": 1}, None]}, "history must be a list of records, each with its step"),
     ({"clipped": [3, 2]}, "clipped must be the count of clipped steps and that of all, got [3, 2]"),
     ({"validated": [3, 2]}, "validated must be where a stretch begins and where it ends, got [3, 2]"),
-    ({"validated": [3, 10**7]}, "validated must lie in the"),
+    ({"validated": [3, 10**7]}, "validated must be within the"),
     ({"divergence": 5}, "divergence must be null or a record of divergence, got 5"),
 ]
 OF_DIVERGENCE = [
@@ -64,8 +64,8 @@ def refused(training, characters=10**6):
     with pytest.raises(CheckpointError) as error:
         check_record(training, characters)
     said = re.fullmatch(
-        r"the checkpoint's record of its training is incomplete or damaged \((.*)\): it cannot be gone on with; start "
-        "a new run from its weights by 'charrnn train TEXT --init-from RUN'",
+        r"the checkpoint's record of its training is incomplete or damaged \((.*)\), so it cannot be resumed; start a "
+        "new run from its weights with 'charrnn train TEXT --init-from RUN'",
         str(error.value),
     )
     return said[1]
@@ -119,14 +119,14 @@ def test_whatever_stands_in_a_field_the_run_goes_on_or_is_refused(session, stopp
 @pytest.mark.parametrize("name", ["batch_size", "seq_length", "learning_rate", "weight_decay", "warmup", "eval_every"])
 def test_options_that_every_run_decides_may_not_be_left_open(session, stopped, name):
     stopped.training["config"][name] = None
-    with pytest.raises(CheckpointError, match=f"its options leave --{name.replace('_', '-')} open"):
+    with pytest.raises(CheckpointError, match=f"its options have no value for --{name.replace('_', '-')}\\)"):
         plan_resume(stopped, session.corpus)
 
 
 def test_a_run_of_no_length_is_refused_whatever_is_asked(stopped):
     stopped.training["config"]["steps"] = None
     for asked in ({}, {"steps": 9}, {"minutes": 1.0}):
-        with pytest.raises(CheckpointError, match="its options name no length"):
+        with pytest.raises(CheckpointError, match="its options give no length"):
             resumed_config(stopped.training, asked)
 
 

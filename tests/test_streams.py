@@ -150,11 +150,11 @@ def test_a_shape_that_fits_is_kept():
             62,
             50,
             50,
-            "corpus has 62 characters; 50 streams of 50 need at least 2,501: lower --batch-size to 1 or "
-            "--seq-length to 1",
+            "the training split has 62 characters; 50 streams of 50 characters need at least 2,501: lower "
+            "--batch-size to 1 or --seq-length to 1",
         ),
         (2500, 50, 50, "need at least 2,501: lower --batch-size to 49 or --seq-length to 49"),
-        (40, 1, 50, "1 stream of 50 needs at least 51: lower --seq-length to 39"),
+        (40, 1, 50, "1 stream of 50 characters needs at least 51: lower --seq-length to 39"),
         (40, 50, 1, "lower --batch-size to 39"),
         (30, 50, 50, "need at least 2,501: lower --batch-size and --seq-length"),
     ],
@@ -184,7 +184,10 @@ def test_shrinking_lowers_the_batch_before_the_length_and_says_so():
     assert fit_streams(1001, 50, 50, fixed=False) == (
         5,
         50,
-        ["the text has 1,001 characters to train on, too few for 50 streams of 50: training 5 of 50"],
+        [
+            "the text has only 1,001 characters to train on, too few for 50 streams of 50 characters: using 5 streams "
+            "of 50 characters instead"
+        ],
     )
     assert fit_streams(41, 50, 50, fixed=False)[:2] == (1, 10)
     assert fit_streams(2, 50, 50, fixed=False)[:2] == (1, 1)
@@ -193,7 +196,7 @@ def test_shrinking_lowers_the_batch_before_the_length_and_says_so():
 @pytest.mark.parametrize("characters", [0, 1])
 @pytest.mark.parametrize("fixed", [False, True])
 def test_fewer_than_two_characters_cannot_be_trained_on(characters, fixed):
-    with pytest.raises(CorpusError, match=f"at least 2 characters to train on, got {characters}"):
+    with pytest.raises(CorpusError, match=f"at least 2 characters, got {characters}"):
         fit_streams(characters, 1, 1, fixed)
 
 

@@ -122,14 +122,14 @@ def test_a_lone_sweep_and_workers_refuse_each_other(capsys):
     source = Path("grid.toml").read_bytes()
     with open_sweep("S", source=source):
         assert main(["sweep", "grid.toml", "-o", "S", "--workers"]) == 2
-    assert "without --workers, which no worker can join" in capsys.readouterr().err
+    assert "without --workers, so workers cannot join it" in capsys.readouterr().err
     with join_sweep("S", source) as member:
         member.settled()
         assert main(["sweep", "grid.toml", "-o", "S"]) == 2
         told = capsys.readouterr().err
         assert f"process {os.getpid()} on" in told and "charrnn sweep --resume S --workers" in told
     assert main(["sweep", "grid.toml", "--workers"]) == 2
-    assert "name it with -o" in capsys.readouterr().err
+    assert "give all of them" in capsys.readouterr().err
 
 
 def test_a_worker_comes_while_the_first_one_writes_the_first_file():
@@ -146,7 +146,7 @@ def test_a_worker_of_another_version_or_spec_is_refused(monkeypatch, capsys):
         Path("S/results.json").write_text('{"charrnn_version": "1"}')
         member.settled()
         assert main(["sweep", "grid.toml", "-o", "S", "--workers"]) == 2
-        assert "by another SPEC" in capsys.readouterr().err
+        assert "with a different SPEC" in capsys.readouterr().err
         monkeypatch.setattr(members.charrnn, "__version__", "0.0.1")
         with pytest.raises(ConfigError, match="0.0.1"), join_sweep("S", b"another spec"):
             pass
@@ -193,7 +193,7 @@ def test_a_claimed_run_is_saved_only_while_its_lock_is_ours(tmp_path):
         with pytest.raises(FolderHeld):
             RunFolder.claim(tmp_path / "run")
         (tmp_path / "run/lock").write_text("1\n")  # signed by another machine's process
-        with pytest.raises(FolderHeld, match="another process's by now"):
+        with pytest.raises(FolderHeld, match="another process now owns"):
             run.save(None)
     assert (tmp_path / "run/lock").read_text() == "1\n"
 
@@ -218,7 +218,7 @@ def test_file_systems_that_keep_locks_to_one_machine_are_refused(tmp_path, monke
     assert reason is None if told is None else told in reason
     if told is not None:
         monkeypatch.setattr(sweeps, "why_locks_are_local", lambda folder: reason)
-        with pytest.raises(RunError, match="do not see this one's locks"), join_sweep(place / "S", b""):
+        with pytest.raises(RunError, match="do not see this machine's locks"), join_sweep(place / "S", b""):
             pass
 
 

@@ -45,7 +45,7 @@ def run(code, folder, **environment):
 @pytest.mark.parametrize(
     "name, value, said",
     [
-        ("NUMBA_DISABLE_JIT", "1", "charrnn needs Numba's compiler, and NUMBA_DISABLE_JIT=1 turned it off: unset NUMB"),
+        ("NUMBA_DISABLE_JIT", "1", "charrnn needs Numba's compiler, but NUMBA_DISABLE_JIT=1 turned it off: unset NUMB"),
         ("NUMBA_NUM_THREADS", "two", "NUMBA_NUM_THREADS must be a whole number between 1 and 1024, got 'two': unset N"),
         ("NUMBA_NUM_THREADS", "0", "NUMBA_NUM_THREADS must be a whole number between 1 and 1024, got '0': unset N"),
         ("NUMBA_NUM_THREADS", "99999999", "a whole number between 1 and 1024, got '99999999': unset NUMBA_NUM_THREADS"),

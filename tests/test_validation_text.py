@@ -82,7 +82,7 @@ def test_a_run_validates_on_it_resumes_exactly_and_eval_reads_it(folder, items):
     assert stop - start == known["characters"] and training["config"]["val_fraction"] == 0
     charrnn(f"train text.txt --val-text other.txt {items} {OPTIONS.replace('--steps 12', '--steps 7')} -o parts")
     shutil.move("other.txt", "moved.txt")
-    refused(CorpusError, "train --resume parts --steps 12 -q", "the validation text of the run is gone: other.txt")
+    refused(CorpusError, "train --resume parts --steps 12 -q", "the run's validation text is missing: other.txt")
     charrnn("train --resume parts --steps 12 --schedule cosine --val-text moved.txt -q")
     losses = [
         {one["step"]: one["val_loss_nats"] for one in read_log(f"{run}/log.jsonl") if "val_loss_nats" in one}
@@ -105,9 +105,11 @@ def test_interrupted_runs_have_the_bits_of_whole_ones(folder):
 def test_another_validation_text_is_refused_on_resume(folder):
     charrnn(f"train text.txt --val-text other.txt {OPTIONS} -o run")
     (folder / "more.txt").write_text(OTHER + "abc\n")
-    refused(CorpusError, "train --resume run --steps 20 --val-text more.txt -q", "is not the validation text the run")
+    refused(
+        CorpusError, "train --resume run --steps 20 --val-text more.txt -q", "is not the validation text that the run"
+    )
     (folder / "other.txt").write_text(OTHER.replace("says", "line"))
-    refused(CorpusError, "train --resume run --steps 20 -q", "is not the validation text the run was started with")
+    refused(CorpusError, "train --resume run --steps 20 -q", "is not the validation text that the run was started with")
     charrnn(f"train text.txt {OPTIONS} -o plain")
     refused(
         ConfigError, "train --resume plain --steps 20 --val-text more.txt -q", "the run was started with --val-text"
@@ -116,18 +118,18 @@ def test_another_validation_text_is_refused_on_resume(folder):
 
 def test_unknown_characters_are_refused_or_left_out_and_counted(folder):
     (folder / "strange.txt").write_text("abc \u03b1\u03b2\u03b1 line\n" * 9)
-    refused(VocabularyError, f"train text.txt --val-text strange.txt {OPTIONS} -o run", "add --unknown skip to leave")
+    refused(VocabularyError, f"train text.txt --val-text strange.txt {OPTIONS} -o run", "add --unknown skip to skip")
     assert not (folder / "run").exists()
     charrnn(f"train text.txt --val-text strange.txt --unknown skip {OPTIONS} -o run")
     assert read_metadata("run/last.safetensors")["training"]["corpus"]["val"]["characters"] == 9 * len("abc  line\n")
     with read_corpus(["text.txt"], validation="strange.txt", unknown="skip") as corpus:
-        assert any(note.startswith("--val-text: left out 27 characters") for note in corpus.notes)
+        assert any(note.startswith("--val-text: skipped 27 characters") for note in corpus.notes)
 
 
 @pytest.mark.parametrize(
     "options, said",
     [
-        ({"val_text": "a", "val_fraction": 0.1}, "--val-text a is the validation text, and --val-fraction 0.1 asks"),
+        ({"val_text": "a", "val_fraction": 0.1}, "--val-text a is the validation text, but --val-fraction 0.1 asks"),
         ({"unknown": "skip"}, "--unknown skip has no effect without --val-text or --keep"),
         ({"val_text": ""}, "--val-text must name a file"),
     ],

@@ -102,8 +102,8 @@ def test_text_longer_than_a_block_is_encoded_whole_and_offsets_count_from_its_st
         (
             "ab",
             "abé",
-            "character 'é' at offset 2 is not among the 2 characters of the vocabulary: leave it out, or train "
-            "a model of bytes, which takes any text, with 'charrnn train --vocab bytes'",
+            "character 'é' at offset 2 is not among the 2 characters of the vocabulary: leave it out, or train a model "
+            "of bytes, which accepts any text, with 'charrnn train --vocab bytes'",
         ),
         ("abe", "bé", "write 'e'"),
         ("abE", "é", "write 'E'"),
@@ -113,13 +113,17 @@ def test_text_longer_than_a_block_is_encoded_whole_and_offsets_count_from_its_st
         ("ab\u2019", "'", "write '\u2019'"),
         ("ab-", "\u2014", "write '-'"),
         ("ab ", "\t", "write ' '"),
-        ("ab\n", "\r", r"write '\n'"),
+        ("ab\n", "\r", r"end lines with '\n'"),
         ("af", "\ufb01", "write 'f'"),  # the ligature fi
-        ("fi", "\ufb01", "has it as 'f' and 'i': bring this text into Unicode's form NFKD"),
-        ("ace\u0301f", "caf\u00e9", r"has it as 'e' and '\u0301': bring this text into Unicode's form NFD"),
-        ("acef\u00e9", "cafe\u0301", "has it joined with its neighbours: bring this text into Unicode's form NFC"),
-        ("\u1112\u1161\u11ab", "\ud55c", r"has it as '\u1112' and '\u1161' and '\u11ab': bring"),
-        ("\ud55c", "\u1112\u1161\u11ab", "has it joined with its neighbours: bring this text into Unicode's form NFC"),
+        ("fi", "\ufb01", "has it as 'f' and 'i': convert this text to the Unicode form NFKD"),
+        ("ace\u0301f", "caf\u00e9", r"has it as 'e' and '\u0301': convert this text to the Unicode form NFD"),
+        ("acef\u00e9", "cafe\u0301", "has it joined with its neighbours: convert this text to the Unicode form NFC"),
+        ("\u1112\u1161\u11ab", "\ud55c", r"has it as '\u1112' and '\u1161' and '\u11ab': convert"),
+        (
+            "\ud55c",
+            "\u1112\u1161\u11ab",
+            "has it joined with its neighbours: convert this text to the Unicode form NFC",
+        ),
         ("ab", "😀", "'😀' at offset 0"),
         ("ab", "\x1b[31m", r"'\x1b' at offset 0"),  # repr: no terminal acts on the message
         ("ab", "\ud800", r"'\ud800' at offset 0"),

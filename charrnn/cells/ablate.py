@@ -67,8 +67,8 @@ class Ablation:
         if not there:
             return "nowhere"
         if not is_missed("off"):
-            return "there alone"
-        return "there most" if self.rises["off"].nats < max(there) / 3 else "everywhere"
+            return "only where it is on"
+        return "mostly where it is on" if self.rises["off"].nats < max(there) / 3 else "everywhere"
 
     def to_dict(self):
         """Return it as plain numbers and words."""
@@ -116,7 +116,8 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
     quantity = clamp_at(config, 0, 0, 0.0, recording.quantity).quantity
     if clamp in ("mean", "off") and quantity != recording.quantity:
         raise ConfigError(
-            f"a unit can be held at its mean of h, c or tanh-c, got --quantity {recording.quantity}: use --clamp zero",
+            f"a unit can be held at its mean only for --quantity h, c or tanh-c, got {recording.quantity}: use "
+            "--clamp zero",
             ["quantity", "clamp"],
         )
     rng = np.random.default_rng(0)  # the same units each time

@@ -20,7 +20,7 @@ CHUNK = 32
 MIN_A_STREAM = 512  # shorter streams would cost more in warming up than they gain
 SHOWN_GUESSES = 5
 ONCE = Settling(lambda _left: True)  # whatever comes of it, no stream is read again
-AGAIN = "reading parts again"  # which did not begin as the ones before them ended
+AGAIN = "reading passages again"  # which did not begin as the ones before them ended
 
 
 def check_quantity(cell, quantity):
@@ -120,7 +120,7 @@ def parse_unit(text, config):
     """Return (layer, unit) of "LAYER:UNIT", both counted from 0. Raises ConfigError."""
     parts = text.split(":")
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise ConfigError(f"a unit is written LAYER:UNIT, both from 0, such as 0:17, got {text!r}")
+        raise ConfigError(f"a unit is written LAYER:UNIT, both counted from 0, such as 0:17, got {text!r}")
     layer, unit = map(int, parts)
     check_unit(config, layer, unit)
     return layer, unit

@@ -29,7 +29,7 @@ from charrnn.text.byte_text import read_symbols
 GATE_CHARACTERS, ABLATION_CHARACTERS = 40_000, 30_000  # of the excerpt, at most
 UNTRAINED_SEED = 1_000_003
 BYTES_A_VALUE = 9  # of a search: two recordings, ranks
-READING, UNTRAINED, SCORING = "reading the text", "reading it untrained", "scoring every unit"
+READING, UNTRAINED, SCORING = "reading the text", "untrained network reads", "scoring every unit"
 READING_US, PARAMETER_US = 8.0, 25e-6  # of reading a character, and of each parameter; measured as search.costs_us are
 
 
@@ -137,8 +137,8 @@ class _Search:
         need, free = BYTES_A_VALUE * units * characters, available_memory()
         if free is not None and need > free:
             raise ConfigError(
-                f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory and "
-                f"{free / 1e9:.1f} are free: lower --characters, to {int(free / BYTES_A_VALUE / units):,} at most",
+                f"{units:,} units over {characters:,} characters need {need / 1e9:.1f} GB of memory, but only "
+                f"{free / 1e9:.1f} GB are free: lower --characters to at most {int(free / BYTES_A_VALUE / units):,}",
                 ["characters"],
             )
 
@@ -181,8 +181,8 @@ class _Search:
             chosen = [finding for finding in found if finding.signal.name == wanted]
             if not chosen:
                 raise ConfigError(
-                    f"--find {wanted}: it is too rare in one half of the text to be scored: name a longer TEXT, or "
-                    "raise --characters",
+                    f"--find {wanted}: too rare in one half of the text to get a score: use a longer TEXT, or raise "
+                    "--characters",
                     ["find", "characters"],
                 )
         return tuple(map(Selected.of, chosen))
@@ -214,9 +214,9 @@ def _check_wanted(wanted, signals, twins, unfit):
     """Return the name of the signal that stands for the one wanted. Raises ConfigError where it does not occur."""
     wanted, names = twins.get(wanted, wanted), [signal.name for signal in signals]
     if wanted is not None and wanted not in names:
-        why = "it does not occur here often enough" if wanted in BUILT_IN else "there is no such signal"
+        why = "it does not occur often enough in this text" if wanted in BUILT_IN else "unknown signal"
         why = unfit.get(wanted, why)
         near = None if wanted in BUILT_IN else nearest(wanted, names)
         why += "" if near is None else f", did you mean {near!r}?"
-        raise ConfigError(f"--find {wanted}: {why}; in this text there are {', '.join(names) or 'none'}", ["find"])
+        raise ConfigError(f"--find {wanted}: {why}; this text has {', '.join(names) or 'none'}", ["find"])
     return wanted

@@ -215,8 +215,8 @@ def halves(N):
     """Return the characters (indices) of the half that chooses and of the half that scores. Raises ConfigError."""
     if N < MIN_CHARACTERS:
         raise ConfigError(
-            f"a search needs at least {MIN_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
-            f"got {N:,}: name a longer TEXT, or raise --characters",
+            f"a search needs at least {MIN_CHARACTERS:,} characters, half of them to choose units and half to score "
+            f"them, got {N:,}: use a longer TEXT, or raise --characters",
             ["characters"],
         )
     block = min(BLOCK, N // MIN_BLOCKS)
@@ -418,4 +418,4 @@ def _certainty(finding):
 
 def _check_finite(recording):
     if not np.isfinite(recording.values).all():
-        raise DivergenceError(f"the model's units are not finite numbers: {DAMAGED}")
+        raise DivergenceError(f"the values of the model's units are not finite: {DAMAGED}")

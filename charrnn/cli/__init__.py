@@ -28,14 +28,14 @@ COMMANDS = {
     "eval": ("evaluate", "Measure how well a model predicts a text."),
     "predict": ("predict", "Predict the labels of texts, or translate them."),
     "cells": ("cells", "Find the units that follow something in the text."),
-    "gradients": ("gradients", "Show how far back gradients reach, and memory."),
+    "gradients": ("gradients", "Show how far back gradients and memory reach."),
     "export": ("export", "Write a model as a file that runs without charrnn."),
-    "import": ("importing", "Bring in a model that was trained in PyTorch."),
+    "import": ("importing", "Import a model that was trained with PyTorch."),
     "serve": ("serve", "Serve a model over HTTP, as OpenAI's API does."),
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
-    "bench": ("bench", "Measure this machine, and what to expect of it."),
-    "doctor": ("doctor", "Show what charrnn sees here, and what to mend."),
+    "bench": ("bench", "Measure how fast training and sampling are here."),
+    "doctor": ("doctor", "Check this installation, and show how to fix problems."),
 }
 
 
@@ -45,8 +45,37 @@ _REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _SPACE = {errno.ENOSPC: "; free some space, or write to another disk"}
 
 
+HARD_HYPHEN = "\u2011"
+
+
+class WholeWords(click.HelpFormatter):
+    """Help whose lines never break after a hyphen, so that --hidden-size stays in one piece."""
+
+    def write_text(self, text):
+        super().write_text(text.replace("-", HARD_HYPHEN))
+
+    def write_dl(self, rows, *arguments, **named):
+        super().write_dl([(term, text.replace("-", HARD_HYPHEN)) for term, text in rows], *arguments, **named)
+
+    def getvalue(self):
+        return super().getvalue().replace(HARD_HYPHEN, "-")
+
+
+class Context(click.Context):
+    formatter_class = WholeWords
+
+
+def _with_whole_words(command):
+    command.context_class = Context
+    for inner in getattr(command, "commands", {}).values():
+        _with_whole_words(inner)
+    return command
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one when it is called."""
+
+    context_class = Context
 
     def list_commands(self, ctx):
         return [verb for verb, (module, _) in COMMANDS.items() if _exists(module)]
@@ -54,7 +83,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx, verb):
         if verb not in COMMANDS or not _exists(COMMANDS[verb][0]):
             return None
-        return importlib.import_module(f"{__name__}.{COMMANDS[verb][0]}").command
+        return _with_whole_words(importlib.import_module(f"{__name__}.{COMMANDS[verb][0]}").command)
 
     def format_commands(self, ctx, formatter):
         with formatter.section("Commands"):
@@ -62,9 +91,8 @@ class LazyGroup(click.Group):
 
 
 EPILOG = (
-    "Compiled kernels, the texts in use and what was typed at a prompt are kept in the cache folder of your system, "
-    "~/.cache/charrnn on Linux; "
-    "the environment variable CHARRNN_CACHE_DIR names another folder."
+    "Compiled kernels, texts in use and the history of the interactive prompt are stored in your cache folder "
+    "(~/.cache/charrnn on Linux). Set the environment variable CHARRNN_CACHE_DIR to use another folder."
 )
 
 
@@ -81,7 +109,34 @@ def group(ctx):
              charrnn sample --temperature 0.8
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        click.echo(_greeting())
+
+
+def _greeting():
+    """Say what to type next: how to begin, or what can be done with the newest run."""
+    from charrnn.runs.checkpoint.finding import newest_run
+
+    lines = ["charrnn trains small neural networks that write text, one character at a time.", ""]
+    run = newest_run()
+    if run is None:
+        lines += [
+            "There is no run in this folder yet. Train a model on a text file of your own:",
+            "  charrnn train FILE --minutes 5",
+            "",
+            "If you have no text, build one first:",
+            "  charrnn corpus build shakespeare",
+            "  charrnn train corpora/shakespeare.txt --minutes 5",
+        ]
+    else:
+        lines += [
+            f"The newest run is {run}. Next you can type:",
+            "  charrnn sample              write new text with it",
+            "  charrnn eval                see how good it is",
+            "  charrnn cells --highlight   see what its units follow in the text",
+            "  charrnn info                see its settings and its losses",
+            "  charrnn train FILE          train another model",
+        ]
+    return "\n".join([*lines, "", "charrnn --help lists all commands, charrnn COMMAND --help the options of one."])
 
 
 def main(args=None):

@@ -29,33 +29,44 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
     "--hidden-size",
     type=int,
     metavar="N",
-    show_default=f"{DEFAULTS.hidden_size}, beside the other shapes",
-    help="Units a layer; measures one shape, like the next three.",
+    show_default=f"{DEFAULTS.hidden_size}, and other shapes",
+    help="Units per layer. This and the next three options select one shape to measure.",
 )
 @click.option("--num-layers", type=int, metavar="N", show_default=f"{DEFAULTS.num_layers}", help="Layers.")
-@click.option("--batch-size", type=int, metavar="N", show_default=f"{BATCH_SIZE}", help="Streams read in parallel.")
-@click.option("--seq-length", type=int, metavar="N", show_default=f"{SEQ_LENGTH}", help="Characters a step and stream.")
-@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.option(
+    "--batch-size",
+    type=int,
+    metavar="N",
+    show_default=f"{BATCH_SIZE}",
+    help="Number of streams that are read in parallel.",
+)
+@click.option(
+    "--seq-length", type=int, metavar="N", show_default=f"{SEQ_LENGTH}", help="Characters per step and stream."
+)
+@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
 @click.option(
     "--repeats",
     type=int,
     metavar="N",
     default=7,
     show_default=True,
-    help="Repetitions a median is of; at least 3, as many as fit into the time of a row.",
+    help="Number of measurements for each median, at least 3; fewer if a row would take too long.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def command(ctx, cell, threads, repeats, as_json, **own):
-    """Measure this machine, and what to expect of it.
+    """Measure how fast training and sampling are here.
 
     \b
     Example: charrnn bench --cell gru
 
-    Whole training steps (vocabulary of 65, Adam) in characters a second and as a share of the CPU's multiply-add peak,
-    and sampling of one stream. First the model of charrnn train's own settings; the others have no embedding, layer
-    normalisation or dropout. Takes about a minute; leave the machine alone meanwhile. How far the peak, products of
-    weights in the L2 and reading beyond it (L3 or memory) fell below their best of the run tells whether others did.
+    Measures complete training steps (vocabulary of 65, Adam), in characters per second and as a share of the CPU's
+    multiply-add peak, and the sampling of one stream. The first row is the default model of charrnn train; the other
+    models have no embedding, layer normalisation or dropout.
+
+    This takes about a minute; do not use the machine meanwhile. To detect other load, the peak, products with weights
+    in the L2 cache, and reads from L3 or memory are measured repeatedly: the last line shows how far they fell below
+    their best value.
     """
     check_bounds({"repeats": repeats, "threads": threads}, ("repeats", 1, None), ("threads", 1, None))
     own = {name: value for name, value in own.items() if value is not None}
@@ -162,7 +173,7 @@ def _load(load):
     names = {"peak": "peak", "l2": "L2", "memory": "memory"}
     fell = ", ".join(f"{names[name]} -{fall:.0%}" for name, fall in load.falls.items())
     if not load.disturbed:
-        return f"undisturbed: {fell} at worst"
+        return f"not disturbed by other processes: {fell} at worst"
     meaning = "; rows marked * are too slow" if any(load.rows) else ", but before the first row only"
     return f"disturbed: {fell}{meaning}"
 

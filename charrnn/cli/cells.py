@@ -29,6 +29,18 @@ MAX_CHARACTERS = 10_000_000
 SPLITS = ("held-out", "val", "test")
 
 
+def _list_signals(ctx, _parameter, wanted):
+    """Print the name and the meaning of every built-in signal, and end."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from charrnn.cells.signals.signal import BUILT_IN, GRADED
+
+    longest = max(map(len, BUILT_IN))
+    for name, (phrase, kind) in BUILT_IN.items():
+        click.echo(f"{name:<{longest}}  {phrase}{' (graded)' if kind == GRADED else ''}")
+    ctx.exit()
+
+
 @click.command(name="cells")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
@@ -43,57 +55,76 @@ SPLITS = ("held-out", "val", "test")
 @click.option(
     "--split",
     type=click.Choice(SPLITS, case_sensitive=False),
-    show_default="held-out, which is both others",
+    show_default="held-out: both of the others",
     help="Which part of the run's own text to read.",
 )
 @click.option(
     "--quantity",
     type=click.Choice(QUANTITIES, case_sensitive=False),
     show_default="tanh-c for lstm, h otherwise",
-    help="What to look at in a unit: its cell, its output, or a gate.",
+    help="Which value of a unit to use: its cell state, its output, or a gate.",
 )
 @click.option(
     "--signal",
     "custom",
     multiple=True,
     metavar="NAME=REGEX",
-    help="Look for a signal of your own too: on inside each match. May be repeated.",
+    help="Define a signal of your own, which is on inside each match of the regular expression. May be repeated.",
 )
-@click.option("--find", "wanted", metavar="SIGNAL", help="Show the best unit for this signal, named or not.")
+@click.option(
+    "--list-signals",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_signals,
+    help="List the built-in signals with their meaning, and exit.",
+)
+@click.option(
+    "--find",
+    "wanted",
+    metavar="SIGNAL",
+    help="Show the best unit for this signal, even if it does not clearly follow it.",
+)
 @click.option(
     "--unit",
     "unit_text",
     metavar="LAYER:UNIT",
-    help="Show this unit, both counted from 0: what it follows, and a passage.",
+    help="Show this unit (layer and unit are counted from 0): which signals it follows, and a passage.",
 )
-@click.option("--highlight", is_flag=True, help="Show a passage coloured by the best unit of each signal found.")
-@click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the passages.")
+@click.option(
+    "--highlight", is_flag=True, help="For each signal that a unit follows, show a passage coloured by that unit."
+)
+@click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Width of the passages in columns.")
 @click.option(
     "--scale",
     type=click.Choice(list(SCALES), case_sensitive=False),
     default=RED_BLUE.name,
     show_default=True,
-    help="Colours of +1 and -1; orange-blue is easier apart for colour-blind eyes.",
+    help="Colours of +1 and -1; orange-blue is easier to distinguish for colour-blind readers.",
 )
-@file_option("html", "Write a page on which every unit can be looked at.")
+@file_option("html", "Write a web page that shows every unit.")
 @file_option("png", "Write the passages as a picture.")
 @file_option("svg", "Write the passages as a drawing.")
 @force_option("html", "png", "svg")
 @click.option(
-    "--ablate", is_flag=True, help="Hold each unit found while the model reads: does it miss it where the signal is on?"
+    "--ablate",
+    is_flag=True,
+    help="Hold each unit that was found at a fixed value while the model reads, and measure how much the loss rises.",
 )
 @click.option(
     "--clamp",
     metavar="mean|off|zero|VALUE",
     show_default="mean",
-    help="What --ablate holds a unit at: its mean, its mean where the signal is off, or a value.",
+    help="The value at which --ablate holds a unit: its mean, its mean where the signal is off, zero, or a number.",
 )
-@click.option("--gates", is_flag=True, help="Say how often each gate is nearly shut (< 0.1) and nearly open (> 0.9).")
+@click.option(
+    "--gates", is_flag=True, help="Show how often each gate is nearly closed (< 0.1) and nearly open (> 0.9)."
+)
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
 @unknown_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
-@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
     """Find the units that follow something in the text.
@@ -102,20 +133,33 @@ def command(ctx, checkpoint, text, **options):
     Example: charrnn cells --highlight
              charrnn cells checkpoints/shakespeare-1 --find line-position
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. TEXT is a file, a folder,
-    a glob, or - for stdin; left out, it is the text that the run held out from training, found again.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. TEXT is a file, a
+    folder, a glob, or - for stdin; without it, charrnn finds the text of the run again and reads the part that was
+    held out from training.
 
-    Every unit is scored against every signal that occurs in the text: quotes, comments, position in line and more. Half
-    of the text chooses the unit, the other half scores it: by AUROC where a signal is on or off (0.5 is nothing, 1 is
-    perfect), by Pearson's r where it is graded, beside Spearman's as `rank`. `null` is the same search on shifted
-    signals, `untrained` in a network that has learned nothing, `probe` a linear readout of all units of a layer.
+    A signal is something that a unit can follow in a text: being inside quotes or comments, the position in the
+    line, and more (--list-signals). For each signal that occurs in the text, one half of the text chooses the unit
+    that follows it best, and the other half gives its score.
+
+    \b
+    Columns of the table:
+      on         share of the text where the signal is on; of a graded
+                 signal its mean
+      unit       layer:unit, both counted from 0
+      goes       whether the unit goes up or down with the signal
+      score      AUROC of an on/off signal (0.5: no better than chance,
+                 1: perfect); Pearson's r of a graded one
+      rank       Spearman's correlation of a graded signal
+      null       best score of the same search on shifted signals: chance
+      untrained  best score of an untrained network
+      probe      score of a linear readout of all units of the layer
     """
     _check(options, text)
     outputs = Outputs(options, "html", "png", "svg")
     opened = open_model(ctx, checkpoint, options["threads"])
     outputs.protect(text, opened)
     if opened.checkpoint.training.get("step") == 0:
-        note("this model is untrained (step 0): what its units follow, any random network follows")
+        note("this model is untrained (step 0): its units follow only what those of any random network follow")
     with open_text(opened, text, options["encoding"], options["unknown"]) as read:
         excerpt, end, of = _excerpt(read, text, options)
         asked = _asked(options, opened.model.config)
@@ -124,7 +168,7 @@ def command(ctx, checkpoint, text, **options):
             from charrnn.training.stored import stored_validation_loss
 
             findings = find_cells(opened.model, opened.checkpoint.vocabulary, excerpt, asked, progress)
-            remedy = "raise --characters" if excerpt.stop < end else "name a longer TEXT"
+            remedy = "raise --characters" if excerpt.stop < end else "use a longer TEXT"
             _note_what_is_not_there(findings, options, remedy)
             validation_loss_nats = stored_validation_loss(opened.checkpoint.training)
             shown = Shown(findings, of, end, opened.model.config, opened.path, validation_loss_nats)
@@ -155,11 +199,11 @@ def _note_what_is_not_there(findings, options, remedy):
     """Say which signal stands for one that was asked for, and which of the user's own could not be scored."""
     if options["wanted"] in findings.twins:
         wanted, twin = options["wanted"], findings.twins[options["wanted"]]
-        note(f"{wanted} is on where {twin} is in this text: what follows is {twin}")
+        note(f"in this text {wanted} is on exactly where {twin} is on, so {twin} is shown")
     scored = {finding.signal.name for finding in findings.found}
     for name, _ in options["custom"]:
         if name not in scored:
-            note(f"signal {name} is too rare in one half of the text to be scored: {remedy}")
+            note(f"signal {name} is too rare in one half of the text to get a score: {remedy}")
 
 
 def _print(shown, options):
@@ -186,12 +230,14 @@ def _check(options, text):
     check_bounds(options, ("characters", 1, MAX_CHARACTERS), ("threads", 1, None), ("width", MIN_WIDTH, None))
     if text is not None and options["split"] is not None:
         raise ConfigError(
-            f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}", ["split"]
+            f"--split {options['split']} selects a part of the run's own text, but you gave {text}: leave one of them "
+            f"out",
+            ["split"],
         )
     if options["as_json"] and options["as_csv"]:
-        raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
+        raise ConfigError("--json and --csv contradict each other: leave one of them out", ["json", "csv"])
     if options["wanted"] is not None and options["unit_text"] is not None:
-        raise ConfigError("--find and --unit both say which unit to show: leave one of them out", ["find", "unit"])
+        raise ConfigError("--find and --unit both select the unit to show: leave one of them out", ["find", "unit"])
     if options["highlight"] and (options["as_json"] or options["as_csv"]):
         raise ConfigError(
             f"--highlight is for reading, --{'json' if options['as_json'] else 'csv'} for a program: leave one of them "
@@ -200,7 +246,7 @@ def _check(options, text):
         )
     if options["clamp"] is not None and not options["ablate"]:
         raise ConfigError(
-            f"--clamp {options['clamp']} says what --ablate holds a unit at: add --ablate", ["clamp", "ablate"]
+            f"--clamp {options['clamp']} has no effect without --ablate: add --ablate", ["clamp", "ablate"]
         )
     check_pillow(options["png"])
     options["clamp"] = parse_clamp_of_ablation(options["clamp"])
@@ -234,18 +280,18 @@ def _excerpt(read, text, options):
         files = ", ".join(Path(one).name for one in read.named)
         of = f"held out from {files}" if split == SPLITS[0] else f"of the {split} split of {files}"
         if start == end and split != SPLITS[0]:
-            raise ConfigError(f"the run has no {split} split: choose another --split, or name a TEXT", ["split"])
+            raise ConfigError(f"the run has no {split} split: choose another --split, or give a TEXT", ["split"])
         if end - start < MIN_CHARACTERS:
             as_split = f" as {split}" if split != SPLITS[0] else ""
             raise ConfigError(
-                f"the run held out {counted(end - start, 'character')}{as_split} and a search needs "
-                f"{MIN_CHARACTERS:,}: name a TEXT it was not trained on"
+                f"the run held out only {counted(end - start, 'character')}{as_split}, and a search needs "
+                f"{MIN_CHARACTERS:,}: give a TEXT that it was not trained on"
             )
     stop = min(end, start + options["characters"])
     if stop - start < MIN_CHARACTERS:
-        remedy = "raise --characters" if stop < end else "name a longer TEXT"
+        remedy = "raise --characters" if stop < end else "use a longer TEXT"
         raise ConfigError(
-            f"a search needs at least {MIN_CHARACTERS:,} characters, one half to choose a unit and one to score it, "
-            f"got {stop - start:,}: {remedy}"
+            f"a search needs at least {MIN_CHARACTERS:,} characters, half of them to choose units and half to score "
+            f"them, got {stop - start:,}: {remedy}"
         )
     return Excerpt(read.corpus.ids, start, stop, name, split, read.corpus.skipped, read.encoding), end, of

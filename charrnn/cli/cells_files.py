@@ -18,7 +18,8 @@ def write_pictures(findings, scale, outputs):
         return
     if not findings.selected:
         raise ConfigError(
-            "no unit is named, so there is nothing to draw: name one by --find or --unit", ["find", "unit"]
+            "no unit clearly follows a signal, so there is nothing to draw: choose a unit with --find or --unit",
+            ["find", "unit"],
         )
     ends, passages = SCALES[scale], []
     for one in telling(findings.selected):
@@ -55,7 +56,7 @@ def write_cells_page(shown, model, scale, outputs, progress):
     N = min(N - first, max(2_000, PAGE_VALUES // (L * H)))
     start = excerpt.start + first
     guesses_ids, guesses_p = read_guesses(
-        model, excerpt.ids, start, start + N, Stages(progress).begin("reading the guesses")
+        model, excerpt.ids, start, start + N, Stages(progress).begin("computing the model's guesses")
     )
     surprisal = np.concatenate([[np.nan], recording.loss_nats])[first : first + N] / math.log(2)
     values = np.empty((L * H, N), np.float32)
@@ -64,7 +65,7 @@ def write_cells_page(shown, model, scale, outputs, progress):
         values[k] = shown_values(of_unit[first : first + N], findings.quantity)[0]
     which = f"the first {N:,} characters"
     if first:
-        which = f"{N:,} characters, from the first whole {'line' if text[first - 1] == NEWLINE else 'word'} on,"
+        which = f"{N:,} characters from the first whole {'line' if text[first - 1] == NEWLINE else 'word'}"
     found = [
         FoundUnit(
             signal=f.signal.name,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import counted
+from charrnn.spec import CELLS
 
 PASSAGE, LONG_PASSAGE = 420, 800  # characters
 STRONG = 0.5  # from here on a terminal without colours shows a sign (render/terminal.py)
@@ -45,7 +46,20 @@ class Shown:
     @property
     def model_line(self):
         """Say which model this is."""
-        return f"{self.config.cell} of {self.config.num_layers} x {self.config.hidden_size}"
+        config = self.config
+        layers, units = counted(config.num_layers, "layer"), counted(config.hidden_size, "unit")
+        return f"{CELLS[config.cell].title}, {layers} of {units}"
+
+    @property
+    def values_line(self):
+        """Say which values of the units are shown."""
+        title, quantity = CELLS[self.config.cell].title, self.findings.quantity
+        meaning = {
+            "tanh-c": f"tanh(c), the {title}'s cell state",
+            "c": f"c, the {title}'s cell state before tanh",
+            "h": f"h, the output of each unit of the {title}",
+        }
+        return meaning.get(quantity, f"{quantity}, a gate of the {title}")
 
     @property
     def title(self):
@@ -85,7 +99,7 @@ def heading(findings, one, factor, high, low):
     findings     the Findings that `one` is of
     high, low    what +1 and -1 look like
     """
-    enlarged, finding, signal = [f"shown x{factor:.3g}"] if factor != 1 else [], one.finding, one.signal
+    enlarged, finding, signal = [f"values multiplied by {factor:.3g}"] if factor != 1 else [], one.finding, one.signal
     if finding is None:
         return [f"unit {one.layer}:{one.unit}, {findings.quantity}", *enlarged]
     untrained = "" if finding.untrained is None else f", untrained {finding.untrained:.3f}"
@@ -109,10 +123,10 @@ def _how_it_shows(levels, one, high, low):
     if is_graded(one.signal):
         if sign * on >= STRONG and sign * off <= -STRONG:
             return f"from {begin} to {end} as it grows"
-        return f"{'higher' if sign > 0 else 'lower'} as it grows (mostly {off:+.2f} where low, {on:+.2f} where high)"
+        return f"{'higher' if sign > 0 else 'lower'} as it grows (typically {off:+.2f} where low, {on:+.2f} where high)"
     if sign * on >= STRONG:
         return f"{end} where it is on"
-    return f"{'higher' if sign > 0 else 'lower'} where it is on (mostly {on:+.2f}, elsewhere {off:+.2f})"
+    return f"{'higher' if sign > 0 else 'lower'} where it is on (typically {on:+.2f}, elsewhere {off:+.2f})"
 
 
 def is_graded(signal):

@@ -10,7 +10,7 @@ unknown_option = click.option(
     "--unknown",
     type=click.Choice(("error", "skip"), case_sensitive=False),
     show_default="error",
-    help="What to do with characters of TEXT that the model does not know; what is skipped is counted.",
+    help="What to do with characters of TEXT that the model does not know: stop with an error, or skip and count them.",
 )
 
 MAX_BEAM = 1_000
@@ -18,17 +18,17 @@ beam_option = click.option(
     "--beam",
     type=int,
     metavar="N",
-    show_default="1, greedy",
-    help="Of a model that translates: search with N answers side by side.",
+    show_default="1: greedy",
+    help="For a model that translates: beam search with N answers side by side.",
 )
 
 
 def skip_first(error):
     """Return what a VocabularyError says of a file, in which there may be many such characters."""
     if not error.remedies:
-        return f"{error}; --unknown skip leaves such characters out"
+        return f"{error}; --unknown skip skips such characters"
     *others, last = error.remedies
-    ways = ", ".join(["leave such characters out with --unknown skip", *others])
+    ways = ", ".join(["skip such characters with --unknown skip", *others])
     return f"{error.missing}: {ways}, or {last}"
 
 
@@ -49,6 +49,6 @@ def check_pillow(path):
     """Raise ConfigError where --png asks for what only Pillow draws, and it is not installed."""
     if path is not None and importlib.util.find_spec("PIL") is None:
         raise ConfigError(
-            "--png needs Pillow, which is not installed: pip install pillow, or write an --svg, which needs nothing",
+            "--png needs Pillow, which is not installed: pip install pillow, or use --svg, which needs nothing",
             ["png", "svg"],
         )

@@ -12,7 +12,8 @@ clamp_option = click.option(
     "--clamp",
     multiple=True,
     metavar="LAYER:UNIT=VALUE",
-    help="Hold a unit, counted from 0, at VALUE (of an LSTM its cell: -1 to 1) and see what it does; may be repeated.",
+    help="Hold a unit at VALUE to see what it does (layers and units are counted from 0; for an LSTM the value is "
+    "that of tanh(c), -1 to 1). May be repeated.",
 )
 
 

@@ -20,7 +20,7 @@ def read_toml(path, where):
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise ConfigError(f"{where} must be of at most {MAX_BYTES:,} bytes, it is longer: name a file of options")
+            raise ConfigError(f"{where} is longer than {MAX_BYTES:,} bytes: name a file of options")
         return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {where}: {(error.strerror or str(error)).lower()}") from None
@@ -29,7 +29,7 @@ def read_toml(path, where):
     except ValueError as error:  # beside what is no TOML: a number of too many digits
         raise ConfigError(f"{where} is not TOML: {short(str(error), 200)}") from None
     except RecursionError:
-        raise ConfigError(f"{where} is nested too deep: an option is a text, a number, true or false") from None
+        raise ConfigError(f"{where} is nested too deeply: an option is a text, a number, true or false") from None
 
 
 def config_values(options, known, where):
@@ -42,8 +42,12 @@ def config_values(options, known, where):
         name = key.replace("-", "_")
         if name not in known:
             near = nearest(name, known)
-            remedy = "see charrnn train --help" if near is None else f"did you mean {near.replace('_', '-')!r}?"
-            raise ConfigError(f"{where} has the option {short(repr(key))}, which there is not: {remedy}")
+            remedy = (
+                "list them with: charrnn train --help-all"
+                if near is None
+                else f"did you mean {near.replace('_', '-')!r}?"
+            )
+            raise ConfigError(f"{where}: unknown option {short(repr(key))}; {remedy}")
         values[name] = _config_value(where, key, value, name == "text")
     return values
 
@@ -58,8 +62,8 @@ def _config_value(where, key, value, is_list):
         isinstance(value, (str, float)) or isinstance(value, int) and abs(value) < 2**64
     ):  # str() refuses thousands of digits
         return str(value)
-    remedy = "; name one value (values to combine stand in [grid] of a sweep)" if isinstance(value, list) else ""
-    raise ConfigError(f"{where} gives {key!r} a value that it cannot have: {short(value)}{remedy}")
+    remedy = "; give one value (lists of values belong into [grid] of a sweep)" if isinstance(value, list) else ""
+    raise ConfigError(f"{where}: option {key!r} cannot have the value {short(value)}{remedy}")
 
 
 def texts_beside(path, texts, where, note):
@@ -76,11 +80,11 @@ def texts_beside(path, texts, where, note):
             found.append(text)
         elif _is_there(text):
             if _is_there(beside) and os.path.realpath(text) != os.path.realpath(beside):
-                note(f"{text} is read from the current folder; {where} has another one, {beside}")
+                note(f"{text} is read from the current folder, not the one next to {where}, {beside}")
             found.append(text)
         elif _is_there(beside):
             beside = os.path.normpath(beside)
-            note(f"{text}, as {where} names it, is read from {beside}")
+            note(f"{text}, named in {where}, is read from {beside}")
             found.append(beside)
         else:
             beside = os.path.normpath(beside)
@@ -124,4 +128,4 @@ def _in_utf8(path, data):
     if encoding is None:
         return ": save it as UTF-8"
     command = as_text(path, f"iconv -f {iconv_name(encoding)} -t utf-8 {{}} > {{text}}", ".toml")
-    return f", it seems to be {encoding.upper()}: make it UTF-8 with: {command}"
+    return f" and seems to be {encoding.upper()}; convert it with: {command}"

@@ -18,7 +18,7 @@ def command():
 
 
 @command.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 def list_recipes(as_json):
     """List the recipes: source, licence and cleaning.
 
@@ -52,7 +52,7 @@ def list_recipes(as_json):
             f"    source    {recipe.source}\n"
             f"    licence   {recipe.licence}\n"
             f"    cleaning  {recipe.cleaning}\n"
-            f"    sha256    {recipe.sha256 or 'shown when built; it depends on the source'}",
+            f"    sha256    {recipe.sha256 or 'depends on the source; shown after the build'}",
             14,
         )
 
@@ -64,7 +64,7 @@ def list_recipes(as_json):
     "source",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Take the material from this folder, archive or wheel instead of fetching it.",
+    help="Read the source from this folder, archive or wheel instead of downloading it.",
 )
 @click.option(
     "-o",
@@ -72,12 +72,15 @@ def list_recipes(as_json):
     type=click.Path(path_type=Path),
     metavar="FILE",
     show_default="corpora/NAME.txt, .csv or .tsv",
-    help="Write the text here.",
+    help="File to write.",
 )
 @click.option(
-    "--limit-bytes", type=int, metavar="N", help="Take whole files up to N bytes (linux).  [default: 6206996]"
+    "--limit-bytes",
+    type=int,
+    metavar="N",
+    help="Use whole files up to a total of N bytes (linux only).  [default: 6206996]",
 )
-@click.option("--force", is_flag=True, help="Replace the output if it holds something else.")
+@click.option("--force", is_flag=True, help="Replace the output file if it has other content.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object.")
 def build(name, source, output, limit_bytes, force, as_json):
     """Build a corpus and write it into corpora/.

@@ -270,14 +270,14 @@ def preflight_lines(record):
     elif record.duration_s is not None:
         steps = record.step + record.duration_s / record.step_s
         epochs = steps / record.steps_per_epoch
-        length = "by the clock, steps"
+        length = duration(record.duration_s)
     else:
-        epochs, length = None, "steps"
-    at = f", from step {record.step:,} on" if record.step else ""
+        epochs, length = None, "until the validation loss stops improving"
+    at = f"; continues from step {record.step:,}" if record.step else ""
     waits = []
     if record.patience is not None:
         every = "" if record.eval_every is None else f", one every {counted(record.eval_every, 'step')}"
-        waits = [f"ends    {counted(record.patience, 'validation')} after the best one{every}, if not before"]
+        waits = [f"ends    at the latest {counted(record.patience, 'validation')} after the best one{every}"]
     train, val, test = record.train_characters, record.val_characters, record.test_characters
     threads = counted(record.threads, "thread")
     items = []
@@ -288,8 +288,10 @@ def preflight_lines(record):
         f"text    {record.characters:,} characters, {record.vocab_size:,} different",
         *items,
         f"splits  {train:,} train, {val:,} validation, {test:,} test",
-        f"model   {record.parameters:,} parameters, {record.memory_bytes / 1e6:,.0f} MB, {threads}",
-        f"length  {length} of {record.batch_size} x {record.seq_length}{at}{_expected(epochs, record)}",
+        f"model   {record.parameters:,} parameters; {record.memory_bytes / 1e6:,.0f} MB of memory while training; "
+        f"{threads}",
+        f"length  {length}; each step reads {counted(record.batch_size, 'stream')} x "
+        f"{counted(record.seq_length, 'character')}; {_expected(epochs, record)}{at}",
         *waits,
         *_chosen_lines(record.chosen),
         f"folder  {neutralise(str(record.folder))}",
@@ -306,11 +308,12 @@ def _chosen_lines(chosen):
 
 
 def _expected(epochs, record):
-    """Say how far a run is expected to come, in epochs, and how long it takes."""
+    """Say how far a run is expected to come, in epochs, and where steps are counted how long it takes."""
     if epochs is None:
-        return f", {counted(record.steps_per_epoch, 'step')} per epoch, as many as it takes"
-    epochs = f"{epochs:.3g}"
-    return f", about {epochs} epoch{'' if epochs == '1' else 's'}, {duration(record.duration_s)}"
+        return f"{counted(record.steps_per_epoch, 'step')} per epoch"
+    epochs = f"{epochs:.2g}" if epochs < 10 else f"{epochs:,.0f}"
+    took = f", about {duration(record.duration_s)}" if record.total_steps else ""
+    return f"about {epochs} epoch{'' if epochs == '1' else 's'}{took}"
 
 
 def evaluated_line(record, unit="char"):
@@ -319,7 +322,7 @@ def evaluated_line(record, unit="char"):
     if record.is_best:
         waits = "  best"
     elif record.patience is not None:
-        waits = f"  {record.waited} of {record.patience} after the best"
+        waits = f"  not better ({record.waited} of {record.patience})"
     return (
         f"step {record.step:,}  epoch {record.epoch:.2f}  validation {evaluation.loss_nats:.4f} nats = "
         f"{evaluation.loss_bpc:.4f} bits/{unit}{waits}"

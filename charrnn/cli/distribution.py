@@ -20,11 +20,11 @@ def distribution_options(command):
     """Add the options of this module to a click command."""
     for option in (
         force_option("svg"),
-        file_option("svg", "With --distribution: write it as a drawing."),
+        file_option("svg", "With --distribution: also write it as an SVG drawing."),
         click.option(
             "--distribution",
             is_flag=True,
-            help="Write no text: show how likely each next character is at temperatures 0.5, 1 and 2.",
+            help="Instead of text, show how likely each next character is at temperatures 0.5, 1 and 2.",
         ),
     ):
         command = option(command)
@@ -40,14 +40,14 @@ def check_distribution(given, options):
         for name in OF_DRAWING:
             if name in given:
                 raise ConfigError(
-                    f"--distribution shows the next character alone, at temperatures 0.5, 1 and 2: leave out "
+                    "--distribution shows only the next character, at temperatures 0.5, 1 and 2: leave out "
                     f"--{name.replace('_', '-')}, or --distribution",
                     ["distribution"],
                 )
         options["seed"] = 0  # nothing is drawn
     elif options["svg"] is not None:
         raise ConfigError(
-            f"--svg {options['svg']} draws what --distribution shows: add --distribution", ["svg", "distribution"]
+            f"--svg {options['svg']} has no effect without --distribution: add --distribution", ["svg", "distribution"]
         )
     return Outputs(options, "svg")
 
@@ -91,7 +91,7 @@ def distribution_figure(prime, symbols, rows, order):
     ]
     highest = max(float(row[i]) for row in rows for i in drawn)
     left = len(symbols) - len(drawn)
-    notes = (f"The {len(drawn)} characters that are likeliest at temperature 1, of {len(symbols):,}.",) if left else ()
+    notes = (f"The {len(drawn)} most likely characters of {len(symbols):,}, at temperature 1.",) if left else ()
     title = f"The next character {_after(prime)}"
     return Figure(title, "character", "probability", panels, y_range=(0.0, highest), notes=notes, bars=True)
 

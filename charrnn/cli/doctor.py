@@ -12,16 +12,16 @@ WRONG, INDENT = "  ! ", 14
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print what was seen as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(as_json):
-    """Show what charrnn sees here, and what to mend.
+    """Check this installation, and show how to fix problems.
 
     \b
     Example: charrnn doctor
 
-    CPU, vectors, threads and why so many, caches and whether they are usable, versions, memory, disk, the newest run
-    and the terminal. Whatever is wrong has a ! in front of it and the command that mends it below. The exit code is 0
-    when nothing is wrong, otherwise 1. When you report a fault, please add the output.
+    Checks the CPU and its vector units, the number of threads, the caches, versions, memory, disk, the newest run and
+    the terminal. Each problem is marked with ! and followed by a command that fixes it. The exit code is 0 if
+    everything is fine, otherwise 1. Please include the output when you report a bug.
     """
     from charrnn.cli.probes import examine
 
@@ -38,5 +38,5 @@ def command(as_json):
             say(f"{WRONG:<{INDENT}}{printable(fact.problem, sys.stdout)}")
             if fact.remedy is not None:
                 say(f"{'':<{INDENT}}{printable(fact.remedy, sys.stdout)}")
-    say(f"\n{counted(len(wrong), 'thing')} to mend, marked with !" if wrong else "\nnothing is wrong")
+    say(f"\n{counted(len(wrong), 'problem')} found, marked with !" if wrong else "\neverything is fine")
     return 1 if wrong else 0

@@ -24,8 +24,8 @@ def settings_of(given, options):
         for name, value in values.items():
             if name in given:
                 raise ConfigError(
-                    f"{'--greedy' if greedy else '--temperature 0'} always takes the most likely character: leave it "
-                    f"out, or --{name.replace('_', '-')} {value:g}",
+                    f"{'--greedy' if greedy else '--temperature 0'} always chooses the most likely character, so "
+                    f"--{name.replace('_', '-')} {value:g} has no effect: leave one of them out",
                     ["greedy" if greedy else "temperature", name],
                 )
         return Settings(temperature=0.0)
@@ -52,7 +52,7 @@ def seed_of(seed, is_greedy):
     """Return the seed, or a random one that is named on stderr; a greedy text has none."""
     if seed is None and not is_greedy:
         seed = secrets.randbits(32)
-        note(f"seed {seed} (--seed {seed} gives this text again)")
+        note(f"seed {seed} (--seed {seed} reproduces this text)")
     return seed
 
 

@@ -26,13 +26,13 @@ def write_lines(samples, opened, output, options):
     )  # fmt: skip
     write = _write_json if options["as_json"] else _write_text
     with progress_bar() as progress:
-        progress("continuing the lines", 0, len(primes))
+        progress("writing continuations", 0, len(primes))
         for line, (prime_ids, drawn) in enumerate(zip(primes, found), 1):
             with bars_hidden():
                 for number, one in enumerate(drawn):
                     write(output, opened, samples, (line, number), prime_ids, one, options)
                 output.flush()
-            progress("continuing the lines", line, len(primes))
+            progress("writing continuations", line, len(primes))
 
 
 def _write_text(output, opened, samples, place, prime_ids, drawn, options):

@@ -28,7 +28,8 @@ def read_escapes(text, option, in_bytes=False):
         code = next((int(code, 16) for code in codes if code), 0xD800)
         if wrong is not None or 0xD800 <= code < 0xE000 or code > 0x10FFFF:
             raise ConfigError(
-                f"{option}: {match[0]} at offset {match.start():,} is no escape: with --escapes write {SPELT}, where "
+                f"{option}: {match[0]} at offset {match.start():,} is not an escape: with --escapes write {SPELT}, "
+                "where "
                 "\\\\ is a backslash",
                 ["escapes"],
             )

@@ -48,7 +48,7 @@ def write_judgement_page(judgement, model_line, outputs):
         vocabulary=_shown_symbols(vocabulary),
         layers=1,
         units=len(readers),
-        quantity=f"bits each {unit_of(judgement)} cost",
+        quantity=f"bits per {unit_of(judgement)}",
         values=np.nan_to_num(np.minimum(costs / MAX_BITS, 1)),
         guesses_ids=guesses_ids,
         guesses_p=guesses_p,
@@ -99,7 +99,7 @@ def _readers(judgement):
     if judgement.ngram is not None:
         order = judgement.ngram.order
         article = "an" if order in (8, 11, 18) or 80 <= order < 90 else "a"
-        readers.append((f"{article} {order}-gram of the same training text", judgement.ngram.loss_nats))
+        readers.append((f"{article} {order}-gram from the same training text", judgement.ngram.loss_nats))
     if judgement.dynamic is not None:
         readers.append(("the model, learning as it reads", judgement.dynamic.losses))
     return readers
@@ -138,7 +138,7 @@ def _sheets(judgement):
         sheets.append(
             Sheet(
                 "Closing brackets",
-                "Bits each cost the model and the n-gram, by the distance from the opening one.",
+                "Bits per closing bracket for the model and for the n-gram, by the distance from the opening bracket.",
                 ["distance", "brackets", "model", "n-gram"],
                 [[*row] for row in bracket_rows(judgement.brackets)],
             )

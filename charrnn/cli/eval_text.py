@@ -19,7 +19,7 @@ def figure(judgement):
     """Say the loss."""
     error = f" (standard error {judgement.error.nats:.4f})" if math.isfinite(judgement.error.nats) else ""
     evaluation = judgement.evaluation
-    return f"{evaluation.loss_nats:.4f} nats{error} = {evaluation.loss_bpc:.4f} bits a {unit_of(judgement)}"
+    return f"{evaluation.loss_nats:.4f} nats{error} = {evaluation.loss_bpc:.4f} bits per {unit_of(judgement)}"
 
 
 def loss_rows(judgement):
@@ -49,37 +49,39 @@ def verdict_line(judgement):
     if verdict.kind == "short" and unit_of(judgement) == "label":
         return (
             f"A text with {counted(judgement.evaluation.characters, 'label')} is too short to compare the model with "
-            "the n-gram: the interval of the accuracy says how sure it is."
+            "the n-gram; the interval of the accuracy shows how certain it is."
         )
     if verdict.kind == "short":
         return (
-            f"A text of {counted(judgement.evaluation.characters, 'character')} is too short to tell how good a model "
-            "is: one of some thousands tells it."
+            f"A text of {counted(judgement.evaluation.characters, 'character')} is too short to judge a model: use "
+            "one of several thousand characters."
         )
     name, characters = f"{verdict.order}-gram", counted(verdict.order, "character")
     if verdict.kind == "known":
         return (
-            "Most of this text stands in the training text, word for word: these figures tell nothing of a text that "
-            "is new to the model."
+            "Most of this text occurs word for word in the training text, so these figures do not show how good the "
+            "model is on new text."
         )
     if verdict.kind == "level":
-        return f"It is level with the {name}: what it knows beyond {characters} does not show yet."
+        return f"The model is about as good as the {name}: it does not use more context than {characters} yet."
     if verdict.kind == "ahead":
-        return f"It needs {verdict.share:.1%} fewer bits than the {name}, which knows all that {characters} can tell."
+        return (
+            f"The model needs {verdict.share:.1%} fewer bits than the {name}: it has learned more than what "
+            f"{characters} of context can tell."
+        )
     if judgement.text.split is None:
-        return f"The {name} needs {verdict.share:.1%} fewer bits for this text, knowing the same training text."
-    return (
-        f"The {name} needs {verdict.share:.1%} fewer bits: a longer training, or a larger model, has something to "
-        "learn here."
-    )
+        return (
+            f"The {name} of the same training text needs {verdict.share:.1%} fewer bits for this text than the model."
+        )
+    return f"The {name} needs {verdict.share:.1%} fewer bits than the model: train longer, or train a larger model."
 
 
 def mistakes_line(mistakes):
     """Say how many mistakes there are."""
     return (
         f"{mistakes.count:,} of {mistakes.characters:,} characters ({mistakes.count / mistakes.characters:.1%}) got a "
-        f"probability below 0.5; they make {mistakes.loss_share:.1%} of the loss. Each is counted once, under the "
-        "first kind that has it."
+        f"probability below 0.5. They cause {mistakes.loss_share:.1%} of the loss. Each is counted once, under the "
+        "first kind that fits."
     )
 
 

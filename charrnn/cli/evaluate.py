@@ -38,57 +38,77 @@ MIN_WIDTH = 40
     "--baselines/--no-baselines",
     default=None,
     show_default=f"on up to {AT_ONCE:,} characters",
-    help="Set the loss beside uniform, unigram, n-gram and xz, trained on the same text.",
+    help="Compare with uniform, unigram, n-gram and xz models of the same training text.",
 )
-@click.option("--dynamic", is_flag=True, help="Measure too how well it does when it goes on learning as it reads.")
+@click.option(
+    "--dynamic", is_flag=True, help="Also measure how well the model does if it keeps learning while it reads."
+)
 @click.option(
     "--dynamic-rule",
     type=click.Choice(("rms", "sgd"), case_sensitive=False),
     show_default="rms",
-    help="How it learns then.",
+    help="With --dynamic: update rule.",
 )
 @click.option(
-    "--dynamic-rate", type=float, metavar="X", show_default="5e-4 (rms), 0.1 (sgd)", help="Learning rate of --dynamic."
+    "--dynamic-rate",
+    type=float,
+    metavar="X",
+    show_default="5e-4 (rms), 0.1 (sgd)",
+    help="With --dynamic: learning rate.",
 )
 @click.option(
     "--dynamic-decay",
     type=float,
     metavar="X",
     show_default="0.001",
-    help="Share of the way back to what it was, after each segment.",
+    help="With --dynamic: after each segment, move the weights back by this share towards the original ones.",
 )
 @click.option(
-    "--dynamic-segment", type=int, metavar="N", show_default="20", help="Characters between two updates of --dynamic."
+    "--dynamic-segment",
+    type=int,
+    metavar="N",
+    show_default="20",
+    help="With --dynamic: characters between two updates.",
 )
 @click.option(
-    "--errors", is_flag=True, help="Say what kinds of characters it gets wrong, and how far it remembers brackets."
+    "--errors",
+    is_flag=True,
+    help="Show what kinds of characters the model gets wrong, and how far back it remembers brackets.",
 )
-@click.option("--memorised", is_flag=True, help="Say how much of a sample stands word for word in the training text.")
-@click.option("--length", type=int, metavar="N", show_default="20,000", help="Characters of the sample of --memorised.")
-@click.option("--seed", type=int, metavar="N", show_default="0", help="Of the sample of --memorised.")
+@click.option(
+    "--memorised", is_flag=True, help="Show how much of a sample is copied word for word from the training text."
+)
+@click.option(
+    "--length",
+    type=int,
+    metavar="N",
+    show_default="20,000",
+    help="With --memorised: length of the sample in characters.",
+)
+@click.option("--seed", type=int, metavar="N", show_default="0", help="With --memorised: seed of the sample.")
 @click.option(
     "--surprisal",
     is_flag=True,
-    help="Show the text coloured by the bits each character cost; with --json a record each.",
+    help="Show the text coloured by the bits of each character; with --json, write one record per character.",
 )
 @click.option(
-    "--top-k", type=int, metavar="K", help="With --surprisal: what the model expected instead, K guesses each."
+    "--top-k", type=int, metavar="K", help="With --surprisal: also show the K characters that the model expected most."
 )
 @click.option(
     "--after",
     type=int,
     multiple=True,
     metavar="N",
-    help="Of a model that predicts labels: report its accuracy after the first N characters too; may be repeated.",
+    help="For a model that predicts labels: also report its accuracy after the first N characters. May be repeated.",
 )
 @beam_option
 @file_option("html", "Write the coloured text as a page.")
 @force_option("html")
-@click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of what is shown.")
+@click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Width of the output in columns.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object; with --surprisal one a character and line."
+    "--json", "as_json", is_flag=True, help="Print one JSON object; with --surprisal, one per character and line."
 )
-@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
     """Measure how well a model predicts a text.
@@ -96,12 +116,12 @@ def command(ctx, checkpoint, text, **options):
     \b
     Example: charrnn eval checkpoints/shakespeare-1 sonnets.txt
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. TEXT is a file, a folder,
-    a glob, or - for stdin; left out, it is a split of the text that the run was trained on, found again.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. TEXT is a file, a
+    folder, a glob, or - for stdin; without it, charrnn finds the text of the run again and reads one of its splits.
 
-    The text is read from end to end as one stream, or item by item where the model learned items. The standard error is
-    that of the means of blocks side by side, since neighbouring characters are hard together. docs/EVAL.md says how to
-    read every figure.
+    The text is read from beginning to end as one stream, or item by item if the model learned items. The standard error
+    is computed from the means of blocks of text, because the losses of neighbouring characters are not independent.
+    docs/EVAL.md explains every figure.
     """
     _check(text, options)
     outputs = Outputs(options, "html")
@@ -137,37 +157,36 @@ def _check_answers(opened, options):
         _check_items(task, quoted(str(opened.path)), opened.checkpoint.vocabulary.labels, options)
     if options["after"] and task not in (CLASSIFY, BOTH):
         raise ConfigError(
-            f"--after {options['after'][0]} needs a model that predicts labels, and this one does not: leave it out",
+            f"--after {options['after'][0]} needs a model that predicts labels, which this one does not: leave it out",
             ["after"],
         )
     if options["after"] and min(options["after"]) < 0:
         raise ConfigError(f"--after must be at least 0, got {min(options['after'])}", ["after"])
     if options["beam"] is not None and task != TRANSLATE:
         raise ConfigError(
-            f"--beam {options['beam']} needs a model that translates, and this one does not: leave it out", ["beam"]
+            f"--beam {options['beam']} needs a model that translates, which this one does not: leave it out", ["beam"]
         )
 
 
 def _check_items(task, run, labels, options):
     """Refuse --errors and --memorised of a model of items, each with what tells the same of this one."""
     if options["errors"]:
-        instead = f"what each character cost is shown by: charrnn eval {run} --surprisal"
+        instead = f"to see the bits of each character: charrnn eval {run} --surprisal"
         if task in (CLASSIFY, TRANSLATE):
-            tells = "the confusion matrix tells" if task == CLASSIFY else "exact match and character error rate tell"
-            instead = f"{tells} where it errs: charrnn eval {run}"
+            shown = "the confusion matrix" if task == CLASSIFY else "exact match and character error rate"
+            instead = f"to see {shown}: charrnn eval {run}"
         raise ConfigError(
-            f"--errors follows words, lines and brackets through one long text, and this model is of items; {instead}",
-            ["errors"],
+            f"--errors needs a model of one long text, and this is a model of items; {instead}", ["errors"]
         )
     if options["memorised"]:
-        drawn = "how many it draws that stand in the text is told by"
+        drawn = "to count how many items it copies from its text"
         instead = f"{drawn}: charrnn sample {run} --num-samples 1000 --report"
         if task == STEER:
             instead = f"{drawn}: charrnn sample {run} --given {quoted(labels[0])} --num-samples 1000 --report"
         if task in (CLASSIFY, TRANSLATE):
-            instead = f"how well it knows its own text is told by: charrnn eval {run} --split train"
+            instead = f"to see how well it knows its own text: charrnn eval {run} --split train"
         raise ConfigError(
-            f"--memorised looks for passages of one long text, and this model is of items; {instead}", ["memorised"]
+            f"--memorised needs a model of one long text, and this is a model of items; {instead}", ["memorised"]
         )
 
 
@@ -231,7 +250,8 @@ def _wants_baselines(options, judged, own):
     characters = judged.stop - judged.start + (own.corpus.characters if own else 0)
     if characters > AT_ONCE:
         note(
-            f"{characters:,} characters are many: --baselines sets the loss beside n-grams and xz, which takes minutes"
+            f"no baselines, because the text is long ({characters:,} characters): --baselines compares with n-grams "
+            "and xz, which takes minutes"
         )
     return characters <= AT_ONCE
 
@@ -242,7 +262,7 @@ def _dynamic_settings(options, own):
     given = {name: options[f"dynamic_{name}"] for name in ("rule", "rate", "decay", "segment")}
     given = {name: value for name, value in given.items() if value is not None}
     if own is None and "rule" not in given:
-        note("without the training text, --dynamic learns by the plain rule sgd")
+        note("the training text is missing, so --dynamic uses the plain rule sgd")
         given["rule"] = "sgd"
     return DynamicSettings(**given)
 
@@ -256,7 +276,10 @@ def _judge(opened, judged, own, asked, progress):
     judgement = judge(opened.model, opened.checkpoint.vocabulary, judged, training, asked, progress)
     start, stop = training.splits.train if training else (0, 0)
     if judgement.training_used is not None and judgement.training_used < stop - start:
-        note(f"n-gram, unigram and xz know the last {judgement.training_used:,} characters of the training split")
+        note(
+            f"n-gram, unigram and xz were built from the last {judgement.training_used:,} characters of the training "
+            "split"
+        )
     return judgement
 
 
@@ -279,7 +302,9 @@ def _check(text, options):
     """Refuse options that break a rule or contradict each other, before anything is read."""
     if text is not None and options["split"] is not None:
         raise ConfigError(
-            f"--split {options['split']} is of the run's own text: leave it out, or leave out {text}", ["split"]
+            f"--split {options['split']} selects a part of the run's own text, but you gave {text}: leave one of them "
+            "out",
+            ["split"],
         )
     check_bounds(
         options,
@@ -300,18 +325,17 @@ def _check(text, options):
     ):
         if options[flag] is not None and not options[belongs]:
             raise ConfigError(
-                f"--{flag.replace('_', '-')} says how --{belongs} is done: add --{belongs}", [flag, belongs]
+                f"--{flag.replace('_', '-')} has no effect without --{belongs}: add --{belongs}", [flag, belongs]
             )
     if options["top_k"] is not None and not options["surprisal"]:
         raise ConfigError(
-            f"--top-k {options['top_k']} says how many guesses --surprisal shows: add --surprisal",
-            ["top_k", "surprisal"],
+            f"--top-k {options['top_k']} has no effect without --surprisal: add --surprisal", ["top_k", "surprisal"]
         )
     if options["surprisal"] and options["as_json"]:
         for name in ("errors", "memorised", "baselines"):
             if options[name]:
                 raise ConfigError(
-                    f"--surprisal --json writes a record a character, in which --{name} has no place: leave one of "
+                    f"--surprisal --json writes one record per character and cannot include --{name}: leave one of "
                     "them out",
                     ["surprisal", "json", name],
                 )

@@ -16,21 +16,22 @@ FORMS = "html", "onnx", "torch"
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @file_option("html", "Write a web page in which the model runs.")
 @file_option("onnx", "Write an ONNX graph of one time step; needs the package onnx.")
-@file_option("torch", "Write a Python module for PyTorch, with its weights beside it.")
+@file_option("torch", "Write a Python module for PyTorch, and a file with its weights.")
 @click.option(
     "--weights",
     type=click.Choice(("float32", "float16", "int8"), case_sensitive=False),
     show_default="float16",
-    help="With --html: what each weight is rounded to; smaller files, and a loss that is measured and named.",
+    help="With --html: number type of the weights. Smaller types give smaller files; the rise of the loss is measured "
+    "and shown.",
 )
 @click.option(
     "--cells",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     show_default="search the run's held-out text",
-    help="With --html: take the units to be named from FILE, which 'charrnn cells --json' wrote.",
+    help="With --html: read the units to show from FILE, written by 'charrnn cells --json'.",
 )
-@click.option("--no-cells", is_flag=True, help="With --html: name no units, and search for none.")
+@click.option("--no-cells", is_flag=True, help="With --html: show no units, and do not search for any.")
 @force_option(*FORMS)
 @click.pass_context
 def command(ctx, checkpoint, **options):
@@ -40,7 +41,7 @@ def command(ctx, checkpoint, **options):
     Example: charrnn export checkpoints/shakespeare-1 --html shakespeare.html
              charrnn export --onnx shakespeare.onnx
 
-    CHECKPOINT is a file or a run folder; without it the newest run in ./checkpoints is exported.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used.
     """
     outputs = Outputs(options, *FORMS, beside={"torch": ".safetensors"})
     if not outputs:

@@ -15,7 +15,7 @@ def check_page_options(options):
     if options["html"] is None:
         for name, flag in (("weights", "--weights"), ("cells", "--cells"), ("no_cells", "--no-cells")):
             if options[name]:
-                raise ConfigError(f"{flag} is of a page: add --html FILE, or leave it out", [name, "html"])
+                raise ConfigError(f"{flag} needs --html: add --html FILE, or leave it out", [name, "html"])
     if options["cells"] is not None and options["no_cells"]:
         raise ConfigError("--cells and --no-cells contradict each other: leave one of them out", ["cells", "no_cells"])
 
@@ -34,7 +34,7 @@ def export_page(opened, options, outputs):
     packed = pack_model(model, kind)
     found = () if options["cells"] is None else _read_cells(options["cells"], model.config)
     searches = options["cells"] is None and not options["no_cells"]
-    found_note = "The units were not searched for signals." if options["no_cells"] else None
+    found_note = "No search for units was made." if options["no_cells"] else None
     if options["cells"] is not None and not found:
         found_note = "No unit was found that clearly follows a signal."
     cost = cost_note = None
@@ -42,11 +42,11 @@ def export_page(opened, options, outputs):
         try:
             read = _held_out(stack, opened)
         except CharRNNError as error:
-            cost_note = "The text of the run was not at hand, so what rounding costs was not measured."
+            cost_note = "The text of the run was missing, so the effect of rounding the weights was not measured."
             found_note = found_note or (
-                "The text of the run was not at hand, so no units were searched for." if searches else None
+                "The text of the run was missing, so no units were searched for." if searches else None
             )
-            note(f"the page tells neither what --weights {kind} costs nor of units found: {error}")
+            note(f"the page will show neither the effect of --weights {kind} nor any units: {error}")
         else:
             with progress_bar() as progress:
                 cost = _measure(model, packed, read, progress)
@@ -95,8 +95,8 @@ def _say(kind, cost, found, size):
     parts = [f"{size / 1e6:.2f} MB", f"weights {kind}"]
     if cost is not None:
         parts.append(
-            f"{cost.cost_nats:+z.5f} nats a character on {cost.characters:,} held-out ones ({cost.full_loss_nats:.4f} "
-            f"to {cost.loss_nats:.4f})"
+            f"{cost.cost_nats:+z.5f} nats per character on {cost.characters:,} held-out characters "
+            f"({cost.full_loss_nats:.4f} to {cost.loss_nats:.4f})"
         )
     names = len({(one["layer"], one["unit"]) for one in found})
     parts.append(f"{names} unit{'' if names == 1 else 's'} named")
@@ -107,7 +107,7 @@ def _held_out(stack, opened):
     """Return (ids, start, stop, name, encoding) of the validation split of the run's own text. Raises CharRNNError."""
     from charrnn.cli.opening import open_text
 
-    read = stack.enter_context(open_text(opened, None, None, remedy="bring that text back to have both"))
+    read = stack.enter_context(open_text(opened, None, None, remedy="restore that text to have both"))
     start, stop = read.splits.val
     if stop - start < 1:
         raise ConfigError("the run held out no text")
@@ -118,7 +118,7 @@ def _measure(model, packed, held_out, progress):
     from charrnn.export.weights import measure_cost
 
     ids, start, stop, *_ = held_out
-    progress("weighing the weights", 0, 1)
+    progress("measuring the effect of rounding", 0, 1)
     return measure_cost(model, packed, ids, start, min(stop, start + COST_CHARACTERS))
 
 

@@ -18,5 +18,5 @@ def export_torch(checkpoint, outputs):
     note(f"wrote {named}, and its weights to {named.with_suffix(weights.suffix)}")
     stem = named.stem
     if named.suffix != ".py" or not stem.isidentifier() or keyword.iskeyword(stem) or stem in sys.stdlib_module_names:
-        note(f"{named.name} is a program; to import it in Python, rename it to model.py or the like")
+        note(f"to import {named.name} in Python, rename it to a free module name, such as model.py")
     note(f"next: python {quoted(named)} --help")

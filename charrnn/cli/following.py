@@ -29,25 +29,27 @@ from charrnn.cli.words import note
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @prime_option
 @prime_file_option
-@each_line_option("Show what follows each line of --prime-file by itself, all read as one batch.")
-@click.option("--top-k", type=int, default=10, show_default=True, metavar="K", help="Show the K likeliest characters.")
+@each_line_option("Show what follows each line of --prime-file; all lines are read as one batch.")
+@click.option(
+    "--top-k", type=int, default=10, show_default=True, metavar="K", help="Show the K most likely characters."
+)
 @click.option(
     "--encoding",
     metavar="NAME",
     show_default="the run's",
-    help="Encoding of --prime-file; of a model of bytes that of --prime too.",
+    help="Encoding of --prime-file; for a model of bytes, also of --prime.",
 )
 @unknown_in_a_prime
 @click.option(
     "-e",
     "--escapes",
     is_flag=True,
-    help=f"Read {SPELT} in --prime and the lines of --each-line; of a model of bytes \\xHH is a byte.",
+    help=f"Read {SPELT} in --prime and in the lines of --each-line; for a model of bytes \\xHH is a byte.",
 )
 @given_option("read the text as one with this label")
 @clamp_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per text, one per line.")
-@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, **options):
     """Show how likely each character is to come next.
@@ -56,9 +58,9 @@ def command(ctx, checkpoint, **options):
     Example: charrnn next --prime "ROMEO:"
              charrnn next --prime-file prompts.txt --each-line --top-k 3 --json
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. The probabilities are the
-    model's own, at temperature 1 and of all characters: what they leave is in the last line. Of a model of items <END>
-    is the end of the item. 'charrnn sample --distribution' shows three temperatures side by side.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. The probabilities
+    are those of the model at temperature 1; the last line sums up all characters that are not shown. For a model of
+    items, <END> is the end of the item. 'charrnn sample --distribution' compares three temperatures.
     """
     check_bounds(options, ("top_k", 1, None), ("threads", 1, None))
     check_primes(options)

@@ -36,27 +36,49 @@ def _titles(cells):
 @click.command(name="gradients")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
-@click.option("--steps", type=int, default=200, show_default=True, metavar="K", help="Go back up to K characters.")
 @click.option(
-    "--times", type=int, default=64, show_default=True, metavar="N", help="Take the loss at N places of the text."
+    "--steps",
+    type=int,
+    default=200,
+    show_default=True,
+    metavar="K",
+    help="Follow the gradient back up to K characters.",
 )
 @click.option(
-    "--layer", type=int, metavar="N", show_default="all as one vector", help="Only this layer's state, counted from 0."
+    "--times", type=int, default=64, show_default=True, metavar="N", help="Use the loss at N places of the text."
 )
-@click.option("--fresh", is_flag=True, help="Fresh networks only; the one argument is then the TEXT they read.")
+@click.option(
+    "--layer",
+    type=int,
+    metavar="N",
+    show_default="all layers as one vector",
+    help="Use only this layer's state; layers are counted from 0.",
+)
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Show only fresh (untrained) networks; the only argument is then the TEXT that they read.",
+)
 @click.option(
     "--cell",
     multiple=True,
     type=click.Choice(tuple(CELLS), case_sensitive=False),
     show_default="all three",
-    help="Fresh networks: of this cell. May be repeated.",
+    help="Fresh networks: recurrent cell. May be repeated.",
 )
 @click.option(
-    "--hidden-size", type=int, metavar="N", show_default="128; --memory 32", help="Fresh networks: units a layer."
+    "--hidden-size", type=int, metavar="N", show_default="128; --memory 32", help="Fresh networks: units per layer."
 )
-@click.option("--num-layers", type=int, default=1, show_default=True, metavar="N", help="Fresh networks: layers.")
 @click.option(
-    "--embedding-size", type=int, default=0, show_default=True, metavar="N", help="Fresh networks: 0 is one-hot."
+    "--num-layers", type=int, default=1, show_default=True, metavar="N", help="Fresh networks: number of layers."
+)
+@click.option(
+    "--embedding-size",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Fresh networks: size of the embedding; 0 means one-hot input.",
 )
 @click.option(
     "--singular-value",
@@ -72,7 +94,7 @@ def _titles(cells):
     type=click.Choice(("orthogonal", "uniform"), case_sensitive=False),
     default="orthogonal",
     show_default=True,
-    help=f"Fresh {_titles(WITHOUT_GATES)}: all singular values alike, or the fresh matrix times a number.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: all singular values equal, or a uniform random matrix, scaled.",
 )
 @click.option(
     "--forget-bias",
@@ -86,35 +108,43 @@ def _titles(cells):
 @click.option(
     "--memory",
     is_flag=True,
-    help="Train small networks on tasks that need memory over k characters: accuracy against k.",
+    help="Train small networks on tasks that need memory over k characters, and show their accuracy for each k.",
 )
 @click.option(
-    "--train-steps", type=int, default=2000, show_default=True, metavar="N", help="Of --memory: updates a network."
+    "--train-steps",
+    type=int,
+    default=2000,
+    show_default=True,
+    metavar="N",
+    help="With --memory: training steps per network.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Of fresh networks and their text.")
+@click.option(
+    "--seed", type=int, default=1, show_default=True, metavar="N", help="Seed of fresh networks and their text."
+)
 @file_option("svg", "Write the figure as a drawing.")
 @file_option("png", "Write the figure as a picture.")
 @force_option("svg", "png")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Columns of the plots.")
+@click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Width of the plots in columns.")
 @click.option("--encoding", metavar="NAME", show_default="the run's, or utf-8", help="Encoding of TEXT.")
 @unknown_option
-@click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Threads to compute with.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
-    """Show how far back gradients reach, and memory.
+    """Show how far back gradients and memory reach.
 
     \b
     Example: charrnn gradients --fresh
              charrnn gradients checkpoints/shakespeare-1
              charrnn gradients --memory
 
-    The norm of the gradient of the loss at a character with respect to the hidden state (h, and c of an LSTM) k
-    characters before, for k = 0 to --steps: median and quartiles over many places of the text. CHECKPOINT is a file or
-    a run folder; left out, it is the newest run under ./checkpoints, and where there is none, fresh networks are shown:
-    the three cells, the vanilla RNN by its recurrent matrix, the LSTM by its forget bias. TEXT is a file, a folder, a
-    glob, or - for stdin; left out, it is the text that the run held out from training, found again, and for fresh
-    networks random characters.
+    The figure shows the gradient of the loss at one character with respect to the hidden state (h, and c of an LSTM) k
+    characters earlier, for k = 0 to --steps: the median and the quartiles of its norm over many places of the text.
+
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. If there is no run,
+    or with --fresh, fresh (untrained) networks are compared: the three cells, vanilla RNNs with different recurrent
+    matrices, and LSTMs with different forget biases. TEXT is a file, a folder, a glob, or - for stdin; without it, a
+    run reads the text that it held out from training, and fresh networks read random characters.
     """
     # The way back is many small products of NumPy: its threads would wait for one another longer than they compute. It
     # asks once, when imported.
@@ -129,13 +159,13 @@ def command(ctx, checkpoint, text, **options):
         measure = _memory
     elif options["fresh"] or checkpoint is None and newest_run() is None:
         if not options["fresh"]:
-            note(f"these are fresh networks, of no run: {lacking_run()}")
+            note(f"there is no run, so these are fresh networks: {lacking_run()}")
         measure = _fresh
     else:
         measure = _run
     if measure is not _run and options["unknown"] is not None:
         raise ConfigError(
-            f"--unknown {options['unknown']} is of a trained model, and fresh networks know every character that they "
+            f"--unknown {options['unknown']} is for trained models, and fresh networks know every character that they "
             "read: leave it out",
             ["unknown"],
         )
@@ -256,7 +286,7 @@ def _steps(ctx, model, excerpt, options):
     depths = item_depths(excerpt.ids, excerpt.start, excerpt.stop, model.rule)
     steps = fit_steps(depths, asked, options["times"])
     if steps < asked:
-        note(f"few items go back {asked}: --steps is {steps}")
+        note(f"only few items are {asked} long: using --steps {steps}")
     return steps
 
 
@@ -287,7 +317,7 @@ def _check(ctx, checkpoint, text, options):
     for name, least in (("singular_values", 0), ("forget_biases", -100)):
         for value in options[name]:
             if not least <= value <= 100:
-                raise ConfigError(f"{_spelt(name)} must lie between {least} and 100, got {value:g}", [name])
+                raise ConfigError(f"{_spelt(name)} must be between {least} and 100, got {value:g}", [name])
     named = {
         name
         for name in (*OF_FRESH, *OF_MEMORY, *OF_DISTANCE)
@@ -297,29 +327,28 @@ def _check(ctx, checkpoint, text, options):
     for name in OF_DISTANCE:
         if name in named and options["memory"]:
             raise ConfigError(
-                f"--{name} is of gradients, and --memory measures answers: leave it out, or leave out --memory",
-                [name, "memory"],
+                f"--{name} is for gradients, but --memory measures accuracy: leave one of them out", [name, "memory"]
             )
     for name, cells in OF_CELLS.items():
         if name in named and options["cell"] and not {*cells} & {*options["cell"]}:
             raise ConfigError(
-                f"{_spelt(name)} is of the {_titles(cells)}, and --cell names none: leave it out, or add --cell "
-                f"{cells[0]}",
+                f"{_spelt(name)} is for the {_titles(cells)}, which --cell does not include: leave it out, or add "
+                f"--cell {cells[0]}",
                 [name, "cell"],
             )
     for name in (*OF_FRESH, *OF_MEMORY):
         if name in named and name not in allowed:
             raise ConfigError(
-                f"{_spelt(name)} is of {'--memory' if name in OF_MEMORY else 'fresh networks'}: leave it out"
+                f"{_spelt(name)} is for {'--memory' if name in OF_MEMORY else 'fresh networks'}: leave it out"
                 + (", or leave out --memory" if options["memory"] else ", or add --memory"),
                 [name],
             )
     if options["memory"] and (checkpoint is not None or text is not None or options["fresh"]):
         given = "--fresh" if options["fresh"] else checkpoint if checkpoint is not None else text
-        raise ConfigError(f"--memory trains networks of its own on texts of its own: leave out {given}", ["memory"])
+        raise ConfigError(f"--memory trains its own networks on its own texts: leave out {given}", ["memory"])
     if options["fresh"] and checkpoint is not None:
         raise ConfigError(
-            f"--fresh takes one argument, the TEXT to read, got {checkpoint} and {text}: leave one of them out, or "
+            f"--fresh takes one argument, the TEXT to read, got {checkpoint} and {text}: leave out one of them, or "
             "--fresh",
             ["fresh"],
         )
@@ -327,15 +356,15 @@ def _check(ctx, checkpoint, text, options):
     if of_fresh and not options["memory"] and not options["fresh"]:
         if checkpoint is not None:
             raise ConfigError(
-                f"{_spelt(of_fresh[0])} is of fresh networks: add --fresh and name only "
-                "a TEXT, or leave it out: a run is shown beside fresh networks of its own size",
+                f"{_spelt(of_fresh[0])} is for fresh networks, and a run is compared with fresh networks of its own "
+                "size: leave it out, or add --fresh and give only a TEXT",
                 [of_fresh[0], "fresh"],
             )
         options["fresh"] = True
     check_pillow(options["png"])
     if options["encoding"] is not None and text is None:
         raise ConfigError(
-            f"--encoding {options['encoding']} is of a TEXT, and none is named: leave it out", ["encoding"]
+            f"--encoding {options['encoding']} applies to a TEXT, but no TEXT was given: leave it out", ["encoding"]
         )
 
 

@@ -14,43 +14,44 @@ from charrnn.errors import CheckpointError, ConfigError, RunError
     "--vocab-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The model's symbols in the order of their ids: a list in a .json file, or else a text that has each once. "
-    "Weights that charrnn exported need none.",
+    help="File with the model's symbols in the order of their ids: a .json file with a list, or a text file that has "
+    "each symbol once. Not needed for weights that charrnn exported.",
 )
 @click.option(
     "--vocab-text",
     type=click.Path(path_type=Path),
     metavar="TEXT",
-    help="The text that the model was trained on, where its symbols are sorted(set(text)).",
+    help="The text that the model was trained on, if its symbols are sorted(set(text)).",
 )
 @click.option("--encoding", metavar="NAME", help="Encoding of --vocab-text.  [default: utf-8]")
-@click.option("--rnn", metavar="NAME", help="Which recurrent layers are meant, where there are several.")
-@click.option("--embedding", metavar="NAME", help='Which matrix is the embedding; "none" where symbols enter one-hot.')
-@click.option("--output-layer", metavar="NAME", help="Which matrix is that of the output.")
+@click.option("--rnn", metavar="NAME", help="Name of the recurrent layers, if there are several.")
+@click.option("--embedding", metavar="NAME", help='Name of the embedding matrix; "none" if the input is one-hot.')
+@click.option("--output-layer", metavar="NAME", help="Name of the output matrix.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="PATH",
     show_default="./checkpoints/<file>-<n>",
-    help="Run folder to make, or a checkpoint file that ends in .safetensors.",
+    help="Run folder to create, or a checkpoint file whose name ends in .safetensors.",
 )
 def command(file, output, **options):
-    """Bring in a model that was trained in PyTorch.
+    """Import a model that was trained with PyTorch.
 
     \b
     Example: charrnn import lstm.safetensors --vocab-file symbols.json
              charrnn import model.safetensors -o checkpoints/tuned
 
-    FILE is the state_dict of a torch.nn.LSTM, GRU or RNN with an nn.Linear, and with an nn.Embedding or one-hot
-    symbols, as safetensors.torch.save_file writes it; or what charrnn export --torch wrote, trained on or not.
+    FILE is a safetensors file (from safetensors.torch.save_file) with the state_dict of a torch.nn.LSTM, GRU or RNN, an
+    nn.Linear as output and an nn.Embedding or one-hot input. It can also be a file that charrnn export --torch wrote,
+    with or without further training.
     """
     from charrnn.export.imported import exported_model
     from charrnn.runs.checkpoint.state_dict import open_state_dict
 
     state = open_state_dict(file)
     if "charrnn" in state.metadata:
-        raise CheckpointError(f"{file} is a checkpoint already, and can be used as it is: charrnn info {quoted(file)}")
+        raise CheckpointError(f"{file} already is a checkpoint, so use it directly: charrnn info {quoted(file)}")
     known = exported_model(state)
     checkpoint = _foreign(state, options) if known is None else _own(state, known, options)
     where = _save(checkpoint, output, file)
@@ -64,7 +65,7 @@ def _own(state, known, options):
     given = [name for name, value in options.items() if value is not None]
     if given:
         option = "--" + given[0].replace("_", "-")
-        raise ConfigError(f"{option}: {state.path} says itself what its model is: leave {option} out", given)
+        raise ConfigError(f"{option}: {state.path} already describes its model: leave {option} out", given)
     return take_back(state, *known)
 
 
@@ -83,14 +84,16 @@ def _vocabulary(state, options):
     file, text = options["vocab_file"], options["vocab_text"]
     if (file is None) == (text is None):
         raise ConfigError(
-            f"{state.path} does not say what its symbols are: name a file of them by --vocab-file, or the text that it "
-            "was trained on by --vocab-text"
+            f"{state.path} does not contain its symbols: give a file of them with --vocab-file, or the text that it "
+            "was trained on with --vocab-text"
             if file is None
-            else "--vocab-file and --vocab-text both name the symbols: leave one out",
+            else "--vocab-file and --vocab-text both give the symbols: leave one of them out",
             ["vocab_file", "vocab_text"],
         )
     if options["encoding"] is not None and text is None:
-        raise ConfigError("--encoding is of --vocab-text, and a file of symbols is UTF-8: leave it out", ["encoding"])
+        raise ConfigError(
+            "--encoding applies to --vocab-text, and a file of symbols is always UTF-8: leave it out", ["encoding"]
+        )
     if file is not None:
         from charrnn.text.symbol_files import read_vocabulary_file
 
@@ -115,7 +118,7 @@ def _save(checkpoint, output, file):
     checkpoint = dataclasses.replace(checkpoint, training=training)
     if output is not None and output.suffix == ".safetensors":
         if output.exists() or output.is_symlink():
-            raise RunError(f"{output} is there already, and a checkpoint is not replaced: name another file with -o")
+            raise RunError(f"{output} already exists, and a checkpoint is never replaced: name another file with -o")
         save_checkpoint(output, checkpoint)
         return output
     with RunFolder.create(output, name=file.stem) as folder:

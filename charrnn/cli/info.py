@@ -49,7 +49,7 @@ _SHOWN = {
 @click.command(name="info")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the checkpoint's metadata as JSON.")
-@file_option("svg", "Write the losses and the learning rate against steps as a drawing.")
+@file_option("svg", "Write an SVG drawing of the losses and the learning rate over the steps.")
 @force_option("svg")
 def command(checkpoint, as_json, **options):
     """Show a checkpoint's settings, size and loss history.
@@ -58,7 +58,7 @@ def command(checkpoint, as_json, **options):
     Example: charrnn info checkpoints/shakespeare-1
              charrnn info checkpoints/shakespeare-1 --svg loss.svg
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used.
     """
     from charrnn.runs.checkpoint import find_checkpoint, read_metadata
     from charrnn.text.vocabulary import Vocabulary
@@ -72,7 +72,7 @@ def command(checkpoint, as_json, **options):
     config = ModelConfig(vocab_size=Vocabulary.from_json(metadata["vocabulary"]).size, **metadata["model"])
     history = history_of(path, metadata["training"])
     if outputs and (figure := run_figure(path, history)) is None:
-        raise ConfigError(f"{path} holds no loss to draw yet: train it first, or leave out --svg", ["svg"])
+        raise ConfigError(f"{path} has no losses to draw yet: train it first, or leave out --svg", ["svg"])
     if as_json:
         _print_json(path, metadata, config)
     else:
@@ -143,7 +143,7 @@ def _print_text(path, metadata, config, history):
     longest = max(map(len, shapes))
     for name, shape in shapes.items():
         console.print(Text(f"  {name:<{longest}}  {sizes[name]:>{digits},}  {' x '.join(map(str, shape))}"))
-    console.print(Text(f"  {'total':<{longest}}  {total:>{digits}}  trained; a gate's two biases are one"))
+    console.print(Text(f"  {'total':<{longest}}  {total:>{digits}}  trainable (the two biases of a gate count as one)"))
 
     training = metadata["training"]
     heading("Training")
@@ -181,15 +181,18 @@ def _print_history(console, heading, history, width):
 
 
 def _model_rows(model):
-    embedding = f"{model['embedding_size']:,}" if model["embedding_size"] else "none, characters enter one-hot"
+    embedding = f"{model['embedding_size']:,}" if model["embedding_size"] else "none; the input is one-hot"
     return [
         ("cell", model["cell"]),
         ("hidden size", f"{model['hidden_size']:,}"),
         ("layers", f"{model['num_layers']:,}"),
-        ("embedding", embedding + (", shared with the output" if model["tied"] else "")),
-        ("normalisation", "of each gate's sums over its layer" if model.get("layer_norm") else None),
+        ("embedding", embedding + (", shared with the output layer layer" if model["tied"] else "")),
+        ("normalisation", "yes, of each gate's sums" if model.get("layer_norm") else None),
         ("numbers", model["dtype"]),
-        ("zoneout", f"{model['zoneout']:g}, in expectation when the model is used" if "zoneout" in model else None),
+        (
+            "zoneout",
+            f"{model['zoneout']:g} (the expected value is used after training)" if "zoneout" in model else None,
+        ),
     ]
 
 
@@ -249,7 +252,7 @@ def _ended_text(training, options, best_step):
     if training.get("finished") is not True or patience is None or waited is None or waited < patience:
         return None
     since = f" after step {best_step}" if best_step else ""
-    return f"by its patience: {waited:.0f} validations{since} brought no lower loss"
+    return f"by --patience {patience:.0f}: {waited:.0f} validations{since} brought no new best loss"
 
 
 def _unknown_text(vocabulary, training):
@@ -311,7 +314,7 @@ def _gradient_rows(record):
     values = [_number(value) for value in values] if isinstance(values, list) else []
     return [
         ("gradient norm", ", ".join(f"{part} {norm:.3g}" for part, norm in norms if norm is not None) or None),
-        ("clipped steps", None if share is None else f"{share:.3%} lately"),
+        ("clipped steps", None if share is None else f"{share:.3%} recently"),
         (
             "singular values",
             ", ".join(f"layer {layer} {value:.3g}" for layer, value in enumerate(values) if value is not None) or None,
@@ -331,12 +334,13 @@ def _divergence_text(divergence):
         latest = _as_dict(returns[-1])
         times = "once" if len(returns) == 1 else f"{len(returns):,} times"
         said.append(
-            f"went back {times}, lately from step {_count(latest.get('returned_from'))} to {_count(latest.get('step'))}"
+            f"returned {times} to an earlier state, most recently from step {_count(latest.get('returned_from'))} to "
+            f"step {_count(latest.get('step'))}"
         )
         if factor is not None:
-            said.append(f"the learning rate is {factor:g} of what was asked for")
+            said.append(f"the learning rate is now {factor:g} times the one that was asked for")
     if skipped:
-        said.append(f"{counted(skipped, 'step')} left out")
+        said.append(f"{counted(skipped, 'step')} skipped")
     return "; ".join(said) or None
 
 
@@ -356,7 +360,7 @@ def _symbol_lines(vocabulary, width, stream):
         used += size
     lines.append(" ".join(line))
     if len(symbols) > _SHOWN_SYMBOLS:
-        lines.append(f"and {len(symbols) - _SHOWN_SYMBOLS:,} more (--json has them all)")
+        lines.append(f"and {len(symbols) - _SHOWN_SYMBOLS:,} more (--json shows all)")
     return lines
 
 

@@ -24,25 +24,25 @@ MAX_SEED = 100_000  # of one that is drawn: short to type
 OF_A_CHOICE = ("temperature", "top-k", "top-p", "min-p")
 # Options of `sample` that can be set at the prompt: what is said of each, and how it is called alone.
 SETTINGS = {
-    "temperature": ("X", "below 1 safer, above 1 wilder; 0 always takes the likeliest"),
-    "top-k": ("K", "draw only from the K likeliest characters"),
-    "top-p": ("P", "draw only from the smallest set whose probability reaches P"),
-    "min-p": ("P", "draw only what is at least P times as likely as the likeliest"),
-    "length": ("N", "characters of a text"),
-    "seed": ("N", "the same seed writes the same text; alone: a new one each time"),
-    "stop": ("STRING", "end a text where STRING comes; alone: nowhere"),
-    "clamp": ("L:U=V ...", "hold unit U of layer L at V; alone: let all go"),
-    "given": ("LABEL", "write texts with this label; alone: list them"),
-    "unknown": ("skip", "leave out characters that the model does not know; alone: refuse them"),
-    "escapes": ("on", "read \\n as a newline in what is typed; alone: as it stands"),
+    "temperature": ("X", "below 1 safer, above 1 wilder; 0 always takes the most likely"),
+    "top-k": ("K", "draw only from the K most likely characters"),
+    "top-p": ("P", "draw only from the smallest set with a total probability of P"),
+    "min-p": ("P", "draw only what is at least P times as likely as the most likely"),
+    "length": ("N", "maximum length in characters"),
+    "seed": ("N", "the same seed gives the same text; without N: a new one each time"),
+    "stop": ("STRING", "stop at STRING; without STRING: do not"),
+    "clamp": ("L:U=V ...", "hold unit U of layer L at V; without it: release all units"),
+    "given": ("LABEL", "write texts with this label; without LABEL: list all labels"),
+    "unknown": ("skip", "skip characters that the model does not know; without it: refuse them"),
+    "escapes": ("on", "read \\n as a newline in what you type; without it: as typed"),
 }
 COMMANDS = {
-    "go": ("", "continue the text, as an empty line does; after the end of an item: another"),
-    "next": ("[TEXT]", "show the likeliest next characters after the text that stands, or after TEXT"),
-    "reset": ("", "forget the text; the settings stay"),
-    "settings": ("", "show the settings, and the command that writes this text again"),
-    "help": ("", "show this"),
-    "quit": ("", "end, as Ctrl-D does"),
+    "go": ("", "continue the text (an empty line does the same); after the end of an item: start another"),
+    "next": ("[TEXT]", "show the most likely next characters after the current text, or after TEXT"),
+    "reset": ("", "forget the text, keep the settings"),
+    "settings": ("", "show the settings, and the command that reproduces this text"),
+    "help": ("", "show this help"),
+    "quit": ("", "leave (Ctrl-D does the same)"),
 }
 NAMES = [*COMMANDS, *SETTINGS]
 _OPTION = re.compile(r"'charrnn [^']*'|--(" + "|".join(sorted(NAMES, key=len, reverse=True)) + r")\b")
@@ -72,7 +72,7 @@ def run_prompt(ctx, opened, settings, output, options):
                 raise
             click.echo()
             if not lines.was_begun():
-                note("Ctrl-D or /quit ends; Ctrl-C stops a text that is being written")
+                note("press Ctrl-D or type /quit to leave; Ctrl-C stops a text that is being written")
             continue
         if line is None:
             if lines.is_typed:
@@ -135,7 +135,7 @@ class _Prompt:
         elif vocabulary.start_id is not None:
             line += "; writes items"
         yield line
-        yield "Type a beginning; Enter alone continues. /help lists the commands, Ctrl-D ends."
+        yield "Type the beginning of a text; Enter alone continues it. /help lists the commands, Ctrl-D leaves."
 
     def complete(self, line):
         """Return how the last word of a line that is begun may end: a command or a label."""
@@ -171,8 +171,10 @@ class _Prompt:
                 self._do(name, rest)
             else:
                 near = nearest(name, NAMES)
-                hint = f"/help lists them; //{name} begins a text" if near is None else f"did you mean /{near}?"
-                raise ConfigError(f"there is no command /{name}: {hint}")
+                hint = f"did you mean /{near}?"
+                if near is None:
+                    hint = f"/help lists the commands; to begin a text with a slash, type //{name}"
+                raise ConfigError(f"unknown command /{name}: {hint}")
 
     def _do(self, name, rest):
         if name == "next":
@@ -234,7 +236,7 @@ class _Prompt:
         finally:
             output.end_line(always=True, data="\n".encode(self._reader.encoding) if in_bytes else None)
         if self._values["temperature"] > 0 and (self._values["seed"] is None or self._stream):
-            again = "" if self._has_said_seed else f" (/seed {self._seed} and the same line give this text again)"
+            again = "" if self._has_said_seed else f" (/seed {self._seed} and the same line reproduce this text)"
             self._has_said_seed = True
             note(f"seed {self._seed}{f', sample {self._stream + 1}' if self._stream else ''}{again}")
 
@@ -250,7 +252,7 @@ class _Prompt:
     def _check_label(self):
         labels = self._vocabulary.labels
         if self._label is None and labels and self._is_steered():
-            raise ConfigError(f"this model writes texts for a label, and none is given: /given {labels[0]}")
+            raise ConfigError(f"this model needs a label: choose one, such as /given {labels[0]}")
 
     def _is_steered(self):
         from charrnn.text.task_names import STEER
@@ -280,18 +282,21 @@ class _Prompt:
 
     def _reset(self):
         self._forget()
-        note("the text is forgotten; the settings stay")
+        note("the text is forgotten; the settings are unchanged")
 
     def _quit(self):
         self.is_over = True
 
     def _help(self):
-        tell("A line is the beginning of a text, which is continued; one that begins with a slash is typed with two.")
+        tell(
+            "What you type is the beginning of a text, and the model continues it. To begin a text with a slash, "
+            "type two slashes."
+        )
         for table in (COMMANDS, SETTINGS):
             click.echo()
             for name, (value, what) in table.items():
                 tell(f"{f'/{name} {value}':<18} {what}", hang=19)
-        click.echo("\nA setting without a value goes back to its default.")
+        click.echo("\nA setting without a value returns to its default.")
         sys.stdout.flush()
 
     def _set(self, name, words):
@@ -340,7 +345,7 @@ class _Prompt:
     def _give(self, name):
         labels = self._vocabulary.labels
         if not name and labels:
-            note(f"the labels are {', '.join(labels)}")
+            note(f"labels: {', '.join(labels)}")
             return
         self._label = label_to_follow(self._opened.checkpoint, self._opened.path, name or None)
         self._values["given"] = name or None
@@ -349,7 +354,7 @@ class _Prompt:
 
     def _clamp(self, texts):
         if not texts:
-            released = f"; to hold them again: /clamp {' '.join(self._values['clamp'])}" if self._clamps else ""
+            released = f"; to hold again: /clamp {' '.join(self._values['clamp'])}" if self._clamps else ""
             self._values["clamp"], self._clamps = [], []
             note(f"no unit is held{released}")
             return
@@ -365,7 +370,7 @@ class _Prompt:
                 click.echo(printable(f"{name:<12} {self._shown(name)}", sys.stdout))
         again = self._again()
         if again is not None:
-            click.echo(f"\nThis text again:\n  {printable(again, sys.stdout)}")
+            click.echo(f"\nTo reproduce this text:\n  {printable(again, sys.stdout)}")
         sys.stdout.flush()
 
     def _shown(self, name):

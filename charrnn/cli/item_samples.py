@@ -136,7 +136,7 @@ def write_items(samples, output, options):
     if options["novel"] or options["report"]:
         needed = "--novel" if options["novel"] else "--report"
         opened = OpenedModel(asked.path, asked.checkpoint, samples.sampler.model)
-        with open_text(opened, None, None, remedy=f"bring that text back, or leave {needed} out") as own:
+        with open_text(opened, None, None, remedy=f"restore that text, or leave {needed} out") as own:
             known = KnownItems(own.corpus, own.splits)
     with progress_bar() as progress:
 
@@ -212,13 +212,13 @@ def _tell(asked, shown, tally, options):
     cut = sum(not item.drawn.is_whole for item in shown)
     if cut:
         note(
-            f"{counted(cut, 'item')} of {len(shown):,} had not ended after {counted(asked.length, 'character')}: a "
-            "longer --length lets them end"
+            f"{counted(cut, 'item')} of {len(shown):,} did not end within {counted(asked.length, 'character')}: raise "
+            "--length to let them end"
         )
     if options["novel"] and len(shown) < asked.num_samples:
         note(
             f"only {counted(len(shown), 'item')} of {tally.drawn:,} drawn {'is' if len(shown) == 1 else 'are'} new: "
-            "the model draws what its text has; a higher --temperature draws more that is new"
+            "the model mostly repeats its text; a higher --temperature gives more new items"
         )
     if options["report"]:
         told = ", ".join(f"{tally.splits[name]:,} in {name}" for name in KnownItems.names)
@@ -254,18 +254,18 @@ def label_to_follow(checkpoint, path, given, verb="sample", needed=True):
     task, vocabulary, run = stored_task(checkpoint.training), checkpoint.vocabulary, quoted(str(path))
     if task in (CLASSIFY, TRANSLATE):
         does = "predicts labels" if task == CLASSIFY else "translates"
-        raise ConfigError(f"this model {does} and writes no text of its own: charrnn predict {run} TEXT")
+        raise ConfigError(f"this model {does} and does not write texts; use it with: charrnn predict {run} TEXT")
     if task != STEER:
         if given is None:
             return None
         if task == BOTH:
             raise ConfigError(
-                f"--given {given} asks for texts of a label, and this model predicts labels: leave it out, or train "
-                "one that writes them, for which no task is named, with 'charrnn train TEXT --label-field NAME'",
+                f"--given {given} needs a model that only writes texts for a label, but this one also predicts labels: "
+                "leave it out, or train such a model, without --task: 'charrnn train TEXT --label-field NAME'",
                 ["given"],
             )
         raise ConfigError(
-            f"--given {given} names a label, and this model has none: leave it out, or train one with "
+            f"--given {given} needs a model with labels, and this one has none: leave it out, or train one with "
             "'charrnn train TEXT --label-field NAME'",
             ["given"],
         )
@@ -273,7 +273,7 @@ def label_to_follow(checkpoint, path, given, verb="sample", needed=True):
         if not needed:
             return None
         raise ConfigError(
-            f"this model writes texts for a label, and none is given; it knows {listed(vocabulary.labels)}: charrnn "
+            f"this model writes texts for a label; choose one of {listed(vocabulary.labels)}: charrnn "
             f"{verb} {run} --given {quoted(vocabulary.labels[0])}",
             ["given"],
         )
@@ -288,7 +288,8 @@ def refuse_of_a_stream(options):
     for name in ("novel", "report"):
         if options[name]:
             raise ConfigError(
-                f"--{name} applies to items, and this model writes one long text: leave it out, or train one with "
+                f"--{name} applies to items, but this model writes one long text: leave it out, or train a model of "
+                "items with "
                 "'charrnn train TEXT --items lines'",
                 [name],
             )

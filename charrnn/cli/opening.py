@@ -96,7 +96,7 @@ def _second(ctx):
             if found.suffix != ".safetensors":
                 return None
             run = quoted(other)
-        return f"a TEXT comes second: charrnn {ctx.info_name} {run} {quoted(text)}"
+        return f"the TEXT is the second argument: charrnn {ctx.info_name} {run} {quoted(text)}"
 
     return meant
 
@@ -137,11 +137,9 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
 
     training, vocabulary = opened.checkpoint.training, opened.checkpoint.vocabulary
     if text is None and unknown is not None:
-        raise ConfigError(
-            f"--unknown {unknown} is of a TEXT, and none is named: a run knows all of its own text", ["unknown"]
-        )
+        raise ConfigError(f"--unknown {unknown} applies to a TEXT, but no TEXT was given: leave it out", ["unknown"])
     if text is None and encoding is not None:
-        raise ConfigError(f"--encoding {encoding} is of a TEXT, and none is named: leave it out", ["encoding"])
+        raise ConfigError(f"--encoding {encoding} applies to a TEXT, but no TEXT was given: leave it out", ["encoding"])
     if vocabulary.mode == "bytes" and encoding is not None:
         shown = encoding_of_bytes(encoding)
     else:
@@ -170,7 +168,7 @@ def open_text(opened, text, encoding, unknown=None, remedy=None):
                 raise of_the_run(error, stored_items(training, text)) from None
     with contextlib.closing(corpus):
         if vocabulary.rewriting:
-            note(f"the text is read as in training, with {vocabulary.rewriting}; characters are counted after that")
+            note(f"the text is rewritten as in training, with {vocabulary.rewriting}, before characters are counted")
         for said in corpus.notes:
             note_once(said)  # of the run's own text too, where both are read
         yield OpenedText(corpus, named, splits, shown)
@@ -187,8 +185,8 @@ def of_the_run(error, reading):
         return CorpusError(problem if train else problem.replace(", or train with --items lines", ""))
     names = " and ".join(repr(field) for _, field in reading.fields if field is not None)
     if not names:
-        return CorpusError(f"{problem}; leave the one that holds the texts")
-    return CorpusError(f"{problem}; the run learned from {names}: name the fields like that")
+        return CorpusError(f"{problem}; keep only the field that contains the texts")
+    return CorpusError(f"{problem}; the run learned from {names}: give the fields these names")
 
 
 @contextlib.contextmanager
@@ -199,11 +197,14 @@ def open_training_text(opened, needed=None):
     """
     with contextlib.ExitStack() as stack:
         try:
-            remedy = "bring that text back" + (f", or leave {needed} out" if needed else " to have them")
+            remedy = "restore that text" + (f", or leave {needed} out" if needed else " to have them")
             own = stack.enter_context(open_text(opened, None, None, remedy=remedy))
         except CharRNNError as error:
             if needed is not None:
                 raise ConfigError(f"{needed} needs the text that the run was trained on: {error}") from None
-            note(f"without the training text there are no unigram, no n-gram, and xz knows nothing before: {error}")
+            note(
+                f"the training text is missing, so unigram and n-gram are left out, and xz compresses this text "
+                f"alone: {error}"
+            )
             own = None
         yield own

@@ -4,6 +4,7 @@ A training option is made from its Setting in training/options.py: name, kind, d
 The options of the command itself, such as --threads, stand here.
 """
 
+import re
 from pathlib import Path
 
 import click
@@ -26,18 +27,44 @@ class HeadedOption(click.Option):
         super().__init__(*arguments, **settings)
         self.heading, self.place = heading, place
 
+    def get_help_record(self, ctx):
+        """Return (flags, help); a default in words stands there without the parentheses that click puts around it."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], re.sub(r"\[default: \((.*)\)\]$", r"[default: \1]", record[1]))
+
+
+# What --help lists; --help-all lists all.
+FIRST = {
+    *("cell", "hidden_size", "num_layers", "minutes", "epochs", "learning_rate", "dropout"),
+    *("output", "resume", "init_from", "dry_run", "help_all"),
+}
+_ALL = "charrnn.help_all"
+
 
 class SectionedCommand(click.Command):
-    """A command whose help lists its options under their headings; those without one, such as --help, come last."""
+    """A command whose help lists its options under their headings; those without one, such as --help, come last.
+
+    --help has the FIRST of them, --help-all has all.
+    """
 
     def format_options(self, ctx, formatter):
         options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        if not ctx.meta.get(_ALL):
+            options = [one for one in options if one.name in FIRST or "--help" in one.opts]
         for heading in (*HEADINGS, THE_RUN, UNSORTED):
             here = [one for one in options if getattr(one, "heading", UNSORTED) == heading]
             if here:
                 here.sort(key=lambda one: getattr(one, "place", 0))
                 with formatter.section(heading):
                     formatter.write_dl([one.get_help_record(ctx) for one in here])
+
+
+def show_all_help(ctx, _parameter, wanted):
+    """Print the help with all options, and end."""
+    if wanted and not ctx.resilient_parsing:
+        ctx.meta[_ALL] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
 
 
 class OutputPath(click.Path):
@@ -47,7 +74,7 @@ class OutputPath(click.Path):
         if str(value) == "":
             raise ConfigError("-o/--output must name a folder, got ''", ["output"])
         if str(value) == "-":
-            raise ConfigError("-o/--output must name a folder, got '-': nothing of it can go to stdout", ["output"])
+            raise ConfigError("-o/--output must name a folder, got '-': a run folder cannot go to stdout", ["output"])
         return Path(super().convert(value, param, ctx))
 
 
@@ -57,7 +84,7 @@ def training_option(name):
     flag = option(name)
     told = {"help": one.help, "default": default, "heading": one.heading, "place": one.place}
     if one.kind is bool:
-        return HeadedOption([f"{flag}/--no-{flag[2:]}", name], show_default=default, **told)
+        return HeadedOption([f"{flag}/--no-{flag[2:]}", name], show_default=True, **told)
     return HeadedOption(
         [flag, name],
         type=click.Choice(one.choices, case_sensitive=False) if one.choices else one.kind,
@@ -89,7 +116,7 @@ RUN_OPTIONS = (
         type=int,
         metavar="N",
         show_default="all cores",
-        help="Threads to compute with; the result does not depend on it.",
+        help="Number of threads; the result does not depend on it.",
     ),
     HeadedOption(
         ["-o", "--output"],
@@ -97,7 +124,7 @@ RUN_OPTIONS = (
         type=OutputPath(),
         metavar="RUN",
         show_default="checkpoints/NAME-N",
-        help="Folder of the run, to be made.",
+        help="Folder to create for the run.",
     ),
     HeadedOption(
         ["--resume"],
@@ -105,17 +132,23 @@ RUN_OPTIONS = (
         is_flag=False,
         flag_value=NEWEST,
         metavar="[RUN]",
-        help="Go on with a run; without RUN the newest under ./checkpoints; from a snapshot (--keep-every) in a new "
-        "folder. A longer --epochs, --steps or --minutes "
-        "extends it, also when it is finished; cosine and a --warmup by share are then stretched over the new length.",
+        help="Resume a run; without RUN, the newest one under ./checkpoints. A snapshot (--keep-every) continues in a "
+        "new folder. A larger --epochs, --steps or --minutes extends a run, even if it is finished; a cosine schedule "
+        "and a --warmup below 1 are then stretched over the new length.",
     ),
     HeadedOption(
         ["--init-from"],
         heading=THE_RUN,
         type=click.Path(path_type=Path),
         metavar="CHECKPOINT",
-        help="Start a new run from the weights of a checkpoint; the vocabularies are matched by character "
-        "(--keep-vocabulary keeps the old one).",
+        help="Start a new run from the weights of a checkpoint; characters that both texts have keep their weights "
+        "(--keep-vocabulary keeps the whole old vocabulary).",
+    ),
+    HeadedOption(
+        ["--dry-run"],
+        heading=THE_RUN,
+        is_flag=True,
+        help="Show what the run would do (splits, size, memory, length), and do not train.",
     ),
     HeadedOption(
         ["--config"],
@@ -124,9 +157,18 @@ RUN_OPTIONS = (
         metavar="FILE",
         callback=read_config,
         is_eager=True,
-        help="TOML file with any of these options; the command line wins.",
+        help="TOML file with any of these options; options on the command line take precedence.",
     ),
-    HeadedOption(["-q", "--quiet"], heading=WATCHING, place=3, is_flag=True, help="Show the result only."),
+    HeadedOption(["-q", "--quiet"], heading=WATCHING, place=3, is_flag=True, help="Show only the result."),
+    HeadedOption(
+        ["--help-all"],
+        heading=UNSORTED,
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show_all_help,
+        help="Show all options and exit; --help shows the most important ones.",
+    ),
 )
 PARAMETERS = (click.Argument(["text"], nargs=-1), *TRAINING_OPTIONS.values(), *RUN_OPTIONS)
 
@@ -136,14 +178,14 @@ def typed_options(options, where):
     of_command = {parameter.name for parameter in PARAMETERS} - set(NAMES)
     own = [key for key in options if key.replace("-", "_") in of_command]
     if own:
-        raise ConfigError(f"{where} has the option {own[0]!r}, which is no option of the training itself: leave it out")
+        raise ConfigError(f"{where}: {own[0]!r} is an option of the command, not of the training: leave it out")
     typed = {}
     for name, value in config_values(options, NAMES, where).items():
         try:
             typed[name] = TRAINING_OPTIONS[name].type_cast_value(click.get_current_context(), value)
         except click.BadParameter as error:
             raise ConfigError(
-                f"{where} gives {name.replace('_', '-')!r} a value that it cannot have: "
+                f"{where}: wrong value for {name.replace('_', '-')!r}: "
                 f"{refused_value(error.message, TRAINING_OPTIONS[name].type)}"
             ) from None
     return typed

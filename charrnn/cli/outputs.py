@@ -6,7 +6,7 @@
 
 A file that charrnn did not write is replaced only with --force. A page, a picture or an exported model of its own, by
 its mark, may always be, and so may an empty file. Never replaced, whatever is said: a text that is being read, a
-checkpoint, a file that belongs to a run or a sweep, and what is no regular file.
+checkpoint, a file that belongs to a run or a sweep, and what is not a regular file.
 
 An option may write a second file beside its own, named like it but for its ending. The same rules hold for that one:
 
@@ -43,7 +43,7 @@ def file_option(name, help):
 def force_option(*names):
     """Make the click option --force of a command that writes files by these options."""
     written = " or ".join(f"--{name}" for name in names)
-    return click.option("--force", is_flag=True, help=f"Let {written} replace a file that charrnn did not write.")
+    return click.option("--force", is_flag=True, help=f"Allow {written} to replace a file that charrnn did not write.")
 
 
 class Outputs:
@@ -63,7 +63,7 @@ class Outputs:
         if self._force and not self._named:
             written = " or ".join(f"--{name} FILE" for name in names)
             raise ConfigError(
-                f"--force lets a file be replaced, and none is to be written: add {written}, or leave it out", ["force"]
+                f"--force has no effect without a file to write: add {written}, or leave it out", ["force"]
             )
         for name in self._named:
             self._check(name)
@@ -122,7 +122,7 @@ class Outputs:
         real = self._check_one(name, self._named[name])
         if name in self._endings:
             if self._named[name].suffix == self._endings[name]:
-                raise self._refusal(name, "is the name of what is written beside it", elsewhere=True)
+                raise self._refusal(name, "is the name of a file that is written with it", elsewhere=True)
             self._check_one(name, self._beside(name))
         return real
 
@@ -130,7 +130,7 @@ class Outputs:
         """Return where one of the files of an option, as it is named, is to be written."""
         if str(named) == "-":
             raise ConfigError(
-                f"--{name} - would write among the results on stdout: name a file, as in {_example(name)}", [name]
+                f"--{name} - would mix with the results on stdout: name a file, as in {_example(name)}", [name]
             )
         real = Path(os.path.realpath(named))
         try:
@@ -143,18 +143,20 @@ class Outputs:
             raise storage_error(error, named) from error
         if not self._makes_folders:
             if not real.parent.is_dir():
-                raise ConfigError(f"--{name} {named}: there is no folder {shorter(real.parent)}; make it first", [name])
+                raise ConfigError(
+                    f"--{name} {named}: the folder {shorter(real.parent)} does not exist; create it first", [name]
+                )
             if not os.access(real.parent, os.W_OK | os.X_OK):
-                raise self._refusal(name, "is in a folder that you may not write to", named, elsewhere=True)
+                raise self._refusal(name, "is in a folder that you are not allowed to write to", named, elsewhere=True)
         if _belongs_to_a_run(real):
             where = f"is a file of the run or the sweep in {named.absolute().parent}"
             raise self._refusal(name, where, named, elsewhere=True)
         if status is None:
             return real
         if not stat.S_ISREG(status.st_mode):
-            raise self._refusal(name, "is no regular file", named, elsewhere=True)
+            raise self._refusal(name, "is not a regular file", named, elsewhere=True)
         if any(_is_open_on(descriptor, status) for descriptor in (1, 2)):
-            raise self._refusal(name, "is where this command's results go", named)
+            raise self._refusal(name, "is the file that stdout goes to", named)
         for text in self._texts:
             if why := _reads(text, real, status):
                 raise self._refusal(name, f"{why} and is not replaced", named)
@@ -172,9 +174,7 @@ class Outputs:
             for one in (named, *([self._beside(name)] if name in self._endings else [])):
                 other = places.setdefault(os.path.realpath(one), name)
                 if other != name:
-                    raise ConfigError(
-                        f"--{other} and --{name} both write {one}: give each a file of its own", [other, name]
-                    )
+                    raise ConfigError(f"--{other} and --{name} both write {one}: give each its own file", [other, name])
 
     def _refusal(self, name, why, refused=None, force=False, elsewhere=False):
         """Return the ConfigError that says why a file is not written, and what to write in its place.

@@ -25,31 +25,31 @@ HELD_A_BYTE = 4  # of a file: read, joined, decoded and cut into texts
     "--file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Read texts from FILE, one per line; of a .csv, .tsv or .jsonl file, the field that the run learned from. "
-    "FILE may be compressed: .gz, .bz2, .xz or .zst.",
+    help="Read texts from FILE, one per line; from a .csv, .tsv or .jsonl file, read the field that the run learned "
+    "from. FILE may be compressed (.gz, .bz2, .xz or .zst).",
 )
 @click.option(
     "--top-k",
     type=int,
     metavar="K",
     show_default="1",
-    help="Of a model that predicts labels: show the K likeliest of each text.",
+    help="For a model that predicts labels: show the K most likely labels of each text.",
 )
 @beam_option
 @click.option(
-    "--n-best", type=int, metavar="N", show_default="1", help="Show the N likeliest answers; needs --beam N or more."
+    "--n-best", type=int, metavar="N", show_default="1", help="Show the N best answers; needs --beam N or more."
 )
 @click.option(
     "--length",
     type=int,
     metavar="N",
     show_default="200",
-    help="Of a model that translates: cut an answer off after N characters.",
+    help="For a model that translates: stop an answer after N characters.",
 )
 @click.option("--encoding", metavar="NAME", show_default="utf-8", help="Encoding of FILE.")
 @unknown_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per text, one per line.")
-@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Threads to compute with.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
     """Predict the labels of texts, or translate them.
@@ -74,25 +74,25 @@ def command(ctx, checkpoint, text, **options):
     )
     if len(text) > 1:
         raise ConfigError(
-            f"predict takes one TEXT, got {len(text)}: if they are one text, quote it: {quoted(' '.join(text))}; of "
-            "several, write one per line to stdin and name - as TEXT, or name a file of lines with --file"
+            f"predict takes one TEXT, got {len(text)}: if they are one text, quote it, {quoted(' '.join(text))}; for "
+            "several texts, write one per line to stdin and give - as TEXT, or give a file of lines with --file"
         )
     text = text[0] if text else None
     beam, n_best = options["beam"] or 1, options["n_best"] or 1
     if n_best > beam:
         raise ConfigError(
-            f"--n-best {n_best} needs a beam as wide, and it is {beam}: add --beam {n_best}", ["n_best", "beam"]
+            f"--n-best {n_best} needs a beam of at least {n_best}, got {beam}: add --beam {n_best}", ["n_best", "beam"]
         )
     if text is not None and options["file"] is not None:
         raise ConfigError(
-            f"--file {options['file']} and the text {text[:40]!r} both say what to read: leave one of them out",
+            f"--file {options['file']} and the text {text[:40]!r} both give texts to read: leave one of them out",
             ["file"],
         )
     if text is None and options["file"] is None:
         run = quoted("RUN" if checkpoint is None else str(checkpoint))
         raise ConfigError(
-            f"nothing to answer: name {'a run and ' if checkpoint is None else ''}a text, as in 'charrnn predict {run} "
-            "TEXT'; - reads a text per line from stdin, --file FILE from a file",
+            f"no text given: name {'a run and ' if checkpoint is None else ''}a text, as in 'charrnn predict {run} "
+            "TEXT'. With - texts are read from stdin, one per line, with --file FILE from a file",
             ["file"],
         )
     opened = open_model(ctx, checkpoint, options["threads"])
@@ -103,7 +103,7 @@ def command(ctx, checkpoint, text, **options):
     places = [place for place, ids in enumerate(known) if len(ids)]
     if not places:
         empty = "the text is empty" if len(texts) == 1 else "every line is empty"
-        raise CorpusError(f"there is no text to answer: {empty}")
+        raise CorpusError(f"no text found: {empty}")
     found = _answers(opened, task, [known[place] for place in places], options)
     answers = [[] for _ in texts]
     for place, answer in zip(places, found):
@@ -142,20 +142,21 @@ def _task(opened, options):
     task = stored_task(checkpoint.training)
     if task == STEER:
         raise ConfigError(
-            f"this model writes texts for a label and predicts none: charrnn sample {run} --given "
+            f"this model writes texts for a label and does not predict labels: charrnn sample {run} --given "
             f"{quoted(checkpoint.vocabulary.labels[0])}"
         )
     if task is None:
         what = "one long text" if checkpoint.vocabulary.start_id is None else "items"
         raise ConfigError(
-            f"this model has learned {what}, and answers nothing: draw from it with 'charrnn sample {run}', or train "
-            "one that does with 'charrnn train data.csv --task classify --text-field text --label-field label'"
+            f"this model learned {what} and does not predict anything: write texts with 'charrnn sample {run}', or "
+            "train a model that predicts labels with 'charrnn train data.csv --task classify --text-field text "
+            "--label-field label'"
         )
     others = ("top_k",) if task == TRANSLATE else ("beam", "n_best", "length")
     for name in others:
         if options[name] is not None:
             flag, does = "--" + name.replace("_", "-"), "translates" if task == TRANSLATE else "predicts labels"
-            raise ConfigError(f"{flag} {options[name]} has no effect, this model {does}: leave it out", [name])
+            raise ConfigError(f"{flag} {options[name]} has no effect, because this model {does}: leave it out", [name])
     return "classify" if task == BOTH else task
 
 
@@ -173,7 +174,7 @@ def _texts(opened, text, options):
     except UnicodeError as error:
         where = "stdin" if str(path) == "-" else path
         at = f"byte 0x{data[error.start]:02x} at offset {error.start:,}" if hasattr(error, "start") else error
-        raise CorpusError(f"{where} is not {encoding.upper()}: {at}; name its encoding with --encoding") from None
+        raise CorpusError(f"{where} is not {encoding.upper()}: {at}; give its encoding with --encoding") from None
     from charrnn.text.item_kinds import ItemsReading, kind_by_ending
     from charrnn.text.items import read_records
     from charrnn.training.stored import stored_items
@@ -190,7 +191,7 @@ def _texts(opened, text, options):
         beside = dataclasses.replace(reading, kind=kind)
         texts = [fields[0] for fields, _ in read_records([whole], str(path), beside)]
     if not texts:
-        raise CorpusError(f"{'stdin' if str(path) == '-' else path} holds no text: write a line for each")
+        raise CorpusError(f"{'stdin' if str(path) == '-' else path} has no text: write one text per line")
     return texts
 
 
@@ -212,8 +213,8 @@ def _read(path):
             if free is not None and size * HELD_A_BYTE > free:
                 name = "stdin" if str(path) == "-" else path
                 raise CorpusError(
-                    f"{name} is longer than {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free: cut it "
-                    "into shorter files"
+                    f"{name} is longer than {size / 1e9:,.1f} GB, but only {free / 1e9:,.1f} GB of memory are free: "
+                    "split it into smaller files"
                 )
     return b"".join(blocks)
 
@@ -226,8 +227,8 @@ def _check_memory(texts):
     needed, free = longest * BYTES_A_CHARACTER, available_memory()
     if free is not None and needed > free:
         raise CorpusError(
-            f"text {number:,} has {counted(longest, 'character')}, which need {needed / 1e9:,.1f} GB of memory, and "
-            f"{free / 1e9:,.1f} GB are free: cut it into shorter ones"
+            f"text {number:,} has {counted(longest, 'character')}, which need {needed / 1e9:,.1f} GB of memory, but "
+            f"only {free / 1e9:,.1f} GB are free: split it into shorter texts"
         )
 
 
@@ -236,7 +237,9 @@ def _encode(vocabulary, text, number, options):
     if options["unknown"] == "skip":
         text, left_out = vocabulary.without_unknown(text)
         if left_out:
-            note(f"text {number:,}: left out {counted(sum(left_out.values()), 'character')} that the model has not")
+            note(
+                f"text {number:,}: skipped {counted(sum(left_out.values()), 'character')} that the model does not know"
+            )
     try:
         return vocabulary.encode(text)
     except VocabularyError as error:
@@ -268,8 +271,8 @@ def _answers(opened, task, texts, options):
     cut = sum(not each.is_whole for several in found for each in several)
     if cut:
         note(
-            f"{counted(cut, 'answer')} had not ended after {counted(length, 'character')}: a longer --length lets "
-            "them end"
+            f"{counted(cut, 'answer')} did not end within {counted(length, 'character')}: raise --length to let them "
+            "end"
         )
     return [
         [

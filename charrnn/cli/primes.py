@@ -19,22 +19,22 @@ MAX_PASTED = 200  # characters of a prime that a message spells in another way
 prime_option = click.option(
     "--prime",
     metavar="TEXT",
-    help="Continue TEXT; a newline in it is $'\\n' in bash, or \\n with -e.  [default: start after a newline; an item "
-    "at its beginning]",
+    help="Text to continue. To include a newline, write $'\\n' in bash, or \\n with -e.  [default: start after a "
+    "newline, or at the beginning of an item]",
 )
 prime_file_option = click.option(
     "--prime-file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Continue the text in FILE, its last newline included; - is stdin.",
+    help="Continue the text in FILE, including its last newline; - is stdin.",
 )
 unknown_in_a_prime = click.option(
     "--unknown",
     type=click.Choice(("error", "skip"), case_sensitive=False),
     default="error",
     show_default=True,
-    help="What to do with characters of --prime or --prime-file that the model does not know; what is skipped is "
-    "counted.",
+    help="What to do with characters of --prime or --prime-file that the model does not know: stop with an error, or "
+    "skip and count them.",
 )
 
 
@@ -50,7 +50,7 @@ def given_option(what):
         metavar="LABEL",
         multiple=True,
         callback=_only_label,
-        help=f"Of a model that learned labels and the texts of each: {what}.",
+        help=f"For a model that writes texts for a label: {what}.",
     )
 
 
@@ -59,7 +59,7 @@ def _only_label(ctx, _, labels):
         from charrnn.text.special import listed
 
         raise ConfigError(
-            f"--given names one label, got {counted(len(labels), 'label')}: {listed(labels)}; name one, and run "
+            f"--given takes one label, got {counted(len(labels), 'label')}: {listed(labels)}; give one, and run "
             f"'charrnn {ctx.info_name}' once for each label",
             ["given"],
         )
@@ -102,7 +102,7 @@ class PrimeReader(NamedTuple):
             text = _decoded(data, option, self.encoding)
         lines = text.removeprefix("\ufeff").replace("\r\n", "\n").removesuffix("\n").split("\n")
         if lines == [""]:
-            raise CorpusError(f"--prime-file {path} holds no prime: write one per line")
+            raise CorpusError(f"--prime-file {path} has no prime: write one per line")
         return [self.encode(line, f"line {number:,} of {option}") for number, line in enumerate(lines, 1)]
 
     def typed(self, text, option):
@@ -111,7 +111,7 @@ class PrimeReader(NamedTuple):
             return read_escapes(text, option, self.vocabulary.mode == "bytes")
         if looks_escaped(text):
             what = "--prime-file" if option.endswith("--prime-file") else option  # said once of all its lines
-            note_once(f"the backslash in {what} stands for itself: add --escapes to read \\n as a newline")
+            note_once(f"the backslash in {what} is read as a backslash: add --escapes to read \\n as a newline")
         return text
 
     def encode(self, text, option):
@@ -128,7 +128,7 @@ class PrimeReader(NamedTuple):
         try:
             return self.look_up(text, option)
         except VocabularyError as error:
-            raise VocabularyError(f"{error}; --unknown skip leaves such characters out") from None
+            raise VocabularyError(f"{error}; --unknown skip skips such characters") from None
 
     def look_up(self, text, option):
         """Return the ids of what `option` gave, str or the bytes of a file; VocabularyError names the option."""
@@ -168,7 +168,7 @@ class PrimeReader(NamedTuple):
             return text
         text, others = self.vocabulary.without_unknown(known)
         if others and not text:
-            raise VocabularyError(f"{option} has no character that the model knows: write another, or leave it out")
+            raise VocabularyError(f"the model knows no character of {option}: write another text, or leave it out")
         if others:
             note(f"{option}: {left_out(others, self.vocabulary.mode)}")
         return text
@@ -191,12 +191,11 @@ def check_primes(options):
     """Refuse options of primes that contradict each other, before anything is read."""
     if options["prime"] is not None and options["prime_file"] is not None:
         raise ConfigError(
-            "--prime and --prime-file both say where to start: leave one of them out", ["prime", "prime_file"]
+            "--prime and --prime-file both give the text to continue: leave one of them out", ["prime", "prime_file"]
         )
     if options["each_line"] and options["prime_file"] is None:
         raise ConfigError(
-            "--each-line takes each line of a file as a prime of its own: add --prime-file FILE",
-            ["each_line", "prime_file"],
+            "--each-line needs a file with one prime per line: add --prime-file FILE", ["each_line", "prime_file"]
         )
 
 
@@ -206,10 +205,10 @@ def prime_meant(verb):
     def meant(where, run):
         text = str(where)
         if text == "-" or os.path.isfile(where):
-            return f"a text to go on from is named by --prime-file: charrnn {verb} {run} --prime-file {quoted(text)}"
+            return f"to continue the text of a file, use --prime-file: charrnn {verb} {run} --prime-file {quoted(text)}"
         if os.path.exists(where) or len(where.parts) > 1 or where.suffix:
             return None
-        return f"words to go on from are given by --prime: charrnn {verb} {run} --prime {quoted(text)}"
+        return f"to continue a text, use --prime: charrnn {verb} {run} --prime {quoted(text)}"
 
     return meant
 
@@ -253,7 +252,7 @@ def _decoded(data, option, encoding):
         from charrnn.text.detection import SAMPLE_BYTES, suggest_encoding
 
         seems = suggest_encoding(data[:SAMPLE_BYTES])
-        remedy = "name its encoding with --encoding NAME, such as cp1252 or shift_jis"
+        remedy = "give its encoding with --encoding NAME, such as cp1252 or shift_jis"
         if seems is not None and seems != encoding:
             remedy = f"it seems to be {seems.upper()}, read it with --encoding {seems}"
         raise VocabularyError(

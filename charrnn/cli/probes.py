@@ -48,7 +48,7 @@ def examine():
             yield from probe()
         except BROKEN as error:
             fact = _broken(name, error)
-            yield Fact(name, "cannot be looked at before that is mended") if fact.problem in told else fact
+            yield Fact(name, "cannot be checked until that is fixed") if fact.problem in told else fact
             told.add(fact.problem)
 
 
@@ -59,7 +59,7 @@ def _broken(name, error):
         problem, _, remedy = said.rpartition(": ")
         return Fact(name, "cannot be used", None, problem, remedy)
     remedy = REINSTALL if isinstance(error, ImportError) else None
-    return Fact(name, "cannot be looked at", None, said, remedy)
+    return Fact(name, "cannot be checked", None, said, remedy)
 
 
 def _versions():
@@ -93,7 +93,9 @@ def _vectors():
     from charrnn.kernels.host import has_amx, has_bfloat16, isa
 
     bfloat16, amx = has_bfloat16(), has_amx()
-    use = "of use here, on the matrix unit AMX" if amx else "of use here" if bfloat16 else "not supported here"
+    use = "faster on this CPU (matrix unit AMX)" if amx else "faster on this CPU"
+    if not bfloat16:
+        use = "not supported by this CPU"
     yield Fact(
         "vectors", f"{VECTORS[isa()]}; --precision bfloat16 is {use}", {"isa": isa(), "bfloat16": bfloat16, "amx": amx}
     )
@@ -106,10 +108,10 @@ def _threads():
     threads = num_threads()
     value = {"threads": threads, "at_most": max_threads(), "why": explain_threads(), "cpu_quota": cpu_quota()}
     ignored = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if os.environ.get(name)]
-    beside = f"; {' and '.join(ignored)} {'does' if len(ignored) == 1 else 'do'} not bear on it" if ignored else ""
+    beside = f"; {' and '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect" if ignored else ""
     cores, problem, remedy = usable_cores(), None, None
     if threads > cores:
-        problem = f"{counted(threads, 'thread')} on {counted(cores, 'core')} wait for one another"
+        problem = f"{counted(threads, 'thread')} on {counted(cores, 'core')}: they slow each other down"
         remedy = "unset NUMBA_NUM_THREADS"
     yield Fact("threads", f"{threads}, {explain_threads()}{beside}", value, problem, remedy)
 
@@ -120,14 +122,12 @@ def _cache():
     chosen, root = os.environ.get("CHARRNN_CACHE_DIR"), cache_root()
     why = " (CHARRNN_CACHE_DIR)" if chosen else ""
     if chosen and os.path.expanduser(chosen).startswith("~"):
-        problem = f"CHARRNN_CACHE_DIR={chosen} names the home of a user who does not exist, and is ignored"
+        problem = f"CHARRNN_CACHE_DIR={chosen} names the home folder of a user who does not exist, so it is ignored"
         yield Fact("cache", str(root), str(root), problem, _own_cache())
     elif root is not None and root.exists() and not root.is_dir():
         yield Fact("cache", f"{root}{why}", str(root), f"{root} is a file, not a folder", _own_cache())
     elif root is None:
-        yield Fact(
-            "cache", "none", None, "the system names no folder for caches: there is no home folder", _own_cache()
-        )
+        yield Fact("cache", "none", None, "there is no home folder, so there is no cache folder", _own_cache())
     else:
         yield Fact("cache", f"{root}{why}", str(root))
 
@@ -154,7 +154,7 @@ def _kernel_cache():
     }
     kept = [f"{counted(n, 'file')}, {size / 1e6:.1f} MB in {folder}" for folder, (n, size) in files.items()]
     if places.writable is None:
-        kept.append("read-only" if any(n for n, _ in files.values()) else "nothing is kept")
+        kept.append("read-only" if any(n for n, _ in files.values()) else "nothing stored")
     problem = remedy = None
     unused = [(folder, why) for folder, why in places.refused if folder not in files]
     if unused:
@@ -163,10 +163,7 @@ def _kernel_cache():
         place = _open_place(folder) if why == STRANGERS else None
         remedy = _own_cache() if place is None else f"chmod -R go-w {quoted(place)}"
     elif places.writable is None and not any(n for n, _ in files.values()):
-        problem, remedy = (
-            "no cache folder can be written, so that every start compiles for 10 s or longer",
-            _own_cache(),
-        )
+        problem, remedy = ("no cache folder can be written, so every start compiles for 10 s or longer", _own_cache())
     yield Fact("kernels", "; ".join(kept), value, problem, remedy)
 
 
@@ -211,7 +208,7 @@ def _temporary():
     try:
         folder = tempfile.gettempdir()
     except OSError:
-        yield Fact("temporary", "no folder; none is needed", None)
+        yield Fact("temporary", "no folder, and none is needed", None)
         return
     yield Fact("temporary", f"{folder}, {_free(folder) / 1e9:,.1f} GB free", {"folder": folder, "free": _free(folder)})
 
@@ -232,8 +229,8 @@ def _memory():
     value = {"total": total, "container_limit": limit, "free": free}
     problem = remedy = None
     if free is not None and free < MIN_MEMORY:
-        problem = f"{free >> 20:,} MB are little: compiling alone takes {MIN_MEMORY >> 20}"
-        remedy = "ps aux --sort=-rss | head  # and end what is not needed, or give the container more"
+        problem = f"only {free >> 20:,} MB are free: compiling alone needs {MIN_MEMORY >> 20}"
+        remedy = "ps aux --sort=-rss | head  # then stop what you do not need, or give the container more memory"
     yield Fact("memory", ", ".join(parts), value, problem, remedy)
 
 
@@ -249,10 +246,10 @@ def _disk():
         tempfile.TemporaryFile(dir=here).close()
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        problem = f"nothing can be written in the current folder ({why}), where runs are kept in ./checkpoints"
+        problem = f"the current folder cannot be written to ({why}), but runs are stored in ./checkpoints"
         remedy = 'cd "$HOME"' if _home_is_writable() else None
     if problem is None and free < MIN_DISK:
-        problem, remedy = f"{free >> 20:,} MB of disk are little: a run takes 30 MB and more", "df -h"
+        problem, remedy = f"only {free >> 20:,} MB of disk are free: a run needs 30 MB or more", "df -h"
     yield Fact("folder", f"{here}, {free / 1e9:,.1f} GB free", {"folder": str(here), "free": free}, problem, remedy)
 
 
@@ -261,8 +258,8 @@ def _run():
     from charrnn.runs.names import RUNS_FOLDER
 
     if os.path.lexists(RUNS_FOLDER) and not os.path.isdir(RUNS_FOLDER):
-        what = "a link that leads nowhere" if os.path.islink(RUNS_FOLDER) else "a file"
-        problem = f"./{RUNS_FOLDER} is {what}, and runs are to be kept there"
+        what = "a link to a file that does not exist" if os.path.islink(RUNS_FOLDER) else "a file"
+        problem = f"./{RUNS_FOLDER} is {what}, but runs must be stored there"
         yield Fact("newest run", "none", None, problem, f"mv -n {RUNS_FOLDER} {RUNS_FOLDER}.old")
         return
     run = newest_run()
@@ -296,17 +293,17 @@ def _terminal():
     elif colour != "none":
         why = f"TERM={term}" if term else "by the environment"
     elif not is_terminal:
-        why = "stdout is no terminal"
+        why = "stdout is not a terminal"
     else:
-        why = f"TERM={term} promises none" if term else "TERM is not set"
+        why = f"TERM={term} has no colours" if term else "TERM is not set"
     value = {"terminal": is_terminal, "colours": colour, "why": why, "columns": width, "encoding": encoding}
     problem = remedy = None
     if not can_print(SHOWN_BLOCKS, sys.stdout):
-        problem = f"the encoding {encoding} has no bars and curves: they are written as escapes"
+        problem = f"the encoding {encoding} has no characters for bars and curves: they are shown as escapes"
         remedy = "export PYTHONUTF8=1"
     elif is_terminal and width < 60:
         problem, remedy = (
-            f"{width} columns are few: tables and bars want 60 and more",
+            f"only {width} columns: tables and bars need at least 60",
             "stty cols 80  # or a wider window",
         )
     shown = f"colours {colour} ({why}), {width} columns, {encoding}"
@@ -317,7 +314,7 @@ def _environment():
     names = sorted(name for name in os.environ if name.startswith(VARIABLES))
     values = {name: os.environ[name] for name in names}
     shown = " ".join(f"{name}={quoted(value)}" for name, value in values.items())
-    yield Fact("environment", shown or "nothing that bears on charrnn", values)
+    yield Fact("environment", shown or "no variables that affect charrnn", values)
 
 
 PROBES = {

@@ -19,12 +19,12 @@ TICK_S = 0.5  # between two drawings while nothing is reported
 MIN_COLUMNS, MAX_COLUMNS = 60, 100  # of a line with a bar in it: a narrower terminal has the figures alone
 WHAT_COLUMNS, BAR_COLUMNS = 24, 4  # of what is being done, so that bars begin below one another; of a bar at least
 TIMES = "{elapsed}<{remaining}"
-COMPILING = "compiling kernels for this CPU and kind of model, about 10 s; "
-KEPT = "they are kept, and the next start takes a second"
-NOT_KEPT = "no cache folder can be written, so every start does this: set CHARRNN_CACHE_DIR to a folder of your own"
+COMPILING = "compiling the kernels for this CPU and kind of model, about 10 s; "
+KEPT = "they are stored, and the next start takes about a second"
+NOT_KEPT = "no cache folder can be written, so every start compiles: set CHARRNN_CACHE_DIR to a folder of your own"
 UNKEPT = (
-    "the compiled kernels cannot be kept in {folder} ({why}), so the next start compiles again: free some space there, "
-    "or set CHARRNN_CACHE_DIR to another folder"
+    "the compiled kernels cannot be stored in {folder} ({why}), so the next start compiles again: free some space "
+    "there, or set CHARRNN_CACHE_DIR to another folder"
 )
 
 

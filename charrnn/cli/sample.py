@@ -37,7 +37,7 @@ ALONE = {
     "each_line": (("separator", "novel", "report", "distribution"), "writes one line for each prime"),
     "interactive": (
         ("num_samples", "separator", "novel", "report", "distribution", "each_line", "json"),
-        "continues what is typed",
+        "continues what you type",
     ),
 }
 
@@ -50,8 +50,8 @@ ALONE = {
     default=1000,
     show_default=True,
     metavar="N",
-    help="New characters a sample (bytes with a bytes vocabulary); the prime is not counted. With "
-    f"--interactive {LENGTH_AT_A_PROMPT} unless told.",
+    help=f"Number of new characters per sample, without the prime (bytes for a model of bytes). With --interactive "
+    f"the default is {LENGTH_AT_A_PROMPT}.",
 )
 @click.option(
     "--temperature",
@@ -59,7 +59,7 @@ ALONE = {
     default=1.0,
     show_default=True,
     metavar="X",
-    help="Below 1 safer, above 1 wilder; 0 is greedy.",
+    help="Below 1: safer text; above 1: wilder text; 0: always the most likely character.",
 )
 @click.option("--top-k", type=int, show_default="all", metavar="K", help="Draw only from the K most likely characters.")
 @click.option(
@@ -77,22 +77,22 @@ ALONE = {
     default=0.0,
     show_default=True,
     metavar="P",
-    help="Draw only characters at least P (0 to 1) times as likely as the likeliest.",
+    help="Draw only characters that are at least P (0 to 1) times as likely as the most likely one.",
 )
-@click.option("--greedy", is_flag=True, help="Always take the most likely character.")
+@click.option("--greedy", is_flag=True, help="Always take the most likely character, as --temperature 0 does.")
 @prime_option
 @prime_file_option
 @each_line_option(
-    "Continue each line of --prime-file by itself, all as one batch, and write one line for each: there a newline is "
-    "\\n, a carriage return \\r and a backslash \\\\, as -e reads them. What follows a line is what it gives alone, "
+    "Continue each line of --prime-file separately, and write one line for each. In this output a newline is written "
+    "\\n, a carriage return \\r and a backslash \\\\, as -e reads them. Each line is continued as it would be alone, "
     "with the same seed."
 )
 @click.option(
     "--encoding",
     metavar="NAME",
     show_default="the run's",
-    help="Encoding of --prime-file; of a model of bytes that of --prime, --stop and --separator, and of its text where "
-    "it is shown, on a terminal and in --json.",
+    help="Encoding of --prime-file. For a model of bytes, also of --prime, --stop, --separator and of the text shown "
+    "on a terminal and in --json.",
 )
 @unknown_in_a_prime
 @click.option(
@@ -100,61 +100,59 @@ ALONE = {
     is_flag=True,
     help="Draw the unknown symbol too, of a model from charrnn train TEXT --min-count N.",
 )
-@click.option("--hide-prime", is_flag=True, help="Write the new characters only.")
+@click.option("--hide-prime", is_flag=True, help="Write only the new characters, not the prime.")
 @click.option(
-    "--stop",
-    multiple=True,
-    metavar="STRING",
-    help="End a sample where STRING comes, and leave STRING out; may be repeated.",
+    "--stop", multiple=True, metavar="STRING", help="Stop a sample at STRING, and do not write STRING. May be repeated."
 )
 @click.option(
     "-e",
     "--escapes",
     is_flag=True,
-    help=f"Read {SPELT} in --prime, --stop, --separator and the lines of --each-line; of a model of bytes \\xHH is a "
+    help=f"Read {SPELT} in --prime, --stop, --separator and the lines of --each-line; for a model of bytes \\xHH is a "
     "byte.",
 )
-@click.option("--num-samples", type=int, default=1, show_default=True, metavar="N", help="Samples, made as one batch.")
+@click.option(
+    "--num-samples", type=int, default=1, show_default=True, metavar="N", help="Number of samples, drawn as one batch."
+)
 @given_option("write texts with this label")
 @click.option(
-    "--novel", is_flag=True, help="Of a model of items: write only items that are not in the run's text, each once."
+    "--novel", is_flag=True, help="For a model of items: write only items that are not in the run's text, each once."
 )
 @click.option(
-    "--report", is_flag=True, help="Of a model of items: count how many are in the run's text, new, and distinct."
+    "--report",
+    is_flag=True,
+    help="For a model of items: count how many items are in the run's text, how many are "
+    "new, and how many are distinct.",
 )
 @click.option(
     "--separator",
     metavar="STRING",
-    show_default="a newline where a sample does not end with one, and on a terminal a heading",
-    help="Write STRING, and nothing else, between samples.",
+    show_default="a newline if a sample does not end with one; on a terminal a heading",
+    help="Write exactly STRING between samples.",
 )
 @clamp_option
 @click.option(
-    "--seed",
-    type=int,
-    show_default="a random one, named on stderr",
-    metavar="N",
-    help="The same seed gives the same text.",
+    "--seed", type=int, show_default="random, shown on stderr", metavar="N", help="The same seed gives the same text."
 )
 @click.option(
     "-i",
     "--interactive",
     is_flag=True,
-    help="Keep the model loaded and continue each line that is typed, or piped in; /help there lists the commands.",
+    help="Keep the model loaded and continue each line that you type or pipe in; type /help for the commands.",
 )
 @distribution_options
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Write one JSON object a sample and line; of a model of bytes with its bytes in base64.",
+    help="Write one JSON object per sample and line; for a model of bytes it includes the bytes in base64.",
 )
 @click.option(
     "--threads",
     type=int,
     show_default="all cores",
     metavar="N",
-    help="Threads to compute with at most; the text does not depend on it.",
+    help="Maximum number of threads; the text does not depend on it.",
 )
 @click.pass_context
 def command(ctx, checkpoint, **options):
@@ -165,8 +163,8 @@ def command(ctx, checkpoint, **options):
              charrnn sample -e --prime 'ROMEO:\\n' --stop '\\n\\n'
              charrnn sample --interactive
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. A model of bytes writes
-    its bytes as they are to a file or a pipe; a terminal shows them decoded.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. A model of bytes
+    writes its bytes unchanged to a file or a pipe; on a terminal they are shown decoded.
     """
     heed_reader()
     output = Output(sys.stdout)
@@ -202,7 +200,7 @@ def command(ctx, checkpoint, **options):
 
 def _out_of_memory(num_samples):
     remedy = "ask for fewer with --num-samples" if num_samples > 1 else "free some memory, or use a smaller model"
-    return ConfigError(f"the model and {num_samples:,} samples need more memory than there is: {remedy}")
+    return ConfigError(f"not enough memory for the model and {num_samples:,} samples: {remedy}")
 
 
 def _given(ctx):
@@ -261,7 +259,7 @@ def _open(ctx, where, options, outputs):
     if path != where:
         note(f"checkpoint {path}{known_of(checkpoint.training)}")
     if checkpoint.training.get("step") == 0:
-        note("this model is untrained (step 0): its text is noise")
+        note("this model is untrained (step 0): its text is random")
     use_threads(ctx, options["threads"])
     return Opened(path, checkpoint, model, reader, prime_ids, stop_ids, separator, label)
 
@@ -275,7 +273,7 @@ def _prepare(ctx, opened, settings, options):
     held = parse_clamps(options["clamp"], model)
     num_samples, is_greedy = options["num_samples"], settings.temperature == 0
     if is_greedy and num_samples > 1:
-        note(f"greedy samples are all alike: {num_samples} times the same text follows")
+        note(f"greedy samples are all the same: {num_samples} equal texts follow")
     seed = seed_of(options["seed"], is_greedy)
 
     def make_sampler(seed, number, streams=None):
@@ -301,7 +299,7 @@ def _check(given, options):
     check_bounds(options, ("threads", 1, None))
     if options["separator"] is not None and options["as_json"]:
         raise ConfigError(
-            "--separator stands between texts, and --json writes a line for each sample: leave one out",
+            "--separator is for plain text, but --json writes one line per sample: leave one of them out",
             ["separator", "json"],
         )
     check_stop(options["stop"])
@@ -310,9 +308,10 @@ def _check(given, options):
         for other in others if options[name] else ():
             if ("as_json" if other == "json" else other) in given:
                 flag, beside = (f"--{one.replace('_', '-')}" for one in (name, other))
-                raise ConfigError(f"{flag} {why}, and {beside} has no place there: leave one out", [name, other])
+                raise ConfigError(
+                    f"{flag} {why} and cannot be combined with {beside}: leave one of them out", [name, other]
+                )
     if options["interactive"] and str(options["prime_file"]) == "-":
         raise ConfigError(
-            "--interactive reads its lines from stdin, and --prime-file - would take them all: leave --prime-file out",
-            ["prime_file"],
+            "--interactive reads from stdin, and so would --prime-file -: leave --prime-file out", ["prime_file"]
         )

@@ -23,41 +23,40 @@ NEEDED = ("starlette", "uvicorn")
     default="127.0.0.1",
     show_default=True,
     metavar="ADDRESS",
-    help="Address to listen on; 0.0.0.0 lets other machines in, and asks none of them for a password.",
+    help="Address to listen on; 0.0.0.0 also accepts other machines, without any password.",
 )
-@click.option("--port", type=int, default=8000, show_default=True, metavar="N", help="Port; 0 takes a free one.")
-@click.option("--name", metavar="NAME", show_default="the run's", help="What clients call the model.")
+@click.option(
+    "--port", type=int, default=8000, show_default=True, metavar="N", help="Port to listen on; 0 chooses a free one."
+)
+@click.option("--name", metavar="NAME", show_default="the run's", help="Name of the model for clients.")
 @click.option(
     "--allow-origin",
     multiple=True,
     metavar="ORIGIN",
-    help="Let web pages of ORIGIN, such as https://example.org, use the server; * lets all; may be repeated.",
+    help="Allow web pages of ORIGIN, such as https://example.org, to use the server; * allows all. May be repeated.",
 )
 @click.option(
-    "--max-prompt", type=int, metavar="N", show_default="50,000", help="Characters of a prompt that are accepted."
+    "--max-prompt", type=int, metavar="N", show_default="50,000", help="Maximum length of a prompt in characters."
 )
 @click.option(
     "--max-tokens",
     type=int,
     metavar="N",
     show_default="50,000",
-    help="Characters that a request may ask for in a text.",
+    help="Maximum length of a text that a request may ask for, in characters.",
 )
 @click.option(
     "--max-requests",
     type=int,
     metavar="N",
     show_default="256",
-    help="Requests at once; those beyond are answered with 503 and told to try again.",
+    help="Maximum number of simultaneous requests; others are answered with status 503 (try again later).",
 )
 @click.option(
-    "--encoding",
-    metavar="NAME",
-    show_default="the run's",
-    help="Of a model of bytes: encoding of prompts and of the text that it writes.",
+    "--encoding", metavar="NAME", show_default="the run's", help="For a model of bytes: encoding of prompts and texts."
 )
-@click.option("--threads", type=int, show_default="all cores", metavar="N", help="Threads to compute with at most.")
-@click.option("-q", "--quiet", is_flag=True, help="Write no line for each request.")
+@click.option("--threads", type=int, show_default="all cores", metavar="N", help="Maximum number of threads.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not write a line for each request.")
 @click.pass_context
 def command(ctx, checkpoint, **options):
     """Serve a model over HTTP, as OpenAI's API does.
@@ -66,9 +65,9 @@ def command(ctx, checkpoint, **options):
     Example: charrnn serve checkpoints/shakespeare-1
              curl localhost:8000/v1/completions -d '{"prompt": "ROMEO:"}'
 
-    CHECKPOINT is a file or a run folder; left out, it is the newest run under ./checkpoints. Requests that come
-    together are drawn as one batch; a text is that of charrnn sample with the same seed and settings. Ctrl-C ends the
-    server when the requests at hand are answered, a second one at once.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. Requests that
+    arrive together are drawn as one batch. Each text is the same as that of charrnn sample with the same seed and
+    settings. Ctrl-C stops the server after the current requests; a second Ctrl-C stops it at once.
     """
     check_bounds(
         options,
@@ -102,7 +101,7 @@ def command(ctx, checkpoint, **options):
     )
     server = Server(served, options["host"], options["port"], options["allow_origin"], _logger(options["quiet"]))
     with signals_stop(server.stop):
-        click.echo(f"serving {printable(served.name, sys.stdout)} at {server.url} (Ctrl-C ends it)")
+        click.echo(f"serving {printable(served.name, sys.stdout)} at {server.url} (press Ctrl-C to stop)")
         sys.stdout.flush()
         server.run()
 
@@ -116,7 +115,7 @@ def _check_task(opened):
     if task in (CLASSIFY, TRANSLATE):
         does = "predicts labels" if task == CLASSIFY else "translates"
         raise ConfigError(
-            f"this model {does} and writes no text of its own: charrnn predict {quoted(str(opened.path))} TEXT"
+            f"this model {does} and does not write texts; use it with: charrnn predict {quoted(str(opened.path))} TEXT"
         )
 
 
@@ -128,7 +127,7 @@ def _encoding(opened, named):
         return None
     if opened.checkpoint.vocabulary.mode != "bytes":
         raise ConfigError(
-            f"--encoding {named} is for a model of bytes, and this one has characters: leave it out", ["encoding"]
+            f"--encoding {named} is for a model of bytes, and this is a model of characters: leave it out", ["encoding"]
         )
     return encoding_of_bytes(named)
 

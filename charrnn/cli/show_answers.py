@@ -28,7 +28,7 @@ def answer_sheets(answers, names):
         rows = [[f"{judged.error_rate:.2%}", f"{judged.edits:,}", f"{judged.symbols:,}"]]
         sheets.append(("Answers", line, ["character error rate", "edits", "characters"], rows))
     if answers.by_label is not None:
-        sheets.append(("Labels", "What the texts of each label cost.", LOSSES, _loss_rows(answers.by_label)))
+        sheets.append(("Labels", "Loss on the texts of each label.", LOSSES, _loss_rows(answers.by_label)))
     return sheets
 
 

@@ -64,8 +64,8 @@ class _Printed:
             self.print_verdict()
         elif findings.wanted is not None and not findings.selected[0].finding.named:
             self.paragraph(
-                f"No unit is named for {findings.wanted}: this one comes nearest, and is not clearly better than "
-                "chance (null) and than an untrained network."
+                f"No unit clearly follows {findings.wanted}. The one shown comes closest, but it is not clearly "
+                "better than chance (null) or than an untrained network."
             )
         passages = telling(findings.selected)
         if is_highlight and not passages:
@@ -88,10 +88,11 @@ class _Printed:
         characters, units = len(findings.symbols), findings.num_layers * findings.hidden_size
         validation = ""
         if shown.validation_loss_nats is not None:
-            validation = f"; {shown.validation_loss_nats:.4f} on the run's validation"
-        click.echo(f"model  {shown.model_line}: {units:,} units, looked at by {findings.quantity}")
-        click.echo(f"text   {printable(shown.told, sys.stdout)}")
-        click.echo(f"loss   {findings.loss_nats:.4f} nats on these {characters:,} characters{validation}")
+            validation = f"; {shown.validation_loss_nats:.4f} on the run's validation split"
+        click.echo(f"model   {shown.model_line}: {counted(units, 'unit')}")
+        click.echo(f"values  shown: {shown.values_line}")
+        click.echo(f"text    {printable(shown.told, sys.stdout)}")
+        click.echo(f"loss    {findings.loss_nats:.4f} nats on these {characters:,} characters{validation}")
 
     def print_table(self, findings):
         from rich.cells import cell_len, set_cell_size
@@ -160,43 +161,45 @@ class _Printed:
             click.echo()
         if not findings:
             self.paragraph(
-                "Nothing that charrnn knows by name happens often enough in this text: name a signal of your own by "
-                "--signal NAME=REGEX, or a longer TEXT."
+                "No built-in signal occurs often enough in this text: define one of your own with --signal "
+                "NAME=REGEX, or use a longer TEXT."
             )
             return
         if not named:
             self.paragraph(
-                "No unit stands out: none is clearly better than chance and than a network that has learned nothing. "
-                "That is common in a small or young model: train longer, or larger. Where the probe is high, the model "
-                "does know the signal, by many units together." + (" What comes nearest:" if is_highlight else "")
+                "No unit stands out: none is clearly better than chance and than an untrained network. This is common "
+                "in a small model or after a short training: train longer, or use a larger model. Where the probe is "
+                "high, the model does represent the signal, but in many units together."
+                + (" The closest units:" if is_highlight else "")
             )
         else:
             units = len({(f.layer, f.unit) for f in named})
-            follows = "has a unit that follows it" if len(named) == 1 else "have a unit that follows them"
+            follows = "is followed" if len(named) == 1 else "are followed"
             self.paragraph(
-                f"{len(named)} of {counted(len(findings), 'signal')} {follows}, beyond chance (null) and beyond an "
-                f"untrained network: {counted(units, 'unit')} that nobody designed."
+                f"{len(named)} of {counted(len(findings), 'signal')} {follows} by a unit "
+                f"({counted(units, 'different unit')}), clearly better than chance (null) and than an untrained "
+                "network."
             )
         if is_highlight:
             return
         against = ""
         if any(f.score < (0 if is_graded(f.signal) else 0.5) for f in findings):
             against = (
-                " A score below 0.5, or an r below 0: in the half that scores, the unit went the other way than in the "
-                "half that chose it, so it follows nothing."
+                " A score below 0.5, or an r below 0, means that the unit moved in opposite directions in the two "
+                "halves of the text, so it does not follow the signal."
             )
         graded = (
-            " r: Pearson's, rank: Spearman's; other scores are AUROCs."
+            " Scores marked r are Pearson correlations, rank is Spearman's; all other scores are AUROCs."
             if any(is_graded(f.signal) for f in findings)
             else ""
         )
         self.paragraph(
-            f"{mark}: above every shifted search (null), and at most half as far from 1 as the untrained network's "
-            "best. on: the share of the text, or the mean. goes: the unit's way where the signal is on or "
-            f"high.{graded}{against}"
+            f"{mark} marks a unit that scores above every search on shifted signals (null), and at most half as far "
+            "from 1 as the best unit of the untrained network. on: the share of the text where the signal is on, or "
+            f"its mean. goes: where the unit goes when the signal is on or high.{graded}{against}"
         )
         for name, other in self.findings.twins.items():
-            self.paragraph(f"{name} is on where {other} is, which stands for both.")
+            self.paragraph(f"In this text {name} is on exactly where {other} is on, so only {other} is shown.")
 
     def print_unit(self):
         _, _, layer, unit = self.findings.selected[0]
@@ -211,8 +214,9 @@ class _Printed:
             )
         self.console.print(table)
         self.paragraph(
-            "Over the whole text; the unit was not chosen, so no null is needed. goes: its way where the signal is on "
-            "or high."
+            "These scores are over the whole text. You named the unit, so there is no search and no null. goes: where "
+            "the "
+            "unit goes when the signal is on or high."
         )
 
     def print_passages(self, selected, length):
@@ -234,8 +238,9 @@ class _Printed:
         )
         click.echo()
         self.paragraph(
-            f"Each unit held at {held}: by how many thousandths of a nat a character the loss rises where the signal "
-            "is on (a graded one: high), where it is off and where it switches."
+            f"Each unit is held at {held} while the model reads. The table shows how much the loss rises, in "
+            "thousandths of a nat per character: where the signal is on (for a graded signal: high), where it is "
+            "off, and where it switches."
         )
         table = self.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
         for a in self.findings.ablations:
@@ -243,10 +248,10 @@ class _Printed:
             table.add_row(printable(a.signal, sys.stdout), *figures, a.missed)
         self.console.print(table)
         self.paragraph(
-            "random: the same of other units of the layer, drawn at random and held in the same way: their mean, to "
-            "compare with. missed: where the loss rises by more than with any of those and than twice its standard "
-            "error; there is where the "
-            "signal is on or switches, there most that it rises three times as much there as where the signal is off."
+            "random: the mean rise when other units of the layer, drawn at random, are held in the same way. missed: "
+            "where the loss rises more than with any of those random units, and more than twice its standard error. "
+            "'Where it is on' includes where the signal switches; 'mostly' means that the loss rises more than three "
+            "times as much there as where the signal is off."
         )
 
     def print_gates(self):

@@ -64,21 +64,21 @@ class _Shown:
         judgement, evaluation = self.judgement, self.judgement.evaluation
         of_labels = unit_of(judgement) == "label"
         if of_labels:
-            click.echo(f"{evaluation.loss_nats:.4f} nats a label, over {counted(evaluation.characters, 'label')}")
+            click.echo(f"{evaluation.loss_nats:.4f} nats per label, over {counted(evaluation.characters, 'label')}")
         else:
-            click.echo(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
+            tell(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
         where = self.text.name if self.text.name != "-" else "stdin"
         tell(printable(f"of the {where}" if self.text.split else f"of {where}", sys.stdout))
         if math.isfinite(judgement.error.nats):
             tell(
                 f"standard error {judgement.error.nats:.4f} nats, from {counted(judgement.error.blocks, 'block')} of "
                 f"{judgement.error.block_characters:,} {'labels' if of_labels else 'characters'}"
-                + ("" if of_labels else f"; {judgement.bits_per_byte:.4f} bits a byte")
+                + ("" if of_labels else f"; {judgement.bits_per_byte:.4f} bits per byte")
             )
         elif of_labels:
             tell("too few labels for a standard error")
         else:
-            tell(f"{judgement.bits_per_byte:.4f} bits a byte; the text is too short for a standard error")
+            tell(f"{judgement.bits_per_byte:.4f} bits per byte; this text is too short for a standard error")
         if judgement.items is not None:
             self._print_items(judgement.items)
         if judgement.answers is not None:
@@ -86,14 +86,17 @@ class _Shown:
         left_out, kept = sum(count for _, count in self.text.unknown), self.text.stop - self.text.start
         if left_out > kept:
             note(
-                f"the model knows only {kept:,} of {left_out + kept:,} characters of this text: what remains is no "
-                "text that a model can be judged by"
+                f"the model knows only {kept:,} of the {left_out + kept:,} characters of this text; what remains is "
+                "too different from the text to judge a model by"
             )
         if self.text.split == "train":
-            note("the model has seen this split, and so have the baselines: --split val or test says how good they are")
+            note(
+                "the model and the baselines were trained on this split: use --split val or --split test to see how "
+                "good they are"
+            )
 
     def _print_items(self, items):
-        click.echo(f"{items.loss_nats:.4f} nats an item, over {counted(items.count, 'item')}")
+        click.echo(f"{items.loss_nats:.4f} nats per item, over {counted(items.count, 'item')}")
         low, high = items.bounds
         if items.drawn:
             print_table(
@@ -124,13 +127,13 @@ class _Shown:
         gain, settings = self.judgement.of_counted(losses - dynamic.losses), dynamic.settings
         error = standard_error(gain)[0]
         tell(
-            f"\nLearning as it reads, it needs {gain.mean():.4f} nats less a character"
+            f"\nLearning as it reads, the model needs {gain.mean():.4f} nats less per character"
             f"{f' (standard error {error:.4f})' if math.isfinite(error) else ''}: "
             f"{self.judgement.evaluation.loss_nats:.4f} -> {dynamic.loss_nats:.4f}"
         )
         note(
             f"{settings.rule}, rate {settings.rate:g}, decay {settings.decay:g}, an update every "
-            f"{counted(settings.segment, 'character')}; the checkpoint is as it was"
+            f"{counted(settings.segment, 'character')}; the checkpoint is unchanged"
         )
 
     def print_mistakes(self):
@@ -145,10 +148,10 @@ class _Shown:
             bar = ("█" if self.unicode else "#") * round(longest * found / count)
             click.echo(f"{name:{label}}{found:10,}{found / count:8.1%}{share:8.1%} {bar}".rstrip())
         if not any(one.count for one in brackets):
-            tell("\nNo bracket that is opened in this text is closed in it too, so there is no distance to speak of.")
+            tell("\nNo matching brackets in this text; table skipped.")
             return
         ngram = f"{self.judgement.ngram.order}-gram"
-        click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{ngram:>9}   bits each")
+        click.echo(f"\n{'closing bracket after':24}{'brackets':>9}{'model':>9}{ngram:>9}   bits per bracket")
         for distance, found, of_model, of_ngram in bracket_rows(brackets):
             click.echo(f"{distance + ' characters':24}{found:>9}{of_model:>9}{of_ngram:>9}")
 
@@ -158,8 +161,8 @@ class _Shown:
 
         sample, held_out = self.judgement.sample, self.judgement.held_out
         tell(
-            f"\nOf all substrings of this length, the share that stands in the training text too ({len(sample.ids):,} "
-            f"characters drawn, {len(held_out.ids):,} of {printable(held_out.name, sys.stdout)}):\n"
+            f"\nShare of all substrings of each length that also occur in the training text ({len(sample.ids):,} "
+            f"characters drawn from the model, {len(held_out.ids):,} of {printable(held_out.name, sys.stdout)}):\n"
         )
         click.echo(f"{'length':>8}" + "".join(f"{length:>6}" for length in SHOWN_LENGTHS))
         other = "held out" if self.text.split else "text"
@@ -170,7 +173,7 @@ class _Shown:
             )
         click.echo()
         curves = [list(enumerate(map(float, copies.overlap.shares), 1)) for copies in (sample, held_out)]
-        axes = Axes("length of the substring, characters", "share that stands in the training text")
+        axes = Axes("length of the substring in characters", "share that occurs in the training text")
         for line in plot(curves, min(self.width, 80), 12, self.unicode, axes):
             click.echo(line)
         marks = f"{mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}"
@@ -182,8 +185,8 @@ class _Shown:
                 self.judgement.vocabulary.decode(copies.ids[overlap.start : stop], self.text.encoding), self.unicode
             )
             tell(
-                f"\nThe longest passage of the {name} that stands in the training text, "
-                f"{counted(overlap.longest, 'character')}, there from {overlap.source:,} on:"
+                f"\nThe longest passage of the {name} that occurs in the training text "
+                f"({counted(overlap.longest, 'character')}; it starts there at offset {overlap.source:,}):"
             )
             say(f"  {copied}{' ...' if overlap.longest > MAX_PASSAGE else ''}")
 
@@ -200,7 +203,7 @@ class _Shown:
                 width=self.width,
                 colour=colour_mode(sys.stdout, os.environ),
                 unicode=self.unicode,
-                title=f"bits each {unit_of(self.judgement)} cost",
+                title=f"bits per {unit_of(self.judgement)}",
                 background=background_of(os.environ),
                 most=MAX_BITS,
                 unit="bits",
@@ -208,14 +211,17 @@ class _Shown:
         )
         n, of = len(costs), len(self.judgement.losses)
         if n < of:
-            note(f"the first {n:,} of {of:,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all")
+            note(
+                f"the first {n:,} of {of:,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all of them of "
+                "them"
+            )
 
     def print_guesses(self, count):
         from charrnn.render.terminal import visible
 
         symbols, costs = self._shown_characters()
         vocabulary, guesses = self.judgement.vocabulary, self.judgement.guesses
-        tell("\nThe most surprising of them, and what the model expected instead:\n")
+        tell("\nThe most surprising characters, and what the model expected instead:\n")
         for at in sorted((-costs).argsort(kind="stable")[:DEAREST].tolist()):
             before = visible("".join(symbols[max(0, at - 16) : at]), self.unicode)
             expected = "  ".join(

@@ -133,8 +133,8 @@ class ReachView(View):
     """A ReachReport: norms of gradients against distance; layer : whose state is meant, None for all as one vector."""
 
     foot = (
-        "times a step: by what the median is multiplied from one k to the next, on average; below 1 the gradient "
-        "vanishes, above 1 it explodes"
+        "factor per step: by how much the median is multiplied from one k to the next, on average. Below 1 the "
+        "gradient vanishes, above 1 it explodes"
     )
 
     def __init__(self, title, report, layer=None):
@@ -163,7 +163,7 @@ class ReachView(View):
         return figure
 
     def heading(self):
-        which = "all layers' states as one vector" if self.layer is None else f"the state of layer {self.layer}"
+        which = "the states of all layers as one vector" if self.layer is None else f"the state of layer {self.layer}"
         places = f"{counted(self.report.times, 'place')} t of {self.report.text}"
         return [self.title, f"norm of d loss(t) / d state(t - k): {which}, median over {places}"]
 
@@ -174,7 +174,7 @@ class ReachView(View):
             for curve in panel.curves:
                 factor = (curve.y[-1] / curve.y[0]) ** (1 / steps) if curve.y[0] > 0 else math.nan
                 rows.append((curve.name, *(f"{curve.y[k]:.1e}" for k in at), f"{factor:.3f}"))
-        return ("median norm at k =", *map(str, at), "times a step"), rows
+        return ("median norm at k =", *map(str, at), "factor per step"), rows
 
     @property
     def notes(self):
@@ -207,8 +207,8 @@ class MemoryView(View):
         panels = self.panels()
         return Figure(
             self.title,
-            "k, characters from what is shown to its answer",
-            "share of right answers",
+            "k, characters between what is shown and its answer",
+            "share of correct answers",
             panels,
             log_x=True,
             x_ticks=panels[0].curves[0].x,
@@ -217,7 +217,7 @@ class MemoryView(View):
 
     def heading(self):
         updates = counted(self.report.options.train_steps, "update")
-        return [self.title, f"share of right answers after {updates}, {duration(self.took_s)} in all"]
+        return [self.title, f"share of correct answers after {updates} per network, {duration(self.took_s)} in total"]
 
     def table(self):
         rows = [

@@ -42,28 +42,28 @@ class SpecCommand(click.Command):
     type=OutputPath(),
     metavar="SWEEP",
     show_default="checkpoints/NAME-sweep-N",
-    help="Folder of the sweep, to be made or to go on with.",
+    help="Folder of the sweep, to create or to continue.",
 )
-@click.option("--resume", type=OutputPath(), metavar="SWEEP", help="Go on with a sweep by the SPEC it was given last.")
+@click.option("--resume", type=OutputPath(), metavar="SWEEP", help="Continue a sweep with the SPEC of its last start.")
 @click.option(
     "--jobs",
     type=int,
     metavar="N",
-    show_default="1, of all threads",
-    help="Train N models at a time, each on one thread.",
+    show_default="1, which uses all threads",
+    help="Train N models at the same time, each on one thread.",
 )
 @click.option(
     "--workers",
     is_flag=True,
-    help="Share SWEEP with other commands like this one, on any machines that see the folder.",
+    help="Work on SWEEP together with other commands like this one, on any machines that can see the folder.",
 )
-@click.option("--table", is_flag=True, help="Show the table of SWEEP and who works on it, and train nothing.")
-@click.option("--dry-run", is_flag=True, help="List the runs with their parameters and memory, and make none.")
+@click.option("--table", is_flag=True, help="Show the table of SWEEP and its workers, and do not train.")
+@click.option("--dry-run", is_flag=True, help="List the runs with their parameters and memory, and do not train.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
-@file_option("svg", "Write the losses of the best runs against steps as a drawing.")
+@file_option("svg", "Write an SVG drawing of the losses of the best runs over the steps.")
 @force_option("svg")
-@click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only the result.")
 def command(  # noqa: PLR0913 - click passes every option by its name
     spec, output, resume, jobs, workers, table, dry_run, as_json, as_csv, quiet, **options
 ):
@@ -73,8 +73,8 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     Example: charrnn sweep grid.toml --jobs 2
 
     \b
-    SPEC is a TOML file: any option of charrnn train for all runs, lists of values to be
-    combined, and runs picked by hand, as in
+    SPEC is a TOML file with options of charrnn train for all runs, lists of
+    values to combine, and single runs, as in
       text = ["shakespeare.txt"]
       minutes = 5
       [grid]
@@ -84,15 +84,15 @@ def command(  # noqa: PLR0913 - click passes every option by its name
       [[run]]
       hidden_size = 512
 
-    Each run has a folder in SWEEP, beside results.json and results.csv. Without -o or --resume a new SWEEP is begun
-    each time. With the -o of an earlier sweep, the command trains its unfinished runs and those that are new in SPEC.
-    With --resume SWEEP it does so by the SPEC it was given last. A run that fails is in the table with its reason and
-    stops no other; the exit code is then 1. Ctrl-C saves. A run that has diverged is left alone, since it would diverge
-    again: remove its folder to train it once more.
+    Each run gets a folder in SWEEP, next to results.json and results.csv. Without -o or --resume, each call starts a
+    new SWEEP. With the -o of an earlier sweep, the command trains the unfinished runs and those that are new in SPEC;
+    --resume SWEEP does the same with the SPEC of the last start. If a run fails, the table shows the reason, the other
+    runs continue, and the exit code is 1. Ctrl-C saves and stops. A run that diverged is not repeated, because it would
+    diverge again; remove its folder to train it again.
 
-    With --workers any number of such commands share SWEEP: start it on each machine, as in
-    charrnn sweep grid.toml -o SWEEP --workers. Each trains the runs that no other is at, and ends when all have ended.
-    One that stops, or dies, leaves its run to the others. Under mpiexec each process is such a worker.
+    With --workers, any number of commands can work on the same SWEEP: start charrnn sweep grid.toml -o SWEEP --workers
+    on each machine. Each worker trains runs that no other worker has taken, and ends when all runs are finished. If a
+    worker stops or dies, the others take over its run. Under mpiexec, each process is a worker.
     """
     rank, size = launched()
     workers = workers or size > 1
@@ -100,29 +100,29 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         return 0
     if (spec is None) == (resume is None):
         raise ConfigError(
-            "name either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to go on with by --resume SWEEP",
+            "give either a SPEC, as in 'charrnn sweep grid.toml', or a sweep to continue, with --resume SWEEP",
             ["resume"],
         )
     if resume is not None and output is not None:
-        raise ConfigError("--resume names the folder of the sweep: leave -o/--output out", ["resume", "output"])
+        raise ConfigError("--resume already gives the folder of the sweep: leave -o/--output out", ["resume", "output"])
     check_bounds({"jobs": jobs}, ("jobs", 1, None))
     if as_json and as_csv:
-        raise ConfigError("--json and --csv both say how to print the table: leave one of them out", ["json", "csv"])
+        raise ConfigError("--json and --csv contradict each other: leave one of them out", ["json", "csv"])
     if dry_run and options["svg"] is not None:
         raise ConfigError(
-            "--svg draws what was trained, and --dry-run trains nothing: leave one of them out", ["svg", "dry_run"]
+            "--svg draws what was trained, but --dry-run does not train: leave one of them out", ["svg", "dry_run"]
         )
     if workers and not (dry_run or table):
         _check_workers(resume or output)
     if table and (resume is None or dry_run):
-        raise ConfigError("--table shows a sweep that is there: name it, as in --resume SWEEP --table", ["table"])
+        raise ConfigError("--table shows an existing sweep: name it, as in --resume SWEEP --table", ["table"])
     outputs = Outputs(options if rank == 0 else {**options, "svg": None}, "svg")
     from charrnn.files.own import SPEC
 
     if resume is not None:
         spec, output = resume / SPEC, resume
         if not spec.is_file():
-            raise ConfigError(f"{resume} holds no sweep to go on with: {_instead_of(resume)}")
+            raise ConfigError(f"{resume} contains no sweep to continue: {_instead_of(resume)}")
     read = _read_spec(spec, resume, output)
 
     for text in read.texts:
@@ -168,11 +168,12 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         finished = sum(one.state == FINISHED for one in made.results.values())
         display.note(
             f"{made.waiting} of {counted(len(made.results), 'run')} to train, into {folder}"
-            + (f"; {finished} finished before" if finished else "")
+            + (f"; {finished} already finished" if finished else "")
         )
         if unfinished is not None:
             display.note(
-                f"this is a new sweep. One of the same SPEC is unfinished, {unfinished}; to go on with that:\n"
+                f"this is a new sweep. An earlier one with the same SPEC, {unfinished}, is unfinished; to continue "
+                "it:\n"
                 f"  charrnn sweep --resume {quoted(unfinished)}"
             )
         if unequal:
@@ -183,7 +184,10 @@ def command(  # noqa: PLR0913 - click passes every option by its name
                 for event in made.run():
                     if received and not announced:
                         announced = True
-                        display.note("stopping after the steps at hand, saved (Ctrl-C again: at once, unsaved)")
+                        display.note(
+                            "saving and stopping after the current steps (press Ctrl-C again to stop at "
+                            "once, without saving)"
+                        )
                     display.show(event)
         finally:
             display.close()
@@ -191,7 +195,7 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         unended = any(state in (WAITING, STOPPED) for state in states)
         if rank > 0:  # a launcher ends all when one has another exit code
             return 128 + received[0] if received and unended else 0
-        with kept_in(f"the runs are saved, and the table is in {folder / RESULTS_JSON}"):
+        with kept_in(f"the runs are saved; the table is in {folder / RESULTS_JSON}"):
             _show(made, as_json, as_csv)
         if outputs:
             _write_svg(outputs, folder, [one.run for one in sort_results(made.results.values())])
@@ -201,7 +205,7 @@ def command(  # noqa: PLR0913 - click passes every option by its name
             display.note(f"next: {_first_use(folder / best.run)}\n      charrnn eval {run}")
         if unended:
             again = f"charrnn sweep --resume {quoted(folder)}" + (" --workers" if workers else "")
-            display.note(f"stopped, saved; go on with:\n  {again}", important=True)
+            display.note(f"stopped and saved; continue with:\n  {again}", important=True)
             return 128 + received[0] if received else 1
         return 1 if any(state in (FAILED, DIVERGED) for state in states) else 0
 
@@ -222,7 +226,8 @@ def _check_workers(folder):
     """Raise ConfigError where workers cannot share a sweep: they know each other by its folder and its locks."""
     if folder is None:
         raise ConfigError(
-            "workers share one folder: name it with -o/--output, the same for each, as in: charrnn sweep grid.toml "
+            "workers share one folder: give all of them the same folder with -o/--output, as in: charrnn sweep "
+            "grid.toml "
             "-o SWEEP --workers",
             ["workers"],
         )
@@ -248,7 +253,7 @@ def _write_svg(outputs, folder, runs):
 
     figure = sweep_figure(folder, runs)
     if figure is None:
-        note(f"no run of {folder} has a loss to draw yet: {outputs.named('svg')} is not written")
+        note(f"no run of {folder} has losses to draw yet, so {outputs.named('svg')} was not written")
         return
     outputs.write("svg", write_svg, figure)
 
@@ -258,7 +263,7 @@ def _instead_of(folder):
     from charrnn.runs.names import LAST
 
     if (folder / LAST).is_file():
-        return f"it is one run, which goes on with: charrnn train --resume {quoted(folder)}"
+        return f"it is a single run, resumed with: charrnn train --resume {quoted(folder)}"
     return "name the folder that 'charrnn sweep SPEC' wrote"
 
 
@@ -278,24 +283,22 @@ def _read_spec(path, resume, output):
     grid, runs = options.pop("grid", {}), options.pop("run", [])
     text = options.pop("text", None)
     if not isinstance(name, str):
-        raise ConfigError(f"{where} gives 'name' a value that it cannot have: {name!r}")
+        raise ConfigError(f"{where}: 'name' must be a text, got {name!r}")
     texts = [text] if isinstance(text, str) else text
     if not isinstance(texts, list) or not texts or not all(isinstance(one, str) for one in texts):
-        raise ConfigError(f'{where} names no text to train on: add a line such as text = ["shakespeare.txt"]')
+        raise ConfigError(f'{where} gives no text to train on: add a line such as text = ["shakespeare.txt"]')
     if "-" in texts:
-        raise ConfigError(f"{where} names - as a text, but stdin can be read once only: save it in a file")
+        raise ConfigError(f"{where} gives - as a text, but stdin can be read only once: save it in a file")
     if not isinstance(grid, dict) or not isinstance(runs, list) or not all(isinstance(one, dict) for one in runs):
-        raise ConfigError(
-            f"{where} must give the grid in a [grid] table and each run picked by hand in a [[run]] table"
-        )
+        raise ConfigError(f"{where}: the grid must be a [grid] table, and each single run a [[run]] table")
     common, values = typed_options(options, where), {}
     for key, listed in grid.items():
         if not isinstance(listed, list) or not listed:
-            raise ConfigError(f"{where} [grid] must give {key!r} a list of values, got {listed!r}")
+            raise ConfigError(f"{where} [grid]: {key!r} must be a list of values, got {listed!r}")
         for value in listed:
             for option, typed in typed_options(_one_option(key, value, where), f"{where} [grid]").items():
                 if typed in values.setdefault(option, []):
-                    raise ConfigError(f"{where} [grid] gives {key!r} the value {value!r} twice: leave one of them out")
+                    raise ConfigError(f"{where} [grid]: {key!r} has the value {value!r} twice: leave one of them out")
                 values[option].append(typed)
     picked = []
     for number, one in enumerate(runs, 1):
@@ -306,7 +309,8 @@ def _read_spec(path, resume, output):
             )
         if own in (SPEC, RESULTS_JSON, RESULTS_CSV, LOCK):
             raise ConfigError(
-                f"{where} [[run]] {number} cannot be named {own}, as a file of the sweep is: choose another name"
+                f"{where} [[run]] {number} cannot be named {own}, which is the name of a file of the sweep: choose "
+                "another name"
             )
         for key in one:
             _one_option(key, one[key], where)
@@ -328,7 +332,9 @@ def _name_of(path, folder):
 
 def _one_option(key, value, where):
     if key == "text":
-        raise ConfigError(f"{where} must name the text once for all runs: losses on different texts cannot be compared")
+        raise ConfigError(
+            f"{where} must give one text for all runs, because losses on different texts cannot be compared"
+        )
     return {key: value}
 
 

@@ -42,7 +42,7 @@ class PlainSweep(Quiet):
         now = time.monotonic()
         if event.waits and now >= self._others_s:
             self._others_s = now + PLAIN_SECONDS
-            self.note("waiting for runs of other workers: " + ("; ".join(others_lines(event.workers)) or "none found"))
+            self.note("waiting for other workers: " + ("; ".join(others_lines(event.workers)) or "none found"))
 
     def _ended(self, event):
         self.note(ended_line(event))
@@ -132,7 +132,7 @@ def others_lines(workers):
     """Return a line for each run that other workers are at, and for each worker without one."""
     lines = []
     for worker in workers:
-        for run in worker.runs or ({"run": "nothing yet"},):
+        for run in worker.runs or ({"run": "no run yet"},):
             step, val = run.get("step"), run.get("val_loss_nats")
             at = f", step {step:,}" if isinstance(step, int) else ""
             at += f", validation {val:.3f}" if isinstance(val, float) else ""

@@ -62,7 +62,7 @@ def show_drafts(drafts, columns, states, as_json, as_csv):
     def memory(size_bytes):
         if size_bytes is None:
             return None
-        return megabytes(size_bytes) + (f", {megabytes(free)} are free" if free and size_bytes > free else "")
+        return megabytes(size_bytes) + (f", only {megabytes(free)} free" if free and size_bytes > free else "")
 
     table = [
         _Column("run", [one.point.name for one in drafts]),
@@ -77,7 +77,7 @@ def show_drafts(drafts, columns, states, as_json, as_csv):
         if one.error:
             console.print(wrapped(f"{one.point.name} will fail: {printable(one.error, sys.stdout)}", sys.stdout))
     failing = sum(one.error is not None for one in drafts)
-    console.print(counted(len(drafts), "run") + (f", {failing} of which will fail" if failing else ""))
+    console.print(counted(len(drafts), "run") + (f"; {failing} will fail" if failing else ""))
 
 
 def show_results(record):
@@ -85,7 +85,9 @@ def show_results(record):
     console, columns, rows = _console(), record["columns"], record["runs"]
 
     def state(row):
-        return row["state"] + (f", went back {counted(row['returns'], 'time')}" if row["returns"] else "")
+        return row["state"] + (
+            f", went back to an earlier step {counted(row['returns'], 'time')}" if row["returns"] else ""
+        )
 
     table = [
         _Column("run", [row["run"] for row in rows]),
@@ -158,7 +160,7 @@ def _print_fitted(console, table, options):
     console.print(_table([column for column in table if column.name in kept]))
     if len(kept) < len(names):
         left_out = ", ".join(name.replace("_", " ") for name in names if name not in kept)
-        console.print(wrapped(f"no room for {left_out}: --json and --csv have all, and a wider terminal", console.file))
+        console.print(wrapped(f"hidden columns: {left_out}. Widen the terminal, or use --csv", console.file))
 
 
 def _table(columns):

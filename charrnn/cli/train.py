@@ -13,14 +13,12 @@ from charrnn.cli.config import texts_beside
 from charrnn.cli.display import Nothing, make_display
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
-from charrnn.cli.words import duration, kept_in, loss_text, printable, quoted, tell, unlike_line
+from charrnn.cli.words import duration, kept_in, loss_text, note, printable, quoted, tell
 from charrnn.distributed.group import find_group, leave_early, together
 from charrnn.errors import ConfigError, StorageError, counted
 from charrnn.text.item_kinds import inferred
 from charrnn.text.task_names import CLASSIFY
 from charrnn.training.options import LENGTHS, NAMES, TrainingConfig
-
-WONDER = 0.04  # test and validation loss that differ by this share want an explanation
 
 
 class _TrainCommand(SectionedCommand):
@@ -37,17 +35,19 @@ class _TrainCommand(SectionedCommand):
 @click.command(name="train", cls=_TrainCommand, params=list(PARAMETERS))
 @click.pass_context
 def command(  # noqa: PLR0913 - click passes every option by its name
-    ctx, text, threads, output, resume, init_from, config, quiet, **_settings
+    ctx, text, threads, output, resume, init_from, dry_run, config, quiet, **_settings
 ):
     """Train a model on your own text.
 
     \b
     Example: charrnn train shakespeare.txt --minutes 5
 
-    TEXT is one or more files, folders or globs, or - for stdin; .gz, .bz2, .xz and .zst are read as text. Of a
-    folder, run folders and checkpoints are left out. The run folder holds last.safetensors, best.safetensors,
-    log.jsonl and config.toml, and good.safetensors until the run is finished, where it goes back to when it diverges.
-    Ctrl-C saves; --resume goes on.
+    TEXT is one or more files, folders or globs, or - for stdin. Compressed files (.gz, .bz2, .xz, .zst) are read as
+    text. In a folder, run folders and checkpoints are skipped.
+
+    A run is a folder with best.safetensors (lowest validation loss), last.safetensors, log.jsonl and config.toml.
+    While the run is unfinished there is also good.safetensors, from which it recovers if the loss diverges. Ctrl-C
+    saves and stops; --resume continues.
     """
     from charrnn.cli.progress import announce_compilation
 
@@ -58,6 +58,11 @@ def command(  # noqa: PLR0913 - click passes every option by its name
 
             compare_starts(group, resume is not None)
         asked = _asked(ctx)
+        if dry_run and resume is not None:
+            raise ConfigError(
+                "--dry-run shows what a new run would do, and --resume continues one: leave one of them out",
+                ["dry_run", "resume"],
+            )
         _check(asked, text, threads, resume, init_from)
         if group.rank == 0:
             display = make_display(quiet)
@@ -76,7 +81,7 @@ def command(  # noqa: PLR0913 - click passes every option by its name
         if resume is not None:
             _resume(resume, output, text, asked, display, group)
         else:
-            _start(text, asked, output, init_from, display, group)
+            _start(text, asked, output, init_from, display, group, dry_run)
     except BaseException as error:
         display.close()
         group.leave(error)
@@ -89,11 +94,10 @@ def _check(asked, text, threads, resume, init_from):
     """Raise ConfigError for what is wrong without looking at the text: said before that is read."""
     if resume is not None and init_from is not None:
         raise ConfigError(
-            "--resume goes on with a run and --init-from starts a new one: leave one of them out",
-            ["resume", "init_from"],
+            "--resume continues a run and --init-from starts a new one: leave one of them out", ["resume", "init_from"]
         )
     if resume is None and not text:
-        raise ConfigError("nothing to train on: name one or more texts, as in 'charrnn train shakespeare.txt'")
+        raise ConfigError("no text to train on: name one or more, as in 'charrnn train shakespeare.txt'")
     check_bounds({"threads": threads}, ("threads", 1, None))
     if resume is None and init_from is None:
         TrainingConfig(**inferred(text, asked))
@@ -118,16 +122,34 @@ def _text_path(path, config):
     return str(config.parent / path)
 
 
-def _start(text, asked, output, init_from, display, group):
-    from charrnn.training.launch import new_run
+def _start(text, asked, output, init_from, display, group, dry_run):  # noqa: PLR0913, PLR0917 - all that says what to do
+    from charrnn.training.launch import new_run, planned_run
 
+    make = planned_run if dry_run else new_run
     with contextlib.ExitStack() as stack:
         with _reading(display) as progress:
-            run = new_run(
+            run = make(
                 text, asked, output=output, init_from=init_from, say=display.note, progress=progress, group=group
             )
             trainer = stack.enter_context(run)
-        _train(trainer, display, group)
+        if dry_run:
+            _show_plan(trainer, display, group)
+        else:
+            _train(trainer, display, group)
+
+
+def _show_plan(trainer, display, group):
+    """Show what a run would do, and that it was not begun."""
+    from charrnn.cli.display import preflight_lines
+    from charrnn.training.records import Preflight
+
+    for record in trainer.run():
+        if not isinstance(record, Preflight):
+            display.show(record)
+        elif group.rank == 0:
+            for line in preflight_lines(record):
+                tell(line, 8)
+            note("this was a dry run: nothing was trained or written. Leave out --dry-run to train")
 
 
 def _resume(run, output, text, asked, display, group):
@@ -144,7 +166,8 @@ def _resume(run, output, text, asked, display, group):
     if output is not None and not is_snapshot(run):
         if run != NEWEST and Path(run).resolve() != output.resolve():
             raise ConfigError(
-                f"--resume {run} and --output {output} name two runs: leave one of them out", ["resume", "output"]
+                f"--resume {run} and --output {output} name two different runs: leave one of them out",
+                ["resume", "output"],
             )
         run = output
     with contextlib.ExitStack() as stack:
@@ -154,7 +177,7 @@ def _resume(run, output, text, asked, display, group):
         elif run == NEWEST:
             display.note(f"resuming {folder.path}")
         elif Path(run).name == folder.good.name:
-            display.note(f"a run goes on where it stopped, from {folder.last}")
+            display.note(f"a run resumes where it stopped, from {folder.last}")
         with _reading(display) as progress:
             resumed = resumed_run(
                 folder,
@@ -200,15 +223,17 @@ def _train(trainer, display, group):
         again = f"mpiexec -n {group.size} {again}"
     died = "Error: a process of this run has died, and the others were ended; "
     words = (
-        f"{died}nothing was saved yet: give the same command again",
-        f"{died}resume from what was saved last, with any number of processes: {again}",
+        f"{died}nothing was saved yet: start it again with the same command",
+        f"{died}resume from the last checkpoint, with any number of processes: {again}",
     )
     try:
         with signals_stop(trainer.stop) as received, group.last_words(*words, folder.last):
             for record in trainer.run():
                 if received and not announced:
                     announced = True
-                    display.note("stopping after this step, saved (Ctrl-C again: at once, unsaved)")
+                    display.note(
+                        "saving and stopping after this step (press Ctrl-C again to stop at once, without saving)"
+                    )
                 if isinstance(record, Finished):
                     finished = record
                 display.show(record)
@@ -216,33 +241,33 @@ def _train(trainer, display, group):
         if folder.last.exists():
             step = read_metadata(folder.last)["training"]["step"]
             raise StorageError(
-                f"{error}; the checkpoint of step {step:,} stands, go on from it with: {again}"
+                f"{error}; the checkpoint of step {step:,} is intact, resume it with: {again}"
             ) from error
         raise
     display.close()
     # All end with the same code: launchers combine the codes. A signal may have come to only one process.
     signals = [number for numbers in group.gather(received[:1]) for number in numbers]
     if group.rank == 0:
-        with kept_in(f"the run is saved, and shown by: charrnn info {quoted(finished.folder)}"):
+        with kept_in(f"the run is saved; see it with: charrnn info {quoted(finished.folder)}"):
             _report(finished, trainer, display, again)
     if finished.resumable:
         sys.exit(128 + signals[0] if signals else 1)
 
 
 def _report(finished, trainer, display, again):
-    """Say the result on stdout, and on stderr what to do next.
+    """Say the result on stdout, and on stderr how good it is and what to do next.
 
     again    the command that resumes the run
     """
+    from charrnn.cli.after_training import next_commands, show_finished
     from charrnn.cli.display import Quiet
 
-    run = quoted(finished.folder)
     if finished.resumable:
-        saved = "saved; go on with"
+        saved = "saved; resume it with"
         if finished.saved_step != finished.step:
             saved = (
-                "but its state holds numbers that are not finite and was not saved: the checkpoint of step "
-                f"{finished.saved_step:,} stands; go on from it with"
+                "but its state has numbers that are not finite, so it was not saved; resume the checkpoint of step "
+                f"{finished.saved_step:,} with"
             )
         display.note(
             f"stopped at step {finished.step:,} after {duration(finished.elapsed_s)}, {saved}:\n  {again}",
@@ -266,37 +291,6 @@ def _report(finished, trainer, display, again):
     for name, value in rows:
         tell(f"{name:<10}  {value}", 12)
     if type(display) is not Quiet:
-        for part in _unlike_parts(finished, trainer):
-            display.note(unlike_line(part, len(trainer.corpus.sources)))
-    if finished.because is None and finished.best_step is not None and finished.best_step < 0.7 * finished.step:
-        display.note(
-            f"the validation loss has not fallen since step {finished.best_step:,}: the model learns the training "
-            "text by heart; a longer text, a smaller --hidden-size, more --dropout or a shorter run mends it"
-        )
-    display.note(f"next: {_first_use(run, trainer)}\n      charrnn info {run}")
-
-
-def _first_use(run, trainer):
-    """Return the command that shows what a run's model does."""
-    from charrnn.cli.item_samples import first_use
-
-    reading = trainer.plan.config.items_reading
-    return first_use(run, None if reading is None else reading.task, trainer.corpus.vocabulary)
-
-
-def _unlike_parts(finished, trainer):
-    """Return the UnlikeParts of a run's text, looked for where test and validation loss differ noticeably."""
-    if finished.test is None or finished.best_loss_nats is None:
-        return []
-    reading = trainer.plan.config.items_reading
-    if reading is not None and reading.task is not None:  # n-grams would tell of what is not asked
-        return []
-    low, high = sorted((finished.test.loss_nats, finished.best_loss_nats))
-    if high < (1 + WONDER) * low:
-        return []
-    from charrnn.evaluation.parts import find_unlike_parts
-
-    corpus = trainer.corpus
-    return find_unlike_parts(
-        corpus.ids, trainer.plan.splits, corpus.vocabulary.size, start_id=corpus.vocabulary.start_id
-    )
+        show_finished(finished, trainer, display)
+    first, *others = next_commands(finished.folder, trainer)
+    display.note("\n".join([f"next: {first}", *(f"      {other}" for other in others)]))

@@ -155,8 +155,8 @@ def bare_symbol(symbol):
 
 def loss_text(loss_nats, per="character"):
     """Say a loss in its three units; per : what it is the mean over."""
-    shown = "beyond counting" if math.isinf(perplexity(loss_nats)) else perplexity_text(loss_nats, 3, "")
-    return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits a {per}, perplexity {shown}"
+    shown = "too large to show" if math.isinf(perplexity(loss_nats)) else perplexity_text(loss_nats, 3, "")
+    return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits per {per}, perplexity {shown}"
 
 
 def unlike_line(part, texts=1):
@@ -167,12 +167,12 @@ def unlike_line(part, texts=1):
     """
     name = {"val": "validation"}.get(part.name, part.name)
     said = (
-        f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text, for any model: "
-        f"n-grams need {part.loss_nats:.2f} nats a character there, and {part.low:.2f} to {part.high:.2f} on "
-        f"{part.stretches} stretches of the training split that they had not read either. Splits that hold more are "
-        "more alike, with 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'"
+        f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text for any model: an "
+        f"n-gram needs {part.loss_nats:.2f} nats per character there, but {part.low:.2f} to {part.high:.2f} on "
+        f"{part.stretches} unread parts of the training split. Larger splits differ less: 'charrnn train TEXT "
+        "--val-fraction 0.15 --test-fraction 0.15'"
     )
-    order = "; of several texts, the order in which they are named decides which of them are held out"
+    order = "; the order in which you name the texts decides which of them are held out"
     return f"{said}{order if texts > 1 else ''}."
 
 

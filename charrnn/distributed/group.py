@@ -143,7 +143,7 @@ def find_group():
             group = MPIGroup()
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no library
         why = (
-            f"{size} processes were started, and mpi4py, by which they talk, cannot be used here "
+            f"{size} processes were started, but mpi4py, which connects them, cannot be used here "
             f"({str(error).splitlines()[0]}): pip install 'charrnn[mpi]'"
         )
         if rank == 0:
@@ -155,8 +155,8 @@ def find_group():
         raise ConfigError(why) from error
     if group.size != size:
         raise ConfigError(
-            f"the launcher started {size} processes, and mpi4py sees {group.size}: its MPI is another one than the "
-            "launcher's; start them with the mpiexec of the same package (pip install 'charrnn[mpi]' brings both)"
+            f"the launcher started {size} processes, but mpi4py sees {group.size}, because its MPI is not the "
+            "launcher's: start them with the mpiexec of the same package (pip install 'charrnn[mpi]' brings both)"
         )
     return group
 

@@ -84,7 +84,7 @@ class MPIGroup:
         """Wait for requests, and leave the CPU to whoever computes; a library that waits for messages keeps it busy."""
         while not MPI.Request.Testall(requests):
             if self._is_leaving:
-                raise CharRNNError("the exchange is given up")
+                raise CharRNNError("stopped waiting for the other processes")
             time.sleep(IDLE_S)
 
     def leave(self, error):
@@ -128,7 +128,9 @@ class MPIGroup:
         Every process must call it alike. Raises CharRNNError where this build of MPI takes calls from one thread only.
         """
         if is_wanted and MPI.Query_thread() != MPI.THREAD_MULTIPLE:
-            raise CharRNNError("this build of MPI takes calls from one thread at a time: exchanges cannot overlap")
+            raise CharRNNError(
+                "this build of MPI accepts calls from only one thread at a time, so exchanges cannot overlap"
+            )
         self._trial.chosen = is_wanted
 
     def add_range(self, nodes, start, stop, shards, out, wait):

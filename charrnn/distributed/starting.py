@@ -61,8 +61,8 @@ def _watched(rank, size):
     """Return a context that another process watches over."""
     who = f"process {rank} of {size}"
     note = (
-        f"{who} waits for the others to start; if charrnn does not start on one of the machines, end all with "
-        "Ctrl-C and try 'charrnn doctor' there\n"
+        f"{who} waits for the others to start; if charrnn does not start on one of the machines, press Ctrl-C and try "
+        "'charrnn doctor' there\n"
     )
     error = (
         f"Error: {who} has waited {END_AFTER_S:g} s for the others to start: try 'charrnn doctor' on every machine\n"

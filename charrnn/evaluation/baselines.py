@@ -41,7 +41,7 @@ class Baseline:
 
 def uniform(vocab_size):
     """Return the Baseline that knows the vocabulary alone."""
-    return Baseline("uniform", math.log(vocab_size), "every character alike")
+    return Baseline("uniform", math.log(vocab_size), "all characters equally likely")
 
 
 def unigram(training_ids, ids, vocab_size):
@@ -67,7 +67,7 @@ def ngram(training_ids, validation, text, vocab_size, progress=None, start_id=No
 
 
 def xz(training, data, characters, progress=None):
-    """Return the Baselines of xz: having read the training text, and from nothing; bytes in, `characters` in `data`."""
+    """Return the Baselines of xz: after the training text, and from nothing; bytes in, `characters` in `data`."""
     training = training[max(0, len(training) - (WINDOW_BYTES - len(data))) :]
     report = progress or (lambda share: None)
     whole = 2 * len(training) + 2 * len(data)
@@ -92,9 +92,9 @@ def xz(training, data, characters, progress=None):
     found = []
     if training:
         found.append(
-            Baseline("xz -9e", (size([training, data]) - size([training])) * per_byte, "having read the training text")
+            Baseline("xz -9e", (size([training, data]) - size([training])) * per_byte, "after the training text")
         )
-    found.append(Baseline("xz -9e alone", size([data]) * per_byte, "the text by itself"))
+    found.append(Baseline("xz -9e alone", size([data]) * per_byte, "this text alone"))
     return found
 
 

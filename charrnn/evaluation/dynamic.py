@@ -115,7 +115,9 @@ def _pace(model, training_ids, settings, marks):
     if settings.rule == "sgd":
         return dtype(settings.rate), dtype(settings.decay)
     if training_ids is None:
-        raise ConfigError("--dynamic-rule rms needs the text the run was trained on: take sgd", ["dynamic_rule"])
+        raise ConfigError(
+            "--dynamic-rule rms needs the text that the run was trained on: use --dynamic-rule sgd", ["dynamic_rule"]
+        )
     rms = gradient_rms(model, training_ids, settings.segment, marks)
     mean = rms[rms > 0].mean() if rms.any() else 1.0
     return (

@@ -205,7 +205,7 @@ class Judgement:
         ids = self.text.predicted_ids[:NOTEBOOK_CHARACTERS]
         symbols = read_symbols(self.vocabulary, ids, self.text.encoding)[1]
         shares = np.minimum(self.losses[: len(ids)] / math.log(2) / NOTEBOOK_BITS, 1)
-        title = f"The redder, the more bits a character cost: {NOTEBOOK_BITS} or more are full red"
+        title = f"The redder a character, the more bits it needs; {NOTEBOOK_BITS} or more bits are fully red"
         return html_table(rows, ("", "nats", "bits", "perplexity"), caption) + coloured_text(
             symbols, shares, title=title
         )

@@ -39,7 +39,7 @@ def label_probabilities(model, texts, end_id, labels, after=None, report=None): 
     Raises ConfigError, and DivergenceError where the model's output is not finite.
     """
     if model.start_id is None:
-        raise ConfigError("labels belong to items, and this is a model of one long text")
+        raise ConfigError("labels belong to items, but this is a model of one long text")
     if not len(labels):
         raise ConfigError("there must be at least 1 label, got none")
     if after is not None and (not len(after) or min(after) < 0):

@@ -193,7 +193,7 @@ def count_predicted(model, ids, first, stop, marks=None):
         counts = predicted(model, ids, at, min(stop, at + block), marks)
         count += min(block, stop - at) if counts is None else int(np.count_nonzero(counts))
     if not count:
-        raise CorpusError("an evaluation needs a character to predict, and this text has none: name a longer one")
+        raise CorpusError("this text has no character to predict: use a longer one")
     return count
 
 
@@ -224,7 +224,7 @@ def first_predicted(start, stop):
     first = max(start, 1)
     if stop - first < 1:
         raise CorpusError(
-            "an evaluation needs a character to predict and one before it, got "
+            "an evaluation needs at least 2 characters, the second of which is predicted, got "
             f"{counted(max(0, stop - start), 'character')}: name a longer text"
         )
     return first, min(WARM_UP, first - 1)

@@ -9,7 +9,7 @@ that has it:
     memory        the character is in a word, its first character excepted, and that whole word stands in the last 100,
                   500 or 1,000 characters before it
     rare word     the character is in a word that the training text has at most 5 times
-    word start    the character comes after a blank, a newline or a quote
+    word start    the character comes after a space, a newline or a quote
     punctuation   the character is neither of a word nor blank
     the rest      by the probability it did get: what a model a little better would get right
 
@@ -128,10 +128,10 @@ def find_mistakes(text, first, loss_nats, first_sure, words):
     befores = text[first - 1 : -1] if first else "\n" + text[:-1]
     peel(
         "word start",
-        "after a blank, a newline or a quote",
+        "after a space, a newline or a quote",
         np.array([before in AFTER_OPENERS for before in befores], bool),
     )
-    peel("punctuation", "not of a word, not blank", np.array([_is_punctuation(one) for one in characters], bool))
+    peel("punctuation", "neither in a word nor blank", np.array([_is_punctuation(one) for one in characters], bool))
     probabilities = np.exp(-loss_nats)
     for high, low in zip((SURE, *REST), REST):
         peel("the rest", f"p {low:g} to {high:g}", (probabilities >= low) & (probabilities < high))

@@ -149,7 +149,9 @@ class _Judge:
         """Refuse what has no meaning of a model of items."""
         for name, asked in (("memorised", self.options.memorised), ("mistakes", self.options.mistakes)):
             if asked:
-                raise ConfigError(f"{name} is of one long text, and this model is of items: leave it out", [name])
+                raise ConfigError(
+                    f"{name} needs a model of one long text, but this is a model of items: leave it out", [name]
+                )
 
     def _training_ids(self):
         """Return the training split's ids, the last ones of a very long one, or None."""
@@ -232,7 +234,7 @@ class _Judge:
         for block in sampler.generate(length):
             drawn.append(block.ids[0])
             report(sum(map(len, drawn)), length)
-        texts = {"sample": ("a sample of the model's", np.concatenate(drawn)), "held_out": (name, held_out[:length])}
+        texts = {"sample": ("a sample of the model", np.concatenate(drawn)), "held_out": (name, held_out[:length])}
         found = overlaps(
             self._training_ids(),
             [ids for _, ids in texts.values()],
@@ -261,7 +263,12 @@ class _Judge:
         stop = text.stop if options.guessed is None else min(text.stop, text.first + options.guessed)
         return Guesses(
             *read_guesses(
-                self.model, text.ids, text.start, stop, options.top_k, self.stages.begin("reading the guesses")
+                self.model,
+                text.ids,
+                text.start,
+                stop,
+                options.top_k,
+                self.stages.begin("computing the model's guesses"),
             )
         )
 
@@ -291,7 +298,7 @@ def _check_memory(characters, need_bytes):
     free = available_memory()
     if free is not None and need_bytes > free:
         raise ConfigError(
-            f"an n-gram of {characters:,} characters needs {need_bytes / 1e9:.1f} GB of memory and {free / 1e9:.1f} "
-            "are free: add --no-baselines",
+            f"an n-gram of {characters:,} characters needs {need_bytes / 1e9:.1f} GB of memory, but only "
+            f"{free / 1e9:.1f} GB are free: add --no-baselines",
             ["baselines"],
         )

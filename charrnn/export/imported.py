@@ -5,7 +5,7 @@
     recurrent layers   PREFIXweight_ih_l0, PREFIXweight_hh_l0, PREFIXbias_ih_l0, ...: as many rows as gates times H tell
                        the cell: 4 an LSTM, 3 a GRU, 1 a vanilla RNN
     output             a matrix (V, H), which may have a bias (V,) beside it
-    embedding          a matrix (V, D), where D enters the first layer; none where D = V and the symbols enter one-hot
+    embedding          a matrix (V, D), where D enters the first layer; none where D = V and the one-hot input
 
 Where two matrices could be either, a bias tells the output, then the usual names; what stays open is refused with what
 was found, and so is every tensor that no such model has. Nothing is guessed.
@@ -59,7 +59,7 @@ def take_back(state, vocabulary, model, training):
     shapes = parameter_shapes(ModelConfig(vocab_size=vocabulary.size, **model))
     lacking, beyond = sorted(shapes.keys() - state.entries.keys()), sorted(state.entries.keys() - shapes.keys())
     if lacking or beyond:
-        what = f"it lacks {short(lacking[0])}" if lacking else f"it has {short(beyond[0])}, which its model has not"
+        what = f"{short(lacking[0])} is missing" if lacking else f"its model has no {short(beyond[0])}"
         raise DamagedCheckpoint(state.path, what, "export it again: charrnn export RUN --torch FILE")
     parameters = {name: _shaped(state, name, shape) for name, shape in shapes.items()}
     parameters = {name: array.astype(model["dtype"], copy=False) for name, array in parameters.items()}
@@ -84,14 +84,16 @@ def import_state_dict(state, vocabulary, names):
     left = [name for name in state.entries if name not in used]
     if left:
         raise CheckpointError(
-            f"{state.path} has {counted(len(left), 'tensor')} that no embedding, {cell.torch_class} and nn.Linear "
-            f"have, {_listed(left, state)}: charrnn has no such model. Where they are no part of it, write the file "
-            "without them"
+            f"{state.path} has {counted(len(left), 'tensor')} that do not belong to an embedding, {cell.torch_class} "
+            f"or nn.Linear, {_listed(left, state)}: charrnn has no such model. If they are not part of the model, "
+            "save the file without them"
         )
     used.discard(None)
     kinds = {_DTYPES[state.entries[name].tag] for name in used}
     if len(kinds) > 1:
-        raise CheckpointError(f"{state.path} has numbers of float32 and of float64: bring them to one, by .float()")
+        raise CheckpointError(
+            f"{state.path} mixes float32 and float64: convert everything to one type, for example with .float()"
+        )
     (dtype,) = kinds
     notes, parameters = [], {}
 
@@ -124,16 +126,16 @@ def import_state_dict(state, vocabulary, names):
         if name.startswith("rnn."):
             take(name, found.get(name[4:]), shape)
     if "bias_ih_l0" not in found:
-        notes.append("the recurrent layers have no biases: they are zero")
+        notes.append("the recurrent layers have no biases; they are set to zero")
     if bias is None:
-        notes.append("the output has no bias: it is zero")
+        notes.append("the output has no bias; it is set to zero")
     if cell.name == "rnn":
-        notes.append("the file does not say that its activation is tanh, the only one that charrnn has: a model with "
-                     "nonlinearity='relu' would compute something else")  # fmt: skip
+        notes.append("the file does not name its activation, and charrnn assumes tanh: a model with "
+            "nonlinearity='relu' would compute something else")  # fmt: skip
     if any(state.entries[name].tag in ("F16", "BF16") for name in used):
-        notes.append("16-bit numbers are kept as float32, which has each of them")
+        notes.append("16-bit numbers are stored as float32, without loss")
     what = [f"{cell.title} from {prefix or 'the file itself'}"]
-    what.append("symbols enter one-hot" if embedding is None else f"embedding {embedding}")
+    what.append("one-hot input" if embedding is None else f"embedding {embedding}")
     what.append(f"output {output}" + (", tied to the embedding" if model["tied"] else ""))
     notes.insert(0, "; ".join(what))
     return Checkpoint(model, vocabulary, parameters, {}, {}, {}), notes
@@ -147,19 +149,21 @@ def _recurrent_layers(state, asked):
             groups.setdefault(found[1], {})[name[len(found[1]) :]] = name
     if not groups:
         raise CheckpointError(
-            f"{state.path} has no recurrent layer of PyTorch's: none of its names ends like weight_ih_l0, and a "
-            f"torch.nn.LSTM, GRU or RNN has that one; it has {_listed(state.entries, state)}"
+            f"{state.path} has no recurrent layer of PyTorch: a torch.nn.LSTM, GRU or RNN has a name that ends in "
+            f"weight_ih_l0, but the file has {_listed(state.entries, state)}"
         )
     if asked is not None:
         prefix = next((one for one in groups if one.rstrip(".") == asked.rstrip(".")), None)
         if prefix is None:
             known = " or ".join(repr(one.rstrip(".")) for one in groups)
-            raise ConfigError(f"--rnn {asked}: there are no recurrent layers of this name, but of {known}", ["rnn"])
+            raise ConfigError(
+                f"--rnn {asked}: there are no recurrent layers with this name; the names are {known}", ["rnn"]
+            )
     elif len(groups) > 1:
         choices = " or ".join(f"--rnn {one.rstrip('.') or repr('')}" for one in groups)
         raise CheckpointError(
-            f"{state.path} has {len(groups)} recurrent networks, and charrnn has one that all layers belong to: where "
-            f"one of them is the model and the file holds its other tensors alone, name it by {choices}"
+            f"{state.path} has {len(groups)} recurrent networks, but a charrnn model has only one: if one of them is "
+            f"the model, and the other tensors belong to it, choose it with {choices}"
         )
     else:
         (prefix,) = groups
@@ -167,9 +171,10 @@ def _recurrent_layers(state, asked):
     for suffix, why in (
         (
             "_reverse",
-            "is bidirectional: it reads what comes after, so it can write nothing, and charrnn has no such model",
+            "is bidirectional: it also reads the text that comes after, so it cannot write text, and charrnn has no "
+            "such model",
         ),
-        ("weight_hr", "has proj_size, a projection of its states: charrnn has no such model"),
+        ("weight_hr", "has a projection of its states (proj_size): charrnn has no such model"),
     ):
         if any(suffix in name for name in found):
             raise CheckpointError(f"{state.path}: {prefix or 'its network'} {why}")
@@ -184,20 +189,20 @@ def _cell(state, prefix, found):
     for layer in range(layers):
         for kind in kinds:
             if f"{kind}_l{layer}" not in found:
-                raise CheckpointError(f"{state.path} lacks {prefix}{kind}_l{layer}: write the whole state_dict")
+                raise CheckpointError(f"{state.path} has no {prefix}{kind}_l{layer}: save the whole state_dict")
     shape, entering = (state.entries[found[f"{kind}_l0"]].shape for kind in ("weight_hh", "weight_ih"))
     G = shape[0] // shape[1] if len(shape) == 2 and shape[1] and shape[0] % shape[1] == 0 else 0
     cell = next((cell for cell in CELLS.values() if len(cell.blocks) == G and cell.torch_class), None)
     if cell is None or len(entering) != 2 or not entering[1]:
         raise CheckpointError(
             f"{state.path}: {prefix}weight_hh_l0 has shape {list(shape)}, and a torch.nn.LSTM has (4 H, H) there, a "
-            "GRU (3 H, H), an RNN (H, H): write the whole state_dict of one of these"
+            "GRU (3 H, H), an RNN (H, H): save the whole state_dict of one of these"
         )
     return cell, shape[1], entering[1], layers
 
 
 def _ends(state, rest, sizes, names):
-    """Return the names of the embedding, None where symbols enter one-hot, of the output and of its bias, or None."""
+    """Return the names of the embedding, None where one-hot input, of the output and of its bias, or None."""
     H, D, V = sizes
     matrices = {name: shape for name, shape in rest.items() if len(shape) == 2}
     outputs = [name for name, shape in matrices.items() if shape[1] == H]
@@ -210,14 +215,14 @@ def _ends(state, rest, sizes, names):
         embeddings = [_named(state, names.embedding, "embedding", embeddings)]
     if not outputs:
         raise CheckpointError(
-            f"{state.path} has no output, an nn.Linear whose weight has {H:,} columns: it has "
+            f"{state.path} has no output layer (an nn.Linear whose weight has {H:,} columns): it has "
             f"{_listed(matrices, state)}"
         )
     tall = [name for name in outputs if matrices[name][0] == V]
     if not tall:
         rows = matrices[outputs[0]][0]
         raise VocabularyError(
-            f"{outputs[0]} of {state.path} has {rows:,} rows, and the vocabulary has {counted(V, 'symbol')}: name the "
+            f"{outputs[0]} of {state.path} has {rows:,} rows, but the vocabulary has {counted(V, 'symbol')}: give the "
             "vocabulary that the model was trained with"
         )
     embeddings = [name for name in embeddings if matrices[name][0] == V]
@@ -234,8 +239,8 @@ def _ends(state, rest, sizes, names):
         elif D == V == H:
             word = output.removesuffix(".weight")
             raise CheckpointError(
-                f"{state.path} has one matrix of {V:,} x {V:,}, {output}, and does not say whether it is the embedding "
-                f"too: --embedding {word} ties the two, and with --embedding none symbols enter one-hot"
+                f"{state.path} has one matrix of {V:,} x {V:,}, {output}, which may also be the "
+                f"embedding: choose --embedding {word} if the two are tied, or --embedding none for one-hot input"
             )
         elif D == V:
             embeddings = []  # one-hot
@@ -243,8 +248,8 @@ def _ends(state, rest, sizes, names):
         raise _open(state, "embedding", embeddings)
     if not embeddings and D != V:
         raise CheckpointError(
-            f"{state.path}: {D:,} numbers enter its first layer, and no tensor is their embedding, ({V:,}, {D:,}): it "
-            f"has {_listed(matrices, state)}"
+            f"{state.path}: its first layer has {D:,} inputs, but no tensor is an embedding of shape ({V:,}, {D:,}): "
+            f"it has {_listed(matrices, state)}"
         )
     embedding = embeddings[0] if embeddings else None
     bias = _bias_beside(output, rest)
@@ -252,7 +257,7 @@ def _ends(state, rest, sizes, names):
         vectors = [name for name, shape in rest.items() if shape == (V,)]
         bias = vectors[0] if len(vectors) == 1 and embedding == output else None
     if bias is not None and rest[bias] != (V,):
-        raise CheckpointError(f"{state.path}: {bias} has shape {list(rest[bias])}, its output has {V:,} rows")
+        raise CheckpointError(f"{state.path}: {bias} has shape {list(rest[bias])}, but its output has {V:,} rows")
     return embedding, output, bias
 
 
@@ -281,16 +286,16 @@ def _named(state, asked, option, fitting):
         if name in fitting:
             return name
     raise ConfigError(
-        f"--{_OPTIONS[option]} {asked}: no matrix of this name could be it, of those that could "
-        f"{'there is ' + _listed(fitting, state) if fitting else 'there is none'}",
+        f"--{_OPTIONS[option]} {asked}: no matrix with this name fits; "
+        f"{'possible are ' + _listed(fitting, state) if fitting else 'no other fits either'}",
         [_OPTIONS[option]],
     )
 
 
 def _open(state, option, candidates):
     return CheckpointError(
-        f"{state.path} has {len(candidates):,} matrices that may be the "
-        f"{option}, {_listed(candidates, state)}: name one, as in --{_OPTIONS[option]} "
+        f"{state.path} has {len(candidates):,} matrices that could be the {option}, {_listed(candidates, state)}: "
+        f"choose one, as in --{_OPTIONS[option]} "
         f"{candidates[0].removesuffix('.weight')}"
     )
 
@@ -299,7 +304,8 @@ def _shaped(state, name, shape):
     """Read a tensor that must have a shape."""
     if state.entries[name].shape != tuple(shape):
         raise CheckpointError(
-            f"{state.path}: {short(name)} has shape {list(state.entries[name].shape)}, its model has {list(shape)}"
+            f"{state.path}: {short(name)} has shape {list(state.entries[name].shape)}, but its model needs "
+            f"{list(shape)}"
         )
     return state.read(name)
 

@@ -58,7 +58,7 @@ def make_onnx(checkpoint):
     size = sum(parameter.size for parameter in checkpoint.parameters.values()) * 4
     if size > MAX_BYTES:
         raise ConfigError(
-            f"an ONNX file holds at most 2 GiB, and the weights of this model take {size / 2**30:.1f} GiB as float32: "
+            f"an ONNX file has at most 2 GiB, but the weights of this model need {size / 2**30:.1f} GiB as float32: "
             "export it with --torch FILE",
             ["onnx"],
         )
@@ -299,7 +299,7 @@ def _float32(parameters):
             narrow[name] = np.asarray(array, np.float32)
         if not np.isfinite(narrow[name]).all():
             raise ConfigError(
-                f"{name} holds a number beyond the range of float32, in which ONNX graphs are written: train with "
+                f"{name} has a number beyond the range of float32, which ONNX graphs use: train with "
                 "'charrnn train TEXT --dtype float32'",
                 ["onnx"],
             )

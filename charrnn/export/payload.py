@@ -142,8 +142,8 @@ def found_units(config, report, levels=None):
         shape = report["layers"], report["units"]
         if shape != (config.num_layers, config.hidden_size):
             raise ConfigError(
-                f"--cells names what was found in a model of {shape[0]} x {shape[1]} units, and this one has "
-                f"{config.num_layers} x {config.hidden_size}: leave it out, and the units are searched again",
+                f"--cells is from a model of {shape[0]} x {shape[1]} units, but this one has {config.num_layers} x "
+                f"{config.hidden_size}: leave it out to search again",
                 ["cells"],
             )
         quantity, found = report["quantity"], []
@@ -174,7 +174,8 @@ def found_units(config, report, levels=None):
             )
     except (KeyError, TypeError, IndexError):
         raise ConfigError(
-            "--cells must name what 'charrnn cells RUN --json' printed: this file is something else", ["cells"]
+            "--cells must be a file with the output of 'charrnn cells RUN --json', but this file is something else",
+            ["cells"],
         ) from None
     return tuple(found[:MAX_FOUND])
 

@@ -76,7 +76,7 @@ def pack_array(name, values, kind):
         largest = float(np.abs(values).max())
         if largest > MAX_HALF:
             raise ConfigError(
-                f"{name} has a weight of magnitude {largest:g}, and float16 ends at {MAX_HALF:,.0f}: add --weights "
+                f"{name} has a weight of magnitude {largest:g}, but float16 ends at {MAX_HALF:,.0f}: add --weights "
                 "float32",
                 ["weights"],
             )

@@ -55,7 +55,7 @@ class NoLocks(StorageError):
 
     def __init__(self, path, reason):
         self.reason = reason
-        super().__init__(f"{path} is on a file system that has no locks ({reason}): use a disk of this machine")
+        super().__init__(f"{path} is on a file system without locks ({reason}): use a disk of this machine")
 
 
 def acquire(path):

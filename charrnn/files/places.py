@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-STRANGERS = "others than this user and root can write in it, or in a folder above it"
+STRANGERS = "users other than you and root can write to it, or to a folder above it"
 
 
 class Places(NamedTuple):

@@ -21,12 +21,12 @@ _REMEDIES = {
     errno.EDQUOT: "free some of your quota, or choose a folder on another disk",
     errno.EFBIG: "raise the limit on file sizes, or choose a folder on another disk",
     errno.EROFS: "choose a folder on a disk that can be written to",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
+    errno.EACCES: "choose a folder that you are allowed to write to",
+    errno.EPERM: "choose a folder that you are allowed to write to",
     errno.ENOENT: "create the folder first",
-    errno.ENOTDIR: "choose a folder whose path runs through no file",
-    errno.EISDIR: "choose another name, a folder has this one",
-    errno.EEXIST: "choose another name, something else has this one",
+    errno.ENOTDIR: "choose a folder whose path contains no file",
+    errno.EISDIR: "choose another name, because a folder has this one",
+    errno.EEXIST: "choose another name, because something else has this one",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
@@ -182,7 +182,7 @@ def make_folder(path):
         if broken is not None:  # the system says "file exists" of it
             target = os.readlink(broken)
             raise StorageError(
-                f"cannot make the folder {path}: {broken} is a link to {target}, which does not exist; make that "
+                f"cannot make the folder {path}: {broken} is a link to {target}, which does not exist; create that "
                 f"folder, or remove the link with: rm {shlex.quote(str(broken))}"
             ) from None
         raise storage_error(error, path) from error

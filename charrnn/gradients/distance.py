@@ -65,8 +65,8 @@ def choose_item_times(depths, start, steps, count):
     eligible = np.flatnonzero(depths >= steps)
     if not len(eligible):
         deepest = int(depths.max(initial=-1))
-        remedy = f"--steps {deepest} goes as far as the longest does" if deepest > 0 else "name a longer TEXT"
-        raise ConfigError(f"no item of this text goes back {counted(steps, 'character')}: {remedy}", ["steps"])
+        remedy = f"--steps {deepest} reaches as far as the longest item" if deepest > 0 else "name a longer TEXT"
+        raise ConfigError(f"no item of this text is {counted(steps, 'character')} long: {remedy}", ["steps"])
     chosen = np.unique(np.linspace(0, len(eligible) - 1, count).round().astype(np.int64))
     return start + eligible[chosen]
 

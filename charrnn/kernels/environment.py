@@ -94,4 +94,4 @@ def check_numba():
     if config.DISABLE_JIT:
         by = f"NUMBA_DISABLE_JIT={value}" if (value := os.environ.get("NUMBA_DISABLE_JIT")) else "Numba's settings"
         remedy = "unset NUMBA_DISABLE_JIT" if value else "take disable_jit out of .numba_config.yaml"
-        raise ConfigError(f"charrnn needs Numba's compiler, and {by} turned it off: {remedy}")
+        raise ConfigError(f"charrnn needs Numba's compiler, but {by} turned it off: {remedy}")

@@ -42,7 +42,7 @@ def explain_threads():
         return f"NUMBA_NUM_THREADS={os.environ['NUMBA_NUM_THREADS']}"
     quota, cores, may = cpu_quota(), os.cpu_count() or 1, max_threads()
     if quota is not None and default_threads() < may:
-        return f"the container's quota is {counted(quota, 'CPU')}, of {cores}"
+        return f"the container's quota is {counted(quota, 'CPU')} of {cores}"
     return f"this process may use {may} of {counted(cores, 'CPU')}" if may < cores else "one per CPU"
 
 

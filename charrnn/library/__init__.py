@@ -166,12 +166,12 @@ def train(
     with contextlib.ExitStack() as stack:
         if resume is not None:
             if output is not None or init_from is not None:
-                raise ConfigError("resume names the run: leave output and init_from out")
+                raise ConfigError("resume already gives the run: leave output and init_from out")
             folder = stack.enter_context(RunFolder.open(Path(resume)))
             trainer = stack.enter_context(resumed_run(folder, options, texts=named, samples=samples))
         else:
             if not named:
-                raise ConfigError("there is nothing to train on: name one or more texts")
+                raise ConfigError("no text to train on: give one or more texts")
             where = None if output is None else Path(output)
             run = new_run(named, options, output=where, init_from=init_from, samples=samples)
             trainer = stack.enter_context(run)
@@ -291,7 +291,7 @@ def _check_names(options, names, call):
         if name not in names:
             near = nearest(name, names)
             hint = f"it has {', '.join(names)}" if near is None else f"did you mean {near!r}?"
-            raise ConfigError(f"{call} has no option {name!r}: {hint}", options=(name,))
+            raise ConfigError(f"{call}: unknown option {name!r}; {hint}", options=(name,))
 
 
 def _read(model, texts, string, split, unknown):
@@ -301,15 +301,15 @@ def _read(model, texts, string, split, unknown):
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if string is not None:
         if texts is not None:
-            raise ConfigError("texts and string both name what to read: leave one of them out")
+            raise ConfigError("texts and string both give a text to read: leave one of them out")
         return Excerpt.whole(text_ids(vocabulary, string, encoding, model.rule), encoding=encoding), None
     if texts is None:
         if model.path is None or not model.training:
-            raise ConfigError("the model is of no run, so its own text is not known: name texts, or give a string")
+            raise ConfigError("the model does not belong to a run, so its text is unknown: give texts or a string")
         corpus, named, splits = read_run_text(model.training, model.path.parent, vocabulary)
         start, stop = getattr(splits, split)
         if stop - start < 1:
-            raise ConfigError(f"the run has no {split} split: choose another, or name texts")
+            raise ConfigError(f"the run has no {split} split: choose another, or give texts")
         excerpt = Excerpt(_kept(corpus), start, stop, f"{split} split of {', '.join(named)}", split, (), encoding)
         return excerpt, TrainingText(excerpt.ids, splits)
     named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)

@@ -100,7 +100,7 @@ class Model:
     def vocabulary(self) -> Vocabulary:
         """The Vocabulary of the model's ids. Raises ConfigError where the model was given none."""
         if self._vocabulary is None:
-            raise ConfigError("the model has no vocabulary: load it by charrnn.load, or set its .vocabulary")
+            raise ConfigError("the model has no vocabulary: load it with charrnn.load, or set its .vocabulary")
         return self._vocabulary
 
     @vocabulary.setter

@@ -58,8 +58,8 @@ def check_precision(precision, dtype="float32"):
         )
     if not has_bfloat16():
         raise ConfigError(
-            f"--precision {precision} needs a CPU with AVX512-BF16, which this one has not: use --precision float32, "
-            "or take a bfloat16 run's weights into a new one with 'charrnn train TEXT --init-from RUN'",
+            f"--precision {precision} needs a CPU with AVX512-BF16, which this CPU does not have: use --precision "
+            "float32, or start a new run from the weights of a bfloat16 run with 'charrnn train TEXT --init-from RUN'",
             ["precision"],
         )
     return precision
@@ -390,7 +390,7 @@ class Workspace:
         if self._clamped:
             raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
         if not self.training:
-            raise ConfigError("this workspace was made with training=False and holds no gradients")
+            raise ConfigError("this workspace was made with training=False and has no gradients")
 
     def losses(self, x, y, resets=None, counts=None):
         """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats.

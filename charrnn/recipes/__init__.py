@@ -113,7 +113,7 @@ RECIPES = {
             stdlib.CLEANING,
             stdlib.make,
         ),
-        _fixed("names", "first names of many languages, one a line", names, "txt"),
+        _fixed("names", "first names of many languages, one per line", names, "txt"),
         _fixed("places", "names of places in ten countries, with the country", places, "csv"),
         _fixed("phonemes", "English words with their pronunciations", phonemes, "tsv"),
         _fixed("constitution-ko", "the constitution of the Republic of Korea, in Korean", constitution, "txt"),
@@ -149,10 +149,10 @@ def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False,
     if name not in RECIPES:
         near = nearest(name, RECIPES)
         hint = f"the recipes are {', '.join(RECIPES)}" if near is None else f"did you mean {near!r}?"
-        raise RecipeError(f"{name!r} is no recipe: {hint}")
+        raise RecipeError(f"unknown recipe {name!r}: {hint}")
     recipe = RECIPES[name]
     if limit_bytes is not None and recipe.limit_bytes is None:
-        raise RecipeError(f"{name} is always taken whole: leave --limit-bytes out")
+        raise RecipeError(f"{name} is always complete: leave --limit-bytes out")
     if limit_bytes is not None and limit_bytes < 1:
         raise RecipeError(f"--limit-bytes must be at least 1, got {limit_bytes:,}")
     path = recipe.path if path is None else Path(path)
@@ -168,8 +168,8 @@ def build_recipe(name, path=None, *, source=None, limit_bytes=None, force=False,
     digest = hashlib.sha256(text).hexdigest()
     if recipe.sha256 is not None and digest != recipe.sha256:
         raise RecipeError(
-            f"{name} came out with sha256 {digest} where {recipe.sha256} was expected, so nothing was "
-            "written: report this as a defect of the recipe"
+            f"{name} has sha256 {digest}, but {recipe.sha256} was expected, so nothing was written: please report "
+            "this as a bug of the recipe"
         )
     if digest == old:
         return _built(path, "unchanged", text)
@@ -189,7 +189,7 @@ def _digest_of_file(path):
         return None
     except OSError as error:
         raise RecipeError(
-            f"{path} is in the way ({(error.strerror or str(error)).lower()}): choose another file with --output"
+            f"{path} already exists ({(error.strerror or str(error)).lower()}): choose another file with --output"
         ) from None
 
 
@@ -199,5 +199,5 @@ def _built(path, status, text):
 
 def _taken(path):
     return RecipeError(
-        f"{path} exists and holds something else: replace it with --force, or choose another file with --output"
+        f"{path} exists with other content: replace it with --force, or choose another file with --output"
     )

@@ -4,9 +4,9 @@ import hashlib
 
 from charrnn.errors import RecipeError
 
-SOURCE = "made here, from the sha256 of running numbers"
-LICENCE = "none is needed: facts of arithmetic"
-CLEANING = "200,000 different sums a+b; each number has 1 to 4 digits, every length as likely as the others"
+SOURCE = "computed, from the sha256 of consecutive numbers"
+LICENCE = "none needed: facts of arithmetic"
+CLEANING = "200,000 different sums a+b; each number has 1 to 4 digits, all lengths equally likely"
 SHA256 = "73fc29db7184b927dee2f97f097bd2baf9df32249c7c60516f6755eb06f6536f"
 SIZE_BYTES = 2_502_431
 
@@ -17,7 +17,7 @@ MAX_DIGITS = 4
 def make(source, work_folder, limit_bytes, reports):
     """Return the TSV: sum, result."""
     if source is not None:
-        raise RecipeError("arithmetic is made here, from nothing: leave --from out")
+        raise RecipeError("arithmetic needs no source: leave --from out")
     reports.say(f"adding {COUNT:,} pairs of numbers")
     sums, number = {}, 0
     while len(sums) < COUNT:

@@ -52,7 +52,7 @@ def pip_download(requirement, folder, remedy, progress=ignore, size_bytes=None):
         _tells_size(folder, "*.whl", progress, f"fetching {requirement}", size_bytes),
         {"TMPDIR": str(folder)},  # where pip puts a wheel while it comes
     )
-    return _only(folder, "*.whl", f"pip brought no wheel of {requirement}", remedy)
+    return _only(folder, "*.whl", f"pip downloaded no wheel of {requirement}", remedy)
 
 
 def apt_download(package, folder, remedy, progress=ignore):
@@ -66,7 +66,7 @@ def apt_download(package, folder, remedy, progress=ignore):
         None,
         _tells_size(folder, "*.deb", progress, f"fetching {package}", _apt_size(package)),
     )
-    return _only(folder, "*.deb", f"apt-get brought no {package}", remedy)
+    return _only(folder, "*.deb", f"apt-get downloaded no {package}", remedy)
 
 
 def apt_newest(prefix, remedy):
@@ -74,12 +74,12 @@ def apt_newest(prefix, remedy):
     output = _run(
         [_tool("apt-cache", f"a Debian package {prefix}*", remedy), "pkgnames", prefix],
         None,
-        f"apt-cache could not look for {prefix}*",
+        f"apt-cache could not search for {prefix}*",
         remedy,
     )
     found = [name for name in output.split() if re.fullmatch(r"[0-9][0-9.]*", name.removeprefix(prefix))]
     if not found:
-        raise RecipeError(f"apt knows no package {prefix}*: run apt-get update, or {remedy}")
+        raise RecipeError(f"apt has no package {prefix}*: run apt-get update, or {remedy}")
     return max(found, key=lambda name: [int(part) for part in re.findall(r"[0-9]+", name.removeprefix(prefix))])
 
 
@@ -91,10 +91,10 @@ def apt_source(package, folder, remedy, progress=ignore):
         folder,
         f"apt-get could not fetch the source of {package}",
         remedy,
-        {"deb-src": "apt knows no sources: add deb-src to its list and run apt-get update"},
+        {"deb-src": "apt has no source packages: add deb-src to its list and run apt-get update"},
         _tells_size(folder, "*.tar.*", progress, f"fetching {package}", None),
     )
-    return _only(folder, "*.tar.*", f"apt-get brought no source of {package}", remedy, prefer=".orig.")
+    return _only(folder, "*.tar.*", f"apt-get downloaded no source of {package}", remedy, prefer=".orig.")
 
 
 def check_sha256(path, sha256, what):
@@ -103,14 +103,14 @@ def check_sha256(path, sha256, what):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != sha256:
         raise RecipeError(
-            f"{what} must have sha256 {sha256}, {path} has {digest}: fetch it again from a source you trust"
+            f"{what} must have sha256 {sha256}, but {path} has {digest}: download it again from a source you trust"
         )
 
 
 def _tool(name, what, remedy):
     path = shutil.which(name)
     if path is None:
-        raise RecipeError(f"{what} needs {name}, which is not here: {remedy}")
+        raise RecipeError(f"{what} needs {name}, which is not installed: {remedy}")
     return path
 
 
@@ -185,7 +185,7 @@ def _last_word(output):
     """Return the line of a tool's output that says most about its failure, short and printable."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("ERROR:", "E:"))]
-    line = (errors or lines or ["it says nothing"])[-1].removeprefix("ERROR:").removeprefix("E:").strip()
+    line = (errors or lines or ["it printed no message"])[-1].removeprefix("ERROR:").removeprefix("E:").strip()
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= 160 else line[:157] + "..."
 

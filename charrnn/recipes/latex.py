@@ -20,5 +20,5 @@ def make(source, work_folder, limit_bytes, reports):
     files = read_tree(source, lambda path: path.endswith(".tex"), reports.progress)
     text = joined(as_utf8(files[path]) for path in sorted(files, key=lambda path: path.split("/")))
     if not text:
-        raise RecipeError(f"{source} holds no .tex file with a text: {REMEDY}")
+        raise RecipeError(f"{source} contains no .tex file with text: {REMEDY}")
     return text

@@ -22,14 +22,14 @@ def make(source, work_folder, limit_bytes, reports):
     """Return the kernel's C source up to `limit_bytes`."""
     if source is None:
         package = apt_newest(PACKAGES, REMEDY)
-        reports.say(f"fetching {package} with apt-get, some 140 MB")
+        reports.say(f"fetching {package} with apt-get, about 140 MB")
         source = apt_download(package, work_folder, REMEDY, reports.progress)
     reports.say(f"reading {source}")
     files = read_tree(source, _is_wanted, reports.progress)
     if not files:
         # The folder kernel/ itself was named, or a tree without one.
         raise RecipeError(
-            f"{source} holds no kernel/*.c: name the folder that has kernel/ in it, or a tarball of it, with --from"
+            f"{source} contains no kernel/*.c: give the folder that contains kernel/, or a tarball of it, with --from"
         )
     text = joined((as_utf8(files[path]) for path in in_hash_order(files)), limit_bytes)
     if not text:

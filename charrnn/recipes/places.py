@@ -16,7 +16,7 @@ WHEEL = Wheel(
 SOURCE = WHEEL.source
 LICENCE = "the wheel is MIT; its data are GeoNames', CC BY 4.0"
 CLEANING = (
-    "places of 500 people or more in ten countries; only names in Latin letters that stand in one of them alone, "
+    "places of 500 people or more in ten countries; only names in Latin letters that occur in exactly one country, "
     "each once, sorted"
 )
 SHA256 = "01372ea839e96122ba15dbf049e9fdaeefb4d184d9856d9fe0f89259ad443f07"

@@ -24,7 +24,7 @@ def make(source, work_folder, limit_bytes, reports):
     texts = (_as_utf8(files[path]) for path in in_hash_order(files))
     text = joined(text for text in texts if text is not None)
     if not text:
-        raise RecipeError(f"{source} holds no .py file with a text: name a folder of Python source with --from")
+        raise RecipeError(f"{source} contains no .py file with text: give a folder of Python source with --from")
     return text
 
 

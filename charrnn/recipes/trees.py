@@ -47,7 +47,7 @@ def read_tree(source, wanted, progress=ignore):
         raise RecipeError(f"{source} does not exist: check the path given with --from") from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise RecipeError(
-            f"{source} is no folder and no whole tarball ({_reason(error)}): name a folder, a .tar.gz, "
+            f"{source} is neither a folder nor a complete tarball ({_reason(error)}): name a folder, a .tar.gz, "
             ".tar.bz2 or .tar.xz, or a .deb"
         ) from None
     except OSError as error:
@@ -136,8 +136,8 @@ def _read_deb(source, wanted, progress):
     dpkg = shutil.which("dpkg-deb")
     if dpkg is None:
         raise RecipeError(
-            f"{source} needs dpkg-deb to be opened, which is not here: unpack it elsewhere and name the "
-            "tarball inside it with --from"
+            f"{source} can only be opened with dpkg-deb, which is not installed: unpack it elsewhere and give the "
+            "tarball in it with --from"
         )
     if not source.exists():
         raise FileNotFoundError(source)
@@ -152,7 +152,7 @@ def _read_deb(source, wanted, progress):
         process.stdout.close()
         process.kill()
         process.wait()
-    raise RecipeError(f"{source} holds no tarball of sources: name a linux-source package, a tarball or a tree")
+    raise RecipeError(f"{source} contains no tarball of sources: give a linux-source package, a tarball or a tree")
 
 
 def _reason(error):

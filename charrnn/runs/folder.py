@@ -87,7 +87,7 @@ class RunFolder:
             raise
         try:
             remove_stale_temporaries(path)
-            _refuse_a_run(path)
+            refuse_a_run(path)
         except BaseException:
             locks.release(path / LOCK, lock)
             raise
@@ -112,7 +112,8 @@ class RunFolder:
                     + (
                         ": start one with 'charrnn train TEXT'"
                         if sweep is None
-                        else f" but those of sweeps: go on with one: charrnn sweep --resume {quote(str(sweep))}"
+                        else f" that is not part of a sweep; continue a sweep with: charrnn sweep --resume "
+                        f"{quote(str(sweep))}"
                     )
                 )
         path = named = Path(path)
@@ -142,7 +143,7 @@ class RunFolder:
             remove_stale_temporaries(path)
             forget_names(path)
             if not (path / LAST).is_file():
-                _refuse_a_run(path)
+                refuse_a_run(path)
         except BaseException:
             locks.release(path / LOCK, lock)
             raise
@@ -158,8 +159,8 @@ class RunFolder:
         """
         if self._claimed and not locks.is_ours(self.path / LOCK, self._lock):
             raise FolderHeld(
-                f"{self.path} is another process's by now: this machine was cut off from the folder for so long that "
-                "its lock was given away, or somebody removed the lock"
+                f"another process now owns {self.path}: this machine lost its connection to the folder for so long "
+                "that it lost its lock, or somebody removed the lock"
             )
         if self._log is not None:
             try:
@@ -185,7 +186,7 @@ class RunFolder:
                 last = load_checkpoint(self.last)
                 if from_best:
                     say(
-                        f"a run goes on where it stopped, from {self.last}; to train a new run from {self.best}: "
+                        f"a run resumes where it stopped, from {self.last}; to start a new run from {self.best}: "
                         f"charrnn train TEXT --init-from {quote(str(self.best))}"
                     )
                 return last, False
@@ -197,7 +198,7 @@ class RunFolder:
         best = load_checkpoint(self.best)
         step = best.training.get("step")
         at = f"step {step:,}" if is_count(step) else "its step"
-        say(f"{fault}; going on from {self.best}: what was trained after {at} is lost, and trained again")
+        say(f"{fault}; resuming from {self.best} instead: what was trained after {at} is lost and is trained again")
         return best, True
 
     def load_good(self):
@@ -354,27 +355,28 @@ def _refuse_odd_files(path):
         except OSError:  # not there; anything else is told when it is opened
             continue
         if not stat.S_ISREG(kind):
-            raise RunError(f"{path / name} is not a regular file, and would be written to: remove it first")
+            raise RunError(f"{path / name} is not a regular file, and charrnn would write to it: remove it first")
 
 
-def _refuse_a_run(path):
+def refuse_a_run(path):
+    """Raise RunError where the folder has a run, or what a new one would overwrite."""
     if any((path / name).exists() for name in (LAST, BEST, GOOD)) or snapshots_in(path):
         raise RunError(
-            f"{path} already holds a run: choose another folder with -o/--output, or go on with the run: charrnn train "
-            f"--resume {quote(str(path))}"
+            f"{path} already contains a run: choose another folder with -o/--output, or resume the run with: "
+            f"charrnn train --resume {quote(str(path))}"
         )
     log = path / LOG
     if log.exists() and log.stat().st_size:
         raise RunError(
-            f"{path} holds the log of a run that saved no checkpoint: remove the folder, "
+            f"{path} contains the log of a run that saved no checkpoint: remove the folder, "
             "or choose another with -o/--output"
         )
     if (path / CONFIG).exists():
-        raise RunError(f"{path / CONFIG} is there already and would be overwritten: name a new folder with -o/--output")
+        raise RunError(f"{path / CONFIG} already exists and would be overwritten: name a new folder with -o/--output")
     inner = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
     if inner:
         raise RunError(
-            f"{path} holds other folders ({inner[0]}): name a new folder with -o/--output, such as {path / 'run'}"
+            f"{path} contains other folders ({inner[0]}): name a new folder with -o/--output, such as {path / 'run'}"
         )
 
 
@@ -401,13 +403,13 @@ def _acquire(folder):
         return locks.acquire(folder / LOCK)
     except locks.LockHeld as error:
         raise FolderHeld(
-            f"{folder} is being trained into by another process{error.whose()}: "
-            "wait for it or stop it, or choose another folder with -o/--output"
+            f"another process{error.whose()} is training in {folder}: wait for it or stop it, or choose another "
+            "folder with -o/--output"
         ) from None
     except locks.NoLocks as error:
         raise RunError(
-            f"{folder} is on a file system that has no locks ({error.reason}), and without one a second "
-            "process could train into it: choose a folder on a disk of this machine with -o/--output"
+            f"{folder} is on a file system without locks ({error.reason}), so a second process could train in the "
+            "same folder: choose a folder on a disk of this machine with -o/--output"
         ) from None
 
 
@@ -416,6 +418,6 @@ def _refuse_a_file_named_lock(path):
     with contextlib.suppress(OSError), open(path, "rb") as file:
         if (content := file.read(64).strip()) and not content.isdigit():
             raise RunError(
-                f"{path} would be overwritten, and is no lock of charrnn's: move the file away, or choose another "
+                f"{path} would be overwritten, but it is not a lock of charrnn: move the file away, or choose another "
                 "folder with -o/--output"
             )

@@ -9,28 +9,36 @@ from charrnn.files.storage import fsync_folder, make_folder, storage_error
 from charrnn.runs.names import RUNS_FOLDER
 
 
-def make_numbered_folder(name):
-    """Make ./checkpoints/<name>-<n>, n one more than the highest there is, and return it."""
-    stem = _plain_name(name)
-    root = Path(RUNS_FOLDER)
+def numbered_folder(name):
+    """Return ./checkpoints/<name>-<n>, n one more than the highest there is; make nothing."""
+    stem, root = _plain_name(name), Path(RUNS_FOLDER)
     if root.exists() and not root.is_dir():
-        raise RunError(f"{root} is a file where the runs should go: move it away, or choose a folder with -o/--output")
-    make_folder(root)
+        raise RunError(
+            f"{root} is a file, but runs must be stored there: move the file away, or choose a folder with -o/--output"
+        )
     numbered = re.compile(re.escape(stem) + r"-([0-9]{1,9})")
     try:
-        taken = [int(found[1]) for other in os.listdir(root) if (found := numbered.fullmatch(other))]
-        number = max(taken, default=0)
-        while True:
-            number += 1
-            path = root / f"{stem}-{number}"
-            try:
-                path.mkdir()
-                fsync_folder(root)
-                return path
-            except FileExistsError:  # another process was faster
-                pass
+        others = os.listdir(root) if root.is_dir() else []
     except OSError as error:
         raise storage_error(error, root) from error
+    taken = [int(found[1]) for other in others if (found := numbered.fullmatch(other))]
+    return root / f"{stem}-{max(taken, default=0) + 1}"
+
+
+def make_numbered_folder(name):
+    """Make the numbered folder of a name and return it."""
+    path = numbered_folder(name)
+    make_folder(path.parent)
+    try:
+        while True:
+            try:
+                path.mkdir()
+                fsync_folder(path.parent)
+                return path
+            except FileExistsError:  # another process was faster
+                path = numbered_folder(name)
+    except OSError as error:
+        raise storage_error(error, path.parent) from error
 
 
 def _plain_name(name):

@@ -61,7 +61,7 @@ def run_from_snapshot(snapshot, output, say):
         raise
     step = training.get("step")
     at = f"step {step:,}" if is_count(step) else "its step"
-    say(f"going on from {at} in the new folder {folder.path}; {home} stays as it is")
+    say(f"resuming from {at} in the new folder {folder.path}; {home} is not changed")
     return folder
 
 
@@ -97,7 +97,7 @@ def _take_best(checkpoint, snapshot, folder, say):
             return
     checkpoint.training["best"] = None
     at = f", of step {best['step']:,}," if is_count(best.get("step")) else ""
-    say(f"the best checkpoint so far{at} is no longer kept: the best of this run is chosen from here on")
+    say(f"the best checkpoint so far{at} no longer exists: the best checkpoint of this run is chosen from here on")
 
 
 def _best_of_its_own(path):

@@ -58,9 +58,9 @@ def label_of(model, given):
     """Return the id of the label that a text is drawn of, `given` by its name; None where the model follows none."""
     task, labels = None if model.rule is None else model.rule.task, model.vocabulary.labels
     if task in (CLASSIFY, TRANSLATE):
-        raise ConfigError("the model predicts labels or translates, and writes no text of its own")
+        raise ConfigError("the model predicts labels or translates, and does not write texts")
     if task == STEER and given is None:
-        raise ConfigError(f"the model writes a text of a label: give one of {listed(labels)}")
+        raise ConfigError(f"the model writes texts for a label: give one of {listed(labels)}")
     if task != STEER and given is not None:
-        raise ConfigError(f"the model follows no label, got given={given!r}: leave it out")
+        raise ConfigError(f"the model has no labels, got given={given!r}: leave it out")
     return None if given is None else model.vocabulary.label_id(given)

@@ -31,7 +31,7 @@ from charrnn.sampling.stops import StopMatcher
 BLOCK_SIZE = 64  # characters between two yields; no effect on the ids
 PRIME_CHUNK = 128  # characters of one priming pass: bounds its memory and what Ctrl-C waits for; no effect on the ids
 
-NOT_FINITE = f"the model's output is not a finite number, so no character can be drawn: {DAMAGED}"
+NOT_FINITE = f"the model's output is not finite, so no character can be drawn: {DAMAGED}"
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,9 @@ class Sampler:
         """
         read = [self._checked(prompt) for prompt in prompts]
         if len(read) != self.num_samples or not all(len(prompt) for prompt in read):
-            raise ConfigError(f"there must be {self.num_samples} prompts, one for each stream, and none of them empty")
+            raise ConfigError(
+                f"there must be {self.num_samples} prompts, one per stream, and none of them may be empty"
+            )
         before, begins = side_by_side([prompt[:-1] for prompt in read])
         T = len(before)
         alone = np.array([len(prompt) == 1 for prompt in read])

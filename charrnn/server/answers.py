@@ -18,7 +18,7 @@ from charrnn.text.special import listed
 from charrnn.text.task_names import STEER
 from charrnn.training.stored import shown_encoding
 
-NOT_A_NUMBER = f"the model's output is not a finite number: {DAMAGED}"
+NOT_A_NUMBER = f"the model's output is not finite: {DAMAGED}"
 
 
 class Served(NamedTuple):
@@ -96,11 +96,11 @@ class Answer:
         except ConfigError:
             if rule is not None and rule.task == STEER:
                 raise Refused(
-                    f"this model writes a text for a label: name it in the field given, one of "
+                    f"this model writes texts for a label: give it in the field given, one of "
                     f"{listed(vocabulary.labels)}",
                     "given",
                 ) from None
-            raise Refused("this model follows no label: leave given out", "given") from None
+            raise Refused("this model has no labels: leave the field given out", "given") from None
         except VocabularyError as error:
             raise Refused(str(error), "given") from None
 

@@ -118,13 +118,13 @@ async def _refused(_request, refused):
 
 
 async def _failed(_request, _error):
-    return _refusal(Refused("the server failed: its log says why", status=500))
+    return _refusal(Refused("the server failed; the reason is in its log", status=500))
 
 
 async def _not_found(request: Request, error: HTTPException):
     """Answer what no route answers, as OpenAI's API would."""
     said = (
-        f"there is no {request.method} {request.url.path[:200]} here: this server completes text, POST /v1/completions"
+        f"unknown path {request.method} {request.url.path[:200]}: this server completes texts at POST /v1/completions"
     )
     return _json(Refused(said, status=error.status_code).to_dict(), error.status_code, error.headers)
 
@@ -148,7 +148,7 @@ async def _models(request: Request):
 async def _model(request: Request):
     served, name = request.app.state.served, request.path_params["name"]
     if name != served.name:
-        raise_for = f"there is no model {name[:200]!r} here: this server has {served.name!r}"
+        raise_for = f"unknown model {name[:200]!r}: this server has {served.name!r}"
         return _refusal(Refused(raise_for, "model", 404, "model_not_found"))
     return _json(served.about())
 
@@ -180,7 +180,8 @@ class _Completions:
             self._engine.submit(job)
         except Busy:
             raise Refused(
-                f"the server is at its {self._served.limits.requests:,} requests: try again in {RETRY_S} s", status=503
+                f"the server already has {self._served.limits.requests:,} requests: try again in {RETRY_S} s",
+                status=503,
             ) from None
         begun = time.monotonic()
         answering = asyncio.ensure_future(
@@ -223,7 +224,7 @@ class _Completions:
                     if not message.get("more_body", False):
                         return bytes(body)
         except TimeoutError:
-            raise Refused(f"the body of the request did not come within {BODY_S} s", status=408) from None
+            raise Refused(f"the body of the request did not arrive within {BODY_S} s", status=408) from None
 
     async def _whole(self, answer, job, send):
         parts = []
@@ -259,7 +260,7 @@ async def _taken(answer, drawn):
 
 
 def _too_large(most):
-    return Refused(f"the body of the request is larger than the {most:,} bytes that a request may have")
+    return Refused(f"the body of the request is larger than the allowed {most:,} bytes")
 
 
 async def _until_gone(receive):

@@ -140,7 +140,7 @@ class Engine:
         try:
             return self._batch.step()
         except Exception:
-            self._say(f"the requests at hand failed:\n{traceback.format_exc()}")
+            self._say(f"the current requests failed:\n{traceback.format_exc()}")
             return [Growth(one, [], "error") for one in self._batch.drop()]
 
     def _hand_out(self, drawn):

@@ -22,8 +22,8 @@ def living_page(model, name: str, encoding: str) -> bytes:
         model_line=model_line(model.config),
         run=run_facts(model.training),
         encoding=encoding,
-        found_note="The units were not searched for signals: charrnn export --html does that.",
-        cost_note="What rounding the weights costs was not measured: charrnn export --html does that.",
+        found_note="No search for units was made; charrnn export --html makes one.",
+        cost_note="The effect of rounding the weights was not measured; charrnn export --html measures it.",
     )
     payload = make_payload(model, pack_model(model, DEFAULT_KIND), DEFAULT_KIND, facts)
     return b"".join(page_pieces(payload.header, payload.weights))
@@ -64,6 +64,7 @@ pre {{ white-space: pre-wrap; overflow-wrap: anywhere; padding: 0.8rem; border: 
 <p>Text from a terminal:</p>
 <pre>{command}</pre>
 <p>Any client of OpenAI's completions can use it at <code>{url}/v1</code>, with any key.
-<a href="/v1/models">/v1/models</a> names the model, <a href="/healthz">/healthz</a> tells whether it is well.</p>
+<a href="/v1/models">/v1/models</a> names the model,
+<a href="/healthz">/healthz</a> shows whether the server is running.</p>
 </html>
 """

@@ -115,7 +115,7 @@ def read_fields(fields: dict, name: str, limits: Limits) -> Asked:
     asked_model = _typed(fields, "model", str, "a string", name)
     if asked_model != name:
         raise Refused(
-            f"there is no model {asked_model[:200]!r} here: this server has {name!r}",
+            f"unknown model {asked_model[:200]!r}: this server has {name!r}",
             "model", status=404, code="model_not_found",
         )  # fmt: skip
     prompts = _prompts(fields, limits)
@@ -159,7 +159,7 @@ def read_fields(fields: dict, name: str, limits: Limits) -> Asked:
 
 def _parse(body):
     def refuse_constant(word):
-        raise ValueError(f"{word} is no number of JSON")
+        raise ValueError(f"{word} is not a JSON number")
 
     try:
         fields = json.loads(body.decode("utf-8"), parse_constant=refuse_constant)
@@ -176,11 +176,11 @@ def _check_names(fields):
             continue
         if name in _NEUTRAL:
             if not any(value == neutral for neutral in _NEUTRAL[name]):
-                raise Refused(f"{name} is not supported: leave it out", name)
+                raise Refused(f"the field {name} is not supported: leave it out", name)
             continue
         near = nearest(name[:100], _KNOWN)
         hint = "leave it out" if near is None else f"did you mean {near!r}? Otherwise leave it out"
-        raise Refused(f"there is no field {name[:100]!r}: {hint}", name[:100])
+        raise Refused(f"unknown field {name[:100]!r}: {hint}", name[:100])
 
 
 def _typed(fields, name, kind, shown, default):
@@ -260,7 +260,7 @@ def _stops(fields):
 
 def _logprobs(fields):
     if fields.get("logprobs") is True or fields.get("logprobs") is False:
-        raise Refused("logprobs must be a whole number: how many of the likeliest characters to tell of", "logprobs")
+        raise Refused("logprobs must be a whole number: how many of the most likely characters to report", "logprobs")
     return _whole(fields, "logprobs", None, 0, MAX_LOGPROBS)
 
 

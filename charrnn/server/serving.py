@@ -104,7 +104,8 @@ def _bind(host, port):
         bound = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"--host {host} is no address of this machine: {getattr(error, 'strerror', None) or error}; leave it out "
+            f"--host {host} is not an address of this machine: {getattr(error, 'strerror', None) or error}; leave it "
+            "out "
             "for 127.0.0.1",
             ["host"],
         ) from None
@@ -125,7 +126,7 @@ def _why_not(error, host, port):
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use: name another with --port {port + 1 if port < 65535 else 8000}"
     if error.errno == errno.EACCES:
-        return f"port {port} is not for you to take: name one above 1023, such as --port 8000"
+        return f"you are not allowed to use port {port}: choose one above 1023, such as --port 8000"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"--host {host} is no address of this machine: leave it out for 127.0.0.1"
+        return f"--host {host} is not an address of this machine: leave it out for 127.0.0.1"
     return f"cannot listen on {host} port {port}: {(error.strerror or str(error)).lower()}"

@@ -72,11 +72,8 @@ class Child:
         """Say how it ended, in a sentence."""
         code = self._process.returncode
         if code == -getattr(signal, "SIGKILL", 0):
-            return (
-                "its process was killed, by someone or by a system short of memory: lower --jobs or the sizes of the "
-                "model"
-            )
-        last = self.said.splitlines()[-1:] or ["it said nothing"]
+            return "its process was killed, perhaps because memory ran out: lower --jobs or the size of the model"
+        last = self.said.splitlines()[-1:] or ["it printed no message"]
         return f"its process ended with exit code {code}: {last[0]}"
 
     def _listen(self, events):

@@ -37,8 +37,8 @@ def open_sweep(path=None, name="sweep", source=None):
     with lock_folder(folder) as lock:
         if workers := live_workers(folder):
             raise RunError(
-                f"{folder} is shared by {counted(len(workers), 'worker')} ({', '.join(map(str, workers))}), and "
-                f"without --workers a sweep needs it alone: wait for them, or join them with: charrnn sweep --resume "
+                f"{folder} is in use by {counted(len(workers), 'worker')} ({', '.join(map(str, workers))}): wait for "
+                "them, or join them with: charrnn sweep --resume "
                 f"{quote(str(folder))} --workers"
             )
         remove_stale_temporaries(folder)
@@ -58,8 +58,8 @@ def join_sweep(path, source):
     _prepare(folder, source)
     if (reason := why_locks_are_local(folder)) is not None:
         raise RunError(
-            f"{folder} is on {reason}, where other machines do not see this one's locks, and workers would train the "
-            "same runs: choose a folder on a file system that passes locks on (docs/SWEEP.md), or leave --workers out"
+            f"{folder} is on {reason}, where other machines do not see this machine's locks, so workers would train "
+            "the same runs: choose a folder on a file system with shared locks (docs/SWEEP.md), or leave --workers out"
         )
     with contextlib.ExitStack() as gate:
         _enter(folder, gate)
@@ -83,8 +83,8 @@ def _enter(folder, gate):
         except FolderHeld as error:
             if time.monotonic() >= until and not live_workers(folder):
                 raise RunError(
-                    f"{error}; it is a sweep without --workers, which no worker can join: stop it with Ctrl-C, saved, "
-                    f"and go on with: charrnn sweep --resume {quote(str(folder))} --workers"
+                    f"{error}; it was started without --workers, so workers cannot join it: stop it with Ctrl-C, "
+                    f"which saves it, and continue with: charrnn sweep --resume {quote(str(folder))} --workers"
                 ) from None
         time.sleep(0.05)
 
@@ -98,7 +98,9 @@ def _prepare(folder, source):
         # Another worker may be writing the first files there now.
         other = sorted(name for name in os.listdir(folder) if name not in (LOCK, FOLDER) and not is_temporary(name))
         if other and not (folder / SPEC).exists():
-            raise RunError(f"{folder} holds no sweep but other things ({other[0]}): name a new folder with -o/--output")
+            raise RunError(
+                f"{folder} contains other files ({other[0]}) and no sweep: name a new folder with -o/--output"
+            )
     _refuse_files_of_others(folder, source)
 
 
@@ -125,7 +127,7 @@ def _refuse_files_of_others(folder, source):
         path = folder / name
         if path.exists() and not (name == SPEC and path.read_bytes() == source):
             raise RunError(
-                f"{path} would be overwritten, and no sweep of charrnn wrote it: name a new folder with -o/--output, "
+                f"{path} would be overwritten, but no sweep of charrnn wrote it: name a new folder with -o/--output, "
                 "or move the file away"
             )
 

@@ -70,8 +70,8 @@ class Membership:
         for other in others:
             if other.version and other.version != own.version:
                 raise ConfigError(
-                    f"{other} works on {folder} with charrnn {other.version}, and this is {own.version}: install the "
-                    "same everywhere"
+                    f"{other} works on {folder} with charrnn {other.version}, but this is {own.version}: install the "
+                    "same version everywhere"
                 )
         place = folder / FOLDER
         name = f"{re.sub(r'[^A-Za-z0-9]', '-', own.host)[:40]}-{own.process_id}-{secrets.token_hex(4)}"
@@ -110,9 +110,9 @@ class Membership:
         """Raise RunError where this worker's lock is no longer its own: then its runs may be another's by now."""
         if not locks.is_ours(self._path, self.lock):
             raise RunError(
-                f"this worker's lock, {self._path}, is gone: its machine was cut off from the folder for too long, or "
-                "locks do not reach from one machine to another on this file system. What was saved stands; go on "
-                "where they do (docs/SWEEP.md names file systems)"
+                f"this worker lost its lock, {self._path}: its machine lost the connection to the folder for too "
+                "long, or this file system does not share locks between machines. What was saved is kept; continue "
+                "on a file system that shares locks (docs/SWEEP.md lists some)"
             )
 
     def leave(self):

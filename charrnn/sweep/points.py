@@ -68,9 +68,7 @@ def make_points(spec):
     if len(tasks) > 1:
         named = " and ".join("no task" if task is None else f'task = "{task}"' for task in tasks)
         raise ConfigError(
-            f"the runs have {named}, whose losses are of different things and cannot be compared: write a "
-            "specification for each",
-            ["task"],
+            f"the runs have {named}, whose losses cannot be compared: write one specification for each", ["task"]
         )
     seen = set()
     for point in points:
@@ -100,11 +98,11 @@ def _asked(spec):
     """Yield what the spec asks for, in its order. Raises ConfigError where that is nothing, or too much."""
     count = math.prod(len(values) for values in spec.grid.values())
     if count + len(spec.runs) > MAX_POINTS:
-        raise ConfigError(f"the grid has {count:,} runs, {MAX_POINTS:,} are the most: give its options fewer values")
-    if not spec.grid and not spec.runs:
         raise ConfigError(
-            "there is nothing to sweep over: add a [grid] table with an option and its values, or [[run]] tables"
+            f"the grid has {count:,} runs, but at most {MAX_POINTS:,} are allowed: give its options fewer values"
         )
+    if not spec.grid and not spec.runs:
+        raise ConfigError("no grid and no runs: add a [grid] table with an option and its values, or [[run]] tables")
     defaults = DEFAULTS.to_dict()
     for values in itertools.product(*spec.grid.values()) if spec.grid else ():
         options = _over(spec, dict(zip(spec.grid, values)))

@@ -152,7 +152,7 @@ class _Server:
         if not training.get("finished"):
             return self._train(Trainer(plan_resume(checkpoint, corpus), corpus, folder, texts, samples=False))
         # Ended between its last checkpoint and the result.
-        check_corpus(training, corpus, "bring the old text back, or name another folder with -o/--output")
+        check_corpus(training, corpus, "restore the old text, or name another folder with -o/--output")
         splits = corpus.split(config.val_fraction, config.test_fraction)
         test = evaluate_test(folder, corpus, splits, training["validated"], interrupted=self._stopping.is_set)
         return self._outcome(True, splits, test)
@@ -199,7 +199,7 @@ class _Server:
 
     def _compiles(self, _name):
         COMPILE_LISTENERS.remove(self._compiles)
-        self._say("note", text="compiling kernels for this kind of model", important=False)
+        self._say("note", text="compiling the kernels for this kind of model", important=False)
 
     def _say(self, kind, **message):
         with contextlib.suppress(OSError):  # the parent is gone, as the end of stdin says too

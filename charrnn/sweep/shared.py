@@ -58,7 +58,8 @@ class SharedSweep(Sweep):
             self._merge()
             if (self.folder / SPEC).read_bytes() != spec.source:
                 raise ConfigError(
-                    f"other workers train {self.folder} by another SPEC: join them with --resume, or wait for them",
+                    f"other workers train {self.folder} with a different SPEC: join them with --resume, or wait for "
+                    "them",
                     ["resume"],
                 )
         member.settled()
@@ -71,8 +72,8 @@ class SharedSweep(Sweep):
             if other.instructions and other.instructions != self._member.own.instructions:
                 yield Note(
                     f"this machine computes with {', '.join(self._member.own.instructions)} and {other} with "
-                    f"{', '.join(other.instructions)}: the last bits of a run depend on which of them trains it; for "
-                    "the same bits everywhere set NUMBA_CPU_NAME=haswell for every worker",
+                    f"{', '.join(other.instructions)}: the last bits of a run depend on which of them trains it. For "
+                    "the same bits everywhere, set NUMBA_CPU_NAME=haswell for every worker",
                     important=True,
                 )
         try:

@@ -195,10 +195,10 @@ class Sweep:
 
         config : of the run, None where it cannot be read
         """
-        check_corpus(training, one.text, "bring the old text back, or name another folder with -o/--output")
+        check_corpus(training, one.text, "restore the old text, or name another folder with -o/--output")
         if config is None:
             raise ConfigError(
-                f"{self.folder / name} holds a run whose options cannot be read: remove it, or name another folder "
+                f"{self.folder / name} contains a run whose options cannot be read: remove it, or name another folder "
                 "with -o/--output",
                 ["output"],
             )
@@ -209,8 +209,8 @@ class Sweep:
                 for each in names
             )
             raise ConfigError(
-                f"{self.folder / name} holds a run with {told}: bring the old options back, name another folder with "
-                "-o/--output, or remove that one",
+                f"{self.folder / name} contains a run with {told}: restore the old options, name another folder with "
+                "-o/--output, or remove that run",
                 names,
             )
 

@@ -105,16 +105,18 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         raise ConfigError(f'unknown must be "error" or "skip", got {unknown!r}')
     if vocabulary is not None and vocabulary.mode != mode:
         raise ConfigError(
-            f"the vocabulary is of {vocabulary.mode}, the text is to be read as {mode}: read it as {vocabulary.mode}"
+            f"the vocabulary has {vocabulary.mode}, but the text is to be read as {mode}: read it as {vocabulary.mode}"
         )
     if items is not None and mode != "chars":
-        raise ConfigError("items are of characters, and the text is to be read as bytes", ["items", "vocab"])
+        raise ConfigError("items consist of characters, but the text is to be read as bytes", ["items", "vocab"])
     if vocabulary is not None and (items is None) != (vocabulary.start_id is None):
-        raise ConfigError("the vocabulary is of items, and the text is not, or the other way round: read both alike")
+        raise ConfigError(
+            "either the vocabulary or the text has items, but not both: read the text in the same way as the vocabulary"
+        )
     if mode == "chars":
         encoding = text_encoding(encoding, items is None)
     elif rewriting:
-        raise ConfigError(f"{rewriting} rewrites characters, bytes are taken as they are: leave it out")
+        raise ConfigError(f"{rewriting} rewrites characters, but bytes are read as they are: leave it out")
     if vocabulary is not None:
         rewriting = vocabulary.rewriting
     notes, is_new, found_items = [], vocabulary is None, None
@@ -130,12 +132,12 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         for path in files:
             text.read(path)
         if not writer.characters and not writer.skipped:
-            what = text.nothing() if isinstance(text, ItemReader) else "no text at all: name a file that is not empty"
+            what = text.nothing() if isinstance(text, ItemReader) else "no text: name a file that is not empty"
             raise CorpusError(f"{_named(sources)} {_holds(sources)} {what}")
         if vocabulary is None and writer.size < 2:
             only = f"byte 0x{writer.codes[0]:02x}" if mode == "bytes" else f"character {chr(writer.codes[0])!r}"
             raise CorpusError(
-                f"a text needs at least 2 distinct symbols to train on, {_named(sources)} "
+                f"a text needs at least 2 different characters to train on, {_named(sources)} "
                 f"{_holds(sources)} only the {only}: name a longer text"
             )
         ids, vocabulary = writer.finish(vocabulary)
@@ -158,7 +160,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
         if min_count > 1 and is_new:
             notes.append(_rare_note(writer.rare, min_count, vocabulary))
         if len(ids) == 0:
-            raise CorpusError(f"{_named(sources)} {_holds(sources)} no symbol of the vocabulary: name another text")
+            raise CorpusError(f"{_named(sources)} {_holds(sources)} no character of the vocabulary: name another text")
     except BaseException:
         writer.file.close()
         raise
@@ -344,7 +346,7 @@ def _named(sources):
 
 
 def _holds(sources):
-    return "holds" if len(sources) == 1 else "hold"
+    return "contains" if len(sources) == 1 else "contain"
 
 
 def read_as_unknown(count, vocabulary):
@@ -383,6 +385,6 @@ def left_out(skipped, mode):
     shown = [f"0x{code:02x}" if mode == "bytes" else repr(chr(code)) for code, _ in skipped.most_common(5)]
     more = f" and {len(skipped) - 5:,} more" if len(skipped) > 5 else ""
     return (
-        f"left out {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
+        f"skipped {counted(total, 'character')} that {'is' if total == 1 else 'are'} not in the vocabulary: "
         f"{', '.join(shown)}{more}"
     )

@@ -53,14 +53,14 @@ def text_encoding(name, takes_bytes=True):
             raise LookupError
         info.incrementaldecoder("strict").decode(b"", final=True)
     except (LookupError, TypeError, ValueError, OSError):
-        bytes_too = ", or train on bytes, which need none, with 'charrnn train --vocab bytes'" if takes_bytes else ""
+        bytes_too = f", or {TRAIN_ON_BYTES}" if takes_bytes else ""
         raise CorpusError(_not_known(name) + bytes_too) from None
     return "utf-8" if info.name == "utf-8-sig" else info.name
 
 
 def _not_known(name):
     near = nearest(name, _USUAL) or "utf-8, latin-1, cp1252, utf-16 or shift_jis"
-    return f"--encoding {name!r} is not known here: try {near}"
+    return f"--encoding {name!r} is unknown: try {near}"
 
 
 def encoding_of_bytes(name):
@@ -95,13 +95,13 @@ def refuse_binary(head, path, encoding, otherwise: str | None = TRAIN_ON_BYTES):
     if kind is None:
         return
     command = made_text(path, kind)
-    how = f"pipe it through: {command}" if path == "-" else f"turn it into text with: {command}"
+    how = f"pipe it through: {command}" if path == "-" else f"convert it to text with: {command}"
     if kind.encoding is not None:
         remedy = f"read it with --encoding {kind.encoding}" + (f", or {how}" if command else "")
     elif command:
         remedy = how
     else:
-        remedy = "name a text" + (f", or {otherwise}" if otherwise else "")
+        remedy = "name a text file" + (f", or {otherwise}" if otherwise else "")
     raise CorpusError(f"{shown(path)} {'is' if kind.command or kind.encoding else 'looks like'} {kind.what}: {remedy}")
 
 
@@ -180,7 +180,7 @@ class TextReader:
                 first = False
                 if text[0] == _BOM:
                     text = text[1:]
-                    self.notes.append(f"left out the byte-order mark at the start of {shown(path)}")
+                    self.notes.append(f"skipped the byte-order mark at the start of {shown(path)}")
             self.remarks.see(text)
             yield text
             before = block
@@ -231,8 +231,8 @@ class TextReader:
         doubted = is_utf8_in_another(block, self.encoding)
         if doubted:
             self.notes.append(
-                f"{shown(path)} is valid UTF-8 and is read as {self.encoding}: where letters come out as two or three "
-                "odd ones, read it with --encoding utf-8"
+                f"{shown(path)} is valid UTF-8 but is read as {self.encoding}: if letters appear as two or three "
+                "strange characters, read it with --encoding utf-8"
             )
         return doubted
 
@@ -249,14 +249,14 @@ class TextReader:
         if self.encoding == "utf-8" and is_damaged_utf8(sample):
             command = made_text(path, FileKind("", command=f"{_DROP_FAULTS} {{}} > {{text}}", filter=_DROP_FAULTS))
             how = f"with: {command}" if path != "-" else f"by piping it through: {command}"
-            return CorpusError(f"{where}, and valid elsewhere: leave out what is damaged {how}")
+            return CorpusError(f"{where}, but valid elsewhere: remove the damaged part {how}")
         encoding = suggest_encoding(sample) if sample else None
         if encoding is not None and encoding != self.encoding:
             return CorpusError(
-                f"{where}: it seems to be {encoding.upper()}, read it with --encoding {encoding}{bytes_too}"
+                f"{where}: it seems to be {encoding.upper()}; read it with --encoding {encoding}{bytes_too}"
             )
         other = "its encoding" if self.encoding == "utf-8" else "another encoding"
-        return CorpusError(f"{where}: name {other} with --encoding NAME, such as cp1252 or shift_jis{bytes_too}")
+        return CorpusError(f"{where}: give {other} with --encoding NAME, such as cp1252 or shift_jis{bytes_too}")
 
 
 def is_utf8_in_another(data, encoding):
@@ -266,7 +266,7 @@ def is_utf8_in_another(data, encoding):
 
 def encoding_to_blame(error, name, encoding):
     """Say that a VocabularyError comes of a text in UTF-8 that is read as `encoding`; name : of the text."""
-    return f"{error.missing}: {name} is valid UTF-8 and is read as {encoding}, read it with --encoding utf-8"
+    return f"{error.missing}: {name} is valid UTF-8 but is read as {encoding}; read it with --encoding utf-8"
 
 
 def _around(data, at, file, path):
@@ -283,15 +283,15 @@ def zero_bytes_kept(paths, encoding):
     if not paths:
         return []
     first, more = paths[0], f" and {counted(len(paths) - 1, 'other file')}" if len(paths) > 1 else ""
-    said = f"{shown(first)}{more} {'hold' if more else 'holds'} zero bytes: kept as characters like any other"
+    said = f"{shown(first)}{more} {'hold' if more else 'holds'} zero bytes, which are kept as characters"
     if first == "-":
-        return [f"{said}; tr -d '\\000' in the pipe takes them out"]
+        return [f"{said}; to remove them, add tr -d '\\000' to the pipe"]
     unpack = UNPACK.get(suffix(first))
     steps = [f"{unpack} {{}}"] if unpack else []
     if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         steps.append(f"iconv -f {iconv_name(encoding)} -t utf-8" + ("" if steps else " {}"))
     steps.append("tr -d '\\000'" + ("" if steps else " < {}"))
-    return [f"{said}; without them: {as_text(first, ' | '.join(steps) + ' > {text}')}"]
+    return [f"{said}; to remove them: {as_text(first, ' | '.join(steps) + ' > {text}')}"]
 
 
 def _rewritten(rewriter, text, path):

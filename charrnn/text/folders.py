@@ -30,7 +30,7 @@ class Found(NamedTuple):
 def find_files(sources, mode, encoding, notes):
     """Return what `sources` name, as Found; `notes` gets what the user should be told."""
     if not sources:
-        raise CorpusError("a corpus needs at least one text, got none: name a file, a folder, or - for stdin")
+        raise CorpusError("no text given: name a file, a folder, or - for stdin")
     files, own = [], []
     for source in sources:
         if source == "-":
@@ -51,11 +51,11 @@ def find_files(sources, mode, encoding, notes):
     if files.count("-") > 1:
         raise CorpusError("- is named more than once: stdin can be read only once")
     if not files:
-        raise CorpusError(f"{len(sources)} folders hold no text, {_left_out(own)}: name your texts")
+        raise CorpusError(f"the {len(sources)} folders contain no text ({_left_out(own)}): name your texts")
     for path, times in Counter(map(absolute, files)).items():
         if times > 1:
             notes.append(
-                f"{path} is read {times} times: a repeated text makes the validation loss look better than it is"
+                f"{path} is read {times} times; a repeated text makes the validation loss look better than it is"
             )
     return Found(files, own)
 
@@ -89,7 +89,7 @@ def _glob_files(pattern, error, notes):
             own.append(left_out)
     if not texts:
         raise CorpusError(
-            f"the pattern {pattern} matches nothing but {_listed(own)}, which charrnn itself wrote: name your texts"
+            f"the pattern {pattern} only matches {_listed(own)}, which charrnn itself wrote: name your texts"
         )
     if own:
         notes.append(f"{pattern}: {_left_out(own)}")
@@ -149,12 +149,12 @@ def _folder_files(folder, mode, encoding, notes, alone):
         remedy = "name a folder with text files, or the files themselves"
         if convertible:
             remedy = f"{_convertible(*convertible[0])}, and so on" if convertible[1:] else _convertible(*convertible[0])
-        raise CorpusError(f"the folder {folder} holds no text{f' ({said})' if said else ''}: {remedy}")
+        raise CorpusError(f"the folder {folder} contains no text{f' ({said})' if said else ''}: {remedy}")
     if said:
         notes.append(f"{folder}: {said}")
-    notes.extend(f"not read: {_convertible(path, kind)}" for path, kind in convertible[:MAX_NAMED])
+    notes.extend(f"skipped: {_convertible(path, kind)}" for path, kind in convertible[:MAX_NAMED])
     if more := [path for path, _ in convertible[MAX_NAMED:]]:
-        notes.append(f"not read either, and can be turned into text: {_listed(more)}")
+        notes.append(f"also skipped, but can be converted to text: {_listed(more)}")
     return Found(texts, [os.path.join(folder, path) for path in own])
 
 
@@ -168,11 +168,11 @@ def _why_not_text(path, encoding):
 
 def _convertible(path, kind):
     command = made_text(path, kind)
-    return f"{path} is {kind.what}" + (f"; turn it into text with: {command}" if command else "")
+    return f"{path} is {kind.what}" + (f"; convert it to text with: {command}" if command else "")
 
 
 def _left_out(own):
-    return f"left out what charrnn itself wrote ({_listed(own)})"
+    return f"skipped files that charrnn itself wrote ({_listed(own)})"
 
 
 def _listed(paths):

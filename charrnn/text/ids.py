@@ -208,7 +208,7 @@ class IdWriter:
             piece = os.read(descriptor, size_bytes - len(pieces))
             if not piece:
                 raise StorageError(
-                    "the temporary file of ids was cut short while it was in use: try again, or set "
+                    "the temporary file of the text's ids was truncated while it was in use: try again, or set "
                     "CHARRNN_CACHE_DIR to another folder"
                 )
             pieces += piece
@@ -238,8 +238,8 @@ class room_for_ids:
         if isinstance(error, OSError):
             reason = (error.strerror or str(error)).lower()
             raise StorageError(
-                f"the text's ids cannot be written to {self.folder} ({reason}): free some space there, "
-                "or set CHARRNN_CACHE_DIR to a folder with room"
+                f"the text's ids cannot be written to {self.folder} ({reason}): free some space there, or set "
+                "CHARRNN_CACHE_DIR to a folder with more space"
             ) from error
 
 
@@ -264,15 +264,15 @@ def open_scratch_file(notes):
             reason = (error.strerror or str(error)).lower()
             continue
         if place:
-            notes.append(f"the cache folder {folders[0]} cannot be used, ids are kept in {folder}")
+            notes.append(f"the cache folder {folders[0]} cannot be used; the text's ids are stored in {folder} instead")
         return _ScratchFile(file, folder)
     with contextlib.suppress(OSError, AttributeError):  # AttributeError: not on Linux
         file = os.fdopen(os.memfd_create("charrnn-ids"), "w+b", buffering=0)
-        notes.append(f"no folder for the text's ids can be written ({reason}): they are kept in memory")
+        notes.append(f"no folder for the text's ids can be written to ({reason}); they are kept in memory")
         return _ScratchFile(file, "memory")
     raise StorageError(
-        f"the text's ids find no place in {' or '.join(map(str, folders))} ({reason}): set CHARRNN_CACHE_DIR to a "
-        "folder that you may write to"
+        f"there is no space for the text's ids in {' or '.join(map(str, folders))} ({reason}): set CHARRNN_CACHE_DIR "
+        "to a folder that you can write to"
     )
 
 

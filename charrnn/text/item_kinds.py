@@ -58,23 +58,23 @@ class ItemsReading:
             raise ConfigError(f"items must be one of {', '.join(KINDS)}, got {self.kind!r}", ["items"])
         if self.text_field is not None and self.kind not in WITH_FIELDS:
             raise ConfigError(
-                f"--text-field {self.text_field} names a field, and {self.kind} have none: leave it out, or read a "
-                f"file of records with --items {', '.join(WITH_FIELDS[:-1])} or {WITH_FIELDS[-1]}",
+                f"--text-field {self.text_field} names a field, but {self.kind} have no fields: leave it out, or read "
+                f"a file of records with --items {', '.join(WITH_FIELDS[:-1])} or {WITH_FIELDS[-1]}",
                 ["text_field", "items"],
             )
         for name in ("label_field", "source_field", "target_field"):
             value = getattr(self, name)
             if value is not None and self.kind not in WITH_FIELDS:
                 raise ConfigError(
-                    f"{_flag(name)} {value} names a field, and {self.kind} have none: read a file of records with "
+                    f"{_flag(name)} {value} names a field, but {self.kind} have no fields: read a file of records with "
                     f"--items {', '.join(WITH_FIELDS[:-1])} or {WITH_FIELDS[-1]}"
                     + (", or files with --items files --label-from folder" if name == "label_field" else ""),
                     [name, "items"],
                 )
         if self.label_from is not None and self.kind != "files":
             raise ConfigError(
-                f"--label-from {self.label_from} is of files, and {self.kind} are read: add --items files, or name the "
-                "label's field with --label-field",
+                f"--label-from {self.label_from} needs files, but --items is {self.kind}: use --items files, or name "
+                "the label's field with --label-field",
                 ["label_from", "items"],
             )
 
@@ -87,14 +87,14 @@ def _check_task(config):
     """Raise ConfigError where a task and the fields that it needs do not fit."""
     if config.label_field is not None and config.label_from is not None:
         raise ConfigError(
-            "--label-field and --label-from both say where the label is: leave one of them out",
-            ["label_field", "label_from"],
+            "--label-field and --label-from both give the label: leave one of them out", ["label_field", "label_from"]
         )
     if config.task in (CLASSIFY, BOTH) and config.label_field is None and config.label_from is None:
         how = {"files": "add --label-from folder"}.get(config.items, "add --label-field NAME")
         if config.items not in (*WITH_FIELDS, "files"):
             how = (
-                f"{config.items} have none: read a file of records with --items csv --label-field NAME, or files in a "
+                f"{config.items} have no labels: read a file of records with --items csv --label-field NAME, or files "
+                "in a "
                 "folder for each label with --items files --label-from folder"
             )
         raise ConfigError(
@@ -106,15 +106,16 @@ def _check_task(config):
         for name in ("source_field", "target_field"):
             if getattr(config, name) is not None:
                 raise ConfigError(
-                    f"{_flag(name)} {getattr(config, name)} is of a text to be translated: add --task {TRANSLATE}, or "
-                    "leave it out",
+                    f"{_flag(name)} {getattr(config, name)} is for translation: add --task {TRANSLATE}, or leave it "
+                    "out",
                     [name, "task"],
                 )
     named = [name for name in FIELDS if getattr(config, name) is not None]
     for name, other in itertools.combinations(named, 2):
         if getattr(config, name) == getattr(config, other):
             raise ConfigError(
-                f"{_flag(name)} and {_flag(other)} name the same field, {getattr(config, name)!r}: name two",
+                f"{_flag(name)} and {_flag(other)} name the same field, {getattr(config, name)!r}: name two different "
+                "ones",
                 [name, other],
             )
 
@@ -122,7 +123,7 @@ def _check_task(config):
 def _check_translation(config):
     if config.items not in WITH_FIELDS:
         raise ConfigError(
-            f"--task {TRANSLATE} needs a source and a target, and {config.items} have no fields: read a file of "
+            f"--task {TRANSLATE} needs a source and a target, but {config.items} have no fields: read a file of "
             "records with --items csv --source-field NAME --target-field NAME",
             ["task", "items"],
         )
@@ -132,8 +133,8 @@ def _check_translation(config):
     for name in ("text_field", "label_field", "label_from"):
         if getattr(config, name) is not None:
             raise ConfigError(
-                f"{_flag(name)} {getattr(config, name)} has no place in --task {TRANSLATE}, which reads a source and a "
-                "target: leave it out",
+                f"{_flag(name)} {getattr(config, name)} cannot be used with --task {TRANSLATE}, which reads a source "
+                "and a target: leave it out",
                 [name, "task"],
             )
 
@@ -145,9 +146,9 @@ def check_items(config):
         kinds_of = dict.fromkeys((*FIELDS, "task"), of_records) | {"split": "lines", "label_from": "files"}
         if config.task is not None:
             fields = "--source-field NAME --target-field NAME" if config.task == TRANSLATE else "--label-field NAME"
-            also = "" if config.task == TRANSLATE else ", of one with several fields also --text-field NAME"
+            also = "" if config.task == TRANSLATE else " (if there are several other fields, also --text-field NAME)"
             raise ConfigError(
-                f"--task {config.task} needs items, and this text is read as one long one: name the fields of a csv, "
+                f"--task {config.task} needs items, but this text is read as one long text: name the fields of a csv, "
                 f"tsv or jsonl file with {fields}{also}, or leave --task out",
                 ["task", "items"],
             )
@@ -156,19 +157,19 @@ def check_items(config):
             if value is not None:
                 flag = _flag(name)
                 raise ConfigError(
-                    f"{flag} {value} applies to items, and this text is read as one long one: add --items {kinds}, or "
+                    f"{flag} {value} applies to items, but this text is read as one long text: add --items {kinds}, or "
                     "leave it out",
                     [name, "items"],
                 )
         return
     if config.vocab == "bytes":
         raise ConfigError(
-            f"--items {config.items} is of characters, and --vocab bytes of bytes: leave one of them out",
+            f"--items {config.items} needs characters, but --vocab bytes gives bytes: leave one of them out",
             ["items", "vocab"],
         )
     if config.part_files:
         raise ConfigError(
-            f"--part-files is of one long text, and --items {config.items} of many: leave one of them out",
+            f"--part-files is for one long text, but --items {config.items} gives many: leave one of them out",
             ["part_files", "items"],
         )
     _check_task(config)
@@ -208,8 +209,8 @@ def inferred(texts, asked):
     kinds = {kind_by_ending(str(text)) for text in texts}
     if len(kinds) != 1 or None in kinds:
         raise ConfigError(
-            f"{_flag(named[0])} {asked[named[0]]} names a field of records, and the ending of {texts[0]} "
-            f"does not say of which kind: add --items csv, tsv or jsonl",
+            f"{_flag(named[0])} {asked[named[0]]} names a field of records, but the name of {texts[0]} does not end "
+            "in .csv, .tsv or .jsonl: add --items csv, tsv or jsonl",
             [named[0], "items"],
         )
     return {**asked, "items": kinds.pop()}

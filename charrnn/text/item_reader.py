@@ -91,8 +91,8 @@ class ItemReader(TextReader):
         where, field = f"{shown(path)}, line {line:,}", self.reading.label_field
         if len(label) > MAX_LABEL:
             raise CorpusError(
-                f"{where}: a label of {len(label):,} characters, where {MAX_LABEL} are the most, so {field!r} seems to "
-                "hold texts: name the field of the labels with 'charrnn train TEXT --label-field NAME'"
+                f"{where}: a label has {len(label):,} characters, and at most {MAX_LABEL} are allowed; {field!r} "
+                "seems to contain texts: name the field of the labels with 'charrnn train TEXT --label-field NAME'"
             )
         code = self.writer.label_code(label)
         if code is None:
@@ -102,8 +102,8 @@ class ItemReader(TextReader):
             raise CorpusError(f"{where}: {unknown}")
         if len(self.writer.labels) > MAX_LABELS:
             raise CorpusError(
-                f"{where}: more than {MAX_LABELS:,} different labels, which seem to be texts: name the field of the "
-                "labels with 'charrnn train TEXT --label-field NAME'"
+                f"{where}: there are more than {MAX_LABELS:,} different labels, so they seem to be texts: name the "
+                "field of the labels with 'charrnn train TEXT --label-field NAME'"
             )
         return label
 
@@ -118,8 +118,8 @@ class ItemReader(TextReader):
                 labelled = [] if label is None else [label.encode()]
             except UnicodeEncodeError as error:  # of an escape in JSON, or an encoding such as unicode_escape
                 raise CorpusError(
-                    f"{shown(path)}, line {line:,}, holds {error.object[error.start]!r}, which is half of a character: "
-                    "mend that line"
+                    f"{shown(path)}, line {line:,}, holds {error.object[error.start]!r}, which is half of a "
+                    "character: correct that line"
                 ) from None
             # Of a pair what is given, or the text: so no answer to a question of training is asked for again later.
             hashes.append(content_hash(encoded if self.reading.task is None else encoded[:1]))
@@ -184,8 +184,8 @@ class ItemReader(TextReader):
                 return f"no {what}: the field {field!r} is empty in every record; name another with --{what}-field"
         if self.records and self.reading.task is not None:
             parts = " and ".join(what for what, _ in self.reading.fields)
-            return f"no record with both {parts}: each of {counted(self.records, 'record')} lacks one of them"
-        return f"no item, read as {self.reading.kind}: name a file that is not empty"
+            return f"no record has both {parts}: each of {counted(self.records, 'record')} lacks one of them"
+        return f"no item found (read as {self.reading.kind}): name a file that is not empty"
 
     def finish(self, ids, keep_order):
         """Return (ids, their file, ItemSet): the items in the order that their reading says, with what is to be noted.
@@ -203,7 +203,7 @@ class ItemReader(TextReader):
             hashes, starts = hashes[order], _starts(lengths[order])
         if self.empty:
             what = counted(self.empty, "empty item" if reading.task is None else "item")
-            self.notes.append(f"left out {what}" + (" of which a part is empty" if reading.task is not None else ""))
+            self.notes.append(f"skipped {what}" + (" with an empty part" if reading.task is not None else ""))
         return ids, file, ItemSet(reading, starts, hashes)
 
 

@@ -162,7 +162,7 @@ def fit_item_streams(items, start, stop, shape, fixed):
         raise CorpusError(_too_few(n, batch_size))
     if n < batch_size:
         batch_size = n
-        notes.append(f"there are {counted(n, 'item')} to train on: batch_size is lowered to {batch_size}")
+        notes.append(f"there are only {counted(n, 'item')} to train on: using --batch-size {batch_size}")
     positions = stop - start - n  # what is read
     if not any(fixed) and positions > 1:
         batch_size, seq_length, more = fit_streams(positions + 1, batch_size, seq_length, False)
@@ -175,15 +175,15 @@ def idle_note(streams):
     if streams.idle_share <= MAX_IDLE or streams.batch_size == 1:
         return ""
     return (
-        f"the longest items keep their streams busy while others are idle: {streams.idle_share:.0%} of the places hold "
-        f"nothing; a --batch-size below {streams.batch_size} has fewer"
+        f"{streams.idle_share:.0%} of each batch is idle, because some items are much longer than others; a "
+        f"--batch-size below {streams.batch_size} wastes less"
     )
 
 
 def _too_few(items, batch_size):
     if items < 1:
-        return "there is no item to train on: name a text with more items, or lower --val-fraction and --test-fraction"
+        return "the training split has no item: use a text with more items, or lower --val-fraction and --test-fraction"
     return (
-        f"the text has {counted(items, 'item')} to train on, too few for {counted(batch_size, 'stream')}: lower "
+        f"the training split has {counted(items, 'item')}, too few for {counted(batch_size, 'stream')}: lower "
         f"--batch-size to {items}"
     )

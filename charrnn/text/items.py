@@ -62,8 +62,8 @@ class ItemSet(NamedTuple):
         if self.reading.task is not None:
             same = "source" if self.reading.task == TRANSLATE else "text"
             what = f"{'has' if twice == 1 else 'have'} the same {same} as"
-        kept = "such items are all in one split" if self.reading.split == HASH else "such items may be in two splits"
-        return f"{twice:,} of {len(hashes):,} items {what} an earlier one; {kept}"
+        kept = "kept in the same split" if self.reading.split == HASH else "not always in the same split"
+        return f"{twice:,} of {len(hashes):,} items {what} an earlier one; such items are {kept}"
 
     def first_of(self, start):
         """Return the number of the first item that begins at ids[start] or later."""
@@ -96,7 +96,7 @@ def text_ids(vocabulary, text, encoding="utf-8", rule=None):
     rule    the ItemRule of the model; ConfigError where its items are more than a text
     """
     if rule is not None and rule.task is not None:
-        raise ConfigError("the model has learned labels or pairs, and a string has neither: name texts of records")
+        raise ConfigError("the model learned labels or pairs, and a string has neither: give files of records")
     ids = vocabulary.encode(text, encoding)
     return ids if vocabulary.start_id is None else item_ids(vocabulary, ids)
 
@@ -191,16 +191,16 @@ def _read_table(lines, name, reading):
                 names, columns = row, _columns(row, name, reading)
             elif len(row) != len(names):
                 raise CorpusError(
-                    f"{name}, line {line:,}: {counted(len(row), 'field')}, and the first row has {len(names)}: mend "
-                    "that row" + (", quoting fields that hold commas" if quoted else "")
+                    f"{name}, line {line:,}: {counted(len(row), 'field')}, but the first row has {len(names)}: "
+                    f"correct that row" + (", quoting fields that hold commas" if quoted else "")
                 )
             else:
                 yield tuple("" if _is_blank(row[column]) else row[column] for column in columns), line
             line = rows.line_num + 1
     except csv.Error as error:
         raise CorpusError(
-            f"{name}, line {line:,}: {error}, which is no {reading.kind.upper()}: mend the quotes of that row, or "
-            "train with --items lines"
+            f"{name}, line {line:,}: {error}, so it is not valid {reading.kind.upper()}: correct the quotes of that "
+            "row, or train with --items lines"
         ) from None
 
 
@@ -216,7 +216,9 @@ def _columns(names, where, reading):
         elif field not in names:
             raise _no_field(what, field, names, f"{where} has no field")
         if names.count(field) > 1:
-            raise CorpusError(f"{where} names {names.count(field)} fields {field!r}: give each a name of its own")
+            raise CorpusError(
+                f"{where} has {names.count(field)} fields with the name {field!r}: give each its own name"
+            )
         columns.append(names.index(field))
     return columns
 
@@ -230,10 +232,11 @@ def _read_jsonl(lines, name, reading):
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             said = (
-                "nested too deep" if isinstance(error, RecursionError) else getattr(error, "msg", "too long a number")
+                "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", "too long a number")
             )
             raise CorpusError(
-                f"{where}, is no JSON ({said[:1].lower()}{said[1:]}): mend that line, or train with --items lines"
+                f"{where}, is not valid JSON ({said[:1].lower()}{said[1:]}): correct that line, or train with --items "
+                "lines"
             ) from None
         parts = [record]
         if isinstance(record, dict):
@@ -242,7 +245,7 @@ def _read_jsonl(lines, name, reading):
         elif any(field is not None for _, field in reading.fields):
             field = next(field for _, field in reading.fields if field is not None)
             raise CorpusError(
-                f"{where}, is no JSON object and has no field {field!r}: mend that line, or train without a field"
+                f"{where}, is not a JSON object and has no field {field!r}: correct that line, or train without a field"
             )
         yield tuple(_text_of(part, where, what) for part, (what, _) in zip(parts, reading.fields)), number
 
@@ -257,18 +260,19 @@ def _text_of(value, where, what):
         value = ""
     if not isinstance(value, str):
         kind = {dict: "an object", list: "a list"}.get(type(value), "true or false")
-        raise CorpusError(f"{where}: the {what} is {kind}, not a string: train with --{what}-field and another field")
+        raise CorpusError(f"{where}: the {what} is {kind}, not a string: choose another field with --{what}-field")
     return "" if _is_blank(value) else value
 
 
 def _which_field(names, where, beside=False):
     return CorpusError(
-        f"{where} has no field beside those that are named: the text needs one of its own"
+        f"{where} has no field left for the text: the text needs its own field"
         if beside and not names
-        else f"{where} has the fields {_listed(names)}, and none is named as the text: train with --text-field "
+        else f"{where} has the fields {_listed(names)}, and it is not clear which one is the text: train with "
+        "--text-field "
         f"{names[0] or 'NAME'}"
         if names
-        else f"{where} has no field at all: mend it"
+        else f"{where} has no fields: correct it"
     )
 
 
@@ -288,7 +292,7 @@ def _parted_by(names):
     for sign, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "bars")):
         if sign in names[0]:
             how = {"\t": "; train with --items tsv", ",": "; train with --items csv"}.get(sign)
-            return f"its fields seem to be parted by {name}" + (how or ": write it again with commas")
+            return f"its fields seem to be separated by {name}" + (how or ": save it again with commas")
     return None
 
 

@@ -84,7 +84,7 @@ def why_not_text(head, encoding):
     if wide:
         return _not_wide(head, codecs.lookup(encoding).name, marked)
     if marked is not None:
-        return _wide(marked, f"{marked.upper()}, by its byte-order mark")
+        return _wide(marked, f"{marked.upper()}, according to its byte-order mark")
     kind = recognise(head)
     if kind is not None:
         return kind
@@ -135,7 +135,7 @@ def _not_wide(head, encoding, marked):
         orders = {"le": (codecs.BOM_UTF32_LE, codecs.BOM_UTF16_LE), "be": (codecs.BOM_UTF32_BE, codecs.BOM_UTF16_BE)}
         if encoding[:6] == marked and (encoding == encoding[:6] or head.startswith(orders[encoding[-2:]])):
             return None
-        return _wide(marked, f"{marked.upper()}, by its byte-order mark")
+        return _wide(marked, f"{marked.upper()}, according to its byte-order mark")
     kind = recognise(head)
     if kind is not None:
         return kind

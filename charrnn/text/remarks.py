@@ -67,23 +67,25 @@ class Remarks:
             return None
         if not self._newlines:
             return (
-                "the text ends its lines with carriage returns alone, as old Macs did, and has no newline at all: kept "
-                "as it is, samples are like it; train with --newlines lf to make newlines of them"
+                "the text ends its lines with carriage returns, as old Macs did, and has no newlines. It is kept as "
+                "it is, and samples will look the same; train with --newlines lf to convert them to newlines"
             )
-        told = "the text has carriage returns, as Windows ends its lines"
+        told = "the text has carriage returns at the ends of lines, as Windows writes them"
         if self._lone_returns:
             told = (
-                f"{told}, and others alone" if self._windows_ends else "the text has carriage returns beside newlines"
+                f"{told}, and others on their own"
+                if self._windows_ends
+                else "the text has both carriage returns and newlines"
             )
-        return f"{told}: kept as they are, samples have them too; train with --newlines lf to have newlines alone"
+        return f"{told}. They are kept, and samples will have them too; train with --newlines lf to have only newlines"
 
     def _on_spelling(self):
         if self._spelling is None:
             return None
         spelt, joined = self._spelling
         return (
-            f"the text is not in Unicode's form NFC, as most is typed: it spells {joined!r} as {ascii(spelt)}; kept "
-            "as it is, and a prime must be spelt so too; train with --normalize nfc to have both read as one"
+            f"the text is not in the usual Unicode form NFC: it writes {joined!r} as {ascii(spelt)}. It is kept as it "
+            "is, so a prime must be written in the same way; train with --normalize nfc to accept both"
         )
 
 
@@ -116,16 +118,16 @@ class Seams:
         if not self._count:
             return []
         if self.parted:
-            return [f"put {counted(self._count, 'newline')} between files, where the first does not end in one"]
+            return [f"inserted {counted(self._count, 'newline')} between files that do not end with one"]
         first, following = self._first
         if self._count == 1:
-            said = f"{first} does not end in a newline, so {following} continues its last line"
+            said = f"{first} does not end with a newline, so {following} continues its last line"
         else:
             said = (
-                f"{self._count:,} files do not end in a newline, so the next one continues their last line, as "
-                f"{following} does that of {first}"
+                f"{self._count:,} files do not end with a newline, so the next file continues their last line; for "
+                f"example {following} continues the last line of {first}"
             )
-        return [said + ("; train with --part-files to put a newline between" if is_new else "")]
+        return [said + ("; train with --part-files to insert a newline between them" if is_new else "")]
 
 
 def _first_in_pieces(text):

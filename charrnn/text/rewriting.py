@@ -149,8 +149,8 @@ class Rewriter:
         cut = self._rewriting.last_cut(text)
         if not cut and len(text) > MAX_RUN:
             raise EndlessRunError(
-                f"{MAX_RUN:,} characters that hang together, such as {ascii(text[-1])}, are more marks than a letter "
-                f"has: leave {self._rewriting} out"
+                f"{MAX_RUN:,} characters in a row, such as {ascii(text[-1])}, are more marks than a letter can have: "
+                f"leave {self._rewriting} out"
             )
         return self._give(text[:cut], text[cut:])
 

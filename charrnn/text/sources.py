@@ -62,7 +62,7 @@ def _check_pattern(pattern, left):
     parts = Path(pattern).parts
     first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
     if ".." in parts[first:] or parts.count("**") > 1:
-        raise _strange(pattern, "goes up again, or down everywhere twice")
+        raise _strange(pattern, "contains .. or ** more than once")
     folder = os.path.join(*parts[:first]) if first else os.curdir
     if not os.path.isdir(folder):
         return 0
@@ -83,13 +83,13 @@ def _count_entries(folder, left, linked=True):
                 for entry in entries:
                     left -= 1
                     if left < 0:
-                        raise _strange(folder, f"holds more than {MAX_ENTRIES:,} entries")
+                        raise _strange(folder, f"has more than {MAX_ENTRIES:,} entries")
                     if entry.is_dir(follow_symlinks=False):
                         if entry.stat(follow_symlinks=False).st_dev != device:
-                            raise _strange(folder, f"leads into another file system, at {entry.path}")
+                            raise _strange(folder, f"leads to another file system at {entry.path}")
                         folders.append(entry.path)
                     elif not linked and entry.is_dir():
-                        raise _strange(folder, f"holds a link to a folder, {entry.path}")
+                        raise _strange(folder, f"contains a link to a folder, {entry.path}")
     except OSError as error:
         raise unreadable(error.filename or folder, error) from None
     return left
@@ -97,7 +97,8 @@ def _count_entries(folder, left, linked=True):
 
 def _strange(path, what):
     return CorpusError(
-        f"the checkpoint names {path} as its text, which {what}: that is not opened for a file's sake; name the TEXT"
+        f"the checkpoint names {path} as its text, which {what}; charrnn does not open such a path on a checkpoint's "
+        "word, so give the TEXT yourself"
     )
 
 
@@ -231,11 +232,11 @@ def _corrupt(path, error):
     if "usage limit" in said or "too much memory" in said:  # what lzma and Zstandard say
         size_bytes, again = (1 << MAX_ZST_WINDOW, "zstd -19") if "memory for" in said else (MAX_XZ_BYTES, "xz -9")
         return CorpusError(
-            f"{path} asks for more than {size_bytes >> 20:,} MB of memory to be decompressed: "
-            f"compress it again with {again} or less"
+            f"decompressing {path} needs more than {size_bytes >> 20:,} MB of memory: compress it again with {again} "
+            "or less"
         )
     reason = "ends too early" if isinstance(error, EOFError) else "is corrupt"
-    return CorpusError(f"{path} {reason} for a {suffix(path)} file: fetch or compress it again")
+    return CorpusError(f"{path} {reason} for a {suffix(path)} file: download or compress it again")
 
 
 def unreadable(path, error):
@@ -243,7 +244,7 @@ def unreadable(path, error):
     if number in (errno.ENOENT, errno.ENOTDIR):
         return CorpusError(f"{path} does not exist: check the path")
     if number in (errno.EACCES, errno.EPERM):
-        return CorpusError(f"{path} may not be read: change its permissions, or name a copy of it")
+        return CorpusError(f"you are not allowed to read {path}: change its permissions, or use a copy")
     reason = (getattr(error, "strerror", None) or str(error)).lower()
     return CorpusError(f"{path!r} cannot be read ({reason}): check the path")
 

@@ -75,7 +75,7 @@ def unknown_label(name, labels):
     near = nearest(name, labels)
     if near is not None:
         return f"the model has no label {name[:MAX_LABEL]!r}: did you mean {near!r}?"
-    return f"the model has no label {name[:MAX_LABEL]!r}: there {'is' if len(labels) == 1 else 'are'} {listed(labels)}"
+    return f"the model has no label {name[:MAX_LABEL]!r}: its labels are {listed(labels)}"
 
 
 def listed(labels):

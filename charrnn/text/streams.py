@@ -112,7 +112,7 @@ def read_cursor(cursor, chunks_per_epoch):
     if not valid:
         raise ConfigError(
             f"a cursor must name an epoch from 0 and a chunk from 0 to {chunks_per_epoch - 1:,}, "
-            f"got {cursor}: it belongs to another text or another batch_size and seq_length"
+            f"got {cursor}; it belongs to another text, or to another batch_size or seq_length"
         )
     return epoch, chunk
 
@@ -165,7 +165,7 @@ def fit_streams(characters, batch_size, seq_length, fixed):
     check_shape(batch_size, seq_length)
     if characters < 2:
         raise CorpusError(
-            f"training needs at least 2 characters to train on, got {characters}: name a longer text, or "
+            f"the training split needs at least 2 characters, got {characters}: name a longer text, or "
             "lower --val-fraction and --test-fraction"
         )
     if fixed or characters > batch_size * seq_length * CHUNKS_EVEN:
@@ -179,8 +179,8 @@ def fit_streams(characters, batch_size, seq_length, fixed):
         if even == seq_length:
             return batch_size, even, []
         note = (
-            f"the text is short: training {counted(batch_size, 'stream')} of {even:,} instead of {seq_length:,}, "
-            "so that all of it is used"
+            f"the text is short: using {counted(batch_size, 'stream')} of {counted(even, 'character')} instead of "
+            f"{seq_length:,}, so that all of it is read"
         )
         return batch_size, even, [note]
     wanted = max(1, (characters - 1) // CHUNKS_WANTED)  # characters of all streams in one chunk
@@ -190,8 +190,9 @@ def fit_streams(characters, batch_size, seq_length, fixed):
         streams,
         length,
         [
-            f"the text has {characters:,} characters to train on, too few for {counted(batch_size, 'stream')} of "
-            f"{seq_length:,}: training {streams:,} of {length:,}"
+            f"the text has only {characters:,} characters to train on, too few for {counted(batch_size, 'stream')} of "
+            f"{counted(seq_length, 'character')}: using {counted(streams, 'stream')} of "
+            f"{counted(length, 'character')} instead"
         ],
     )
 
@@ -214,10 +215,10 @@ def _too_short(characters, batch_size, seq_length):
     if characters < 2:
         remedy = "name a longer text"
     return (
-        f"corpus has {counted(characters, 'character')}; "
+        f"the training split has {counted(characters, 'character')}; "
         f"{_streams(batch_size, seq_length)} at least {batch_size * seq_length + 1:,}: {remedy}"
     )
 
 
 def _streams(batch_size, seq_length):
-    return f"{counted(batch_size, 'stream')} of {seq_length:,} need{'s' if batch_size == 1 else ''}"
+    return f"{counted(batch_size, 'stream')} of {counted(seq_length, 'character')} need{'s' if batch_size == 1 else ''}"

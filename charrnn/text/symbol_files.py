@@ -32,9 +32,9 @@ def read_vocabulary_file(path, sizes=()):
     if len(set(text)) != len(text):
         twice = next(symbol for symbol in text if text.count(symbol) > 1)
         raise VocabularyError(
-            f"--vocab-file {path} holds {twice!r} more than once, and each symbol must stand there once, in the order "
-            "of ids: where it is the text that the model was trained on, and its symbols have the order of their code "
-            "points, name it by --vocab-text"
+            f"--vocab-file {path} holds {twice!r} more than once, but it must list each symbol once, in the order of "
+            "the ids. If it is the text that the model was trained on, and the symbols are sorted by code point, use "
+            "--vocab-text"
         )
     try:
         return Vocabulary("chars", tuple(text))
@@ -45,26 +45,26 @@ def read_vocabulary_file(path, sizes=()):
 def _read(path):
     try:
         if not path.is_file():
-            raise CorpusError(f"--vocab-file {path} is no file that is there: name one that holds the symbols")
+            raise CorpusError(f"--vocab-file {path} does not exist: name a file with the symbols")
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise CorpusError(f"--vocab-file {path} cannot be read: {(error.strerror or str(error)).lower()}") from None
     if len(data) > MAX_BYTES:
         raise CorpusError(
-            f"--vocab-file {path} is longer than any vocabulary: name the text that has these symbols by --vocab-text"
+            f"--vocab-file {path} is longer than any vocabulary: if it is a text with these symbols, use --vocab-text"
         )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"--vocab-file {path} is not UTF-8 at byte {error.start:,}: write it as UTF-8") from None
+        raise CorpusError(f"--vocab-file {path} is not UTF-8 at byte {error.start:,}: save it as UTF-8") from None
 
 
 def _parsed(text):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise VocabularyError(f"its name says JSON, and it is none ({error})"[:200]) from None
+        raise VocabularyError(f"its name ends in .json, but it is not valid JSON ({error})"[:200]) from None
 
 
 def _from_json(value):

@@ -50,7 +50,7 @@ def append_validation(read, corpus, source, options):
     except VocabularyError as error:
         missing = error.missing or str(error)
         raise VocabularyError(
-            f"--val-text: {missing}: add --unknown skip to leave such characters out, or validate on another text"
+            f"--val-text: {missing}: add --unknown skip to skip such characters, or validate on another text"
         ) from None
     except CorpusError as error:
         raise CorpusError(f"--val-text: {error}") from None
@@ -78,4 +78,4 @@ def _seen_in_training(items, others):
     if not known:
         return ()
     verb = "is" if known == 1 else "are"
-    return (f"--val-text: {known:,} of its {len(others):,} items {verb} in the training text too",)
+    return (f"--val-text: {known:,} of its {len(others):,} items {verb} also in the training text",)

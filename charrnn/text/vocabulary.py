@@ -84,7 +84,7 @@ class Vocabulary:
                 f"a vocabulary's unknown symbol must be one of its characters, got {shown(self.unknown_symbol)}"
             )
         if self.rewriting and self.mode == "bytes":
-            raise VocabularyError(f"a vocabulary of bytes takes them as they are, got {self.rewriting}")
+            raise VocabularyError(f"a vocabulary of bytes cannot rewrite them, got {self.rewriting}")
 
     @property
     def size(self):
@@ -172,8 +172,8 @@ class Vocabulary:
         """
         if self.mode != "bytes":
             raise VocabularyError(
-                "raw bytes need a vocabulary of bytes, this one is of characters: decode them first, "
-                "or train a model of bytes with 'charrnn train --vocab bytes'"
+                "bytes need a vocabulary of bytes, but this one has characters: decode them first, or train a model "
+                "of bytes with 'charrnn train --vocab bytes'"
             )
         codes = np.frombuffer(data, np.uint8)
         ids = np.empty(len(codes), self.dtype)
@@ -280,7 +280,7 @@ class Vocabulary:
         place = f"{where}offset {offset:,}"
         if self.mode == "bytes":
             missing = f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the vocabulary"
-            remedy = "train on a text that holds it"
+            remedy = "train on a text that contains it"
             return VocabularyError(f"{missing}: leave it out, or {remedy}", missing, [remedy])
         known = counted(len(self.symbols), "character")
         missing = f"character {symbol!r} at {place} is not among the {known} of the vocabulary"
@@ -288,14 +288,14 @@ class Vocabulary:
             return VocabularyError(f"{missing}, {spelling}", missing)
         if symbol == "\r" and "\n" in self._known:
             return VocabularyError(
-                f"{missing}: write '\\n' at the ends of lines, as dos2unix FILE makes them (mac2unix, where carriage "
-                "returns stand alone), or train with 'charrnn train --newlines lf', which takes them all",
+                f"{missing}: end lines with '\\n', as dos2unix FILE does (or mac2unix, if there are only carriage "
+                "returns), or train with 'charrnn train --newlines lf', which accepts all line ends",
                 missing,
             )
         near = next((other for other in relatives(symbol) if other in self._known), None)
-        remedy = "train a model of bytes, which takes any text, with 'charrnn train --vocab bytes'"
+        remedy = "train a model of bytes, which accepts any text, with 'charrnn train --vocab bytes'"
         if self.special:  # items are of characters only
-            remedy = "train on a text that holds it"
+            remedy = "train on a text that contains it"
         if near is None:
             return VocabularyError(f"{missing}: leave it out, or {remedy}", missing, [remedy])
         write = f"write {near!r}"
@@ -315,9 +315,9 @@ class Vocabulary:
                 return None
             form, pieces = "NFC", "joined with its neighbours"
         return (
-            f"which has it {'as ' if form != 'NFC' else ''}{pieces}: bring this text into Unicode's form {form}, as "
-            f"unicodedata.normalize({form!r}, text) does in Python, or train with 'charrnn train "
-            f"--normalize {'nfkc' if form == 'NFKD' else 'nfc'}', which takes both"
+            f"which has it {'as ' if form != 'NFC' else ''}{pieces}: convert this text to the Unicode form {form}, "
+            f"with unicodedata.normalize({form!r}, text) in Python, or train with 'charrnn train "
+            f"--normalize {'nfkc' if form == 'NFKD' else 'nfc'}', which accepts both"
         )
 
     def _codes_of(self, ids):
@@ -328,7 +328,7 @@ class Vocabulary:
         if ids.min() < 0 or ids.max() >= self.size:
             bad = int(ids.min() if ids.min() < 0 else ids.max())
             raise VocabularyError(
-                f"ids must be 0 to {self.size - 1:,}, got {bad:,}: this text belongs to another vocabulary"
+                f"ids must be 0 to {self.size - 1:,}, got {bad:,}; this text belongs to another vocabulary"
             )
         return self._codes[ids]
 
@@ -426,8 +426,8 @@ def text_as_bytes(text, encoding):
                 data += part.encode(encoding)
         except UnicodeEncodeError as error:
             raise VocabularyError(
-                f"character {part[error.start]!r} at offset {start + error.start:,} has no {encoding.upper()} form: "
-                "leave it out"
+                f"character {part[error.start]!r} at offset {start + error.start:,} cannot be written in "
+                f"{encoding.upper()}: leave it out"
             ) from None
         start += len(part)
     return data

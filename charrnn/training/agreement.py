@@ -31,8 +31,8 @@ def check_texts(group, texts):
     """Raise ConfigError where several processes are to read stdin, which goes to one of them only."""
     if group.size > 1 and any(str(text) == "-" for text in texts):
         raise ConfigError(
-            "the text is stdin (-), which only one of several processes can read: write it to a file that all of them "
-            "can read (cat > text.txt), and name that"
+            "the text is stdin (-), which only one of several processes can read: save it in a file that all of them "
+            "can read (cat > text.txt), and name that file"
         )
 
 
@@ -68,25 +68,29 @@ def _agree(group, kinds):
 
 def _difference(kind, mine, theirs, rank):
     if kind == "version":
-        return f"process {rank} runs charrnn {theirs} and process 0 charrnn {mine}: install the same everywhere"
+        return (
+            f"process {rank} runs charrnn {theirs}, process 0 runs charrnn {mine}: install the same version everywhere"
+        )
     if kind == "resumption":
-        return f"process {rank} {_STARTS[theirs]} and process 0 {_STARTS[mine]}: give all the same command"
+        return (
+            f"process {rank} {_STARTS[theirs]} and process 0 {_STARTS[mine]}: start all processes with the same command"
+        )
     if kind == "text":
         return (
-            f"process {rank} reads another text than process 0, with fingerprint {theirs[:12]} instead of "
-            f"{mine[:12]}: bring the same text to every machine"
+            f"process {rank} reads a different text from process 0, with fingerprint {theirs[:12]} instead of "
+            f"{mine[:12]}: copy the same text to every machine"
         )
     if kind == "validation":
-        return f"process {rank} reads another validation text than process 0: bring the same file to every machine"
+        return f"process {rank} reads a different validation text from process 0: copy the same file to every machine"
     if kind == "instructions":
         return (
-            f"process {rank} computes with {', '.join(theirs)} and process 0 with {', '.join(mine)}, and their "
-            "results differ in the last bits: take machines of one kind, or set NUMBA_CPU_NAME=haswell everywhere"
+            f"process {rank} computes with {', '.join(theirs)} and process 0 with {', '.join(mine)}, so their results "
+            "would differ in the last bits: use machines of one kind, or set NUMBA_CPU_NAME=haswell on all of them"
         )
     if kind == "weights":
-        return f"process {rank} begins with other weights than process 0: bring the same file to every machine"
+        return f"process {rank} starts from different weights than process 0: copy the same checkpoint to every machine"
     names = [name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)]
-    return f"process {rank} was started with other options than process 0: {', '.join(sorted(names))}"
+    return f"process {rank} was started with different options than process 0: {', '.join(sorted(names))}"
 
 
 def _digest(checkpoint):

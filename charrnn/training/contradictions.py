@@ -13,8 +13,8 @@ def check_together(config, lengths):
     """Raise ConfigError where two options of a TrainingConfig contradict; lengths : the options that name a length."""
     if config.val_fraction + config.test_fraction >= 1:
         raise ConfigError(
-            f"--val-fraction {config.val_fraction:g} and --test-fraction {config.test_fraction:g} leave nothing to "
-            "train on: together they must stay below 1",
+            f"--val-fraction {config.val_fraction:g} and --test-fraction {config.test_fraction:g} leave no text to "
+            "train on: their sum must be below 1",
             ["val_fraction", "test_fraction"],
         )
     named = [name for name in lengths if getattr(config, name) is not None]
@@ -32,7 +32,7 @@ def check_together(config, lengths):
     _check_ending(config, bool(named))
     if config.vocab == "bytes" and config.rewriting:
         raise ConfigError(
-            f"{config.rewriting} rewrites characters, and --vocab bytes takes bytes as they are: leave one of them out",
+            f"{config.rewriting} rewrites characters, but --vocab bytes reads bytes as they are: leave one of them out",
             ["vocab", *config.rewriting.to_json()],
         )
     check_items(config)
@@ -46,19 +46,19 @@ def check_together(config, lengths):
         having = [name for name, cell in CELLS.items() if cell.forget_gate]
         raise ConfigError(
             f"--forget-bias {config.forget_bias:g} has no effect with --cell {config.cell}, which has no forget gate: "
-            f"leave it out, or take --cell {' or '.join(having)}",
+            f"leave it out, or use --cell {' or '.join(having)}",
             ["forget_bias", "cell"],
         )
     if config.momentum and config.optimizer not in MOMENTUM_OPTIMIZERS:
         raise ConfigError(
-            f"--momentum {config.momentum:g} has no effect with --optimizer {config.optimizer}: leave it out, or "
-            "take sgd",
+            f"--momentum {config.momentum:g} has no effect with --optimizer {config.optimizer}: leave it out, or use "
+            "--optimizer sgd",
             ["momentum", "optimizer"],
         )
     if config.weight_decay and config.optimizer not in WEIGHT_DECAYS:
         raise ConfigError(
             f"--weight-decay {config.weight_decay:g} has no effect with --optimizer {config.optimizer}: leave it out, "
-            f"or take {' or '.join(WEIGHT_DECAYS)}",
+            f"or use --optimizer {' or '.join(WEIGHT_DECAYS)}",
             ["weight_decay", "optimizer"],
         )
 
@@ -82,8 +82,8 @@ def _check_validation_text(config):
         raise ConfigError("--val-text must name a file, got ''", ["val_text"])
     if config.val_fraction not in (0, VAL_FRACTION):
         raise ConfigError(
-            f"--val-text {config.val_text} is the validation text, and --val-fraction {config.val_fraction:g} asks "
-            "for another part of the text: leave one of them out",
+            f"--val-text {config.val_text} is the validation text, but --val-fraction {config.val_fraction:g} asks "
+            "for a part of the text: leave one of them out",
             ["val_text", "val_fraction"],
         )
 
@@ -100,18 +100,19 @@ def _check_ending(config, has_length):
                 continue
             if getattr(config, off) == 0:
                 raise ConfigError(
-                    f"{option(name)} {value} needs validations, and {option(off)} 0 makes none: {remedy}", [name, off]
+                    f"{option(name)} {value} needs validations, but {option(off)} 0 turns them off: {remedy}",
+                    [name, off],
                 )
     if is_endless(config, has_length) and config.warmup and config.warmup < 1:
         raise ConfigError(
-            f"--warmup {shown(config.warmup)} is a share of the run, and a run that --patience alone ends has no known "
-            "length: give --warmup a number of steps, such as 200, or name --steps, --epochs or --minutes",
+            f"--warmup {shown(config.warmup)} is a share of the run, but a run that only --patience ends has no known "
+            "length: give --warmup a number of steps, such as 200, or add --steps, --epochs or --minutes",
             ["warmup", "patience"],
         )
     if config.patience is not None and schedule == "plateau" and config.patience <= config.plateau_wait:
         raise ConfigError(
-            f"--patience {config.patience} ends the run before the plateau schedule lowers the learning rate, which it "
-            f"does after {config.plateau_wait} validations without improvement (--plateau-wait): take --patience "
+            f"--patience {config.patience} ends the run before the plateau schedule lowers the learning rate (after "
+            f"{config.plateau_wait} validations without improvement, --plateau-wait): use --patience "
             f"{2 * config.plateau_wait + 1} or a lower --plateau-wait",
             ["patience", "plateau_wait"],
         )

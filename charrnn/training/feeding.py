@@ -41,8 +41,8 @@ def reach_note(config, corpus):
     if typical <= config.seq_length:
         return ()
     return (
-        f"half of the texts are longer than {typical:,} characters, and the gradient of a label goes back "
-        f"{config.seq_length:,}: a --seq-length of {typical:,} reaches where they begin",
+        f"half of the texts are longer than {typical:,} characters, but the gradient of a label reaches back only "
+        f"{config.seq_length:,}: use --seq-length {typical:,} to reach their beginnings",
     )
 
 
@@ -55,25 +55,26 @@ def check_labels(corpus, splits):
         return ()
     name = next(iter(counts))
     if len(counts) < 2:
-        more = "name a text with 2 labels or more, or train without"
+        more = "use a text with 2 or more labels, or train without them"
         if corpus.items.reading.label_from is not None:
-            more = "name a folder that holds a folder for each label, or train without --label-from"
-        raise CorpusError(f"every item has the label {name!r}: {more}")
+            more = "name a folder that contains one folder for each label, or train without --label-from"
+        raise CorpusError(f"all items have the same label, {name!r}: {more}")
     for name, of_each in counts.items():
         if sum(of_each) < 2:
-            raise CorpusError(f"the label {name!r} has a single example: add others, or leave it out of the text")
+            raise CorpusError(f"the label {name!r} has only one example: add more, or remove it from the text")
         if not of_each[0]:
             raise CorpusError(
-                f"the label {name!r} has {counted(sum(of_each), 'example')}, none of them in the training split: add "
-                "others, leave it out of the text, or lower --val-fraction and --test-fraction"
+                f"the label {name!r} has {counted(sum(of_each), 'example')}, but none in the training split: add "
+                "more, remove it from the text, or lower --val-fraction and --test-fraction"
             )
     notes = []
     for place, (split, option) in enumerate((("validation", "val"), ("test", "test")), 1):
         without = [name for name, of_each in counts.items() if not of_each[place]]
         if without and any(of_each[place] for of_each in counts.values()):
             notes.append(
-                f"no example in the {split} split of {counted(len(without), 'label')}, {listed(without)}: nothing is "
-                f"measured of {'it' if len(without) == 1 else 'them'} there; a higher --{option}-fraction may have some"
+                f"no example in the {split} split of {counted(len(without), 'label')}, {listed(without)}: "
+                f"{'it is' if len(without) == 1 else 'they are'} not measured there; a higher --{option}-fraction may "
+                "include some"
             )
     return tuple(notes)
 
@@ -89,8 +90,8 @@ def fit_shape(config, corpus, splits):
         batch_size, seq_length, notes = fit_item_streams(corpus.items, start, stop, (batch_size, seq_length), fixed)
     if batch_size % config.shards:
         raise ConfigError(
-            f"a batch of {counted(batch_size, 'stream')} does not divide into {config.shards} equal shards: "
-            f"take --batch-size {config.shards} or a multiple of it, or fewer --shards",
+            f"a batch of {counted(batch_size, 'stream')} cannot be divided into {config.shards} equal shards: use "
+            f"--batch-size {config.shards} or a multiple of it, or fewer --shards",
             ["batch_size", "shards"],
         )
     return dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length), tuple(notes)
@@ -102,9 +103,9 @@ def _fit(characters, batch_size, seq_length, fixed):
         # Of the two, only the one that was named is to be kept.
         if not fixed[1]:
             seq_length = max(1, (characters - 1) // batch_size)
-            notes.append(f"the text is short: seq_length is lowered to {seq_length}")
+            notes.append(f"the text is short: using --seq-length {seq_length}")
         elif not fixed[0]:
             batch_size = max(1, (characters - 1) // seq_length)
-            notes.append(f"the text is short: batch_size is lowered to {batch_size}")
+            notes.append(f"the text is short: using --batch-size {batch_size}")
     batch_size, seq_length, more = fit_streams(characters, batch_size, seq_length, any(fixed))
     return batch_size, seq_length, [*notes, *more]

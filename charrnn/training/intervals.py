@@ -88,6 +88,6 @@ def shorten_split(config, split, total):
 def shortened_note(validated, split, of_what):
     """Say that a part of the split is validated on, since all of it would take too much `of_what`."""
     return (
-        f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: a pass over "
-        f"all would take more than {MAX_VALIDATION:.0%} of {of_what}"
+        f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: reading all "
+        f"of them would take more than {MAX_VALIDATION:.0%} of {of_what}"
     )

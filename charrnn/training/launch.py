@@ -12,23 +12,26 @@ import contextlib
 import dataclasses
 import os
 import shlex
+from types import SimpleNamespace
 
 from charrnn.distributed.group import ALONE, from_first, together
 from charrnn.errors import RunError, VocabularyError
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
-from charrnn.runs.folder import RunFolder
+from charrnn.runs.folder import RunFolder, refuse_a_run
+from charrnn.runs.numbering import numbered_folder
 from charrnn.text.corpus import read_corpus
 from charrnn.text.decoding import encoding_of_bytes
 from charrnn.text.item_kinds import inferred
 from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
+from charrnn.training.preview import Preview
 from charrnn.training.provenance import find_texts, find_validation, kept_vocabulary
 from charrnn.training.stored import resumed_config, stored_config
 from charrnn.training.trainer import Trainer
 from charrnn.training.warm_start import check_kept, config_like
 
-NAME_IT = "name the file where it is now with --val-text"  # where a run's validation text is gone
+NAME_IT = "give the file's new path with --val-text"  # where a run's validation text is gone
 
 
 def _say_nothing(_sentence):
@@ -65,6 +68,33 @@ def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
     CharRNNError
         Options, text, weights or folder will not do; nothing has been written then.
     """
+    with _planned(texts, asked, output, init_from, say, progress, group) as (plan, corpus, stack):
+        name = _name_of(texts)
+        folder = together(group, lambda: stack.enter_context(_new_folder(output, name)) if group.rank == 0 else None)
+        yield Trainer(plan, corpus, folder, texts, samples=samples, group=group)
+
+
+@contextlib.contextmanager
+def planned_run(texts, asked, *, output=None, init_from=None, say=_say_nothing, progress=None, group=ALONE):  # noqa: PLR0913 - as new_run
+    """Yield the Preview of what `new_run` would begin, with the same arguments; nothing is written."""
+    with _planned(texts, asked, output, init_from, say, progress, group) as (plan, corpus, _):
+
+        def folder():
+            path = numbered_folder(_name_of(texts)) if output is None else output
+            if path.is_dir():
+                refuse_a_run(path)
+            return SimpleNamespace(path=path)
+
+        yield Preview(plan, corpus, together(group, folder), texts, group=group)
+
+
+def _name_of(texts):
+    return "stdin" if str(texts[0]) == "-" else texts[0]
+
+
+@contextlib.contextmanager
+def _planned(texts, asked, output, init_from, say, progress, group):  # noqa: PLR0913, PLR0917 - as new_run
+    """Yield (Plan, Corpus, ExitStack) of a new run; the arguments are those of `new_run`."""
     asked = inferred(texts, asked)
     if group.size > 1:
         asked = {"shards": default_shards(group.size), **asked}
@@ -90,9 +120,7 @@ def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
 
         corpus, plan = together(group, prepare)
         compare(group, plan, corpus)
-        name = "stdin" if str(texts[0]) == "-" else texts[0]
-        folder = together(group, lambda: stack.enter_context(_new_folder(output, name)) if group.rank == 0 else None)
-        yield Trainer(plan, corpus, folder, texts, samples=samples, group=group)
+        yield plan, corpus, stack
 
 
 @contextlib.contextmanager
@@ -139,8 +167,8 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
         def prepare():
             if "imported" in checkpoint.training:
                 raise RunError(
-                    f"{run} holds a model that was imported, and no run to resume: start one from its weights with: "
-                    f"charrnn train TEXT --init-from {shlex.quote(str(run))}"
+                    f"{run} contains an imported model, not a run that can be resumed: start a new run from its "
+                    f"weights with: charrnn train TEXT --init-from {shlex.quote(str(run))}"
                 )
             config = stored_config(checkpoint.training)
             resumed_config(checkpoint.training, asked)  # what contradicts is said before the text is read
@@ -173,7 +201,7 @@ def _refuse_text_within(output, corpus):
     for path in corpus.files:
         if path not in corpus.sources and path.startswith(os.path.join(folder, "")):
             raise RunError(
-                f"{output} holds a part of the text, {os.path.relpath(path, folder)}, and a run folder is never read "
+                f"{output} contains part of the text, {os.path.relpath(path, folder)}, but a run folder is never read "
                 "as text: name a new folder with -o/--output"
             )
 

@@ -131,8 +131,8 @@ class Learner:
         if set(slots) != set(places):
             raise ConfigError(
                 f"the checkpoint's optimiser state has {', '.join(sorted(slots)) or 'nothing'}, "
-                f"{self.config.optimizer} needs {', '.join(sorted(places)) or 'nothing'}: start a new run from "
-                "its weights by 'charrnn train TEXT --init-from RUN'"
+                f"{self.config.optimizer} needs {', '.join(sorted(places)) or 'nothing'}: start a new run from its "
+                "weights with 'charrnn train TEXT --init-from RUN'"
             )
         for slot, arrays in slots.items():
             places[slot][...] = self.model.pack(arrays)

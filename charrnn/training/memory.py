@@ -74,7 +74,8 @@ def check_memory(needed, available):
     """
     if available is not None and needed > available:
         raise ConfigError(
-            f"training this needs {needed / 1e9:,.1f} GB of memory, {available / 1e9:,.1f} GB are free: lower "
+            f"training this model needs {needed / 1e9:,.1f} GB of memory, but only {available / 1e9:,.1f} GB are "
+            "free: lower "
             "--hidden-size, --num-layers, --batch-size or --seq-length",
             options=["hidden_size", "num_layers", "batch_size", "seq_length"],
         )

@@ -32,78 +32,78 @@ class ModelAndText:
 
     # the model
     cell: str = setting("lstm", MODEL, "Recurrent cell.", choices=tuple(CELLS))
-    hidden_size: int = setting(256, MODEL, "Units a layer.", "N", minimum=1, maximum=MAX_SIZE)
-    num_layers: int = setting(2, MODEL, "Layers.", "N", minimum=1, maximum=MAX_LAYERS)
+    hidden_size: int = setting(256, MODEL, "Units per layer.", "N", minimum=1, maximum=MAX_SIZE)
+    num_layers: int = setting(2, MODEL, "Number of recurrent layers.", "N", minimum=1, maximum=MAX_LAYERS)
     embedding_size: int = setting(
-        64, MODEL, "Size of a learned embedding of each character; 0 is one-hot.", "N", minimum=0, maximum=MAX_SIZE
+        64, MODEL, "Size of the learned embedding of each character; 0 means one-hot.", "N", minimum=0, maximum=MAX_SIZE
     )
     tie_weights: bool = setting(
-        False, MODEL, "Share the embedding with the output layer (needs --embedding-size equal to --hidden-size)."
+        False, MODEL, "Use one matrix as embedding and output layer (needs --embedding-size equal to --hidden-size)."
     )
     layer_norm: bool = setting(
         True,
         MODEL,
-        "Normalise each gate's sums over the units of its layer.",
+        "Use layer normalisation: normalise each gate's sums over the units of its layer.",
         before=OPTIONAL_KEYS["layer_norm"].default,
     )
     forget_bias: float | None = setting(
         None,
         MODEL,
-        "Bias of an LSTM's forget gates when training begins: 1 lets it remember from the start, 0 has it learn to.",
+        "Initial bias of an LSTM's forget gates: with 1 it remembers from the start, with 0 it must learn to.",
         "X",
         shown=f"{FORGET_BIAS:g}",
         minimum=-MAX_BIAS,
         maximum=MAX_BIAS,
         is_terse=True,
     )
-    dtype: str = setting("float32", COMPUTING, "Type of the numbers.", place=2, choices=DTYPES)
+    dtype: str = setting("float32", COMPUTING, "Number type of all computations.", place=2, choices=DTYPES)
     precision: str = setting(
         "float32",
         COMPUTING,
-        "What matrix products multiply; bfloat16 is faster on a CPU with AVX512-BF16 and refused elsewhere.",
+        "Number type of the inputs of matrix products; bfloat16 is faster, and needs a CPU with AVX512-BF16.",
         place=2,
         choices=PRECISIONS,
     )
     # the text
     vocab: str = setting("chars", TEXT, "Model characters or bytes.", choices=VOCABULARIES)
     encoding: str = setting(
-        "utf-8", TEXT, "Encoding of the text; with --vocab bytes, only of the samples shown.", "NAME"
+        "utf-8", TEXT, "Encoding of the text; with --vocab bytes it is only used to show samples.", "NAME"
     )
     normalize: str = setting(
         "none",
         TEXT,
-        "Bring the text into this Unicode normal form: nfc makes one character of a letter and its accents, nfkc also "
-        "of ligatures, wide letters and the like. Kept with the model, as the next two, and done to every text it "
-        "reads.",
+        "Convert the text to this Unicode normal form: nfc joins a letter and its accents into one character; nfkc "
+        "also replaces ligatures, wide letters and the like. Stored with the model, as are the next two options, and "
+        "applied to every text that it reads.",
         choices=NORMALIZE,
         is_terse=True,
     )
-    lowercase: bool = setting(False, TEXT, "Turn all letters into lower case.", is_terse=True)
+    lowercase: bool = setting(False, TEXT, "Convert all letters to lower case.", is_terse=True)
     newlines: str = setting(
         "keep",
         TEXT,
-        "Keep line ends as they are, or make newlines (LF) of those of Windows (CR LF) and old Macs (CR).",
+        "Keep line ends as they are, or convert those of Windows (CR LF) and old Macs (CR) to newlines (LF).",
         choices=NEWLINES,
         is_terse=True,
     )
     part_files: bool = setting(
-        False, TEXT, "Put a newline between two files where the first does not end in one.", is_terse=True
+        False, TEXT, "Insert a newline between two files if the first does not end with one.", is_terse=True
     )
     items: str | None = setting(
         None,
         TEXT,
         "Learn separate items instead of one long text: lines, paragraphs, files, or a field of records.",
-        shown="one long text",
+        shown="no: one long text",
         choices=KINDS,
         is_terse=True,
     )
     text_field: str | None = setting(
-        None, TEXT, "Field of csv, tsv or jsonl that holds the text.", "NAME", shown="the only one", is_terse=True
+        None, TEXT, "Name of the csv, tsv or jsonl field with the text.", "NAME", shown="the only one", is_terse=True
     )
     task: str | None = setting(
         None,
         TEXT,
-        "Learn to predict a text's label (classify), text and label (both), or to translate.",
+        "Learn to predict the label of a text (classify), to write texts and predict labels (both), or to translate.",
         shown="to write texts",
         choices=ASKED,
         is_terse=True,
@@ -111,27 +111,29 @@ class ModelAndText:
     label_field: str | None = setting(
         None,
         TEXT,
-        "Field of the label: without --task the model writes texts for a label; with it, it predicts them.",
+        "Name of the field that contains the label. Without --task the model learns to write texts for a given label; "
+        "with --task it learns to predict labels.",
         "NAME",
         is_terse=True,
     )
     label_from: str | None = setting(
         None,
         TEXT,
-        "Use the name of a file's folder as its label; each file is an item.",
+        "Use the name of each file's folder as its label; each file is one item.",
         choices=("folder",),
         is_terse=True,
     )
     source_field: str | None = setting(
-        None, TEXT, "With --task translate: the field to translate from.", "NAME", is_terse=True
+        None, TEXT, "With --task translate: name of the field to translate from.", "NAME", is_terse=True
     )
     target_field: str | None = setting(
-        None, TEXT, "With --task translate: the field to translate to.", "NAME", is_terse=True
+        None, TEXT, "With --task translate: name of the field to translate to.", "NAME", is_terse=True
     )
     split: str | None = setting(
         None,
         TEXT,
-        "Split items by a hash of their content (equal items stay together), or in the order of the files.",
+        "How to split items into training, validation and test: by a hash of their content (equal items stay "
+        "together), or by their order.",
         shown="hash",
         choices=ITEM_SPLITS,
         is_terse=True,
@@ -152,7 +154,7 @@ class ModelAndText:
     val_text: str | None = setting(
         None,
         TEXT,
-        "Validate on this text instead of a part of TEXT.",
+        "Validate on this file instead of a part of TEXT.",
         "FILE",
         shown="a part of TEXT",
         on_resume=CHECKED,
@@ -161,11 +163,17 @@ class ModelAndText:
     unknown: str = setting(
         "error",
         TEXT,
-        "With --val-text or --keep-vocabulary: refuse characters that the vocabulary does not have, or skip them.",
+        "With --val-text or --keep-vocabulary: what to do with characters that the vocabulary does not have: stop with "
+        "an error, or skip them.",
         choices=UNKNOWN,
         is_terse=True,
     )
     val_fraction: float = setting(
-        VAL_FRACTION, TEXT, "Share of the text to validate on, before the test split.", "P", minimum=0, below=1
+        VAL_FRACTION,
+        TEXT,
+        "Share of the text to use for validation; it lies before the test split.",
+        "P",
+        minimum=0,
+        below=1,
     )
-    test_fraction: float = setting(0.05, TEXT, "Share of the text to test on, at its end.", "P", minimum=0, below=1)
+    test_fraction: float = setting(0.05, TEXT, "Share of the text, at its end, for the test.", "P", minimum=0, below=1)

@@ -61,7 +61,7 @@ class TrainingConfig(ModelAndText):
     batch_size: int | None = setting(
         None,
         LENGTH,
-        "Streams read in parallel.",
+        "Number of streams that are read in parallel.",
         "N",
         place=2,
         shown=f"{BATCH_SIZE}, fewer for a short text",
@@ -81,7 +81,7 @@ class TrainingConfig(ModelAndText):
     shards: int = setting(
         1,
         LENGTH,
-        "Sum the gradient by so many equal parts of the batch; needed to train in several processes (mpiexec).",
+        "Divide the batch into N equal parts and sum their gradients; needed to train in several processes (mpiexec).",
         "N",
         place=2,
         shown=None,
@@ -91,12 +91,12 @@ class TrainingConfig(ModelAndText):
     )
     # the length
     epochs: float | None = setting(
-        None, LENGTH, "Train for this many passes over the training split.", "N", place=1, above=0, on_resume=LONGER
+        None, LENGTH, "Train for this many passes over the training text.", "N", place=1, above=0, on_resume=LONGER
     )
     steps: int | None = setting(
         None,
         LENGTH,
-        "Train for this many optimiser steps.",
+        "Train for this many steps (updates of the weights).",
         "N",
         place=1,
         minimum=1,
@@ -106,17 +106,16 @@ class TrainingConfig(ModelAndText):
     minutes: float | None = setting(
         None,
         LENGTH,
-        "Train for this long, validation included; the schedule ends when the time does.",
+        "Train for this many minutes, including validation; the learning rate schedule fits the time.",
         "M",
-        shown=f"{DEFAULT_MINUTES:g}, where no length is named",
+        shown=f"{DEFAULT_MINUTES:g} if no length is given",
         above=0,
         on_resume=LONGER,
     )
     patience: int | None = setting(
         None,
         LENGTH,
-        "Stop after this many validations without a lower loss than the best; with no length named, nothing else "
-        "stops the run.",
+        "Stop after this many validations without a new best loss. If you give no length, only this stops the run.",
         "N",
         place=1,
         minimum=1,
@@ -132,28 +131,34 @@ class TrainingConfig(ModelAndText):
     schedule: str | None = setting(
         None,
         OPTIMISER,
-        "How the learning rate goes over the run; plateau lowers it where the validation loss stops improving.",
+        "How the learning rate changes over the run; plateau lowers it when the validation loss stops improving.",
         shown=f"{SCHEDULE}; {ENDLESS_SCHEDULE} where --patience alone ends the run",
         choices=SCHEDULES,
     )
     warmup: float | None = setting(
         None,
         OPTIMISER,
-        "Let the learning rate rise first: below 1 a share of the run, from 1 on a number of steps.",
+        "Increase the learning rate from 0 at the start: a value below 1 is a share of the run, 1 or more a number of "
+        "steps.",
         "X",
         shown=f"{by_name(WARMUPS)}, others 0",
         minimum=0,
     )
     # The rules of min_learning_rate and decay are the Schedule's own.
     min_learning_rate: float = setting(
-        0.02, OPTIMISER, "Where cosine ends and plateau stops falling, as a share of --learning-rate (0 to 1).", "X"
+        0.02,
+        OPTIMISER,
+        "Lowest learning rate of the cosine and plateau schedules, as a share of --learning-rate (0 to 1).",
+        "X",
     )
-    decay: float = setting(0.97, OPTIMISER, "Factor of the step schedule, an epoch.", "X")
-    decay_after: int = setting(10, OPTIMISER, "Epochs before the step schedule begins to decay.", "N", minimum=0)
+    decay: float = setting(0.97, OPTIMISER, "Step schedule: multiply the learning rate by X after every epoch.", "X")
+    decay_after: int = setting(
+        10, OPTIMISER, "Step schedule: keep the learning rate constant for the first N epochs.", "N", minimum=0
+    )
     plateau_factor: float = setting(
         0.5,
         OPTIMISER,
-        "Factor by which the plateau schedule lowers the learning rate.",
+        "Plateau schedule: multiply the learning rate by X each time it is lowered.",
         "X",
         minimum=0.01,
         below=1,
@@ -162,30 +167,31 @@ class TrainingConfig(ModelAndText):
     plateau_wait: int = setting(
         2,
         OPTIMISER,
-        "Validations without improvement before the plateau schedule lowers it.",
+        "Plateau schedule: number of validations without improvement before the learning rate is lowered.",
         "N",
         minimum=1,
         maximum=MAX_STEPS,
         is_terse=True,
     )
-    momentum: float = setting(0.0, OPTIMISER, "Momentum, sgd only (0 to below 1).", "X", minimum=0, below=1)
+    momentum: float = setting(0.0, OPTIMISER, "Momentum, for sgd only (at least 0, below 1).", "X", minimum=0, below=1)
     weight_decay: float | None = setting(
         None,
         REGULARISATION,
-        "Decoupled weight decay of every parameter, adamw only.",
+        "Decoupled weight decay of every parameter, for adamw only.",
         "X",
         place=1,
         shown=by_name(WEIGHT_DECAYS),
         minimum=0,
     )
-    clip_norm: float = setting(5.0, OPTIMISER, "Scale the gradient down to this L2 norm; 0 is off.", "X", minimum=0)
+    clip_norm: float = setting(5.0, OPTIMISER, "Limit the gradient's L2 norm; 0 means no limit.", "X", minimum=0)
     clip_value: float = setting(
-        0.0, OPTIMISER, "Clip each element of the gradient to this magnitude; 0 is off.", "X", minimum=0
+        0.0, OPTIMISER, "Limit the magnitude of each element of the gradient; 0 means no limit.", "X", minimum=0
     )
     ema: float = setting(
         0.0,
         REGULARISATION,
-        "Decay of an average of the weights, which is what is validated, saved and sampled; 0 is off, 0.999 is usual.",
+        "Keep an exponential moving average of the weights with this decay, and validate, sample and save the "
+        "average; 0 turns this off, 0.999 is a usual value.",
         "X",
         place=1,
         minimum=0,
@@ -194,16 +200,16 @@ class TrainingConfig(ModelAndText):
     dropout: float = setting(
         0.2,
         REGULARISATION,
-        "Share of units dropped between layers and before the output (0 to below 1).",
+        "Share of units to drop between layers and before the output (at least 0, below 1).",
         "P",
         minimum=0,
         below=1,
     )
-    variational_dropout: bool = setting(False, REGULARISATION, "Drop the same units at every step of a chunk.")
+    variational_dropout: bool = setting(False, REGULARISATION, "Drop the same units for all characters of a chunk.")
     weight_dropout: float = setting(
         0.0,
         REGULARISATION,
-        "Share of the recurrent weights dropped, anew each step (0 to below 1).",
+        "Share of the recurrent weights to drop, chosen again for each step (at least 0, below 1).",
         "P",
         minimum=0,
         below=1,
@@ -211,19 +217,20 @@ class TrainingConfig(ModelAndText):
     zoneout: float = setting(
         0.0,
         REGULARISATION,
-        "Share of units that keep their state at a step, of h and of an LSTM's c (0 to below 1); used in expectation "
-        "later.",
+        "Zoneout: share of units that keep their old state (h, and an LSTM's c) at a character (at least 0, below 1); "
+        "after training the expected value is used.",
         "P",
         minimum=0,
         below=1,
     )
     seed: int = setting(
-        1, COMPUTING, "Seed of initialisation, dropout and samples.", "N", minimum=0, rule="between 0 and 2**63 - 1"
+        1, COMPUTING, "Seed of initial weights, dropout and samples.", "N", minimum=0, rule="between 0 and 2**63 - 1"
     )
     on_divergence: str = setting(
         "recover",
         OPTIMISER,
-        "When the loss is no longer a number: go back to the last good state at half the learning rate, or stop.",
+        "What to do when the loss becomes NaN or infinite: return to the last good state with half the learning rate "
+        "(recover), or stop.",
         choices=ON_DIVERGENCE,
         on_resume=FREE,
     )
@@ -231,28 +238,35 @@ class TrainingConfig(ModelAndText):
     eval_every: int | None = setting(
         None,
         WATCHING,
-        "Validate every N steps; 0 only at the end.",
+        "Validate every N steps; 0 means only at the end.",
         "N",
-        shown="so often that it takes 5 % of the time at most",
+        shown="as often as 5 % of the time allows",
         minimum=0,
     )
     log_every: int | None = setting(
         None,
         WATCHING,
-        "Write a line to the log every N steps.",
+        "Write a line to log.jsonl every N steps.",
         "N",
         place=2,
-        shown="about 1000 lines a run",
+        shown="about 1000 lines per run",
         minimum=1,
         on_resume=FREE,
     )
     checkpoint_every: int | None = setting(
-        None, WATCHING, "Save every N steps, beside once a minute or so.", "N", place=2, minimum=0, on_resume=FREE
+        None,
+        WATCHING,
+        "Save every N steps, in addition to about once a minute.",
+        "N",
+        place=2,
+        shown="about once a minute",
+        minimum=0,
+        on_resume=FREE,
     )
     keep_every: int | None = setting(
         None,
         WATCHING,
-        "Keep a snapshot every N steps, as step-001000.safetensors beside the other checkpoints.",
+        "Keep a snapshot every N steps, such as step-001000.safetensors, in the run folder.",
         "N",
         place=2,
         minimum=1,
@@ -263,15 +277,15 @@ class TrainingConfig(ModelAndText):
     sample_every: int | None = setting(
         None,
         WATCHING,
-        "Show a sample every N steps; 0 never.",
+        "Show a sample every N steps; 0 means never.",
         "N",
         place=1,
-        shown="often at first, then less",
+        shown="often at first, then less often often often",
         minimum=0,
         on_resume=FREE,
     )
-    sample_length: int = setting(300, WATCHING, "Characters a sample.", "N", place=1, minimum=1, on_resume=FREE)
-    sample: bool = setting(True, WATCHING, "Show samples while training.", place=1, on_resume=FREE, is_terse=True)
+    sample_length: int = setting(300, WATCHING, "Characters per sample.", "N", place=1, minimum=1, on_resume=FREE)
+    sample: bool = setting(True, WATCHING, "Show samples during the training.", place=1, on_resume=FREE, is_terse=True)
 
     def __post_init__(self):
         for name, one in SETTINGS.items():
@@ -362,7 +376,7 @@ class TrainingConfig(ModelAndText):
         for name in options:
             if name not in NAMES:
                 raise ConfigError(
-                    f"{short(repr(name))} is no training option that this charrnn knows: use the charrnn that wrote it"
+                    f"{short(repr(name))} is not a training option of this version: use the charrnn that wrote it"
                 )
         before = {name: one.before for name, one in SETTINGS.items() if one.before is not UNSET}
         return cls(**{**before, **options})

@@ -63,12 +63,12 @@ class Waiting:
 def lowered_note(config, rate):
     """Say that the plateau schedule lowers the learning rate to `rate`."""
     return (
-        f"the validation loss has not improved in {counted(config.plateau_wait, 'validation')}: the learning rate is "
-        f"lowered to {rate:.3g}"
+        f"the validation loss has not improved in {counted(config.plateau_wait, 'validation')}: lowering the learning "
+        f"rate to {rate:.3g}"
     )
 
 
 def ended_note(patience, best_step):
     """Say why --patience ended a run."""
     since = "" if best_step is None else f" since step {best_step:,}"
-    return f"by --patience: {counted(patience, 'validation')}{since} brought no lower loss"
+    return f"by --patience: {counted(patience, 'validation')}{since} brought no new best loss"

@@ -106,10 +106,10 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
         notes += (idle_note(streams),)
     total = total_steps(config, steps_per_epoch)
     if splits.val[1] - splits.val[0] < 1:
-        notes += ("no validation split: the best checkpoint cannot be told, the last one stands",)
+        notes += ("no validation text, so the last checkpoint is the result",)
     validated = shorten_split(config, splits.val, total)
     if validated != splits.val:
-        notes += (shortened_note(validated, splits.val, "the training up to the next one"),)
+        notes += (shortened_note(validated, splits.val, "the training until the next validation"),)
     config = dataclasses.replace(config, **default_intervals(config, validated, total, steps_per_epoch))
     _refuse_blind_waiting(config, validated)
     told = notes, None, initial, _count(corpus), defaults_of(asked, config)
@@ -147,9 +147,9 @@ def plan_resume(checkpoint, corpus, asked=None):
     training = checkpoint.training
     before, config = stored_config(training), resumed_config(training, asked or {})
     if "step" not in training or "cursor" not in training:
-        raise ConfigError(f"the checkpoint holds a model but no run to go on with: {START_ANEW}")
+        raise ConfigError(f"the checkpoint holds a model but no run that could be resumed: {START_ANEW}")
     check_agreement(config, checkpoint)
-    check_corpus(training, corpus, f"bring the old text back, or {START_ANEW}")
+    check_corpus(training, corpus, f"restore the old text, or {START_ANEW}")
     check_record(training, corpus.characters)
     splits = corpus.split(config.val_fraction, config.test_fraction)
     streams = make_streams(config, corpus, splits)
@@ -160,8 +160,8 @@ def plan_resume(checkpoint, corpus, asked=None):
     if training.get("finished") and waiting.is_over(before.patience) and waiting.is_over(config.patience):
         best = training["best"] or {"step": None}
         raise ConfigError(
-            f"the run is finished, at step {step:,}, {ended_note(before.patience, best['step'])}; name a higher "
-            f"--patience than {config.patience} to extend it",
+            f"the run is finished at step {step:,}, {ended_note(before.patience, best['step'])}; to train it further, "
+            f"give --patience a value above {config.patience}",
             options=["patience"],
         )
     done = training.get("finished") and not waiting.is_over(before.patience)
@@ -169,8 +169,8 @@ def plan_resume(checkpoint, corpus, asked=None):
     if done or total is not None and step >= total and training["evaluated_step"] == step:
         assert kind is not None  # a run without a length has no total
         raise ConfigError(
-            f"the run is finished, at step {step:,}: name a longer --{kind} than {getattr(config, kind):g} "
-            "to extend it",
+            f"the run is finished at step {step:,}; to train it further, give --{kind} a value above "
+            f"{getattr(config, kind):g}",
             options=[kind],
         )
     model_config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
@@ -189,8 +189,8 @@ def _refuse_blind_waiting(config, validated):
         value = getattr(config, name)
         if value == "plateau" or name == "patience" and value is not None:
             raise ConfigError(
-                f"--{name} {value} needs validations, and the text is too short for a validation split: raise "
-                "--val-fraction, or name a longer text",
+                f"--{name} {value} needs validations, but the text is too short for a validation split: raise "
+                "--val-fraction, or use a longer text",
                 options=[name, "val_fraction"],
             )
 
@@ -200,8 +200,9 @@ def _refuse_unsized(plan):
     characters, parameters = plan.splits.train[1] - plan.splits.train[0], num_parameters(plan.model_config)
     if characters < MIN_UNSIZED:
         raise ConfigError(
-            f"the text has {counted(characters, 'character')} to train on, which the default model, of {parameters:,} "
-            "parameters, would learn by heart: name a longer text, or a size, such as --hidden-size 16 --num-layers 1",
+            f"the training split has only {counted(characters, 'character')}, and the default model, with "
+            f"{parameters:,} parameters, would memorise them: name a longer text, or choose a size, such as "
+            "--hidden-size 16 --num-layers 1",
             options=SIZES,
         )
 
@@ -222,6 +223,6 @@ def _stretch_notes(before, after, training, steps_per_epoch):
     if rates[0] == rates[1]:
         return ()
     return (
-        f"the longer run stretches its {after.schedule} schedule: the learning rate goes on at {rates[1]}, where it "
-        f"had come to {rates[0]}",
+        f"the run is longer now, so its {after.schedule} schedule is stretched: the learning rate continues at "
+        f"{rates[1]} instead of {rates[0]}",
     )

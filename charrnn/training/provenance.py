@@ -17,8 +17,8 @@ from charrnn.training.settings import short
 from charrnn.training.stored import stored_config
 
 # What to do where the text of a run is not to be had: where TEXT must be the same one, and where it may be any.
-NAME_IT = "name the TEXT where it is now"
-NAME_ANOTHER = "bring the old text back, or name a TEXT to read instead"
+NAME_IT = "give the TEXT's new path on the command line"
+NAME_ANOTHER = "restore the old text, or name another TEXT to read"
 
 
 def describe_texts(texts, folder):
@@ -53,7 +53,7 @@ def find_validation(training, run, remedy):
         path = os.path.expanduser(path)
         if strange_sources_exist([path]):
             return path
-    raise CorpusError(f"the validation text of the run is gone: {short(known['source'], 200)} does not exist; {remedy}")
+    raise CorpusError(f"the run's validation text is missing: {short(known['source'], 200)} does not exist; {remedy}")
 
 
 def find_texts(training, run, remedy=NAME_IT):
@@ -77,7 +77,7 @@ def find_texts(training, run, remedy=NAME_IT):
     known = _corpus_record(training)
     named = known["sources"]
     if not named:
-        raise CorpusError(f"the checkpoint does not say which text it was trained on: {remedy}")
+        raise CorpusError(f"the checkpoint does not name the text that it was trained on: {remedy}")
     if "-" in named:
         raise CorpusError(f"the run read its text from stdin, which cannot be read again: {remedy}")
     from_run = [os.path.normpath(os.path.join(run, text)) for text in known["sources_from_run"]]
@@ -85,7 +85,7 @@ def find_texts(training, run, remedy=NAME_IT):
         texts = [os.path.expanduser(text) for text in texts]
         if texts and strange_sources_exist(texts):
             return texts
-    raise CorpusError(f"the text of the run is gone: {_named(named)} does not exist; {remedy}")
+    raise CorpusError(f"the run's text is missing: {_named(named)} does not exist; {remedy}")
 
 
 def read_run_text(training, run, vocabulary, progress=None, remedy=NAME_ANOTHER):
@@ -144,24 +144,23 @@ def check_corpus(training, corpus, remedy):
     if not has_fingerprint(training, corpus) or known["characters"] not in (0, corpus.own_characters):
         if corpus.own and known["characters"] > corpus.own_characters:
             raise CorpusError(
-                f"the run learned charrnn's own files along with its text: it read {known['characters']:,} characters "
-                f"where {_named(corpus.sources)} now has {corpus.own_characters:,}, because run folders, the folder of "
-                "runs and pages are no longer read as text; start a new run on the text alone: charrnn train "
+                f"the run also learned files that charrnn itself wrote: it read {known['characters']:,} characters, "
+                f"and {_named(corpus.sources)} now has {corpus.own_characters:,}, because run folders and pages are "
+                "no longer read as text. Start a new run on the text alone: charrnn train "
                 f"{shlex.join(corpus.sources)}"
             )
         raise CorpusError(
-            "this is not the text the run was started on, or it has changed since: "
-            f"{_named(known['sources']) or 'an unnamed text'} had "
-            f"{known['characters']:,} characters with fingerprint {known['fingerprint'][:12] or 'unknown'}, "
-            f"{_named(corpus.sources)} has {corpus.own_characters:,} with {corpus.fingerprint[:12]}: "
-            f"{remedy}"
+            "this is not the text that the run was started with, or it has changed: "
+            f"{_named(known['sources']) or 'an unnamed text'} had {known['characters']:,} characters and the "
+            f"fingerprint {known['fingerprint'][:12] or 'unknown'}; {_named(corpus.sources)} has "
+            f"{corpus.own_characters:,} and {corpus.fingerprint[:12]}: {remedy}"
         )
     before, now = _validation_record(training), corpus.validation
     if before is not None and now is not None and before["fingerprint"] != now.fingerprint:
         raise CorpusError(
-            "this is not the validation text the run was started with, or it has changed since: "
-            f"{short(before['source'], 200)} had {before['characters']:,} characters with fingerprint "
-            f"{before['fingerprint'][:12] or 'unknown'}, {now.source} has {now.characters:,} with "
+            "this is not the validation text that the run was started with, or it has changed: "
+            f"{short(before['source'], 200)} had {before['characters']:,} characters and the fingerprint "
+            f"{before['fingerprint'][:12] or 'unknown'}; {now.source} has {now.characters:,} and "
             f"{now.fingerprint[:12]}: {remedy}"
         )
 

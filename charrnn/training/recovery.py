@@ -118,8 +118,8 @@ class Recovery:
         # The highest rates of the futile returns, the one before them first.
         rates = [peak * self.factor * 2**back for back in range(self.futile, -1, -1)]
         return (
-            f"{diverged}, and training stopped, since going back to step {self.anchor_step:,} again and again did not "
-            f"help: the learning rates tried are {', '.join(f'{rate:.3g}' for rate in rates)}"
+            f"{diverged}, and training stopped, because returning to step {self.anchor_step:,} several times did not "
+            f"help. The learning rates tried are {', '.join(f'{rate:.3g}' for rate in rates)}"
         )
 
 
@@ -131,5 +131,5 @@ def advice(config, peak):
     remedy = f"--learning-rate below {peak:.3g}"
     remedy += f" or --clip-norm below {config.clip_norm:g}" if config.clip_norm else " or a --clip-norm such as 5"
     if config.on_divergence == "stop":
-        remedy += "; --on-divergence recover goes back by itself"
-    return f"start again with {remedy}"
+        remedy += "; --on-divergence recover does this automatically"
+    return f"start a new run with {remedy}"

@@ -24,13 +24,13 @@ def resume_config(stored, asked):
             kind = stored.length_kind
             if old is None and kind is not None:
                 raise ConfigError(
-                    f"the run's length is {option(kind)} {shown(getattr(stored, kind))}, it cannot go on by "
-                    f"{option(name)}: name a longer {option(kind)}",
+                    f"the run's length is {option(kind)} {shown(getattr(stored, kind))}, so it cannot be extended "
+                    f"with {option(name)}: give a larger {option(kind)}",
                     [name, kind],
                 )
             if old is not None and value < old:
                 raise ConfigError(
-                    f"the run's length is {option(name)} {shown(old)}, it can be made longer but not shorter, got "
+                    f"the run's length is {option(name)} {shown(old)}; it can be extended but not shortened, got "
                     f"{shown(value)}",
                     [name],
                 )
@@ -39,8 +39,8 @@ def resume_config(stored, asked):
             changes[name] = value
         elif value != old:
             raise ConfigError(
-                f"the run was started with {option(name)} {shown(old)}, resuming it with {shown(value)} would make it "
-                f"another run: leave {option(name)} out, or start a new run with 'charrnn train TEXT --init-from RUN'",
+                f"the run was started with {option(name)} {shown(old)} and cannot be resumed with {shown(value)}: "
+                f"leave {option(name)} out, or start a new run with 'charrnn train TEXT --init-from RUN'",
                 [name],
             )
     return dataclasses.replace(stored, **changes)

@@ -50,6 +50,7 @@ class Samples:
     """When a run shows a sample, and the text of it: of a model that answers, some answers to held-out items.
 
     corpus, split    what these are taken from: a Corpus, and (start, stop) of a split of it
+    stopwatch        of the run; None where nothing asks when
     """
 
     def __init__(self, config, vocabulary, stopwatch, corpus, split):
@@ -57,7 +58,7 @@ class Samples:
         self._every, self._seed = config.sample_every, config.seed
         self._vocabulary, self._stopwatch = vocabulary, stopwatch
         self._encoding = stored_encoding_of_bytes(config.encoding)
-        self._next_s = stopwatch.before_s + FIRST_SAMPLE_S
+        self._next_s = FIRST_SAMPLE_S + (0.0 if stopwatch is None else stopwatch.before_s)
 
     def are_due(self, step):
         """Say whether to show one after this step; counts on its being shown."""

@@ -38,17 +38,18 @@ class Schedule:
             raise ConfigError(f"--learning-rate must be a finite number above 0, got {self.peak}", ["learning_rate"])
         if not (math.isfinite(self.warmup) and self.warmup >= 0):
             raise ConfigError(
-                f"--warmup must be 0 or more (below 1 a fraction of the run, else steps), got {self.warmup}", ["warmup"]
+                f"--warmup must be 0 or more (below 1: a share of the run, otherwise steps), got {self.warmup}",
+                ["warmup"],
             )
         if not 0 <= self.min_ratio <= 1:
             raise ConfigError(
-                f"--min-learning-rate must be between 0 and 1, a share of --learning-rate, got {self.min_ratio:g}",
+                f"--min-learning-rate must be between 0 and 1 (a share of --learning-rate), got {self.min_ratio:g}",
                 ["min_learning_rate"],
             )
         if not 0 < self.decay <= 1:
             raise ConfigError(f"--decay must be above 0 and at most 1, got {self.decay:g}", ["decay"])
         if self.decay_after < 0:
-            raise ConfigError(f"--decay-after must be 0 epochs or more, got {self.decay_after}", ["decay_after"])
+            raise ConfigError(f"--decay-after must be 0 or more epochs, got {self.decay_after}", ["decay_after"])
 
     def learning_rate(self, *, progress, step, epoch):
         """Return the learning rate of the next step.

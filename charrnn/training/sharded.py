@@ -28,8 +28,7 @@ class ShardedWorkspace:
     def __init__(self, model, batch_size, seq_length, precision, shards, group):
         if batch_size % shards:
             raise ConfigError(
-                f"--batch-size {batch_size} does not divide into {shards} shards of equal size: take a multiple of "
-                f"{shards}",
+                f"--batch-size {batch_size} cannot be divided into {shards} equal shards: use a multiple of {shards}",
                 ["batch_size", "shards"],
             )
         if group.size > shards:

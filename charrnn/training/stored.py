@@ -22,7 +22,7 @@ from charrnn.training.settings import option, short, shown
 from charrnn.training.spelling import spelt_in_file
 
 # What is left to do with a checkpoint that no run can go on from.
-START_ANEW = "start a new run from its weights by 'charrnn train TEXT --init-from RUN'"
+START_ANEW = "start a new run from its weights with 'charrnn train TEXT --init-from RUN'"
 
 # What a run by steps, or of any length, writes resolved: `TrainingConfig.resolved`, `plan_run`.
 RESOLVED = ("batch_size", "seq_length", "learning_rate", "weight_decay", "warmup")
@@ -39,7 +39,7 @@ def stored_config(training):
     """
     options = training.get("config")
     if not isinstance(options, dict):
-        raise ConfigError(f"the checkpoint holds no training options: {START_ANEW}")
+        raise ConfigError(f"the checkpoint has no training options: {START_ANEW}")
     try:
         return TrainingConfig.from_dict(options)
     except ConfigError as error:
@@ -119,10 +119,10 @@ def resumed_config(training, asked):
     """
     config = stored_config(training)
     if config.length_kind is None and not config.is_endless:
-        raise _damaged("its options name no length")
+        raise _damaged("its options give no length")
     for name in RESOLVED + (() if config.minutes is not None else RESOLVED_BY_STEPS):
         if getattr(config, name) is None:
-            raise _damaged(f"its options leave {option(name)} open")
+            raise _damaged(f"its options have no value for {option(name)}")
     return resume_config(config, asked)
 
 
@@ -133,13 +133,13 @@ def check_agreement(config, checkpoint):
     vocabulary = checkpoint.vocabulary
     if (config.items is None) != (vocabulary.start_id is None):
         raise CheckpointError(
-            f"the checkpoint contradicts itself: its options say --items {shown(config.items)}, its vocabulary has "
+            f"the checkpoint contradicts itself: its options say --items {shown(config.items)}, but its vocabulary has "
             f"{'START' if vocabulary.special else 'no START'}; {START_ANEW}"
         )
     has_labels = config.label_field is not None or config.label_from is not None
     if has_labels != bool(vocabulary.labels):
         raise CheckpointError(
-            f"the checkpoint contradicts itself: its options name {'labels' if has_labels else 'no label'}, its "
+            f"the checkpoint contradicts itself: its options name {'labels' if has_labels else 'no label'}, but its "
             f"vocabulary has {len(vocabulary.labels) or 'none'}; {START_ANEW}"
         )
     text = {"vocab": vocabulary.mode, **vars(vocabulary.rewriting)}
@@ -147,7 +147,7 @@ def check_agreement(config, checkpoint):
         said = getattr(config, name)
         if said != value:
             raise CheckpointError(
-                f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, its model has "
+                f"the checkpoint contradicts itself: its options say {option(name)} {shown(said)}, but its model has "
                 f"{shown(value)}; {START_ANEW}"
             )
 
@@ -168,7 +168,7 @@ def check_record(training, characters):
         _check(name, field, training)
     start, stop = training["validated"]
     if stop > characters:
-        raise _damaged(f"validated must lie in the {characters:,} characters of the text, got {[start, stop]}")
+        raise _damaged(f"validated must be within the {characters:,} characters of the text, got {[start, stop]}")
     if training["last"] is None and training["step"] > 0:
         raise _damaged(f"last must be the record of step {training['step']:,}, got None")
     waiting = training.get("waiting")
@@ -203,7 +203,7 @@ def _check(name, field, record, prefix=""):
 
 def _damaged(fault):
     return CheckpointError(
-        f"the checkpoint's record of its training is incomplete or damaged ({fault}): it cannot be gone on with; "
+        f"the checkpoint's record of its training is incomplete or damaged ({fault}), so it cannot be resumed; "
         f"{START_ANEW}"
     )
 

@@ -133,9 +133,9 @@ class Trainer:
                 yield self._go_back(diverged)
         if finished and self._config.minutes is not None and plan.resume and self._costs.steps == 0:
             yield Notice(
-                f"no step was trained: of {counted(self._config.minutes, 'minute')} "
-                f"{self._stopwatch.before_s / 60:.3g} were used before, and what is left goes to validation and "
-                "saving; name a longer --minutes"
+                f"no step was trained: {self._stopwatch.before_s / 60:.3g} of "
+                f"{counted(self._config.minutes, 'minute')} were already used, and the rest is needed for validation "
+                "and saving; give a larger --minutes"
             )
         yield self._finish(finished)
 
@@ -210,7 +210,7 @@ class Trainer:
         }
         if diverged is not None:
             state.last["skipped"] = True
-            return Notice(f"{diverged}: the step is left out")
+            return Notice(f"{diverged}: skipping this step")
         where = state.step, self.plan.total_steps, state.epoch
         speed = self._costs.chars_per_s, self._stopwatch.elapsed_s()
         left = self._budget.share_done(state.step), self._budget.remaining_s(state.step)
@@ -431,7 +431,7 @@ class Trainer:
         recovery = self.state.recovery
         ending = recovery.why_it_ends(diverged, self._config.on_divergence, self._schedule.peak)
         if ending is not None:
-            stands = f"the checkpoint of step {self._saver.saved_step:,} stands in {self.folder.path}"
+            stands = f"the checkpoint of step {self._saver.saved_step:,} is kept in {self.folder.path}"
             raise DivergenceError(f"{ending}: {advice(self._config, self._peak())}; {stands}")
         anchor = TrainState.from_checkpoint(self._saver.load_good(), self.state.learner)
         recovery.went_back(diverged, anchor.recovery.skipped)
@@ -439,7 +439,7 @@ class Trainer:
         self._save()
         self.folder.trim_log(self.state.logged_step, recovery.returns, self.state.step)
         return Notice(
-            f"{diverged}: gone back to step {self.state.step:,} at half the learning rate, {self._peak():.3g} at most",
+            f"{diverged}: returned to step {self.state.step:,} and halved the learning rate to {self._peak():.3g}",
             important=True,
         )
 

@@ -96,7 +96,8 @@ def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=Non
         except DamagedCheckpoint as error:
             where = shlex.quote(str(folder.last))
             raise CheckpointError(
-                f"{error.fault}, and the test split cannot be measured; the last checkpoint can: charrnn eval "
+                f"{error.fault}, so the test loss cannot be measured with it; measure it with the last checkpoint: "
+                "charrnn eval "
                 f"{where} --split test"
             ) from None
         model = Model.from_checkpoint(checkpoint)

@@ -52,14 +52,12 @@ def config_like(checkpoint, asked):
         if name in asked and asked[name] != value:
             flag = "--" + name.replace("_", "-")
             raise ConfigError(
-                f"the weights to start from have {flag} {shown(value)}, {shown(asked[name])} was asked for: "
-                f"leave {flag} out",
-                options=[name],
+                f"the old model has {flag} {shown(value)}, got {shown(asked[name])}: leave {flag} out", options=[name]
             )
     if asked.get("forget_bias") is not None:
         raise ConfigError(
-            f"--forget-bias {shown(asked['forget_bias'])} is of fresh weights, and those to start from have their own: "
-            "leave it out",
+            f"--forget-bias {shown(asked['forget_bias'])} sets the biases of a fresh model, and the weights to start "
+            "from have their own: leave it out",
             options=["forget_bias"],
         )
     return TrainingConfig(**{**free, **asked, **options})
@@ -93,24 +91,24 @@ def warm_start_notes(config, vocabulary, initial):
     """
     if initial.vocabulary.mode != vocabulary.mode:
         raise ConfigError(
-            f"the weights to start from are of a model of {initial.vocabulary.mode}, the text is read as "
-            f"{vocabulary.mode}: add --vocab {initial.vocabulary.mode}",
+            f"the old model reads {initial.vocabulary.mode}, and this run reads {vocabulary.mode}: add --vocab "
+            f"{initial.vocabulary.mode}",
             options=["vocab"],
         )
     notes = () if config.keep_vocabulary else _vocabulary_notes(vocabulary, initial.vocabulary)
     if initial.vocabulary.rewriting != config.rewriting:
         notes += (
-            f"the weights to start from read their text with {initial.vocabulary.rewriting or 'nothing rewritten'}, "
-            f"this run with {config.rewriting or 'nothing rewritten'}",
+            f"the old model read its text with {initial.vocabulary.rewriting or 'no rewriting'}, this run reads it "
+            f"with {config.rewriting or 'no rewriting'}",
         )
     if (initial.vocabulary.start_id is None) != (config.items is None):
-        told = "one long text" if config.items is None else f"items, of --items {config.items}"
+        told = "one long text" if config.items is None else f"items (--items {config.items})"
         was = "one long text" if initial.vocabulary.start_id is None else "items"
-        notes += (f"the weights to start from learned {was}, this run learns {told}",)
+        notes += (f"the old model learned {was}, this run learns {told}",)
     before = initial.model.get("zoneout", 0.0)
     if before != config.zoneout:
         notes += (
-            f"the weights to start from were trained with --zoneout {shown(before)}, this run has "
+            f"the old model was trained with --zoneout {shown(before)}, this run uses --zoneout "
             f"{shown(config.zoneout)}",
         )
     return notes
@@ -163,13 +161,21 @@ def _vocabulary_notes(new, old):
     dropped = [i for i in range(old.size) if i not in kept]
     notes, what = [], "symbol" if new.special or old.special else "character"
     if added:
-        notes.append(f"new to the weights, and untrained at first, {counted(len(added), what)}: {_listed(new, added)}")
+        notes.append(
+            f"{counted(len(added), what)} {is_are(added)} not in the old model; "
+            f"{'it starts' if len(added) == 1 else 'they start'} untrained: {_listed(new, added)}"
+        )
     if dropped:
         notes.append(
-            f"known to the weights, but not in the text, and dropped, {counted(len(dropped), what)}: "
+            f"{counted(len(dropped), what)} of the old model {is_are(dropped)} not in the text and {is_are(dropped)} "
+            "dropped: "
             f"{_listed(old, dropped)}"
         )
     return tuple(notes)
+
+
+def is_are(ids):
+    return "is" if len(ids) == 1 else "are"
 
 
 def _listed(vocabulary, ids, most=40):

@@ -42,7 +42,7 @@ def find_signals(text, custom=()):
     for name, expression in custom:
         if not name or name in taken:
             raise ConfigError(
-                f"a signal needs a name of its own, got {name!r}" + (": it is built in" if name in BUILT_IN else "")
+                f"a signal needs its own name, got {name!r}" + (": it is built in" if name in BUILT_IN else "")
             )
         taken.add(name)
         signal = custom_signal(text, name, expression)
@@ -50,8 +50,8 @@ def find_signals(text, custom=()):
             runs = int(np.count_nonzero(signal.values[1:] & ~signal.values[:-1])) + int(signal.values[:1].sum())
             raise ConfigError(
                 f"signal {name} is on in {counted(runs, 'place')} and {int(signal.values.sum()):,} of {len(text):,} "
-                f"characters: it needs {MIN_RUNS} places, {MIN_CHARACTERS} characters on and as many off; "
-                f"loosen {expression!r}, or read a longer text"
+                f"characters, but it needs {MIN_RUNS} places, {MIN_CHARACTERS} characters on and as many off: "
+                f"write a wider {expression!r}, or use a longer text"
             )
         signals.append(signal)
     return signals
@@ -118,7 +118,7 @@ def custom_signal(text, name, expression):
     try:
         pattern = re.compile(expression, re.MULTILINE)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigError(f"signal {name} is no regular expression: {error} in {expression!r}") from None
+        raise ConfigError(f"signal {name} is not a valid regular expression: {error} in {expression!r}") from None
     return Signal(name, f"{name}: /{expression}/", ON_OFF, spans(text, pattern.finditer(text)))
 
 

@@ -46,19 +46,19 @@ def misfits(text):
     share = lambda *names: sum(scripts[name] for name in names) / max(1, letters)  # noqa: E731
     found = {}
     if letters and cased < MOST * letters:
-        found |= dict.fromkeys(("capital", "all-capitals"), "most letters of this text have no case")
+        found |= dict.fromkeys(("capital", "all-capitals"), "most letters of this text have no upper and lower case")
     elif letters and lower < MIN_LINES:
-        found |= dict.fromkeys(("capital", "all-capitals"), "this text has no small letters")
+        found |= dict.fromkeys(("capital", "all-capitals"), "this text has no lower-case letters")
     if letters and share(*_WITH_VOWELS) < MOST:
-        found["vowel"] = "most letters of this text are of scripts whose vowels it does not know"
+        found["vowel"] = "most letters of this text belong to scripts whose vowels charrnn does not know"
     if share(*_SPACELESS) >= MOST:
-        found |= dict.fromkeys(("word-position", "word-start"), "words of this script are not parted by spaces")
+        found |= dict.fromkeys(("word-position", "word-start"), "words of this script are not separated by spaces")
     if counts["\n"] < MIN_LINES:
-        found |= dict.fromkeys(("line-position", "to-line-end"), "this text has hardly any lines")
+        found |= dict.fromkeys(("line-position", "to-line-end"), "this text has very few lines")
     if share("HANGUL") < MOST:
         found |= dict.fromkeys(("final-consonant", "particle"), "most letters of this text are not Hangul")
     if share("HANGUL") < SOME or not scripts["LATIN"]:
-        found["script-switch"] = "this text is not in both Hangul and Latin letters"
+        found["script-switch"] = "this text does not have both Hangul and Latin letters"
     return found
 
 

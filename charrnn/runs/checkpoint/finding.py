@@ -37,7 +37,7 @@ def find_checkpoint(where=None, prefer="best"):
     if found is None:
         inner = newest_run(where)
         raise CheckpointError(
-            f"{where} holds no checkpoint (neither {BEST} nor {LAST}): "
+            f"{where} contains no checkpoint (neither {BEST} nor {LAST}): "
             + (f"name one of the runs in it, such as {inner}" if inner else "name a run folder or a checkpoint file")
         )
     return found
@@ -64,22 +64,22 @@ def lacking_run():
     sweep = newest_sweep()
     if sweep is None:
         return f"no run under ./{RUNS_FOLDER}: train one with 'charrnn train TEXT'"
-    return f"no run under ./{RUNS_FOLDER} but those of sweeps: name one of them, such as {newest_run(sweep)}"
+    return f"the only runs under ./{RUNS_FOLDER} belong to sweeps: name one of them, such as {newest_run(sweep)}"
 
 
 def instead_of_last(path):
     """Say what to do where a folder has no `last` that a run could go on from."""
     if is_whole(path / BEST):
         return (
-            f"its best checkpoint is whole; go on from there, without what was trained since: charrnn train "
+            "its best checkpoint is intact; to resume from there (and lose what was trained since): charrnn train "
             f"--resume {quote(str(path / BEST))}"
         )
     if (path / SPEC).is_file():
-        return f"it holds a sweep; go on with that: charrnn sweep --resume {quote(str(path))}"
+        return f"it is a sweep; continue it with: charrnn sweep --resume {quote(str(path))}"
     run = newest_run(path)
     if run is not None:
         return f"name one of the runs in it, such as {run}"
-    return "start a new run in another folder, by 'charrnn train TEXT -o FOLDER'"
+    return "start a new run in another folder with 'charrnn train TEXT -o FOLDER'"
 
 
 def newest_sweep():

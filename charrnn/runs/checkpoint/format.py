@@ -140,8 +140,8 @@ def save_checkpoint(path, checkpoint):
     encoded += b" " * (-len(encoded) % 8)  # so that the tensors begin on a multiple of 8, as safetensors has them
     if len(encoded) > MAX_HEADER_BYTES:
         raise CheckpointError(
-            f"cannot save {path}: its header takes {len(encoded):,} bytes, at most {MAX_HEADER_BYTES:,} are allowed; "
-            "keep less in the history"
+            f"cannot save {path}: its header needs {len(encoded):,} bytes, and at most {MAX_HEADER_BYTES:,} are "
+            "allowed; keep a shorter history"
         )
 
     def pieces():
@@ -192,7 +192,7 @@ def _load(path):
             prefix, _, name = tensor.name.partition("/")
             parts[prefix][name] = _read_tensor(file, tensor, digest, path)
     if promised is not None and promised != digest.hexdigest():
-        raise DamagedCheckpoint(path, "its content is not the one it was written with (the sha256 differs)")
+        raise DamagedCheckpoint(path, "its content has changed since it was written (the sha256 differs)")
     return Checkpoint(
         model=metadata["model"],
         vocabulary=vocabulary,
@@ -266,14 +266,14 @@ def _read_header(file, path):
         foreign = None if file.read(1) == b"{" else "not a safetensors file"
         file.seek(8)
     if foreign:
-        raise CheckpointError(f"{path} is {foreign}: charrnn reads only the .safetensors checkpoints it wrote itself")
+        raise CheckpointError(f"{path} is {foreign}: charrnn only reads .safetensors checkpoints that it wrote itself")
     if size <= 8 or size < 8 + length and 2 <= length <= MAX_HEADER_BYTES:
         raise DamagedCheckpoint(
             path, f"it is cut off inside its header, after {size:,} bytes" if size else "it is empty"
         )
     if not 2 <= length <= MAX_HEADER_BYTES:
         raise DamagedCheckpoint(
-            path, f"its header claims {length:,} bytes, between 2 and {MAX_HEADER_BYTES:,} are allowed"
+            path, f"its header claims to have {length:,} bytes, but between 2 and {MAX_HEADER_BYTES:,} are allowed"
         )
 
     try:
@@ -281,11 +281,11 @@ def _read_header(file, path):
         header = parse_json(bytes(read_exactly(file, bytearray(length), path)).decode("utf-8"))
         outer = header.pop("__metadata__", {}) if isinstance(header, dict) else None
         if not isinstance(outer, dict) or not all(isinstance(value, str) for value in outer.values()):
-            raise Refusal("its header is no safetensors header")
+            raise Refusal("its header is not a safetensors header")
         if "charrnn" not in outer:
             raise CheckpointError(
                 f"{path} is a safetensors file, but not charrnn's (its metadata has no key 'charrnn'): "
-                "name a checkpoint that charrnn wrote, or bring a model of PyTorch in with 'charrnn import FILE'"
+                "name a checkpoint that charrnn wrote, or import a PyTorch model with 'charrnn import FILE'"
             )
         # A lone surrogate can be written in JSON's escapes, but not in UTF-8: no writer digests one.
         digest = hashlib.sha256(outer["charrnn"].encode("utf-8", "replace"))
@@ -293,7 +293,8 @@ def _read_header(file, path):
         version = metadata.get("format_version") if isinstance(metadata, dict) else None
         if is_integer(version) and version > FORMAT_VERSION:
             raise CheckpointError(
-                f"{path} has checkpoint format {version}, this charrnn reads up to {FORMAT_VERSION}: upgrade charrnn"
+                f"{path} has checkpoint format {version}, but this charrnn reads formats up to {FORMAT_VERSION}: "
+                "upgrade charrnn"
             )
         vocabulary = check_metadata(metadata)
         tensors = sorted(
@@ -302,9 +303,13 @@ def _read_header(file, path):
         check_tensors(tensors, metadata["model"], vocabulary.size)
         promised = 8 + length + (tensors[-1].end if tensors else 0)
         if size < promised:
-            raise Refusal(f"it is cut off: its header promises {promised:,} bytes, the file has {size:,}")
+            raise Refusal(
+                f"it is cut off: according to its header it has {promised:,} bytes, but the file has {size:,}"
+            )
         if size > promised:
-            raise Refusal(f"it runs on: its header promises {promised:,} bytes, the file has {size:,}")
+            raise Refusal(
+                f"it is too long: according to its header it has {promised:,} bytes, but the file has {size:,}"
+            )
     except Refusal as refusal:
         raise DamagedCheckpoint(path, str(refusal)) from None
     except UnicodeDecodeError as error:
@@ -319,8 +324,8 @@ def _read_tensor(file, tensor, digest, path):
         array = np.empty(tensor.shape, dtype)
     except MemoryError:
         raise CheckpointError(
-            f"{path} does not fit in memory: {tensor.name} alone takes {tensor.end - tensor.begin:,} bytes; "
-            "use a machine with more"
+            f"{path} does not fit in memory: {tensor.name} alone needs {tensor.end - tensor.begin:,} bytes; use a "
+            "machine with more memory"
         ) from None
     read_exactly(file, array.data.cast("B"), path)
     digest.update(array.data)
@@ -348,10 +353,10 @@ def read_exactly(file, buffer, path):
 def foreign_kind(start):
     """Name the kind of file that begins with these bytes, or None where it could be a safetensors file."""
     if start.startswith(b"PK\x03\x04"):
-        return "a zip archive, as PyTorch's .pt and NumPy's .npz files are"
+        return "a zip archive, like PyTorch's .pt and NumPy's .npz files"
     # A header within bounds has a length of three bytes at most: N may begin like a pickle, but then zeros follow.
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and any(start[3:]):
-        return "a Python pickle, as old PyTorch files are, and could run code when opened"
+        return "a Python pickle, like old PyTorch files, which could run code when opened"
     if start.startswith(b"\x89HDF"):
         return "an HDF5 file"
     return None

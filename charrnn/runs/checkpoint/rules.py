@@ -56,7 +56,7 @@ def is_integer(value) -> TypeGuard[int]:
 def check_metadata(metadata):
     """Check the JSON under the key `charrnn`; return its Vocabulary."""
     if not isinstance(metadata, dict):
-        raise Refusal("its metadata is no JSON object")
+        raise Refusal("its metadata is not a JSON object")
     version = metadata.get("format_version")
     # Format 2 is format 1 with optional keys of the model, format 3 with those of the vocabulary too, format 4 with its
     # special symbols and labels, format 5 with an unknown symbol. A version that differs in more converts older
@@ -73,11 +73,11 @@ def check_metadata(metadata):
         raise Refusal(f"its vocabulary is malformed ({error})") from None
     if vocabulary.rewriting and version < 3:
         keys = ", ".join(vocabulary.rewriting.to_json())
-        raise Refusal(f"its vocabulary has the key {keys}, which format {version} has not")
+        raise Refusal(f"its vocabulary has the key {keys}, which format {version} does not have")
     if vocabulary.special and version < 4:
-        raise Refusal(f"its vocabulary has the key special, which format {version} has not")
+        raise Refusal(f"its vocabulary has the key special, which format {version} does not have")
     if vocabulary.unknown_symbol is not None and version < 5:
-        raise Refusal(f"its vocabulary has the key unknown, which format {version} has not")
+        raise Refusal(f"its vocabulary has the key unknown, which format {version} does not have")
     return vocabulary
 
 
@@ -87,18 +87,16 @@ def _check_model(model, version):
     if sorted(model) != sorted([*STORED_KEYS, *optional]):
         missing, unknown = (sorted(set(STORED_KEYS) - set(model)), sorted(set(model) - {*STORED_KEYS, *OPTIONAL_KEYS}))
         raise Refusal(
-            f"its model must have the keys {', '.join(STORED_KEYS)}, and may have {' and '.join(OPTIONAL_KEYS)}: "
+            f"its model must have the keys {', '.join(STORED_KEYS)}, and can have {' and '.join(OPTIONAL_KEYS)}: "
             + short(
                 "; ".join(
-                    f"{what} {', '.join(keys)}"
-                    for what, keys in (("not there:", missing), ("not known:", unknown))
-                    if keys
+                    f"{what} {', '.join(keys)}" for what, keys in (("missing:", missing), ("unknown:", unknown)) if keys
                 )
             )
         )
     for name in optional:
         if version < 2:
-            raise Refusal(f"its model has the key {name}, which format {version} has not")
+            raise Refusal(f"its model has the key {name}, which format {version} does not have")
         if not OPTIONAL_KEYS[name].is_stored_value(model[name]):
             raise Refusal(f"its {name} must be {OPTIONAL_KEYS[name].stored_rule}, got {short(model[name])}")
     if not isinstance(model["cell"], str) or model["cell"] not in CELLS:
@@ -122,13 +120,13 @@ def _check_model(model, version):
 def tensor_entry(name, entry):
     """Check one entry of the header for its types; return it as a TensorEntry."""
     if not isinstance(entry, dict) or sorted(entry) != ["data_offsets", "dtype", "shape"]:
-        raise Refusal(f"its entry {short(name)} is no tensor")
+        raise Refusal(f"its entry {short(name)} is not a tensor")
     tag, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(tag, str):
-        raise Refusal(f"the dtype of {short(name)} is no string")
+        raise Refusal(f"the dtype of {short(name)} is not a string")
     for key, value in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(value, list) or not all(is_integer(each) and each >= 0 for each in value):
-            raise Refusal(f"{key} of {short(name)} is no list of whole numbers")
+            raise Refusal(f"{key} of {short(name)} is not a list of whole numbers")
     if len(shape) > 3 or len(offsets) != 2:
         raise Refusal(f"shape or data_offsets of {short(name)} has the wrong length")
     return TensorEntry(name, tag, tuple(shape), *offsets)
@@ -140,7 +138,9 @@ def check_tensors(tensors, model, vocab_size):
     num_stored = sum(name.startswith("param/") for name in by_name)
     # Before the table is built: its length is the file's claim. A layer has four parameters.
     if num_stored < 4 * model["num_layers"]:
-        raise Refusal(f"it has {counted(num_stored, 'parameter')}, too few for {counted(model['num_layers'], 'layer')}")
+        raise Refusal(
+            f"it has only {counted(num_stored, 'parameter')}, too few for {counted(model['num_layers'], 'layer')}"
+        )
 
     shapes = parameter_shapes(ModelConfig(vocab_size=vocab_size, **model))
     expected = {f"param/{name}": shape for name, shape in shapes.items()}
@@ -162,31 +162,37 @@ def check_tensors(tensors, model, vocab_size):
 
     for name in sorted(expected.keys() | by_name.keys()):
         if name not in by_name:
-            raise Refusal(f"it lacks the tensor {short(name)}")
+            raise Refusal(f"the tensor {short(name)} is missing")
         if name not in expected:
-            raise Refusal(f"it has a tensor {short(name)} that its model has no place for")
+            raise Refusal(f"it has a tensor {short(name)} that its model does not use")
 
     tag = TAG_OF_MODEL_DTYPE[model["dtype"]]
     at = 0
     for tensor in tensors:
         if tensor.tag != tag:
-            raise Refusal(f"{short(tensor.name)} has dtype {short(tensor.tag)}, a {model['dtype']} model has {tag}")
+            raise Refusal(
+                f"{short(tensor.name)} has dtype {short(tensor.tag)}, but a {model['dtype']} model needs {tag}"
+            )
         if tensor.shape != expected[tensor.name]:
             raise Refusal(
-                f"{short(tensor.name)} has shape {short(tensor.shape)}, its model has {expected[tensor.name]}"
+                f"{short(tensor.name)} has shape {short(tensor.shape)}, but its model needs {expected[tensor.name]}"
             )
         if tensor.begin != at:
-            raise Refusal(f"{short(tensor.name)} begins at {short(tensor.begin)}, the tensor before it ends at {at}")
+            raise Refusal(
+                f"{short(tensor.name)} begins at {short(tensor.begin)}, but the tensor before it ends at {at}"
+            )
         at += math.prod(tensor.shape) * STORED_DTYPES[tag].itemsize
         if tensor.end != at:
-            raise Refusal(f"{short(tensor.name)} ends at {short(tensor.end)}, its shape and dtype make that {at}")
+            raise Refusal(f"{short(tensor.name)} ends at {short(tensor.end)}, but its shape and dtype require {at}")
 
 
 def _carry_batch_size(by_name, model):
     shape = (by_name.get("carry/h") or by_name["carry/c"]).shape
     if len(shape) != 3 or not 1 <= shape[1] < MAX_SIZE:
         layers, hidden_size = model["num_layers"], model["hidden_size"]
-        raise Refusal(f"its carry has shape {short(shape)}, its model has ({layers}, B, {hidden_size}) with B from 1")
+        raise Refusal(
+            f"its carry has shape {short(shape)}, but its model needs ({layers}, B, {hidden_size}) with B of at least 1"
+        )
     return shape[1]
 
 
@@ -194,4 +200,4 @@ def check_finite(name, array):
     # The extremes carry any NaN or infinity, and take no memory as isfinite(array) would.
     with np.errstate(all="ignore"):
         if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
-            raise Refusal(f"{short(name)} holds numbers that are not finite")
+            raise Refusal(f"{short(name)} contains numbers that are not finite")

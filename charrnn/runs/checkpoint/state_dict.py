@@ -58,7 +58,7 @@ class StateDict:
             check_finite(name, array)
         except Refusal as refusal:
             raise CheckpointError(
-                f"{self.path}: {refusal}: the model has diverged; take the weights of an earlier step"
+                f"{self.path}: {refusal}: the model has diverged; use the weights of an earlier step"
             ) from None
         return array
 
@@ -80,13 +80,13 @@ def open_state_dict(path):
         _refuse_foreign(path, start)
         length = int.from_bytes(start[:8], "little")
         if size <= 8 or not 2 <= length <= MAX_HEADER_BYTES or 8 + length > size:
-            raise DamagedCheckpoint(path, "its header is cut off, or longer than any is", "write it again")
+            raise DamagedCheckpoint(path, "its header is cut off or too long", "write it again")
         file.seek(8)
         try:
             header = parse_json(bytes(read_exactly(file, bytearray(length), path)).decode("utf-8"))
             metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
             if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-                raise Refusal("its header is no safetensors header")
+                raise Refusal("its header is not a safetensors header")
             entries = {name: tensor_entry(name, entry) for name, entry in header.items()}
             _check_kinds(path, entries.values())
             _check_places(entries.values(), size - 8 - length)
@@ -105,20 +105,21 @@ def _refuse_foreign(path, start):
     if is_pickle or kind is not None and path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
         written = quote(str(path.with_suffix(".safetensors")))
         raise CheckpointError(
-            f"{path} is {kind}; charrnn opens none, since a pickle may run code. Write its tensors with: "
-            f"python -c {quote(CONVERSION)} {quote(str(path))} {written} (where the state_dict is an entry of what is "
-            f'loaded, add ["state_dict"] or the like before .items()), then: charrnn import {written}'
+            f"{path} is {kind}; charrnn does not open such files, because a pickle can run code. Convert its tensors "
+            "with: "
+            f"python -c {quote(CONVERSION)} {quote(str(path))} {written} (if the file holds a dict with the "
+            f'state_dict in it, add its key, such as ["state_dict"], before .items()), then: charrnn import {written}'
         )
     if kind is not None:
-        raise CheckpointError(f"{path} is {kind}: name a .safetensors file that holds the state_dict of a model")
+        raise CheckpointError(f"{path} is {kind}: name a .safetensors file with the state_dict of a model")
 
 
 def _check_kinds(path, entries):
     for entry in entries:
         if entry.tag not in DTYPES:
             raise CheckpointError(
-                f"{path}: {short(entry.name)} has dtype {short(entry.tag)}, and weights are F32, F64, F16 or BF16: "
-                "write the file without it where it is no weight, and as float32 where it is"
+                f"{path}: {short(entry.name)} has dtype {short(entry.tag)}, but weights must be F32, F64, F16 or "
+                "BF16: save it as float32 if it is a weight, or leave it out if it is not"
             )
 
 
@@ -127,9 +128,9 @@ def _check_places(entries, size):
     at = 0
     for entry in sorted(entries, key=lambda one: (one.begin, one.end)):
         if entry.begin != at:
-            raise Refusal(f"{short(entry.name)} begins at {short(entry.begin)}, the tensor before it ends at {at}")
+            raise Refusal(f"{short(entry.name)} begins at {short(entry.begin)}, but the tensor before it ends at {at}")
         at += math.prod(entry.shape) * np.dtype(DTYPES[entry.tag]).itemsize
         if entry.end != at:
-            raise Refusal(f"{short(entry.name)} ends at {short(entry.end)}, its shape and dtype make that {at}")
+            raise Refusal(f"{short(entry.name)} ends at {short(entry.end)}, but its shape and dtype require {at}")
     if at != size:
-        raise Refusal(f"its header promises {at:,} bytes of tensors, the file has {size:,}")
+        raise Refusal(f"according to its header it has {at:,} bytes of tensors, but the file has {size:,}")

@@ -19,7 +19,7 @@ def dump_json(value, sort_keys=True):
     try:
         return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise Refusal(f"its metadata cannot be kept as JSON ({error})") from None
+        raise Refusal(f"its metadata cannot be stored as JSON ({error})") from None
 
 
 def parse_json(text):
@@ -37,24 +37,24 @@ def parse_json(text):
         return value
 
     def constant(name):
-        raise Refusal(f"its header has the number {name}, which JSON has not")
+        raise Refusal(f"its header has the number {name}, which is not JSON")
 
     def unique(pairs):
         value = dict(pairs)
         if len(value) != len(pairs):
-            raise Refusal("its header has an object with a key twice")
+            raise Refusal("its header has an object with the same key twice")
         return value
 
     # Each value but the first comes after one of these; those inside strings are counted too, there are few.
     count = sum(map(text.count, "[{,:"))
     if count > MAX_VALUES:
-        raise Refusal(f"its header has {count:,} values, at most {MAX_VALUES:,} are allowed")
+        raise Refusal(f"its header has {count:,} values, but at most {MAX_VALUES:,} are allowed")
     try:
         value = json.loads(
             text, parse_int=integer, parse_float=number, parse_constant=constant, object_pairs_hook=unique
         )
     except json.JSONDecodeError as error:
-        raise Refusal(f"its header is no JSON ({error.msg.lower()} at character {error.pos:,})") from None
+        raise Refusal(f"its header is not valid JSON ({error.msg.lower()} at character {error.pos:,})") from None
     except RecursionError:
         raise Refusal(f"its header is nested more than {MAX_DEPTH} levels deep") from None
     level, depth = [value], 0

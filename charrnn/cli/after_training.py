@@ -1,0 +1,120 @@
+"""What `charrnn train` shows of a run that is finished: a sample, how good it is, and what to type next."""
+
+from charrnn.cli.words import quoted, unlike_line
+
+WONDER = 0.04  # test and validation loss that differ by this share want an explanation
+MAX_NGRAM = 1_500_000  # characters that an n-gram is built from without being asked for: a few seconds
+ORDERS = 10
+
+
+def show_finished(finished, trainer, display):
+    """Show a sample of the model, how good it is, and the next commands; notes of the display."""
+    _show_sample(finished, trainer, display)
+    line = _compare(finished, trainer)
+    if line:
+        display.note(line)
+    for part in _unlike_parts(finished, trainer):
+        display.note(unlike_line(part, len(trainer.corpus.sources)))
+    if finished.because is None and finished.best_step is not None and finished.best_step < 0.7 * finished.step:
+        display.note(
+            f"the validation loss has not improved since step {finished.best_step:,}: the model is overfitting; train "
+            "for fewer epochs, or use a longer text, a higher --dropout or a smaller --hidden-size"
+        )
+
+
+def next_commands(folder, trainer):
+    """Return the commands that make sense after a training: the first one uses the model."""
+    from charrnn.cli.item_samples import first_use
+
+    run, items = quoted(folder), trainer.corpus.items is not None
+    look = f"charrnn info {run}" if items else f"charrnn cells {run} --highlight"
+    return [first_use(run, _task(trainer), trainer.corpus.vocabulary), f"charrnn eval {run}", look]
+
+
+def _task(trainer):
+    reading = trainer.plan.config.items_reading
+    return None if reading is None else reading.task
+
+
+def _show_sample(finished, trainer, display):
+    from charrnn.errors import DivergenceError
+    from charrnn.model.parameters import Model
+    from charrnn.runs.checkpoint import load_checkpoint
+    from charrnn.training.records import Sampled
+    from charrnn.training.samples import Samples, can_show
+
+    plan, corpus = trainer.plan, trainer.corpus
+    if not plan.config.sample or not can_show(plan):
+        return
+    checkpoint = load_checkpoint(finished.checkpoint)
+    samples = Samples(plan.config, checkpoint.vocabulary, None, corpus, plan.splits.val)
+    step = finished.best_step or finished.step
+    try:
+        drawn = samples.draw(Model.from_checkpoint(checkpoint), step, plan.config.sample_length)
+    except DivergenceError:
+        return
+    if drawn.text:
+        display.show(Sampled(step, drawn.text))
+
+
+def _compare(finished, trainer):
+    """Say in a line how the model stands to an n-gram of the same training text; "" where that cannot be said."""
+    from charrnn.evaluation.ngram import BYTES_A_CHARACTER, Stretch, judge_text
+    from charrnn.files.machine import available_memory
+
+    splits, corpus = trainer.plan.splits, trainer.corpus
+    start, stop = splits.train
+    if _task(trainer) is not None or finished.test is None or finished.best_loss_nats is None:
+        return ""
+    if splits.val[1] - splits.val[0] < 1 or not finished.val_is_whole:
+        return ""
+    free = available_memory()
+    too_large = stop - start > MAX_NGRAM or free is not None and BYTES_A_CHARACTER * len(corpus.ids) > free
+    if too_large:
+        return ""
+
+    from charrnn.cli.progress import progress_bar
+
+    start_id = corpus.vocabulary.start_id
+
+    def stretch(first, end):
+        before = min(ORDERS, first)
+        ids = corpus.ids[first - before : end]
+        return Stretch(ids, before, None if start_id is None else ids[before:] != start_id)
+
+    with progress_bar() as report:
+        judged = judge_text(
+            corpus.ids[start:stop], stretch(*splits.val), stretch(*splits.test), corpus.vocabulary.size, ORDERS,
+            progress=lambda share: report("comparing with an n-gram", share, 1.0), start_id=start_id,
+        )  # fmt: skip
+    return ngram_line(finished.test.loss_nats, judged.mean_nats, judged.order)
+
+
+def ngram_line(loss_nats, ngram_nats, order):
+    """Say by how much a model is better or worse than an n-gram."""
+    figures = f"({loss_nats:.2f} against {ngram_nats:.2f} nats per character on the test split)"
+    share = (ngram_nats - loss_nats) / ngram_nats
+    article = "an" if order == 8 else "a"
+    if abs(share) < 0.005:
+        return f"How good is that? About as good as {article} {order}-gram of the same text {figures}."
+    if share > 0:
+        return f"How good is that? {share:.0%} better than {article} {order}-gram of the same text {figures}."
+    return (
+        f"How good is that? {-share:.0%} worse than {article} {order}-gram of the same text {figures}: train longer, "
+        "or use a larger model."
+    )
+
+
+def _unlike_parts(finished, trainer):
+    """Return the UnlikeParts of a run's text, looked for where test and validation loss differ noticeably."""
+    if finished.test is None or finished.best_loss_nats is None or _task(trainer) is not None:
+        return []  # of a task n-grams would tell what is not asked
+    low, high = sorted((finished.test.loss_nats, finished.best_loss_nats))
+    if high < (1 + WONDER) * low:
+        return []
+    from charrnn.evaluation.parts import find_unlike_parts
+
+    corpus = trainer.corpus
+    return find_unlike_parts(
+        corpus.ids, trainer.plan.splits, corpus.vocabulary.size, start_id=corpus.vocabulary.start_id
+    )
