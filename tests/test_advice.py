@@ -20,6 +20,7 @@ SOURCES = advice.Sources()
 # Messages that only these commands say, though others reach them: {(module, name there): (commands, why)}.
 SAID_BY = {
     ("cli.options", "RUN_OPTIONS"): ({"train"}, "sweep reads their names only"),
+    ("cli.item_samples", "first_use"): (set(), "returns a command of another verb, in pieces"),
     ("cli.options", "read_config"): ({"train"}, "the callback of its --config"),
     ("training.options", "TrainingConfig"): ({"train", "sweep"}, "elsewhere it is a checkpoint's, and quoted as such"),
     ("training.model_options", "ModelAndText"): ({"train", "sweep"}, "likewise"),

@@ -130,11 +130,11 @@ def _greeting():
     else:
         lines += [
             f"The newest run is {run}. Next you can type:",
-            "  charrnn sample              write new text with it",
-            "  charrnn eval                see how good it is",
-            "  charrnn cells --highlight   see what its units follow in the text",
-            "  charrnn info                see its settings and its losses",
-            "  charrnn train FILE          train another model",
+            "  write new text with it:       charrnn sample",
+            "  see how good it is:           charrnn eval",
+            "  see what its units follow:    charrnn cells --highlight",
+            "  see its settings and losses:  charrnn info",
+            "  train another model:          charrnn train FILE",
         ]
     return "\n".join([*lines, "", "charrnn --help lists all commands, charrnn COMMAND --help the options of one."])
 

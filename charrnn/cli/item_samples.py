@@ -261,7 +261,7 @@ def label_to_follow(checkpoint, path, given, verb="sample", needed=True):
         if task == BOTH:
             raise ConfigError(
                 f"--given {given} needs a model that only writes texts for a label, but this one also predicts labels: "
-                "leave it out, or train such a model, without --task: 'charrnn train TEXT --label-field NAME'",
+                "leave it out, or train such a model with 'charrnn train TEXT --label-field NAME' and no task",
                 ["given"],
             )
         raise ConfigError(

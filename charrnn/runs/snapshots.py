@@ -71,7 +71,7 @@ def _seen_from(corpus, home, folder):
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         return {}
     try:
-        seen = {"sources_from_run": [text if text == "-" else _path_from(folder, home, text) for text in texts]}
+        seen: dict = {"sources_from_run": [text if text == "-" else _path_from(folder, home, text) for text in texts]}
         validation = corpus.get("val")
         if isinstance(validation, dict) and isinstance(validation.get("source_from_run"), str):
             here = _path_from(folder, home, validation["source_from_run"])

@@ -297,7 +297,7 @@ class TrainingConfig(ModelAndText):
 
     def resolved(self):
         """Return the config with what optimiser and schedule decide filled in, and with what ends the run."""
-        changes = {"schedule": self.schedule_name}
+        changes: dict = {"schedule": self.schedule_name}
         if self.learning_rate is None:
             changes["learning_rate"] = LEARNING_RATES[self.optimizer]
         if self.weight_decay is None:
