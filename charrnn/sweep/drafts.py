@@ -7,6 +7,7 @@ from charrnn.errors import CharRNNError
 from charrnn.spec import num_parameters
 from charrnn.sweep.points import Point
 from charrnn.text.corpus import read_corpus
+from charrnn.text.validation_text import ValidationText
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_run
 from charrnn.training.spelling import spelt_in_file
@@ -17,12 +18,13 @@ NO_MEMORY = "this does not fit in memory: lower hidden-size, num-layers, batch-s
 
 @dataclass(frozen=True)
 class Text:
-    """What tells a text from another one."""
+    """What tells a text from another one; its fields are a Corpus's."""
 
     sources: tuple
-    characters: int
+    own_characters: int
     fingerprint: str
     own: tuple = ()
+    validation: ValidationText | None = None
 
 
 @dataclass(frozen=True)
@@ -69,5 +71,5 @@ def _draft(point, corpus):
     parameters, memory_bytes = num_parameters(plan.model_config), plan.memory_needed()
     if memory_bytes > ADDRESSABLE_BYTES:
         return Draft(point, error=NO_MEMORY)
-    text = Text(corpus.sources, corpus.own_characters, corpus.fingerprint, corpus.own)
+    text = Text(corpus.sources, corpus.own_characters, corpus.fingerprint, corpus.own, corpus.validation)
     return Draft(point, plan.config, parameters, memory_bytes, text, total_steps=plan.total_steps)
