@@ -79,7 +79,7 @@ def _files(rng):
 
 
 def _prose(rng):
-    made = [string.printable[:95] + "\n"]
+    made = [string.printable[:95] + "대한민" + "\n"]
     size = 0
     while size < CHARACTERS:
         kind = rng.choice((0, 1, 1, 1, 2, 3))  # mostly code, so that all of its signals occur
