@@ -115,8 +115,9 @@ def command(row):
     own = TrainingConfig(
         optimizer=options["optimizer"], schedule=options["schedule"]
     ).resolved()  # the rate's default is the optimiser's
+    named = {"optimizer": DEFAULTS.optimizer, "schedule": TrainingConfig().resolved().schedule}
     for name, value in sorted(options.items()):
-        if value is not None and value != getattr(DEFAULTS if name in ("optimizer", "schedule") else own, name):
+        if value is not None and value != named.get(name, getattr(own, name)):
             flag = "--" + name.replace("_", "-")
             words.append(
                 flag

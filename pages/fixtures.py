@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 CHARACTERS = 90_000  # cells needs 4,000 of a split, a twentieth of the text
-TEXTS = ("my-writing", "shakespeare", "tinyshakespeare", "linux", "latex", "warpeace", "big", "letters", "sonnets",
-         "other", "corpus", "input", "new/place/my-writing", "corpora/shakespeare",
-         "corpora/constitution-ko", "나의-글")  # fmt: skip
+TEXTS = "my-writing shakespeare tinyshakespeare linux latex warpeace big letters sonnets other corpus input text train"
+TEXTS = (*TEXTS.split(), "valid", "new/place/my-writing", "corpora/shakespeare", "corpora/constitution-ko", "나의-글")
 PLACEHOLDERS = {"RUN": "checkpoints/demo", "TEXT": "my-writing.txt", "FILE": "drawing.svg", "SPEC.toml": "grid.toml"}
 PLACEHOLDERS |= {"RUN/best.safetensors": "checkpoints/demo/best.safetensors", "SWEEP": "sweep"}
+PLACEHOLDERS |= {"RUN/step-001000.safetensors": "checkpoints/demo/step-000002.safetensors", "NEW": "new-run"}
 COUNTRIES = ("Ireland", "Finland", "Irish", "Finnish")
 TINY = ("--steps", "3", "--hidden-size", "20", "--num-layers", "1", "--threads", "1", "--no-sample", "--quiet")
 
@@ -33,7 +33,7 @@ def make(folder, charrnn):
             ("train", "my-writing.txt", "--no-layer-norm", "-o", "checkpoints/mine", *TINY),
             ("export", "checkpoints/mine", "--torch", "model.py"),
             ("train", "my-writing.txt", "-o", "checkpoints/shakespeare-1", *TINY),
-            ("train", "my-writing.txt", "-o", "checkpoints/demo", *TINY),
+            ("train", "my-writing.txt", "-o", "checkpoints/demo", "--keep-every", "1", *TINY),
         ):  # fmt: skip
             code, said = charrnn(words)
             if code:
@@ -79,7 +79,7 @@ def _files(rng):
 
 
 def _prose(rng):
-    made = [string.printable[:95] + "\n"]
+    made = [string.printable[:95] + "대한민" + "\n"]
     size = 0
     while size < CHARACTERS:
         kind = rng.choice((0, 1, 1, 1, 2, 3))  # mostly code, so that all of its signals occur

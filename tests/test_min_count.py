@@ -118,7 +118,7 @@ def test_an_older_format_has_no_unknown_symbol(folder):
     del header["__metadata__"]["sha256"]
     new = json.dumps(header).encode()
     (folder / "old.safetensors").write_bytes(len(new).to_bytes(8, "little") + new + data[8 + size :])
-    with pytest.raises(CheckpointError, match="has the key unknown, which format 4 has not"):
+    with pytest.raises(CheckpointError, match="has the key unknown, which format 4 does not have"):
         load_checkpoint("old.safetensors")
 
 

@@ -68,7 +68,7 @@ def test_items_of_a_validation_text_are_its_split_in_the_order_of_the_file(folde
         assert c.items.repeats() == alone.items.repeats() == ""
     (folder / "some.txt").write_text(2 * (TEXT.splitlines()[0] + "\n") + "abc\n")
     with read_corpus(["text.txt"], items=reading, validation="some.txt") as c:
-        assert "--val-text: 2 of its 3 items are in the training text too" in c.notes
+        assert "--val-text: 2 of its 3 items are also in the training text" in c.notes
         assert c.items.repeats() == ""
 
 

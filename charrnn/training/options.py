@@ -84,7 +84,7 @@ class TrainingConfig(ModelAndText):
         "Divide the batch into N equal parts and sum their gradients; needed to train in several processes (mpiexec).",
         "N",
         place=2,
-        shown=None,
+        shown="1; under mpiexec the next power of two from the number of processes",
         minimum=1,
         maximum=MAX_SIZE,
         is_terse=True,

@@ -28,7 +28,7 @@ class Setting:
     heading    where it stands in the help
     help       a sentence
     metavar    what the help calls its value
-    shown      what the help says instead of the default where that is None
+    shown      what the help says instead of the default
     place      where it stands under its heading, ascending; those with the same place stand in the fields' order
     choices    the values it may have, or None for any of its kind
     minimum, maximum   bounds that are values themselves
