@@ -90,7 +90,7 @@ def test_what_contradicts_is_refused(folder):
     kept = f"train new.txt --init-from old --keep-vocabulary {ANEW} -o run"
     refused(ConfigError, f"{kept} --items lines", "learned one long text, and their vocabulary is of that: leave --it")
     refused(ConfigError, f"{kept} --lowercase", "the old model has --lowercase off, got on")
-    refused(ConfigError, f"{kept} --vocab bytes", "the weights to start from have --vocab chars, bytes was asked for")
+    refused(ConfigError, f"{kept} --vocab bytes", "the old model has --vocab chars, got bytes")
     with pytest.raises(ConfigError, match="--min-count 2 makes a vocabulary of the text, and --keep-vocabulary keeps"):
         TrainingConfig(min_count=2, keep_vocabulary=True)
     assert not (folder / "run").exists()

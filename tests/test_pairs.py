@@ -336,7 +336,7 @@ def test_what_a_model_cannot_do_is_refused_with_what_it_can(runs, capsys):
         (["predict", runs / "steer", "a"], "--given Irish"),
         (["predict", runs / "classify"], "no text given"),
         (["predict", runs / "classify", ""], "the text is empty"),
-        (["predict", runs / "classify", "a", "b c"], "takes one TEXT, got 2: if they are one text, quote it: 'a b c'"),
+        (["predict", runs / "classify", "a", "b c"], "takes one TEXT, got 2: if they are one text, quote it, 'a b c'"),
         (["sample", runs / "steer", "--given", "Irish", "--given", "Thai"], "got 2 labels: Irish, Thai; give one"),
         (
             ["predict", runs / "classify", "a", "--beam", 2],
@@ -547,6 +547,7 @@ def test_answers_to_held_out_items_are_shown_meanwhile_and_change_nothing(tmp_pa
 def test_an_answer_that_is_one_of_several_targets_is_not_shown_as_wrong(tmp_path, monkeypatch):
     path = write_table(tmp_path / "a.csv", [(word, "x", target) for word in ("ab", "cd") for target in ("b", "c")])
     model = SimpleNamespace(rule=SimpleNamespace(task="translate", sep_id=None))
+    model.for_drawing = lambda: model
     config = SimpleNamespace(sample_every=1, seed=1, encoding="utf-8")
     with read_corpus(path, items=READINGS["translate"]) as corpus:
         model.rule.sep_id = corpus.vocabulary.special_id(SEP)

@@ -181,7 +181,7 @@ def test_a_worker_whose_lock_was_taken_away_stops_and_takes_no_other_ones(tmp_pa
         (path,) = Path("S/.workers").glob("*.lock")
         path.unlink()
         other = locks.acquire(path)
-        with pytest.raises(RunError, match="cut off"):
+        with pytest.raises(RunError, match="lost its lock"):
             member.check()
     assert locks.is_locked(path)
     locks.release(path, other)

@@ -181,8 +181,8 @@ class _Search:
             chosen = [finding for finding in found if finding.signal.name == wanted]
             if not chosen:
                 raise ConfigError(
-                    f"--find {wanted}: too rare in one half of the text to get a score: use a longer TEXT, or raise "
-                    "--characters",
+                    f"--find {wanted}: too rare in one half of the text to get a score: use a longer TEXT, or "
+                    "raise --characters",
                     ["find", "characters"],
                 )
         return tuple(map(Selected.of, chosen))

@@ -75,7 +75,8 @@ def command(ctx, checkpoint, text, **options):
     if len(text) > 1:
         raise ConfigError(
             f"predict takes one TEXT, got {len(text)}: if they are one text, quote it, {quoted(' '.join(text))}; for "
-            "several texts, write one per line to stdin and give - as TEXT, or give a file of lines with --file"
+            "several texts, write one per line to stdin and give - as TEXT, or give a file of lines with --file",
+            ["file"],
         )
     text = text[0] if text else None
     beam, n_best = options["beam"] or 1, options["n_best"] or 1
