@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from chromium import Chromium, find_chromium
 from click.testing import CliRunner
 
 from charrnn.cells.signals.signal import BUILT_IN, GRADED
@@ -102,3 +103,22 @@ def test_the_page_about_units_lists_the_signals_that_there_are():
 def test_the_page_about_corpora_lists_the_recipes_that_there_are():
     page = (ROOT / "docs" / "commands" / "corpus.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `([\w-]+)` \|", page.split("## Where")[0], re.M) == list(RECIPES)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not find_chromium(), reason="no Chromium here")
+def test_the_worker_of_the_sites_search_runs_in_a_page_that_was_opened_as_a_file(tmp_path):
+    (tmp_path / "worker.js").write_text(
+        "addEventListener('message', async ({data}) => { await importScripts('more.js'); postMessage(data + more); });"
+    )
+    (tmp_path / "more.js").write_text("var more = 1;")
+    script = (ROOT / "docs" / "assets" / "iframe-worker.js").as_uri()
+    (tmp_path / "page.html").write_text(
+        f"<body><script src='{script}'></script><script>"
+        "const worker = new Worker('worker.js'); worker.addEventListener('message', e => window.told = e.data);"
+        "worker.postMessage(41);</script>"
+    )
+    with Chromium() as browser:
+        page = browser.open(tmp_path / "page.html")
+        page.wait("window.told === 42")
+        assert page.troubles() == []

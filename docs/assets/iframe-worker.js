@@ -8,19 +8,20 @@ if (location.protocol === "file:") {
       this.frame.hidden = true;
       document.body.append(this.frame);
       const inside = this.frame.contentWindow;
+      const base = new URL(url, location.href);
       const load = (address) =>
         new Promise((resolve, reject) => {
           const script = inside.document.createElement("script");
           script.onload = resolve;
           script.onerror = () => reject(new Error(`cannot load ${address}`));
-          script.src = new URL(address, url).href;
+          script.src = new URL(address, base).href;
           inside.document.body.append(script);
         });
       inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
       inside.importScripts = async (...addresses) => {
         for (const address of addresses) await load(address);
       };
-      load(url).then(() => {
+      load(base).then(() => {
         const waiting = this.waiting;
         this.waiting = null;
         for (const data of waiting) this.postMessage(data);
