@@ -127,7 +127,7 @@ def _list_signals(ctx, _parameter, wanted):
 @click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
-    """Find the units that follow something in the text.
+    """Find parts of a model that react to quotes, lines, etc.
 
     \b
     Example: charrnn cells --highlight

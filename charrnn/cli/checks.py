@@ -18,8 +18,9 @@ beam_option = click.option(
     "--beam",
     type=int,
     metavar="N",
-    show_default="1: greedy",
-    help="For a model that translates: beam search with N answers side by side.",
+    show_default="1: only the most likely character at each step",
+    help="For a model that translates: follow the N best beginnings of an answer at the same time (beam search). This "
+    "is slower, but often finds better answers.",
 )
 
 

@@ -14,15 +14,19 @@ FORMS = "html", "onnx", "torch"
 
 @click.command(name="export")
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
-@file_option("html", "Write a web page in which the model runs.")
-@file_option("onnx", "Write an ONNX graph of one time step; needs the package onnx.")
+@file_option("html", "Write a web page in which the model runs, also offline.")
+@file_option(
+    "onnx",
+    "Write an ONNX file that computes one step: a character in, the probabilities of the next one out. Needs the "
+    "package onnx.",
+)
 @file_option("torch", "Write a Python module for PyTorch, and a file with its weights.")
 @click.option(
     "--weights",
     type=click.Choice(("float32", "float16", "int8"), case_sensitive=False),
     show_default="float16",
-    help="With --html: number type of the weights. Smaller types give smaller files; the rise of the loss is measured "
-    "and shown.",
+    help="With --html: number type of the weights. Smaller types give smaller files, but can make the model a little "
+    "worse; charrnn measures and shows how much.",
 )
 @click.option(
     "--cells",

@@ -46,7 +46,7 @@ from charrnn.cli.words import note
     is_flag=True,
     help=f"Read {SPELT} in --prime and in the lines of --each-line; for a model of bytes \\xHH is a byte.",
 )
-@given_option("read the text as one with this label")
+@given_option("treat the text as a text with this label")
 @clamp_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per text, one per line.")
 @click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
@@ -58,9 +58,10 @@ def command(ctx, checkpoint, **options):
     Example: charrnn next --prime "ROMEO:"
              charrnn next --prime-file prompts.txt --each-line --top-k 3 --json
 
-    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. The probabilities
-    are those of the model at temperature 1; the last line sums up all characters that are not shown. For a model of
-    items, <END> is the end of the item. 'charrnn sample --distribution' compares three temperatures.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. The probabilities are
+    those at temperature 1. The line 'N more' is the total of all characters that are not shown. The last line is the
+    entropy: how uncertain the model is, in bits. For a model of items, <END> is the end of the item. 'charrnn sample
+    --distribution' compares three temperatures.
     """
     check_bounds(options, ("top_k", 1, None), ("threads", 1, None))
     check_primes(options)

@@ -131,7 +131,7 @@ def _titles(cells):
 @click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
-    """Show how far back gradients and memory reach.
+    """Show how many characters back a model can learn.
 
     \b
     Example: charrnn gradients --fresh

@@ -133,16 +133,16 @@ RUN_OPTIONS = (
         flag_value=NEWEST,
         metavar="[RUN]",
         help="Resume a run; without RUN, the newest one under ./checkpoints. A snapshot (--keep-every) continues in a "
-        "new folder. A larger --epochs, --steps or --minutes extends a run, even if it is finished; a cosine schedule "
-        "and a --warmup below 1 are then stretched over the new length.",
+        "new folder. To make a run longer, even a finished one, give a larger --epochs, --steps or --minutes. The "
+        "learning rate then follows the plan for the new length.",
     ),
     HeadedOption(
         ["--init-from"],
         heading=THE_RUN,
         type=click.Path(path_type=Path),
         metavar="CHECKPOINT",
-        help="Start a new run from the weights of a checkpoint; characters that both texts have keep their weights "
-        "(--keep-vocabulary keeps the whole old vocabulary).",
+        help="Start a new run from the weights of a checkpoint. Characters that are in the old and in the new text "
+        "keep their weights. (With --keep-vocabulary, all old characters do.)",
     ),
     HeadedOption(
         ["--dry-run"],

@@ -44,12 +44,12 @@ class SpecCommand(click.Command):
     show_default="checkpoints/NAME-sweep-N",
     help="Folder of the sweep, to create or to continue.",
 )
-@click.option("--resume", type=OutputPath(), metavar="SWEEP", help="Continue a sweep with the SPEC of its last start.")
+@click.option("--resume", type=OutputPath(), metavar="SWEEP", help="Continue a sweep with the SPEC that was used last.")
 @click.option(
     "--jobs",
     type=int,
     metavar="N",
-    show_default="1, which uses all threads",
+    show_default="one model at a time, on all threads",
     help="Train N models at the same time, each on one thread.",
 )
 @click.option(
@@ -73,8 +73,9 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     Example: charrnn sweep grid.toml --jobs 2
 
     \b
-    SPEC is a TOML file with options of charrnn train for all runs, lists of
-    values to combine, and single runs, as in
+    SPEC is a TOML file with three parts: options of charrnn train for all
+    runs; under [grid], lists of values to combine; under [[run]], single
+    additional runs. Example:
       text = ["shakespeare.txt"]
       minutes = 5
       [grid]
@@ -85,10 +86,10 @@ def command(  # noqa: PLR0913 - click passes every option by its name
       hidden_size = 512
 
     Each run gets a folder in SWEEP, next to results.json and results.csv. Without -o or --resume, each call starts a
-    new SWEEP. With the -o of an earlier sweep, the command trains the unfinished runs and those that are new in SPEC;
-    --resume SWEEP does the same with the SPEC of the last start. If a run fails, the table shows the reason, the other
-    runs continue, and the exit code is 1. Ctrl-C saves and stops. A run that diverged is not repeated, because it would
-    diverge again; remove its folder to train it again.
+    new SWEEP. To continue an earlier sweep, give its folder with -o: charrnn then trains the unfinished runs and the
+    runs that you added to SPEC. --resume SWEEP does the same, but uses the SPEC that was used last. If a run fails, the
+    table shows the reason, the other runs continue, and the exit code is 1. Ctrl-C saves and stops. A run that diverged
+    is not repeated, because it would diverge again; remove its folder to train it again.
 
     With --workers, any number of commands can work on the same SWEEP: start charrnn sweep grid.toml -o SWEEP --workers
     on each machine. Each worker trains runs that no other worker has taken, and ends when all runs are finished. If a

@@ -46,8 +46,8 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     text. In a folder, run folders and checkpoints are skipped.
 
     A run is a folder with best.safetensors (lowest validation loss), last.safetensors, log.jsonl and config.toml.
-    While the run is unfinished there is also good.safetensors, from which it recovers if the loss diverges. Ctrl-C
-    saves and stops; --resume continues.
+    While the run is unfinished there is also good.safetensors: if the loss becomes infinite or far too high, the run
+    goes back to this state. Ctrl-C saves and stops; --resume continues.
     """
     from charrnn.cli.progress import announce_compilation
 

@@ -35,7 +35,13 @@ class ModelAndText:
     hidden_size: int = setting(256, MODEL, "Units per layer.", "N", minimum=1, maximum=MAX_SIZE)
     num_layers: int = setting(2, MODEL, "Number of recurrent layers.", "N", minimum=1, maximum=MAX_LAYERS)
     embedding_size: int = setting(
-        64, MODEL, "Size of the learned embedding of each character; 0 means one-hot.", "N", minimum=0, maximum=MAX_SIZE
+        64,
+        MODEL,
+        "How many numbers represent one character (its embedding, which the model learns). 0 means one-hot: no "
+        "embedding, but one input for each different character.",
+        "N",
+        minimum=0,
+        maximum=MAX_SIZE,
     )
     tie_weights: bool = setting(
         False, MODEL, "Use one matrix as embedding and output layer (needs --embedding-size equal to --hidden-size)."
@@ -43,13 +49,14 @@ class ModelAndText:
     layer_norm: bool = setting(
         True,
         MODEL,
-        "Use layer normalisation: normalise each gate's sums over the units of its layer.",
+        "Use layer normalisation: rescale the sums in each gate. The model then usually learns faster.",
         before=OPTIONAL_KEYS["layer_norm"].default,
     )
     forget_bias: float | None = setting(
         None,
         MODEL,
-        "Initial bias of an LSTM's forget gates: with 1 it remembers from the start, with 0 it must learn to.",
+        "Initial bias of an LSTM's forget gates. With 1 the LSTM remembers from the start; with 0 it must first learn "
+        "to remember.",
         "X",
         shown=f"{FORGET_BIAS:g}",
         minimum=-MAX_BIAS,
@@ -73,8 +80,8 @@ class ModelAndText:
         "none",
         TEXT,
         "Convert the text to this Unicode normal form: nfc joins a letter and its accents into one character; nfkc "
-        "also replaces ligatures, wide letters and the like. Stored with the model, as are the next two options, and "
-        "applied to every text that it reads.",
+        "also replaces special forms of letters, such as ligatures and wide letters. This option and the next two are "
+        "stored with the model and applied to every text that it reads.",
         choices=NORMALIZE,
         is_terse=True,
     )
@@ -93,7 +100,7 @@ class ModelAndText:
         None,
         TEXT,
         "Learn separate items instead of one long text: lines, paragraphs, files, or a field of records.",
-        shown="no: one long text",
+        shown="one long text",
         choices=KINDS,
         is_terse=True,
     )
@@ -139,13 +146,16 @@ class ModelAndText:
         is_terse=True,
     )
     keep_vocabulary: bool = setting(
-        False, TEXT, "Keep the vocabulary of the weights to start from, and read TEXT with it.", is_terse=True
+        False,
+        TEXT,
+        "With --init-from: keep the characters that the old model knows (its vocabulary), and read TEXT with them.",
+        is_terse=True,
     )
     min_count: int = setting(
         1,
         TEXT,
-        "Make one unknown symbol of all characters that come less often than N times; every other text's unknown "
-        "characters are then read as it, and it is never drawn.",
+        "Replace all characters that occur less often than N times by one unknown symbol. The model then reads every "
+        "character that it does not know as this symbol, and does not write it.",
         "N",
         minimum=1,
         maximum=MAX_STEPS,

@@ -61,7 +61,7 @@ class TrainingConfig(ModelAndText):
     batch_size: int | None = setting(
         None,
         LENGTH,
-        "Number of streams that are read in parallel.",
+        "Number of places in the text (streams) that are read in parallel.",
         "N",
         place=2,
         shown=f"{BATCH_SIZE}, fewer for a short text",
@@ -71,7 +71,8 @@ class TrainingConfig(ModelAndText):
     seq_length: int | None = setting(
         None,
         LENGTH,
-        "Truncate backpropagation after this many characters.",
+        "Length of the chunks that the model learns from: a gradient reaches back at most N characters (truncated "
+        "backpropagation).",
         "N",
         place=2,
         shown=f"{SEQ_LENGTH}, fewer for a short text",
@@ -106,7 +107,7 @@ class TrainingConfig(ModelAndText):
     minutes: float | None = setting(
         None,
         LENGTH,
-        "Train for this many minutes, including validation; the learning rate schedule fits the time.",
+        "Train for this many minutes, including validation. The learning rate is planned for this time.",
         "M",
         shown=f"{DEFAULT_MINUTES:g} if no length is given",
         above=0,
@@ -132,14 +133,14 @@ class TrainingConfig(ModelAndText):
         None,
         OPTIMISER,
         "How the learning rate changes over the run; plateau lowers it when the validation loss stops improving.",
-        shown=f"{SCHEDULE}; {ENDLESS_SCHEDULE} where --patience alone ends the run",
+        shown=f"{SCHEDULE}; {ENDLESS_SCHEDULE} if only --patience ends the run",
         choices=SCHEDULES,
     )
     warmup: float | None = setting(
         None,
         OPTIMISER,
-        "Increase the learning rate from 0 at the start: a value below 1 is a share of the run, 1 or more a number of "
-        "steps.",
+        "At the start, raise the learning rate slowly from 0. If X is below 1, this takes X times the length of the "
+        "run; if X is 1 or more, it takes X steps.",
         "X",
         shown=f"{by_name(WARMUPS)}, others 0",
         minimum=0,
@@ -177,7 +178,7 @@ class TrainingConfig(ModelAndText):
     weight_decay: float | None = setting(
         None,
         REGULARISATION,
-        "Decoupled weight decay of every parameter, for adamw only.",
+        "For adamw only: make every weight a little smaller at each step (decoupled weight decay).",
         "X",
         place=1,
         shown=by_name(WEIGHT_DECAYS),
@@ -190,8 +191,8 @@ class TrainingConfig(ModelAndText):
     ema: float = setting(
         0.0,
         REGULARISATION,
-        "Keep an exponential moving average of the weights with this decay, and validate, sample and save the "
-        "average; 0 turns this off, 0.999 is a usual value.",
+        "Use an average of the weights of the last steps (an exponential moving average with decay X) for validation, "
+        "for samples and for the saved model. 0.999 is a usual value; 0 turns this off.",
         "X",
         place=1,
         minimum=0,
@@ -217,8 +218,8 @@ class TrainingConfig(ModelAndText):
     zoneout: float = setting(
         0.0,
         REGULARISATION,
-        "Zoneout: share of units that keep their old state (h, and an LSTM's c) at a character (at least 0, below 1); "
-        "after training the expected value is used.",
+        "Zoneout: at each character, this share of the units keeps its old state (h, and c of an LSTM). At least 0, "
+        "below 1. After the training, each unit takes the weighted mean of its old and new state.",
         "P",
         minimum=0,
         below=1,
@@ -256,10 +257,9 @@ class TrainingConfig(ModelAndText):
     checkpoint_every: int | None = setting(
         None,
         WATCHING,
-        "Save every N steps, in addition to about once a minute.",
+        "Also save every N steps. (charrnn always saves about once a minute.)",
         "N",
         place=2,
-        shown="about once a minute",
         minimum=0,
         on_resume=FREE,
     )
@@ -280,7 +280,7 @@ class TrainingConfig(ModelAndText):
         "Show a sample every N steps; 0 means never.",
         "N",
         place=1,
-        shown="often at first, then less often often often",
+        shown="often at first, then less often",
         minimum=0,
         on_resume=FREE,
     )
