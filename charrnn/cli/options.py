@@ -142,7 +142,7 @@ RUN_OPTIONS = (
         type=click.Path(path_type=Path),
         metavar="CHECKPOINT",
         help="Start a new run from the weights of a checkpoint. Characters that are in the old and in the new text "
-        "keep their weights. (With --keep-vocabulary, all old characters do.)",
+        "keep their weights. With --keep-vocabulary, all old characters do.",
     ),
     HeadedOption(
         ["--dry-run"],

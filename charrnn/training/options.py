@@ -257,7 +257,7 @@ class TrainingConfig(ModelAndText):
     checkpoint_every: int | None = setting(
         None,
         WATCHING,
-        "Also save every N steps. (charrnn always saves about once a minute.)",
+        "Also save every N steps; charrnn always saves about once a minute.",
         "N",
         place=2,
         minimum=0,
