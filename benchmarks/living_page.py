@@ -5,13 +5,14 @@
 
 Prints characters a second, with WebAssembly and without, the largest difference of a logit from charrnn's own over 200
 characters, how long a text stays the one that `charrnn sample` writes with the same seed, and, where there is a
-Chromium, when the first character was there after opening, and how many are written a second.
+Chromium, when the first character was drawn after opening, and how long the page's own thread was busy at most.
 """
 
 import json
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from charrnn.model.workspace import Workspace
 from charrnn.sampling.sampler import Sampler
 
 CHARACTERS, SEEDS, LENGTH = 3000, 20, 4000
+OPENINGS, LONG = 7, 10_000
 
 IN_NODE = """const { header, weights, ids, seeds, characters, length } = input;
 const found = { speed: [], texts: [], load: [] };
@@ -49,25 +51,55 @@ const network = new Network(header, decodeBase64(weights));
 found.logits = ids.map((id) => { network.step(id); return network.logits.slice(); });
 say(found);"""
 
-IN_CHROMIUM = """new Promise((done) => {
-  const text = (id) => document.getElementById(id).textContent;
-  const worker = new Worker(URL.createObjectURL(new Blob([text("engine")], { type: "text/javascript" })));
-  const begun = performance.now(), found = {}, speeds = [];
-  worker.onmessage = ({ data }) => {
-    if (data.type === "ready") {
-      found.ready = performance.now() - begun;
-      worker.postMessage({ type: "generate", count: 1 });
-    }
-    if (data.type === "steps") found.first ||= performance.now() - begun;
-    if (data.type !== "done") return;
-    speeds.push(data.count / data.seconds);
-    if (speeds.length < 4) worker.postMessage({ type: "generate", count: 3000 });
-    else done({ ...found, speed: Math.max(...speeds.slice(1)) });
-  };
-  const pieces = document.querySelectorAll(".weights");
-  for (const { textContent } of pieces) worker.postMessage({ type: "weights", text: textContent });
-  worker.postMessage({ type: "load", header: JSON.parse(text("header")) });
-})"""
+FIRST = "Number(document.documentElement.dataset.first || 0)"
+WATCH = """longest = []; new PerformanceObserver((list) => {
+  for (const { duration } of list.getEntries()) longest.push(duration);
+}).observe({ type: "longtask", buffered: true })"""
+WRITTEN = (
+    "document.documentElement.dataset.writing === 'no' && document.querySelectorAll('#text .block span[class]').length"
+)
+
+
+def first_characters(browser, page, count):
+    """Open a page in so many tabs, one after the other; return when each drew its first character, ms."""
+    found = []
+    for _ in range(count):
+        opened = browser.open(page, fragment="#seed=1&length=200&speed=5")
+        opened.wait(FIRST)
+        found.append(opened.run(FIRST))
+        opened.call("Page.close")
+    return found
+
+
+def in_chromium(page):
+    """Print when the first character is drawn, and the longest tasks of the page's own thread."""
+    fresh = []
+    for _ in range(OPENINGS):
+        with Chromium() as browser:
+            fresh += first_characters(browser, page, 1)
+    with Chromium() as browser:
+        first_characters(browser, page, 1)
+        again = first_characters(browser, page, OPENINGS)
+        opened = browser.open(page, fragment=f"#seed=1&length={LONG}&speed=5")
+        opened.run(WATCH)
+        while not opened.run(f"{WRITTEN} >= {LONG}"):
+            time.sleep(0.5)
+        speed = opened.run("document.getElementById('status').textContent")
+        print(
+            f"Chromium: first character drawn {np.median(again):.0f} ms after opening ({min(again)} to {max(again)}),"
+        )
+        print(f"in a new browser {np.median(fresh):.0f} ms ({min(fresh)} to {max(fresh)}); {speed}")
+        print(f"tasks above 50 ms while it wrote {LONG:,} characters: {tasks(opened)}")
+        for width in (800, 1280, 375, 1280):
+            opened.resize(width, 800)
+            time.sleep(3)
+            print(f"at a width of {width} px: {tasks(opened)}")
+
+
+def tasks(opened):
+    """Return the long tasks since the last look at them, in words."""
+    found = opened.run("longest.splice(0)")
+    return f"{len(found)}, the longest {max(found):.0f} ms" if found else "none"
 
 
 def main(page, run):
@@ -109,15 +141,7 @@ def main(page, run):
         f"characters; median {int(np.median(same)):,}, least {min(same):,}"
     )
     if find_chromium():
-        with Chromium() as browser:
-            opened = browser.open(page)
-            opened.wait("document.documentElement.dataset.ready === 'yes'")
-            loaded = opened.run("performance.timing.domContentLoadedEventEnd - performance.timing.navigationStart")
-            there = opened.run(IN_CHROMIUM)
-        print(
-            f"Chromium: page parsed {loaded:.0f} ms after opening, engine ready {there['ready']:.0f} ms and first "
-            f"character {there['first']:.0f} ms after that, {there['speed']:,.0f} characters/s"
-        )
+        in_chromium(page)
 
 
 if __name__ == "__main__":

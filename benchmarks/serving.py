@@ -1,4 +1,4 @@
-"""The table of docs/EXPORT.md on the server: requests and characters per second, beside `charrnn sample`.
+"""The table of docs/SERVE.md on the server: requests and characters per second, beside `charrnn sample`.
 
     python benchmarks/serving.py RUN [SECONDS]
 

@@ -9,7 +9,7 @@ import pytest
 from charrnn.cli import main
 from charrnn.errors import ConfigError
 from charrnn.export.page import page_pieces
-from charrnn.export.payload import PageFacts, found_units, make_payload
+from charrnn.export.payload import PageFacts, found_units, make_payload, run_facts
 from charrnn.export.weights import pack_model
 from charrnn.model.parameters import Model
 from charrnn.spec import ModelConfig
@@ -53,6 +53,14 @@ def test_the_command_says_size_weights_and_cost_and_the_page_has_them(run, tmp_p
     }
     assert facts["validation_loss_nats"] == pytest.approx(2.5, abs=1.5)
     assert main(["export", str(run), "--html", str(page), "--no-cells"]) == 0  # its own page is replaced unasked
+
+
+def test_the_page_tells_the_validation_loss_of_its_own_checkpoint_not_of_the_runs_best():
+    of_best = {"step": 2, "val_loss_nats": 1.5}
+    assert run_facts({"step": 2, "best": of_best})["validation_loss_nats"] == 1.5
+    later = {"step": 4, "best": of_best, "history": [of_best, {"step": 4, "val_loss_nats": 1.75}]}
+    assert run_facts(later)["validation_loss_nats"] == 1.75
+    assert run_facts({**later, "step": 5})["validation_loss_nats"] is None  # not measured at this step
 
 
 def test_without_the_runs_text_the_page_is_written_and_says_what_it_lacks(run, tmp_path, capsys):

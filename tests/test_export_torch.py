@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import oracle
 import pytest
 
 from charrnn.cli import main
-from charrnn.export.torch_module import module_text, select
+from charrnn.export.torch_module import example_text, module_text, select
 from charrnn.files import storage
 from charrnn.files.marks import has_mark
 from charrnn.files.storage import atomic_write_all
@@ -321,6 +322,24 @@ def test_the_module_reads_and_writes_text_as_charrnn_does(vocabulary, capsys):
         arguments = (["fr"] if given else []) + ["he" if "t" not in known.symbols else "the"]
         found = net.sample(*arguments, length=60, temperature=0.7, seed=3, **filters)
         assert (arguments[-1] + found).rstrip("\n") == expected
+
+
+def test_the_example_is_a_text_that_the_model_can_read():
+    for symbols, example in ((CHARS.symbols, "The "), ("\n .\u3131", "\u3131"), ("\n.", "\n")):
+        assert example_text(Vocabulary("chars", symbols)) == example
+    assert example_text(Vocabulary("bytes", [0x0A, 0x61, 0xEA])) == "a"
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+def test_the_example_in_the_docstring_runs(vocabulary, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(".")
+    export(make("gru", vocabulary=vocabulary), f"of_{vocabulary}.py")
+    lines = load_module(f"of_{vocabulary}").__doc__.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.lstrip().startswith("from "))
+    last = max(n for n, line in enumerate(lines) if line.startswith("    "))
+    exec(textwrap.dedent("\n".join(lines[first : last + 1])), {})
 
 
 @pytest.mark.torch

@@ -1,9 +1,11 @@
 """`charrnn import`: a state_dict of PyTorch's becomes a run; names are told apart by rules, or the file is refused."""
 
 import json
+import pickle
 import shlex
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -175,11 +177,18 @@ def test_what_charrnn_does_not_compute_is_refused_in_a_sentence(capsys):
 # ---- hostile files, and those of other kinds ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9", b"\x80\x04\x95abcdefg"])
-def test_a_pickle_is_refused_with_the_lines_that_make_a_safetensors_file_of_it(start, capsys):
-    Path("my net.pt").write_bytes(start + b"cos\nsystem\n" * 9)
-    refused(capsys, "my net.pt", "weights_only=True", "'my net.pt' 'my net.safetensors'")
-    refused(capsys, "my net.pt", "then: charrnn import 'my net.safetensors'")
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_is_refused_with_the_lines_that_make_a_safetensors_file_of_it(protocol, capsys):
+    state = {"a": np.ones(3, np.float32)}
+    for value in (state, OrderedDict(state), [state], (1, state), 0x1950A86A20F9469CFC6C):  # the last is torch.save's
+        Path("my net").write_bytes(pickle.dumps(value, protocol) + bytes(9))
+        refused(capsys, "my net", "a Python pickle", "weights_only=True", "'my net' 'my net.safetensors'")
+        refused(capsys, "my net", "then: charrnn import 'my net.safetensors'")
+
+
+def test_a_file_of_pytorchs_in_a_zip_archive_is_refused_likewise(capsys):
+    Path("net.pth").write_bytes(b"PK\x03\x04" + bytes(90))
+    refused(capsys, "net.pth", "a zip archive", "weights_only=True", "net.pth net.safetensors")
 
 
 def test_a_checkpoint_and_what_is_no_state_dict_are_refused(capsys):

@@ -339,7 +339,7 @@
       $("unit-name").textContent = $("unit-note").textContent = "";
     } else {
       $("unit-name").textContent = called || `Unit ${units.nameOf(unit)}`;
-      $("unit-note").textContent = (called ? `unit ${units.nameOf(unit)}, ` : "") + (isState(quantity) ? "" : "its ") + quantityName(quantity);
+      $("unit-note").textContent = called ? `unit ${units.nameOf(unit)}` : "";
     }
     $("legend-minus").textContent = by === "surprisal" || isShare(quantity) ? "0" : (quantity === "c" ? "\u2264 " : "") + "\u22121";
     $("legend-plus").textContent = by === "surprisal" ? `${MOST_BITS} bits` : isShare(quantity) ? "1" : (quantity === "c" ? "\u2265 " : "") + "+1";

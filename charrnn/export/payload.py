@@ -12,6 +12,7 @@ from charrnn.errors import ConfigError
 from charrnn.export.weights import lay_out
 from charrnn.spec import CELLS
 from charrnn.text.task_names import TRANSLATE
+from charrnn.training.stored import stored_validation_loss
 
 FORMAT = 1
 GUESSES = 5
@@ -115,7 +116,7 @@ def run_facts(training, name=None, date=None, command=None):
     date       on which it was saved, "2026-11-28"
     command    a function that makes the command that trains such a model of the names of its texts
     """
-    best, corpus = (training.get(part) if isinstance(training.get(part), dict) else {} for part in ("best", "corpus"))
+    corpus = training.get("corpus") if isinstance(training.get("corpus"), dict) else {}
     sources, step, elapsed = corpus.get("sources"), training.get("step"), _figure(training.get("elapsed_s"))
     texts = [PurePath(str(one)).name for one in sources] if isinstance(sources, list) else None
     return {
@@ -125,7 +126,9 @@ def run_facts(training, name=None, date=None, command=None):
         "minutes": None if elapsed is None else round(elapsed / 60, 1),
         "date": date,
         "command": command(texts) if command is not None and texts else None,
-        "validation_loss_nats": _figure(best.get("val_loss_nats")),
+        "validation_loss_nats": stored_validation_loss(
+            training
+        ),  # of this checkpoint, which need not be the run's best
     }
 
 

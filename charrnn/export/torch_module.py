@@ -125,6 +125,16 @@ def _holds(condition, flags):
     )
 
 
+def example_text(vocabulary):
+    """Return a text that the model can read: one of _PRIMES, or a character of its own."""
+    is_bytes = vocabulary.mode == "bytes"
+    known = [chr(byte) for byte in vocabulary.symbols if byte < 0x80] if is_bytes else list(vocabulary.symbols)
+    for text in _PRIMES:
+        if set(text) <= set(known):
+            return text
+    return next((symbol for symbol in known if symbol.isalnum()), known[0] if known else "")
+
+
 def _flags(config, vocabulary, task):
     rewriting = vocabulary.rewriting
     return {
@@ -150,9 +160,7 @@ def _values(config, vocabulary, task, name) -> dict[str, Any]:
     """Return {NAME: what stands for __NAME__ in the template}."""
     cell, module = CELLS[config.cell], name.removesuffix(".py")
     lacks = [what for what, has in (("layer normalisation", config.layer_norm), ("zoneout", config.zoneout)) if has]
-    example = next((text for text in _PRIMES if set(text) <= set(vocabulary.symbols)), "")
-    if not example and vocabulary.mode == "chars":
-        example = next((symbol for symbol in vocabulary.symbols if symbol.isalnum()), "")
+    example = example_text(vocabulary)
     label = next((label for label in vocabulary.labels if label.isidentifier()), "LABEL")
     return {
         "TITLE": _title(config, vocabulary, task),

@@ -6,6 +6,7 @@ tensors mean is the business of its callers.
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -22,6 +23,12 @@ from charrnn.runs.checkpoint.strict_json import parse_json
 CONVERSION = (
     "import sys, torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in "
     'torch.load(sys.argv[1], map_location="cpu", weights_only=True).items()}, sys.argv[2])'
+)
+# What a pickle of protocol 0 or 1 begins with: a dict, a list, a tuple, a long number (as torch.save writes), a class.
+# Later ones begin with a mark of their own, which foreign_kind knows.
+OLD_PICKLE = re.compile(
+    rb"\([dl]p\d+\n|[}\])]q[\x00-\x1f]|\(I\d+\n|\(K[\x00-\x1f]|L\d+L?\n"
+    rb"|c(?:collections|builtins|__builtin__|copy_reg|(?:torch|numpy)[\w.]*)\n"
 )
 # Those that hold a model's numbers; the halves become float32, which has every number that they have.
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -76,7 +83,7 @@ def open_state_dict(path):
         raise CheckpointError(f"{path} does not exist: name a file that safetensors.torch.save_file wrote")
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        start = bytes(read_exactly(file, bytearray(min(size, 9)), path))
+        start = bytes(read_exactly(file, bytearray(min(size, 64)), path))
         _refuse_foreign(path, start)
         length = int.from_bytes(start[:8], "little")
         if size <= 8 or not 2 <= length <= MAX_HEADER_BYTES or 8 + length > size:
@@ -99,7 +106,9 @@ def open_state_dict(path):
 
 def _refuse_foreign(path, start):
     kind = foreign_kind(start[:8])
-    if kind is None and len(start) == 9 and start[8:] != b"{":
+    if kind is None and OLD_PICKLE.match(start):
+        kind = "a Python pickle of an old protocol"
+    if kind is None and len(start) > 8 and start[8:9] != b"{":
         kind = "not a safetensors file"
     is_pickle = kind is not None and ("pickle" in kind or "zip" in kind)
     if is_pickle or kind is not None and path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
