@@ -63,8 +63,8 @@ class Waiting:
 def lowered_note(config, rate):
     """Say that the plateau schedule lowers the learning rate to `rate`."""
     return (
-        f"the validation loss has not improved in {counted(config.plateau_wait, 'validation')}: lowering the learning "
-        f"rate to {rate:.3g}"
+        f"the validation loss has improved by less than {MIN_GAIN:.1%} in "
+        f"{counted(config.plateau_wait, 'validation')}: lowering the learning rate to {rate:.3g}"
     )
 
 
