@@ -36,8 +36,21 @@ def execute(path, folder, steps=None):
     for cell, source in zip(notebook.cells, sources):
         cell.source = source
         cell.metadata.pop("execution", None)  # when it ran
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return notebook
+
+
+def joined(outputs):
+    """Return a cell's outputs with neighbours of one stream as one: how they came in depends on the clock."""
+    new = []
+    for output in outputs:
+        if new and output.output_type == new[-1].output_type == "stream" and output.name == new[-1].name:
+            new[-1].text += output.text
+        else:
+            new.append(output)
+    return new
 
 
 def main():
