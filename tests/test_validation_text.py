@@ -147,3 +147,11 @@ def test_a_file_of_options_names_it_beside_itself(folder):
     )
     charrnn("train text.txt --config inner/options.toml --batch-size 3 --seq-length 7 -q -o run")
     assert read_metadata("run/last.safetensors")["training"]["corpus"]["val"]["source"] == "inner/other.txt"
+
+
+def test_the_options_of_a_run_name_it_from_anywhere(folder, monkeypatch):
+    charrnn(f"train text.txt --val-text other.txt {OPTIONS} -o runs/one")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    charrnn("train --config ../runs/one/config.toml --steps 3 -q -o two")
+    assert read_metadata("two/last.safetensors")["training"]["corpus"]["val"]["source"] == "../other.txt"

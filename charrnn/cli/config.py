@@ -3,6 +3,7 @@
 Knows no option by name; the caller says which there are.
 """
 
+import contextlib
 import glob
 import os
 
@@ -93,22 +94,46 @@ def texts_beside(path, texts, where, note):
     return found
 
 
+def validation_beside(path, text):
+    """Return where a validation text that a file of options names is: as named, or where its run or the file has it."""
+    if os.path.exists(text):
+        return text
+    training = _training_of_run(path)
+    if training is not None and training.get("config", {}).get("val_text") == text:
+        from charrnn.training.provenance import NAME_ANOTHER, find_validation
+
+        with contextlib.suppress(CharRNNError):
+            return find_validation(training, os.path.dirname(path), NAME_ANOTHER)
+    return os.path.normpath(os.path.join(os.path.dirname(path), text))
+
+
 def _texts_of_run(path, texts):
     """Return the paths at which the run that has this config.toml found its texts; None where it is no run's."""
-    from charrnn.runs.names import CONFIG, LAST
-
-    folder = os.path.dirname(path)
-    if os.path.basename(path) != CONFIG or not os.path.isfile(os.path.join(folder, LAST)):
+    training = _training_of_run(path)
+    if training is None:
         return None
-    from charrnn.runs.checkpoint import read_metadata
     from charrnn.training.provenance import find_texts
 
+    corpus = training.get("corpus")
+    if not isinstance(corpus, dict) or corpus.get("sources") != list(texts):  # the file was written to since
+        return None
     try:
-        training = read_metadata(os.path.join(folder, LAST))["training"]
-        corpus = training.get("corpus")
-        if not isinstance(corpus, dict) or corpus.get("sources") != list(texts):  # the file was written to since
-            return None
-        return find_texts(training, folder)
+        return find_texts(training, os.path.dirname(path))
+    except CharRNNError:
+        return None
+
+
+def _training_of_run(path):
+    """Return the record of the training of the run that has this config.toml; None where it is no run's."""
+    from charrnn.runs.names import CONFIG, LAST
+
+    last = os.path.join(os.path.dirname(path), LAST)
+    if os.path.basename(path) != CONFIG or not os.path.isfile(last):
+        return None
+    from charrnn.runs.checkpoint import read_metadata
+
+    try:
+        return read_metadata(last)["training"]
     except CharRNNError:
         return None
 

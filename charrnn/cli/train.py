@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli.checks import check_bounds
-from charrnn.cli.config import texts_beside
+from charrnn.cli.config import texts_beside, validation_beside
 from charrnn.cli.display import Nothing, make_display
 from charrnn.cli.options import NEWEST, PARAMETERS, SectionedCommand
 from charrnn.cli.signals import signals_stop
@@ -77,7 +77,7 @@ def command(  # noqa: PLR0913 - click passes every option by its name
             init_from = config.parent / init_from
         if "val_text" in asked:
             beside = ctx.get_parameter_source("val_text") == ParameterSource.DEFAULT_MAP
-            asked["val_text"] = _text_path(asked["val_text"], config if beside else None)
+            asked["val_text"] = validation_beside(config, asked["val_text"]) if beside else asked["val_text"]
         if resume is not None:
             _resume(resume, output, text, asked, display, group)
         else:
@@ -113,13 +113,6 @@ def _asked(ctx):
             named = {name: value for name, value in named.items() if name not in LENGTHS}
         named.update((name, ctx.params[name]) for name in names)
     return named
-
-
-def _text_path(path, config):
-    """Return where a validation text is: as it is named, or else beside the file of options that names it."""
-    if config is None or Path(path).exists():
-        return path
-    return str(config.parent / path)
 
 
 def _start(text, asked, output, init_from, display, group, dry_run):  # noqa: PLR0913, PLR0917 - all that says what to do
