@@ -1,5 +1,6 @@
 """What the documents quote of the program is what the program says."""
 
+import ast
 import importlib.util
 import re
 import sys
@@ -15,6 +16,7 @@ from charrnn.cli import COMMANDS, group
 from charrnn.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
 
 
 def page_writer(name):
@@ -122,3 +124,19 @@ def test_the_worker_of_the_sites_search_runs_in_a_page_that_was_opened_as_a_file
         page = browser.open(tmp_path / "page.html")
         page.wait("window.told === 42")
         assert page.troubles() == []
+
+
+def test_no_message_or_help_names_a_page_that_is_not_in_the_wheel():
+    """A docstring is read beside the pages, a message is not."""
+    for path in (ROOT / "charrnn").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, DOCUMENTED) and ast.get_docstring(node)
+        }
+        if path.parent.name == "cli":  # the help of a command is the docstring of its function
+            docstrings = {id(tree.body[0].value)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                assert not re.search(r"docs/\w+\.md", node.value), f"{path.name}:{node.lineno}"

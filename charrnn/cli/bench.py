@@ -50,7 +50,7 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
     metavar="N",
     default=7,
     show_default=True,
-    help="Number of measurements for each median, at least 3; fewer if a row would take too long.",
+    help="Number of measurements for each median; if a row takes long, fewer, but not fewer than 3.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context

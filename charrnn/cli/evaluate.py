@@ -121,7 +121,7 @@ def command(ctx, checkpoint, text, **options):
 
     The text is read from beginning to end as one stream, or item by item if the model learned items. The standard error
     is computed from the means of blocks of text, because the losses of neighbouring characters are not independent.
-    docs/EVAL.md explains every figure.
+    In every row of the table a lower figure is better; the n-gram is the model to beat.
     """
     _check(text, options)
     outputs = Outputs(options, "html")

@@ -59,7 +59,8 @@ def join_sweep(path, source):
     if (reason := why_locks_are_local(folder)) is not None:
         raise RunError(
             f"{folder} is on {reason}, where other machines do not see this machine's locks, so workers would train "
-            "the same runs: choose a folder on a file system with shared locks (docs/SWEEP.md), or leave --workers out"
+            "the same runs: choose a folder on a file system with shared locks (such as NFS 4 or CephFS), or leave "
+            "--workers out"
         )
     with contextlib.ExitStack() as gate:
         _enter(folder, gate)

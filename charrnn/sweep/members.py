@@ -112,7 +112,7 @@ class Membership:
             raise RunError(
                 f"this worker lost its lock, {self._path}: its machine lost the connection to the folder for too "
                 "long, or this file system does not share locks between machines. What was saved is kept; continue "
-                "on a file system that shares locks (docs/SWEEP.md lists some)"
+                "on a file system that shares locks, such as NFS 4, CephFS, or Lustre with -o flock"
             )
 
     def leave(self):
