@@ -71,7 +71,7 @@ def test_without_the_runs_text_the_page_is_written_and_says_what_it_lacks(run, t
         assert main(["export", str(run), "--html", str(page)]) == 0
     finally:
         text.write_bytes(content)
-    assert "neither the effect of --weights float16 costs" in capsys.readouterr().err
+    assert "neither the effect of --weights float16 nor any units" in capsys.readouterr().err
     header = header_of(page)
     assert header["weights"]["cost_nats"] is None and header["weights"]["note"] and header["found_note"]
 
