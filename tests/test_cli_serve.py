@@ -73,7 +73,7 @@ def test_what_is_missing_or_wrong_is_said_before_a_model_is_read(run, monkeypatc
     for options, said in (
         (["--port", "70000"], "--port must be at least 0 and at most 65,535, got 70,000"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid is not an address of this machine"),
-        (["--encoding", "latin-1"], "--encoding latin-1 is for a model of bytes, and this is a model of characters"),
+        (["--encoding", "latin-1"], "--encoding latin-1 is for a byte model, and this is a model of characters"),
         (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1 is not an address of this machine"),
     ):
         assert main(["serve", str(run), *options]) == 2

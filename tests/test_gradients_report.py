@@ -37,7 +37,7 @@ def test_fresh_networks_are_compared_at_the_same_places():
         ("LSTM's c, by its forget bias", "forget bias 0", ("c",)),
         ("LSTM's c, by its forget bias", "forget bias 3", ("c",)),
     ]
-    assert (report.steps, report.times, report.text) == (7, 4, "random characters, 65 different")
+    assert (report.steps, report.times, report.text) == (7, 4, "random characters from an alphabet of 65")
     assert (
         len({what for what, _, _ in stages}) == len(CELLS) + 3 and stages[0][1:] == (0, 1) and stages[-1][1:] == (4, 4)
     )

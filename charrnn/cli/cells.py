@@ -55,7 +55,7 @@ def _list_signals(ctx, _parameter, wanted):
 @click.option(
     "--split",
     type=click.Choice(SPLITS, case_sensitive=False),
-    show_default="held-out: both of the others",
+    show_default="held-out, which is val and test together",
     help="Which part of the run's own text to read.",
 )
 @click.option(
@@ -138,19 +138,20 @@ def command(ctx, checkpoint, text, **options):
     held out from training.
 
     A signal is something that a unit can follow in a text: being inside quotes or comments, the position in the
-    line, and more (--list-signals). For each signal that occurs in the text, one half of the text chooses the unit
-    that follows it best, and the other half gives its score.
+    line, and more (--list-signals). A graded signal is a number instead of on or off. For each signal that occurs in
+    the text, the unit that follows it best is chosen on one half of the text and scored on the other half.
 
     \b
     Columns of the table:
-      on         share of the text where the signal is on; of a graded
-                 signal its mean
+      on         share of the text where the signal is on; for a graded
+                 signal, its mean
       unit       layer:unit, both counted from 0
       goes       whether the unit goes up or down with the signal
       score      AUROC of an on/off signal (0.5: no better than chance,
-                 1: perfect); Pearson's r of a graded one
-      rank       Spearman's correlation of a graded signal
-      null       best score of the same search on shifted signals: chance
+                 1: perfect); Pearson's r for a graded one
+      rank       Spearman's correlation for a graded signal
+      null       chance level: best score of the same search when the
+                 signal is shifted against the text
       untrained  best score of an untrained network
       probe      score of a linear readout of all units of the layer
     """

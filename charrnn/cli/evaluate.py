@@ -30,14 +30,14 @@ MIN_WIDTH = 40
     "--split",
     type=click.Choice(SPLITS, case_sensitive=False),
     show_default="val",
-    help="Split of the text the run was trained on.",
+    help="Which split of the run's own text to read.",
 )
 @unknown_option
 @click.option("--encoding", metavar="NAME", show_default="the run's", help="Encoding of TEXT.")
 @click.option(
     "--baselines/--no-baselines",
     default=None,
-    show_default=f"on up to {AT_ONCE:,} characters",
+    show_default=f"yes, unless the text has more than {AT_ONCE:,} characters",
     help="Compare with uniform, unigram, n-gram and xz models of the same training text.",
 )
 @click.option(
@@ -89,7 +89,8 @@ MIN_WIDTH = 40
 @click.option(
     "--surprisal",
     is_flag=True,
-    help="Show the text coloured by the bits of each character; with --json, write one record per character.",
+    help="Show the text coloured by how surprising each character was to the model, in bits; with --json, write one "
+    "record per character.",
 )
 @click.option(
     "--top-k", type=int, metavar="K", help="With --surprisal: also show the K characters that the model expected most."
@@ -106,7 +107,10 @@ MIN_WIDTH = 40
 @force_option("html")
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Width of the output in columns.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object; with --surprisal, one per character and line."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object; with --surprisal, one per character, each on its own line.",
 )
 @click.option("--threads", type=int, metavar="N", show_default="all cores", help="Number of threads.")
 @click.pass_context

@@ -37,14 +37,14 @@ from charrnn.cli.words import note
     "--encoding",
     metavar="NAME",
     show_default="the run's",
-    help="Encoding of --prime-file; for a model of bytes, also of --prime.",
+    help="Encoding of --prime-file; for a byte model, also of --prime.",
 )
 @unknown_in_a_prime
 @click.option(
     "-e",
     "--escapes",
     is_flag=True,
-    help=f"Read {SPELT} in --prime and in the lines of --each-line; for a model of bytes \\xHH is a byte.",
+    help=f"Read {SPELT} in --prime and in the lines of --each-line; for a byte model \\xHH is a byte.",
 )
 @given_option("treat the text as a text with this label")
 @clamp_option

@@ -50,7 +50,7 @@ ALONE = {
     default=1000,
     show_default=True,
     metavar="N",
-    help=f"Number of new characters per sample, without the prime (bytes for a model of bytes). With --interactive "
+    help=f"Number of new characters per sample, without the prime (bytes for a byte model). With --interactive "
     f"the default is {LENGTH_AT_A_PROMPT}.",
 )
 @click.option(
@@ -68,8 +68,8 @@ ALONE = {
     default=1.0,
     show_default=True,
     metavar="P",
-    help="Draw only from the smallest set of characters whose probability reaches P (0 to 1), after "
-    "temperature and --top-k.",
+    help="Draw only from the smallest set of characters whose total probability reaches P (0 to 1); "
+    "applied after --temperature and --top-k.",
 )
 @click.option(
     "--min-p",
@@ -91,7 +91,7 @@ ALONE = {
     "--encoding",
     metavar="NAME",
     show_default="the run's",
-    help="Encoding of --prime-file. For a model of bytes, also of --prime, --stop, --separator and of the text shown "
+    help="Encoding of --prime-file. For a byte model, also of --prime, --stop, --separator and of the text shown "
     "on a terminal and in --json.",
 )
 @unknown_in_a_prime
@@ -108,7 +108,7 @@ ALONE = {
     "-e",
     "--escapes",
     is_flag=True,
-    help=f"Read {SPELT} in --prime, --stop, --separator and the lines of --each-line; for a model of bytes \\xHH is a "
+    help=f"Read {SPELT} in --prime, --stop, --separator and the lines of --each-line; for a byte model \\xHH is a "
     "byte.",
 )
 @click.option(
@@ -127,7 +127,7 @@ ALONE = {
 @click.option(
     "--separator",
     metavar="STRING",
-    show_default="a newline if a sample does not end with one; on a terminal a heading",
+    show_default="a heading on a terminal; otherwise a newline, if the sample does not end with one",
     help="Write exactly STRING between samples.",
 )
 @clamp_option
@@ -145,7 +145,7 @@ ALONE = {
     "--json",
     "as_json",
     is_flag=True,
-    help="Write one JSON object per sample and line; for a model of bytes it includes the bytes in base64.",
+    help="Write one JSON object per sample, each on its own line; for a byte model it includes the bytes in base64.",
 )
 @click.option(
     "--threads",
@@ -163,7 +163,7 @@ def command(ctx, checkpoint, **options):
              charrnn sample -e --prime 'ROMEO:\\n' --stop '\\n\\n'
              charrnn sample --interactive
 
-    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. A model of bytes
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. A byte model
     writes its bytes unchanged to a file or a pipe; on a terminal they are shown decoded.
     """
     heed_reader()
@@ -214,7 +214,7 @@ class Opened(NamedTuple):
     path, checkpoint, model    what was opened
     reader                     the PrimeReader
     prime_ids, stop_ids        ids of --prime, a sequence, and of each --stop; of --each-line a sequence for each line
-    separator                  str, of a model of bytes its bytes; or None
+    separator                  str, of a byte model its bytes; or None
     label                      the id of the label to follow, or None
     """
 

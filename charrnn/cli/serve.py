@@ -53,7 +53,7 @@ NEEDED = ("starlette", "uvicorn")
     help="Maximum number of simultaneous requests; others are answered with status 503 (try again later).",
 )
 @click.option(
-    "--encoding", metavar="NAME", show_default="the run's", help="For a model of bytes: encoding of prompts and texts."
+    "--encoding", metavar="NAME", show_default="the run's", help="For a byte model: encoding of prompts and texts."
 )
 @click.option("--threads", type=int, show_default="all cores", metavar="N", help="Maximum number of threads.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not write a line for each request.")
@@ -120,14 +120,14 @@ def _check_task(opened):
 
 
 def _encoding(opened, named):
-    """Return Python's name of the encoding that was named for a model of bytes, None where none was."""
+    """Return Python's name of the encoding that was named for a byte model, None where none was."""
     from charrnn.text.decoding import encoding_of_bytes
 
     if named is None:
         return None
     if opened.checkpoint.vocabulary.mode != "bytes":
         raise ConfigError(
-            f"--encoding {named} is for a model of bytes, and this is a model of characters: leave it out", ["encoding"]
+            f"--encoding {named} is for a byte model, and this is a model of characters: leave it out", ["encoding"]
         )
     return encoding_of_bytes(named)
 

@@ -196,7 +196,7 @@ class _Printed:
         self.paragraph(
             f"{mark} marks a unit that scores above every search on shifted signals (null), and at most half as far "
             "from 1 as the best unit of the untrained network. on: the share of the text where the signal is on, or "
-            f"its mean. goes: where the unit goes when the signal is on or high.{graded}{against}"
+            f"its mean. goes: whether the unit's value goes up or down when the signal is on or high.{graded}{against}"
         )
         for name, other in self.findings.twins.items():
             self.paragraph(f"In this text {name} is on exactly where {other} is on, so only {other} is shown.")
@@ -214,9 +214,8 @@ class _Printed:
             )
         self.console.print(table)
         self.paragraph(
-            "These scores are over the whole text. You named the unit, so there is no search and no null. goes: where "
-            "the "
-            "unit goes when the signal is on or high."
+            "These scores are over the whole text. You named the unit, so there is no search and no null. goes: "
+            "whether the unit's value goes up or down when the signal is on or high."
         )
 
     def print_passages(self, selected, length):
@@ -250,8 +249,8 @@ class _Printed:
         self.paragraph(
             "random: the mean rise when other units of the layer, drawn at random, are held in the same way. missed: "
             "where the loss rises more than with any of those random units, and more than twice its standard error. "
-            "'Where it is on' includes where the signal switches; 'mostly' means that the loss rises more than three "
-            "times as much there as where the signal is off."
+            "'Where it is on' includes where the signal switches; 'mostly' means that the loss also rises where the "
+            "signal is off, but less than a third as much."
         )
 
     def print_gates(self):

@@ -43,7 +43,7 @@ def command(  # noqa: PLR0913 - click passes every option by its name
     Example: charrnn train shakespeare.txt --minutes 5
 
     TEXT is one or more files, folders or globs, or - for stdin. Compressed files (.gz, .bz2, .xz, .zst) are read as
-    text. In a folder, run folders and checkpoints are skipped.
+    text. If TEXT is a folder, charrnn's own output in it (run folders and checkpoints) is skipped.
 
     A run is a folder with best.safetensors (lowest validation loss), last.safetensors, log.jsonl and config.toml.
     While the run is unfinished there is also good.safetensors: if the loss becomes infinite or far too high, the run

@@ -167,10 +167,10 @@ def unlike_line(part, texts=1):
     """
     name = {"val": "validation"}.get(part.name, part.name)
     said = (
-        f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text for any model: an "
-        f"n-gram needs {part.loss_nats:.2f} nats per character there, but {part.low:.2f} to {part.high:.2f} on "
-        f"{part.stretches} unread parts of the training split. Larger splits differ less: 'charrnn train TEXT "
-        "--val-fraction 0.15 --test-fraction 0.15'"
+        f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text for any model: "
+        f"5-grams trained on a part of the training split need {part.loss_nats:.2f} nats per character there, but "
+        f"{part.low:.2f} to {part.high:.2f} on each of {part.stretches} parts of the training split that were left out "
+        "for this. Larger splits differ less: 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'"
     )
     order = "; the order in which you name the texts decides which of them are held out"
     return f"{said}{order if texts > 1 else ''}."

@@ -134,7 +134,7 @@ class FreshOptions:
 def random_excerpt(seed, characters=RANDOM_CHARACTERS):
     """Return an Excerpt of random characters, RANDOM_SYMBOLS different ones."""
     ids = np.random.default_rng(seed).integers(0, RANDOM_SYMBOLS, characters).astype(np.int32)
-    return Excerpt.whole(ids, f"random characters, {RANDOM_SYMBOLS} different")
+    return Excerpt.whole(ids, f"random characters from an alphabet of {RANDOM_SYMBOLS}")
 
 
 def check_layer(layer, num_layers):

@@ -293,7 +293,7 @@ class Vocabulary:
                 missing,
             )
         near = next((other for other in relatives(symbol) if other in self._known), None)
-        remedy = "train a model of bytes, which accepts any text, with 'charrnn train --vocab bytes'"
+        remedy = "train a byte model, which accepts any text, with 'charrnn train --vocab bytes'"
         if self.special:  # items are of characters only
             remedy = "train on a text that contains it"
         if near is None:
