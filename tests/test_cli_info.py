@@ -78,7 +78,7 @@ def test_a_checkpoint_is_told_in_full(tmp_path):
     for line in (
         "  cell         gru",
         "  hidden size  5",
-        "  embedding    5, shared with the output",
+        "  embedding    5, shared with the output layer",
         "  mode  chars",
         "  size  7",
         "  \\n \\x20 \\\\ a é \\u0301 \U0001f600",

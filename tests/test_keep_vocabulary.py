@@ -67,7 +67,7 @@ def test_characters_that_the_old_model_does_not_know_are_refused_skipped_or_mapp
     charrnn(f"train old.txt {OPTIONS} -o old")
     command = f"train strange.txt --init-from old --keep-vocabulary {ANEW} -o run"
     refused(VocabularyError, command, f"character '\u00e9' at strange.txt, offset {len(NEW)} is not among")
-    refused(VocabularyError, command, "add --unknown skip to leave such characters out, or leave --keep-vocabulary out")
+    refused(VocabularyError, command, "add --unknown skip to skip such characters, or leave --keep-vocabulary out")
     assert not (folder / "run").exists()
     charrnn(f"{command} --unknown skip")
     assert load_checkpoint("run/last.safetensors").training["corpus"]["characters"] == 2 * len(NEW) + 2
@@ -83,14 +83,14 @@ def test_characters_that_the_old_model_does_not_know_are_refused_skipped_or_mapp
 def test_what_contradicts_is_refused(folder):
     charrnn(f"train old.txt {OPTIONS} -o old")
     refused(
-        ConfigError,
-        f"train new.txt --keep-vocabulary {ANEW} -o run",
-        "to start from, and none are named: leave it out, or",
+        ConfigError, f"train new.txt --keep-vocabulary {ANEW} -o run", "needs weights to start from: leave it out, or"
     )
     kept = f"train new.txt --init-from old --keep-vocabulary {ANEW} -o run"
     refused(ConfigError, f"{kept} --items lines", "learned one long text, and their vocabulary is of that: leave --it")
     refused(ConfigError, f"{kept} --lowercase", "the old model has --lowercase off, got on")
     refused(ConfigError, f"{kept} --vocab bytes", "the old model has --vocab chars, got bytes")
-    with pytest.raises(ConfigError, match="--min-count 2 makes a vocabulary of the text, and --keep-vocabulary keeps"):
+    with pytest.raises(
+        ConfigError, match="--min-count 2 builds the vocabulary from the text, but --keep-vocabulary keeps"
+    ):
         TrainingConfig(min_count=2, keep_vocabulary=True)
     assert not (folder / "run").exists()

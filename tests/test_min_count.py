@@ -57,7 +57,7 @@ def test_where_none_is_rare_there_is_no_unknown_symbol_and_where_all_are_it_is_r
     (folder / "even.txt").write_text("abab" * 9)
     with read_corpus(["even.txt"], min_count=3) as corpus:
         assert corpus.vocabulary.unknown_symbol is None
-        assert any("every character comes that often" in note for note in corpus.notes)
+        assert any("every character occurs that often" in note for note in corpus.notes)
     with pytest.raises(CorpusError, match="--min-count 100 leaves"):
         read_corpus(["even.txt"], min_count=100)
 
@@ -151,5 +151,5 @@ def test_the_unknown_symbol_is_drawn_only_where_that_is_asked_for(folder):
 
 
 def test_min_count_is_of_characters():
-    with pytest.raises(ConfigError, match="--min-count 2 is of characters, and --vocab bytes"):
+    with pytest.raises(ConfigError, match="--min-count 2 counts characters, but --vocab bytes"):
         TrainingConfig(min_count=2, vocab="bytes")

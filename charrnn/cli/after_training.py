@@ -92,16 +92,16 @@ def _compare(finished, trainer):
 
 def ngram_line(loss_nats, ngram_nats, order):
     """Say by how much a model is better or worse than an n-gram."""
-    figures = f"({loss_nats:.2f} against {ngram_nats:.2f} nats per character on the test split)"
+    figures = f"({loss_nats:.2f} against {ngram_nats:.2f} nats on the test split)"
     share = (ngram_nats - loss_nats) / ngram_nats
-    article = "an" if order == 8 else "a"
+    ngram = f"{'an' if order == 8 else 'a'} {order}-gram of the same text {figures}"
     if abs(share) < 0.005:
-        return f"How good is that? About as good as {article} {order}-gram of the same text {figures}."
+        return f"How good is that? The model needs as many bits per character as {ngram}."
     if share > 0:
-        return f"How good is that? {share:.0%} better than {article} {order}-gram of the same text {figures}."
+        return f"How good is that? The model needs {share:.0%} fewer bits per character than {ngram}."
     return (
-        f"How good is that? {-share:.0%} worse than {article} {order}-gram of the same text {figures}: train longer, "
-        "or use a larger model."
+        f"How good is that? The model needs {-share:.0%} more bits per character than {ngram}: train longer, or use a "
+        "larger model."
     )
 
 

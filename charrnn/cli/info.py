@@ -186,7 +186,7 @@ def _model_rows(model):
         ("cell", model["cell"]),
         ("hidden size", f"{model['hidden_size']:,}"),
         ("layers", f"{model['num_layers']:,}"),
-        ("embedding", embedding + (", shared with the output layer layer" if model["tied"] else "")),
+        ("embedding", embedding + (", shared with the output layer" if model["tied"] else "")),
         ("normalisation", "yes, of each gate's sums" if model.get("layer_norm") else None),
         ("numbers", model["dtype"]),
         (
@@ -252,7 +252,7 @@ def _ended_text(training, options, best_step):
     if training.get("finished") is not True or patience is None or waited is None or waited < patience:
         return None
     since = f" after step {best_step}" if best_step else ""
-    return f"by its patience: {waited:.0f} validations{since} brought no new best loss"
+    return f"by --patience: {waited:.0f} validations{since} brought no new best loss"
 
 
 def _unknown_text(vocabulary, training):

@@ -96,9 +96,7 @@ ALONE = {
 )
 @unknown_in_a_prime
 @click.option(
-    "--allow-unknown",
-    is_flag=True,
-    help="Draw the unknown symbol too, of a model from charrnn train TEXT --min-count N.",
+    "--allow-unknown", is_flag=True, help="For a model trained with --min-count: also draw the unknown symbol."
 )
 @click.option("--hide-prime", is_flag=True, help="Write only the new characters, not the prime.")
 @click.option(

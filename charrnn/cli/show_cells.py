@@ -88,7 +88,7 @@ class _Printed:
         characters, units = len(findings.symbols), findings.num_layers * findings.hidden_size
         validation = ""
         if shown.validation_loss_nats is not None:
-            validation = f"; {shown.validation_loss_nats:.4f} on the run's validation split"
+            validation = f"; {shown.validation_loss_nats:.4f} on the validation split"
         click.echo(f"model   {shown.model_line}: {counted(units, 'unit')}")
         click.echo(f"values  shown: {shown.values_line}")
         click.echo(f"text    {printable(shown.told, sys.stdout)}")

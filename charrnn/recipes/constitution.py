@@ -11,8 +11,8 @@ WHEEL = Wheel(
     19_430_923,
 )
 SOURCE = WHEEL.source
-LICENCE = "a law: article 7 of Korea's Copyright Act protects no laws; the wheel is GPL-3.0"
-CLEANING = "without blank lines, blanks around lines, and two words of the web page that it was copied from"
+LICENCE = "a law, which article 7 of Korea's Copyright Act does not protect; the wheel is GPL-3.0"
+CLEANING = "without blank lines, spaces around lines, and two words of the web page that it was copied from"
 SHA256 = "51e3a9fd28ccf0ec9f5c27d2dc9214245c5b834d04f54b7fc83e76f7192512b1"
 SIZE_BYTES = 45_096
 

@@ -362,8 +362,8 @@ def _refuse_rare_only(vocabulary, min_count):
     """Raise CorpusError where --min-count leaves no character of a text."""
     if vocabulary.size < 2:
         raise CorpusError(
-            f"--min-count {min_count} leaves nothing but the unknown symbol: no character comes that often; take a "
-            "lower one"
+            f"--min-count {min_count} leaves only the unknown symbol, because no character occurs that often: use a "
+            "lower value"
         )
 
 
@@ -371,7 +371,7 @@ def _rare_note(rare, min_count, vocabulary):
     """Say what --min-count came to."""
     kinds, occurrences = rare
     if not kinds:
-        return f"--min-count {min_count}: every character comes that often, so there is no unknown symbol"
+        return f"--min-count {min_count}: every character occurs that often, so there is no unknown symbol"
     verb, become = ("comes", "becomes") if kinds == 1 else ("come", "become")
     return (
         f"--min-count {min_count}: {counted(kinds, 'character')} that {verb} less often, "

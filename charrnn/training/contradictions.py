@@ -24,8 +24,8 @@ def check_together(config, lengths):
         )
     if config.vocab == "bytes" and config.min_count > 1:
         raise ConfigError(
-            f"--min-count {config.min_count} is of characters, and --vocab bytes has 256 symbols at most: leave one of "
-            "them out",
+            f"--min-count {config.min_count} counts characters, but --vocab bytes has at most 256 symbols: leave one "
+            "of them out",
             ["min_count", "vocab"],
         )
     _check_validation_text(config)
@@ -72,8 +72,8 @@ def _check_validation_text(config):
         )
     if config.min_count > 1 and config.keep_vocabulary:
         raise ConfigError(
-            f"--min-count {config.min_count} makes a vocabulary of the text, and --keep-vocabulary keeps that of the "
-            "weights: leave one of them out",
+            f"--min-count {config.min_count} builds the vocabulary from the text, but --keep-vocabulary keeps that of "
+            "the weights: leave one of them out",
             ["min_count", "keep_vocabulary"],
         )
     if config.val_text is None:

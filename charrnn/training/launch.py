@@ -214,6 +214,6 @@ def _read(texts, config, vocabulary, progress):
         if not config.keep_vocabulary or str(error).startswith("--val-text"):
             raise
         raise VocabularyError(
-            f"--keep-vocabulary: {error.missing or error}: add --unknown skip to leave such characters out, or leave "
+            f"--keep-vocabulary: {error.missing or error}: add --unknown skip to skip such characters, or leave "
             "--keep-vocabulary out to learn them"
         ) from None

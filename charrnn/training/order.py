@@ -37,8 +37,8 @@ def order_note(corpus, splits):
     elif corpus.mode == "chars":
         remedy = "learn them as items, with --items lines, or " + remedy
     return (
-        f"the {what} of the text are {order}, so the last ones, which are held out, are unlike those that the model "
-        f"learns from, and its loss on them says little: {remedy}",
+        f"the {what} of the text are {order}, so the held-out ones at the end differ from those that the model learns "
+        f"from, and the loss on them means little: {remedy}",
     )
 
 

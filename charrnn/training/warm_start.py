@@ -69,16 +69,16 @@ def check_kept(config, initial):
         return
     if initial is None:
         raise ConfigError(
-            "--keep-vocabulary keeps the vocabulary of the weights to start from, and none are named: leave it out, or "
-            "name them: charrnn train TEXT --keep-vocabulary --init-from CHECKPOINT",
+            "--keep-vocabulary needs weights to start from: leave it out, or give them: charrnn train TEXT "
+            "--keep-vocabulary --init-from CHECKPOINT",
             ["keep_vocabulary"],
         )
     if (initial.vocabulary.start_id is None) != (config.items is None):
         learned = "one long text" if initial.vocabulary.start_id is None else "items"
         remedy = "leave --items out" if config.items is not None else "add --items lines"
         raise ConfigError(
-            f"--keep-vocabulary: the weights to start from learned {learned}, and their vocabulary is of that: "
-            f"{remedy}, or leave --keep-vocabulary out",
+            f"--keep-vocabulary: the weights to start from learned {learned}, and so did their vocabulary: {remedy}, "
+            "or leave --keep-vocabulary out",
             ["keep_vocabulary", "items"],
         )
 
