@@ -86,7 +86,7 @@ def test_what_contradicts_is_refused(folder):
         ConfigError, f"train new.txt --keep-vocabulary {ANEW} -o run", "needs weights to start from: leave it out, or"
     )
     kept = f"train new.txt --init-from old --keep-vocabulary {ANEW} -o run"
-    refused(ConfigError, f"{kept} --items lines", "learned one long text, and their vocabulary is of that: leave --it")
+    refused(ConfigError, f"{kept} --items lines", "learned one long text, and so did their vocabulary: leave --it")
     refused(ConfigError, f"{kept} --lowercase", "the old model has --lowercase off, got on")
     refused(ConfigError, f"{kept} --vocab bytes", "the old model has --vocab chars, got bytes")
     with pytest.raises(
