@@ -164,7 +164,7 @@ def test_the_planted_unit_is_missed_when_the_output_listens_to_it_and_only_there
     assert result.rises["on"].nats > 0.1 and result.rises["on"].nats > 10 * result.rises["on"].error
     assert abs(result.random["on"][0]) < 1e-6 and abs(result.random["on"][1]) < 1e-6
     assert result.rises["off"].nats < 0
-    assert result.missed == "only where it is on"
+    assert result.missed == "only there"
     assert sum(rise.characters for rise in result.rises.values()) == len(ids) - 1  # nothing follows the last
     assert json.loads(json.dumps(result.to_dict()))["regions"]["on"]["rise_nats"] == result.rises["on"].nats
 

@@ -545,3 +545,18 @@ def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_name
         "nothing to draw" in captured.err and "No unit stands out" in captured.out and not (tmp_path / "b.svg").exists()
     )
     assert (tmp_path / "b.html").exists()
+
+
+def test_the_table_of_an_ablation_fits_80_columns(capsys):
+    from rich.console import Console
+
+    from charrnn.cells.ablate import MISSED
+    from charrnn.cli.show_cells import _Printed
+
+    printed = _Printed.__new__(_Printed)
+    printed.unicode = True
+    table = printed.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
+    table.add_row("before-newline", "1280.0", "27.6", "-132.7", "113.8", "1252.1", "119.1", max(MISSED, key=len))
+    Console(width=80).print(table)
+    shown = capsys.readouterr().out
+    assert "…" not in shown and "1252.1" in shown and max(MISSED, key=len) in shown

@@ -22,6 +22,7 @@ RANDOM_UNITS = 8
 AFTER_A_SWITCH = 3  # characters after one that switches the signal, still counted to the switch
 HELD = ("mean", "off", "zero")
 REGIONS = ("on", "off", "switch")
+MISSED = ("nowhere", "only there", "mostly there", "everywhere")  # there: where the signal is on or switches
 ERROR_BLOCK = 250  # characters: longer than what makes neighbours alike
 
 
@@ -65,10 +66,10 @@ class Ablation:
 
         there = [self.rises[name].nats for name in ("on", "switch") if is_missed(name)]
         if not there:
-            return "nowhere"
+            return MISSED[0]
         if not is_missed("off"):
-            return "only where it is on"
-        return "mostly where it is on" if self.rises["off"].nats < max(there) / 3 else "everywhere"
+            return MISSED[1]
+        return MISSED[2] if self.rises["off"].nats < max(there) / 3 else MISSED[3]
 
     def to_dict(self):
         """Return it as plain numbers and words."""

@@ -249,8 +249,8 @@ class _Printed:
         self.paragraph(
             "random: the mean rise when other units of the layer, drawn at random, are held in the same way. missed: "
             "where the loss rises more than with any of those random units, and more than twice its standard error. "
-            "'Where it is on' includes where the signal switches; 'mostly' means that the loss also rises where the "
-            "signal is off, but less than a third as much."
+            "'There' is where the signal is on or switches; 'mostly' means that the loss also rises where the signal "
+            "is off, but less than a third as much."
         )
 
     def print_gates(self):
