@@ -66,7 +66,7 @@ def test_the_config_of_a_run_finds_its_text_from_another_folder(folder, monkeypa
         assert main(["train", "--config", f"../project/{run}/config.toml", "-o", f"run-{number}"]) == 0
         assert text_of(f"run-{number}") == ["../project/text.txt"]
         assert (
-            f"text.txt, as --config ../project/{run}/config.toml names it, is read from ../project/text.txt"
+            f"text.txt, named in --config ../project/{run}/config.toml, is read from ../project/text.txt"
             in capsys.readouterr().err
         )
         assert main(["train", "--resume", f"run-{number}", "--steps", "3", "-q"]) == 0
@@ -84,7 +84,7 @@ def test_texts_are_found_beside_the_file_that_names_them(folder, monkeypatch, ca
     assert main(["train", "--config", "configs/c.toml", "-q", "-o", "run"]) == 0
     assert text_of("run") == ["configs/a.txt", "configs/texts", "configs/texts/*.txt"]
     assert main(["sweep", "configs/g.toml", "-q", "-o", "sw", "--dry-run"]) == 0
-    assert "a.txt, as configs/g.toml names it, is read from configs/a.txt" in capsys.readouterr().err
+    assert "a.txt, named in configs/g.toml, is read from configs/a.txt" in capsys.readouterr().err
 
 
 def test_the_current_folder_comes_first_and_another_text_of_the_name_is_told(capsys):

@@ -371,7 +371,8 @@ def test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover(s
     options = {**SMALL, "steps": 16, "eval_every": 4}
     nan_at(lambda step, factor: 9 <= step <= 11 and factor == 1)
     with pytest.raises(
-        DivergenceError, match="nan at step 9, and training stopped: .*--on-divergence recover.*step 8 stands"
+        DivergenceError,
+        match="nan at step 9, and training stopped: .*--on-divergence recover.*the checkpoint of step 8 is kept",
     ):
         session.run("run", on_divergence="stop", **options)
     session.resume("run", on_divergence="recover")
@@ -531,13 +532,13 @@ def test_a_full_disk_in_the_midst_of_a_return_stops_with_a_sentence_and_resumes_
     nan_at(fails_twice)
     session.run("whole", **KILL_OPTIONS)
     real = RunFolder.save
-    monkeypatch.setattr(RunFolder, "save", lambda folder, checkpoint, best=False: full(folder, checkpoint, best))
 
-    def full(folder, checkpoint, best):
+    def full(folder, checkpoint, **options):
         if checkpoint.training["divergence"]["returns"]:
             raise StorageError("cannot write: no space left")
-        real(folder, checkpoint, best)
+        real(folder, checkpoint, **options)
 
+    monkeypatch.setattr(RunFolder, "save", full)
     with pytest.raises(StorageError):
         session.run("full", **KILL_OPTIONS)
     monkeypatch.setattr(RunFolder, "save", real)

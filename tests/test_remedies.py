@@ -209,7 +209,9 @@ def test_a_changed_text_gets_the_remedy_of_the_command_that_meets_it(folder, cap
     (folder / "text.txt").write_text(TEXT + "line 3\n")
     for command in (("eval", "--no-baselines"), ("gradients", "--steps", "3")):
         said = run(capsys, *command, "run", code=2)
-        assert "has changed since" in said and said.endswith("or name another TEXT to read\n")
+        assert "not the text that the run was started with, or it has changed: text.txt had" in said and said.endswith(
+            "or name another TEXT to read\n"
+        )
         run(capsys, *command, "run", "text.txt")
     said = run(capsys, "eval", "run", "text.txt", "--errors", code=2)
     assert said.endswith("restore that text, or leave --errors out\n")

@@ -145,7 +145,7 @@ def test_the_options_stand_in_files_too(folder, tmp_path, capsys):
     grid = {"lowercase": (True, False), "normalize": ("nfc", "none")}
     common = {"steps": 2, "hidden_size": 4, "num_layers": 1}
     drafts = draft(make_points(Spec("s", ("t",), common, grid, ())), [folder / "raw.txt"])
-    told = {(one.config.normalize, one.config.lowercase): one.text.characters for one in drafts}
+    told = {(one.config.normalize, one.config.lowercase): one.text.own_characters for one in drafts}
     assert told == {
         (form, lower): len(Rewriting(form, lower).apply(LINE)) * 150
         for form in ("nfc", "none")

@@ -356,7 +356,9 @@ def hold(folder):
 def test_a_second_process_is_kept_out_until_the_first_lets_go(tmp_path):
     with hold(tmp_path) as process:
         try:
-            with pytest.raises(RunError, match=rf"another process \(process {process.pid}\): wait for it"):
+            with pytest.raises(
+                RunError, match=rf"another process \(process {process.pid}\) is training in .*: wait for it"
+            ):
                 RunFolder.create(tmp_path)
             process.stdin.write("\n")
             process.stdin.flush()
@@ -384,7 +386,11 @@ def test_of_many_that_begin_at_once_one_gets_the_folder(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(got) == 1 and len(refused) == 7 and all("by another process" in said for said in refused)
+        assert (
+            len(got) == 1
+            and len(refused) == 7
+            and all("another process" in said and "is training in" in said for said in refused)
+        )
         return got[0]
 
     for _ in range(20):
