@@ -151,7 +151,7 @@ def refused(scene, text, rng, number):
     group = Group(scene, None, parts)
     code = group.wait()
     told = group.told()
-    wanted = {"text": "another text", "no text": "missing.txt", "option": "seed", "version": "0.0.1"}[kind]
+    wanted = {"text": "a different text", "no text": "missing.txt", "option": "(seed): ", "version": "0.0.1"}[kind]
     lines = [line for line in told.splitlines() if line.strip()]
     if code != 2 or wanted not in told or "Traceback" in told or sum("Error" in line for line in lines) != 1:
         raise Broken(f"process {odd} of {processes} with another {kind}: exit code {code}, {told}")

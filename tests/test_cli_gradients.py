@@ -76,7 +76,7 @@ def test_without_a_run_fresh_networks_are_shown(capsys, folder):
         "singular value 1.5",
         "forget bias 2",
         "per step",
-        "per step: the factor by which the median changes",
+        "factor per step: by how much the median is multiplied from one k to the next",
     ):
         assert word in captured.out
     assert max(map(len, captured.out.splitlines())) <= 90
@@ -182,8 +182,8 @@ def test_memory_shows_accuracy_by_distance(capsys, monkeypatch):
         (("--fresh", "a", "b"), ("--fresh", "got a and b")),
         (("--memory", "runs/tiny"), ("--memory", "leave out runs/tiny")),
         (("--memory", "--forget-bias", 1), ("--forget-bias", "leave out --memory")),
-        (("--memory", "--steps", 9), ("--steps", "--memory", "leave it out")),
-        (("--memory", "--layer", 0), ("--layer", "--memory", "leave it out")),
+        (("--memory", "--steps", 9), ("--steps", "--memory", "leave one of them out")),
+        (("--memory", "--layer", 0), ("--layer", "--memory", "leave one of them out")),
         (("--cell", "rnn", "--forget-bias", 1), ("--forget-bias", "LSTM", "add --cell lstm")),
         (("--cell", "lstm", "--matrix", "uniform"), ("--matrix", "vanilla RNN", "add --cell rnn")),
         (("--train-steps", 5), ("--train-steps", "add --memory")),

@@ -61,7 +61,7 @@ def test_a_text_is_read_in_memory_where_nothing_can_be_written(folder):
     done = confined(folder, "eval", "run", "a.txt", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("{")
-    assert done.stderr.count("can be written (read-only file system): they are kept in memory") == 1
+    assert done.stderr.count("can be written to (read-only file system); they are kept in memory") == 1
 
 
 def test_training_says_that_its_run_can_be_kept_nowhere(folder):

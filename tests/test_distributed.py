@@ -124,7 +124,7 @@ def test_a_part_of_the_gradient_is_whole_when_it_is_told(layers, more, weight_dr
 
 def test_a_batch_that_does_not_divide_and_too_many_processes_are_refused():
     model = Model.initialise(ModelConfig("rnn", 5, 8, 1, 0), 1)
-    with pytest.raises(ConfigError, match="--batch-size 6 cannot be divided into 4 shards"):
+    with pytest.raises(ConfigError, match="--batch-size 6 cannot be divided into 4 equal shards: use a multiple of 4"):
         ShardedWorkspace(model, 6, 4, "float32", 4, ALONE)
 
 

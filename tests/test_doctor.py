@@ -199,7 +199,10 @@ def test_a_cache_that_others_can_write_is_told_and_mended(tmp_path):
     (digest,) = (cache / "kernels").iterdir()
     digest.chmod(0o777)
     problem, remedy = run(tmp_path, CHARRNN_CACHE_DIR=str(cache))["kernels"]
-    assert problem.startswith(f"{digest} is not used: others") and remedy == f"chmod -R go-w {digest}"
+    assert (
+        problem.startswith(f"{digest} is not used: users other than you and root can write to it")
+        and remedy == f"chmod -R go-w {digest}"
+    )
     subprocess.run(remedy, shell=True, check=True)
     assert "kernels" not in run(tmp_path, CHARRNN_CACHE_DIR=str(cache))
     for place in (cache, cache / "kernels", digest):

@@ -224,8 +224,11 @@ def test_a_damaged_export_is_refused(capsys):
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
     told = json.loads(metadata["charrnn_model"])
     for model, said in (
-        ({**told["model"], "hidden_size": 6}, "has shape [20, 8], its model has [24, 8]"),
-        ({**told["model"], "num_layers": 3}, "it lacks 'rnn."),
+        ({**told["model"], "hidden_size": 6}, "has shape [20, 8], but its model needs [24, 8]: export it again"),
+        (
+            {**told["model"], "num_layers": 3},
+            "'rnn.bias_hh_l2' is missing; export it again: charrnn export RUN --torch FILE",
+        ),
         ({**told["model"], "cell": "lsm"}, "its cell must be"),
         ({**told["model"], "num_layers": 10**9}, "num_layers must be"),
     ):

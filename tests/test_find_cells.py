@@ -120,5 +120,5 @@ def test_a_text_too_short_or_too_large_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match="at least 4,000 characters"):
         find_cells(MODEL, VOCABULARY, Excerpt(EXCERPT.ids, 0, 3_999))
     monkeypatch.setattr("charrnn.cells.report.available_memory", lambda: 1_000_000)
-    with pytest.raises(ConfigError, match="--characters, to 4,629 at most"):
+    with pytest.raises(ConfigError, match="lower --characters to at most 4,629"):
         find_cells(MODEL, VOCABULARY, EXCERPT)

@@ -195,13 +195,25 @@ def test_a_malformed_record_of_the_text_is_refused(tmp_path, loaded, capfd, reco
 @pytest.mark.parametrize(
     "name, value, words",
     [
-        ("hidden_size", 9, "--hidden-size 9, its model has 8"),
-        ("cell", "gru", "--cell gru, its model has lstm"),
-        ("num_layers", 2, "--num-layers 2, its model has 1"),
-        ("embedding_size", 3, "--embedding-size 3, its model has 64"),
-        ("layer_norm", False, "--layer-norm off, its model has on"),
-        ("dtype", "float64", "--dtype float64, its model has float32"),
-        ("vocab", "bytes", "--vocab bytes, its model has chars"),
+        ("hidden_size", 9, "its options say --hidden-size 9, but its model has 8; start a new run from its weights"),
+        ("cell", "gru", "its options say --cell gru, but its model has lstm; start a new run from its weights"),
+        ("num_layers", 2, "its options say --num-layers 2, but its model has 1; start a new run from its weights"),
+        (
+            "embedding_size",
+            3,
+            "its options say --embedding-size 3, but its model has 64; start a new run from its weights",
+        ),
+        (
+            "layer_norm",
+            False,
+            "its options say --layer-norm off, but its model has on; start a new run from its weights",
+        ),
+        (
+            "dtype",
+            "float64",
+            "its options say --dtype float64, but its model has float32; start a new run from its weights",
+        ),
+        ("vocab", "bytes", "its options say --vocab bytes, but its model has chars; start a new run from its weights"),
     ],
 )
 def test_options_that_contradict_the_model_are_not_believed(folder, loaded, name, value, words):

@@ -161,13 +161,19 @@ def test_what_charrnn_does_not_compute_is_refused_in_a_sentence(capsys):
         ({"decoder.bias": np.full(V, np.nan, np.float32)}, "not finite"),
         ({"lstm.weight_hh_l0": np.zeros((2 * H, H), np.float32)}, "a torch.nn.LSTM has (4 H, H) there"),
         ({"lstm.weight_hh_l0": np.zeros((4 * H, 0), np.float32)}, "a torch.nn.LSTM has (4 H, H) there"),
-        ({"lstm.weight_hh_l1": np.zeros((3 * H, H), np.float32)}, "has shape [15, 5], but its model needs [20, 5]"),
-        ({"lstm.weight_ih_l7": np.zeros((4 * H, H), np.float32)}, "lacks lstm.weight_ih_l2"),
+        (
+            {"lstm.weight_hh_l1": np.zeros((3 * H, H), np.float32)},
+            "has shape [15, 5], but its model needs [20, 5]: save the whole state_dict again",
+        ),
+        (
+            {"lstm.weight_ih_l7": np.zeros((4 * H, H), np.float32)},
+            "has no lstm.weight_ih_l2: save the whole state_dict",
+        ),
     ):
         refused(capsys, {**state, **more}, said)
     for name, said in (
-        ("lstm.bias_hh_l1", "lacks lstm.bias_hh_l1"),
-        ("lstm.weight_ih_l0", "lacks lstm.weight_ih_l0"),
+        ("lstm.bias_hh_l1", "has no lstm.bias_hh_l1"),
+        ("lstm.weight_ih_l0", "has no lstm.weight_ih_l0"),
         ("decoder.weight", "has no output"),
     ):
         refused(capsys, {one: value for one, value in state.items() if one != name}, said)
@@ -298,7 +304,10 @@ def test_every_command_takes_an_imported_model_or_says_why_not(capsys, monkeypat
             f"{run}",
         ),
         (f"import net.safetensors --vocab-file symbols.json -o {run}", "already contains a run"),
-        (f"import net.safetensors --vocab-file symbols.json -o {run}/last.safetensors", "is not replaced"),
+        (
+            f"import net.safetensors --vocab-file symbols.json -o {run}/last.safetensors",
+            "already exists, and a checkpoint is never replaced: name another file with -o",
+        ),
         (f"predict {run} text.txt", "label"),
     ):
         capsys.readouterr()

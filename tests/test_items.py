@@ -106,7 +106,7 @@ def test_the_options_infer_the_kind_where_a_field_is_named():
     for texts in (["a.txt"], ["a.csv", "b.tsv"]):
         with pytest.raises(ConfigError, match="add --items csv, tsv or jsonl"):
             inferred(texts, {"text_field": "t"})
-    with pytest.raises(ConfigError, match="lines have none"):
+    with pytest.raises(ConfigError, match="--text-field t .* lines have no fields: leave it out, or .* --items csv"):
         ItemsReading("lines", "t")
 
 

@@ -260,7 +260,7 @@ def test_at_a_terminal_a_text_streams_ctrl_c_stops_it_and_ctrl_d_ends(runs, tmp_
         return seen.index(words, since) + len(words)
 
     try:
-        at = until(b"Ctrl-D ends.\r\n")
+        at = until(b"Ctrl-D leaves.\r\n")
         assert b"GRU, 2 x 9 units, 13 characters" in seen
         until(b"> ", at)
         os.write(main, b"abc\n")
@@ -268,16 +268,16 @@ def test_at_a_terminal_a_text_streams_ctrl_c_stops_it_and_ctrl_d_ends(runs, tmp_
         while len(seen) < at + 3000:  # it streams: the text is far from its end
             seen += os.read(main, 65536)
         os.write(main, b"\x03")
-        at = until(b"give this text again)\r\n")
+        at = until(b"and the same line reproduce this text)\r\n", at)
         until(b"> ", at)
         for _ in range(30):  # one that comes between the prompt and the reading of a line is not heard
             os.write(main, b"\x03")
             pause = time.monotonic() + 1
             while b"Ctrl-D or" not in seen[at:] and select.select([main], [], [], max(0, pause - time.monotonic()))[0]:
                 seen += os.read(main, 65536)
-            if b"Ctrl-D or /quit ends" in seen[at:]:
+            if b"press Ctrl-D or type /quit to leave" in seen[at:]:
                 break
-        at = until(b"Ctrl-D or /quit ends", at)
+        at = until(b"press Ctrl-D or type /quit to leave", at)
         until(b"> ", at)
         os.write(main, b"/see\t11\n" if has_editor else b"/seed 11\n")  # Tab completes
         at = until(b"\r\nseed 11\r\n", at)

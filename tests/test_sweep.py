@@ -233,7 +233,9 @@ def test_a_dry_run_in_a_sweeps_folder_says_what_is_done_and_refuses_what_the_swe
     assert run(TINY + "[grid]\nseed = [1, 2]", "-o", "S", "--dry-run", "--json") == 0
     assert [row["state"] for row in json.loads(capsys.readouterr().out)["runs"]] == ["finished", "waiting"]
     assert run(TINY + "learning_rate = 0.5\n[[run]]\nname = '" + next(iter(rows())) + "'", "-o", "S", "--dry-run") == 2
-    assert "holds a run with learning-rate" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "contains a run with learning-rate 0.003, not 0.5: restore the old options, name another" in error
+    assert "-o/--output, or remove that run" in error
     assert {path: path.read_bytes() for path in Path("S").rglob("*") if path.is_file()} == before
 
 

@@ -155,7 +155,7 @@ def test_why_so_many_threads_is_said(monkeypatch):
     assert said == [
         "one per CPU",
         "this process may use 2 of 8 CPUs",
-        "the container's quota is 1.5 CPUs, of 8",
+        "the container's quota is 1.5 CPUs of 8",
         "one per CPU",
     ]
 

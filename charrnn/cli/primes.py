@@ -137,7 +137,7 @@ class PrimeReader(NamedTuple):
                 return self.vocabulary.encode_bytes(text)
             return self.vocabulary.encode(text, self.encoding)
         except VocabularyError as error:
-            said = f"{option}: {error}{_spelt_as_known(self.vocabulary, text, option)}"
+            said = f"{option}: {error}{_spelt_as_known(self.vocabulary, text, option, self.encoding)}"
             raise VocabularyError(said, f"{option}: {error.missing}", error.remedies) from error
 
     def _encode_file(self, data, path):
@@ -260,14 +260,14 @@ def _decoded(data, option, encoding):
         ) from None
 
 
-def _spelt_as_known(vocabulary, text, option):
+def _spelt_as_known(vocabulary, text, option, encoding):
     """Return how to write `option` for bash, where the vocabulary knows its text in another normal form, else ""."""
     if not option.startswith("--") or option == "--prime-file" or len(text) > MAX_PASTED:
         return ""
     for form in ("NFD", "NFC", "NFKD", "NFKC"):
         other = unicodedata.normalize(form, text)
         with contextlib.suppress(VocabularyError):
-            vocabulary.encode(other)
+            vocabulary.encode(other, encoding)
             return f"; here, in bash: {option} {_ansi_c(other)}"
     return ""
 

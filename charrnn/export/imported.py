@@ -24,6 +24,7 @@ from charrnn.runs.checkpoint.strict_json import parse_json
 from charrnn.spec import CELLS, ModelConfig, parameter_shapes
 
 MODEL_KEY = "charrnn_model"  # of the metadata of weights that `charrnn export --torch` wrote
+_EXPORT_AGAIN = "export it again: charrnn export RUN --torch FILE"
 
 _RECURRENT = re.compile(r"(.*?)(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(\d{1,3})(_reverse)?")
 _EMBEDDINGS = {"embedding", "embed", "emb", "embeddings", "encoder", "wte", "word_embeddings", "input", "lookup"}
@@ -51,7 +52,7 @@ def exported_model(state):
         told = parse_json(state.metadata[MODEL_KEY])
         return check_metadata(told), told["model"], told["training"]
     except Refusal as refusal:
-        raise DamagedCheckpoint(state.path, str(refusal), "export it again: charrnn export RUN --torch FILE") from None
+        raise DamagedCheckpoint(state.path, str(refusal), _EXPORT_AGAIN) from None
 
 
 def take_back(state, vocabulary, model, training):
@@ -60,8 +61,8 @@ def take_back(state, vocabulary, model, training):
     lacking, beyond = sorted(shapes.keys() - state.entries.keys()), sorted(state.entries.keys() - shapes.keys())
     if lacking or beyond:
         what = f"{short(lacking[0])} is missing" if lacking else f"its model has no {short(beyond[0])}"
-        raise DamagedCheckpoint(state.path, what, "export it again: charrnn export RUN --torch FILE")
-    parameters = {name: _shaped(state, name, shape) for name, shape in shapes.items()}
+        raise DamagedCheckpoint(state.path, what, _EXPORT_AGAIN)
+    parameters = {name: _shaped(state, name, shape, _EXPORT_AGAIN) for name, shape in shapes.items()}
     parameters = {name: array.astype(model["dtype"], copy=False) for name, array in parameters.items()}
     return Checkpoint(model, vocabulary, parameters, {}, {}, training)
 
@@ -300,12 +301,12 @@ def _open(state, option, candidates):
     )
 
 
-def _shaped(state, name, shape):
+def _shaped(state, name, shape, remedy="save the whole state_dict again"):
     """Read a tensor that must have a shape."""
     if state.entries[name].shape != tuple(shape):
         raise CheckpointError(
             f"{state.path}: {short(name)} has shape {list(state.entries[name].shape)}, but its model needs "
-            f"{list(shape)}"
+            f"{list(shape)}: {remedy}"
         )
     return state.read(name)
 

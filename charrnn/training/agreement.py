@@ -90,7 +90,10 @@ def _difference(kind, mine, theirs, rank):
     if kind == "weights":
         return f"process {rank} starts from different weights than process 0: copy the same checkpoint to every machine"
     names = [name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)]
-    return f"process {rank} was started with different options than process 0: {', '.join(sorted(names))}"
+    return (
+        f"process {rank} was started with different options than process 0 ({', '.join(sorted(names))}): start all "
+        "processes with the same command"
+    )
 
 
 def _digest(checkpoint):
