@@ -115,7 +115,7 @@ def test_layer_normalisation_is_told_where_there_is_one(tmp_path):
     assert "\n  normalisation" not in info(save(tmp_path / "last.safetensors")).stdout
     output = info(save(tmp_path / "last.safetensors", layer_norm=True)).stdout
     assert "  normalisation  yes, of each gate's sums\n" in output and "rnn.norm_gain_l1   20  20" in output
-    assert "  total             422  trained" in output  # four gains a unit and layer
+    assert "  total             422  trainable" in output  # four gains a unit and layer
 
 
 def test_colour_comes_with_a_terminal_only(tmp_path):
@@ -179,11 +179,13 @@ def test_bytes_are_shown_as_characters_or_codes(tmp_path):
 def test_the_last_records_gradient_and_singular_values_are_shown(tmp_path):
     output = info(save(tmp_path / "a.safetensors")).stdout
     assert (
-        "layer 0 0.25, output 0.125" in output and "50.000% lately" in output and "layer 0 1.75, layer 1 2.5" in output
+        "layer 0 0.25, output 0.125" in output
+        and "50.000% recently" in output
+        and "layer 0 1.75, layer 1 2.5" in output
     )
     odd = {"grad_norms": {"\x1b": 1.0, "output": "x"}, "clipped_share": [], "singular_values": [None, 3.0]}
     output = info(save(tmp_path / "a.safetensors", TRAINING | {"last": odd})).stdout
-    assert "\\x1b 1" in output and "layer 1 3" in output and "lately" not in output
+    assert "\\x1b 1" in output and "layer 1 3" in output and "recently" not in output
 
 
 def test_a_large_vocabulary_is_cut_short(tmp_path):

@@ -252,7 +252,7 @@ def _ended_text(training, options, best_step):
     if training.get("finished") is not True or patience is None or waited is None or waited < patience:
         return None
     since = f" after step {best_step}" if best_step else ""
-    return f"by --patience: {waited:.0f} validations{since} brought no new best loss"
+    return f"by its patience: {waited:.0f} validations{since} brought no new best loss"
 
 
 def _unknown_text(vocabulary, training):

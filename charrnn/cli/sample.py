@@ -96,7 +96,9 @@ ALONE = {
 )
 @unknown_in_a_prime
 @click.option(
-    "--allow-unknown", is_flag=True, help="For a model trained with --min-count: also draw the unknown symbol."
+    "--allow-unknown",
+    is_flag=True,
+    help="Also draw the unknown symbol of a model from 'charrnn train TEXT --min-count N'.",
 )
 @click.option("--hide-prime", is_flag=True, help="Write only the new characters, not the prime.")
 @click.option(

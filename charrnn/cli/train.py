@@ -97,7 +97,7 @@ def _check(asked, text, threads, resume, init_from):
             "--resume continues a run and --init-from starts a new one: leave one of them out", ["resume", "init_from"]
         )
     if resume is None and not text:
-        raise ConfigError("no text to train on: name one or more, as in 'charrnn train shakespeare.txt'")
+        raise ConfigError("no text to train on: give one or more texts, as in 'charrnn train shakespeare.txt'")
     check_bounds({"threads": threads}, ("threads", 1, None))
     if resume is None and init_from is None:
         TrainingConfig(**inferred(text, asked))
