@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import charrnn, refused
 
-from charrnn.cli import group
 from charrnn.errors import ConfigError, VocabularyError
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.training.options import TrainingConfig
@@ -22,17 +21,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "new.txt").write_text(NEW)
     (tmp_path / "strange.txt").write_text(NEW + "\u00e9 \u6f22\n" + NEW)
     return tmp_path
-
-
-def charrnn(line):
-    done = CliRunner().invoke(group, line.split(), prog_name="charrnn", catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done
-
-
-def refused(kind, line, said):
-    done = CliRunner().invoke(group, line.split(), prog_name="charrnn")
-    assert isinstance(done.exception, kind) and said in str(done.exception), done.output
 
 
 def vocabulary(run):

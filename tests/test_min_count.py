@@ -5,9 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import charrnn
 
-from charrnn.cli import group
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, VocabularyError
 from charrnn.library import load, sample
 from charrnn.model.parameters import NEVER, Model
@@ -28,12 +27,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path
-
-
-def charrnn(line, **more):
-    done = CliRunner().invoke(group, line.split(), prog_name="charrnn", catch_exceptions=False, **more)
-    assert done.exit_code == 0, done.output
-    return done
 
 
 def test_rare_characters_become_one_symbol_and_it_is_said_how_many(folder):

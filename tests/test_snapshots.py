@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import charrnn
 
-from charrnn.cli import group
 from charrnn.errors import CheckpointError, RunError
 from charrnn.files.own import is_own_file
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata
@@ -24,12 +23,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT)
     return tmp_path
-
-
-def charrnn(line):
-    done = CliRunner().invoke(group, line.split(), prog_name="charrnn")
-    assert done.exit_code == 0, done.output
-    return done
 
 
 def arrays(path):

@@ -4,9 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import charrnn, refused
 
-from charrnn.cli import group
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.runs.folder import read_log
@@ -25,18 +24,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text(TEXT)
     (tmp_path / "other.txt").write_text(OTHER)
     return tmp_path
-
-
-def charrnn(line):
-    done = CliRunner().invoke(group, line.split(), prog_name="charrnn", catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done
-
-
-def refused(kind, line, said):
-    done = CliRunner().invoke(group, line.split(), prog_name="charrnn")
-    assert isinstance(done.exception, kind), done.output
-    assert said in str(done.exception)
 
 
 @pytest.mark.parametrize("mode", ["chars", "bytes"])
