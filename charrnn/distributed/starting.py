@@ -19,6 +19,7 @@ if not select.select([0], [], [], float(begins))[0]:
     os.write(2, note.encode())
     if not select.select([0], [], [], float(ends) - float(begins))[0]:
         os.write(2, error.encode())
+        time.sleep(1)  # the launcher passes on what it has read when it is told to end all, and drops the rest
         if launcher:
             os.write(int(launcher), b"cmd=abort exitcode=2\\n")
             time.sleep(3)
