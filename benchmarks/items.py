@@ -4,13 +4,16 @@
     python benchmarks/items.py places RUN        labels beside character n-grams with logistic regression (scikit-learn)
     python benchmarks/items.py phonemes RUN      word and phoneme error rates, greedy and with beams
     python benchmarks/items.py arithmetic RUN    exact matches by the number of digits
+    python benchmarks/items.py speed             training steps of items beside those of a stream
 
 RUN is a folder of `charrnn train`; its best checkpoint is judged on the test split, which nothing was chosen on. The
 text is read from where the run read it. The same run gives the same table on the same kind of CPU.
 """
 
 import csv
+import statistics
 import sys
+import time
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -23,10 +26,11 @@ from charrnn.evaluation.answers import tell_labels, translate
 from charrnn.evaluation.metrics import judge_labels, judge_targets, proportion
 from charrnn.evaluation.ngram import Stretch, judge_text
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Workspace
+from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.sampling.items import draw_items
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.spec import ModelConfig
 from charrnn.text.items import content_hash, item_ids
 
 BEAMS = 1, 5
@@ -34,6 +38,13 @@ DRAWN = 1000
 EARLY = 1, 2, 3, 4, 6, 8, 12
 STRENGTHS = 1.0, 3.0, 10.0, 30.0  # of the logistic regression, inverse: the one is taken that validates best
 ORDERS = 5
+
+TIMED = [
+    (cell, size, layers, norm)
+    for cell in ("lstm", "gru", "rnn")
+    for size, layers, norm in ((128, 2, False), (256, 2, False), (256, 2, True), (512, 2, False))
+]
+BATCH, STEPS, CALLS, ROUNDS = 16, 64, 20, 15
 
 
 class Opened:
@@ -182,7 +193,35 @@ def arithmetic(run):
     show(("digits", "sums", "exact (95 % interval)"), [(n, f"{each.cases:,}", percent(each)) for n, each in shown])
 
 
+def _seconds(workspace, x, y, marks):
+    """Return the time of a training step, without the update."""
+    begun = time.perf_counter()
+    for step in range(CALLS):
+        workspace.loss_and_grads(x, y, Dropout(0.2, seed=1), step, **marks)
+    return (time.perf_counter() - begun) / CALLS
+
+
+def speed():
+    """The time of a step with marks of items of 2 to 14 characters beside one without marks: ratios, taken in turns."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for cell, size, layers, layer_norm in TIMED:
+        config = ModelConfig(cell, 65, size, layers, embedding_size=64, layer_norm=layer_norm)
+        workspace = Workspace(Model.initialise(config, seed=1), BATCH, STEPS)
+        x, y = rng.integers(0, 65, (2, STEPS, BATCH))
+        starts = rng.random((STEPS, BATCH)) < 1 / 9  # an item every nine places, as names have it
+        kinds = {}, {"resets": starts, "counts": ~starts}
+        pairs = [[_seconds(workspace, x, y, marks) for marks in kinds] for _ in range(ROUNDS + 1)][1:]
+        ratio = statistics.median(plain / items for plain, items in pairs)
+        plain = statistics.median(plain for plain, _ in pairs)
+        norm = ", layer norm" if layer_norm else ""
+        rows.append((f"{cell} {size} x {layers}{norm}", f"{plain * 1e3:.2f} ms", f"{ratio:.1%}"))
+    show(("model", "a step of a stream", "speed with items"), rows)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["speed"]:
+        sys.exit(speed())
     tables = {table.__name__: table for table in (names, places, phonemes, arithmetic)}
     if len(sys.argv) != 3 or sys.argv[1] not in tables:
         sys.exit(__doc__)

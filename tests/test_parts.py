@@ -48,6 +48,7 @@ def test_an_end_that_is_harder_or_easier_is_found_and_named(sharpness, harder):
     assert f"The validation split is {'harder' if harder else 'easier'} than" in unlike_line(part)
     assert unlike_line(part).endswith("--test-fraction 0.15'.")
     assert "; the order in which you name the texts" in unlike_line(part, 2)
+    assert unlike_line(part, 2, "mine.txt").endswith("mine.txt is another kind of text.")
 
 
 @pytest.mark.parametrize("scenes", [0.0, 0.3])

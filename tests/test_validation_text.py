@@ -142,3 +142,21 @@ def test_the_options_of_a_run_name_it_from_anywhere(folder, monkeypatch):
     monkeypatch.chdir(folder / "elsewhere")
     charrnn("train --config ../runs/one/config.toml --steps 3 -q -o two")
     assert read_metadata("two/last.safetensors")["training"]["corpus"]["val"]["source"] == "../other.txt"
+
+
+def test_a_sweep_finds_it_next_to_its_file_and_again_when_it_is_resumed_from_another_folder(folder, monkeypatch):
+    (folder / "inner").mkdir()
+    shutil.move("other.txt", "inner/other.txt")
+    shutil.copy("text.txt", "inner/text.txt")
+    spec = folder / "inner" / "grid.toml"
+    spec.write_text(
+        'text = "text.txt"\nval_text = "other.txt"\nhidden_size = 9\nnum_layers = 1\nsteps = 4\n[grid]\nseed = [1, 2]\n'
+    )
+    charrnn("sweep inner/grid.toml -q -o runs")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    (folder / "runs" / "spec.toml").write_text(spec.read_text().replace("[1, 2]", "[1, 2, 3]"))
+    charrnn("sweep --resume ../runs -q")
+    for seed in (1, 2, 3):
+        known = read_metadata(f"../runs/seed{seed}/last.safetensors")["training"]["corpus"]["val"]
+        assert known["source_from_run"] == "../../inner/other.txt"

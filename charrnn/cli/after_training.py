@@ -14,7 +14,7 @@ def show_finished(finished, trainer, display):
     if line:
         display.note(line)
     for part in _unlike_parts(finished, trainer):
-        display.note(unlike_line(part, len(trainer.corpus.sources)))
+        display.note(unlike_line(part, len(trainer.corpus.sources), trainer.plan.config.val_text))
     if finished.because is None and finished.best_step is not None and finished.best_step < 0.7 * finished.step:
         display.note(
             f"the validation loss has not improved since step {finished.best_step:,}: the model is overfitting; train "
@@ -99,8 +99,10 @@ def ngram_line(loss_nats, ngram_nats, order):
         return f"How good is that? The model needs as many bits per character as {ngram}."
     if share > 0:
         return f"How good is that? The model needs {share:.0%} fewer bits per character than {ngram}."
+    many = f"{1 - share:.1f} times as many" if share <= -1 else f"{-share:.0%} more"
+    than = "as" if share <= -1 else "than"
     return (
-        f"How good is that? The model needs {-share:.0%} more bits per character than {ngram}: train longer, or use a "
+        f"How good is that? The model needs {many} bits per character {than} {ngram}: train longer, or use a "
         "larger model."
     )
 

@@ -144,7 +144,8 @@ def command(ctx, checkpoint, text, **options):
         asked = _asked(options, judged, own)
         with progress_bar() as progress:
             judgement = _judge(opened, judged, own, asked, progress)
-        _print(judgement, opened.path, options, len(read.named))  # before the page, which may have to be refused
+        named = len(read.named), read.corpus.validation and read.corpus.validation.source
+        _print(judgement, opened.path, options, named)  # before the page, which may have to be refused
         if outputs:
             from charrnn.cli.eval_page import write_judgement_page
 
@@ -287,11 +288,11 @@ def _judge(opened, judged, own, asked, progress):
     return judgement
 
 
-def _print(judgement, path, options, texts):
+def _print(judgement, path, options, named):
     if not options["as_json"]:
         from charrnn.cli.show_eval import print_judgement
 
-        print_judgement(judgement, options["width"], options["surprisal"], options["top_k"], texts)
+        print_judgement(judgement, options["width"], options["surprisal"], options["top_k"], named)
     elif options["surprisal"]:
         from charrnn.cli.eval_text import figure
 

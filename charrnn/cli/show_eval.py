@@ -28,15 +28,15 @@ DEAREST = 12  # characters whose guesses are shown
 SHOWN_LENGTHS = (1, 3, 5, 8, 10, 12, 15, 20, 25, 30, 40, 50)
 
 
-def print_judgement(judgement, width=None, surprisal=False, top_k=None, texts=1):
+def print_judgement(judgement, width=None, surprisal=False, top_k=None, named=(1, None)):
     """Print all that a Judgement holds.
 
     width        columns, the terminal's where None
     surprisal    show the text too, coloured by the bits that each character cost
     top_k        with it, so many of the guesses that were read
-    texts        how many the run was trained on, where the judged text is a split of them
+    named        how many texts the run was trained on, and its validation text, where a split of them is judged
     """
-    shown = _Shown(judgement, width, texts)
+    shown = _Shown(judgement, width, named)
     shown.print_loss()
     if judgement.baselines or judgement.dynamic is not None:
         shown.print_baselines()
@@ -55,8 +55,8 @@ def print_judgement(judgement, width=None, surprisal=False, top_k=None, texts=1)
 class _Shown:
     """A judgement in a terminal of some width, with or without Unicode."""
 
-    def __init__(self, judgement, width, texts):
-        self.judgement, self.text, self.texts = judgement, judgement.text, texts
+    def __init__(self, judgement, width, named):
+        self.judgement, self.text, self.named = judgement, judgement.text, named
         self.unicode = can_print("█·●⠿└␣␊↵", sys.stdout)
         self.width = width or max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size().columns))
 
@@ -118,7 +118,7 @@ class _Shown:
         if verdict := verdict_line(self.judgement):
             click.echo("\n" + click.wrap_text(verdict, self.width))
         if self.judgement.unlike is not None:
-            click.echo("\n" + click.wrap_text(unlike_line(self.judgement.unlike, self.texts), self.width))
+            click.echo("\n" + click.wrap_text(unlike_line(self.judgement.unlike, *self.named), self.width))
 
     def print_dynamic(self):
         from charrnn.evaluation.loss import standard_error

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli.checks import check_bounds
-from charrnn.cli.config import read_toml, texts_beside
+from charrnn.cli.config import read_toml, texts_beside, validation_beside
 from charrnn.cli.display import Nothing
 from charrnn.cli.options import OutputPath, typed_options
 from charrnn.cli.outputs import Outputs, file_option, force_option
@@ -317,7 +317,18 @@ def _read_spec(path, resume, output):
             _one_option(key, one[key], where)
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
     texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
+    for options in (common, *(one for _, one in picked)):
+        if options.get("val_text") is not None:
+            options["val_text"] = _validation_of(path, resume, options["val_text"])
     return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
+
+
+def _validation_of(path, resume, text):
+    """Return where a validation text of a specification is: from where the folder of a resumed sweep stands, if so."""
+    from charrnn.sweep.results import validation_texts
+
+    known = {os.path.basename(one): one for one in (validation_texts(resume) if resume is not None else ())}
+    return known.get(os.path.basename(text)) or validation_beside(path, text)
 
 
 def _name_of(path, folder):

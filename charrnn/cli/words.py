@@ -159,19 +159,25 @@ def loss_text(loss_nats, per="character"):
     return f"{loss_nats:.4f} nats = {bits(loss_nats):.4f} bits per {per}, perplexity {shown}"
 
 
-def unlike_line(part, texts=1):
+def unlike_line(part, texts=1, val_text=None):
     """Say that a held-out split is unlike the training split, and what to do about it.
 
-    part     an UnlikePart
-    texts    how many were named for training
+    part        an UnlikePart
+    texts       how many were named for training
+    val_text    the name of the text that is the validation split, None where it is a part of the training text
     """
     name = {"val": "validation"}.get(part.name, part.name)
     said = (
         f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text for any model: "
         f"5-grams trained on a part of the training split need {part.loss_nats:.2f} nats per character there, but "
         f"{part.low:.2f} to {part.high:.2f} on each of {part.stretches} parts of the training split that were left out "
-        "for this. Larger splits differ less: 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'"
+        "for this."
     )
+    if part.name == "val" and val_text is not None:
+        return f"{said} {quoted(val_text)} is another kind of text."
+    if val_text is not None:
+        return f"{said} A larger split differs less: 'charrnn train TEXT --val-text FILE --test-fraction 0.15'."
+    said += " Larger splits differ less: 'charrnn train TEXT --val-fraction 0.15 --test-fraction 0.15'"
     order = "; the order in which you name the texts decides which of them are held out"
     return f"{said}{order if texts > 1 else ''}."
 

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,14 @@ def read_results(folder):
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def validation_texts(folder):
+    """Return the paths of the validation texts that the runs of a sweep name, those that are there."""
+    known = read_results(folder).get("text")
+    named = known.get("validation_from_run") if isinstance(known, dict) else None
+    found = [os.path.normpath(os.path.join(folder, one)) for one in named or () if isinstance(one, str)]
+    return [one for one in found if os.path.exists(one)]
 
 
 def stored_results(folder):

@@ -14,6 +14,7 @@ Yields records and prints nothing; knows neither terminal nor signals, `stop` ma
 
 import contextlib
 import dataclasses
+import os
 import queue
 from collections import deque
 from dataclasses import dataclass
@@ -145,13 +146,21 @@ class Sweep:
         record = {
             "charrnn_version": charrnn.__version__,
             "name": self.spec.name,
-            "text": describe_texts(self.spec.texts, self.folder),
+            "text": {**describe_texts(self.spec.texts, self.folder), **self._validation()},
             "columns": self.columns,
             "runs": [dataclasses.asdict(one) for one in results],
         }
         if "seed" in self.columns:
             record["over_seeds"] = over_seeds(results)
         return record
+
+    def _validation(self):
+        """Return where the runs' validation texts are, as seen from the folder; {} where none is named."""
+        named = {options.get("val_text") for options in (self.spec.common, *(one for _, one in self.spec.runs))}
+        named = sorted(named - {None})
+        with contextlib.suppress(ValueError):  # another drive
+            named = [os.path.relpath(one, self.folder) for one in named]
+        return {"validation_from_run": named} if named else {}
 
     def _settle(self, drafts):
         """Find the runs of the drafts in the folder, by their options, and tell what is to be done from what is."""
@@ -202,7 +211,7 @@ class Sweep:
                 "with -o/--output",
                 ["output"],
             )
-        names = [each for each in BEARING if getattr(config, each) != getattr(one.config, each)]
+        names = [each for each in BEARING if _of(config, each) != _of(one.config, each)]
         if names:
             told = ", ".join(
                 f"{option(each)} {shown(getattr(config, each))}, not {shown(getattr(one.config, each))}"
@@ -265,4 +274,12 @@ class Sweep:
 
 def _bearing(config):
     """Return the values of a config that a result hangs on, to tell runs apart by."""
-    return tuple(getattr(config, name) for name in BEARING)
+    return tuple(_of(config, name) for name in BEARING)
+
+
+def _of(config, name):
+    """Return the value of an option; of the validation text the file's name, since its path depends on the folder that
+    the command runs in.
+    """
+    value = getattr(config, name)
+    return os.path.basename(value) if name == "val_text" and value is not None else value

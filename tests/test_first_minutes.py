@@ -1,0 +1,76 @@
+"""What a new user meets first: a look before a training, what a training ends with, and the list of signals."""
+
+import re
+
+import pytest
+from commands import charrnn, refused
+
+from charrnn.cells.signals.signal import BUILT_IN
+from charrnn.cli.after_training import ngram_line
+from charrnn.errors import ConfigError
+
+TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(200))
+SMALL = "--hidden-size 8 --num-layers 1 --batch-size 3 --seq-length 7 --steps 12"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    return tmp_path
+
+
+def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(folder):
+    shown = charrnn("train text.txt --hidden-size 8 --num-layers 1 --batch-size 3 --dry-run").output
+    assert re.search(r"^text +3,866 characters", shown, re.M) and re.search(r"^model +3,974 parameters", shown, re.M)
+    assert "--learning-rate 0.003" in shown and "--batch-size" not in shown  # what was left open, and nothing else
+    assert "this was a dry run: nothing was trained or written" in shown
+    assert sorted(one.name for one in folder.iterdir()) == ["text.txt"]
+
+
+def test_a_dry_run_says_the_same_of_the_run_as_the_run(folder):
+    planned, made = (charrnn(f"train text.txt {SMALL} {more}").output for more in ("--dry-run", "-o run"))
+    about = re.compile(r"^(text|split|model|length|default)\b.*", re.M)
+    assert about.findall(planned) and [one[0] for one in about.finditer(planned)] == [
+        one[0] for one in about.finditer(made)
+    ]
+
+
+def test_a_dry_run_refuses_what_the_run_would_and_to_resume(folder):
+    refused(ConfigError, "train text.txt --hidden-size 0 --dry-run", "--hidden-size must be")
+    charrnn(f"train text.txt {SMALL} -q -o run")
+    refused(ConfigError, "train --resume run --dry-run", "--dry-run shows what a new run would do, and --resume")
+
+
+def test_a_training_ends_with_a_sample_how_good_it_is_and_commands_that_work(folder):
+    shown = charrnn(f"train text.txt {SMALL} --sample-length 30 -o run").output
+    end = shown[shown.index("\nvalidation ") :]
+    assert re.search(r"^--- sample at step 12\n(.|\n)+^---$", end, re.M), end
+    assert re.search(
+        r"^How good is that\? The model needs [\d.]+ times as many bits per character as an? \d-gram", end, re.M
+    )
+    commands = re.findall(r"^(?:next: |      )charrnn (.+)$", end, re.M)
+    assert [one.split()[0] for one in commands] == ["sample", "eval", "cells"]
+    for one in commands[:2]:
+        charrnn(one)
+
+
+@pytest.mark.parametrize(
+    "loss, ngram, said",
+    [
+        (1.0, 2.0, "50% fewer bits per character than a 5-gram"),
+        (3.0, 2.0, "50% more bits per character than"),
+        (4.5, 2.0, "2.2 times as many bits per character as a 5-gram"),
+        (2.0, 2.001, "as many bits"),
+    ],
+)
+def test_a_loss_is_held_against_an_ngram_in_words(loss, ngram, said):
+    assert said in ngram_line(loss, ngram, 5)
+    assert "(" + f"{loss:.2f} against {ngram:.2f} nats on the test split)" in ngram_line(loss, ngram, 5)
+
+
+def test_the_list_of_signals_has_them_all_with_their_meanings():
+    lines = charrnn("cells --list-signals").output.splitlines()
+    assert [line.split()[0] for line in lines] == list(BUILT_IN)
+    assert all(phrase in line for line, (phrase, _) in zip(lines, BUILT_IN.values()))
+    assert "quote" in charrnn("cells --list-signals").output
