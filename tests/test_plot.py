@@ -166,7 +166,7 @@ def test_what_coincides_is_told_in_words():
     shared = plot_curves([one, other], 60, 12).shared
     assert (
         coincidences(shared)
-        == "these curves coincide, so their marks alternate or stand side by side: ⠤ and ● (k = 0, 10, 20)"
+        == "curves that share places in the plot, where their marks alternate: ⠤ and ● (k = 0, 10, 20)"
     )
     dense = [(k, 1.0) for k in range(200)]
     assert coincidences(plot_curves([dense, dense], 60, 12, False).shared, False).endswith(". and o (k = 0 to 199)")

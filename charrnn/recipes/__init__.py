@@ -83,7 +83,7 @@ RECIPES = {
             "the nine plays of char-rnn's tinyshakespeare, whole",
             shakespeare.SOURCE,
             shakespeare.LICENCE,
-            shakespeare.CLEANING,
+            shakespeare.NINE_CLEANING,
             shakespeare.make_nine_plays,
             sha256=shakespeare.NINE_SHA256,
             size_bytes=shakespeare.NINE_BYTES,

@@ -16,6 +16,7 @@ WHEEL = Wheel(
 SOURCE = WHEEL.source
 LICENCE = "plays in the public domain; the wheel is MIT"
 CLEANING = "speakers and their lines; headings, stage directions and Edward III are left out"
+NINE_CLEANING = "nine of the plays; speakers and their lines; headings and stage directions are left out"
 
 PLAYS_SHA256 = "eac02d02fb094a4caa8183cdeb450d8dee95f4e8ebc52066558b2f8cc92e55f3"
 PLAYS_BYTES = 4_674_053
@@ -91,5 +92,5 @@ def _read_plays(source, work_folder, reports):
             for name in archive.namelist()
             if name.startswith(_FOLDER) and name.endswith(".md")
         }
-    reports.say(f"cleaning {len(plays)} plays")
+    reports.say(f"the wheel contains {len(plays)} plays")
     return plays

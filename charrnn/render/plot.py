@@ -131,7 +131,7 @@ def plot_curves(series, width=80, height=12, unicode=True, *, bands=(), levels=(
 
 
 def coincidences(shared, unicode=True, name="k"):
-    """Say which curves of a Plot coincide, and where; an empty text where none do.
+    """Say which curves of a Plot share places, and where; an empty text where none do.
 
     name : what x is called
     """
@@ -139,7 +139,7 @@ def coincidences(shared, unicode=True, name="k"):
     for (one, other), xs in shared.items():
         at = ", ".join(f"{x:g}" for x in xs) if len(xs) <= 8 else f"{xs[0]:g} to {xs[-1]:g}"
         said.append(f"{mark(one, unicode)} and {mark(other, unicode)} ({name} = {at})")
-    return f"these curves coincide, so their marks alternate or stand side by side: {'; '.join(said)}" if said else ""
+    return f"curves that share places in the plot, where their marks alternate: {'; '.join(said)}" if said else ""
 
 
 def mark(index, unicode=True):

@@ -402,7 +402,7 @@ class Trainer:
         if not math.isfinite(loss):
             return False
         if not self._is_sound(loss):
-            raise Diverged("the training loss", loss, state.step)
+            raise Diverged("the loss on the next chunk", loss, state.step)
         return not state.recovery.in_a_row and state.learner.gradient_is_finite()
 
     def _try_next_chunk(self):
