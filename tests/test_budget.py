@@ -5,7 +5,7 @@ import math
 import pytest
 
 from charrnn.training.budget import ClockBudget, Costs, StepBudget, Stopwatch
-from charrnn.training.intervals import MAX_ANCHORS, MAX_EVALUATIONS, MIN_ANCHOR_STEPS
+from charrnn.training.defaults import MAX_ANCHORS, MAX_EVALUATIONS, MIN_ANCHOR_STEPS
 
 
 class Clock:

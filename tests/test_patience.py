@@ -11,7 +11,7 @@ from charrnn.runs.checkpoint import load_checkpoint, read_metadata
 from charrnn.runs.folder import RunFolder, read_log
 from charrnn.text.corpus import read_corpus
 from charrnn.training import trainer as trainer_module
-from charrnn.training.intervals import ENDLESS_STEPS
+from charrnn.training.defaults import ENDLESS_STEPS
 from charrnn.training.options import TrainingConfig
 from charrnn.training.patience import MIN_GAIN, Waiting
 from charrnn.training.plan import plan_resume, plan_run

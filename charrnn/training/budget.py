@@ -20,7 +20,8 @@ interval that the user named in steps still counts. Knows no model, text or file
 import math
 from dataclasses import dataclass
 
-from charrnn.training.intervals import EVALUATION_SHARE, LOG_RECORDS, MAX_ANCHORS, MAX_EVALUATIONS, anchor_interval
+from charrnn.training.defaults import EVALUATION_SHARE, LOG_RECORDS, MAX_ANCHORS, MAX_EVALUATIONS
+from charrnn.training.intervals import anchor_interval
 
 FADE_S = 3.0  # the speed that is shown is that of the last seconds
 

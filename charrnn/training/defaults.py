@@ -24,6 +24,21 @@ NEEDS_AN_END = ("cosine",)  # of the schedules
 BATCH_SIZE, SEQ_LENGTH = 16, 64
 
 
+# How often a run validates, logs and keeps a state to go back to (intervals.py and budget.py).
+MAX_EVALUATIONS = 25
+ENDLESS_STEPS = 200, 2000  # between two validations of a run without a known end: an epoch within these, or more
+EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
+FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
+LOG_RECORDS = 1000  # about so many in a run, by the default interval
+
+# States to go back to: where validations do not make them, so many in a run, and so many steps between two.
+MAX_ANCHORS, MIN_ANCHOR_STEPS = 25, 20
+
+# No pass over the validation split may take more than this share of --minutes, or else of the training up to the next.
+MAX_VALIDATION = 0.2
+MIN_VALIDATION = 1_000_000  # characters that are not too many for any number of steps
+
+
 # Of the options that a user may leave open, those that a run is told of: in this order, where they have an effect.
 TOLD = (
     "epochs",

@@ -9,20 +9,18 @@ import math
 from charrnn.errors import ConfigError
 from charrnn.evaluation.loss import count_streams
 from charrnn.evaluation.reading import WARM_UP
+from charrnn.training.defaults import (
+    ENDLESS_STEPS,
+    EVALUATION_SHARE,
+    FORWARD_SHARE,
+    LOG_RECORDS,
+    MAX_ANCHORS,
+    MAX_EVALUATIONS,
+    MAX_VALIDATION,
+    MIN_ANCHOR_STEPS,
+    MIN_VALIDATION,
+)
 from charrnn.training.model_options import MAX_STEPS
-
-MAX_EVALUATIONS = 25
-ENDLESS_STEPS = 200, 2000  # between two validations of a run without a known end: an epoch within these, or more
-EVALUATION_SHARE = 0.05  # of the time, at most, by the default interval
-FORWARD_SHARE = 1 / 3  # cost of a forward pass beside forward, backward and update
-LOG_RECORDS = 1000  # about so many in a run, by the default interval
-
-# Where validations do not make them: so many in a run, and so many steps between two.
-MAX_ANCHORS, MIN_ANCHOR_STEPS = 25, 20
-
-# No pass over the validation split may take more than this share of --minutes, or else of the training up to the next.
-MAX_VALIDATION = 0.2
-MIN_VALIDATION = 1_000_000  # characters that are not too many for any number of steps
 
 
 def total_steps(config, steps_per_epoch):

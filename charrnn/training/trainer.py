@@ -27,7 +27,8 @@ from charrnn.kernels import num_threads, set_num_threads
 from charrnn.model.matrices import largest_singular_values
 from charrnn.model.pace import StepPace
 from charrnn.training.budget import Costs, Stopwatch, make_budget
-from charrnn.training.intervals import MAX_VALIDATION, shortened_note
+from charrnn.training.defaults import MAX_VALIDATION
+from charrnn.training.intervals import shortened_note
 from charrnn.training.learner import make_learner
 from charrnn.training.memory import held_bytes
 from charrnn.training.patience import ended_note, lowered_note
