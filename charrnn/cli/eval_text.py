@@ -56,24 +56,31 @@ def verdict_line(judgement):
             f"A text of {counted(judgement.evaluation.characters, 'character')} is too short to judge a model: use "
             "one of several thousand characters."
         )
-    name, characters = f"{verdict.order}-gram", counted(verdict.order, "character")
+    name, sees = f"{verdict.order}-gram", _context_of(verdict.order)
     if verdict.kind == "known":
         return (
             "Most of this text occurs word for word in the training text, so these figures do not show how good the "
             "model is on new text."
         )
     if verdict.kind == "level":
-        return f"The model is about as good as the {name}: it does not use more context than {characters} yet."
+        return f"The model is about as good as the {name}, which {sees}."
     if verdict.kind == "ahead":
         return (
-            f"The model needs {verdict.share:.1%} fewer bits than the {name}: it has learned more than what "
-            f"{characters} of context can tell."
+            f"The model needs {verdict.share:.1%} fewer bits than the {name}, which {sees}: it has learned more than "
+            "that."
         )
     if judgement.text.split is None:
         return (
             f"The {name} of the same training text needs {verdict.share:.1%} fewer bits for this text than the model."
         )
     return f"The {name} needs {verdict.share:.1%} fewer bits than the model: train longer, or train a larger model."
+
+
+def _context_of(order):
+    """Say what an n-gram of an order knows of a text: its context is one character shorter than its order."""
+    if order == 1:
+        return "knows only how often each character occurs"
+    return f"sees only the last {counted(order - 1, 'character') if order > 2 else 'character'}"
 
 
 def mistakes_line(mistakes):

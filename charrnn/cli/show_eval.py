@@ -212,8 +212,7 @@ class _Shown:
         n, of = len(costs), len(self.judgement.losses)
         if n < of:
             note(
-                f"the first {n:,} of {of:,} characters; --html FILE shows {PAGE_CHARACTERS:,}, --json all of them of "
-                "them"
+                f"the first {n:,} of {of:,} characters; --html FILE shows {PAGE_CHARACTERS:,} of them, --json all"
             )
 
     def print_guesses(self, count):
