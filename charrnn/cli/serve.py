@@ -65,9 +65,10 @@ def command(ctx, checkpoint, **options):
     Example: charrnn serve checkpoints/shakespeare-1
              curl localhost:8000/v1/completions -d '{"prompt": "ROMEO:"}'
 
-    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. Requests that
-    arrive together are drawn as one batch. Each text is the same as that of charrnn sample with the same seed and
-    settings. Ctrl-C stops the server after the current requests; a second Ctrl-C stops it at once.
+    CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. The texts for
+    requests that arrive at the same time are computed together, as one batch. Each text is the same as that of charrnn
+    sample with the same seed and settings. Ctrl-C stops the server after the current requests; a second Ctrl-C stops
+    it at once.
     """
     check_bounds(
         options,
@@ -78,7 +79,9 @@ def command(ctx, checkpoint, **options):
         ("threads", 1, None),
     )
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        raise ConfigError("a server needs starlette and uvicorn, which are not installed: pip install 'charrnn[serve]'")
+        raise ConfigError(
+            "a server needs starlette and uvicorn, which are not installed: pip install starlette uvicorn"
+        )
     opened = open_model(ctx, checkpoint, options["threads"])
     _check_task(opened)
     encoding = _encoding(opened, options["encoding"])

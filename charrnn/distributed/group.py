@@ -144,7 +144,7 @@ def find_group():
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no library
         why = (
             f"{size} processes were started, but mpi4py, which connects them, cannot be used here "
-            f"({str(error).splitlines()[0]}): pip install 'charrnn[mpi]'"
+            f"({str(error).splitlines()[0]}): pip install mpi4py mpich"
         )
         if rank == 0:
             atexit.register(end_all)  # when it is said
@@ -156,7 +156,7 @@ def find_group():
     if group.size != size:
         raise ConfigError(
             f"the launcher started {size} processes, but mpi4py sees {group.size}, because its MPI is not the "
-            "launcher's: start them with the mpiexec of the same package (pip install 'charrnn[mpi]' brings both)"
+            "launcher's: start them with the mpiexec of the same package (pip install mpi4py mpich brings both)"
         )
     return group
 
