@@ -16,7 +16,7 @@ TEXTS = (*TEXTS.split(), "valid", "new/place/my-writing", "corpora/shakespeare",
 PLACEHOLDERS = {"RUN": "checkpoints/demo", "TEXT": "my-writing.txt", "FILE": "drawing.svg", "SPEC.toml": "grid.toml"}
 PLACEHOLDERS |= {"RUN/best.safetensors": "checkpoints/demo/best.safetensors", "SWEEP": "sweep"}
 PLACEHOLDERS |= {"RUN/step-001000.safetensors": "checkpoints/demo/step-000002.safetensors", "NEW": "new-run"}
-COUNTRIES = ("Ireland", "Finland", "Irish", "Finnish")
+COUNTRIES = ("Finland", "Poland", "Italy")
 TINY = ("--steps", "3", "--hidden-size", "20", "--num-layers", "1", "--threads", "1", "--no-sample", "--quiet")
 
 
@@ -53,7 +53,7 @@ def _files(rng):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("ROMEO:\nTo be\n", encoding="utf-8")
     Path("notes.txt.gz").write_bytes(gzip.compress(text[:3_000].encode()))
-    names = sorted({_word(rng).capitalize() for _ in range(900)} | {"Doyle", "Cat", "Smith"})
+    names = sorted({_word(rng).capitalize() for _ in range(900)} | {"Doyle", "Cat", "Smith", "Oulu"})
     for name in ("names.txt", "surnames.txt", "corpora/names.txt", "lines.txt"):
         Path(name).write_text("".join(f"{one}\n" for one in names), encoding="utf-8")
     labels = itertools.cycle(COUNTRIES)

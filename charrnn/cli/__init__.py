@@ -91,8 +91,9 @@ class LazyGroup(click.Group):
 
 
 EPILOG = (
-    "Compiled kernels, texts in use and the history of the interactive prompt are stored in your cache folder "
-    "(~/.cache/charrnn on Linux). Set the environment variable CHARRNN_CACHE_DIR to use another folder."
+    "Your cache folder (~/.cache/charrnn on Linux) holds compiled kernels, the text that a command is reading (until "
+    "the command ends) and the lines that you typed at the interactive prompt. Set the environment variable "
+    "CHARRNN_CACHE_DIR to use another folder."
 )
 
 

@@ -50,7 +50,7 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
     metavar="N",
     default=7,
     show_default=True,
-    help="Number of measurements for each median; if a row takes long, fewer, but not fewer than 3.",
+    help="Each figure is the median of N measurements. If a row takes long, bench makes fewer, but at least 3.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -64,9 +64,9 @@ def command(ctx, cell, threads, repeats, as_json, **own):
     multiply-add peak, and the sampling of one stream. The first row is the default model of charrnn train; the other
     models have no embedding, layer normalisation or dropout.
 
-    This takes about a minute; do not use the machine meanwhile. To detect other load, the peak, products with weights
-    in the L2 cache, and reads from L3 or memory are measured repeatedly: the last line shows how far they fell below
-    their best value.
+    This takes about a minute; do not use the machine meanwhile. Other programs can disturb the measurement. To notice
+    this, bench measures three things again and again: the peak, products with weights in the L2 cache, and reads from
+    L3 or memory. The last line shows how far they fell below their best value.
     """
     check_bounds({"repeats": repeats, "threads": threads}, ("repeats", 1, None), ("threads", 1, None))
     own = {name: value for name, value in own.items() if value is not None}

@@ -78,7 +78,7 @@ def list_recipes(as_json):
     "--limit-bytes",
     type=int,
     metavar="N",
-    help="Use whole files up to a total of N bytes (linux only).  [default: 6206996]",
+    help="Use whole files up to a total of N bytes (only for the recipe linux).  [default: 6206996]",
 )
 @click.option("--force", is_flag=True, help="Replace the output file if it has other content.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON object.")

@@ -37,7 +37,7 @@ MIN_WIDTH = 40
 @click.option(
     "--baselines/--no-baselines",
     default=None,
-    show_default=f"yes, unless the text has more than {AT_ONCE:,} characters",
+    show_default=f"yes, if the run's text and the judged text together have at most {AT_ONCE:,} characters",
     help="Compare with uniform, unigram, n-gram and xz models of the same training text.",
 )
 @click.option(

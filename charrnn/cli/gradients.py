@@ -94,7 +94,8 @@ def _titles(cells):
     type=click.Choice(("orthogonal", "uniform"), case_sensitive=False),
     default="orthogonal",
     show_default=True,
-    help=f"Fresh {_titles(WITHOUT_GATES)}: all singular values equal, or a uniform random matrix, scaled.",
+    help=f"Fresh {_titles(WITHOUT_GATES)}: its recurrent matrix. orthogonal: all singular values are equal; uniform: "
+    "random numbers, scaled to the largest singular value of --singular-value.",
 )
 @click.option(
     "--forget-bias",

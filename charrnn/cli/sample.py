@@ -98,7 +98,7 @@ ALONE = {
 @click.option(
     "--allow-unknown",
     is_flag=True,
-    help="Also draw the unknown symbol of a model from 'charrnn train TEXT --min-count N'.",
+    help="Let samples contain the unknown symbol of a model that was trained with 'charrnn train TEXT --min-count N'.",
 )
 @click.option("--hide-prime", is_flag=True, help="Write only the new characters, not the prime.")
 @click.option(

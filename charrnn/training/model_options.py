@@ -148,8 +148,7 @@ class ModelAndText:
     keep_vocabulary: bool = setting(
         False,
         TEXT,
-        "With old weights to start from: keep the characters that the old model knows (its vocabulary), and read TEXT "
-        "with them.",
+        "With --init-from: keep the characters that the old model knows (its vocabulary), and read TEXT with them.",
         is_terse=True,
     )
     min_count: int = setting(

@@ -85,7 +85,7 @@ class TrainingConfig(ModelAndText):
         "Divide the batch into N equal parts and sum their gradients; needed to train in several processes (mpiexec).",
         "N",
         place=2,
-        shown="1; under mpiexec the next power of two from the number of processes",
+        shown="1; under mpiexec the smallest power of two that is at least the number of processes",
         minimum=1,
         maximum=MAX_SIZE,
         is_terse=True,
@@ -241,7 +241,7 @@ class TrainingConfig(ModelAndText):
         WATCHING,
         "Validate every N steps; 0 means only at the end.",
         "N",
-        shown="as often as 5 % of the time allows",
+        shown="25 validations per run, fewer if they would take more than 5 % of the time",
         minimum=0,
     )
     log_every: int | None = setting(
