@@ -15,6 +15,7 @@ TEXTS = "my-writing shakespeare tinyshakespeare linux latex warpeace big letters
 TEXTS = (*TEXTS.split(), "valid", "new/place/my-writing", "corpora/shakespeare", "corpora/constitution-ko", "나의-글")
 PLACEHOLDERS = {"RUN": "checkpoints/demo", "TEXT": "my-writing.txt", "FILE": "drawing.svg", "SPEC.toml": "grid.toml"}
 PLACEHOLDERS |= {"RUN/best.safetensors": "checkpoints/demo/best.safetensors", "SWEEP": "sweep"}
+PLACEHOLDERS |= {"RUN/last.safetensors": "checkpoints/demo/last.safetensors"}
 PLACEHOLDERS |= {"RUN/step-001000.safetensors": "checkpoints/demo/step-000002.safetensors", "NEW": "new-run"}
 COUNTRIES = ("Finland", "Poland", "Italy")
 TINY = ("--steps", "3", "--hidden-size", "20", "--num-layers", "1", "--threads", "1", "--no-sample", "--quiet")

@@ -67,7 +67,7 @@ BUILT_IN = {
     "url": ("inside a URL", ON_OFF),
     "final-consonant": ("a Hangul syllable with a final consonant", ON_OFF),
     "particle": ("in a Korean particle, by its spelling", ON_OFF),
-    "script-switch": ("first letter after Hangul meets Latin", ON_OFF),
+    "script-switch": ("first Latin letter after Hangul, or vice versa", ON_OFF),
 }
 
 OF_CHARACTERS = (
