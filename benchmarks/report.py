@@ -4,7 +4,7 @@ Pure functions of results.Results; runs nothing.
 """
 
 from results import lowest_peak
-from tables import SECTIONS, table
+from tables import MARK, SECTIONS, table
 from targets import FULL_RATE, targets, vector_rate
 
 INTRODUCTION = """# Benchmarks
@@ -15,8 +15,11 @@ INTRODUCTION = """# Benchmarks
 
 - **Processes.** charrnn and PyTorch each run in a process of their own, and one waits while the other is timed.
   Before the first timing, each has compiled and warmed up. They take turns; one repetition takes about half a second.
+- **Letters.** B is the number of streams, T the number of characters in a chunk; H x L is the number of units in a
+  layer times the number of layers. So `lstm 512x3, 100, 100` is an LSTM with H = 512, L = 3, B = 100 and T = 100.
 - **Speeds and ratios.** A speed is the median over the repetitions. A ratio is the median of the ratios of
-  neighbouring repetitions, because the clock of a shared machine changes over time.
+  neighbouring repetitions, because the clock of a shared machine changes over time. So it is not always the ratio of
+  the two speeds beside it.
 - **A step** is one complete training step: it takes a chunk, runs forward, computes the loss, runs backward, clips by
   the global norm, updates with Adam, and carries the state on. The vocabulary has 65 characters.
 - **PyTorch** gets its faster input (one-hot by a lookup in the identity matrix, or an embedding of size H), its
@@ -85,7 +88,15 @@ def _disturbance(kind):
             f"{max(run['peaks']):,.0f} GFLOP/s{_caches(run)}; {marked} of {len(rows)} rows marked"
         )
     unknown = all(one.endswith("not recorded") for one in said)
-    return "How disturbed the machine was: " + ("not recorded" if unknown else "; ".join(said)) + ".\n"
+    return (
+        "How disturbed the machine was: "
+        + (
+            "not recorded. So compare speeds only within a table: in another one, the same model may be a third slower"
+            if unknown
+            else "; ".join(said)
+        )
+        + ".\n"
+    )
 
 
 def _caches(run):
@@ -114,7 +125,7 @@ def _provenance(kind, rows):
                 if commit
                 else "commit unknown"
                 if "commit" in run
-                else "before commits were recorded"
+                else "commit not recorded"
             )
             + f": `{run['command']}`{' (short form)' if run['quick'] else ''}"
         )
@@ -128,13 +139,19 @@ def _targets(kind):
     for target in targets(kind):
         shown = target.form.format(target.value) + target.note
         bound = ("at most " if target.most else "") + target.form.format(target.bound) + target.meaning
-        rows.append((target.what, shown, bound, "yes" if target.reached else "**no**"))
+        what = target.what + (MARK if target.disturbed else "")
+        rows.append((what, shown, bound, "yes" if target.reached else "**no**"))
     said = (
         "These targets were set before this machine was measured, as multiples of PyTorch's speed or as shares of the "
-        "CPU's multiply-add peak. The percentage behind a multiple is the share of the peak that it requires. No "
-        "float32 "
-        f"program can reach more than 100 %: there PyTorch itself is too close to the peak. {_vectors(kind)}\n\n"
+        "CPU's multiply-add peak. The percentage behind a multiple is the share of the peak that it requires. A "
+        "target above 100 % cannot be reached by any float32 program, because PyTorch itself is already too close to "
+        f"the peak. {_vectors(kind)}\n\n"
     )
+    if any(what.endswith(MARK) for what, *_ in rows):
+        said += (
+            "A row marked † was measured while the machine was disturbed. Do not rely on its figures; its share of the "
+            "peak may be too high.\n\n"
+        )
     return "### Targets\n\n" + said + table(("", "measured", "target", "reached"), rows)
 
 

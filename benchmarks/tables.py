@@ -259,13 +259,13 @@ def _busy(rows):
 def _scaling(rows):
     text = ""
     for row in rows.values():
-        H, L, B, T = row["base"]
         lines = []
         for label in row["sides"]:
             if label != "peak":
                 lines.append((label, f"{rate(row, label):,.0f}", f"{share(row, label, 'peak'):.0%}"))
+        *most, last = (f"{name} = {size}" for name, size in zip("HLBT", row["base"]) if name != row["letter"])
         text += (
-            _marked(f"{row['cell']}, {H} x {L}, B {B}, T {T}, but {row['letter']}", row)
+            _marked(f"{row['cell']}, {', '.join(most)} and {last}, with {row['letter']} varied", row)
             + ":\n\n"
             + table((row["letter"], "characters/s", "of the peak"), lines)
             + "\n"

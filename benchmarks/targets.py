@@ -38,6 +38,7 @@ class Target:
     form: str = "{:.2f}"
     note: str = ""  # said after the value
     meaning: str = ""  # said after the bound
+    disturbed: bool = False  # whether its row was taken while the machine was
 
     @property
     def reached(self):
@@ -72,6 +73,11 @@ def targets(kind):
     ]
 
 
+def _target(row, *arguments, **more):
+    """Return the Target that a row is judged by."""
+    return Target(*arguments, **more, disturbed=row.get("disturbed", False))
+
+
 def _of(kind, row):
     """Return (whether a row is of AVX-512, the rate of its vectors)."""
     machine = kind.runs[row["run"]]["machine"]
@@ -85,7 +91,8 @@ def _training(kind):
         torch = best(row, "torch")
         bound = LSTM_TARGETS.get(shape, 1.0) if cell == "lstm" else 3.0
         bound = FULL_RATE_TIMES if rate_of_vectors == "full" else bound if wide else 1.0
-        yield Target(
+        yield _target(
+            row,
             f"{cell} {shape} training, times PyTorch",
             ratio(row, "charrnn", torch),
             bound,
@@ -97,22 +104,22 @@ def _training(kind):
         elif rate_of_vectors == "half" and shape in HALF_RATE_SHARES[cell]:
             asked = HALF_RATE_SHARES[cell][shape] - 0.01
         if asked:
-            yield Target(
-                f"{cell} {shape} whole step, share of the peak", share(row, "charrnn", "peak"), asked, form="{:.0%}"
-            )
+            what = f"{cell} {shape} whole step, share of the peak"
+            yield _target(row, what, share(row, "charrnn", "peak"), asked, form="{:.0%}")
 
 
 def _default_model(kind):
     for row in kind.section("default").values():
         if row["cell"] == "lstm" and _of(kind, row)[0]:
             what = "charrnn train's default model, whole step, share of the peak"
-            yield Target(what, share(row, "charrnn", "peak"), DEFAULT_MODEL_SHARE, form="{:.0%}")
+            yield _target(row, what, share(row, "charrnn", "peak"), DEFAULT_MODEL_SHARE, form="{:.0%}")
 
 
 def _weight_gradients(kind):
     for row in kind.section("weights").values():
         if _of(kind, row)[1] == "full":
-            yield Target(
+            yield _target(
+                row,
                 "{} {}x{} weight gradients alone, 1 thread, share of the peak".format(row["cell"], *row["size"]),
                 ratio(row, "charrnn", "peak, 1 thread"),
                 WEIGHT_GRADIENTS_SHARE,
@@ -124,10 +131,10 @@ def _minchar(kind):
     for key, row in kind.section("minchar").items():
         wide = _of(kind, row)[0]
         times = ratio(row, "charrnn", best(row, "torch"))
-        yield Target(f"min-char-rnn shape, {key}, times PyTorch", times, 3.0 if wide else 1.0)
+        yield _target(row, f"min-char-rnn shape, {key}, times PyTorch", times, 3.0 if wide else 1.0)
         if "numpy" in row["sides"]:
             times = ratio(row, "charrnn", "numpy")
-            yield Target(f"min-char-rnn shape, {key}, times the NumPy loop", times, 10.0 if wide else 1.0)
+            yield _target(row, f"min-char-rnn shape, {key}, times the NumPy loop", times, 10.0 if wide else 1.0)
 
 
 def _sampling(kind):
@@ -136,7 +143,8 @@ def _sampling(kind):
         bound = SAMPLING_TARGETS.get(shape, 1.0) if row["cell"] == "lstm" and row["streams"] == 1 else 1.0
         streams = "one stream" if row["streams"] == 1 else f"{row['streams']} streams"
         without = best(row, "no oneDNN")
-        yield Target(
+        yield _target(
+            row,
             f"{row['cell']} {shape} sampling {streams}, times PyTorch",
             ratio(row, "charrnn", best(row, "torch")),
             bound if _of(kind, row)[0] else 1.0,
@@ -149,10 +157,11 @@ def _machine(kind):
     for row in kind.section("threads").values():
         if row["cell"] == "lstm" and row["size"][:2] == [512, 2] and "charrnn 2" in row["sides"]:
             times = ratio(row, "charrnn 2", "charrnn 1")
-            yield Target("lstm 512x2 training, 2 threads, times 1 thread", times, 1.85)
+            yield _target(row, "lstm 512x2 training, 2 threads, times 1 thread", times, 1.85)
     for row in kind.section("memory").values():
         if row["size"][:2] == [512, 3]:
-            yield Target("peak memory of training, times PyTorch's", _memory_ratio(row), 0.6, most=True)
+            what = "peak memory of `charrnn train`, times that of PyTorch's training step"
+            yield _target(row, what, _memory_ratio(row), 0.6, most=True)
     starts = kind.section("startup")
     for key, bound in (
         ("charrnn --help", 0.15),
@@ -164,10 +173,10 @@ def _machine(kind):
             note = "" if bound < 15 else ", and says that it compiles" if compiles else ", but says nothing"
             seconds = statistics.median(starts[key]["seconds"])
             command, comma, rest = key.partition(",")
-            yield Target(f"`{command}`{comma}{rest}, seconds", seconds, bound, most=True, note=note)
+            yield _target(starts[key], f"`{command}`{comma}{rest}, seconds", seconds, bound, most=True, note=note)
     for row in kind.section("corpus").values():
         if "1000 MB" in row["sides"]:
-            yield Target("characters/s on 1 GB of text, times those on 1 MB", ratio(row, "1000 MB", "1 MB"), 0.97)
+            yield _target(row, "characters/s on 1 GB of text, times those on 1 MB", ratio(row, "1000 MB", "1 MB"), 0.97)
 
 
 def _bfloat16(kind):
@@ -175,9 +184,9 @@ def _bfloat16(kind):
         if row["size"][:2] == [512, 3] and "charrnn bfloat16" in row["sides"]:
             times = ratio(row, "charrnn bfloat16", "charrnn float32")
             bound = 1.8 if _of(kind, row)[1] == "full" else 1.5
-            yield Target("bfloat16 512x3 training, times charrnn's float32", times, bound)
+            yield _target(row, "bfloat16 512x3 training, times charrnn's float32", times, bound)
             times = ratio(row, "charrnn bfloat16", best(row, "torch"))
-            yield Target("bfloat16 512x3 training, times PyTorch's autocast", times, 1.25)
+            yield _target(row, "bfloat16 512x3 training, times PyTorch's autocast", times, 1.25)
 
 
 def torch_share(row, torch):
