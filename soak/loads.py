@@ -49,7 +49,7 @@ PROMISES = [
         "A resumed run takes no more memory than a new one",
         "tests/test_loads.py::test_a_resumed_run_lets_go_of_the_checkpoint_that_it_was_read_from",
     ),
-    ("a sample of any length takes the same memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
+    ("A sample of any length takes the same memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
     (
         "Several threads of one program that train at the same time get the same bits as one thread alone",
         "tests/test_loads.py::test_threads_of_one_program_that_train_at_once_give_the_bits_of_one",
@@ -105,7 +105,8 @@ def run(scene):
 def tell(figures):
     text = (
         "The machine did other work at the same time, so the seconds are upper bounds. Memory is the maximum of the "
-        "process's own memory, without memory-mapped files.\n\n"
+        "process's own memory, without memory-mapped files. Where a row names several commands, the columns s and MB "
+        "are those of the training alone.\n\n"
         "| load | result | s | MB |\n|---|---|--:|--:|\n"
     )
     for row in figures["rows"]:
@@ -187,8 +188,8 @@ def huge_text(scene):
     row = {
         "load": f"a text of {size / 1e9:.2g} GB, {characters:,} characters",
         "held": f"200 steps, validated on a bounded part; {growth:+.0f} MB beside a text of 20 MB; "
-        f"read at about {mb_per_s:,.0f} MB/s; resumed to step 220 ({resumed.took_s:.0f} s); `cells` on 5,000 "
-        f"characters of its held-out part ({cells.took_s:.0f} s); `eval` of its tail",
+        f"read at about {mb_per_s:,.0f} MB/s; then resumed to step 220 (in another {resumed.took_s:.0f} s); `cells` "
+        f"on 5,000 characters of its held-out part (in another {cells.took_s:.0f} s); `eval` of its tail",
         "took_s": round(took["huge"].took_s, 1),
         "memory_mb": took["huge"].memory_mb,
     }
@@ -361,8 +362,8 @@ def preflight_memory(scene):
         found.append(
             {
                 "load": f"{name}: memory",
-                "held": f"told {told_mb:,.0f} MB before the first step, taken {measured_mb:,.0f} more than by a model "
-                "of 4 units",
+                "held": f"announced before the first step: {told_mb:,.0f} MB; measured: {measured_mb:,.0f} MB more "
+                "than a model of 4 units takes",
                 "took_s": round(full.took_s, 1),
                 "memory_mb": full.memory_mb,
             }

@@ -119,10 +119,10 @@ def tell(figures):
     text = (
         f"One thread trained for {figures['minutes']:g} minutes: {figures['steps']:,} steps with "
         f"{figures['checkpoints']:,} checkpoints and {figures['validations_and_samples']:,} validations and samples. "
-        f"Memory was measured {figures['looks']:,} times after a warm-up of {figures['warm_up_s']:,} s. The test "
-        "fails if "
-        f"the median of the last tenth is more than {MOST_GROWTH_MB:g} MB above that of the first tenth.\n\n"
-        "| MB | first | last | highest | growth | slope, MB per hour |\n|---|--:|--:|--:|--:|--:|\n"
+        f"Memory was measured {figures['looks']:,} times. The table leaves out a warm-up, the first "
+        f"{figures['warm_up_s']:,} s. Growth is the median of the last tenth of the measurements minus the median of "
+        f"the first tenth; the test fails if it is more than {MOST_GROWTH_MB:g} MB.\n\n"
+        "| MB | first | last | highest | growth of the median | slope, MB per hour |\n|---|--:|--:|--:|--:|--:|\n"
     )
     for name, one in (("resident (RSS)", rss), ("its share (PSS)", pss)):
         text += (
@@ -130,11 +130,13 @@ def tell(figures):
             f"{one['slope_mb_per_hour']:+.2f} |\n"
         )
     text += (
-        "\nPSS divides the memory of a shared library among the processes that use it, so it also changes when other "
-        "processes start or end. At the end, the run loads its best checkpoint.\n"
+        "\nAt the end, the run loads its best checkpoint, so the last measurement can be higher than those before it. "
+        "PSS divides the memory of a shared library among the processes that use it, so it also changes when other "
+        "processes start or end.\n"
     )
-    text += f"\nRSS in MB, {len(rss['series'])} evenly spaced measurements: `{sparkline(rss['series'])}`\n"
-    text += f"{', '.join(f'{one:g}' for one in rss['series'])}.\n"
+    series = rss["series"]
+    text += f"\nRSS in MB, {len(series)} evenly spaced measurements, warm-up included: `{sparkline(series)}`\n"
+    text += f"{', '.join(f'{one:g}' for one in series)}.\n"
     spans = [
         f"{name} {low} to {high}" if low != high else f"{name} {low}"
         for name, (low, high) in (

@@ -9,8 +9,8 @@ RESULTS, PAGE = ROOT / "soak" / "results.json", ROOT / "docs" / "RELIABILITY.md"
 HEAD = """# What can be relied on
 
 This page lists what charrnn promises when things go wrong. Beside each promise is the test that tries to break it;
-these tests are short and run with `make test`. `make soak` tries to break the same promises for about two hours and
-writes this page. `python soak/soak.py --only SECTION` repeats one section.
+these tests are short and run with `make test`. `make soak` tries to break the same promises for about three hours
+and writes this page. `python soak/soak.py --only SECTION` repeats one section.
 """
 
 

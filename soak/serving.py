@@ -148,7 +148,8 @@ def tell(figures):
         f"{figures['characters']:,} characters in total. The same request always got the same text, and none was lost. "
         f"{figures['refused']:,} bad requests were refused, and {figures['vanished']:,} clients disconnected during "
         f"their request or answer. Resident memory was {rss['first']:.1f} MB after a warm-up of "
-        f"{figures['warm_up_s']:,} s, {rss['last']:.1f} MB at the end and {rss['highest']:.1f} MB at most: a growth of "
-        f"{rss['growth']:+.2f} MB (the test fails above {memory.MOST_GROWTH_MB:g}); {spans}.\n\nRSS in MB: "
+        f"{figures['warm_up_s']:,} s, {rss['last']:.1f} MB at the end and {rss['highest']:.1f} MB at most; from the "
+        "median of the first tenth of the measurements to that of the last tenth, it changed by "
+        f"{rss['growth']:+.2f} MB (the test fails above {memory.MOST_GROWTH_MB:g}). Throughout: {spans}.\n\nRSS in MB: "
         f"`{memory.sparkline(rss['series'])}`\n"
     )

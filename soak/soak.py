@@ -1,6 +1,6 @@
 """Break charrnn on purpose, at length, and write docs/RELIABILITY.md.
 
-    python soak/soak.py                        everything, about two hours
+    python soak/soak.py                        everything, about three hours
     python soak/soak.py --only kills,fuzz      a part; what was found before stays, under its date
     python soak/soak.py --quick                a short form of everything, shown and not written
 
