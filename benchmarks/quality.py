@@ -173,13 +173,13 @@ def plain_table(rows):
 
 
 def worth_table(rows):
-    """Return the lines of what each regulariser is worth beside the run without one: the best first."""
+    """Return the lines of what each regulariser is worth beside the run without one."""
     base = next((row for row in rows if row["run"] == NONE), None)
     if base is None:
         return
     yield "| with | parameters | minutes | seed | best epoch | validation | gain over none |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
-    for row in sorted(rows, key=lambda row: row["val"]):
+    for row in rows:
         best = min(row["curve"], key=lambda point: point[2])[1]
         yield (
             f"| {row['run']} | {row['parameters']:,} | {taken(row)} | {row['options']['seed']} | {best:.1f} "
@@ -199,6 +199,7 @@ def write_page(kept):
         for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers")
     )
     war.sort(key=lambda row: (paper_size(row), row["run"]))
+    worth.sort(key=lambda row: row["val"])
     lines = (HERE / "quality" / "page.md").read_text(encoding="utf-8").split("\n")
     parts = {
         "{warpeace}": [*paper_table(war), *commands(war)],
