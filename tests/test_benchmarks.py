@@ -406,9 +406,7 @@ def test_every_section_has_its_table_and_its_command():
     assert "| 32 | 10 | 80% |" in page and "| 1000 MB | 98 | 0.980 | 1.00 s |" in page
     assert "| lstm 512x3, 100, 100 | 16 | 10 | 1.60 | 15 (one-hot) | **1.07** |" in page
     assert "A CPU, 2 cores, avx512, 8 GB, Linux; 2 threads. torch 2.13.0." in page
-    said = (
-        "3 repetitions. 2026-01-02 03:04, A CPU, 2 of 2 cores, commit not recorded: `python benchmarks/run.py "
-    )
+    said = "3 repetitions. 2026-01-02 03:04, A CPU, 2 of 2 cores, commit not recorded: `python benchmarks/run.py "
     assert page.count(said + "--only 2026`.") == len(report.SECTIONS)
     for block in re.findall(r"(?:^\|.*\n)+", page, re.M):
         assert len({line.count("|") for line in block.splitlines()}) == 1  # as many cells in every row

@@ -1,12 +1,16 @@
 """The register tiles against NumPy's matmul: every row count, odd K, several panels, strided places."""
 
+import platform
+import re
+
 import numpy as np
 import pytest
+from llvmlite.binding import TargetMachine
 from numba import njit
 
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import AMX_WORDS, PACKED_VECTORS, TILE_ROWS, TILES, isa, lanes_of
-from charrnn.kernels.products import Rows, Weights, product, product_t
+from charrnn.kernels.products import Rows, Weights, compile_product, product, product_t
 from charrnn.kernels.simd import shifted
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
@@ -144,3 +148,20 @@ def test_not_a_number_comes_through():
     A[1, 2] = np.nan
     run(tiles, 3, 2, A.reshape(-1), 4, 0, B.reshape(-1), C.reshape(-1), columns, 4, 1, 0)
     assert np.array_equal(C[0], np.full(columns, 4)) and np.isnan(C[1]).all()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+@pytest.mark.parametrize("kind", ["ahead", "transposed"])
+def test_the_sums_of_a_tile_stay_in_registers(kind, monkeypatch):
+    monkeypatch.setattr(TargetMachine, "emit_object", lambda self, module: self.emit_assembly(module).encode())
+    for width in TILE_ROWS[isa()]:
+        lines = compile_product(width, kind, "float32").data.decode().splitlines()
+        labels = {line.split(":")[0]: n for n, line in enumerate(lines) if re.match(r"\.L\w+:", line)}
+        loops = 0
+        for n, line in enumerate(lines):
+            jump = re.match(r"\s+j\w+\s+(\.L\w+)", line)
+            body = lines[labels[jump[1]] : n] if jump and labels.get(jump[1], n) < n else []
+            if sum("vfmadd" in one for one in body) >= width and not any(re.match(r"\s+j", one) for one in body):
+                loops += 1
+                assert not [one for one in body if re.search(r"[xyz]mm\d+, .*\(%rsp\)|\(%rsp\), %[xyz]mm", one)]
+        assert loops >= TILE_ROWS[isa()][width], (width, loops)

@@ -211,9 +211,7 @@ class _Shown:
         )
         n, of = len(costs), len(self.judgement.losses)
         if n < of:
-            note(
-                f"the first {n:,} of {of:,} characters; --html FILE shows {PAGE_CHARACTERS:,} of them, --json all"
-            )
+            note(f"the first {n:,} of {of:,} characters; --html FILE shows {PAGE_CHARACTERS:,} of them, --json all")
 
     def print_guesses(self, count):
         from charrnn.render.terminal import visible

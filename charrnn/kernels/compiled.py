@@ -6,6 +6,7 @@ here is imported where every entry's code is found on disk (machine_code.py).
 
 from importlib import import_module
 
+import llvmlite.binding
 from numba import njit, types
 from numba.core import compiler, registry
 from numba.core.compiler_lock import global_compiler_lock
@@ -47,6 +48,7 @@ def compile_entry(function, *arguments):
     that no kernel raises. So a caller passes what that function takes: where its result, None, is to be written, and
     where an exception, both before the arguments (entry_arguments).
     """
+    llvmlite.binding.initialize_native_asmparser()  # for instructions that tile.py names
     entry = _EntryCompiler(function, registry.cpu_target, {"error_model": "numpy"}, {}, compiler.Compiler)
     result = entry.compile(arguments, types.void)
     library = result.library

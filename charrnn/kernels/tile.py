@@ -61,6 +61,16 @@ def const(n):
 
 
 def prefetch(builder, pointer, cache):
+    """Emit the fetch of a line into a cache; on x86 as an instruction of its own.
+
+    LLVM moves no load across its own intrinsic. So it loaded all that two steps of k need first, and a tile of 8 x 3
+    lived on the stack: GRUs ran at three quarters of their speed on Zen 4.
+    """
+    if isa() != "neon":
+        name = {L1: "prefetcht0", L2: "prefetcht1"}[cache]
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type])
+        builder.call(ir.InlineAsm(kind, f"{name} ($0)", "r", side_effect=True), [pointer])
+        return
     byte = ir.IntType(8).as_pointer()
     arguments = [byte, *[ir.IntType(32)] * 3]
     function = cgutils.get_or_insert_function(
