@@ -183,16 +183,16 @@ class Live(Quiet):
     def close(self):
         self._guarded(self._live.close)
 
-    def _print(self, text, style=""):
+    def _print(self, text, style="", hang=0):
         from rich.text import Text
 
         with bars_hidden():
-            self._console.print(Text(wrapped(text, self._console.file), style=style), soft_wrap=True)
+            self._console.print(Text(wrapped(text, self._console.file, hang), style=style), soft_wrap=True)
 
     def _preflight(self, record):
         self._unit, self._speed = record.unit, speed_of(record)
         for line in preflight_lines(record):
-            self._print(line)
+            self._print(line, hang=8)
 
     def _notice(self, record):
         self._print(neutralise(record.text), "yellow")
