@@ -120,13 +120,7 @@ def _provenance(kind, rows):
         machine, commit = run["machine"], run.get("commit")
         said.append(
             f"{_minute(date)}, {machine['cpu']}, {machine['threads']} of {machine['cores']} cores, "
-            + (
-                f"commit {commit}"
-                if commit
-                else "commit unknown"
-                if "commit" in run
-                else "commit not recorded"
-            )
+            + (f"commit {commit}" if commit else "commit unknown" if "commit" in run else "commit not recorded")
             + f": `{run['command']}`{' (short form)' if run['quick'] else ''}"
         )
     repeats = sorted({row["repeats"] for row in rows.values()})
