@@ -148,7 +148,8 @@ class ModelAndText:
     keep_vocabulary: bool = setting(
         False,
         TEXT,
-        "With --init-from: keep the characters that the old model knows (its vocabulary), and read TEXT with them.",
+        "With old weights ('charrnn train TEXT --init-from CHECKPOINT'): keep the characters that the old model knows "
+        "(its vocabulary), and read TEXT with them.",
         is_terse=True,
     )
     min_count: int = setting(
