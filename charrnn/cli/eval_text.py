@@ -31,6 +31,9 @@ def loss_rows(judgement):
         if judgement.evaluation.characters >= FEW or not baseline.name.startswith("xz")
     ]
     rows.append(("this model", judgement.evaluation.loss_nats, ""))
+    if judgement.mixed is not None:
+        share = f"{judgement.mixed.model_share:.0%} model, {1 - judgement.mixed.model_share:.0%} n-gram: --mix-ngram"
+        rows.append((f"model + {judgement.mixed.order}-gram", judgement.mixed.loss_nats, share))
     if judgement.dynamic is not None:
         rows.append(("this model, learning", judgement.dynamic.loss_nats, "as it reads: --dynamic"))
     return sorted(rows, key=lambda row: -row[1])

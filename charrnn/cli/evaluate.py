@@ -41,6 +41,11 @@ MIN_WIDTH = 40
     help="Compare with uniform, unigram, n-gram and xz models of the same training text.",
 )
 @click.option(
+    "--mix-ngram",
+    is_flag=True,
+    help="Also measure the model and the n-gram together: each character gets a weighted mean of both probabilities.",
+)
+@click.option(
     "--dynamic", is_flag=True, help="Also measure how well the model does if it keeps learning while it reads."
 )
 @click.option(
@@ -197,11 +202,12 @@ def _check_items(task, run, labels, options):
 
 def _own_text(opened, options, open_training_text):
     """Return a context with the run's own text beside a TEXT, None where nothing asks for it or it is not at hand."""
-    asked = [name for name in ("errors", "memorised", "baselines") if options[name]]
+    asked = [name for name in ("errors", "memorised", "mix_ngram", "baselines") if options[name]]
     learns_by_it = options["dynamic"] and options["dynamic_rule"] != "sgd"
     if not asked and options["baselines"] is False and not learns_by_it:
         return contextlib.nullcontext()
-    return open_training_text(opened, f"--{asked[0]}" if options["errors"] or options["memorised"] else None)
+    needs_it = asked and asked[0] != "baselines"
+    return open_training_text(opened, f"--{asked[0].replace('_', '-')}" if needs_it else None)
 
 
 def _excerpt(read, text, split):
@@ -235,6 +241,7 @@ def _asked(options, judged, own):
     return JudgeOptions(
         **given,
         baselines=_wants_baselines(options, judged, own),
+        mix_ngram=options["mix_ngram"],
         dynamic=_dynamic_settings(options, own) if options["dynamic"] else None,
         mistakes=options["errors"],
         memorised=options["memorised"],

@@ -17,7 +17,18 @@ from charrnn.cli.eval_text import (
     verdict_line,
 )
 from charrnn.cli.show_answers import print_answers, print_table
-from charrnn.cli.words import bare_symbol, can_print, loss_text, note, printable, say, tell, unlike_line, wrapped
+from charrnn.cli.words import (
+    bare_symbol,
+    broken_at,
+    can_print,
+    loss_text,
+    note,
+    printable,
+    say,
+    tell,
+    unlike_line,
+    wrapped,
+)
 from charrnn.errors import counted
 from charrnn.evaluation.units import bits, perplexity_text
 
@@ -38,7 +49,7 @@ def print_judgement(judgement, width=None, surprisal=False, top_k=None, named=(1
     """
     shown = _Shown(judgement, width, named)
     shown.print_loss()
-    if judgement.baselines or judgement.dynamic is not None:
+    if judgement.baselines or judgement.dynamic is not None or judgement.mixed is not None:
         shown.print_baselines()
     if judgement.dynamic is not None:
         shown.print_dynamic()
@@ -116,9 +127,9 @@ class _Shown:
             line = wrapped(f"{figures}{detail}".rstrip(), sys.stdout, len(figures))
             click.echo(click.style(line, bold=True) if name.startswith("this model") else line)
         if verdict := verdict_line(self.judgement):
-            click.echo("\n" + click.wrap_text(verdict, self.width))
+            click.echo("\n" + broken_at(verdict, self.width))
         if self.judgement.unlike is not None:
-            click.echo("\n" + click.wrap_text(unlike_line(self.judgement.unlike, *self.named), self.width))
+            click.echo("\n" + broken_at(unlike_line(self.judgement.unlike, *self.named), self.width))
 
     def print_dynamic(self):
         from charrnn.evaluation.loss import standard_error
@@ -139,7 +150,7 @@ class _Shown:
     def print_mistakes(self):
         mistakes, brackets = self.judgement.mistakes, self.judgement.brackets
         count = max(1, mistakes.count)
-        click.echo(f"\n{click.wrap_text(mistakes_line(mistakes), self.width)}\n")
+        click.echo(f"\n{broken_at(mistakes_line(mistakes), self.width)}\n")
         rows = _mistake_rows(mistakes)
         label = max(len(name) for name, _, _ in rows)
         longest = max(0, min(40, self.width - label - 27))

@@ -89,8 +89,11 @@ def wrapped(text, stream, hang=0):
     hang    columns before all lines of a broken one but the first
     """
     columns = columns_of(stream)
-    if columns is None:
-        return text
+    return text if columns is None else broken_at(text, columns, hang)
+
+
+def broken_at(text, columns, hang=0):
+    """Break the lines of a text that are longer than `columns` between words, a quoted command never."""
     lines = []
     for line in text.split("\n"):
         if len(line) <= columns or _COMMAND_LINE.match(line):

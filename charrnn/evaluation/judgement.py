@@ -18,6 +18,7 @@ from charrnn.evaluation.items import ItemsJudged
 from charrnn.evaluation.loss import Evaluation, standard_error
 from charrnn.evaluation.memorised import Overlap
 from charrnn.evaluation.mistakes import Mistakes
+from charrnn.evaluation.mixing import MixedLosses
 from charrnn.evaluation.ngram import NgramLosses
 from charrnn.evaluation.parts import UnlikePart
 from charrnn.evaluation.units import FEW, bits, perplexity_text
@@ -127,6 +128,7 @@ class Judgement:
     training_used      characters of the training split that n-gram, unigram and xz know: its last ones, where it is
                        very long; None where the training text was not at hand, or not asked
     unlike             an UnlikePart, where the judged split is unlike the training split
+    mixed              MixedLosses of the model with the n-gram
     dynamic            DynamicLosses
     mistakes           Mistakes by kind
     brackets           BracketLoss of every range of distances, with `mistakes`
@@ -147,6 +149,7 @@ class Judgement:
     ngram: NgramLosses | None = None
     training_used: int | None = None
     unlike: UnlikePart | None = None
+    mixed: MixedLosses | None = None
     dynamic: DynamicLosses | None = None
     mistakes: Mistakes | None = None
     brackets: tuple = ()
@@ -218,6 +221,8 @@ class Judgement:
         columns = {"bits": self.losses}
         if self.dynamic is not None:
             columns["dynamic_bits"] = self.dynamic.losses
+        if self.mixed is not None:
+            columns["mixed_bits"] = self.mixed.losses
         # A label by its name, since no terminal has to find room for it here.
         symbols = (*self.vocabulary.shown_symbols[: self.vocabulary.first_label], *self.vocabulary.labels)
         for at, number in enumerate(self.text.predicted_ids.tolist()):
@@ -259,6 +264,8 @@ class Judgement:
             result["ngram"] = self.ngram.to_dict()
         if self.unlike is not None:
             result["unlike"] = self.unlike.to_dict()
+        if self.mixed is not None:
+            result["mixed"] = {"loss_nats": self.mixed.loss_nats, "model_share": self.mixed.model_share}
         if self.dynamic is not None:
             loss_nats = self.dynamic.loss_nats
             result["dynamic"] = {

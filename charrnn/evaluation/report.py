@@ -21,6 +21,7 @@ from charrnn.evaluation.judgement import Copies, DynamicLosses, Guesses, Judgeme
 from charrnn.evaluation.loss import read_guesses, read_losses, standard_error, sum_up
 from charrnn.evaluation.memorised import overlaps
 from charrnn.evaluation.mistakes import bracket_losses, count_words, find_mistakes, readable
+from charrnn.evaluation.mixing import mix
 from charrnn.evaluation.ngram import BYTES_A_CHARACTER, MAX_ORDERS, Stretch
 from charrnn.evaluation.parts import find_unlike_parts
 from charrnn.evaluation.stages import Stages
@@ -39,6 +40,7 @@ class JudgeOptions:
     """What is to be measured beside the loss.
 
     baselines        uniform, unigram, n-gram and xz, trained on the same text
+    mix_ngram        the model mixed with the n-gram; needs the training text
     dynamic          how the model learns as it reads a second time, None where it does not
     mistakes         the kinds of characters that it gets wrong, and brackets by distance; needs the training text
     memorised        how much of a sample stands word for word in the training text, which it needs
@@ -51,6 +53,7 @@ class JudgeOptions:
     """
 
     baselines: bool = True
+    mix_ngram: bool = False
     dynamic: DynamicSettings | None = None
     mistakes: bool = False
     memorised: bool = False
@@ -111,8 +114,8 @@ class _Judge:
 
     def judge(self):
         options, text = self.options, self.text
-        if self.training is None and (options.mistakes or options.memorised):
-            asked = "mistakes" if options.mistakes else "memorised"
+        asked = next((name for name in ("mistakes", "memorised", "mix_ngram") if getattr(options, name)), None)
+        if self.training is None and asked is not None:
             raise ConfigError(f"{asked} needs the text that the model was trained on: give it as `training`")
         losses = read_losses(self.model, text.ids, text.start, text.stop, self.stages.begin("reading the text"))
         self.counted = counted = self._count(text.ids, text.first, text.stop)
@@ -132,8 +135,10 @@ class _Judge:
                 found["answers"] = judge_answers(
                     self.model, self.vocabulary, text, losses, options.after, options.beam, report
                 )
-        if options.baselines or options.mistakes:
+        if options.baselines or options.mistakes or options.mix_ngram:
             found |= self._measure_baselines()
+        if options.mix_ngram:
+            found["mixed"] = mix(losses, found["ngram"].loss_nats, found["ngram"].order, counted)
         if options.dynamic is not None:
             found["dynamic"] = self._read_dynamically()
         if options.mistakes:

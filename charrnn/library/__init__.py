@@ -206,7 +206,7 @@ def evaluate(
     progress : callable, optional
         Called with (what is being done, done, of).
     **options
-        Of JudgeOptions: baselines, dynamic, mistakes, memorised, sample_length, sample_seed, top_k, guessed.
+        Of JudgeOptions: baselines, mix_ngram, dynamic, mistakes, memorised, sample_length, sample_seed, top_k, guessed.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def evaluate(
     """
     asked = _asked(JudgeOptions, options, "evaluate")
     excerpt, training = _read(model, texts, string, split, unknown)
-    if training is None and (asked.baselines or asked.mistakes or asked.memorised):
+    if training is None and (asked.baselines or asked.mistakes or asked.memorised or asked.mix_ngram):
         with contextlib.suppress(CharRNNError):  # gone: `judge` refuses what cannot be had without it
             training = _read(model, None, None, "train", unknown)[1]
     return judge(model, model.vocabulary, excerpt, training, asked, progress)
