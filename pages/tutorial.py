@@ -44,6 +44,7 @@ VOLATILE = [
     (re.compile(r"^(trained .*), (?:\d+ min )?\d+ s$", re.M), r"\1"),
     (re.compile(r"^  time +.*\n", re.M), ""),
     (re.compile(r"^.*: \d+%(, about .* left)?\n", re.M), ""),
+    (re.compile(r" \(already there\)(?=: )"), ""),
 ]
 
 # The short form: an option's value is replaced by a smaller one.
@@ -271,6 +272,13 @@ def made_up(name):
     return (CODE if name.startswith("python") else MADE_UP) * 640
 
 
+def _folder_of(path, folder):
+    """Return the folder that all chapters of a chapter's language share: a run is not made twice."""
+    place = Path(folder, "ko" if "ko" in path.relative_to(ROOT).parts else "en")
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 def main(patterns, folder=None, short=False):
     """Re-run the chapters that match, each in place; say how long each took.
 
@@ -291,7 +299,7 @@ def main(patterns, folder=None, short=False):
     with tempfile.TemporaryDirectory(prefix="charrnn-tutorial-") as made:
         try:
             for path in wanted:
-                os.chdir(tempfile.mkdtemp(dir=made) if short else folder or made)
+                os.chdir(tempfile.mkdtemp(dir=made) if short else _folder_of(path, folder or made))
                 chapter = Chapter(path, short)
                 text = chapter.run()
                 if not short:
