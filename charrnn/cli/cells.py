@@ -150,8 +150,9 @@ def command(ctx, checkpoint, text, **options):
       score      AUROC of an on/off signal (0.5: no better than chance,
                  1: perfect); Pearson's r for a graded one
       rank       Spearman's correlation for a graded signal
-      null       chance level: best score of the same search when the
-                 signal is shifted against the text
+      null       chance level: the same search, repeated with the signal
+                 shifted against the text; 95 % of these searches have
+                 at most this score
       untrained  best score of an untrained network
       probe      score of a linear readout of all units of the layer
     """

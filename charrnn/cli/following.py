@@ -59,9 +59,9 @@ def command(ctx, checkpoint, **options):
              charrnn next --prime-file prompts.txt --each-line --top-k 3 --json
 
     CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. The probabilities are
-    those at temperature 1. The line 'N more' is the total of all characters that are not shown. The last line is the
-    entropy: how uncertain the model is, in bits. For a model of items, <END> is the end of the item. 'charrnn sample
-    --distribution' compares three temperatures.
+    those at temperature 1. The line 'N more' shows the total probability of the N characters that are not listed. The
+    last line is the entropy: how uncertain the model is, in bits. For a model of items, <END> is the end of the item.
+    'charrnn sample --distribution' compares three temperatures.
     """
     check_bounds(options, ("top_k", 1, None), ("threads", 1, None))
     check_primes(options)

@@ -95,7 +95,7 @@ def _titles(cells):
     default="orthogonal",
     show_default=True,
     help=f"Fresh {_titles(WITHOUT_GATES)}: its recurrent matrix. orthogonal: all singular values are equal; uniform: "
-    "random numbers, scaled to the largest singular value of --singular-value.",
+    "random numbers, scaled so that the largest singular value is the one given by --singular-value.",
 )
 @click.option(
     "--forget-bias",

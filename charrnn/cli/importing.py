@@ -24,7 +24,9 @@ from charrnn.errors import CheckpointError, ConfigError, RunError
     help="The text that the model was trained on, if its symbols are sorted(set(text)).",
 )
 @click.option("--encoding", metavar="NAME", help="Encoding of --vocab-text.  [default: utf-8]")
-@click.option("--rnn", metavar="NAME", help="Name of the recurrent layers, if there are several.")
+@click.option(
+    "--rnn", metavar="NAME", help="Name of the recurrent network (its module in PyTorch), if the file has several."
+)
 @click.option("--embedding", metavar="NAME", help='Name of the embedding matrix; "none" if the input is one-hot.')
 @click.option("--output-layer", metavar="NAME", help="Name of the output matrix.")
 @click.option(

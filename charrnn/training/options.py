@@ -230,8 +230,8 @@ class TrainingConfig(ModelAndText):
     on_divergence: str = setting(
         "recover",
         OPTIMISER,
-        "What to do when the loss becomes NaN or infinite: return to the last good state with half the learning rate "
-        "(recover), or stop.",
+        "What to do when the loss becomes NaN, infinite or far too high: return to the last good state with half the "
+        "learning rate (recover), or stop.",
         choices=ON_DIVERGENCE,
         on_resume=FREE,
     )
