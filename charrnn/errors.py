@@ -7,6 +7,7 @@ messages by `counted`, `either` and `nearest`.
 
 # Of a model that computes what is no number.
 DAMAGED = "its parameters are damaged or diverged; use an earlier checkpoint"
+MAX_BESIDE = 1_000  # names in a folder that a mistyped one is compared with
 
 
 def counted(number, noun):
@@ -42,6 +43,20 @@ def nearest(name, names):
     close.sort(key=lambda other: (-difflib.SequenceMatcher(None, other, given).ratio(), places[other]))
     found = begun if len(begun) == 1 else initials or close
     return plain[found[0]] if found else None
+
+
+def nearest_path(path):
+    """Return " (did you mean OTHER?)" where a file or folder beside `path` has a similar name; "" otherwise."""
+    import os
+
+    folder, name = os.path.split(os.path.normpath(str(path)))
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = sorted(entry.name for entry, _ in zip(entries, range(MAX_BESIDE)))
+    except (OSError, ValueError):
+        return ""
+    near = nearest(name, names)
+    return "" if near is None or near == name else f" (did you mean {os.path.join(folder, near)}?)"
 
 
 def _plain(name):

@@ -7,7 +7,7 @@ from commands import charrnn, refused
 
 from charrnn.cells.signals.signal import BUILT_IN
 from charrnn.cli.after_training import ngram_line
-from charrnn.errors import ConfigError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunError
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(200))
 SMALL = "--hidden-size 8 --num-layers 1 --batch-size 3 --seq-length 7 --steps 12"
@@ -26,6 +26,15 @@ def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(folder):
     assert "--learning-rate 0.003" in shown and "--batch-size" not in shown  # what was left open, and nothing else
     assert "this was a dry run: nothing was trained or written" in shown
     assert sorted(one.name for one in folder.iterdir()) == ["text.txt"]
+
+
+def test_a_mistyped_file_or_run_is_answered_with_the_one_beside_it(folder):
+    charrnn(f"train text.txt {SMALL} -o checkpoints/poems-1")
+    refused(CorpusError, "train texd.txt", "texd.txt does not exist (did you mean text.txt?): check the path")
+    meant = "(did you mean checkpoints/poems-1?)"
+    refused(CheckpointError, "sample checkpoints/poem-1", f"checkpoints/poem-1 does not exist {meant}: name a")
+    refused(RunError, "train --resume checkpoints/poems1", f"is not a run folder {meant}: name the folder")
+    refused(CorpusError, "train nothing-like-it", "nothing-like-it does not exist: check the path")
 
 
 def test_a_dry_run_says_the_same_of_the_run_as_the_run(folder):

@@ -19,7 +19,7 @@ import stat
 from pathlib import Path
 from shlex import quote
 
-from charrnn.errors import CheckpointError, RunError
+from charrnn.errors import CheckpointError, RunError, nearest_path
 from charrnn.files import locks
 from charrnn.files.storage import (
     atomic_write,
@@ -120,7 +120,9 @@ class RunFolder:
         if path.is_file() and path.name in (LAST, BEST, GOOD):
             path = path.parent
         if not path.is_dir():
-            raise RunError(f"{path} is not a run folder: name the folder that 'charrnn train' wrote")
+            raise RunError(
+                f"{path} is not a run folder{nearest_path(path)}: name the folder that 'charrnn train' wrote"
+            )
         if not (path / LAST).is_file() and not (named.name == BEST and named.is_file()):
             raise RunError(f"{path} has no {LAST} to resume from: {instead_of_last(path)}")
         _refuse_odd_files(path)

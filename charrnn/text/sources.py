@@ -15,7 +15,7 @@ import sys
 import zlib
 from pathlib import Path
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, nearest_path
 
 BLOCK_BYTES = 1 << 17  # read and decoded at a time: small enough to stay in the cache of a core
 SNIFF_BYTES = 1 << 16  # of a file's beginning, by which it is judged to be text or not
@@ -242,7 +242,7 @@ def _corrupt(path, error):
 def unreadable(path, error):
     number = getattr(error, "errno", None)
     if number in (errno.ENOENT, errno.ENOTDIR):
-        return CorpusError(f"{path} does not exist: check the path")
+        return CorpusError(f"{path} does not exist{nearest_path(path)}: check the path")
     if number in (errno.EACCES, errno.EPERM):
         return CorpusError(f"you are not allowed to read {path}: change its permissions, or use a copy")
     reason = (getattr(error, "strerror", None) or str(error)).lower()

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from shlex import quote
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, nearest_path
 from charrnn.runs.checkpoint.format import is_whole
 from charrnn.runs.checkpoint.refusals import unreadable
 from charrnn.runs.names import BEST, LAST, RUNS_FOLDER, SPEC
@@ -28,7 +28,7 @@ def find_checkpoint(where=None, prefer="best"):
     try:
         is_folder = where.is_dir()
         if not is_folder and not where.exists():
-            raise CheckpointError(f"{where} does not exist: name a checkpoint file or a run folder")
+            raise CheckpointError(f"{where} does not exist{nearest_path(where)}: name a checkpoint file or a run folder")
     except (OSError, ValueError) as error:
         raise unreadable(where, error) from None
     if not is_folder:
