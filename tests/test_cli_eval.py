@@ -101,7 +101,7 @@ def test_without_a_text_it_is_a_split_of_the_runs_own(folder, capsys, split, sha
 
 def test_left_out_the_checkpoint_is_the_newest_and_the_split_validation(capsys):
     captured = evaluate(capsys)
-    assert "checkpoints/bytes/best.safetensors" in captured.err and "\nof the val split of" in captured.out
+    assert "checkpoints/bytes/best.safetensors" in captured.err and " characters of the val split of" in captured.out
     assert " nats = " in captured.out and f"over {len(TEXT) // 10} characters" in captured.out
 
 

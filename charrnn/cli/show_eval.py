@@ -74,12 +74,12 @@ class _Shown:
     def print_loss(self):
         judgement, evaluation = self.judgement, self.judgement.evaluation
         of_labels = unit_of(judgement) == "label"
-        if of_labels:
-            click.echo(f"{evaluation.loss_nats:.4f} nats per label, over {counted(evaluation.characters, 'label')}")
-        else:
-            tell(f"{loss_text(evaluation.loss_nats)}, over {counted(evaluation.characters, 'character')}")
+        loss = f"{evaluation.loss_nats:.4f} nats per label" if of_labels else loss_text(evaluation.loss_nats)
         where = self.text.name if self.text.name != "-" else "stdin"
-        tell(printable(f"of the {where}" if self.text.split else f"of {where}", sys.stdout))
+        where = f"the {where}" if self.text.split else where
+        tell(loss)
+        over = counted(evaluation.characters, "label" if of_labels else "character")
+        tell(printable(f"over {over} of {where}", sys.stdout))
         if math.isfinite(judgement.error.nats):
             tell(
                 f"standard error {judgement.error.nats:.4f} nats, from {counted(judgement.error.blocks, 'block')} of "
