@@ -440,6 +440,7 @@ def test_mistakes_and_copies_are_said_and_counted(capsys):
     result = result_of(
         capsys, "checkpoints/chars", "text.txt", "--errors", "--memorised", "--length", "300", "--seed", "5"
     )
+    assert "order 3: from the 2 characters before it" in " ".join(evaluate(capsys, "--errors").out.split())
     kinds = result["mistakes"]["kinds"]
     assert sum(one["count"] for one in kinds) == result["mistakes"]["count"] <= result["characters"]
     assert [one["detail"] for one in kinds if one["kind"] == "n-gram"] == [f"order {order}" for order in range(1, 10)]

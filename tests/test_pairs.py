@@ -491,7 +491,7 @@ def test_eval_tells_of_a_label_that_steers_whether_texts_end_in_time(runs, capsy
     assert 2 <= items["bounds"][0] <= items["bounds"][1] <= 12  # of the names alone, without label and SEP
     assert 0 <= items["early"] <= 1 and 0 <= items["late"] <= 1
     out, _ = call(capsys, "eval", runs / "steer", "--no-baselines")
-    assert "nats per item" in out and "length              1,000 items drawn  " in out
+    assert "nats per item" in out and "share of items      of 1,000 drawn  of " in out
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -86,6 +86,13 @@ def _context_of(order):
     return f"sees only the last {counted(order - 1, 'character') if order > 2 else 'character'}"
 
 
+MISTAKE_KINDS = (
+    "n-gram: an n-gram of the training text gave the character more than 0.5 (order 3: from the 2 characters before "
+    "it). memory: the whole word also stands in the 100, 500 or 1,000 characters before it. p: the probability that "
+    "the model gave. of all: the share of all mistakes. of loss: the share of the loss of the whole text."
+)
+
+
 def mistakes_line(mistakes):
     """Say how many mistakes there are."""
     return (

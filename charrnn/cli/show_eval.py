@@ -9,6 +9,7 @@ import click
 
 from charrnn.cli.eval_text import (
     MAX_BITS,
+    MISTAKE_KINDS,
     PAGE_CHARACTERS,
     bracket_rows,
     loss_rows,
@@ -111,7 +112,7 @@ class _Shown:
         low, high = items.bounds
         if items.drawn:
             print_table(
-                ["length", f"{items.drawn:,} items drawn", f"{items.count:,} judged"],
+                ["share of items", f"of {items.drawn:,} drawn", f"of {items.count:,} read"],
                 [
                     [f"under {counted(low, 'character')}", f"{items.early:.1%}", f"{items.held_early:.1%}"],
                     [f"over {counted(high, 'character')}", f"{items.late:.1%}", f"{items.held_late:.1%}"],
@@ -154,10 +155,11 @@ class _Shown:
         rows = _mistake_rows(mistakes)
         label = max(len(name) for name, _, _ in rows)
         longest = max(0, min(40, self.width - label - 27))
-        click.echo(f"{'':{label}}{'mistakes':>10}{'of them':>8}{'of loss':>8}")
+        click.echo(f"{'':{label}}{'mistakes':>10}{'of all':>8}{'of loss':>8}")
         for name, found, share in rows:
             bar = ("█" if self.unicode else "#") * round(longest * found / count)
             click.echo(f"{name:{label}}{found:10,}{found / count:8.1%}{share:8.1%} {bar}".rstrip())
+        click.echo("\n" + broken_at(MISTAKE_KINDS, self.width))
         if not any(one.count for one in brackets):
             tell("\nNo matching brackets in this text; table skipped.")
             return
@@ -189,6 +191,7 @@ class _Shown:
             click.echo(line)
         marks = f"{mark(0, self.unicode)} sample  {mark(1, self.unicode)} {other}"
         click.echo(f"  {marks}")
+        tell(f"A model that copies has a sample far above the {'held-out text' if self.text.split else 'text'}.")
         for name, copies in (("sample", sample), ("held-out text" if self.text.split else "text", held_out)):
             overlap = copies.overlap
             stop = overlap.start + min(overlap.longest, MAX_PASSAGE)

@@ -28,7 +28,9 @@ def find_checkpoint(where=None, prefer="best"):
     try:
         is_folder = where.is_dir()
         if not is_folder and not where.exists():
-            raise CheckpointError(f"{where} does not exist{nearest_path(where)}: name a checkpoint file or a run folder")
+            raise CheckpointError(
+                f"{where} does not exist{nearest_path(where)}: name a checkpoint file or a run folder"
+            )
     except (OSError, ValueError) as error:
         raise unreadable(where, error) from None
     if not is_folder:
