@@ -88,7 +88,7 @@ def _context_of(order):
 
 MISTAKE_KINDS = (
     "n-gram: an n-gram of the training text gave the character more than 0.5 (order 3: from the 2 characters before "
-    "it). memory: the whole word also stands in the 100, 500 or 1,000 characters before it. p: the probability that "
+    "it). memory: the whole word also occurs in the 100, 500 or 1,000 characters before it. p: the probability that "
     "the model gave. of all: the share of all mistakes. of loss: the share of the loss of the whole text."
 )
 

@@ -181,6 +181,7 @@ class _Printed:
                 "network."
             )
         if is_highlight:
+            self.paragraph("AUROC: 0.5 is chance, 1 is perfect. r and rank: 0 is chance, 1 is perfect.")
             return
         against = ""
         if any(f.score < (0 if is_graded(f.signal) else 0.5) for f in findings):
@@ -194,9 +195,9 @@ class _Printed:
             else ""
         )
         self.paragraph(
-            f"{mark} marks a unit that scores above every search on shifted signals (null), and at most half as far "
-            "from 1 as the best unit of the untrained network. on: the share of the text where the signal is on, or "
-            f"its mean. goes: whether the unit's value goes up or down when the signal is on or high.{graded}{against}"
+            f"{mark} marks a unit whose score is above the best score on shifted signals (null), and at least halfway "
+            "from the untrained network's score to 1. on: the share of the text where the signal is on, or its mean. "
+            f"goes: whether the unit's value goes up or down when the signal is on or high.{graded}{against}"
         )
         for name, other in self.findings.twins.items():
             self.paragraph(f"In this text {name} is on exactly where {other} is on, so only {other} is shown.")
@@ -242,15 +243,22 @@ class _Printed:
             "off, and where it switches."
         )
         table = self.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
+        rows = []
         for a in self.findings.ablations:
             figures = [mille(nats) for name in REGIONS for nats in (a.rises[name].nats, a.random[name][0])]
-            table.add_row(printable(a.signal, sys.stdout), *figures, a.missed)
+            rows.append([printable(a.signal, sys.stdout), *figures, a.missed])
+            table.add_row(*rows[-1])
         self.console.print(table)
+        unknown = (
+            " -: there are none; a signal that is on for only a few characters at a time is always near a switch."
+            if any("-" in row for row in rows)
+            else ""
+        )
         self.paragraph(
             "random: the mean rise when other units of the layer, drawn at random, are held in the same way. missed: "
             "where the loss rises more than with any of those random units, and more than twice its standard error. "
             "'There' is where the signal is on or switches; 'mostly' means that the loss also rises where the signal "
-            "is off, but less than a third as much."
+            "is off, but less than a third as much." + unknown
         )
 
     def print_gates(self):
@@ -261,7 +269,11 @@ class _Printed:
         for layer, gate, left, right, shut, opened in summarise_gates(self.findings.gates):
             table.add_row(str(layer), gate, f"{left:.1%}", f"{right:.1%}", str(shut), str(opened))
         self.console.print(table)
-        click.echo(scatters(self.findings.gates, width=self.width, unicode=self.unicode))
+        self.paragraph(
+            "Each dot below is a unit. Across: the share of the time that its gate is nearly shut (below 0.1). Up: the "
+            "share of the time that it is nearly open (above 0.9)."
+        )
+        click.echo("\n" + scatters(self.findings.gates, width=self.width, unicode=self.unicode))
 
     def print_hints(self):
         from charrnn.runs.names import BEST
@@ -275,7 +287,7 @@ class _Printed:
         for purpose, command in (
             ("To see more:", f"cells {run} --find {quoted(f.signal.name)}"),
             ("", f"cells {run} --html cells.html"),
-            ("To test it:", f"cells {run} --ablate"),
+            *([] if findings.ablations else [("To test it:", f"cells {run} --ablate")]),
             ("To hear it:", f"sample {run} --clamp {layer}:{unit}={f.sign}"),
         ):
             note(f"{purpose:14} charrnn {command}")
