@@ -81,7 +81,7 @@ def test_without_a_run_fresh_networks_are_shown(capsys, folder):
         assert word in captured.out
     assert max(map(len, captured.out.splitlines())) <= 90
     assert captured.out.count("k, characters back") == captured.out.count("loss in nats") == 3  # the axes of each plot
-    assert "curves that share places in the plot, where their marks alternate" in " ".join(captured.out.split())
+    assert "where two curves lie on each other, their marks alternate" in " ".join(captured.out.split())
 
 
 def test_json_holds_the_quartiles_of_every_layer_and_state(capsys):

@@ -179,13 +179,13 @@ def test_bytes_are_shown_as_characters_or_codes(tmp_path):
 def test_the_last_records_gradient_and_singular_values_are_shown(tmp_path):
     output = info(save(tmp_path / "a.safetensors")).stdout
     assert (
-        "layer 0 0.25, output 0.125" in output
+        "layer 0: 0.25, output: 0.125" in output
         and "50.000% recently" in output
-        and "layer 0 1.75, layer 1 2.5" in output
+        and "layer 0: 1.75, layer 1: 2.5" in output
     )
     odd = {"grad_norms": {"\x1b": 1.0, "output": "x"}, "clipped_share": [], "singular_values": [None, 3.0]}
     output = info(save(tmp_path / "a.safetensors", TRAINING | {"last": odd})).stdout
-    assert "\\x1b 1" in output and "layer 1 3" in output and "recently" not in output
+    assert "\\x1b: 1" in output and "layer 1: 3" in output and "recently" not in output
 
 
 def test_a_large_vocabulary_is_cut_short(tmp_path):

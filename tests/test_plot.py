@@ -164,10 +164,7 @@ def test_curves_that_coincide_are_all_seen(count, unicode):
 def test_what_coincides_is_told_in_words():
     one, other = [(k, 1.0) for k in range(0, 100, 10)], [(k, 1.0 if k < 30 else 0.1) for k in range(0, 100, 10)]
     shared = plot_curves([one, other], 60, 12).shared
-    assert (
-        coincidences(shared)
-        == "curves that share places in the plot, where their marks alternate: ⠤ and ● (k = 0, 10, 20)"
-    )
+    assert coincidences(shared) == "where two curves lie on each other, their marks alternate: ⠤ and ● (k = 0, 10, 20)"
     dense = [(k, 1.0) for k in range(200)]
     assert coincidences(plot_curves([dense, dense], 60, 12, False).shared, False).endswith(". and o (k = 0 to 199)")
     assert coincidences(plot_curves([one, [(0, 0.5)]], 60, 12).shared) == ""

@@ -125,8 +125,8 @@ def _after(prime):
 
 
 def _spelt(symbol):
-    """Return a symbol as it can be seen: a blank and a newline as escapes."""
-    return "\\x20" if symbol == " " else symbol if symbol.isprintable() else repr(symbol)[1:-1]
+    """Return a symbol as it can be seen: a blank by its name, a newline as an escape."""
+    return "space" if symbol == " " else symbol if symbol.isprintable() else repr(symbol)[1:-1]
 
 
 def _entropy_bits(row):

@@ -95,8 +95,8 @@ def _say(kind, cost, found, size):
     parts = [f"{size / 1e6:.2f} MB", f"weights {kind}"]
     if cost is not None:
         parts.append(
-            f"{cost.cost_nats:+z.5f} nats per character on {cost.characters:,} held-out characters "
-            f"({cost.full_loss_nats:.4f} to {cost.loss_nats:.4f})"
+            f"which change the loss by {cost.cost_nats:+z.5f} nats per character on {cost.characters:,} held-out "
+            f"characters (from {cost.full_loss_nats:.4f} to {cost.loss_nats:.4f})"
         )
     names = len({(one["layer"], one["unit"]) for one in found})
     parts.append(f"{names} unit{'' if names == 1 else 's'} named")

@@ -313,11 +313,11 @@ def _gradient_rows(record):
     norms = [(str(part), _number(norm)) for part, norm in norms.items()]
     values = [_number(value) for value in values] if isinstance(values, list) else []
     return [
-        ("gradient norm", ", ".join(f"{part} {norm:.3g}" for part, norm in norms if norm is not None) or None),
+        ("gradient norm", ", ".join(f"{part}: {norm:.3g}" for part, norm in norms if norm is not None) or None),
         ("clipped steps", None if share is None else f"{share:.3%} recently"),
         (
             "singular values",
-            ", ".join(f"layer {layer} {value:.3g}" for layer, value in enumerate(values) if value is not None) or None,
+            ", ".join(f"layer {layer}: {value:.3g}" for layer, value in enumerate(values) if value is not None) or None,
         ),
     ]
 

@@ -139,7 +139,7 @@ def coincidences(shared, unicode=True, name="k"):
     for (one, other), xs in shared.items():
         at = ", ".join(f"{x:g}" for x in xs) if len(xs) <= 8 else f"{xs[0]:g} to {xs[-1]:g}"
         said.append(f"{mark(one, unicode)} and {mark(other, unicode)} ({name} = {at})")
-    return f"curves that share places in the plot, where their marks alternate: {'; '.join(said)}" if said else ""
+    return f"where two curves lie on each other, their marks alternate: {'; '.join(said)}" if said else ""
 
 
 def mark(index, unicode=True):
