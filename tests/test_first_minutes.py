@@ -6,7 +6,7 @@ import pytest
 from commands import charrnn, refused
 
 from charrnn.cells.signals.signal import BUILT_IN
-from charrnn.cli.after_training import ngram_line
+from charrnn.cli.after_training import ngram_line, stalled_line
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunError
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(200))
@@ -76,6 +76,21 @@ def test_a_training_ends_with_a_sample_how_good_it_is_and_commands_that_work(fol
 def test_a_loss_is_held_against_an_ngram_in_words(loss, ngram, said):
     assert said in ngram_line(loss, ngram, 5)
     assert "(" + f"{loss:.2f} against {ngram:.2f} nats on the test split)" in ngram_line(loss, ngram, 5)
+
+
+def test_an_ngram_is_explained_where_it_is_named():
+    assert "a 5-gram of the same text, which only sees the last 4 characters (" in ngram_line(1.0, 1.2, 5)
+    assert "an 8-gram of" in ngram_line(1.0, 1.2, 8) and "the last 1 character (" in ngram_line(1.0, 1.2, 2)
+    assert "a 1-gram of the same text (" in ngram_line(1.0, 1.2, 1)
+
+
+def test_a_loss_that_stays_where_it_was_is_not_called_overfitting():
+    flat, risen = stalled_line(88, 0.0232, 0.0237), stalled_line(88, 1.5, 1.6)
+    assert (
+        flat
+        == "the validation loss has not improved since step 88: longer training would hardly make this model better"
+    )
+    assert "since step 88: the model is overfitting; train for fewer epochs" in risen
 
 
 def test_the_list_of_signals_has_them_all_with_their_meanings():

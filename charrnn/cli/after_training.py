@@ -1,8 +1,12 @@
 """What `charrnn train` shows of a run that is finished: a sample, how good it is, and what to type next."""
 
+import math
+
 from charrnn.cli.words import quoted, unlike_line
+from charrnn.errors import counted
 
 WONDER = 0.04  # test and validation loss that differ by this share want an explanation
+FLAT = 0.03  # a validation loss that ends within this share of its lowest has not risen
 MAX_NGRAM = 1_500_000  # characters that an n-gram is built from without being asked for: a few seconds
 ORDERS = 10
 
@@ -16,10 +20,19 @@ def show_finished(finished, trainer, display):
     for part in _unlike_parts(finished, trainer):
         display.note(unlike_line(part, len(trainer.corpus.sources), trainer.plan.config.val_text))
     if finished.because is None and finished.best_step is not None and finished.best_step < 0.7 * finished.step:
-        display.note(
-            f"the validation loss has not improved since step {finished.best_step:,}: the model is overfitting; train "
-            "for fewer epochs, or use a longer text, a higher --dropout or a smaller --hidden-size"
-        )
+        losses = [one["val_loss_nats"] for one in trainer.state.history.entries if "val_loss_nats" in one]
+        display.note(stalled_line(finished.best_step, finished.best_loss_nats, losses[-1] if losses else math.inf))
+
+
+def stalled_line(best_step, best_loss_nats, last_loss_nats):
+    """Say what it means that the validation loss was lowest long before the end: overfitting where it has risen."""
+    since = f"the validation loss has not improved since step {best_step:,}"
+    if last_loss_nats < (1 + FLAT) * best_loss_nats:
+        return f"{since}: longer training would hardly make this model better"
+    return (
+        f"{since}: the model is overfitting; train for fewer epochs, or use a longer text, a higher --dropout or a "
+        "smaller --hidden-size"
+    )
 
 
 def next_commands(folder, trainer):
@@ -94,7 +107,8 @@ def ngram_line(loss_nats, ngram_nats, order):
     """Say by how much a model is better or worse than an n-gram."""
     figures = f"({loss_nats:.2f} against {ngram_nats:.2f} nats on the test split)"
     share = (ngram_nats - loss_nats) / ngram_nats
-    ngram = f"{'an' if order == 8 else 'a'} {order}-gram of the same text {figures}"
+    knows = f", which only sees the last {counted(order - 1, 'character')}" if order > 1 else ""
+    ngram = f"{'an' if order == 8 else 'a'} {order}-gram of the same text{knows} {figures}"
     if abs(share) < 0.005:
         return f"How good is that? The model needs as many bits per character as {ngram}."
     if share > 0:
