@@ -27,7 +27,7 @@ def list_recipes(as_json):
     """
     import json
 
-    from charrnn.cli.words import tell
+    from charrnn.cli.words import note, tell
     from charrnn.recipes import RECIPES
 
     for recipe in RECIPES.values():
@@ -55,6 +55,8 @@ def list_recipes(as_json):
             f"    sha256    {recipe.sha256 or 'depends on the source; shown after the build'}",
             14,
         )
+    if not as_json:
+        note("build one with: charrnn corpus build NAME")
 
 
 @command.command()

@@ -80,7 +80,7 @@ RECIPES = {
         ),
         Recipe(
             "tinyshakespeare",
-            "the nine plays of char-rnn's tinyshakespeare, whole",
+            "the nine whole plays that char-rnn's tinyshakespeare was cut from",
             shakespeare.SOURCE,
             shakespeare.LICENCE,
             shakespeare.NINE_CLEANING,
