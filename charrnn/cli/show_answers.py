@@ -56,6 +56,11 @@ def _print_labels(judged, names):
     if len(names) <= MAX_CONFUSED:
         tell("rows: the true label; columns: the predicted label")
         print_table(*_confusion(judged, names))
+    tell(
+        "precision: the share of the texts with this predicted label that have it; recall: the share of the texts with "
+        "this true label that got it; F1: both in one number; macro-F1: the mean of F1 over the labels; calibration "
+        "error: how far the probabilities differ from the accuracy (0 is best)"
+    )
 
 
 def _score_rows(judged, names):
