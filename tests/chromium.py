@@ -5,6 +5,7 @@ from descriptor 3 and written by it to 4.
 """
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -116,6 +117,8 @@ class Chromium:
         while True:
             answer = self._next(until)
             if answer.get("id") == wanted:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    raise Navigated(method)
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
             self.events.append(answer)
@@ -129,6 +132,10 @@ class Chromium:
             self._rest += data
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
+
+
+class Navigated(Exception):
+    """The document that was asked is gone: a reload or a link came first."""
 
 
 class Page:
@@ -159,7 +166,10 @@ class Page:
     def wait(self, expression):
         """Wait until an expression is true."""
         until = time.monotonic() + PATIENCE_S
-        while not self.run(expression):
+        while True:
+            with contextlib.suppress(Navigated):  # asked again of the new document
+                if self.run(expression):
+                    return
             assert time.monotonic() < until, f"never came true: {expression}"
             time.sleep(0.02)
 
