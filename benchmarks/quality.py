@@ -33,7 +33,7 @@ HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.pa
 KEPT = HERE / "quality" / "results.json"
 TIMED_S = 4.0
 NANOGPT = 1.4697  # its README: the best validation loss on tinyshakespeare, 10.65 M parameters, 3 minutes of an A100
-WATCHING = ("eval_every", "log_every", "sample_every", "sample_length", "checkpoint_every")  # no result depends on them
+WATCHING = ("eval_every", "log_every", "sample", "sample_every", "sample_length", "checkpoint_every")  # no result depends on them
 # arXiv 1506.02078, table 1, for 1, 2 and 3 layers: from memory, see the page.
 BUDGET = {64: 44_567, 128: 121_815, 256: 374_615}  # parameters of the one-layer LSTM of that size, 87 bytes, one-hot
 PAPER = {
@@ -194,12 +194,13 @@ def commands(rows):
 
 def write_page(kept):
     """Write docs/QUALITY.md and its figure from the rows that are kept."""
-    war, parts_of_war, shakespeare, entry, worth = (
+    war, parts_of_war, shakespeare, entry, worth, more = (
         sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
-        for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers")
+        for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers", "more")
     )
     war.sort(key=lambda row: (paper_size(row), row["run"]))
     worth.sort(key=lambda row: row["val"])
+    more.sort(key=lambda row: (row["options"]["seed"], row["val"]))
     lines = (HERE / "quality" / "page.md").read_text(encoding="utf-8").split("\n")
     parts = {
         "{warpeace}": [*paper_table(war), *commands(war)],
@@ -207,6 +208,7 @@ def write_page(kept):
         "{tinyshakespeare}": [*plain_table(shakespeare), *commands(shakespeare)],
         "{input}": [*plain_table(entry), *commands(entry)],
         "{regularisers}": [*worth_table(worth), *commands(worth)],
+        "{more}": [*plain_table(more), *commands(more)],
     }
     page = "\n".join(out for line in lines for out in parts.get(line, [line]))
     (DOCS / "QUALITY.md").write_text(page, encoding="utf-8")
