@@ -33,7 +33,8 @@ HERE, DOCS = Path(__file__).resolve().parent, Path(__file__).resolve().parent.pa
 KEPT = HERE / "quality" / "results.json"
 TIMED_S = 4.0
 NANOGPT = 1.4697  # its README: the best validation loss on tinyshakespeare, 10.65 M parameters, 3 minutes of an A100
-WATCHING = ("eval_every", "log_every", "sample", "sample_every", "sample_length", "checkpoint_every")  # no result depends on them
+# No result depends on them.
+WATCHING = ("eval_every", "log_every", "sample", "sample_every", "sample_length", "checkpoint_every")
 # arXiv 1506.02078, table 1, for 1, 2 and 3 layers: from memory, see the page.
 BUDGET = {64: 44_567, 128: 121_815, 256: 374_615}  # parameters of the one-layer LSTM of that size, 87 bytes, one-hot
 PAPER = {
