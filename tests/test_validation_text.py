@@ -160,3 +160,24 @@ def test_a_sweep_finds_it_next_to_its_file_and_again_when_it_is_resumed_from_ano
     for seed in (1, 2, 3):
         known = read_metadata(f"../runs/seed{seed}/last.safetensors")["training"]["corpus"]["val"]
         assert known["source_from_run"] == "../../inner/other.txt"
+
+
+def test_a_sweep_tells_validation_texts_of_one_name_apart(folder, monkeypatch):
+    for place in ("a", "b"):
+        (folder / "inner" / place).mkdir(parents=True)
+        (folder / "inner" / place / "other.txt").write_text(OTHER * (2 if place == "a" else 3))
+    shutil.copy("text.txt", "inner/text.txt")
+    spec = folder / "inner" / "grid.toml"
+    spec.write_text(
+        'text = "text.txt"\nhidden_size = 9\nnum_layers = 1\nsteps = 4\n[grid]\n'
+        'val_text = ["a/other.txt", "b/other.txt"]\n'
+    )
+    charrnn("sweep inner/grid.toml -q -o runs")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    for _ in range(2):  # the second time nothing is left to do
+        charrnn("sweep --resume ../runs -q")
+        known = [
+            read_metadata(path)["training"]["corpus"]["val"] for path in sorted((folder / "runs").glob("*/last.*"))
+        ]
+        assert sorted(one["characters"] for one in known) == [len(OTHER) * 2, len(OTHER) * 3]

@@ -278,6 +278,7 @@ def _read_spec(path, resume, output):
     """
     from charrnn.files.own import LOCK, RESULTS_CSV, RESULTS_JSON, SPEC
     from charrnn.sweep.points import Spec
+    from charrnn.sweep.results import validation_texts
 
     options, where = read_toml(path, str(path)), str(path)
     name = options.pop("name", None) or _name_of(path, output)
@@ -317,18 +318,15 @@ def _read_spec(path, resume, output):
             _one_option(key, one[key], where)
         picked.append((own, typed_options(one, f"{where} [[run]] {number}")))
     texts = texts_beside(path, texts, where, note) if resume is None else _texts_of(resume, texts)
-    for options in (common, *(one for _, one in picked)):
-        if options.get("val_text") is not None:
-            options["val_text"] = _validation_of(path, resume, options["val_text"])
-    return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes())
-
-
-def _validation_of(path, resume, text):
-    """Return where a validation text of a specification is: from where the folder of a resumed sweep stands, if so."""
-    from charrnn.sweep.results import validation_texts
-
-    known = {os.path.basename(one): one for one in (validation_texts(resume) if resume is not None else ())}
-    return known.get(os.path.basename(text)) or validation_beside(path, text)
+    known = {} if resume is None else validation_texts(resume)
+    named = [one.get("val_text") for one in (common, *(one for _, one in picked))] + values.get("val_text", [])
+    found = {text: known.get(text) or validation_beside(path, text) for text in named if text is not None}
+    for one in (common, *(one for _, one in picked)):
+        if one.get("val_text") is not None:
+            one["val_text"] = found[one["val_text"]]
+    if "val_text" in values:
+        values["val_text"] = [found[text] for text in values["val_text"]]
+    return Spec(name, tuple(texts), common, values, tuple(picked), path.read_bytes(), found)
 
 
 def _name_of(path, folder):

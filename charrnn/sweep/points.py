@@ -6,7 +6,7 @@ Pure: knows no text, no folder and no process.
 import itertools
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from charrnn.errors import ConfigError
 from charrnn.text.item_kinds import inferred
@@ -30,6 +30,7 @@ class Spec:
     grid     {option: values} to be combined
     runs     [(name or None, {option: value})] picked by hand
     source   the file's bytes, kept with the sweep
+    validation    {validation text as the file names it: where it was found}
     """
 
     name: str
@@ -38,6 +39,7 @@ class Spec:
     grid: dict
     runs: tuple = ()
     source: bytes = b""
+    validation: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

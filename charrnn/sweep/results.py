@@ -17,6 +17,7 @@ from pathlib import Path
 from charrnn.files.own import RESULTS_CSV, RESULTS_JSON
 from charrnn.files.storage import atomic_write
 from charrnn.runs.checkpoint import is_count, is_figure
+from charrnn.text.sources import strange_sources_exist
 
 WAITING, STOPPED, FINISHED, DIVERGED, FAILED = "waiting", "stopped", "finished", "diverged", "failed"
 ENDED = (FINISHED, DIVERGED, FAILED)  # no worker goes on with it
@@ -119,11 +120,12 @@ def read_results(folder):
 
 
 def validation_texts(folder):
-    """Return the paths of the validation texts that the runs of a sweep name, those that are there."""
+    """Return {as the specification names it: path} of the validation texts of a sweep that are still there."""
     known = read_results(folder).get("text")
-    named = known.get("validation_from_run") if isinstance(known, dict) else None
-    found = [os.path.normpath(os.path.join(folder, one)) for one in named or () if isinstance(one, str)]
-    return [one for one in found if os.path.exists(one)]
+    named = known.get("validation_from_sweep") if isinstance(known, dict) else None
+    named = named if isinstance(named, dict) else {}
+    found = {text: os.path.normpath(os.path.join(folder, str(path))) for text, path in named.items()}
+    return {text: path for text, path in found.items() if strange_sources_exist([path])}
 
 
 def stored_results(folder):

@@ -20,7 +20,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import charrnn
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, CorpusError
 from charrnn.files.own import SPEC
 from charrnn.files.storage import atomic_write
 from charrnn.sweep.children import Child
@@ -39,7 +39,7 @@ from charrnn.sweep.results import (
     write_results,
 )
 from charrnn.training.options import FREE_OPTIONS, NAMES
-from charrnn.training.provenance import check_corpus, describe_texts
+from charrnn.training.provenance import NAME_ANOTHER, check_corpus, describe_texts, find_validation
 from charrnn.training.settings import option, shown
 from charrnn.training.stored import stored_config
 
@@ -155,12 +155,12 @@ class Sweep:
         return record
 
     def _validation(self):
-        """Return where the runs' validation texts are, as seen from the folder; {} where none is named."""
-        named = {options.get("val_text") for options in (self.spec.common, *(one for _, one in self.spec.runs))}
-        named = sorted(named - {None})
-        with contextlib.suppress(ValueError):  # another drive
-            named = [os.path.relpath(one, self.folder) for one in named]
-        return {"validation_from_run": named} if named else {}
+        """Return where the validation texts are, as seen from the folder; {} where none is named."""
+        found = {}
+        for text, path in self.spec.validation.items():
+            with contextlib.suppress(ValueError):  # another drive
+                found[text] = os.path.relpath(path, self.folder)
+        return {"validation_from_sweep": found} if found else {}
 
     def _settle(self, drafts):
         """Find the runs of the drafts in the folder, by their options, and tell what is to be done from what is."""
@@ -168,7 +168,7 @@ class Sweep:
         configs, alike = {}, {}  # {name: config} of the runs that are there, and their names by what their bits hang on
         for name, training in stored.items():
             with contextlib.suppress(CharRNNError, TypeError):
-                configs[name] = stored_config(training)
+                configs[name] = _config_of(training, self.folder / name)
                 alike.setdefault(_bearing(configs[name]), []).append(name)
         own_names = {one.point.name for one in drafts}
         for one in drafts:
@@ -278,8 +278,14 @@ def _bearing(config):
 
 
 def _of(config, name):
-    """Return the value of an option; of the validation text the file's name, since its path depends on the folder that
-    the command runs in.
-    """
+    """Return the value of an option; of the validation text where it is: its name depends on the current folder."""
     value = getattr(config, name)
-    return os.path.basename(value) if name == "val_text" and value is not None else value
+    return os.path.realpath(value) if name == "val_text" and value is not None else value
+
+
+def _config_of(training, run):
+    """Return the config of a run's training record, its validation text as it is found from the run's folder."""
+    config = stored_config(training)
+    with contextlib.suppress(CorpusError):  # gone
+        config = dataclasses.replace(config, val_text=find_validation(training, run, NAME_ANOTHER))
+    return config
