@@ -15,7 +15,7 @@ from charrnn.evaluation.answers import AnswersJudged
 from charrnn.evaluation.baselines import Baseline
 from charrnn.evaluation.dynamic import DynamicSettings
 from charrnn.evaluation.items import ItemsJudged
-from charrnn.evaluation.loss import Evaluation, standard_error
+from charrnn.evaluation.loss import Evaluation, mean_nats, standard_error
 from charrnn.evaluation.memorised import Overlap
 from charrnn.evaluation.mistakes import Mistakes
 from charrnn.evaluation.mixing import MixedLosses
@@ -76,7 +76,7 @@ class DynamicLosses(NamedTuple):
     @property
     def loss_nats(self):
         """Mean loss in nats per character that counts."""
-        return float(self.losses.mean() if self.counted is None else self.losses[self.counted].mean())
+        return mean_nats(self.losses, self.counted)
 
 
 class Guesses(NamedTuple):

@@ -204,6 +204,11 @@ def predicted(model, ids, first, stop, marks=None):
     return None if model.rule is None else model.rule.counts(ids, first, stop)
 
 
+def mean_nats(losses, counted=None):
+    """Return the mean of losses, ndarray (n,), in nats, over those that count, ndarray (n,) bool; None for all."""
+    return float(losses.mean() if counted is None else losses[counted].mean())
+
+
 def sum_up(losses, counted=None):
     """Return the Evaluation of losses in nats, ndarray (n,), a character each.
 

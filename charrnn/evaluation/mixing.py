@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.evaluation.loss import mean_nats
+
 BLOCK = 64  # characters that are read with the same weights
 KEPT = 0.95  # of what was counted, with every block: weights follow about the last 1,300 characters
 START = 1.0  # what each of the two has explained before the first character
@@ -30,7 +32,7 @@ class MixedLosses(NamedTuple):
     @property
     def loss_nats(self):
         """Mean loss in nats per character that counts."""
-        return float(self.losses.mean() if self.counted is None else self.losses[self.counted].mean())
+        return mean_nats(self.losses, self.counted)
 
 
 def mix(losses, other, order, counted=None):
