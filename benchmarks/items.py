@@ -22,6 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from charrnn.bench import measure
 from charrnn.evaluation.answers import tell_labels, translate
 from charrnn.evaluation.metrics import judge_labels, judge_targets, proportion
 from charrnn.evaluation.ngram import Stretch, judge_text
@@ -44,7 +45,7 @@ TIMED = [
     for cell in ("lstm", "gru", "rnn")
     for size, layers, norm in ((128, 2, False), (256, 2, False), (256, 2, True), (512, 2, False))
 ]
-BATCH, STEPS, CALLS, ROUNDS = 16, 64, 20, 15
+BATCH, STEPS, ROUNDS = 16, 64, 15
 
 
 class Opened:
@@ -193,12 +194,20 @@ def arithmetic(run):
     show(("digits", "sums", "exact (95 % interval)"), [(n, f"{each.cases:,}", percent(each)) for n, each in shown])
 
 
-def _seconds(workspace, x, y, marks):
-    """Return the time of a training step, without the update."""
-    begun = time.perf_counter()
-    for step in range(CALLS):
-        workspace.loss_and_grads(x, y, Dropout(0.2, seed=1), step, **marks)
-    return (time.perf_counter() - begun) / CALLS
+class MarkedSteps:
+    """Training steps, without the update, of a chunk with marks of items, or without; a side of bench.measure."""
+
+    work = 1
+
+    def __init__(self, workspace, chunk, marks):
+        self._workspace, self._chunk, self._marks = workspace, chunk, marks
+
+    def run(self, count):
+        """Make `count` steps; return the seconds they took."""
+        begun = time.perf_counter()
+        for step in range(count):
+            self._workspace.loss_and_grads(*self._chunk, Dropout(0.2, seed=1), step, **self._marks)
+        return time.perf_counter() - begun
 
 
 def speed():
@@ -208,14 +217,13 @@ def speed():
     for cell, size, layers, layer_norm in TIMED:
         config = ModelConfig(cell, 65, size, layers, embedding_size=64, layer_norm=layer_norm)
         workspace = Workspace(Model.initialise(config, seed=1), BATCH, STEPS)
-        x, y = rng.integers(0, 65, (2, STEPS, BATCH))
+        chunk = rng.integers(0, 65, (2, STEPS, BATCH))
         starts = rng.random((STEPS, BATCH)) < 1 / 9  # an item every nine places, as names have it
         kinds = {}, {"resets": starts, "counts": ~starts}
-        pairs = [[_seconds(workspace, x, y, marks) for marks in kinds] for _ in range(ROUNDS + 1)][1:]
-        ratio = statistics.median(plain / items for plain, items in pairs)
-        plain = statistics.median(plain for plain, _ in pairs)
+        plain, items = measure([MarkedSteps(workspace, chunk, marks) for marks in kinds], ROUNDS)
+        ratio = statistics.median(with_items / without for with_items, without in zip(items.rates, plain.rates))
         norm = ", layer norm" if layer_norm else ""
-        rows.append((f"{cell} {size} x {layers}{norm}", f"{plain * 1e3:.2f} ms", f"{ratio:.1%}"))
+        rows.append((f"{cell} {size} x {layers}{norm}", f"{1e3 / plain.rate:.2f} ms", f"{ratio:.1%}"))
     show(("model", "a step of a stream", "speed with items"), rows)
 
 
