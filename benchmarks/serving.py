@@ -41,8 +41,9 @@ def main():
     host, port = re.search(r"http://(\S+):(\d+)", process.stdout.readline()).groups()
     ask(host, int(port), 2, 1.0, False)
     print(
-        "| clients | requests/s | characters/s | median answer, ms | streamed: characters/s | first characters, ms | "
-        "`charrnn sample --num-samples`, characters/s |\n|--:|--:|--:|--:|--:|--:|--:|"
+        "| clients | requests/s | characters/s | median time to an answer, ms | streamed: characters/s | "
+        "streamed: time to the first characters, ms | `charrnn sample --num-samples`, characters/s |\n"
+        "|--:|--:|--:|--:|--:|--:|--:|"
     )
     for number in CLIENTS:
         whole, streamed = (ask(host, int(port), number, seconds, stream) for stream in (False, True))
