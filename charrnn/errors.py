@@ -64,14 +64,17 @@ def _plain(name):
 
 
 class CharRNNError(Exception):
-    """Base of every error that is about the user's input or machine, not about a defect of charrnn."""
+    """Base class of all errors that charrnn raises for the user's input or machine, not for a bug in charrnn."""
 
 
 class ConfigError(CharRNNError):
-    """An option or configuration value breaks its rule, or two of them contradict.
+    """An option or argument has a value that is not allowed, or two of them contradict each other.
 
-    options : the names of the options concerned, as TrainingConfig or the command has them, e.g. ("hidden_size",);
-        empty where the error is about something else. Whoever needs to know reads them here, never in the message.
+    Attributes
+    ----------
+    options : tuple of str
+        Names of the options that the error is about, with underscores, such as ("hidden_size",); empty if the error is
+        not about a named option. Programs should read the names here rather than parse the message.
     """
 
     def __init__(self, message, options=()):
@@ -80,14 +83,20 @@ class ConfigError(CharRNNError):
 
 
 class CorpusError(CharRNNError):
-    """A text is missing, empty, too short, not text, or not in the encoding named."""
+    """A text is missing, empty, too short, not text, or not in the given encoding; or the encoding is unknown."""
 
 
 class VocabularyError(CharRNNError):
-    """A character is not in the vocabulary, or a vocabulary is malformed.
+    """A character or id is not in the vocabulary, or a vocabulary is malformed.
 
-    missing : which character is missing where, without a remedy; "" where the error is about something else
-    remedies : what mends it, but for leaving that one character out; none where that mends nothing
+    Attributes
+    ----------
+    missing : str
+        The part of the message that says which character is missing, and at which offset; "" if the error is not about
+        a missing character.
+    remedies : tuple of str
+        Ways to solve the problem other than leaving the character out, such as "train on a text that contains it"; may
+        be empty.
     """
 
     def __init__(self, message, missing="", remedies=()):
@@ -96,20 +105,20 @@ class VocabularyError(CharRNNError):
 
 
 class CheckpointError(CharRNNError):
-    """A checkpoint is missing, truncated, corrupt, of another format version, or not charrnn's."""
+    """A checkpoint is missing, truncated, damaged, of an unknown format version, or not written by charrnn."""
 
 
 class RunError(CharRNNError):
-    """A run folder is taken, locked, or does not fit what is asked of it."""
+    """A folder already contains a run, is in use by another process, or is not a run folder or cannot be resumed."""
 
 
 class StorageError(CharRNNError):
-    """The disk is full, read-only, or refuses a write."""
+    """A file cannot be written, for example because the disk is full or read-only."""
 
 
 class DivergenceError(CharRNNError):
-    """The loss or a gradient stopped being finite."""
+    """The loss, a gradient or the output of a model is not a finite number (infinity or NaN)."""
 
 
 class RecipeError(CharRNNError):
-    """A corpus recipe cannot be carried out here."""
+    """A recipe of `charrnn corpus` failed: the corpus could not be downloaded, checked or prepared."""

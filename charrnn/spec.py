@@ -229,11 +229,41 @@ def _optional(default, is_value, rule, stored_rule):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a model. embedding_size 0 means one-hot characters; tied needs embedding_size == hidden_size.
+    """The architecture of a model.
 
-    zoneout       share P of the units that keep h, and of those that keep c, at each step of training (Krueger et al.
-                  2017). All else computes the expectation: P x_prev + (1 - P) x
-    layer_norm    each gate's sums are normalised over the layer's units (kernels/layernorm.py)
+    Attributes
+    ----------
+    cell : {"lstm", "gru", "rnn"}
+        The recurrent cell.
+    vocab_size : int
+        V, number of symbols in the vocabulary, at least 1.
+    hidden_size : int
+        H, number of units in each layer, at least 1.
+    num_layers : int
+        L, number of recurrent layers, at least 1.
+    embedding_size : int
+        Size of the vector that stands for each input character; 0 means one-hot vectors of size V.
+    tied : bool
+        Use the embedding matrix as the weights of the output layer too. Needs embedding_size == hidden_size.
+    dtype : {"float32", "float64"}
+        Type of the parameters and of all computations.
+    zoneout : float
+        Probability P, 0 <= P < 1, with which a unit keeps its previous h at a training step; likewise its c (Krueger et
+        al. 2017, arXiv 1606.01305). Outside training, the expected value P * previous + (1 - P) * new is used.
+    layer_norm : bool
+        Normalise the sum of each gate over the units of a layer (Ba et al. 2016, arXiv 1607.06450).
+
+    Raises
+    ------
+    ConfigError
+        A value is not allowed, or `tied` does not fit the sizes.
+
+    Examples
+    --------
+    >>> import charrnn
+    >>> config = charrnn.ModelConfig("gru", vocab_size=65, hidden_size=128, num_layers=2)
+    >>> charrnn.Model.initialise(config, seed=1)
+    <Model gru 128 x 2, 65 characters, 181,825 parameters>
     """
 
     cell: str
@@ -270,7 +300,11 @@ class ModelConfig:
             )
 
     def to_dict(self):
-        """Return the fields but vocab_size, as checkpoints store them: optional ones where they are not the default."""
+        """Return {field: value} as a checkpoint stores it.
+
+        `vocab_size` is left out, because the checkpoint contains the vocabulary; `zoneout` and `layer_norm` are left
+        out if they have their default values.
+        """
         stored = {name: getattr(self, name) for name in (*STORED_KEYS, *OPTIONAL_KEYS)}
         return {
             name: value

@@ -41,7 +41,9 @@ def model(folder):
     return charrnn.load(folder / "demo")
 
 
-@pytest.mark.parametrize("name", ["charrnn", "charrnn.library", "charrnn.text.vocabulary"])
+@pytest.mark.parametrize(
+    "name", ["charrnn", "charrnn.library", "charrnn.library.drawing", "charrnn.spec", "charrnn.text.vocabulary"]
+)
 def test_the_examples_of_the_docstrings_run(name, here):
     results = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert results.failed == 0 and (results.attempted or name == "charrnn")

@@ -28,7 +28,12 @@ ERROR_BLOCK = 250  # characters: longer than what makes neighbours alike
 
 @dataclass(frozen=True)
 class Rise:
-    """The rise of the loss in one region: nats a character, its standard error, and the number of characters."""
+    """The rise of the mean loss in one region of the text while a unit is held.
+
+    nats          the rise, in nats per character
+    error         its standard error, in nats per character
+    characters    number of characters in the region
+    """
 
     nats: float
     error: float
@@ -37,11 +42,17 @@ class Rise:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What holding a unit does.
+    """How the loss of a model rises while one of its units is held at a fixed value.
 
-    rises        {region: Rise} of the unit
-    random       {region: (mean, highest)} of the rises of random units of the layer
-    loss_nats    {region: mean loss} of the whole model
+    The regions are "on", "off" and "switch": where the signal is on, is off, or has just switched.
+
+    signal         name of the signal
+    layer, unit    the unit, counted from 0
+    held           "mean", "off", "zero" or "value": how the value was chosen
+    value          the value that the unit was held at
+    rises          {region: Rise} for this unit
+    random         {region: (mean, highest)}: the rises for random units of the same layer, in nats per character
+    loss_nats      {region: mean loss of the model with no unit held, in nats per character}
     """
 
     signal: str
@@ -55,9 +66,10 @@ class Ablation:
 
     @property
     def missed(self):
-        """Say where the model misses the unit; there: where the signal is on or switches.
+        """Where the model misses the unit: "nowhere", "only there", "mostly there" or "everywhere".
 
-        Missed is a rise above that of every random unit, and above twice its own standard error.
+        "There" means where the signal is on or switches. The model misses a unit in a region if the loss rises by more
+        than for every random unit, and by more than 2 standard errors.
         """
 
         def is_missed(region):
@@ -72,7 +84,7 @@ class Ablation:
         return MISSED[2] if self.rises["off"].nats < max(there) / 3 else MISSED[3]
 
     def to_dict(self):
-        """Return it as plain numbers and words."""
+        """Return the numbers of all regions as a dict for JSON; None for numbers that are not finite."""
 
         def plain(value):
             return None if isinstance(value, float) and not math.isfinite(value) else value

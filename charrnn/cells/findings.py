@@ -1,7 +1,6 @@
-"""What a search for cells has found: records, and the plain numbers and words of them that `charrnn cells` prints for
-programs.
+"""Records of what a search for cells found, and their plain values as `charrnn cells` prints them for programs.
 
-They hold what report.py found, and search nothing themselves.
+They store the results of report.py and search nothing themselves.
 """
 
 import os
@@ -40,9 +39,11 @@ COLUMNS = (
 
 
 class Selected(NamedTuple):
-    """A unit to be shown, held and drawn, and the signal that it is to be seen with.
+    """A unit that was chosen for a closer look, with the signal that it is compared with.
 
-    finding    None where the unit was asked for by its place; then `signal` is what it follows best, or None
+    finding        Finding of the unit; None if the unit was chosen by its position (option `unit`)
+    signal         Signal that the unit follows; for a unit chosen by its position, the one it follows best, or None
+    layer, unit    position of the unit, counted from 0
     """
 
     finding: Finding | None
@@ -52,28 +53,50 @@ class Selected(NamedTuple):
 
     @classmethod
     def of(cls, finding):
-        """Return the unit of a Finding."""
+        """Return the Selected for a Finding."""
         return cls(finding, finding.signal, finding.layer, finding.unit)
 
 
 @dataclass(frozen=True, repr=False)
 class Findings:
-    """One search over an excerpt of N characters, and what was asked of the units found.
+    """The units that follow signals of a text: the result of `charrnn.find_cells`. A notebook shows it as a table.
 
-    excerpt       an Excerpt
-    symbols       list of N str, one a character, as it is shown
-    scores        ndarray of the characters (indices) of the half that scored
-    quantity      what was looked at in a unit
-    recording     a Recording
-    signals       the Signals that occur in the text, of N values each
-    twins         {name: name of the signal that is on where it is, which stands for both}
-    found         a Finding for every signal that could be scored, the surest first
-    wanted        the signal that was asked for, None where none was
-    selected      the units to be looked at
-    follows       Follows of the one unit that was asked for, the highest score first; None where none was
-    ablations     of the selected units, None where they were not held
-    gates         {gate: ndarray (L, H, 2)}: the share of characters at which it is nearly shut and nearly open; None
-                  where not asked
+    A signal is a property of each character, such as being inside quotes (on/off) or the position in the line
+    (graded). The search read N characters. One half of them chose the best unit for each signal, the other half scored
+    it. An on/off signal is scored by AUROC (0.5 is chance, 1 perfect), a graded one by the absolute value of Pearson's
+    correlation.
+
+    Attributes
+    ----------
+    excerpt : Excerpt
+        The text that was read.
+    vocabulary : Vocabulary
+        The vocabulary of the model.
+    symbols : list of N str
+        The characters, as they are shown.
+    scores : ndarray of int64
+        Indices of the characters that were used for scoring.
+    quantity : str
+        What was recorded of each unit, such as "h" or "tanh-c".
+    recording : Recording
+        `values`, ndarray (L, H, N) float16: the recorded quantity of every unit after each character.
+    signals : tuple of Signal
+        The signals that occur in the text, each with N `values`.
+    twins : dict
+        {name: other name} of signals that are on at the same characters as another one, which stands for both.
+    found : tuple of Finding
+        The best unit for each signal that could be scored, the most certain first.
+    wanted : str or None
+        The signal that the search was asked for.
+    selected : tuple of Selected
+        The units chosen for a closer look.
+    follows : tuple of Follows, or None
+        With option `unit`: how well this unit follows each signal, the highest score first.
+    ablations : tuple of Ablation, or None
+        With option `clamp`: how the loss rises while a selected unit is held.
+    gates : dict or None
+        With option `gates`: {gate: ndarray (L, H, 2)}, the shares of characters at which the gate of a unit is nearly
+        shut and nearly open.
     """
 
     excerpt: Any
@@ -93,27 +116,42 @@ class Findings:
 
     @property
     def named(self):
-        """The Findings of units that are clearly better than chance and than an untrained network."""
+        """Those of `found` whose unit follows its signal clearly better than chance and than an untrained network."""
         return tuple(finding for finding in self.found if finding.named)
 
     @property
     def loss_nats(self):
-        """Mean loss in nats per character of the excerpt."""
+        """Mean loss of the model on the excerpt, in nats per character."""
         return float(np.nanmean(self.recording.loss_nats))
 
     @property
     def num_layers(self):
+        """L, the number of layers of the model."""
         return self.recording.values.shape[0]
 
     @property
     def hidden_size(self):
+        """H, the number of units in a layer."""
         return self.recording.values.shape[1]
 
     def passage(self, one, length):
-        """Return (symbols, values in -1..1, enlarged by what factor) of the stretch that shows a unit's signal best.
+        """Return the part of the text that shows the signal of a unit best, with the values of the unit there.
 
-        one       a Selected
-        length    of the stretch, in characters
+        Parameters
+        ----------
+        one : Selected
+            The unit and its signal.
+        length : int
+            Length of the part, in characters.
+
+        Returns
+        -------
+        symbols : list of str
+            The characters.
+        values : ndarray of float32, of the same length
+            The values of the unit, in -1 .. 1. A gate is shown as 2 * gate - 1.
+        factor : float
+            The factor by which small values (for "c", also large ones) were multiplied; otherwise 1.0.
         """
         allowed = np.zeros(len(self.symbols), bool)
         allowed[self.scores] = True
@@ -122,10 +160,11 @@ class Findings:
         return self.symbols[start:stop], values[start:stop], factor
 
     def levels(self, one):
-        """Return a unit's medians, as `passage` shows it: (where its signal is off, where it is on); of a graded signal
-        (where it is in its lower third, where in its upper third).
+        """Return the median value of a unit where its signal is off, and where it is on: two floats.
 
-        one       a Selected that has a signal
+        The values are scaled as in `passage`. For a graded signal, off and on mean its lower and its upper third.
+
+        one : Selected, with a signal
         """
         values, _ = shown_values(self.recording.values[one.layer, one.unit], self.quantity)
         signal = one.signal.values
@@ -142,7 +181,7 @@ class Findings:
         return f"<Findings: {len(self.named)} of {len(self.found)} signals are followed by a unit>"
 
     def _repr_html_(self):
-        """Show a notebook the units that are named, and the text coloured by the first few."""
+        """Return HTML for a notebook: a table of the `named` units, and text coloured by the first selected ones."""
         rows = [
             [
                 one.signal.phrase,
@@ -164,10 +203,10 @@ class Findings:
         return "".join(parts)
 
     def to_dict(self, checkpoint=None, validation_loss_nats=None):
-        """Return all that was asked for as plain numbers and words.
+        """Return the results as a dict for JSON, as `charrnn cells` prints them.
 
-        checkpoint              the file that the model is from
-        validation_loss_nats    of its run, to stand beside the loss
+        checkpoint : path-like or None; the file of the model, to be included
+        validation_loss_nats : float or None; the validation loss of its run, to be included for comparison
         """
         excerpt = self.excerpt
         result = {
@@ -209,12 +248,15 @@ class Findings:
         return result
 
     def columns(self):
-        """Return the names of the columns of `rows`."""
+        """Return the names of the columns of `rows`: a tuple of str."""
         regions = () if self.ablations is None else REGIONS
         return (*COLUMNS, *(f"rise_{name}_nats" for name in regions), *(f"random_{name}_nats" for name in regions))
 
     def rows(self):
-        """Yield a row for every signal that could be scored, with what its ablation gave; what is not known is None."""
+        """Yield a list of values for each Finding in `found`, in the order of `columns`; unknown values are None.
+
+        With option `clamp`, the last columns are the rises of the loss while the unit, and random units, are held.
+        """
         ablated = {(one.signal, one.layer, one.unit): one for one in self.ablations or ()}
         for finding in self.found:
             values = finding.to_dict()
@@ -227,5 +269,5 @@ class Findings:
 
 
 def measure(signal):
-    """Return the name of what a signal's score is."""
+    """Return "pearson" for a graded signal and "auroc" for an on/off one: how it is scored."""
     return "pearson" if signal.kind == GRADED else "auroc"

@@ -34,13 +34,13 @@ def check_quantity(cell, quantity):
 
 @dataclass(frozen=True)
 class Recording:
-    """What was recorded of a stretch of N characters.
+    """What was recorded while a model read N characters.
 
-    values      ndarray (L, H, N) float16: of each unit after reading each character. Rounding to float16 moves a value
-                by 2**-11 of itself; what it makes equal, within 0.0005 at an end of tanh's range, the layer above
-                hardly tells apart either
-    loss_nats   ndarray (N,) float64: of predicting the character after each, from the state it left; NaN
-                where the text ends, and where an item has ended
+    quantity    str: what was recorded of each unit, such as "h"
+    values      ndarray (L, H, N) float16: the quantity of each unit after each character. Rounding to float16 changes a
+                value by at most a share of 2**-11
+    loss_nats   ndarray (N,) float64: the loss of predicting the next character after each one, in nats; NaN at the end
+                of the text and at the end of an item
     """
 
     quantity: str

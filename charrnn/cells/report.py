@@ -35,15 +35,15 @@ READING_US, PARAMETER_US = 8.0, 25e-6  # of reading a character, and of each par
 
 @dataclass(frozen=True)
 class CellsOptions:
-    """What is to be looked for, and what is to be asked of the units found.
+    """What to search for, and what to measure for the selected units.
 
-    quantity    what to look at in a unit, None for tanh-c of an LSTM and h of others; its Cell (spec.py) has them all
-    signals     ((name, regular expression), ...): signals of one's own beside the built-in ones, on inside each match
-    wanted      the name of the one signal whose best unit is selected, None for the units that are named
-    unit        (layer, unit), both from 0: the one that is selected in the place of these
-    clamp       what to hold each unit selected at while the model reads: "mean", "off", "zero" or a number (ablate.py);
-                None holds none
-    gates       say how often each gate is nearly shut and nearly open
+    quantity    what to record of a unit, one of Cell.quantities (spec.py); None means "tanh-c" for an LSTM, else "h"
+    signals     ((name, regular expression), ...): more signals than the built-in ones, each on inside every match
+    wanted      name of a signal: select its best unit; None selects all units that are named
+    unit        (layer, unit), counted from 0: select this unit instead
+    clamp       hold each selected unit while the model reads, at "mean", "off", "zero" or a number (ablate.py), and
+                measure how the loss rises; None holds no unit
+    gates       measure how often each gate is nearly shut and nearly open
     """
 
     quantity: str | None = None

@@ -39,15 +39,17 @@ RUNNERS_UP = 4
 
 @dataclass(frozen=True)
 class Finding:
-    """The best unit for a signal, and what stands beside its score.
+    """The unit that follows a signal best, its score, and the scores that it must be compared with.
 
-    sign       +1, or -1 where the unit is low when the signal is on or high
-    score      AUROC or |Pearson|, on the half that did not choose
-    spearman   |Spearman|, of a graded signal
-    null, null_max    of the shifted searches
-    untrained  None where no untrained network was searched, or the signal does not occur in what it read
-    probe, probe_layer
-    others     the next best units of the choosing half: (layer, unit, sign, score)
+    signal         Signal
+    layer, unit    the unit, counted from 0
+    sign           +1; or -1 if the unit is low where the signal is on or high
+    score          AUROC (on/off signal) or |Pearson| (graded), on the half of the text that did not choose the unit
+    spearman       |Spearman| of the same unit; None for an on/off signal
+    null           95th percentile of the scores of shifted signals, which are pure chance; null_max is their maximum
+    untrained      score of the best unit of an untrained network; None if it was not measured
+    probe          score of a linear readout of all units of the best layer, which is probe_layer
+    others         the next best units: tuples (layer, unit, sign, score)
     """
 
     signal: Signal
@@ -65,12 +67,16 @@ class Finding:
 
     @property
     def named(self):
-        """Tell whether luck and an untrained network are both left well behind."""
+        """Whether the score is clearly better than chance and than an untrained network.
+
+        It must exceed null_max, and be at most half as far from 1 as the score of the untrained network (or as chance,
+        if no untrained network was measured).
+        """
         chance = (0.0 if self.signal.kind == GRADED else 0.5) if self.untrained is None else self.untrained
         return self.score > self.null_max and 1 - self.score <= NAMED_GAP * (1 - chance)
 
     def to_dict(self):
-        """Return it as plain numbers and words."""
+        """Return the fields, and how the signal is scored, as a dict for JSON."""
         return {
             "signal": self.signal.name,
             "phrase": self.signal.phrase,
@@ -95,9 +101,10 @@ class Finding:
 class Follows(NamedTuple):
     """How well one unit follows a signal over the whole text.
 
-    score       AUROC or Pearson's r with the unit's sign: -0.9 of an on/off signal is an AUROC of 0.9 for being low
-                where it is on
-    spearman    |Spearman|, of a graded signal
+    signal      Signal
+    score       AUROC (on/off signal) or Pearson's r (graded), negative if the unit is low where the signal is on or
+                high: -0.9 for an on/off signal is an AUROC of 0.9 for being low where the signal is on
+    spearman    |Spearman|; None for an on/off signal
     """
 
     signal: Signal

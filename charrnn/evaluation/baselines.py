@@ -28,14 +28,19 @@ LINES = {START: "", SEP: "\t", END: "\n"}  # what stands for special symbols whe
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model's mean loss on the text, in nats a character."""
+    """A simple model or compressor that a loss is compared with.
+
+    name         such as "unigram" or "xz -9e"
+    loss_nats    its mean loss on the text, in nats per character
+    detail       what it is, in a few words
+    """
 
     name: str
     loss_nats: float
     detail: str = ""
 
     def to_dict(self):
-        """Return it as plain numbers and words."""
+        """Return the fields, and the loss in bits per character, as a dict for JSON."""
         return {"name": self.name, "loss_nats": self.loss_nats, "loss_bpc": bits(self.loss_nats), "detail": self.detail}
 
 

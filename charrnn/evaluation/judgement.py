@@ -1,7 +1,6 @@
-"""What was measured of a model on a text: records, and the plain numbers and words of them that `charrnn eval --json`
-prints.
+"""Records of what was measured for a model on a text, and their plain values as `charrnn eval --json` prints them.
 
-They hold what report.py found, and measure nothing themselves.
+They store the results of report.py and measure nothing themselves. n is the number of judged characters.
 """
 
 import math
@@ -33,14 +32,23 @@ NOTEBOOK_CHARACTERS, NOTEBOOK_BITS = 600, 8
 
 
 class TrainingText(NamedTuple):
-    """The text that a model was trained on: all of its ids, ndarray (N,), and its Splits."""
+    """The text that a model was trained on.
+
+    ids       ndarray (N,) of integers: the whole text
+    splits    Splits: where its training, validation and test splits begin and end
+    """
 
     ids: np.ndarray
     splits: Splits
 
 
 class StandardError(NamedTuple):
-    """The standard error of a mean loss in nats, NaN below two blocks, from the means of blocks side by side."""
+    """The standard error of a mean loss, computed from the mean losses of consecutive blocks of the text.
+
+    nats                the standard error in nats per character; NaN if there are fewer than 2 blocks
+    blocks              number of blocks
+    block_characters    number of characters in a block
+    """
 
     nats: float
     blocks: int
@@ -48,13 +56,18 @@ class StandardError(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """How a model stands to the n-gram of the same training text, by the standard error of their difference.
+    """The comparison of a model with an n-gram that was trained on the same text.
 
-    kind     "short": the text is too short to tell anything; "known": most of it stands in the training text, so that
-             the figures say nothing of a new one; "level": no difference that two standard errors would show; "behind"
-             or "ahead" of the n-gram
-    order    of the n-gram
-    share    of the worse one's bits that the better one saves
+    Attributes
+    ----------
+    kind : {"ahead", "behind", "level", "short", "known"}
+        "ahead" or "behind": the model has a lower or a higher loss than the n-gram, by more than 2 standard errors of
+        the difference. "level": the difference is smaller. "short": the text is too short to tell. "known": most of the
+        text also occurs in the training text, so the losses do not tell how well new text is predicted.
+    order : int
+        Order of the n-gram: n.
+    share : float
+        Difference of the two losses divided by the larger one, 0 .. 1.
     """
 
     kind: str
@@ -63,10 +76,11 @@ class Verdict(NamedTuple):
 
 
 class DynamicLosses(NamedTuple):
-    """The loss of every judged character, ndarray (n,), in nats, while a copy of the model learned from those before
-    it.
+    """The losses of a copy of the model that kept learning from the text while reading it (dynamic evaluation).
 
-    counted    those that count, ndarray (n,) bool; None for all
+    settings   DynamicSettings: how it learned
+    losses     ndarray (n,) float64: the loss of every judged character, in nats
+    counted    ndarray (n,) bool: the characters that count; None if all do
     """
 
     settings: DynamicSettings
@@ -75,15 +89,15 @@ class DynamicLosses(NamedTuple):
 
     @property
     def loss_nats(self):
-        """Mean loss in nats per character that counts."""
+        """Mean loss of the characters that count, in nats per character."""
         return mean_nats(self.losses, self.counted)
 
 
 class Guesses(NamedTuple):
-    """What the model expected in the place of each of the first n judged characters.
+    """The K characters that the model expected most at each of the first n places.
 
-    ids    ndarray (n, K) int32, the likeliest first
-    p      ndarray (n, K) float64, their probabilities
+    ids    ndarray (n, K) int32: the most probable one first
+    p      ndarray (n, K) float64: their probabilities
     """
 
     ids: np.ndarray
@@ -91,12 +105,12 @@ class Guesses(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """How much of a text stands word for word in the training text.
+    """How much of a text also occurs, word for word, in the training text.
 
-    name       what the text is
-    ids        ndarray (n,) of the text
-    overlap    an Overlap
-    passage    the longest passage that stands in the training text, as text
+    name       str: which text this is, such as "a sample of the model"
+    ids        ndarray (n,) of integers: the text
+    overlap    Overlap: how much of it occurs in the training text
+    passage    str: the longest passage that occurs in the training text
     """
 
     name: str
@@ -105,7 +119,7 @@ class Copies(NamedTuple):
     passage: str
 
     def to_dict(self):
-        """Return it as plain numbers and words."""
+        """Return the numbers, without the ids, as a dict for JSON."""
         return {
             "characters": len(self.ids),
             "shares": [_finite(share) for share in self.overlap.shares],
@@ -116,27 +130,52 @@ class Copies(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Judgement:
-    """One reading of a text by a model, and what it is held against. What was not asked for is None, or empty.
+    """How well a model predicts a text: the result of `charrnn.evaluate`. A notebook shows it as a table.
 
-    text               an Excerpt, n characters of which are judged
-    losses             ndarray (n,) float64, of every judged character, in nats
-    evaluation         their mean, in three units
-    error              its StandardError
-    size_bytes         of the judged characters, in UTF-8
-    baselines          Baselines, the worst first
-    ngram              NgramLosses of the n-gram trained on the same text
-    training_used      characters of the training split that n-gram, unigram and xz know: its last ones, where it is
-                       very long; None where the training text was not at hand, or not asked
-    unlike             an UnlikePart, where the judged split is unlike the training split
-    mixed              MixedLosses of the model with the n-gram
-    dynamic            DynamicLosses
-    mistakes           Mistakes by kind
-    brackets           BracketLoss of every range of distances, with `mistakes`
-    sample, held_out   Copies of the training text in a sample of the model's, and beside it in a text it never saw
-    guesses            Guesses
-    counted            ndarray (n,) bool, the characters that count: of items no START; None where all do
-    items              ItemsJudged, of a model of items
-    answers            AnswersJudged, of a model that is asked for labels or texts, or follows labels
+    What was not measured is None or empty. n is the number of judged characters: all that were read, except the first
+    character of a text, because no character precedes it.
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary
+        The vocabulary of the model.
+    text : Excerpt
+        The text that was read.
+    losses : ndarray (n,), float64
+        Loss of every judged character, in nats.
+    evaluation : Evaluation
+        Mean of the losses: `loss_nats`, `loss_bpc` (bits per character), `perplexity`.
+    error : StandardError
+        Standard error of this mean.
+    size_bytes : int
+        Size of the judged characters in UTF-8.
+    baselines : tuple of Baseline
+        Other models of the same text, each with `name`, `loss_nats` and `detail`; the highest loss first.
+    ngram : NgramLosses
+        Losses of the n-gram that was trained on the same text.
+    training_used : int
+        Number of characters of the training split from which n-gram, unigram and xz learned: at most the last
+        20,000,000. None if they were not asked for or the training text is gone.
+    unlike : UnlikePart
+        Set if the judged split is clearly unlike the training split.
+    mixed : MixedLosses
+        Losses of a mixture of the model and the n-gram.
+    dynamic : DynamicLosses
+        Losses of a copy of the model that keeps learning as it reads.
+    mistakes : Mistakes
+        Wrong predictions, by kind.
+    brackets : tuple of BracketLoss
+        With `mistakes`: losses of closing brackets, by their distance from the opening one.
+    sample, held_out : Copies
+        How much of a sample from the model, and of a text it was not trained on, also occurs in the training text.
+    guesses : Guesses
+        The most probable characters at each place.
+    counted : ndarray (n,), bool
+        Which of the judged characters count in the mean; None if all do. For a model of items START does not count.
+    items : ItemsJudged
+        For a model of items: loss per item, and how long items become.
+    answers : AnswersJudged
+        For a model with labels or translations: how good its answers are.
     """
 
     vocabulary: Vocabulary
@@ -162,16 +201,19 @@ class Judgement:
 
     @property
     def bits_per_byte(self):
-        """Bits per byte of UTF-8, by which models of characters and of bytes can be compared."""
+        """Mean loss in bits per byte of UTF-8: compares models of characters with models of bytes."""
         return float(self.evaluation.loss_bpc * self.evaluation.characters / self.size_bytes)
 
     def of_counted(self, losses):
-        """Return those of losses, ndarray (n,), that count."""
+        """Return the losses, of an ndarray (n,), that count."""
         return losses if self.counted is None else losses[self.counted]
 
     @property
     def is_known(self):
-        """Whether a text that is no split stands in the training text: xz, which has read that, hardly writes it."""
+        """Whether most of the text also occurs in the training text, judged by how well xz compresses it after that.
+
+        Always False for a split of the training text, and if `baselines` were not measured.
+        """
         if self.evaluation.characters < FEW:
             return False
         nats = {baseline.name: baseline.loss_nats for baseline in self.baselines}
@@ -179,7 +221,7 @@ class Judgement:
 
     @property
     def verdict(self):
-        """The Verdict, None where no n-gram was trained."""
+        """The Verdict: whether the model or the n-gram has the lower loss. None if no n-gram was trained."""
         if self.ngram is None:
             return None
         difference = self.evaluation.loss_nats - self.ngram.mean_nats
@@ -199,7 +241,7 @@ class Judgement:
         return f"<Judgement: {self.evaluation.loss_nats:.4f} nats over {self.evaluation.characters:,} characters>"
 
     def _repr_html_(self):
-        """Show a notebook the loss beside the baselines, and the text coloured by what each character cost."""
+        """Return HTML for a notebook: the losses of model and baselines, and the text coloured by its losses."""
         rows = [[one.name, *_figures(one.loss_nats)] for one in self.baselines]
         rows.append(["this model", *_figures(self.evaluation.loss_nats)])
         if self.dynamic is not None:
@@ -214,9 +256,13 @@ class Judgement:
         )
 
     def records(self, count=None):
-        """Yield a dict for each judged character: its place, what it is and its bits; guesses where they were read.
+        """Yield a dict for each judged character.
 
-        count    guesses each, all that were read where None
+        Keys: "at" (int, its place in the text), "character" (str, or int for a byte model), "bits" (its loss in bits),
+        and if they were measured, "dynamic_bits", "mixed_bits" and "guesses" (list of [character, probability], the
+        most probable first).
+
+        count : number of guesses per character; None gives all
         """
         columns = {"bits": self.losses}
         if self.dynamic is not None:
@@ -239,9 +285,11 @@ class Judgement:
             yield record
 
     def to_dict(self, checkpoint=None):
-        """Return everything but the single characters as plain numbers and words; what is no finite number is None.
+        """Return everything but the losses of single characters as a dict for JSON, as `charrnn eval --json` prints it.
 
-        checkpoint    the file that the model is from
+        Numbers that are not finite become None.
+
+        checkpoint : path-like or None; the file of the model, to be included
         """
         result = {
             **self.evaluation.to_dict(),

@@ -39,23 +39,31 @@ MIN_BLOCK = 200
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy over a number of characters."""
+    """The mean loss of a model on a text, in several units.
+
+    Attributes
+    ----------
+    loss_nats : float
+        Mean cross-entropy in nats per character (per label if only labels count).
+    characters : int
+        Number of characters that the mean is over.
+    """
 
     loss_nats: float
     characters: int
 
     @property
     def loss_bpc(self):
-        """Bits per character."""
+        """Mean loss in bits per character: loss_nats / log(2)."""
         return bits(self.loss_nats)
 
     @property
     def perplexity(self):
-        """As hard as choosing among so many equally likely characters; infinite where no float holds it."""
+        """exp(loss_nats): a uniform choice among this many characters has the same loss. Infinity above 709 nats."""
         return perplexity(self.loss_nats)
 
     def to_dict(self):
-        """Return it as plain numbers, None for an infinite perplexity."""
+        """Return the loss in all units as a dict of numbers for JSON; None instead of an infinite perplexity."""
         return {
             "loss_nats": self.loss_nats,
             "loss_bpc": self.loss_bpc,

@@ -37,19 +37,21 @@ SAMPLE_LENGTH = 20_000
 
 @dataclass(frozen=True)
 class JudgeOptions:
-    """What is to be measured beside the loss.
+    """What to measure besides the loss.
 
-    baselines        uniform, unigram, n-gram and xz, trained on the same text
-    mix_ngram        the model mixed with the n-gram; needs the training text
-    dynamic          how the model learns as it reads a second time, None where it does not
-    mistakes         the kinds of characters that it gets wrong, and brackets by distance; needs the training text
-    memorised        how much of a sample stands word for word in the training text, which it needs
-    sample_length    characters of that sample, and of what it is compared with; at least 1
-    sample_seed      of that sample, 0 .. 2**64 - 1
-    top_k            guesses a character, 0 for none
-    guessed          of the first so many characters, None for all
-    after            of a model that tells labels, after how many characters it is to tell them too
-    beam             of a model that translates, how many answers are pursued side by side
+    baselines        compare with a uniform guess, unigrams, n-grams and xz, trained on the same text
+    mix_ngram        also measure a mixture of the model and the n-gram; needs the training text
+    dynamic          DynamicSettings: read the text again with a copy that keeps learning; None leaves this out
+    mistakes         sort mistakes by kind, and closing brackets by their distance; needs the training text
+    memorised        measure how much of a sample is copied word for word from the training text, which it needs
+    sample_length    characters of that sample, and of the held-out text that it is compared with; at least 1
+    sample_seed      seed of that sample, 0 .. 2**64 - 1
+    top_k            keep this many guesses per character, the most probable ones; 0 keeps none
+    guessed          keep guesses for this many characters, the first ones; None means all
+    after            for a model that predicts labels: also predict them after these numbers of characters
+    beam             for a model that translates: number of hypotheses that the beam search keeps
+
+    Raises ConfigError if sample_length or top_k is not allowed.
     """
 
     baselines: bool = True

@@ -3,8 +3,8 @@
     model = charrnn.load("checkpoints/demo")
     print(charrnn.sample(model, 300, prime="ROMEO:", temperature=0.8, seed=1))
 
-They return what the commands print. Nothing here prints, writes to a terminal or looks at a signal. The doctests run in
-a folder that has a short text, corpus.txt.
+They return what the commands print. Nothing in this module prints, writes to a terminal or handles signals. The
+doctests run in a folder that contains corpus.txt, a short text, and demo, a run that was trained on it.
 """
 
 import contextlib
@@ -48,18 +48,18 @@ def load(path: StrPath | None = None) -> Model:
     Parameters
     ----------
     path : path-like, optional
-        A checkpoint or a run folder, of which the best checkpoint is taken; None takes the newest run under
-        ./checkpoints.
+        A checkpoint file or a run folder. In a run folder, the best checkpoint is loaded, or the last one if the run
+        has no best checkpoint yet. None means the newest run under ./checkpoints.
 
     Returns
     -------
     Model
-        With .vocabulary, .training (the record of its run) and .path.
+        Its attributes `vocabulary`, `training` (the record of the run) and `path` (the checkpoint file) are set.
 
     Raises
     ------
     CheckpointError
-        There is no checkpoint, or it is damaged.
+        There is no checkpoint at `path`, or the file is damaged or not a charrnn checkpoint.
 
     Examples
     --------
@@ -75,14 +75,24 @@ def load(path: StrPath | None = None) -> Model:
 
 
 class Training(Iterator[Record]):
-    """A run in progress: an iterator of its records, made by `train`.
+    """A training run in progress. `train` returns it; iterate over it to train, one record at a time.
 
-    Leaving the loop early is like killing the process: the run can be resumed from its last save. `stop` saves first.
+    The run holds a lock on its folder until the loop ends or `close` is called. If you may leave the loop early, use
+    `with charrnn.train(...) as run:`, which closes the run. A loop that is left early loses the steps since the last
+    save, as if the process had been killed; `charrnn.train(resume=run.folder)` continues from that save. To save before
+    the run ends, call `stop` and let the loop finish.
 
     Attributes
     ----------
     folder : Path
         The run folder.
+
+    Raises
+    ------
+    DivergenceError
+        While iterating: the run diverged and could not recover. The folder keeps the last good checkpoint.
+    StorageError
+        While iterating: a checkpoint could not be written.
     """
 
     def __init__(self, opened: contextlib.ExitStack, trainer: Any):
@@ -104,11 +114,14 @@ class Training(Iterator[Record]):
             raise
 
     def stop(self) -> None:
-        """Ask the run to end after the step at hand; it is saved, and the last record is a Finished that says so."""
+        """Ask the run to save and end after the current step.
+
+        Keep iterating until the run ends. The last record is a Finished; its `resumable` is True if steps remain.
+        """
         self._trainer.stop()
 
     def close(self) -> None:
-        """Let go of the run folder and the text, as at the end of the loop."""
+        """Release the run folder and the text without saving. At the end of the loop this happens by itself."""
         self._records.close()
         self._opened.close()
 
@@ -122,34 +135,47 @@ def train(
     samples: bool = False,
     **options: Any,
 ) -> Training:
-    """Train a model, or resume a run, record by record.
+    """Train a new model, or resume a run.
+
+    The call checks the options, reads the text and creates the run folder; the training itself happens while you
+    iterate over the result. If the call raises an error, it has written nothing.
 
     Parameters
     ----------
     texts : path-like or sequence of path-like
-        Files, folders or globs, read one after the other. With `resume` they may be left out.
+        Files, folders or glob patterns to train on, read one after the other. With `resume` they may be left out: the
+        run remembers where its text is.
     output : path-like, optional
-        The run folder; None takes ./checkpoints/<text>-<n>.
+        The folder of the new run. None means ./checkpoints/<text>-<n>, with the next free number n.
     resume : path-like, optional
-        A run folder to resume. Of the options, a longer length and those that bear on no result may be given.
+        The folder of a run to resume. Then `options` may only give a greater length (steps, epochs or minutes), or
+        options that do not affect the trained weights.
     init_from : path-like, optional
-        A checkpoint or run folder to take the weights of a new run from.
+        A checkpoint or run folder from which a new run takes its initial weights.
     samples : bool
-        Draw samples while training, as the command does.
+        Yield a Sampled record now and then: a text drawn from the model as it is at that step.
     **options
         The options of `charrnn train`, with underscores: cell, hidden_size, num_layers, steps, epochs, minutes,
-        learning_rate, seed and so on. Without a length the run takes five minutes.
+        learning_rate, seed and so on. A run takes five minutes if neither steps, epochs, minutes nor patience is given.
 
     Returns
     -------
     Training
-        Yields Notice, Preflight, Step (loss in nats, before clipping the gradient's norm), Evaluated, Saved, and at the
-        end Finished. charrnn.training.records has their fields.
+        An iterator of records: Preflight before the first step; then Step, Evaluated, Saved and Sampled (only with
+        `samples`); Finished at the end. A Notice may come at any time.
 
     Raises
     ------
-    CharRNNError
-        An option breaks its rule, the text will not do, or the folder holds a run. Nothing has been written then.
+    ConfigError
+        An option is unknown, has a value that is not allowed, or contradicts another option or the run that is resumed.
+    CorpusError, VocabularyError
+        A text is missing, too short or not readable as text, or has characters that the model cannot learn.
+    RunError
+        `output` already contains a run; or `resume` is not a run folder, or another process is training in it.
+    CheckpointError
+        The checkpoint of `resume` or `init_from` is missing or damaged.
+    StorageError
+        The run folder cannot be written.
 
     Examples
     --------
@@ -188,35 +214,56 @@ def evaluate(
     progress: Progress | None = None,
     **options: Any,
 ) -> Judgement:
-    """Measure how well a model predicts a text, beside what n-grams and xz reach.
+    """Measure how well a model predicts a text, and compare it with n-grams and the compressor xz.
 
     Parameters
     ----------
     model : Model
-        From `load`.
+        A model from `load`.
     texts : path-like or sequence of path-like, optional
-        The text; None takes a split of the text that the model was trained on, found again.
+        Files, folders or glob patterns to read. If neither `texts` nor `string` is given, charrnn finds the text that
+        the model was trained on and reads the part that `split` names.
     string : str, optional
-        The text itself, in place of `texts`.
-    split : str
-        "val", "test" or "train", where the model's own text is read.
-    unknown : str
-        What to do with a character of `texts` that the model does not know: "error", or "skip" it. A `string` must
-        have none.
+        The text itself, instead of `texts`.
+    split : {"val", "test", "train"}
+        Which part of the training text to read. It has no effect if `texts` or `string` is given.
+    unknown : {"error", "skip"}
+        What to do with characters of `texts` that the model does not know. Such a character in `string` is always an
+        error.
     progress : callable, optional
-        Called with (what is being done, done, of).
+        Called now and then as progress(task, done, total): `task` is a str such as "reading the text", and `done` goes
+        from 0 to `total`.
     **options
-        Of JudgeOptions: baselines, mix_ngram, dynamic, mistakes, memorised, sample_length, sample_seed, top_k, guessed.
+        What to measure besides the loss:
+
+        - baselines (bool, default True): compare with a uniform guess, unigrams, n-grams and xz.
+        - mix_ngram (bool): also measure a mixture of the model and the n-gram.
+        - dynamic (DynamicSettings of charrnn.evaluation.dynamic): read the text a second time with a copy of the model
+          that keeps learning as it reads.
+        - mistakes (bool): sort the mistakes by kind, and closing brackets by their distance from the opening ones.
+        - memorised (bool), sample_length (int, characters, default 20,000), sample_seed (int): how much of a sample
+          drawn from the model is copied word for word from the training text.
+        - top_k (int, default 0), guessed (int or None): keep the top_k most probable characters at each place, for the
+          first `guessed` characters (None: all).
+        - after (tuple of int), beam (int, default 1): for a model that predicts labels, also predict them after these
+          numbers of characters; for a model that translates, the width of the beam search.
 
     Returns
     -------
     Judgement
-        .evaluation has the loss in nats, bits per character and perplexity; .baselines and .verdict what stands beside.
+        `evaluation` has the loss in nats per character, in bits per character and as perplexity; `baselines` and
+        `verdict` compare it.
 
     Raises
     ------
-    CharRNNError
-        The text will not do, or something asked for needs the training text and that is gone.
+    ConfigError
+        An option is unknown or has a value that is not allowed, or it needs the training text, which is gone.
+    CorpusError
+        A text is missing or is not text, the training text cannot be found, or there are fewer than 2 characters.
+    VocabularyError
+        The text has a character that the model does not know.
+    DivergenceError
+        The loss is not a finite number: the model is damaged.
 
     Examples
     --------
@@ -243,26 +290,40 @@ def find_cells(
     progress: Progress | None = None,
     **options: Any,
 ) -> Findings:
-    """Find the hidden units of a model that follow something in a text.
+    """Find hidden units that follow a signal of a text, such as quotes, indentation or the position in a line.
 
     Parameters
     ----------
     model, texts, string, split, progress
-        As for `evaluate`.
+        As for `evaluate`. The text needs at least 4,000 characters.
     characters : int
-        Of the text, at most: its first ones.
+        Read at most this many characters, from the beginning of the text.
     **options
-        Of CellsOptions: quantity, signals, wanted, unit, clamp, gates.
+        - quantity (str): which value of a unit to record, one of the cell's `quantities`, such as "h", "c" or a gate.
+          The default is "tanh-c" for an LSTM and "h" for other cells.
+        - signals (sequence of (name, regular expression)): additional signals, each on inside every match.
+        - wanted (str): name of one signal; select the unit that follows this signal best.
+        - unit (tuple (layer, unit), counted from 0): select this unit instead.
+        - clamp ("mean", "off", "zero" or float): hold each selected unit at this value and measure how the loss rises:
+          its mean, its mean where the signal is off, zero, or a number.
+        - gates (bool): measure how often each gate is nearly shut and nearly open.
+
+        Without `wanted` and `unit`, all units in `named` are selected.
 
     Returns
     -------
     Findings
-        .named are the units that beat chance and an untrained network, the surest first; .found has every signal.
+        `named` has the units that follow a signal clearly better than chance and than an untrained network, the most
+        certain first; `found` has the best unit for every signal.
 
     Raises
     ------
-    CharRNNError
-        The text is shorter than 4,000 characters, or an option does not fit the model.
+    ConfigError
+        The text is too short, an option is unknown, or an option does not fit the model or the text.
+    CorpusError, VocabularyError
+        As for `evaluate`.
+    DivergenceError
+        The values of the units are not finite numbers: the model is damaged.
 
     Examples
     --------

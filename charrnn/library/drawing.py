@@ -1,4 +1,4 @@
-"""The calls of `import charrnn` that write: sample, and next_characters, which says what may come next."""
+"""The calls of `import charrnn` that draw text: sample, and next_characters, which gives the probabilities."""
 
 from collections.abc import Sequence
 from typing import overload
@@ -68,37 +68,54 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     Parameters
     ----------
     model : Model
-        From `load`.
+        A model from `load`.
     length : int
-        Characters to draw, at least 1; bytes for a model of bytes.
+        Number of characters to draw (bytes, for a byte model), at least 1.
     num_samples : int, optional
-        How many texts to draw side by side. None returns one str.
+        Number of texts to draw in parallel, at least 1. None draws one text and returns a str instead of a list.
     prime : str
-        What the model reads first; it is not part of what is returned.
+        Text that the model reads before it draws; the result does not include it. After an empty `prime`, a model of
+        items begins a new item; other models begin after a newline, or with a random character if they know no newline.
     stop : sequence of str
-        A text ends before the first of these; one of a model of items at its END too.
+        Strings that end a text. The text ends before the first one that is drawn, and may then be shorter than
+        `length`. A model of items also ends a text at the end of an item.
     seed : int
-        The same seed draws the same texts, for any number of samples and threads.
+        Seed of the random numbers, in 0 .. 2**64 - 1. Text number j depends on the seed and on j, but not on
+        `num_samples` or on the number of threads.
     clamps : sequence of Clamp
-        Units to be held at a value meanwhile.
-    temperature, top_k, top_p, min_p
-        As for `charrnn sample`; temperature 0 always takes the likeliest character.
+        Units that are held at a fixed value while the model reads and draws.
+    temperature : float
+        Divide the logits by this number, at least 0. Below 1 the text becomes more predictable; 0 always takes the most
+        probable character.
+    top_k : int, optional
+        Draw only from the `top_k` most probable characters, at least 1; None draws from all.
+    top_p : float
+        Then draw only from the smallest set of most probable characters whose probabilities add up to at least `top_p`,
+        above 0 and at most 1; 1 keeps all.
+    min_p : float
+        Then drop characters that are less than `min_p` times as probable as the most probable one; in 0 .. 1.
     encoding : str, optional
-        Of a model of bytes: of `prime` and `stop`, and of the bytes it writes; None takes the run's. "latin-1" gives
-        one character per byte, and `.encode("latin-1")` the bytes themselves.
+        For a byte model: the encoding of `prime`, `stop` and the drawn bytes; None means the encoding of the training
+        text. "latin-1" returns one character per byte, so that `.encode("latin-1")` gives the drawn bytes. Bytes that
+        are invalid in the encoding become U+FFFD. A model of characters ignores this argument.
     given : str, optional
-        Of a model that follows labels: the label of the texts.
+        For a model that writes texts for a label: the label. Such a model needs it; no other model accepts it.
 
     Returns
     -------
-    str, or list of str where `num_samples` is given
+    str or list of str
+        One str if `num_samples` is None, otherwise a list of `num_samples` str.
 
     Raises
     ------
     ConfigError
-        A setting breaks its rule.
+        An argument has a value that is not allowed, or the model is one that predicts labels or translates.
     VocabularyError
-        A character of `prime` or `stop` is not in the model's vocabulary.
+        A character of `prime` or `stop` is not in the model's vocabulary, or `given` is not one of its labels.
+    CorpusError
+        `encoding` is not the name of an encoding.
+    DivergenceError
+        The logits are not finite numbers: the model is damaged.
 
     Examples
     --------
@@ -152,32 +169,35 @@ def next_characters(
     encoding: str | None = None,
     given: str | None = None,
 ) -> list[NextCharacter] | list[list[NextCharacter]]:
-    """Say how likely each character is to come next, at temperature 1.
+    """Return the most probable next characters after a text, with their probabilities at temperature 1.
 
     Parameters
     ----------
     model : Model
-        From `load`.
+        A model from `load`.
     prime : str or sequence of str
-        What the model reads first; several are read side by side, and none changes what is found for another. An empty
-        one is the beginning of a text.
+        Text that the model reads first, or several such texts. Several texts are read as one batch; the result for each
+        is the same as if it were read alone. After an empty text, the result is for the beginning of a text.
     top_k : int, optional
-        How many of the likeliest to return; None returns all.
+        Number of characters to return, at least 1; None returns all of the vocabulary.
     clamps, encoding, given
         As for `sample`.
 
     Returns
     -------
-    list of NextCharacter, the likeliest first; a list of such lists where `prime` is a sequence
-        Each with .symbol (the character; of a model of bytes the byte, an int; of a model of items also "END"), .id,
-        .probability and .loss_nats.
+    list of NextCharacter, or list of such lists
+        The most probable character first. If `prime` is a sequence of texts, the result has one list for each text.
 
     Raises
     ------
     ConfigError
-        `top_k` is below 1.
+        `top_k` is below 1, a clamp does not fit the model, or `given` is missing or not accepted.
     VocabularyError
-        A character of `prime` is not in the model's vocabulary.
+        A character of `prime` is not in the model's vocabulary, or `given` is not one of its labels.
+    CorpusError
+        `encoding` is not the name of an encoding.
+    DivergenceError
+        The logits are not finite numbers: the model is damaged.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Clamps: units that are held at a value while a workspace runs."""
+"""Clamps: units that are held at a fixed value while a workspace runs."""
 
 import math
 from dataclasses import dataclass
@@ -14,9 +14,20 @@ MAX_TANH = 1 - 2.0**-20  # tanh(c) of a held unit at most: c must be finite
 
 @dataclass(frozen=True)
 class Clamp:
-    """A unit to be held at `value` while a workspace runs, layer and unit counted from 0.
+    """A hidden unit that is held at a fixed value while a model runs.
 
-    quantity    "tanh-c" or "c" of a cell with c: it is held, and h = o tanh(c) follows its output gate; or "h"
+    Creating a Clamp checks nothing. The calls that take clamps raise ConfigError if the model has no such unit or
+    quantity, if the value is not allowed, or if a unit is given twice.
+
+    Attributes
+    ----------
+    layer, unit : int
+        The unit, both counted from 0.
+    value : float
+        The value to hold it at: a finite number, in -1 .. 1 for "tanh-c".
+    quantity : {"h", "c", "tanh-c"}
+        What is held: the output h of the unit, or, in an LSTM, its cell state c, given as c or as tanh(c). If the cell
+        state is held, the output h = o * tanh(c) still follows the output gate o.
     """
 
     layer: int
@@ -26,7 +37,7 @@ class Clamp:
 
 
 def check_unit(config, layer, unit):
-    """Raise ConfigError unless the model has this unit."""
+    """Raise ConfigError if a model with this ModelConfig has no such unit; layer and unit count from 0."""
     if not 0 <= layer < config.num_layers or not 0 <= unit < config.hidden_size:
         raise ConfigError(
             f"the units of this model are 0:0 to {config.num_layers - 1}:{config.hidden_size - 1} (layer:unit, "
@@ -35,10 +46,11 @@ def check_unit(config, layer, unit):
 
 
 def pack_clamps(config, clamps):
-    """Return Clamps, each unit at most once, as compiled code reads them (kernels/chunk/views.py). Raises ConfigError.
+    """Return N Clamps as the two arrays that compiled code reads (kernels/chunk/views.py).
 
-    Returns ndarray (N, 3), int64: layer, unit and what is held; and ndarray (N, 2) of the model's dtype: c, and h or
-    tanh(c).
+    Returns ndarray (N, 3), int64: layer, unit, and which quantity is held; and ndarray (N, 2) of the model's dtype: the
+    cell state c and tanh(c), or h twice if h is held. Raises ConfigError if a clamp does not fit the model or a unit
+    comes twice.
     """
     rows, values = [], []
     for clamp in clamps:

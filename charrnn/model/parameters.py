@@ -1,6 +1,6 @@
 """The parameters of a model: the numbers that are trained, in one flat array and by their PyTorch names.
 
-Knows neither a file nor a batch: what runs a model is workspace.py.
+This module knows neither files nor batches; workspace.py runs a model.
 """
 
 import math
@@ -24,21 +24,42 @@ NEVER = -1e4
 
 
 def uniform_bound(config):
-    """Return the bound of the uniform initialisation, 1/sqrt(hidden_size), as PyTorch's recurrent layers have it."""
+    """Return the bound of the uniform initialisation, 1/sqrt(hidden_size), as in PyTorch's recurrent layers."""
     return 1 / math.sqrt(config.hidden_size)
 
 
 class Model:
-    """The parameters of a recurrent language model.
+    """The parameters of a recurrent language model, with its vocabulary and the record of its training.
 
-    flat        (N,) of config.dtype: every parameter, in panels (kernels/layout.py); Optimizer updates it in place
-    vocabulary  the Vocabulary of its ids; ConfigError where it was given none
-    training    the record of the run that it is from, as its checkpoint has it; empty where it is of none
-    path        the file that it was loaded from, or None
-    rule        of a model of items, the ItemRule of what counts: what never does is never predicted; None of a model of
-                one long text
-    start_id    of a model of items, the id that begins one: the state is zero before it is read
-    unknown_id  the id that all characters have which it does not know, and which is never drawn; None where it has none
+    `charrnn.load` returns a trained model, `Model.initialise` a new one. `Model(config)` has parameters of zero.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The architecture.
+    rule : ItemRule, optional
+        For a model of items (see Attributes).
+
+    Attributes
+    ----------
+    config : ModelConfig
+        The architecture.
+    flat : ndarray (N,), config.dtype
+        All parameters, in the order in which the kernels read them, with padding (N is at least `num_parameters`). An
+        optimiser updates it in place. `get_parameters` returns the same numbers by name.
+    vocabulary : Vocabulary
+        The symbols of the model's ids.
+    training : dict
+        The record of the training run, as stored in the checkpoint; empty for a model that was not loaded.
+    path : Path or None
+        The file that the model was loaded from.
+    rule : ItemRule or None
+        For a model that was trained on separate items rather than on one long text: which symbols of an item it
+        predicts. None for a model of one long text.
+    start_id : int or None
+        For a model of items: the id of START, which begins an item; the state is zero before it is read.
+    unknown_id : int or None
+        Id that stands for all characters the model does not know; it is never drawn. None if there is no such id.
     """
 
     def __init__(self, config, rule=None):
@@ -54,17 +75,32 @@ class Model:
         self.flat = aligned_zeros(self.layout.size, config.dtype)
 
     def new_layout(self, pack=1):
-        """Return the layout of the parameters, with the tables for operands of `pack` numbers a word."""
+        """Return a Layout, the order of the parameters in `flat`; `pack` is 2 for products of bfloat16, otherwise 1."""
         return Layout(self.config, pack)
 
     @classmethod
     def initialise(cls, config, seed, forget_bias=FORGET_BIAS, rule=None):
-        """Return a model with fresh parameters.
+        """Return a model with random initial parameters.
 
-        Weights and biases of the recurrent layers are uniform in +-1/sqrt(H), the LSTM's forget biases `forget_bias`
-        (1: Jozefowicz et al. 2015), gains 1; the output layer is uniform in +-1/sqrt(H) with zero bias, embeddings are
-        normal with deviation 1 (tied: 1/sqrt(H)). The same seed gives the same parameters in either dtype, up to
-        rounding. The output's biases of what the rule never counts are NEVER.
+        Weights and input biases (bias_ih) of the recurrent layers are uniform in -1/sqrt(H) .. 1/sqrt(H); recurrent
+        biases (bias_hh) are 0 and gains of layer normalisation 1. Output weights are uniform in the same range, with
+        biases 0. Embeddings are normal with standard deviation 1, or 1/sqrt(H) if they are tied to the output weights.
+
+        Parameters
+        ----------
+        config : ModelConfig
+            The architecture.
+        seed : int
+            At least 0. The same seed gives the same parameters in both dtypes, up to rounding.
+        forget_bias : float
+            Initial bias of the forget gates of an LSTM (default 1: Jozefowicz et al. 2015).
+        rule : ItemRule, optional
+            For a model of items: the output biases of symbols that are never predicted are set to -10,000.
+
+        Returns
+        -------
+        Model
+            It has no vocabulary yet; set its `vocabulary` before you sample from it.
         """
         model = cls(config, rule)
         bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
@@ -88,7 +124,10 @@ class Model:
 
     @classmethod
     def from_checkpoint(cls, checkpoint):
-        """Return the model of a Checkpoint (runs/checkpoint/)."""
+        """Return the model of a checkpoint that was read by charrnn.runs.checkpoint.load_checkpoint.
+
+        `charrnn.load` does both, and sets `path` too.
+        """
         config = ModelConfig(vocab_size=checkpoint.vocabulary.size, **checkpoint.model)
         model = cls(config, ItemRule.of(checkpoint.vocabulary, stored_task(checkpoint.training)))
         model.set_parameters(checkpoint.parameters)
@@ -98,7 +137,7 @@ class Model:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The Vocabulary of the model's ids. Raises ConfigError where the model was given none."""
+        """The Vocabulary of the model's ids. Raises ConfigError if it was never set."""
         if self._vocabulary is None:
             raise ConfigError("the model has no vocabulary: load it with charrnn.load, or set its .vocabulary")
         return self._vocabulary
@@ -115,7 +154,7 @@ class Model:
         )
 
     def _repr_html_(self):
-        """Show a notebook what the model is and how it was trained."""
+        """Return an HTML table for a notebook: the architecture of the model and how it was trained."""
         config = self.config
         rows = [
             ("cell", f"{CELLS[config.cell].title}, {config.num_layers} x {config.hidden_size} units"),
@@ -135,23 +174,23 @@ class Model:
 
     @property
     def num_parameters(self):
-        """How many numbers are trained; a gate's bias counts once, as it is kept."""
+        """Number of trained parameters. A gate's two biases (bias_ih, bias_hh) count once: only their sum matters."""
         return self.layout.num_parameters()
 
     def shapes(self):
-        """Return {PyTorch name: shape} of every parameter."""
+        """Return {name: shape} of all parameters, with PyTorch's names, such as "rnn.weight_hh_l0"."""
         return self.layout.shapes()
 
     def get_parameters(self):
-        """Return {PyTorch name: array}, copies."""
+        """Return {name: ndarray} of all parameters, with the names of `shapes`; copies, of config.dtype."""
         return self.unpack(self.flat)
 
     def set_parameters(self, arrays):
-        """Set every parameter from {PyTorch name: array}. Raises ConfigError where names or shapes differ."""
+        """Set all parameters from {name: array}. Raises ConfigError if names or shapes are not those of `shapes`."""
         self.flat[:] = self.pack(arrays)
 
     def for_drawing(self):
-        """Return the model to draw from: itself, or a copy that never predicts the unknown symbol."""
+        """Return a model that never draws the unknown symbol: this model, or a copy if it has such a symbol."""
         if self.unknown_id is None:
             return self
         model = Model(self.config, self.rule)
@@ -162,7 +201,7 @@ class Model:
         return model
 
     def pack(self, arrays):
-        """Return {PyTorch name: array} as one flat array in the layout of `flat`. Raises ConfigError."""
+        """Return {name: array} as one array (N,), ordered like `flat`. Raises ConfigError as `set_parameters` does."""
         shapes = self.shapes()
         if set(arrays) != set(shapes):
             missing, unknown = sorted(set(shapes) - set(arrays)), sorted(set(arrays) - set(shapes))
@@ -175,16 +214,16 @@ class Model:
         return flat
 
     def unpack(self, flat):
-        """Return a flat array of this layout (parameters, gradients, optimiser state) as {PyTorch name: array}."""
+        """Return an array (N,) ordered like `flat`, such as Workspace.grads, as {name: ndarray}; copies."""
         return self.layout.unpack(flat)
 
     def view(self, flat):
-        """Return a flat array of this layout as {PyTorch name: array}; each is made when it is asked for."""
+        """Return an array (N,) ordered like `flat` as a mapping {name: ndarray}; an array is copied when it is read."""
         return NamedArrays(self.layout, flat)
 
 
 class NamedArrays(Mapping):
-    """A flat array of a layout by PyTorch name: each array is made when it is asked for, and belongs to the asker."""
+    """A mapping {name: ndarray} of a flat array of parameters. Each access returns a new copy, so memory stays low."""
 
     def __init__(self, layout, flat):
         self._layout, self._flat, self._names = layout, flat, layout.shapes()

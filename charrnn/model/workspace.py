@@ -1,7 +1,7 @@
-"""The workspace of a model: what runs it over chunks of one batch shape.
+"""The workspace of a model: runs the model over chunks of one batch shape.
 
-Everything that one batch shape needs beside the parameters: states, gates, gradients, and the carry from chunk to
-chunk. Knows neither a file nor a character nor an option of the command line.
+It holds all arrays that this takes besides the parameters: states, gates, gradients, and the carry from chunk to chunk.
+It knows ids, but no file, character or command-line option.
 """
 
 import time
@@ -32,12 +32,12 @@ BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it
 
 @dataclass(frozen=True)
 class Dropout:
-    """What a step of training drops: units in what each layer gives upward, and weights of the recurrent matrices.
+    """What a training step drops: outputs of layers, and recurrent weights.
 
-    Of a model with zoneout it also draws, by the same seed, which units keep their states.
-
-    rate           share of the units, never along time; variational: the same units at all steps of a chunk
-    weight_rate    share of the recurrent weights, the same for all streams and steps of a chunk
+    rate           share of the units, 0 <= rate < 1, whose output is dropped on its way to the layer above (never to
+                   the next time step); with `variational`, the same units at all time steps of a chunk
+    seed           of the random masks; for a model with zoneout, also of the units that keep their states
+    weight_rate    share of the recurrent weights that are dropped, the same ones in a whole chunk
     """
 
     rate: float
@@ -47,7 +47,7 @@ class Dropout:
 
 
 def check_precision(precision, dtype="float32"):
-    """Return the dtype that products are computed in. Raises ConfigError where this CPU or the model's dtype cannot."""
+    """Return the dtype of the inputs of products. Raises ConfigError if the CPU or the model's dtype does not fit."""
     if precision not in PRECISIONS:
         raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}", ["precision"])
     if precision == "float32":
@@ -66,12 +66,12 @@ def check_precision(precision, dtype="float32"):
 
 
 def block_steps(layout, batch_size, shards, T):
-    """Return how many of T steps a shard walks at a time."""
+    """Return how many of the T time steps a shard processes at a time."""
     return max(1, min(T, BLOCK_BYTES // (-(-batch_size // shards) * layout.stride * layout.dtype.itemsize)))
 
 
 def walk_buffers(cell, pack, training):
-    """Return the kinds of Buffers in which a workspace walks a chunk, beside its ChunkBuffers."""
+    """Return the classes of Buffers that a workspace needs for a chunk, besides ChunkBuffers."""
     kinds: list[type[Buffers]] = [WalkBuffers]
     if training and CELLS[cell].has_c:
         kinds.append(CellBuffers)
@@ -81,18 +81,36 @@ def walk_buffers(cell, pack, training):
 
 
 class Workspace:
-    """Runs a model over chunks of at most seq_length steps of batch_size streams, and keeps the carry between them.
+    """Runs a model over chunks of text and carries its states from chunk to chunk.
 
-    Of a model of items (its start_id) a stream is reset where START is read, and the loss of predicting START does not
-    count, unless a call says otherwise.
+    A chunk has T steps of B parallel streams. The first chunk begins with states of zero. For a model of items (its
+    `start_id` is set), the states are also reset to zero where START is read, and predicting START does not count.
 
-    model        a Model; its parameters are read at every call, so updates are seen
-    training     False leaves out what only gradients need
-    precision    "float32": the numbers of the model's own dtype; "bfloat16": the products' operands are rounded to
-                 bfloat16, their sums, the model and everything else stay float32; needs a CPU with AVX512-BF16
-    grads        (N,) the gradient of the last loss_and_grads, in the layout of model.flat, until the next chunk runs
-    counted      how many losses of the last chunk count
-    shards       groups that the streams are dealt to, or None: as many as suits the threads; no result depends on it
+    Parameters
+    ----------
+    model : Model
+        Its parameters are read at every call, so updates take effect.
+    batch_size, seq_length : int
+        B, and the maximum of T; both at least 1.
+    training : bool
+        Whether gradients will be needed; False uses less memory.
+    precision : {"float32", "bfloat16"}
+        "float32" computes in the model's dtype. "bfloat16" rounds the inputs of matrix products to bfloat16; it needs a
+        float32 model and a CPU with AVX512-BF16.
+
+    Attributes
+    ----------
+    grads : ndarray (N,), model's dtype
+        Gradient of the last `loss_and_grads`, until the next chunk runs; model.unpack(grads) gives it by names.
+    counted : int
+        Number of losses of the last chunk that count.
+    shards : int or None
+        Number of groups that the streams are divided into; None means automatic. No result depends on it.
+
+    Raises
+    ------
+    ConfigError
+        A size is below 1, or `precision` does not fit the model or this CPU.
     """
 
     def __init__(self, model, batch_size, seq_length, training=True, precision="float32"):
@@ -140,7 +158,7 @@ class Workspace:
             self._table.set(XW=self._buffers.X0)
 
     def stand_in_batch(self, streams, first):
-        """Be the streams from `first` on of a batch of so many `streams`: units are dropped and kept as there."""
+        """Use the random masks that streams first .. first + B - 1 of a batch of `streams` streams would have."""
         self._first = first
         self._table.set(streams=streams)
 
@@ -160,11 +178,11 @@ class Workspace:
         self._buffers.c0[:] = 0
 
     def get_carry(self):
-        """Return the carry as {"h": (L, B, H)}, with "c" where the cell has one; copies."""
+        """Return the carry as {"h": ndarray (L, B, H)}, with "c" too for an LSTM; copies, in the model's dtype."""
         return {name: array.copy() for name, array in self._carry_arrays(self._buffers.h0, self._buffers.c0).items()}
 
     def set_carry(self, carry):
-        """Set the carry from what get_carry gave. Raises ConfigError."""
+        """Set the carry, given as `get_carry` returns it. Raises ConfigError for wrong names or shapes."""
         places = self._carry_arrays(self._buffers.h0, self._buffers.c0)
         if set(carry) != set(places):
             raise ConfigError(f"the carry must hold {sorted(places)}, got {sorted(carry)}")
@@ -176,17 +194,20 @@ class Workspace:
             place[:] = carry[name]
 
     def carry_grads(self):
-        """Return the gradient of the last loss_and_grads with respect to the carry that went in, like get_carry."""
+        """Return the gradient of the last loss with respect to the carry before the chunk, shaped like `get_carry`.
+
+        Only after `loss_and_grads`.
+        """
         return {name: array.copy() for name, array in self._carry_arrays(self._buffers.DR, self._buffers.DC).items()}
 
     # Reading and holding units
 
     def states(self, name):
-        """Return what the units were in the last chunk, (L, T, B, H), a copy; gates after activation.
+        """Return a state or gate of all units in the last chunk: ndarray (L, T, B, H), model's dtype, a copy.
 
-        name    one of the cell's `readable`
+        name : "h", "c" or a gate (lstm: i, f, g, o; gru: r, z, n), after its activation function
 
-        Raises ConfigError. Not after loss_and_grads: the gates have become their gradients.
+        Raises ConfigError for other names, and for "c" if training is True. Gates are not valid after `loss_and_grads`.
         """
         config, layout = self.model.config, self.model.layout
         L, T, B, H, S = config.num_layers, self._steps, self.batch_size, config.hidden_size, layout.stride
@@ -205,9 +226,9 @@ class Workspace:
         return gate.transpose(0, 2, 3, 1, 4).reshape(L, T, B, -1)[..., :H].copy()
 
     def set_clamps(self, clamps):
-        """Hold units in every chunk from now on; () lets go of all. The carry that comes in is as it is.
+        """Hold units at fixed values in all following chunks; () releases them. The carry itself is not changed.
 
-        clamps    Clamps, each unit at most once. Raises ConfigError.
+        clamps : sequence of Clamp. Raises ConfigError if one does not fit the model, or a unit comes twice.
         """
         rows, values = pack_clamps(self.model.config, clamps)
         self._clamped = len(rows) > 0
@@ -230,8 +251,8 @@ class Workspace:
         """Run a chunk; return its length.
 
         masks      a Masks
-        back       False: what a way back needs is made, but it is not gone
-        done       a function or None: called with each part's number, from 0 on, once its gradient is whole
+        back       False: keep what the backward pass needs, but do not run it
+        done       a function or None: called with the number of each part of the gradient when that part is complete
         """
         model, B = self.model, self.batch_size
         T = self._take_ids(x, y)
@@ -317,25 +338,37 @@ class Workspace:
         return len(x)
 
     def loss_and_grads(self, x, y, dropout=None, step=0, resets=None, counts=None):
-        """Run a chunk forward and back; carry the state on.
+        """Run a chunk forward and backward, and advance the carry; return the mean loss in nats, a float.
 
-        x, y       (T, B) integers, T <= seq_length: the characters read and the ones to predict
-        dropout    a Dropout or None; step keys its masks. Of a model with zoneout, units keep their states by masks
-                   with a Dropout (of rate 0 too), and in expectation with None
-        resets     (T, B) bool or None: the streams whose state is zero before a step reads its character. No gradient
-                   flows to before that
-        counts     (T, B) bool or None: whether the loss of predicting y[t, b] counts
-        Returns the mean in nats of the losses that count; the gradient of it is in `grads`. Where none counts, the
-        loss and the gradient are zero, and there is nothing to learn: skip the update. Raises ConfigError.
+        The mean is over the losses that count, and its gradient is in `grads`. If no loss counts, both are zero: skip
+        the update then.
+
+        Parameters
+        ----------
+        x, y : ndarray (T, B) of integers
+            Ids of the characters to read, and of the characters to predict after each of them; 1 <= T <= seq_length.
+        dropout : Dropout, optional
+            Drop units and weights, and apply zoneout at random. None drops nothing and uses the expectation of zoneout.
+        step : int
+            Number of the step; together with dropout.seed it determines the random masks.
+        resets : ndarray (T, B) of bool, optional
+            Where a stream's state is set to zero before x[t, b] is read. No gradient flows back beyond that.
+        counts : ndarray (T, B) of bool, optional
+            Where the loss of predicting y[t, b] counts. None: all losses count.
+
+        Raises
+        ------
+        ConfigError
+            Shapes or ids do not fit, units are held, or the workspace was made with training=False.
         """
         total = self.sum_and_grads(x, y, dropout, step, Masks(resets, counts))
         return total / self.counted if self.counted else 0.0
 
     def sum_and_grads(self, x, y, dropout, step, masks, done=None):
-        """Run a chunk forward and back, as loss_and_grads; return the sum in nats of the losses that count.
+        """Run a chunk as `loss_and_grads` does, but return the sum of the losses that count, in nats.
 
-        masks    a Masks; the gradient is that of the sum over its mean_over
-        done     a function or None: called with the number of each of layout.gradient_parts, once that is whole
+        masks    a Masks; the gradient is that of this sum divided by masks.mean_over
+        done     a function or None: called with the number of each part of layout.gradient_parts when it is complete
         """
         self._check_way_back()
         if dropout is not None and dropout.weight_rate > 0:
@@ -356,17 +389,17 @@ class Workspace:
         return float(np.add.reduce(self._buffers.losses[: T * self.batch_size]))
 
     def measure_reach(self, x, y, places, resets=None):
-        """Measure how far the gradient of a loss reaches back, at several places of a text side by side.
+        """Measure how far the gradient of a loss reaches back in time, at several places of a text in parallel.
 
-        The streams are the places at successive times: stream t*places + b is place b at time t, and its carry is the
-        state that the place had before. Each stream runs one step from its carry; then the gradient of the losses at
-        the last time goes back through all times. So the states may come from elsewhere, such as another dtype.
+        Here B = T * places: stream t*places + b is place b at time t, and its carry is the state of that place before
+        time t. Each stream runs one step from its carry; then the gradient of the losses at the last time goes back
+        through all T times. The carry may come from another workspace, for example one of another dtype.
 
-        x, y       (1, batch_size) integers as for loss_and_grads; of y the last `places` count
-        resets     (1, batch_size) bool as for loss_and_grads
-        Returns {state: (L, T, places) float64}: the norm, over a layer's units, of the gradient of a place's last loss
-        in nats with respect to its state after each time, by every way from there to the loss; c is taken as the gates
-        made it, before zoneout. The carry moves on; `grads` holds nothing afterwards. Raises ConfigError.
+        x, y      (1, B) integers as for `loss_and_grads`; only the losses of the last `places` streams are used
+        resets    (1, B) bool as for `loss_and_grads`
+        Returns {"h": ndarray (L, T, places) float64}, with "c" for an LSTM: the norm over a layer's units of the
+        gradient of a place's last loss, in nats, with respect to its state after each time (c before zoneout). The
+        carry advances; `grads` is not valid afterwards. Raises ConfigError if shapes, ids or precision do not fit.
         """
         self._check_way_back()
         if self._pack > 1:
@@ -393,21 +426,21 @@ class Workspace:
             raise ConfigError("this workspace was made with training=False and has no gradients")
 
     def losses(self, x, y, resets=None, counts=None):
-        """Run a chunk forward; carry the state on; return the loss of every character, (T, B) float64, nats.
+        """Run a chunk forward, advance the carry, and return all losses: ndarray (T, B) float64, in nats.
 
-        resets, counts    as for loss_and_grads; a loss that does not count is 0
+        x, y, resets, counts : as for `loss_and_grads`; a loss that does not count is 0. Raises ConfigError likewise.
         """
         self._run(records.LOSSES, x, y, masks=Masks(resets, counts))
         return self.last_losses()
 
     def last_losses(self):
-        """Return the loss of every character of the last chunk of losses or loss_and_grads, (T, B) float64, nats."""
+        """Return the losses of the last `losses` or `loss_and_grads`: ndarray (T, B) float64, in nats."""
         return self._buffers.losses[: self._steps * self.batch_size].reshape(self._steps, self.batch_size).copy()
 
     def logits(self, x, resets=None):
-        """Run a chunk forward; carry the state on; return the logits (T, B, V) of the model's dtype.
+        """Run a chunk forward, advance the carry, and return the logits: ndarray (T, B, V), model's dtype.
 
-        resets    as for loss_and_grads
+        x, resets : as for `loss_and_grads`. Raises ConfigError if ids or shapes do not fit.
         """
         T = self._run(records.LOGITS, x, None, masks=Masks(resets))
         layout, R = self.model.layout, T * self.batch_size

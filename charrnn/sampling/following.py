@@ -12,15 +12,19 @@ MAX_ROWS = 256  # texts of a batch; no effect on the numbers
 
 
 class NextCharacter(NamedTuple):
-    """A symbol that may come next.
+    """A symbol that may come next after a text, with its probability.
 
+    Attributes
+    ----------
     symbol : str or int
-        The character; of a model of bytes the byte; START, SEP or END of a model of items, or the name of a label.
+        The character; for a byte model, the byte as an int in 0 .. 255. For a model of items it may also be "START",
+        "SEP" or "END" (the special symbols that begin, divide and end an item) or the name of a label.
     id : int
+        The id of the symbol in the model's vocabulary.
     probability : float
-        At temperature 1, of all symbols.
+        Probability at temperature 1; over all symbols of the vocabulary, the probabilities add up to 1.
     loss_nats : float
-        -log(probability): what the symbol costs in nats where it comes.
+        -log(probability): the loss, in nats, if this symbol is the one that comes next.
     """
 
     symbol: str | int

@@ -1,8 +1,8 @@
 """Characters or bytes <-> ids.
 
-A vocabulary is a value: a mode and its symbols, the id of a symbol being its position. It knows no file and no model.
-Nothing here replaces an unknown symbol by another behind the user's back; what cannot be encoded is an error that says
-what is near.
+A vocabulary is a value: a mode and its symbols; the id of a symbol is its position. It knows no file and no model.
+Nothing here silently replaces an unknown symbol by another: what cannot be encoded raises an error, which names a
+similar symbol if there is one.
 """
 
 import re
@@ -30,34 +30,36 @@ _FIRST_ALONE, _BYTES_ALONE = 0xDC00, re.compile("([\udc00-\udcff])")
 
 
 def smallest_dtype(size):
-    """Return the smallest unsigned dtype that holds the ids 0 .. size - 1."""
+    """Return the smallest unsigned dtype that can hold the ids 0 .. size - 1: uint8, uint16 or uint32."""
     return np.dtype(np.uint8 if size <= 1 << 8 else np.uint16 if size <= 1 << 16 else np.uint32)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols a model knows, the id of each being its position.
+    """The symbols that a model knows. The id of a symbol is its position: 0, 1, 2, ...
+
+    Ids come in this order: the symbols of the text, the special symbols, the labels. V is the number of all of them.
 
     Parameters
     ----------
-    mode : str
-        "chars": symbols are one-character strings; "bytes": symbols are ints 0..255 and text is their UTF-8.
-    symbols : iterable
-        Distinct, at least one.
+    mode : {"chars", "bytes"}
+        What the symbols of a text are: characters (str of length 1) or bytes (int in 0 .. 255).
+    symbols : iterable of str or int
+        The symbols of the text, at least one, all different.
     rewriting : Rewriting
-        What is done to the characters of every text before they are looked up; nothing with bytes.
-    special : iterable
-        Of special.SPECIALS, those that the model knows beside the text's own symbols; their ids follow those of the
-        symbols. No text encodes to them; decoded, each is a mark (`marks`) that is no symbol of the vocabulary.
-    labels : iterable
-        Names of labels, each one symbol too: their ids follow those of the special ones. Decoded, all are one mark.
+        How characters are converted before they are looked up, such as to lower case. Not allowed with "bytes".
+    special : iterable of str
+        "START", "SEP" and "END", or a part of these, for a model of items: the symbols that begin, divide and end an
+        item. No text is encoded to them. Decoded, each becomes one of `marks`, a character that is not in `symbols`.
+    labels : iterable of str
+        Names of the labels of items. No text is encoded to them. Decoded, each becomes the same mark.
     unknown_symbol : str, optional
-        Of a vocabulary of characters, the one of its symbols that every other character is encoded as.
+        One of the characters in `symbols`; characters that are not in `symbols` are encoded as this one.
 
     Raises
     ------
     VocabularyError
-        The mode or a symbol breaks its rule.
+        An argument has a value that is not allowed.
 
     Examples
     --------
@@ -88,69 +90,71 @@ class Vocabulary:
 
     @property
     def size(self):
-        """V, the number of symbols, special ones included."""
+        """V, the number of ids: symbols of the text, special symbols and labels."""
         return self.first_label + len(self.labels)
 
     @property
     def first_label(self):
-        """The id of the first label, V where there is none."""
+        """The id of the first label; V if there are no labels."""
         return len(self.symbols) + len(self.special)
 
     @property
     def dtype(self):
-        """The smallest unsigned dtype that holds every id."""
+        """The dtype of encoded ids: uint8, uint16 or uint32, the smallest that can hold every id."""
         return smallest_dtype(self.size)
 
     @cached_property
     def marks(self):
-        """The characters that stand for the special symbols where ids are shown, (len(special),)."""
+        """The characters that stand for the special symbols in decoded text: a tuple of str, like `special`."""
         return special.choose_marks(self.special, self.symbols)
 
     @cached_property
     def shown_symbols(self):
-        """The symbol of every id as it is shown: special ones by their marks, (V,)."""
+        """What every id is decoded to: a tuple of V symbols, with marks for special symbols and labels."""
         return self.symbols + self.marks + special.choose_marks((special.LABEL,), self.symbols) * len(self.labels)
 
     @cached_property
     def names(self):
-        """The symbol of every id, special ones and labels by their names, (V,)."""
+        """What every id stands for: a tuple of V symbols, with the names of special symbols and labels."""
         return self.symbols + self.special + self.labels
 
     def label_id(self, name):
-        """Return the id of a label. Raises VocabularyError, which names the nearest, where there is none."""
+        """Return the id of a label. Raises VocabularyError if there is no such label; it suggests a similar name."""
         if name not in self.labels:
             raise VocabularyError(special.unknown_label(name, self.labels))
         return self.first_label + self.labels.index(name)
 
     def special_id(self, name):
-        """Return the id of a special symbol, None where the vocabulary has it not."""
+        """Return the id of "START", "SEP" or "END", or None if the vocabulary does not have it."""
         return len(self.symbols) + self.special.index(name) if name in self.special else None
 
     @property
     def start_id(self):
-        """The id that begins an item; None of a model that reads one long stream."""
+        """The id of START, which begins an item; None for a model of one long text."""
         return self.special_id("START")
 
     @property
     def end_id(self):
-        """The id that ends an item, or None."""
+        """The id of END, which ends an item; None for a model of one long text."""
         return self.special_id("END")
 
     @cached_property
     def unknown_id(self):
-        """The id that every character has which is no symbol; None where such a character is an error."""
+        """The id of `unknown_symbol`; None if there is none, so that an unknown character is an error."""
         return None if self.unknown_symbol is None else self.symbols.index(self.unknown_symbol)
 
     def encode(self, text, encoding="utf-8"):
-        """Return the ids of `text`, rewritten, ndarray (N,) of the smallest unsigned dtype.
+        """Return the ids of `text`, a str: ndarray (N,) of `dtype`.
 
-        In bytes mode N counts the bytes of the text in `encoding`; a byte that the command line could not decode, or
-        that an escape stands for (U+DC00 + byte, half a surrogate pair), is itself.
+        In "chars" mode the text is first converted by `rewriting`, and N is the number of characters after that. In
+        "bytes" mode N is the number of bytes of the text in `encoding`. A lone surrogate U+DC00 + byte, with which
+        Python and charrnn represent a byte that is not text, is encoded as that byte.
 
         Raises
         ------
         VocabularyError
-            A character is not in the vocabulary: its repr, its offset in `text` as given and the nearest remedy.
+            A character is not in the vocabulary, or not in `encoding`. The message shows its repr, its offset in `text`
+            and what to do.
         """
         if self.mode == "bytes":
             return self.encode_bytes(text_as_bytes(text, encoding))
@@ -163,12 +167,12 @@ class Vocabulary:
         return ids
 
     def encode_bytes(self, data):
-        """Return the ids of `data`, a bytes-like object, ndarray (N,); bytes mode only.
+        """Return the ids of `data`, a bytes-like object of N bytes: ndarray (N,) of `dtype`. For "bytes" mode only.
 
         Raises
         ------
         VocabularyError
-            A byte is not in the vocabulary, or the vocabulary is of characters.
+            A byte is not in the vocabulary, or the mode is "chars".
         """
         if self.mode != "bytes":
             raise VocabularyError(
@@ -182,8 +186,9 @@ class Vocabulary:
         return ids
 
     def without_unknown(self, text):
-        """Return what the vocabulary knows of a text, str, rewritten, or in bytes mode bytes, and a Counter of the
-        other codes.
+        """Return (`text` without the symbols that are not in the vocabulary, a Counter of the codes left out).
+
+        In "chars" mode: a str, after rewriting, and code points. In "bytes" mode `text` must be bytes.
         """
         if self.mode == "bytes":
             return bytes(byte for byte in text if byte in self._known), Counter(
@@ -194,20 +199,20 @@ class Vocabulary:
         return kept, Counter(ord(symbol) for symbol in text if symbol not in self._known)
 
     def count_unknown(self, text):
-        """Return how many characters of a text become the unknown symbol, 0 where there is none."""
+        """Return how many characters of `text` are encoded as the unknown symbol; 0 if there is no such symbol."""
         if self.unknown_symbol is None:
             return 0
         return sum(symbol not in self._known for symbol in self.rewriting.apply(text))
 
     def decode(self, ids, encoding="utf-8"):
-        """Return the text of `ids`, a sequence or ndarray (N,).
+        """Return the text of `ids`, a sequence or ndarray (N,) of integers, as a str.
 
-        In bytes mode the bytes are read as text in `encoding`, and those that are none show as U+FFFD.
+        In "bytes" mode the bytes are decoded with `encoding`; invalid bytes become U+FFFD.
 
         Raises
         ------
         VocabularyError
-            An id is not in 0 .. size - 1.
+            An id is not in 0 .. V - 1.
         """
         codes = self._codes_of(ids)
         if self.mode == "bytes":
@@ -215,28 +220,28 @@ class Vocabulary:
         return codes.astype("<u4").tobytes().decode("utf-32-le")
 
     def decode_bytes(self, ids):
-        """Return the bytes that `ids`, a sequence or ndarray (N,), stand for; bytes mode only.
+        """Return the bytes of `ids`, a sequence or ndarray (N,) of integers. For "bytes" mode only.
 
         Raises
         ------
         VocabularyError
-            An id is not in 0 .. size - 1, or the vocabulary is of characters.
+            An id is not in 0 .. V - 1, or the mode is "chars".
         """
         if self.mode != "bytes":
             raise VocabularyError("a vocabulary of characters has no bytes of its own: decode the ids, then encode")
         return self._codes_of(ids).astype(np.uint8).tobytes()
 
     def decoder(self, encoding="utf-8"):
-        """Return a decoder for one stream of ids: feed(id) -> str, flush() -> str, fork() -> another, as far as it.
+        """Return a decoder that turns ids into text one at a time, for text that is shown while it is drawn.
 
-        encoding    of the text, in bytes mode
+        feed(id) -> str returns the characters that the id completes ("" within a character of several bytes);
+        flush() -> str returns what is left at the end; fork() returns an independent copy. `encoding` : in "bytes" mode
         """
         return _ByteDecoder(self, ByteDecoder(encoding)) if self.mode == "bytes" else _CharacterDecoder(self)
 
     def to_json(self):
-        """Return {"mode": ..., "symbols": [...]}, id by position, and of the rewriting what is not the default; special
-        symbols, where there are any, as "special": [...], labels as "labels": [...], and what all others are as
-        "unknown".
+        """Return a dict for JSON: {"mode": str, "symbols": list}, and only where they are set, "special": list,
+        "labels": list, "unknown": str (the unknown symbol) and the fields of the rewriting. `from_json` reads it.
         """
         beside = {"special": list(self.special)} if self.special else {}
         beside |= {"labels": list(self.labels)} if self.labels else {}
@@ -245,12 +250,12 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, obj):
-        """Return the vocabulary that `to_json` described; `obj` may come from a stranger's file.
+        """Return the vocabulary that `to_json` described. `obj` is checked: it may come from an untrusted file.
 
         Raises
         ------
         VocabularyError
-            Anything about it is not as `to_json` writes it.
+            `obj` is not as `to_json` writes it.
         """
         optional = {"special", "labels", "unknown", *vars(AS_IT_IS)}
         if not isinstance(obj, dict) or not {"mode", "symbols"} <= set(obj) <= {"mode", "symbols", *optional}:
@@ -267,16 +272,16 @@ class Vocabulary:
         return cls(obj["mode"], tuple(obj["symbols"]), rewriting, *beside)
 
     def mapping_from(self, old):
-        """Return the old id of each of this vocabulary's symbols, -1 where `old` has none: ndarray (V,), int64.
+        """Return the id that each symbol has in another vocabulary, `old`; -1 if it has none: ndarray (V,), int64.
 
-        It carries weights over from a model of the vocabulary `old`. Between the modes, ASCII characters and the bytes
-        of the same value are the same symbol.
+        It serves to copy weights from a model with the vocabulary `old`. If the modes differ, an ASCII character and
+        the byte with its code are the same symbol.
         """
         known = {key: number for number, key in enumerate(old._keys())}
         return np.array([known.get(key, -1) for key in self._keys()], np.int64)
 
     def unknown(self, symbol, offset, where=""):
-        """Return the VocabularyError for `symbol` (as in `symbols`) found at `offset` of the text named `where`."""
+        """Return a VocabularyError for `symbol` at `offset` of a text; `where` is "" or names it, as in "a.txt, "."""
         place = f"{where}offset {offset:,}"
         if self.mode == "bytes":
             missing = f"byte 0x{symbol:02x} at {place} is not among the {counted(self.size, 'byte')} of the vocabulary"
@@ -416,7 +421,7 @@ class _ByteDecoder:
 
 
 def text_as_bytes(text, encoding):
-    """Return a text in `encoding`, and in it the bytes that stand for themselves."""
+    """Return the bytes of `text` in `encoding`; a lone surrogate U+DC00 + byte becomes that byte."""
     data, start = b"", 0
     for part in _BYTES_ALONE.split(text):
         try:
