@@ -35,32 +35,36 @@ from scene import Broken
 TITLE = "Power cuts, stopped writes, full disks"
 PROMISES = [
     (
-        "After a power cut at any moment, a run resumes to the same bits",
+        "After a power cut at any moment, a run can be resumed and ends with the same bits",
         "tests/test_cuts.py::test_a_power_cut_at_any_moment_costs_nothing",
     ),
     (
-        "The simulated power cuts do find files that were not synced",
+        "The simulation of power cuts is not blind: it finds files that were not synced to the disk",
         "tests/test_cuts.py::test_the_simulation_sees_what_was_not_synced",
     ),
     (
-        "When a process dies after any byte that it writes, the run resumes to the same bits",
+        "If the process dies after any byte that it writes, the run can be resumed and ends with the same bits",
         "tests/test_cuts.py::test_a_death_after_any_byte_costs_nothing",
     ),
     (
-        "When the disk is full at any operation, there is one sentence and no temporary file, and the run resumes to "
-        "the "
-        "same bits once there is room",
+        "If the disk is full at any file operation, charrnn ends with one sentence and leaves no temporary file. When "
+        "the disk has free space again, the run can be resumed and ends with the same bits",
         "tests/test_cuts.py::test_a_full_disk_at_any_operation_costs_nothing",
     ),
     (
-        "The command line does the same, with exit code 2, and says what to do next",
+        "If a run reaches a limit on the size of files, the command also ends with one sentence and exit code 2, and "
+        "says "
+        "what to do next",
         "tests/test_cuts.py::test_a_file_size_limit_stops_a_run_with_what_to_do_next",
     ),
     (
-        "A checkpoint is either the complete old one or the complete new one",
+        "A checkpoint file is always complete: it is either the old checkpoint or the new one",
         "tests/test_storage.py::test_a_disk_that_fills_up_halfway_leaves_the_old_file_and_no_temporary",
     ),
-    ("A log cut at any byte is mended on resume", "tests/test_runs.py::test_a_log_cut_at_any_byte_is_mended"),
+    (
+        "If a log ends in the middle of a line, it is repaired on resume",
+        "tests/test_runs.py::test_a_log_cut_at_any_byte_is_mended",
+    ),
 ]
 CLOCK = ("elapsed_s", "chars_per_s")
 OPTIONS = {
@@ -123,29 +127,35 @@ def run(scene):
 def tell(figures):
     disk = figures["a disk that is really full"]
     return (
-        f"Three runs ({'; '.join(figures['records'])}) were interrupted and resumed while their "
-        f"{figures['operations recorded']:,} file operations were recorded. By the rules in "
-        "[soak/cuts.py](../soak/cuts.py), power cuts between these operations can leave "
-        f"{figures['folders after power cuts']:,} different folders. Each of them was resumed and ended with the same "
-        "parameters, optimiser state, carry, best checkpoint, history and log as the uninterrupted run. "
-        f"{figures['of them before there was a checkpoint, begun anew']:,} of these folders have no checkpoint yet; "
-        "there the same command starts the run again.\n\n"
-        f"Then the process died after each of {figures['bytes cut']:,} written bytes, a full disk refused each of "
-        f"{figures['operations refused by a full disk']:,} operations, and {figures['file size limits']:,} runs of the "
-        "command line reached a limit on file sizes. The full disk and the limit ended each run with one sentence and "
-        "no temporary file (on the command line, with exit code 2). In all three cases, the run gave the same result "
-        "when it was resumed. "
+        f"**Power cuts.** {len(figures['records'])} runs were recorded ({'; '.join(figures['records'])}). Each was "
+        f"interrupted and resumed once, and all their {figures['operations recorded']:,} file operations were written "
+        "down. Power cuts between these operations were then simulated by the rules in "
+        "[soak/cuts.py](../soak/cuts.py). "
+        f"They can leave the run folder in {figures['folders after power cuts']:,} different states. From each of "
+        "these "
+        "states the run was resumed. Each time it ended with the same parameters, optimiser state, carry, best "
+        "checkpoint, history and log as the uninterrupted run. In "
+        f"{figures['of them before there was a checkpoint, begun anew']:,} of these states there is no checkpoint yet; "
+        "then the same command starts the run again.\n\n"
+        "**Writes that stop.** Three more failures were tested. The process died after each of "
+        f"{figures['bytes cut']:,} written bytes. A full disk refused each of "
+        f"{figures['operations refused by a full disk']:,} operations. {figures['file size limits']:,} runs of the "
+        "command line reached a limit on the size of files. With the full disk and with the limit, each run ended with "
+        "one sentence and left no temporary file; the exit code of the command line was 2. After all three failures, "
+        "the run was resumed and gave the same result.\n\n**Really full disks.** "
         + (
-            f"The same held {disk:,} times on a tmpfs that was really full."
+            f"The test with the full disk was repeated {disk:,} times on a tmpfs that was really full, with the same "
+            "result."
             if disk
             else "No file system could be mounted and really filled."
         )
         + (
-            f" These commands also met such a full disk: {', '.join(others)}."
+            f" Other commands and files were also tested on such a full disk: {', '.join(others)}."
             if (others := figures.get("others on a full disk"))
             else ""
         )
-        + " Everything was compared except the times (`elapsed_s`, `chars_per_s`) and the path of the text."
+        + "\n\nIn all tests, everything was compared except the times (`elapsed_s`, `chars_per_s`) and the path of the "
+        "text."
     )
 
 

@@ -26,21 +26,23 @@ TITLE = "Divergence"
 
 PROMISES = [
     (
-        "A step whose loss or gradient is not finite changes neither parameters nor optimiser",
+        "If the loss or the gradient of a step is not finite (NaN or infinity), the step changes neither the "
+        "parameters "
+        "nor the optimiser state",
         "tests/test_divergence.py::test_a_step_whose_loss_is_not_finite_is_not_applied_and_the_run_goes_on",
     ),
     (
-        "After three such steps in a row, the run returns to the last good state with half the learning rate, prints "
-        "this and logs it",
+        "After three such steps in a row, the run returns to its last good state and halves the learning rate. It "
+        "prints this and writes it to the log",
         "tests/test_divergence.py::test_three_bad_steps_in_a_row_go_back_to_the_last_validation_at_half_the_rate",
     ),
     (
-        "After five returns without progress, the run ends with advice",
+        "After five returns without progress, the run ends and says what to change",
         "tests/test_divergence.py::test_after_five_futile_returns_it_ends_with_advice_and_again_when_resumed",
     ),
     (
-        "A run that returns, is killed at any file operation and is resumed ends with the same parameters, log and "
-        "best checkpoint",
+        "A run that returns to a good state can be killed at any file operation and resumed. It ends with the same "
+        "parameters, log and best checkpoint",
         "tests/test_divergence.py::test_killed_at_any_file_operation_and_resumed_it_ends_in_the_same_bits",
     ),
     (
@@ -48,7 +50,8 @@ PROMISES = [
         "tests/test_divergence.py::test_a_state_that_is_not_finite_is_never_saved_and_goes_back_at_the_next_anchor",
     ),
     (
-        "`--on-divergence stop` ends at the first bad step, and the run can be resumed to recover",
+        "With `--on-divergence stop`, the run ends at the first step whose loss or gradient is not finite. It can be "
+        "resumed with `--on-divergence recover`",
         "tests/test_divergence.py::test_stop_ends_at_the_first_bad_step_and_the_run_can_be_resumed_to_recover",
     ),
 ]
@@ -162,13 +165,20 @@ def read(folder):
 
 def tell(figures):
     return f"""
-{figures["runs"]:,} small models were trained: all cells, optimisers, clipping settings and schedules, and learning
-rates from {RATES[0]:g} to {RATES[-1]:g}, with and without validation. {figures["plain"]:,} trained without a return,
-{figures["recovered"]:,} returned to a good state and then trained to the end, and {figures["stopped"]:,} ended with
-advice. None ended in another way. There were {figures["returns"]:,} returns in total. "To the end" does not mean
-"well": with such learning rates, the lowest validation loss of the worst of these models was
-{figures["worst_nats_above_guessing"]:g} nats above that of uniform guessing (the test fails at {SOUND_NATS:g}).
+{figures["runs"]:,} small models were trained, with and without validation. They cover all cells, optimisers, clipping
+settings and schedules, and learning rates from {RATES[0]:g} to {RATES[-1]:g}. Most of these learning rates are far
+too high, so many of the runs must diverge:
 
-The models that returned were trained again, killed at {figures["kills"]:,} random file operations, some of them during
-a return, and resumed. Each time the parameters, optimiser state, carry, best checkpoint and log were the same.
+- {figures["plain"]:,} trained to the end and never had to return to a good state.
+- {figures["recovered"]:,} returned to a good state, and then trained to the end.
+- {figures["stopped"]:,} ended with advice on what to change.
+- None ended in another way.
+
+There were {figures["returns"]:,} returns in total. That a run trained to its end does not mean that its model is good.
+For the worst of these models, even the lowest validation loss was {figures["worst_nats_above_guessing"]:g} nats above
+the loss of uniform guessing (the test fails at {SOUND_NATS:g} nats).
+
+The runs that had returned to a good state and then trained to the end were repeated. This time they were killed at
+{figures["kills"]:,} random file operations, some of them during a return, and resumed. Each time the parameters,
+optimiser state, carry, best checkpoint and log were the same as without kills.
 """

@@ -24,25 +24,34 @@ from scene import Broken  # noqa: E402
 TITLE = "Files are hostile until shown otherwise"
 PROMISES = [
     (
-        "A checkpoint, config file, text or log with any content is either read or refused in one sentence",
+        "Whatever a checkpoint, config file, text or log contains, charrnn either reads it or refuses it in one "
+        "sentence",
         "tests/test_fuzz.py::test_a_short_fuzz_finds_nothing",
     ),
-    ("What was found once stays mended", "tests/test_fuzz.py::test_kept_cases_end_in_success_or_refusal"),
-    ("No pickle, no evaluation, no shell", "tests/test_hostile.py::test_no_module_can_run_what_a_file_holds"),
     (
-        "Reading a checkpoint needs no more memory than the size of its file, and a bounded amount for its header",
+        "Files that once revealed a bug are kept, and charrnn reads or refuses each of them",
+        "tests/test_fuzz.py::test_kept_cases_end_in_success_or_refusal",
+    ),
+    (
+        "charrnn does not run what a file contains: it uses no pickle, does not evaluate code, and starts no shell",
+        "tests/test_hostile.py::test_no_module_can_run_what_a_file_holds",
+    ),
+    (
+        "To read a checkpoint, charrnn needs at most as much memory as the size of its file, plus a limited amount for "
+        "its header",
         "tests/test_hostile.py::test_bombs_for_checkpoints_go_off_in_no_memory",
     ),
     (
-        "A compressed text is streamed in bounded memory",
+        "charrnn reads a compressed text in small pieces, so that it never needs much memory, however large the text "
+        "is",
         "tests/test_hostile.py::test_a_compressed_text_is_streamed_and_asks_for_no_memory_of_its_own",
     ),
     (
-        "A path in a checkpoint leads only to the text of the run; any other file is not shown",
+        "If a checkpoint names a path, charrnn opens it only as the text of the run, and never shows any other file",
         "tests/test_hostile.py::test_a_path_in_a_checkpoint_is_no_way_to_another_file",
     ),
     (
-        "Pipes and devices that are named in a checkpoint are not opened",
+        "charrnn does not open pipes and devices that a checkpoint names",
         "tests/test_hostile.py::test_pipes_and_devices_that_a_checkpoint_names_are_not_opened",
     ),
     (
@@ -107,9 +116,13 @@ def tell(figures):
         for name, cases, accepted, places in figures["targets"]
     )
     return (
-        f"{figures['total']:,} cases were run from seed {figures['seed']}, in {figures['cpu_s']:,} s of CPU time. Each "
-        "ended in success or with one sentence from charrnn.\n\n| reader | cases | accepted | lines of charrnn "
-        f"reached |\n|---|---|---|---|\n{rows}"
+        f"A fuzzer made {figures['total']:,} inputs by random changes (seed {figures['seed']}), and charrnn read "
+        "each of "
+        f"them. This took {figures['cpu_s']:,} s of CPU time. Each time, charrnn either succeeded or ended with one "
+        "sentence. An input counts as accepted if charrnn could use it. The last column shows how many different "
+        "lines of "
+        "charrnn's code were executed.\n\n| what reads the inputs | inputs | accepted | lines of charrnn executed "
+        f"|\n|---|--:|--:|--:|\n{rows}"
     )
 
 

@@ -26,24 +26,25 @@ TITLE = "Kills"
 PROMISES = [
     (
         "A run that is killed at random moments, and resumed with another number of threads each time, ends with the "
-        "same bits",
+        "same bits as a run that is never killed",
         "tests/test_kills.py::test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits",
     ),
     (
-        "Every cell with every optimiser and schedule resumes exactly, alternating between 1 and 2 threads",
+        "Runs with every combination of cell, optimiser and schedule resume exactly, even if the number of threads "
+        "changes between 1 and 2",
         "tests/test_trainer.py::test_every_cell_optimizer_and_schedule_resumes_exactly",
     ),
     (
-        "So does every option that affects the result",
+        "Runs with every other option that affects the result resume exactly, too",
         "tests/test_trainer.py::test_resume_is_exact_for_every_option_that_bears_on_the_result",
     ),
     (
-        "On resume, an option that contradicts the run is refused and both values are shown; any other option "
-        "changes no bit",
+        "On resume, charrnn refuses an option that contradicts the run, and shows both values. Any other option does "
+        "not change a single bit of the result",
         "tests/test_options.py::test_every_option_is_refused_on_resume_or_free",
     ),
     (
-        "A changed text is refused, and the message shows what changed",
+        "If the text has changed, charrnn refuses to resume the run, and shows what has changed",
         "tests/test_trainer.py::test_a_changed_text_is_refused_with_the_difference",
     ),
     (
@@ -58,7 +59,7 @@ PROMISES = [
         "Two processes cannot train in the same run folder",
         "tests/test_runs.py::test_of_many_that_begin_at_once_one_gets_the_folder",
     ),
-    ("The lock does not outlive a killed process", "tests/test_runs.py::test_the_lock_of_a_killed_process_is_free"),
+    ("The lock of a killed process is free again", "tests/test_runs.py::test_the_lock_of_a_killed_process_is_free"),
 ]
 KILLS, QUICK_KILLS = 500, 10
 KILLS_A_RUN = 11
@@ -108,13 +109,16 @@ def tell(figures):
     )
     signals = ", ".join(f"{count} {name}" for name, count in figures["signals"].items())
     return (
-        f"{figures['kills']} kills ({signals}) at random moments of {figures['runs']} runs of `charrnn train`: "
-        f"{phases}. Each kill was followed by `--resume`, alternating between 1 and 2 threads. The runs cover "
-        f"{figures['combinations']} of the 45 combinations of cell, optimiser and schedule, with dropout, variational "
-        "dropout, embeddings, tied weights, float64 and clipping by value; one in four has its length in epochs. Each "
-        f"run was killed up to {figures['most kills of one run']} times. Every run ended with the same parameters, "
-        "optimiser state, carry, cursor, history, best checkpoint and log as an uninterrupted run with one thread. "
-        "Everything was compared except the times (`elapsed_s`, `chars_per_s`) and the path of the text."
+        f"{figures['runs']} runs of `charrnn train` were killed {figures['kills']} times in total ({signals}), at "
+        "random "
+        f"moments. Each run was killed up to {figures['most kills of one run']} times. The kills came at these "
+        "moments: "
+        f"{phases}. After each kill, the run was resumed, alternately with 1 and with 2 threads.\n\nThe runs cover "
+        f"{figures['combinations']} of the 45 combinations of cell, optimiser and schedule. Some of them have dropout, "
+        "variational dropout, embeddings, tied weights, float64 or clipping by value. The length of one run in four is "
+        "given in epochs.\n\nEvery run ended with the same parameters, optimiser state, carry, cursor, history, best "
+        "checkpoint and log as an uninterrupted run with one thread. Everything was compared except the times "
+        "(`elapsed_s`, `chars_per_s`) and the path of the text."
     )
 
 

@@ -26,30 +26,32 @@ PROMISES = [
         "tests/test_loads.py::test_ids_beyond_two_to_the_31_are_read_at_their_places",
     ),
     (
-        "Validation takes a bounded share of a run even if the text is huge, and this is shown",
+        "Even if the text is huge, validation takes only a limited share of the time of a run, and a message says so",
         "tests/test_loads.py::test_validation_on_a_huge_split_is_shortened_by_steps_too_and_that_is_said",
     ),
     (
-        "A pass over a memory-mapped text releases its pages",
+        "When charrnn has read a memory-mapped text, it gives the memory of the pages back",
         "tests/test_loads.py::test_evaluating_a_mapped_text_gives_its_pages_back",
     ),
     (
-        "A model with 20,000 characters matches the reference implementation, and its checkpoint loads again",
+        "A model with a vocabulary of 20,000 characters trains like the reference implementation, and its checkpoint "
+        "can be "
+        "loaded again",
         "tests/test_loads.py::test_a_vocabulary_of_20000_trains_as_the_oracle_says_and_comes_back",
     ),
     (
-        "Models with many units, steps, streams or layers match the reference implementation",
+        "Models with many units, steps, streams or layers compute the same as the reference implementation",
         "tests/test_loads.py::test_large_shapes_agree_with_the_oracle",
     ),
     (
-        "A run takes the memory that was announced before its first step",
+        "A run takes about as much memory as was announced before its first step",
         "tests/test_loads.py::test_the_memory_told_before_the_first_step_is_what_a_run_takes",
     ),
     (
         "A resumed run takes no more memory than a new one",
         "tests/test_loads.py::test_a_resumed_run_lets_go_of_the_checkpoint_that_it_was_read_from",
     ),
-    ("A sample of any length takes the same memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
+    ("A longer sample takes no more memory", "tests/test_loads.py::test_a_longer_sample_takes_no_more_memory"),
     (
         "Several threads of one program that train at the same time get the same bits as one thread alone",
         "tests/test_loads.py::test_threads_of_one_program_that_train_at_once_give_the_bits_of_one",
@@ -59,7 +61,9 @@ PROMISES = [
         "tests/test_loads.py::test_closed_streams_end_in_success_or_a_sentence",
     ),
     (
-        "When the reader of a pipe stops reading, neither the work nor the exit code changes",
+        "If a program such as `head` stops reading the output, a command still does all of its work and has the same "
+        "exit "
+        "code; only `charrnn sample` stops writing",
         "tests/test_cli.py::test_a_reader_that_has_enough_changes_neither_the_end_nor_the_exit_code",
     ),
     (
@@ -104,10 +108,12 @@ def run(scene):
 
 def tell(figures):
     text = (
-        "The machine did other work at the same time, so the seconds are upper bounds. Memory is the maximum of the "
-        "process's own memory, without memory-mapped files. Where a row names several commands, the columns s and MB "
-        "are those of the training alone.\n\n"
-        "| load | result | s | MB |\n|---|---|--:|--:|\n"
+        "The machine did other work at the same time, so the times are upper bounds. Memory is the highest amount "
+        "that the "
+        "process itself used, without memory-mapped files. If a row names several commands, time and memory are those "
+        'of the training only. "Reference" means a simple implementation in float64 to which the results are '
+        "compared.\n\n"
+        "| load | result | time, s | memory, MB |\n|---|---|--:|--:|\n"
     )
     for row in figures["rows"]:
         memory = f"{row['memory_mb']:,.0f}" if "memory_mb" in row else ""
@@ -187,9 +193,9 @@ def huge_text(scene):
         raise Broken("a part of the text was not read whole")
     row = {
         "load": f"a text of {size / 1e9:.2g} GB, {characters:,} characters",
-        "held": f"200 steps, validated on a bounded part; {growth:+.0f} MB beside a text of 20 MB; "
-        f"read at about {mb_per_s:,.0f} MB/s; then resumed to step 220 (in another {resumed.took_s:.0f} s); `cells` "
-        f"on 5,000 characters of its held-out part (in another {cells.took_s:.0f} s); `eval` of its tail",
+        "held": f"trained for 200 steps, validated on a limited part; {growth:+.0f} MB compared with a text of 20 MB; "
+        f"read at about {mb_per_s:,.0f} MB/s. Then resumed to step 220 ({resumed.took_s:.0f} s more), `cells` on 5,000 "
+        f"characters of the held-out part ({cells.took_s:.0f} s more), `eval` of the end of the text",
         "took_s": round(took["huge"].took_s, 1),
         "memory_mb": took["huge"].memory_mb,
     }
@@ -243,9 +249,12 @@ def large_vocabularies(scene):
         rows.append(
             {
                 "load": f"a vocabulary of {size:,}",
-                "held": f"trained, resumed, sampled, shown, searched; {1000 * step_s:,.0f} ms a step of 16 x 64; "
-                f"{length / max(0.01, more.took_s - one.took_s):,.0f} characters a second drawn; a header of "
-                f"{header:,} bytes; softmax and gradients within {worst:.0e} of the oracle's (V 20,000)",
+                "held": f"`train`, `train --resume`, `sample`, `info` and `cells` work. {1000 * step_s:,.0f} ms per "
+                "step of 16 x "
+                f"64 characters; {length / max(0.01, more.took_s - one.took_s):,.0f} characters per second sampled; "
+                "the "
+                f"checkpoint's header has {header:,} bytes. Largest difference of softmax and gradients from the "
+                f"reference: {worst:.0e} (with 20,000 characters)",
                 "took_s": round(trained.took_s, 1),
                 "memory_mb": trained.memory_mb,
             }
@@ -311,8 +320,9 @@ def large_shapes(scene):
         found.append(
             {
                 "load": name,
-                "held": f"float32 loss and gradients of {steps:,} x {streams:,} within {worst:.0e} of the float64 "
-                "oracle's largest (allowed: 1e-4)",
+                "held": f"{steps:,} steps x {streams:,} streams: loss and gradients in float32 differ from the "
+                "reference by at "
+                f"most {worst:.0e} of its largest value (allowed: 1e-4)",
                 "took_s": round(time.monotonic() - begun, 1),
             }
         )
@@ -362,8 +372,9 @@ def preflight_memory(scene):
         found.append(
             {
                 "load": f"{name}: memory",
-                "held": f"announced before the first step: {told_mb:,.0f} MB; measured: {measured_mb:,.0f} MB more "
-                "than a model of 4 units takes",
+                "held": f"announced before the first step: {told_mb:,.0f} MB. Measured: {measured_mb:,.0f} MB more "
+                "than a model "
+                "of 4 units takes",
                 "took_s": round(full.took_s, 1),
                 "memory_mb": full.memory_mb,
             }
@@ -392,12 +403,12 @@ def long_samples(scene):
             for n in (short, long)
         )
         growth = many.memory_mb - some.memory_mb
-        held = f"{growth:+.1f} MB beside {short:,}"
+        held = f"{growth:+.1f} MB compared with a sample of {short:,} characters"
         if name in ("", ", with --stop"):
             if growth > 1.0:
                 raise Broken(f"a sample of {long:,} characters{name} takes {growth:.1f} MB more than one of {short:,}")
         else:
-            held += ": kept until its turn to be written"
+            held += ". The text is kept in memory until it is written"
             if growth > 100 * (long - short) / 1e6:
                 raise Broken(f"a sample of {long:,} characters{name} takes {growth:.0f} MB more than one of {short:,}")
         found.append(
@@ -425,8 +436,8 @@ def long_samples(scene):
             raise Broken(f"{reader}: {done.stderr[-500:]}")
     found.append(
         {
-            "load": "a reader that has enough (`head -c 100`)",
-            "held": "ends quietly",
+            "load": "a program that stops reading the output (`head -c 100`)",
+            "held": "charrnn ends without an error message",
             "took_s": round(time.monotonic() - begun, 1),
         }
     )
@@ -485,7 +496,9 @@ def numbers_of_threads(scene):
     return [
         {
             "load": "1, 2 and 16 threads; one core of several (taskset)",
-            "held": "the same bits; more --threads than cores refused in a sentence",
+            "held": "the results have the same bits. If `--threads` is larger than the number of cores, charrnn "
+            "refuses it "
+            "in one sentence",
         }
     ]
 
@@ -531,7 +544,7 @@ def odd_environments(scene):
         ),
         "all streams closed": ("charrnn eval run >&- 2>&- <&-", {}, 0),
         "stdout on a full disk": ("charrnn eval run > /dev/full", {}, 2),
-        "a name with spaces, a newline and a byte that is no UTF-8": (
+        "a name with spaces, a newline and a byte that is not UTF-8": (
             "n=$(printf 'a b\\nc\\377'); charrnn "
             + train.replace("odd.txt", '"$n.txt"')
             + ' -o "$n" && charrnn train --resume "$n" --steps 6 -q '
@@ -567,7 +580,8 @@ def odd_environments(scene):
     return [
         {
             "load": "odd environments",
-            "held": f"success or one sentence: {', '.join([*cases, 'a clock that jumps back'])}",
+            "held": "charrnn succeeded or ended with one sentence in each of these environments: "
+            f"{', '.join([*cases, 'a clock that jumps back'])}",
         }
     ]
 

@@ -11,8 +11,8 @@ from watch import Watch, slope
 TITLE = "Memory stays flat"
 PROMISES = [
     (
-        "The memory, open files, threads and run folder of a run do not grow with its steps, checkpoints, validations "
-        "and samples",
+        "While a run makes steps, checkpoints, validations and samples, its memory and its numbers of open files, "
+        "threads and files in the run folder do not grow",
         "tests/test_loads.py::test_a_runs_memory_and_descriptors_do_not_grow_with_its_checkpoints",
     )
 ]
@@ -119,12 +119,13 @@ def tell(figures):
     text = (
         f"One thread trained for {figures['minutes']:g} minutes: {figures['steps']:,} steps with "
         f"{figures['checkpoints']:,} checkpoints and {figures['validations_and_samples']:,} validations and samples. "
-        f"Memory was measured {figures['looks']:,} times. The table leaves out a warm-up, the first "
-        f"{figures['warm_up_s']:,} s. Growth is the median of the last tenth of the measurements minus the median of "
-        f"the first tenth; the test fails if it is more than {MOST_GROWTH_MB:g} MB.\n\n"
+        f"Memory was measured {figures['looks']:,} times. The first {figures['warm_up_s']:,} s were a warm-up, which "
+        "the "
+        "table leaves out. Growth is the median of the last tenth of the measurements minus the median of the first "
+        f"tenth. The test fails if a growth is more than {MOST_GROWTH_MB:g} MB.\n\n"
         "| MB | first | last | highest | growth of the median | slope, MB per hour |\n|---|--:|--:|--:|--:|--:|\n"
     )
-    for name, one in (("resident (RSS)", rss), ("its share (PSS)", pss)):
+    for name, one in (("resident (RSS)", rss), ("proportional share (PSS)", pss)):
         text += (
             f"| {name} | {one['first']:.1f} | {one['last']:.1f} | {one['highest']:.1f} | {one['growth']:+.2f} | "
             f"{one['slope_mb_per_hour']:+.2f} |\n"

@@ -26,16 +26,16 @@ from charrnn import spec
 TITLE = "Several processes"
 PROMISES = [
     (
-        "Any number of processes trains to the same bits, with every cell, dtype and option",
+        "A run has the same bits with any number of processes, for every cell, dtype and option",
         "tests/test_distributed.py::test_three_processes_train_every_kind_of_run_to_the_bits_of_one",
     ),
     (
-        "When one process is killed, the others end within seconds, and any number of processes resumes the run to "
-        "the same bits",
+        "If one process is killed, the others end within seconds. Any number of processes can then resume the run, "
+        "and it ends with the same bits",
         "tests/test_distributed.py::test_a_run_of_which_a_process_is_killed_goes_on_with_another_number_of_them",
     ),
     (
-        "Processes whose text, options or versions differ are refused in one sentence, and none hangs",
+        "If the processes have different texts, options or versions, charrnn refuses to train, and no process hangs",
         "tests/test_distributed.py::test_processes_that_differ_are_refused_and_none_hangs",
     ),
 ]
@@ -62,13 +62,15 @@ def run(scene):
 
 def tell(figures):
     return (
-        f"{figures['runs']} runs of `mpiexec charrnn train` with 1 to {SHARDS} processes were interrupted by "
-        f"{figures['kills']} kills: SIGKILL to a random process at a random moment, up to "
-        f"{figures['most kills of one run']} times per run. After each kill the run was resumed with a random number "
-        "of processes, sometimes without mpiexec. Every run ended with the same bits as an uninterrupted run in one "
-        f"process. After a kill, the other processes had ended within {figures['slowest end']:.1f} s.\n\nIn "
-        f"{figures['refusals']} more runs, one process had a different text, option or version, or no text. Every "
-        "time charrnn refused in one sentence with exit code 2, and no process was left."
+        f"{figures['runs']} runs of `mpiexec charrnn train` with 1 to {SHARDS} processes were killed "
+        f"{figures['kills']} "
+        "times in total. Each time, a random process got SIGKILL at a random moment. One run was killed up to "
+        f"{figures['most kills of one run']} times. After each kill, the run was resumed with a random number of "
+        "processes, sometimes without mpiexec. Every run ended with the same bits as an uninterrupted run in one "
+        f"process. After each kill, the other processes ended within {figures['slowest end']:.1f} s.\n\nIn "
+        f"{figures['refusals']} more runs, one process had a different text, option or version, or it had no text. "
+        "Every "
+        "time charrnn refused in one sentence with exit code 2, and no process kept running."
     )
 
 

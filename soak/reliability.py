@@ -8,9 +8,19 @@ RESULTS, PAGE = ROOT / "soak" / "results.json", ROOT / "docs" / "RELIABILITY.md"
 
 HEAD = """# What can be relied on
 
-This page lists what charrnn promises when things go wrong. Beside each promise is the test that tries to break it;
-these tests are short and run with `make test`. `make soak` tries to break the same promises for about three hours
-and writes this page. `python soak/soak.py --only SECTION` repeats one section.
+This page lists what charrnn promises when things go wrong. Next to each promise is the name of a short test that tries
+to break it; `make test` runs these tests. `make soak` tries to break the same promises for about three hours, and then
+writes this page. Below its promises, each section says what `make soak` did and what it found. The last line of a
+section gives the date, the command, how long it took, and the machine. `python soak/soak.py --only SECTION` repeats one
+section.
+
+Some words have a fixed meaning on this page:
+
+- *The same bits*: the results are equal to the last bit.
+- *Resume*: continue a run with `charrnn train --resume`.
+- *Refuse*, or *end with one sentence*: charrnn stops with one sentence that says what is wrong. It shows no traceback.
+- *Carry*: the state that the model keeps from one chunk of the text to the next. *Cursor*: the place in the text at
+  which the run is.
 """
 
 
@@ -36,7 +46,7 @@ def page(sections, results):
             text += f"| {promise} | [`{name}`](../{file}) |\n"
         record = results.get(section.__name__)
         if record is None:
-            text += "\nOnly the short form in the tests was run so far.\n"
+            text += "\nSo far, only the short tests were run.\n"
             continue
         machine = record["machine"]
         text += (

@@ -17,19 +17,22 @@ from watch import Watch
 TITLE = "A server that many use"
 PROMISES = [
     (
-        "200 simultaneous requests from 16 clients are all answered, each with the same text as a request alone",
+        "If 16 clients send 200 requests at the same time, all are answered, and each gets the same text as if it "
+        "were the "
+        "only one",
         "tests/test_server.py::test_200_requests_of_16_clients_are_all_answered_as_alone",
     ),
     (
-        "Clients that read nothing, disconnect or send half a request delay nobody, and leave nothing in memory",
+        "If clients read nothing, disconnect or send half a request, other clients do not have to wait, and nothing "
+        "stays in memory",
         "tests/test_server.py::test_clients_that_read_nothing_or_vanish_hold_nobody",
     ),
     (
-        "Sampling pauses while a client does not read its text",
+        "If a client does not read its text, the server stops writing this text until the client continues",
         "tests/test_server.py::test_a_text_whose_client_does_not_take_it_is_paused",
     ),
     (
-        "A server that is told to stop finishes its open requests first",
+        "If a server is told to stop, it first answers the requests that it has begun",
         "tests/test_cli_serve.py::test_a_server_that_is_told_to_end_answers_what_it_has_begun",
     ),
 ]
@@ -141,15 +144,18 @@ class _Clients:
 
 def tell(figures):
     rss = figures["rss_mb"]
-    spans = ", ".join(f"{name} {figures[name][0]} to {figures[name][1]}" for name in ("descriptors", "threads"))
+    spans = ", ".join(
+        f"{shown} {low} to {high}" if low != high else f"{shown} {low}"
+        for shown, (low, high) in (("open files", figures["descriptors"]), ("threads", figures["threads"]))
+    )
     return (
         f"For {figures['minutes']:g} minutes, {CLIENTS} clients sent requests and {BAD_CLIENTS} misbehaved. "
         f"{figures['answered']:,} requests were answered, {figures['streamed']:,} of them as streams, with "
-        f"{figures['characters']:,} characters in total. The same request always got the same text, and none was lost. "
-        f"{figures['refused']:,} bad requests were refused, and {figures['vanished']:,} clients disconnected during "
-        f"their request or answer. Resident memory was {rss['first']:.1f} MB after a warm-up of "
-        f"{figures['warm_up_s']:,} s, {rss['last']:.1f} MB at the end and {rss['highest']:.1f} MB at most; from the "
-        "median of the first tenth of the measurements to that of the last tenth, it changed by "
-        f"{rss['growth']:+.2f} MB (the test fails above {memory.MOST_GROWTH_MB:g}). Throughout: {spans}.\n\nRSS in MB: "
-        f"`{memory.sparkline(rss['series'])}`\n"
+        f"{figures['characters']:,} characters in total. The same request always got the same text, and no request was "
+        f"lost. {figures['refused']:,} bad requests were refused. {figures['vanished']:,} times a client disconnected "
+        "during its request or during the answer.\n\nResident memory was "
+        f"{rss['first']:.1f} MB after a warm-up of {figures['warm_up_s']:,} s and {rss['last']:.1f} MB at the end; its "
+        f"highest value was {rss['highest']:.1f} MB. The growth was {rss['growth']:+.2f} MB. (It is computed as in the "
+        f'section "{memory.TITLE}", and the test fails above {memory.MOST_GROWTH_MB:g} MB.) Throughout the test, the '
+        f"server had: {spans}.\n\nRSS in MB: `{memory.sparkline(rss['series'])}`\n"
     )

@@ -9,23 +9,24 @@ from scene import Broken
 TITLE = "The caches"
 PROMISES = [
     (
-        "Processes that start at the same time with an empty cache do not mix up the compiled kernels",
+        "If several processes start at the same time with an empty cache, they do not mix up the compiled kernels",
         "tests/test_compiled.py::test_processes_that_save_at_once_do_not_mix_their_entries_up",
     ),
     (
-        "Compiled kernels that are damaged or swapped are compiled again",
+        "If a file of compiled kernels is damaged or swapped with another, charrnn compiles the kernels again",
         "tests/test_compiled.py::test_every_damaged_file_counts_as_missing",
     ),
     (
-        "Compiled kernels are read only from a folder in which nobody but this user and root can write",
+        "charrnn reads compiled kernels only from a folder in which no other user (except root) can write",
         "tests/test_compiled.py::test_a_folder_in_which_others_may_have_written_is_not_trusted",
     ),
     (
-        "A read-only cache is used, and without any cache folder kernels are compiled in memory",
+        "charrnn also uses a cache in which it cannot write. If there is no cache folder, it compiles the kernels in "
+        "memory",
         "tests/test_confined.py::test_a_folder_that_can_only_be_read_is_read_first_and_the_next_is_written",
     ),
     (
-        "No file in the cache folder is ever read as the ids of a text",
+        "charrnn never reads a file of the cache folder as the ids of a text (the text as numbers)",
         "tests/test_corpus.py::test_what_lies_in_the_cache_folder_is_never_read",
     ),
 ]
@@ -86,8 +87,9 @@ def run(scene):
 def tell(figures):
     return (
         f"{figures['processes']} processes started at the same time with an empty kernel cache, half of them in "
-        f"float64. They trained to the same bits and left {figures['files']} files of machine code and no temporary "
-        f"file. Then all files were damaged in {figures['damages']} ways: swapped with another, cut in half, filled "
-        "with zeros, or with one bit of the machine code flipped. Each time, two processes compiled them again at the "
-        "same time, and two later ones used the result."
+        f"float64. Processes with the same dtype trained to the same bits. They left {figures['files']} files of "
+        "machine "
+        f"code and no temporary file. Then all files were damaged in {figures['damages']} ways: each was swapped with "
+        "another one, cut in half, filled with zeros, or one bit of its machine code was flipped. After each damage, "
+        "two processes compiled the kernels again at the same time, and two later processes used the result."
     )

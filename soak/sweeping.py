@@ -22,11 +22,12 @@ from charrnn.files import locks
 TITLE = "Workers of a sweep"
 PROMISES = [
     (
-        "Several workers make every run of a sweep exactly once, with the same bits as a single command",
+        "Several workers train every run of a sweep exactly once, and the runs have the same bits as with a single "
+        "command",
         "tests/test_sweep_workers.py::test_three_workers_make_every_run_once_with_the_bits_of_one_command",
     ),
     (
-        "When a worker is killed, another one resumes its run, to the same bits",
+        "If a worker is killed, another one resumes its run, and the run ends with the same bits",
         "tests/test_sweep_workers.py::test_what_a_killed_worker_was_at_another_goes_on_with",
     ),
     (
@@ -65,12 +66,12 @@ def run(scene):
 
 def tell(figures):
     return (
-        f"{WORKERS} workers shared each of {figures['sweeps']} sweeps of 8 runs. {figures['kills']} times a random "
-        f"worker was killed (SIGKILL) at a random moment, {figures['with their children']} times together with its "
-        "child "
-        f"process, and a new worker took its place. {figures['left']} times a worker left after SIGTERM. Every run of "
-        "every sweep ended with the same parameters, history and losses as the same sweep made by a single command, "
-        "and each log has every step exactly once."
+        f"{WORKERS} workers together trained {figures['sweeps']} sweeps of 8 runs. A random worker was killed "
+        "(SIGKILL) at "
+        f"a random moment {figures['kills']} times, {figures['with their children']} of them together with its child "
+        "process. Each time, a new worker took its place. In addition, a worker left the sweep after SIGTERM "
+        f"{figures['left']} times. Every run ended with the same parameters, history and losses as in a sweep by a "
+        "single command. The log of each run has every step exactly once."
     )
 
 
