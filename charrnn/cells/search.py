@@ -41,15 +41,26 @@ RUNNERS_UP = 4
 class Finding:
     """The unit that follows a signal best, its score, and the scores that it must be compared with.
 
-    signal         Signal
-    layer, unit    the unit, counted from 0
-    sign           +1; or -1 if the unit is low where the signal is on or high
-    score          AUROC (on/off signal) or |Pearson| (graded), on the half of the text that did not choose the unit
-    spearman       |Spearman| of the same unit; None for an on/off signal
-    null           95th percentile of the scores of shifted signals, which are pure chance; null_max is their maximum
-    untrained      score of the best unit of an untrained network; None if it was not measured
-    probe          score of a linear readout of all units of the best layer, which is probe_layer
-    others         the next best units: tuples (layer, unit, sign, score)
+    Attributes
+    ----------
+    signal : Signal
+        Its `name`, `phrase` (in words), `kind` ("on/off" or "graded") and `values`, ndarray (N,).
+    layer, unit : int
+        The unit, counted from 0.
+    sign : int
+        +1; or -1 if the unit is low where the signal is on or high.
+    score : float
+        AUROC (on/off) or |Pearson| (graded) on the half of the text that did not choose the unit; 1 is perfect.
+    spearman : float or None
+        |Spearman| of the same unit; None for an on/off signal.
+    null, null_max : float
+        95th percentile and maximum of the scores for shifted signals, which any unit follows only by chance.
+    untrained : float or None
+        Score of the best unit of an untrained network; None if it was not measured.
+    probe, probe_layer : float, int
+        Score of a linear readout of all units of one layer, and the layer for which it is best.
+    others : tuple
+        The next best units, each as (layer, unit, sign, score).
     """
 
     signal: Signal

@@ -30,9 +30,14 @@ LINES = {START: "", SEP: "\t", END: "\n"}  # what stands for special symbols whe
 class Baseline:
     """A simple model or compressor that a loss is compared with.
 
-    name         such as "unigram" or "xz -9e"
-    loss_nats    its mean loss on the text, in nats per character
-    detail       what it is, in a few words
+    Attributes
+    ----------
+    name : str
+        Such as "unigram" or "xz -9e".
+    loss_nats : float
+        Its mean loss on the text, in nats per character.
+    detail : str
+        What it is, in a few words.
     """
 
     name: str

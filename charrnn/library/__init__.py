@@ -77,7 +77,7 @@ def load(path: StrPath | None = None) -> Model:
 class Training(Iterator[Record]):
     """A training run in progress. `train` returns it; iterate over it to train, one record at a time.
 
-    The run holds a lock on its folder until the loop ends or `close` is called. If you may leave the loop early, use
+    The run locks its folder until the loop ends or `close` is called. If you may leave the loop early, use
     `with charrnn.train(...) as run:`, which closes the run. A loop that is left early loses the steps since the last
     save, as if the process had been killed; `charrnn.train(resume=run.folder)` continues from that save. To save before
     the run ends, call `stop` and let the loop finish.

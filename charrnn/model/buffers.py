@@ -1,7 +1,7 @@
-"""The arrays that compiled code works in: typed records that say how large each is, hold it, and give it to a table.
+"""The arrays that compiled code works in, as typed records: how large each array is, the array, and its table entry.
 
-A record is a dataclass of Buffers. Its fields bear the names of the table's fields; what each array is, with its shape,
-stands where that table is declared: kernels/records.py.
+A record is a dataclass derived from Buffers. Its fields have the names of the table's fields; kernels/records.py, which
+declares the tables, describes each array and its shape.
 """
 
 from dataclasses import dataclass, field, fields
@@ -14,7 +14,7 @@ from charrnn.spec import CELLS
 
 
 def aligned_zeros(size, dtype, alignment=64):
-    """Return a zeroed 1-D array whose first element sits on a cache line."""
+    """Return an ndarray (size,) of zeros whose first element lies at a multiple of `alignment` bytes."""
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
@@ -22,24 +22,24 @@ def aligned_zeros(size, dtype, alignment=64):
 
 
 def buffer(size, dtype=None):
-    """Declare a field of Buffers: size(extent) numbers, of the model's dtype unless another is named."""
+    """Declare a field of Buffers: an array of size(extent) numbers, in the model's dtype unless `dtype` is given."""
     return field(default_factory=lambda: np.zeros(0), init=False, metadata={"size": size, "dtype": dtype})
 
 
 @dataclass
 class Buffers:
-    """A record of arrays, each as large as the largest extent that was asked for."""
+    """A record of arrays. Each is as large as the largest extent that was requested so far."""
 
     @classmethod
     def count_bytes(cls, extent):
-        """Return the bytes of all arrays of an extent, without making any."""
+        """Return the total size in bytes of all arrays for an Extent, without creating them."""
         return sum(
             each.metadata["size"](extent) * np.dtype(each.metadata["dtype"] or extent.layout.dtype).itemsize
             for each in fields(cls)
         )
 
     def hold(self, extent, table):
-        """Make every array as large as `extent` asks; give the new ones, zeros, to the table under their names."""
+        """Enlarge the arrays that are too small for `extent`; enter the new ones, all zeros, in `table` by name."""
         grown = {}
         for each in fields(self):
             size = each.metadata["size"](extent)
@@ -51,14 +51,15 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Extent:
-    """What the sizes of a workspace's buffers are computed from.
+    """The quantities that determine the sizes of a workspace's buffers.
 
-    B, T        streams, and steps of a chunk
+    layout      Layout of the parameters
+    B, T        number of streams, and of time steps in a chunk
     training    whether the workspace is for training
-    block       steps that a shard walks at a time
-    gradients   whether this chunk is run back
+    block       number of time steps that a shard processes at a time
+    gradients   whether this chunk has a backward pass
     dropping    whether it has dropout
-    resetting   whether streams are reset in it
+    resetting   whether the state of a stream is reset within it
     """
 
     layout: Layout
@@ -72,52 +73,53 @@ class Extent:
 
     @property
     def cell(self):
+        """The Cell of the model (spec.py)."""
         return CELLS[self.layout.cell]
 
     @property
     def R(self):
-        """Rows of a chunk."""
+        """Number of rows of a chunk, T*B."""
         return self.T * self.B
 
     @property
     def states(self):
-        """Numbers of one step's states of all layers."""
+        """Size of the states of one time step, over all layers and streams."""
         return self.layout.num_layers * self.B * self.layout.stride
 
     @property
     def sums(self):
-        """Numbers of one row's sums of all layers."""
+        """Size of the sums of one row, over all layers."""
         return self.layout.num_layers * self.layout.panels * 4 * self.layout.lanes
 
     @property
     def normed(self):
-        """Whether gradients of normalised sums are wanted."""
+        """Whether gradients of normalised sums are needed (layer normalisation)."""
         return self.training and self.layout.layer_norm
 
     @property
     def zoned(self):
-        """Whether gradients of units that keep their states are wanted."""
+        """Whether gradients of units that keep their states are needed (zoneout)."""
         return self.gradients and self.layout.config.zoneout > 0
 
     @property
     def block_rows(self):
-        """Rows of a block of steps."""
+        """Number of rows of a block of time steps."""
         return self.block * self.B
 
     @property
     def blocks(self):
-        """How many blocks a chunk has."""
+        """Number of blocks of a chunk."""
         return -(-self.T // self.block)
 
     @property
     def pairs(self):
-        """Pairs of rows that the weight gradients of bfloat16 read."""
+        """Number of pairs of rows from which bfloat16 computes the weight gradients."""
         return self.gradients * -(-self.R // 2)
 
 
 @dataclass
 class ChunkBuffers(Buffers):
-    """The arrays of a batch shape."""
+    """The arrays of a workspace whose sizes depend on the batch shape only."""
 
     ids: np.ndarray = buffer(lambda e: e.R, np.int32)
     targets: np.ndarray = buffer(lambda e: e.R, np.int32)
@@ -143,7 +145,7 @@ class ChunkBuffers(Buffers):
 
 @dataclass
 class WalkBuffers(Buffers):
-    """The arrays whose size depends on how a chunk is walked."""
+    """The arrays whose sizes depend on how a chunk is processed, such as the length of a block."""
 
     PK: np.ndarray = buffer(lambda e: 2 * e.B * e.layout.stride if e.resetting else 0)
     XD: np.ndarray = buffer(lambda e: e.T * e.states if e.dropping else 0)
@@ -154,7 +156,7 @@ class WalkBuffers(Buffers):
 
 @dataclass
 class CellBuffers(Buffers):
-    """Those of a cell with c, where its states are not kept."""
+    """The arrays for the cell states c in training, which are computed again block by block."""
 
     CS: np.ndarray = buffer(lambda e: (e.block_rows + e.B) * e.layout.stride)
     CK: np.ndarray = buffer(lambda e: e.blocks * e.states if e.gradients else 0)
@@ -162,7 +164,7 @@ class CellBuffers(Buffers):
 
 @dataclass
 class WordBuffers(Buffers):
-    """Those of the rounded operands of bfloat16."""
+    """The arrays of bfloat16 numbers that products read."""
 
     HW: np.ndarray = buffer(lambda e: 2 * (e.block_rows + e.B) * e.layout.stride_words)
     XW: np.ndarray = buffer(lambda e: e.block_rows * padded(e.layout.embedding_stride // 2, e.layout.lanes))
@@ -181,7 +183,7 @@ class WordBuffers(Buffers):
 
 @dataclass
 class GenerationBuffers(Buffers):
-    """The arrays of a Generation, an Extent of one step. With zoneout there is room for what the gates make too."""
+    """The arrays of a Generation, for one time step. With zoneout, also the states before zoneout is applied."""
 
     inputs: np.ndarray = buffer(lambda e: e.B, np.int32)
     temperature: np.ndarray = buffer(lambda e: e.B, np.float64)

@@ -1,4 +1,4 @@
-"""Recurrent weights that are dropped while a chunk runs, kept aside and put back (kernels/dropconnect.py)."""
+"""Drop recurrent weights while a chunk runs, and restore them afterwards (kernels/dropconnect.py)."""
 
 import contextlib
 
@@ -17,9 +17,10 @@ SHARED_WEIGHTS = 1 << 17  # recurrent weights, some 60 us of one core, from whic
 
 
 class DroppedWeights:
-    """Drops recurrent weights of a model, and the same of a gradient, both in their place.
+    """Sets some recurrent weights of a model to zero for the time of a chunk, and their gradients too, in place.
 
-    layout         that of the flat arrays `params` and `grads`
+    layout           Layout of the flat arrays
+    params, grads    ndarray (N,), model's dtype: parameters and gradient
     """
 
     def __init__(self, layout, params, grads):
@@ -27,14 +28,17 @@ class DroppedWeights:
         self._table, self._kept = Table(Connections), np.zeros(0, layout.dtype)
 
     def reserve(self):
-        """Hold the array that dropped weights are kept in."""
+        """Allocate the array in which the weights are saved."""
         size = sum(panels.size for panels in self._layout.weights_h)
         if self._kept.size < size:
             self._kept = aligned_zeros(size, self._layout.dtype)
 
     @contextlib.contextmanager
     def dropped(self, rate, seed, step):
-        """Drop weights while the body runs; then they are as they were, and the gradient is that of what was left."""
+        """Drop weights within a `with` block; at its end, restore them and zero the gradients of dropped weights.
+
+        rate : share of the weights, 0 <= rate < 1; seed and step determine which ones
+        """
         self.reserve()
         panels, blocks = self._layout.weights_h[0], CELLS[self._layout.cell].h_blocks
         self._table.set(

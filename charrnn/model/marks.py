@@ -1,4 +1,4 @@
-"""The marks of a chunk: where streams are reset, and which losses count, from masks to what the kernels read."""
+"""The marks of a chunk: where states are reset, and which losses count; from masks to the form that kernels read."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,12 @@ from charrnn.kernels.records import RESET, SILENT
 
 
 class Masks(NamedTuple):
-    """What a caller says of a chunk's streams.
+    """Where the states of a chunk are reset, and which of its losses count.
 
-    resets, counts    (T, B) bool, or None: pack_marks
-    mean_over         how many losses the mean is taken over, None for those that count here; more where these are some
-                      of a batch's streams
+    resets       ndarray (T, B) of bool: the state of a stream is set to zero before x[t, b] is read; None: no resets
+    counts       ndarray (T, B) of bool: the loss of predicting y[t, b] counts; None: all losses count
+    mean_over    int: number by which the sum of the losses is divided; None means the number of losses that count here.
+                 It is larger if the chunk is only a part of a batch
     """
 
     resets: np.ndarray | None = None
@@ -25,11 +26,11 @@ NO_MASKS = Masks()
 
 
 class Marks(NamedTuple):
-    """What a chunk's marks come to.
+    """A summary of the marks of a chunk.
 
-    resetting    whether a stream is reset
-    counting     whether there are losses that do not count
-    counted      how many count
+    resetting    bool: whether any state is reset
+    counting     bool: whether some losses do not count
+    counted      int: number of losses that count
     """
 
     resetting: bool
@@ -38,9 +39,12 @@ class Marks(NamedTuple):
 
 
 def item_masks(start_id, x, y, masks):
-    """Return the Masks of a chunk of items, with resets and counts where `masks` leave them open (None).
+    """Return `masks` with the rules of a model of items filled in where resets or counts is None.
 
-    x, y    (T, B) ids; y None where no loss is asked for
+    States are reset where START is read, and predicting START does not count.
+
+    start_id    the id of START
+    x, y        ndarray (T, B) of ids; y is None if no loss is computed
     """
     if masks.resets is None:
         masks = masks._replace(resets=np.asarray(x) == start_id)
@@ -50,9 +54,12 @@ def item_masks(start_id, x, y, masks):
 
 
 def pack_marks(resets, counts, shape, place):
-    """Write the marks of a chunk of `shape` (T, B) into `place`, int32, where it has any; return its Marks.
+    """Write the marks of a chunk into `place`, an int32 array, if there are any; return its Marks.
 
-    resets, counts    (T, B) bool, or None: no stream is reset, every loss counts. Raises ConfigError.
+    resets, counts    as in Masks
+    shape             (T, B)
+
+    Raises ConfigError if a mask is not bool or has another shape.
     """
     T, B = shape
     marks, resetting, counted = place[: T * B].reshape(shape), False, T * B

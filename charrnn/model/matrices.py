@@ -1,7 +1,7 @@
-"""A model's health while it trains: the largest singular value of each recurrent matrix, the gradient's norm by layer.
+"""Measures of a model while it trains: largest singular values of the recurrent matrices, norms of the gradient.
 
-Both read the flat buffers where they lie. A panel holds the columns of its matrix in another order, beside columns of
-zeros: neither changes a singular value or a norm.
+Both read the flat arrays without copying them. There, the columns of a matrix are in another order and padded with
+columns of zeros; neither changes a singular value or a norm.
 """
 
 import math
@@ -14,17 +14,17 @@ TOLERANCE = 1e-4  # of the value, from one iteration to the next
 
 
 def largest_singular_values(model):
-    """Return the largest singular value of each layer's recurrent matrix (G*H, H), by power iteration.
+    """Return the largest singular value of the recurrent matrix (G*H, H) of each layer: a list of L floats.
 
-    Never above it by more than rounding, and below it by less than 0.5 %.
+    Computed by power iteration, so it may be too small by up to 0.5 %. NaN if the weights are not finite.
     """
     return [_largest(panel_view(model.flat, panel)) for panel in model.layout.weights_h]
 
 
 def norms_by_layer(model, flat):
-    """Return {"embedding", "layer 0", ..., "output": norm} of a flat array such as a gradient.
+    """Return the Euclidean norm of each layer's part of an array (N,) ordered like model.flat, such as a gradient.
 
-    A tied embedding is part of the output.
+    Returns a dict with the keys "embedding", "layer 0", "layer 1", ..., "output". A tied embedding belongs to "output".
     """
     layout = model.layout
     parts = {
@@ -47,7 +47,7 @@ def norms_by_layer(model, flat):
 
 
 def panel_view(flat, panel):
-    """Return a panel of the flat buffer as (panels, K, columns)."""
+    """Return the part of a flat array that belongs to `panel`, as a view (panels, K, columns)."""
     return flat[panel.at : panel.at + panel.size].reshape(panel.panels, panel.rows, -1)
 
 

@@ -1,6 +1,6 @@
-"""How much memory a model takes while it is trained.
+"""How much memory the training of a model needs, computed from the sizes of its arrays.
 
-Counted from the sizes of the buffers: no array is made and no kernel compiled.
+No array is created and no kernel is compiled.
 """
 
 import numpy as np
@@ -13,19 +13,20 @@ from charrnn.model.workspace import block_steps, walk_buffers
 def training_bytes(
     config, batch_size, seq_length, precision="float32", dropping=False, dropping_weights=False, resetting=False
 ):
-    """Return the bytes of a model and of its Workspace while a whole chunk is run forward and back on one thread.
+    """Return the memory of a model and its Workspace in bytes, for training on whole chunks with one thread.
 
     Parameters
     ----------
     config : ModelConfig
+        The architecture.
     batch_size, seq_length : int
         B and T.
-    precision : str
-        "float32" or "bfloat16".
+    precision : {"float32", "bfloat16"}
+        As for Workspace.
     dropping, dropping_weights : bool
         Whether units, or recurrent weights, are dropped.
     resetting : bool
-        Whether streams are reset within chunks.
+        Whether the state of a stream is reset within chunks.
     """
     pack = 2 if precision == "bfloat16" else 1
     layout = Layout(config, pack)
@@ -40,5 +41,5 @@ def training_bytes(
 
 
 def parameter_bytes(config):
-    """Return the bytes of a model's flat parameters, padding included."""
+    """Return the size of Model.flat in bytes, padding included."""
     return Layout(config).size * np.dtype(config.dtype).itemsize

@@ -1,4 +1,4 @@
-"""How many threads share a piece of work, by what it took before: no result depends on it."""
+"""Choose how many threads share a piece of work, from the time it took before. No result depends on it."""
 
 import math
 
@@ -8,11 +8,13 @@ STEP_REST = 8, 64  # blocks of these, the most of them 13 s
 
 
 class Pace:
-    """Decides, block by block, whether a team or one worker does it, by what both took.
+    """Chooses, block by block, between a team of threads and one thread alone, from the time that both took.
 
-    Where another process holds a core, the worker on that core comes late or is stopped in the middle of a unit, for
-    milliseconds; the others then wait for as long as a hundred characters take. So a team's block that took longer a
-    character than one worker's last is followed by blocks done alone, twice as many each time in a row.
+    If another process uses a core, the thread on that core starts late or is interrupted for milliseconds, and the
+    other threads wait for it: as long as a hundred characters take. So if a team took longer per character than one
+    thread did last time, the next rest[0] blocks are done by one thread, and twice as many each time in a row.
+
+    rest : (first, most) number of blocks that one thread does alone after a team was slower, at first and at most
     """
 
     def __init__(self, rest=REST):
@@ -20,12 +22,12 @@ class Pace:
         self._blocks, self._alone_s, self._resting, self._rest = 0, 0.0, 0, self._first
 
     def count_workers(self, most):
-        """Return how many of `most` workers to take for the next block."""
+        """Return how many threads, at most `most`, to use for the next block."""
         alone = self._blocks == 1 or self._resting > 0  # the second block shows what one worker takes
         return 1 if alone else most
 
     def record(self, workers, step_s):
-        """Take in what a step of the block took."""
+        """Record the time that `workers` threads took, in seconds per step of the block."""
         self._blocks += 1
         if workers == 1:
             self._alone_s, self._resting = step_s, max(0, self._resting - 1)
@@ -36,23 +38,23 @@ class Pace:
 
 
 class StepPace:
-    """Decides for steps of training, by Pace: a block is as many as take BLOCK_S.
+    """Chooses the number of threads for training steps, as Pace does for blocks; a block is 0.2 s of steps.
 
-    A step of a small model takes a millisecond and meets five times. While other processes hold a core, each meeting
-    waits for as long as a whole step takes: two threads train it at an eighth of the speed of one.
+    A step of a small model takes a millisecond, and its threads wait for one another five times. While another process
+    uses a core, each wait takes as long as a whole step: two threads then train at an eighth of the speed of one.
     """
 
     def __init__(self):
         self._pace, self._workers, self._steps, self._seconds = Pace(STEP_REST), 1, 0, 0.0
 
     def count_workers(self, most):
-        """Return how many of `most` threads to take for the next step."""
+        """Return how many threads, at most `most`, to use for the next step."""
         if self._steps == 0:
             self._workers = self._pace.count_workers(most)
         return min(self._workers, most)
 
     def record(self, seconds):
-        """Take in what a step took."""
+        """Record the time of a step, in seconds."""
         self._steps, self._seconds = self._steps + 1, self._seconds + seconds
         if self._seconds >= BLOCK_S:
             self._pace.record(self._workers, self._seconds / self._steps)
@@ -60,10 +62,10 @@ class StepPace:
 
 
 class ShardPace:
-    """Watches how long a step of training takes, and deals the streams to more shards while a core is busy elsewhere.
+    """Divides the streams of a training step into more shards while another process uses a core.
 
-    With one shard a thread, the thread on the busy core is waited for; with three, the other takes some of its shards.
-    Small shards read the weights more often: a few per cent slower on an idle machine.
+    With one shard per thread, all threads wait for the one on the busy core; with three, other threads take some of its
+    shards. More shards read the weights more often: on an idle machine that is a few per cent slower.
     """
 
     PATIENCE = 8  # quiet chunks before the streams are dealt to few shards again
@@ -72,10 +74,11 @@ class ShardPace:
         self.best, self.disturbed = math.inf, 0
 
     def shards(self, workers, streams):
+        """Return the number of shards for so many threads and streams."""
         return max(workers, min(3 * workers, streams // 4)) if self.disturbed else workers
 
     def note(self, seconds):
-        """Take down the time of a step's forward and backward pass."""
+        """Record the time of a forward and backward pass, in seconds per time step of the chunk."""
         if seconds > 1.25 * self.best:
             self.disturbed = self.PATIENCE
         elif self.disturbed:

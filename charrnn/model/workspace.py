@@ -85,6 +85,7 @@ class Workspace:
 
     A chunk has T steps of B parallel streams. The first chunk begins with states of zero. For a model of items (its
     `start_id` is set), the states are also reset to zero where START is read, and predicting START does not count.
+    Raises ConfigError if a size is below 1, or `precision` does not fit the model or this CPU.
 
     Parameters
     ----------
@@ -106,11 +107,6 @@ class Workspace:
         Number of losses of the last chunk that count.
     shards : int or None
         Number of groups that the streams are divided into; None means automatic. No result depends on it.
-
-    Raises
-    ------
-    ConfigError
-        A size is below 1, or `precision` does not fit the model or this CPU.
     """
 
     def __init__(self, model, batch_size, seq_length, training=True, precision="float32"):
@@ -341,7 +337,7 @@ class Workspace:
         """Run a chunk forward and backward, and advance the carry; return the mean loss in nats, a float.
 
         The mean is over the losses that count, and its gradient is in `grads`. If no loss counts, both are zero: skip
-        the update then.
+        the update then. Raises ConfigError if ids or shapes do not fit, units are held, or training is False.
 
         Parameters
         ----------
@@ -355,11 +351,6 @@ class Workspace:
             Where a stream's state is set to zero before x[t, b] is read. No gradient flows back beyond that.
         counts : ndarray (T, B) of bool, optional
             Where the loss of predicting y[t, b] counts. None: all losses count.
-
-        Raises
-        ------
-        ConfigError
-            Shapes or ids do not fit, units are held, or the workspace was made with training=False.
         """
         total = self.sum_and_grads(x, y, dropout, step, Masks(resets, counts))
         return total / self.counted if self.counted else 0.0

@@ -1,20 +1,22 @@
-"""How long a run is, in steps or in minutes: how far it has come, what is due, when it is finished.
+"""The length of a run, in steps or in minutes: its progress, what is due, and when it is finished.
 
-StepBudget, ClockBudget and EndlessBudget answer the same questions, so that nobody else asks which of them a run has:
+StepBudget, ClockBudget and EndlessBudget have the same methods, so that other code need not know which one a run has.
+`step` is the number of steps done so far:
 
-    progress(step)             share of the run at the middle of the next step, for the schedule
-    share_done(step)           share of the run that is done, for the display; None where no end is known, as the next
-    remaining_s(step)          seconds to the end, estimated
-    duration_s(step)           the same before the first step, from what was measured
-    is_finished(step)          whether no step is to follow
-    evaluation_is_due(step)    whether to validate after this step, beside the validation at the end
-    log_is_due(step)           whether to log it
-    anchor_is_due(step)        whether it is an anchor to go back to, where validations come late or not at all
-    evaluated() tried()        a validation, or the trial of an anchor, has been made
-    reserve(seconds)           so much is to be left for the end
+    progress(step)             share of the run at the middle of the next step, 0 .. 1, for the learning-rate schedule
+    share_done(step)           share of the run that is done, for the display; None if no end is known
+    remaining_s(step)          estimate of the seconds to the end, during training; None if no end is known
+    duration_s(step)           the same before the first step, from measured speeds
+    is_finished(step)          whether the run is finished
+    evaluation_is_due(step)    whether to validate now, in addition to the validation at the end
+    log_is_due(step)           whether to log this step
+    anchor_is_due(step)        whether this step becomes an anchor, to which the run returns if it diverges; only where
+                               validations do not make enough anchors
+    evaluated() tried()        to be called after a validation, or after the test of an anchor
+    reserve(seconds)           keep so much time for the end of the run
 
-By steps, all that bears on a result is a function of options, text and step. By the clock, the clock decides; an
-interval that the user named in steps still counts. Knows no model, text or file.
+With a length in steps, all that affects the result is a function of options, text and step. With a length in minutes,
+the clock decides, but intervals that the user gave in steps still hold. This module knows no model, text or file.
 """
 
 import math
@@ -27,7 +29,7 @@ FADE_S = 3.0  # the speed that is shown is that of the last seconds
 
 
 def make_budget(plan, stopwatch, costs):
-    """Return the budget of a Plan's run."""
+    """Return the budget for a Plan: a StepBudget, ClockBudget or EndlessBudget."""
     config = plan.config
     validates = plan.validated[1] > plan.validated[0]
     if config.is_endless:
@@ -38,11 +40,11 @@ def make_budget(plan, stopwatch, costs):
 
 
 class Stopwatch:
-    """The time of a run, all its sessions together; it stands still until `start`, while the run is prepared.
+    """Measures the time of a run over all its sessions. It does not run before `start`, while the run is prepared.
 
-    clock : seconds, monotonic
-    before_s : of the sessions before this one
-    steady : the clock by which the time is told, where reading `clock` itself costs something
+    clock : callable that returns a monotonic time in seconds
+    before_s : time of the earlier sessions, in seconds
+    steady : clock to read instead of `clock`, if reading `clock` is expensive
     """
 
     def __init__(self, clock, before_s=0.0, steady=None):
@@ -51,21 +53,21 @@ class Stopwatch:
         self._started = None
 
     def start(self):
-        """Let the time of this session run."""
+        """Start to measure this session."""
         self._started = self.clock()
 
     def session_s(self):
-        """Return the seconds of this session."""
+        """Return the time of this session, in seconds; 0 before `start`."""
         return 0.0 if self._started is None else self._steady() - self._started
 
     def elapsed_s(self):
-        """Return the seconds of the run."""
+        """Return the time of the run over all sessions, in seconds."""
         return self.before_s + self.session_s()
 
 
 @dataclass
 class Costs:
-    """What the parts of a run take, as lately measured, and how fast it is; without validations and saves."""
+    """The latest measured times of a step, a validation and a save, in seconds, and the training speed."""
 
     step_s: float = 0.0
     evaluation_s: float = 0.0
@@ -75,7 +77,7 @@ class Costs:
     recent_s: float = 0.0
 
     def step_made(self, characters, seconds):
-        """Take in what a step took."""
+        """Record that a step read so many characters in so many seconds."""
         fade = math.exp(-seconds / FADE_S)
         self.recent_characters = self.recent_characters * fade + characters
         self.recent_s = self.recent_s * fade + seconds
@@ -84,12 +86,12 @@ class Costs:
 
     @property
     def chars_per_s(self):
-        """Characters a second, lately."""
+        """Current training speed in characters per second, without validations and saves."""
         return round(self.recent_characters / max(self.recent_s, 1e-9), 1)
 
 
 class StepBudget:
-    """A run of so many steps. eval_every and log_every are numbers: `intervals.default_intervals`."""
+    """The budget of a run of `total_steps` steps. eval_every and log_every are numbers of steps; 0 means never."""
 
     def __init__(self, total_steps, eval_every, log_every, validates, stopwatch, costs):
         self.total_steps = total_steps
@@ -125,17 +127,17 @@ class StepBudget:
         return step % anchor_interval(self.total_steps) == 0 or self.is_finished(step)
 
     def evaluated(self):
-        """Nothing follows from it: the next one is due at a step."""
+        """Do nothing: the next validation is due at a fixed step."""
 
     def tried(self):
-        """Nothing follows from it."""
+        """Do nothing: the next anchor is due at a fixed step."""
 
     def reserve(self, seconds):
-        """A run by steps takes the time that it takes."""
+        """Do nothing: this run has no time limit."""
 
 
 class EndlessBudget(StepBudget):
-    """A run that --patience alone ends: it has validations, and no last step of its own."""
+    """The budget of a run that ends only by --patience: it validates, but has no last step."""
 
     def progress(self, step):
         return 0.0
@@ -157,7 +159,7 @@ class EndlessBudget(StepBudget):
 
 
 class ClockBudget:
-    """A run of so many seconds, the final validation, test and save included."""
+    """The budget of a run of `budget_s` seconds, including the final validation, test and save."""
 
     total_steps = None
 

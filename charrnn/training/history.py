@@ -1,7 +1,7 @@
-"""What a run remembers of its losses: their smoothed average, and a history of a bounded number of records.
+"""The losses that a run keeps: their smoothed average, and a history with a limited number of records.
 
-Functions of the steps alone, so that a resumed run remembers the same. Knows numbers and records; no model, clock or
-file.
+Both depend on the steps alone, so that a resumed run has the same ones. This module knows numbers and records; no
+model, clock or file.
 """
 
 from dataclasses import dataclass, field
@@ -14,37 +14,37 @@ _KEPT = ("step", "epoch", "train_loss_nats", "val_loss_nats", "learning_rate", "
 
 @dataclass
 class SmoothedLoss:
-    """Exponential average of the training loss, corrected for its start at zero (as Adam's moments are)."""
+    """Exponential average of the training loss in nats, with bias correction for its start at zero, as in Adam."""
 
     total: float = 0.0  # not yet corrected
     count: int = 0
 
     def add(self, loss_nats):
-        """Take in the loss of a step."""
+        """Add the loss of a step, in nats."""
         self.total = SMOOTHING * self.total + (1 - SMOOTHING) * loss_nats
         self.count += 1
 
     @property
     def value(self):
-        """The average in nats, None before the first loss."""
+        """The average in nats; None before the first loss."""
         return self.total / (1 - SMOOTHING**self.count) if self.count else None
 
 
 @dataclass
 class History:
-    """Records of a run from its start to where it stands: every validation, and the others while there is room.
+    """Records of a run since its start: all validations, and other steps while there is room for them.
 
-    Of the others it takes every `stride`-th, and doubles the stride when it is full.
+    Of the other steps, every `stride`-th is kept; the stride is doubled when the history is full (512 records).
     """
 
     entries: list = field(default_factory=list)
     stride: int = 1
 
     def remember(self, record, count):
-        """Keep a log record, its training loss smoothed.
+        """Add a log record, with the smoothed training loss, if it is due.
 
         record : dict, as logged
-        count : the training losses so far, to count the stride by
+        count : number of training losses so far; every `stride`-th is due
         """
         if "val_loss_nats" in record or "skipped" not in record and count % self.stride == 0:
             entry = {key: record[key] for key in _KEPT if record.get(key) is not None}

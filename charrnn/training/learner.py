@@ -1,12 +1,12 @@
-"""What learns: a model, its optimiser, the workspace with the carry, and the streams that feed them.
+"""The learner: a model, its optimiser, the workspace with the carry, and the streams of text.
 
-    x, y = learner.next_chunk()             a chunk; at an epoch's start the carry is zero
-    loss = learner.backward(x, y, step)     forward, loss and back; the carry goes on to the next chunk
+    x, y = learner.next_chunk()             the next chunk; the carry is reset to zero at the start of an epoch
+    loss = learner.backward(x, y, step)     forward, loss and backward; the carry advances to the next chunk
     norm = learner.update(rate)             clip and update
 
-With --ema the average of the weights is the model: it is validated, sampled from and saved as the parameters, and the
-weights that are trained stand beside it. All arrays keep their place, also when a checkpoint is restored into them.
-Knows no clock and no folder.
+With --ema, the average of the weights is the result: it is validated, sampled from and saved as the parameters; the
+trained weights are saved in addition. All arrays stay where they are, also when a checkpoint is restored into them.
+This module knows no clock and no folder.
 """
 
 import contextlib
@@ -32,13 +32,14 @@ UNAVERAGED = "unaveraged"
 
 
 class Learner:
-    """A model in training.
+    """A model in training, with all that a step changes.
 
-    model       the Model that is trained
-    optimizer   its Optimizer, with the average of the weights under --ema
-    workspace   the Workspace of a chunk, a ShardedWorkspace with --shards; holds the carry and the gradient
-    streams     the Streams that it reads; hold the cursor
-    dropout     what is dropped, a function of the seed and the step
+    config      TrainingConfig
+    model       Model: the weights that are updated
+    optimizer   Optimizer of the model, with the average of the weights if --ema is used
+    workspace   Workspace, or ShardedWorkspace with --shards; it holds the carry and the gradient
+    streams     Streams or ItemStreams: the text; they hold the position in it, the cursor
+    dropout     Dropout
     """
 
     def __init__(self, config, model, streams, group=ALONE):
@@ -56,44 +57,45 @@ class Learner:
 
     @property
     def result(self):
-        """The Model that the run is for: the one that is trained, or the average of its weights."""
+        """The Model that the run produces: the trained one, or the average of its weights with --ema."""
         return self.optimizer.average or self.model
 
     def next_chunk(self):
-        """Return x and y of the next chunk, (T, B) each, and of items resets and counts; before an epoch's first the
-        carry is reset.
+        """Return the next chunk: x and y, ndarrays (T, B) of ids, and for items also resets and counts, (T, B) bool.
+
+        At the start of an epoch, the carry is reset to zero first.
         """
         if self.streams.at_epoch_start:
             self.workspace.reset_carry()
         return self.streams.next_chunk()
 
     def backward(self, x, y, step, resets=None, counts=None):
-        """Run a chunk forward and back; return its mean loss in nats, over what counts.
+        """Run a chunk forward and backward; return the mean of the losses that count, in nats.
 
-        The workspace then holds the gradient, and the carry to the next chunk.
+        The arguments are those of Workspace.loss_and_grads. The workspace then holds the gradient and the new carry.
         """
         if resets is None:
             return float(self.workspace.loss_and_grads(x, y, self.dropout, step))
         return float(self.workspace.loss_and_grads(x, y, self.dropout, step, resets, counts))
 
     def run_next_chunk(self, step):
-        """Run the next chunk forward and back, from carry to carry; return its number of characters and its loss."""
+        """Run the next chunk forward and backward; return its number of characters, T*B, and its loss in nats."""
         x, y, *marks = self.next_chunk()
         return x.size, self.backward(x, y, step, *marks)
 
     @contextlib.contextmanager
     def place_kept(self):
-        """Let the body run chunks, and then be where the learner was, with the carry that it had."""
+        """A context in which chunks may be run; at its end, the cursor and the carry are restored."""
         cursor, carry = self.streams.cursor(), self.workspace.get_carry()
         yield
         self.streams.seek(cursor)
         self.workspace.set_carry(carry)
 
     def update(self, learning_rate):
-        """Clip the gradient and update the model; return the gradient's norm before clipping.
+        """Clip the gradient and update the model; return the Euclidean norm of the gradient before clipping.
 
-        A norm that is not finite changes nothing. Where nothing counts in the chunk there is nothing to learn, and even
-        momentum and decay leave the model as it is.
+        If the norm is not finite, or no loss of the chunk counts (then 0.0 is returned), nothing changes: not even
+        momentum and weight decay are applied.
         """
         if not self.workspace.counted:
             return 0.0
@@ -101,27 +103,27 @@ class Learner:
         return float(self.optimizer.step(self.workspace, learning_rate, config.clip_norm, config.clip_value))
 
     def slots(self):
-        """Return {slot: flat array} of what a checkpoint keeps beside the result's parameters."""
+        """Return {slot: ndarray (N,)} of all that a checkpoint stores besides the parameters of `result`."""
         averaging = self.optimizer.average is not None
         return {**self.optimizer.state, **({UNAVERAGED: self.model.flat} if averaging else {})}
 
     def named_slots(self):
-        """Return the slots as a checkpoint has them: {"slot/name": array}, each array made when it is asked for."""
+        """Return the slots as a checkpoint stores them: a mapping {"slot/name": ndarray}; reading an item copies it."""
         return _NamedSlots({slot: self.model.view(flat) for slot, flat in self.slots().items()})
 
     def state_is_finite(self):
-        """Say whether all that a checkpoint would hold is."""
+        """Return whether all numbers that a checkpoint would store are finite."""
         arrays = (self.result.flat, *self.slots().values(), *self.workspace.get_carry().values())
         return all(np.isfinite(array).all() for array in arrays)
 
     def gradient_is_finite(self):
-        """Say whether the gradient in the workspace is."""
+        """Return whether the gradient in the workspace is finite."""
         return bool(np.isfinite(self.workspace.grads).all())
 
     def restore(self, checkpoint):
-        """Make parameters, optimiser, carry and cursor what a checkpoint holds, in their own places.
+        """Copy parameters, optimiser state, carry and cursor from a Checkpoint into this learner's arrays.
 
-        Raises ConfigError where it holds another optimiser's state, another carry, or a cursor of other streams.
+        Raises ConfigError if the checkpoint is from another optimiser or has arrays or a cursor that do not fit.
         """
         self.result.set_parameters(checkpoint.parameters)
         slots, places = {}, self.slots()
@@ -142,9 +144,13 @@ class Learner:
 
 
 def make_learner(plan, corpus, group=ALONE):
-    """Return the Learner of a Plan's run, which a group of processes trains.
+    """Return the Learner for a Plan.
 
-    Its weights are drawn, or taken from an old model, or still to be restored from the checkpoint to go on from.
+    Its weights are random, or those of `plan.initial`. For a run that is resumed, call `restore` next.
+
+    plan      Plan
+    corpus    Corpus
+    group     the processes that train together
     """
     config, rule = plan.config, make_rule(plan.config, corpus.vocabulary)
     streams = make_streams(config, corpus, plan.splits)
@@ -165,7 +171,7 @@ def _knowing(learner, corpus):
 
 
 def make_optimizer(config, model):
-    """Return the Optimizer that the options ask for."""
+    """Return the Optimizer that a TrainingConfig describes, for a Model."""
     hyperparameters = {}
     if config.optimizer in MOMENTUM_OPTIMIZERS:
         hyperparameters["momentum"] = config.momentum

@@ -1,9 +1,9 @@
-"""Optimisers over a model's flat parameters: sgd, adagrad, rmsprop, adam, adamw.
+"""Optimisers for the flat parameters of a model: sgd, adagrad, rmsprop, adam, adamw.
 
-With them clipping, by value and by global L2 norm, and the average of the parameters over the records.
+They also clip the gradient, by value and by its L2 norm, and keep an average of the parameters over the updates.
 
-State is named flat arrays of the parameters' own layout. The definitions and names are PyTorch's, so that a run can be
-compared step by step; the arithmetic is one fused pass in kernels/updates.py.
+The state consists of named flat arrays, ordered like the parameters. Definitions and names are those of PyTorch, so
+that runs can be compared step by step; the arithmetic is one fused pass in kernels/updates.py.
 """
 
 import math
@@ -43,21 +43,25 @@ SLOTS = {
 
 
 class Optimizer:
-    """Updates a model's parameters from a workspace's gradient.
+    """Updates the parameters of a model with the gradient of a workspace.
 
-    name              sgd, adagrad, rmsprop, adam or adamw
+    name              "sgd", "adagrad", "rmsprop", "adam" or "adamw"
+    model             Model
+    ema               decay of the average of the parameters, 0 <= ema < 1; 0 keeps no average
     hyperparameters   as in DEFAULTS[name]
-    state             {slot: (N,) array}; sgd without momentum keeps none
-    steps             updates made so far (Adam's bias correction needs it)
-    clipped           whether the last step's gradient was clipped, by value or by norm
-    average           a Model whose parameters are the average of the model's, with `ema` > 0; otherwise None
+    state             {slot: ndarray (N,), model's dtype}; empty for sgd without momentum
+    steps             number of updates so far (Adam needs it for its bias correction)
+    clipped           bool: whether the last gradient was clipped, by value or by norm
+    average           Model whose parameters are the average if ema > 0; otherwise None
 
-    The average begins as the model is, and moves with update k by max(1 - ema, 10 / (k + 9)) of the way to it: an
-    exponential average that while it is young looks back over a tenth of the updates made, and forgets how the run
-    began.
+    The average starts equal to the model. With update k it moves by a share max(1 - ema, 10 / (k + 9)) of the distance
+    to the model: at first it averages over the last tenth of the updates only, so that it forgets the beginning of the
+    run.
+
+    Raises ConfigError for an unknown name or hyperparameter.
 
     Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015; Loshchilov & Hutter 2019; averages: Polyak & Juditsky
-    1992, Shamir & Zhang 2013. Raises ConfigError.
+    1992, Shamir & Zhang 2013.
     """
 
     def __init__(self, name, model, ema=0.0, **hyperparameters):
@@ -91,10 +95,13 @@ class Optimizer:
         )
 
     def step(self, workspace, learning_rate, clip_norm: float = 0, clip_value: float = 0):
-        """Clip the workspace's gradient and update the model.
+        """Clip the gradient and update the model; return the L2 norm of the gradient before clipping.
 
-        clip_value   > 0 clamps every element to +-clip_value first;  clip_norm > 0 scales the whole to that L2 norm
-        Returns the L2 norm of the gradient before clipping. A norm that is not finite changes nothing but the gradient.
+        If the norm is not finite, the parameters and the state are not changed.
+
+        workspace      Workspace whose `grads` is used; clipping changes it
+        clip_value     above 0: first clamp every element to -clip_value .. clip_value
+        clip_norm      above 0: then scale the gradient down if its L2 norm is larger than this
         """
         h = self.hyperparameters
         self._table.set(grads=workspace.grads)

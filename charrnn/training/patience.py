@@ -1,10 +1,11 @@
-"""How long a run has waited for a lower validation loss, and what follows: a lower learning rate, or the end.
+"""How long a run has waited for a lower validation loss, and the consequence: a lower learning rate, or its end.
 
     --patience N           the run ends N validations after the best one
     --schedule plateau     the learning rate is lowered by --plateau-factor after --plateau-wait validations that did
                            not improve the loss by MIN_GAIN, down to --min-learning-rate
 
-Both follow from the validation losses alone, so a resumed run waits on where it stopped. Knows no clock and no file.
+Both depend on the validation losses alone, so a resumed run behaves as if it had never stopped. This module knows no
+clock and no file.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ MIN_GAIN = 0.001
 
 @dataclass
 class Waiting:
-    """What a run remembers of its validations, from checkpoint to checkpoint."""
+    """What a run keeps of its validations, also in its checkpoints. Losses are in nats."""
 
     since_best: int = 0  # validations since the best one
     factor: float = 1.0  # of the learning rate, where the plateau schedule has lowered it
@@ -26,9 +27,9 @@ class Waiting:
 
     @classmethod
     def from_record(cls, training):
-        """Make it from a checkpoint's record of its training, checked by `stored.check_record`.
+        """Return the Waiting of a checkpoint, from its training record, which `stored.check_record` has checked.
 
-        A run that did not wait has no record of it: the validations since the best one are counted in its history.
+        If the record has no entry for it, the validations since the best one are counted in the history.
         """
         if training.get("waiting") is not None:
             return cls(**training["waiting"])
@@ -37,11 +38,11 @@ class Waiting:
         return cls(since_best=len(later))
 
     def to_record(self, config):
-        """Return it as a checkpoint holds it, {} where nothing depends on it."""
+        """Return {"waiting": dict} for the checkpoint; {} if neither --patience nor the plateau schedule is used."""
         return {"waiting": asdict(self)} if config.patience is not None or config.schedule == "plateau" else {}
 
     def validated(self, loss_nats, is_best, config):
-        """Take in a validation; return whether the learning rate is lowered after it."""
+        """Record a validation loss, in nats; return whether the plateau schedule lowers the learning rate now."""
         self.since_best = 0 if is_best else self.since_best + 1
         if config.schedule != "plateau":
             return False
@@ -56,12 +57,12 @@ class Waiting:
         return True
 
     def is_over(self, patience):
-        """Say whether --patience ends the run here; patience : its value, None where it was not asked for."""
+        """Return whether --patience ends the run now; patience : its value, or None if it is not used."""
         return patience is not None and self.since_best >= patience
 
 
 def lowered_note(config, rate):
-    """Say that the plateau schedule lowers the learning rate to `rate`."""
+    """Return the message that the plateau schedule lowers the learning rate to `rate`."""
     return (
         f"the validation loss has improved by less than {MIN_GAIN:.1%} in "
         f"{counted(config.plateau_wait, 'validation')}: lowering the learning rate to {rate:.3g}"
@@ -69,6 +70,6 @@ def lowered_note(config, rate):
 
 
 def ended_note(patience, best_step):
-    """Say why --patience ended a run."""
+    """Return the message that --patience ended the run. best_step : int or None"""
     since = "" if best_step is None else f" since step {best_step:,}"
     return f"by --patience: {counted(patience, 'validation')}{since} brought no new best loss"

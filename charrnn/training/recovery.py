@@ -1,14 +1,13 @@
-"""What counts as divergence, and what a run remembers of it.
+"""What counts as divergence, and what a run keeps of it.
 
-    a step whose loss or gradient is not finite      is left out; MAX_SKIPPED in a row, and the run has diverged
-    a loss that has exploded                         and it has diverged at once
-    at an anchor: a state that is not finite, a loss far worse than guessing         likewise
-    a run that has diverged                          goes back to its anchor, at half the learning rate
-    MAX_RETURNS that did not get it further         end it
+    A step is skipped if its loss or gradient is not finite. A run has diverged
+      - after MAX_SKIPPED skipped steps in a row,
+      - at once if a loss has exploded,
+      - at an anchor if the state is not finite, or the loss is far worse than guessing.
+    Then it returns to its last anchor and halves the learning rate. It ends after MAX_RETURNS returns without progress.
 
-An anchor is a step whose state was seen to be sound, and is kept. All this follows from options, text and step, never
-from the clock by which `last` is saved: a run that is killed anywhere goes the same way again. This module knows no
-file and no model.
+An anchor is a step whose state was checked and saved. All this depends on options, text and step only, never on the
+clock: a run that is killed anywhere and resumed takes the same course. This module knows no file and no model.
 """
 
 import copy
@@ -27,7 +26,7 @@ SOUND_NATS = 10.0
 
 
 class Diverged(Exception):
-    """`what` became `value` at `step`; what follows from it is the trainer's to say."""
+    """Raised when a run diverges: `what` became `value` at `step`. The trainer handles it."""
 
     def __init__(self, what, value, step):
         super().__init__(f"{what} became {value:.3g} at step {step:,}")
@@ -35,14 +34,14 @@ class Diverged(Exception):
 
 
 def has_exploded(loss_nats):
-    """Say whether a finite loss is one that nothing comes back from."""
+    """Return whether a finite loss, in nats, is so high (1,000 or more) that training cannot recover."""
     return EXPLODED_NATS <= loss_nats < math.inf
 
 
 def fault_of_step(loss_nats, norm, step):
-    """Return the Diverged of a step that is to be left out, None of one that has updated the model.
+    """Return a Diverged if the step must be skipped, because its loss or gradient is not finite; otherwise None.
 
-    norm : of its gradient; not looked at where the loss is not finite
+    norm : norm of the gradient; ignored if the loss is not finite
     """
     if not math.isfinite(loss_nats):
         return Diverged("the training loss", loss_nats, step)
@@ -50,13 +49,13 @@ def fault_of_step(loss_nats, norm, step):
 
 
 def is_sound(loss_nats, vocab_size):
-    """Say whether a model of so many characters may have come to such a loss by learning."""
+    """Return whether a loss is less than 10 nats above that of guessing, log(vocab_size): the model is not lost."""
     return loss_nats < math.log(vocab_size) + SOUND_NATS
 
 
 @dataclass
 class Recovery:
-    """What a run remembers of its divergence, from checkpoint to checkpoint."""
+    """What a run keeps of its skipped steps and returns, also in its checkpoints."""
 
     anchor_step: int | None = None  # the step to go back to; None where a checkpoint does not say
     factor: float = 1.0  # of the learning rate: a half for every return
@@ -68,23 +67,23 @@ class Recovery:
 
     @classmethod
     def from_dict(cls, record):
-        """Make it from what `to_dict` gave, checked by `stored.check_record`; as new from None, of old checkpoints."""
+        """Return the Recovery that `to_dict` described, after `stored.check_record`; a new one for None."""
         if record is None:
             return cls()
         return cls(**{one.name: copy.deepcopy(record[one.name]) for one in fields(cls)})
 
     def to_dict(self):
-        """Return it as a checkpoint holds it."""
+        """Return the fields as a dict, for the checkpoint."""
         return asdict(self)
 
     def anchored(self, step):
-        """Take `step` for the anchor."""
+        """Record that `step` is the anchor now."""
         self.anchor_step = step
         if step >= self.failed_step:
             self.futile = 0
 
     def went_back(self, diverged, skipped):
-        """Count a return to the anchor, on the way to which so many steps were skipped."""
+        """Record a return to the anchor. skipped : number of steps that were skipped before the anchor"""
         self.factor /= 2
         self.futile += 1
         self.failed_step = max(self.failed_step, diverged.step)
@@ -100,16 +99,16 @@ class Recovery:
         )
 
     def leave_out(self, diverged, on_divergence):
-        """Count a step that is left out; raise `diverged` where it is one too many in a row, or the run is to stop."""
+        """Count a skipped step. Raises `diverged` if it is one too many in a row, or on_divergence is "stop"."""
         self.in_a_row += 1
         self.skipped += 1
         if self.in_a_row >= MAX_SKIPPED or on_divergence == "stop":
             raise diverged
 
     def why_it_ends(self, diverged, on_divergence, peak):
-        """Say why the run ends and does not go back; None where it is to go back.
+        """Return why the run must end, as a message; None if it should return to its anchor.
 
-        peak : the highest learning rate that was asked for
+        peak : highest learning rate of the schedule
         """
         if on_divergence == "stop":
             return f"{diverged}, and training stopped"
@@ -124,9 +123,10 @@ class Recovery:
 
 
 def advice(config, peak):
-    """Say what to do about a run that has ended by divergence.
+    """Return what the user can do after a run ended by divergence, as a message.
 
-    peak : the highest learning rate that it came to
+    config : TrainingConfig
+    peak : highest learning rate that the run last used
     """
     remedy = f"--learning-rate below {peak:.3g}"
     remedy += f" or --clip-norm below {config.clip_norm:g}" if config.clip_norm else " or a --clip-norm such as 5"

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: how far a run has come -> the learning rate of its next step.
+"""Learning-rate schedules: from the progress of a run to the learning rate of its next step.
 
-Pure functions of numbers. They know no clock and no optimiser: the trainer says how far the run has come, be it by
-steps or by time, and gets the same bits back for the same arguments, which an exact resume needs.
+Pure functions of numbers that know no clock and no optimiser. The trainer gives the progress, measured in steps or in
+time. The same arguments give the same bits, which an exact resume needs.
 """
 
 import math
@@ -14,14 +14,16 @@ SCHEDULES = ("cosine", "step", "constant", "plateau")
 
 @dataclass(frozen=True)
 class Schedule:
-    """A shape of the learning rate over a run.
+    """The learning rate over the course of a run.
 
-    name         "cosine", "step", "constant", or "plateau": constant here, lowered by a factor that patience.py keeps
+    name         "cosine", "step", "constant" or "plateau" (constant here; patience.py lowers it by a factor)
     peak         the highest learning rate
-    warmup       linear rise from zero: below 1 a fraction of the run, from 1 on a number of steps; 0 for none
-    min_ratio    cosine ends at min_ratio * peak, plateau falls no further
-    decay        step: the factor an epoch
-    decay_after  step: this many epochs run at the peak
+    warmup       length of the linear rise from zero: below 1, a share of the run; from 1 on, a number of steps
+    min_ratio    for cosine and plateau: the lowest learning rate is min_ratio * peak
+    decay        for step: factor per epoch
+    decay_after  for step: number of epochs at the peak before the decay begins
+
+    Raises ConfigError if a value is not allowed.
     """
 
     name: str
@@ -54,13 +56,13 @@ class Schedule:
     def learning_rate(self, *, progress, step, epoch):
         """Return the learning rate of the next step.
 
-            rising    peak * progress/warmup, or peak * (step + 1)/warmup when warmup is in steps
-            cosine    peak * (m + (1 - m) (1 + cos(pi p)) / 2),  p = progress since the rise, m = min_ratio
+            warm-up   peak * progress/warmup, or peak * (step + 1)/warmup if warmup is a number of steps
+            cosine    peak * (m + (1 - m) (1 + cos(pi p)) / 2),  p = progress since the warm-up, m = min_ratio
             step      peak * decay^max(0, epoch - decay_after + 1)
 
-        progress in [0, 1] (clamped), the share of the run that is done; step and epoch counted from 0.
+        progress : share of the run that is done, clamped to 0 .. 1; step and epoch count from 0
 
-        Cosine: Loshchilov & Hutter 2017, one cycle. Step: char-rnn's train.lua (0.97 an epoch after the tenth).
+        Cosine: Loshchilov & Hutter 2017, one cycle. Step: train.lua of char-rnn (0.97 per epoch after the tenth).
         """
         progress = min(max(progress, 0.0), 1.0)
         rise = self._rise(progress, step)

@@ -1,8 +1,8 @@
-"""Where a run stands: everything that a step changes and a checkpoint keeps.
+"""The state of a run: everything that a step changes and a checkpoint stores.
 
-What an exact resume rests on: all that bears on a result is here (parameters, optimiser state and step count, carry,
-cursor, best so far), or is a function of the seed and the step (dropout masks) or of the share of the run that is done
-(the learning rate). Knows the learner and records; no plan, clock or file.
+Exact resuming relies on this: all that affects the result is either here (parameters, optimiser state and step count,
+carry, cursor, best loss so far), or is a function of the seed and the step (dropout masks) or of the progress of the
+run (the learning rate). This module knows the learner and records; no plan, clock or file.
 """
 
 import math
@@ -18,9 +18,10 @@ from charrnn.training.recovery import Recovery
 
 @dataclass
 class TrainState:
-    """Where a run stands.
+    """The state of a run after `step` steps.
 
-    The learner's arrays are changed in their places; a run that goes back gets a new TrainState over the same learner.
+    The arrays of the learner are updated in place. A run that returns to an earlier step gets a new TrainState with the
+    same learner.
     """
 
     learner: Learner  # parameters, optimiser, carry, cursor
@@ -39,11 +40,11 @@ class TrainState:
 
     @classmethod
     def from_checkpoint(cls, checkpoint, learner):
-        """Return the state that a checkpoint holds, its arrays restored into the learner's.
+        """Return the state that a checkpoint stores, and copy its arrays into the learner's.
 
-        checkpoint : Checkpoint, its record checked by `stored.check_record`
+        checkpoint : Checkpoint, whose training record `stored.check_record` has checked
 
-        Raises ConfigError where its arrays are another optimiser's or of another shape.
+        Raises ConfigError if its arrays belong to another optimiser or have other shapes.
         """
         training = checkpoint.training
         learner.restore(checkpoint)
@@ -64,9 +65,9 @@ class TrainState:
         )
 
     def to_checkpoint(self, vocabulary, run):
-        """Return the Checkpoint of this state.
+        """Return this state as a Checkpoint.
 
-        run : dict of what the record of the training holds beside the state: options, text, time, ...
+        run : dict with the other entries of the training record: options, text, time and so on
         """
         learner = self.learner
         return Checkpoint(
@@ -96,11 +97,11 @@ class TrainState:
 
     @property
     def epoch(self):
-        """Passes over the training split, made by the steps so far."""
+        """How often the steps so far have read the training split, such as 1.5."""
         return self.step / self.learner.streams.chunks_per_epoch
 
     def update_made(self, loss_nats):
-        """Take in that the next step's gradient has updated the model."""
+        """Record that the gradient of the next step has updated the model. loss_nats : the loss of its chunk"""
         self.recovery.in_a_row = 0
         self.gradient_step = self.step + 1
         self.clipped_updates += self.learner.optimizer.clipped
@@ -109,14 +110,14 @@ class TrainState:
             self.smoothed.add(loss_nats)
 
     def add_gradient_norms(self):
-        """Add the last gradient's norm by layer to the record of its step, while the workspace still holds it."""
+        """Add the gradient's norm by layer to the log record of the last step, if the workspace still holds it."""
         if self.gradient_step == self.step:
             norms = norms_by_layer(self.learner.model, self.learner.workspace.grads)
             self.last["grad_norms"] = {part: five_digits(norm) for part, norm in norms.items()}
             self.gradient_step = None
 
     def log_record(self):
-        """Return the last step's record, completed for the log, and begin to count anew."""
+        """Return the log record of the last step as a dict, and restart the counts of clipped updates."""
         self.add_gradient_norms()
         self.last["clipped_share"] = five_digits(self.clipped_updates / self.updates) if self.updates else None
         self.clipped_updates = self.updates = 0
@@ -126,5 +127,5 @@ class TrainState:
 
 
 def five_digits(value):
-    """Round a figure for the log; None where it is not finite."""
+    """Return a number rounded to five significant digits, for the log; None if it is not finite."""
     return float(f"{value:.5g}") if math.isfinite(value) else None

@@ -5,13 +5,13 @@
         for record in Trainer(plan, corpus, folder).run():  Preflight, then Step, Evaluated, Sampled, Saved, Notice,
             ...                                             and Finished
 
-A step is the lecture's: chunk, loss, backward, clip, update, carry (`Trainer._make_step`). Here is the order in which
-all happens; state.py keeps where the run stands, budget.py says what is due, validation.py measures, recovery.py
-remembers divergence, saving.py writes checkpoints.
+A step is that of the lecture: chunk, loss, backward, clip, update, carry (`Trainer._make_step`). This module decides
+the order of events; state.py holds the state of the run, budget.py says what is due, validation.py measures,
+recovery.py handles divergence, saving.py writes checkpoints.
 
-Yields records and prints nothing; knows neither terminal nor signals, `stop` may be called from a handler. The clock
-decides about results only under --minutes; otherwise only about when to save and to show a sample. A run that diverges
-goes back to its last anchor: step 0, or a validation since (without validations, a step of a fixed interval).
+It yields records and prints nothing. It knows neither terminal nor signals; a signal handler may call `stop`. The clock
+affects results only with --minutes; otherwise it only decides when to save and to show a sample. A run that diverges
+returns to its last anchor: step 0, or a later validation (without validations, a step at fixed intervals).
 """
 
 import contextlib
@@ -45,27 +45,25 @@ from charrnn.training.validation import Validation, evaluate_test
 
 
 class Trainer:
-    """A run in progress. `run` goes through it once; `stop` asks it to end after the step at hand, saved.
+    """A run in progress. Iterate once over `run()` to train; call `stop` to save and end after the current step.
 
     Parameters
     ----------
-    plan : Plan
-    corpus : Corpus
-    folder : RunFolder
-    texts : sequence
-        What the user named, remembered in the checkpoint so that it can be found again.
+    plan, corpus, folder : Plan, Corpus, RunFolder
+        What to do, the text, and the run folder, which is open.
+    texts : sequence of path-like
+        The texts as the user named them; the checkpoint stores the names, so that a resumed run finds the text.
     clock : callable, optional
-        Returns seconds, monotonic; by default one that stands still while the process does.
+        Returns a monotonic time in seconds. The default clock does not advance while the process is paused.
     samples : bool
-        Whether to show samples, where the options ask for them.
+        Whether to draw samples, if the options ask for them.
     group : Alone or MPIGroup
-        The processes that train together, each with a Trainer of its own: all do the same, but for files and samples.
+        The processes that train together. Each has its own Trainer; only the first writes files and draws samples.
 
     Attributes
     ----------
-    plan : Plan
     state : TrainState
-        Where the run stands. Made by `run`, after the plan's notes.
+        The state of the run; set when `run` has yielded the notes of the plan.
     """
 
     state: TrainState
@@ -92,7 +90,7 @@ class Trainer:
         self._step_pace = StepPace()
 
     def stop(self):
-        """Ask the run to end: the step at hand is finished, `last` is saved, Finished says it can be resumed."""
+        """Ask the run to end after the current step: it saves `last` and yields Finished with resumable=True."""
         self._stop = True
 
     def _is_stopped(self):
@@ -102,13 +100,13 @@ class Trainer:
         return stopped
 
     def run(self):
-        """Yield the records of the run.
+        """Yield the records of the run (records.py).
 
         Raises
         ------
         DivergenceError
-            The run diverges and is to stop then, or has gone back several times for nothing: the last good checkpoint
-            stands.
+            The run diverged, and the options tell it to stop then, or returning to the last anchor did not help. The
+            folder keeps the checkpoint of that anchor.
         """
         with pauses_noticed(self._own_clock):
             yield from self._run()
