@@ -1,12 +1,12 @@
-"""The likeliest continuations of prompts, searched for with a beam. Knows ids, not text.
+"""Beam search for the most probable continuations of prompts. Knows ids, not text.
 
-Sutskever, Vinyals & Le 2014, section 3.2. Each prompt has up to `beam` hypotheses, which are extended by one character
-a step, all prompts as one batch. Of all the extensions of a prompt's hypotheses, those by the stop symbol are whole
-where they are among its `beam` best, and the `beam` best of the others are pursued. Scores only fall, so a prompt is
-done once nothing that is pursued scores above the whole ones that are asked for. A beam of 1 is greedy decoding.
+Sutskever, Vinyals & Le 2014, section 3.2. Each prompt has up to `beam` hypotheses. In each step all hypotheses of all
+prompts, as one batch, are extended by one character. Among the `beam` best extensions of a prompt, those by the stop
+symbol are complete; the `beam` best of the other extensions become the new hypotheses. Scores can only fall, so a
+prompt is done when no hypothesis scores above the complete ones that were asked for. A beam of 1 is greedy decoding.
 
-Promise: what is found for a prompt depends on the model, the prompt and the settings alone, to the bit: not on the
-prompts beside it, on their order, or on the number of threads.
+Promise: the result for a prompt depends on the model, the prompt and the settings alone, to the bit; not on the other
+prompts, their order, or the number of threads.
 """
 
 from typing import NamedTuple
@@ -21,11 +21,11 @@ MAX_ROWS = 512  # hypotheses of a batch; no effect on what is found
 
 
 class Hypothesis(NamedTuple):
-    """A continuation.
+    """A continuation of a prompt.
 
-    ids          ndarray (n,), int32, without the stop symbol
-    score_nats   log p of these ids, and of the stop symbol after them where it is whole
-    is_whole     whether the stop symbol follows; otherwise it was cut off at the greatest length
+    ids          ndarray (n,), int32: the continuation, without the stop symbol
+    score_nats   log probability of the ids in nats, with that of the stop symbol if it follows
+    is_whole     bool: whether the stop symbol follows; otherwise the continuation was cut off at max_length
     """
 
     ids: np.ndarray
@@ -78,30 +78,40 @@ class _Search:
 
 
 def beam_search(model, prompts, beam, max_length, n_best=1, stop_id=None, allowed=None, report=None):  # noqa: PLR0913
-    """Return the likeliest continuations of each prompt that the beam finds: a list of Hypothesis a prompt, best first.
+    """Return the most probable continuations that a beam search finds for each prompt.
 
     Parameters
     ----------
     model : Model
+        The model.
     prompts : sequence of sequences of int
-        Ids, none of them empty, each read from a state of zero.
+        The ids of each prompt, at least one; each prompt is read from a state of zero.
     beam : int
-        Hypotheses that are pursued; 1 is greedy.
+        Number of hypotheses to keep per prompt, at least 1; 1 is greedy decoding.
     max_length : int
-        Characters of a continuation at most, the stop symbol not among them.
+        Maximum number of characters of a continuation, not counting the stop symbol.
     n_best : int
-        Continuations asked for, at most `beam`. Fewer come where the beam finds fewer. Whole ones come first: one that
-        was cut off is there only where too few are whole.
+        Number of continuations to return per prompt, at most `beam`. The result may have fewer.
     stop_id : int, optional
-        The symbol that ends a continuation; without, each has `max_length` characters.
+        The id of the symbol that ends a continuation. Without it, each continuation has `max_length` characters.
     allowed : sequence of int, optional
-        The ids that may be produced, beside `stop_id`; all, unless told otherwise. The probabilities are the model's
-        own, not renormalised over these.
+        The only ids that may be drawn, besides `stop_id`; None allows all. Probabilities are not renormalised.
     report : callable, optional
-        Called with (prompts done, of).
+        Called as report(prompts done, number of prompts).
 
-    Of equal scores the one comes first whose parent stands before the other's, then the one whose id is lower; and of
-    whole ones the shorter. Raises ConfigError, and DivergenceError where the model's output is not finite.
+    Returns
+    -------
+    list of lists of Hypothesis
+        For each prompt, the best one first. A continuation that was cut off is included only if there are fewer than
+        `n_best` complete ones. Of equal scores, the extension of the better hypothesis comes first, then the lower id;
+        of complete ones, the shorter.
+
+    Raises
+    ------
+    ConfigError
+        An argument has a value that is not allowed.
+    DivergenceError
+        The logits are not finite.
     """
     for name, value in (("beam", beam), ("max_length", max_length), ("n_best", n_best)):
         if value < 1:

@@ -1,5 +1,5 @@
-"""How likely each symbol is to come next after a text, at temperature 1: of many texts in one batch. Knows ids and a
-vocabulary, not files.
+"""The probability of each symbol to come next after a text, for many texts in one batch. Knows ids and vocabularies,
+not files.
 """
 
 from typing import NamedTuple
@@ -34,14 +34,14 @@ class NextCharacter(NamedTuple):
 
 
 def next_log_probabilities(model, texts, clamps=()):
-    """Return log p of each symbol to come next after each text: ndarray (n, V), float64, nats.
+    """Return the log probability of each symbol to come next after each text: ndarray (n, V), float64, in nats.
 
-    texts     of ids, each read from a state of zero. After an empty one every symbol is as likely: nothing has been
-              read, and nothing was learned about how a text begins.
-    clamps    units to be held meanwhile
+    texts     n sequences of ids, each read from a state of zero. After an empty one, all symbols are equally probable,
+              because the model has not learned how a text begins
+    clamps    Clamps: units to hold while the texts are read
 
-    A text's numbers do not depend on the others, to the bit. Raises DivergenceError where the model's output is not
-    finite.
+    The row of a text does not depend on the other texts, to the bit. Raises ConfigError if a clamp does not fit, and
+    DivergenceError if the logits are not finite.
     """
     V = model.config.vocab_size
     found = np.full((len(texts), V), -np.log(V))
@@ -53,8 +53,10 @@ def next_log_probabilities(model, texts, clamps=()):
 
 
 def likeliest(vocabulary, log_p, top_k=None):
-    """Return the NextCharacters of a row of log p (V,), the likeliest first, of equals the lowest id; `top_k` of them,
-    all where None.
+    """Return a list of NextCharacter, the most probable first; of equally probable ones, the lowest id first.
+
+    log_p    ndarray (V,): log probabilities in nats
+    top_k    how many to return; None returns all
     """
     order = np.argsort(-log_p, kind="stable")[:top_k].tolist()
     return [NextCharacter(vocabulary.names[i], i, float(np.exp(log_p[i])), float(-log_p[i])) for i in order]

@@ -1,7 +1,7 @@
-"""Generation: a model that reads what it has drawn, a block of characters at a time, in compiled code.
+"""Generation: draw characters from a model, each of which it reads next, block by block in compiled code.
 
-Holds the carry of its streams and every buffer that kernels/generate.py needs; knows no seed, no stop and no text. What
-a character is chosen by comes in as numbers; the rule is sampler.choose's.
+A Generation holds the carry of its streams and all buffers of kernels/generate.py; it knows no seed, stop or text. The
+settings by which a character is chosen are arguments; the rule is that of sampler.choose.
 """
 
 import time
@@ -26,11 +26,11 @@ SHORT_PRODUCTS = 1 << 25  # a step of fewer multiplications, some 2 ms, is share
 
 
 class Generation:
-    """Draws characters from a model for `streams` streams, and keeps their carry.
+    """Draws characters from a model in B parallel streams, and keeps their carry.
 
-    model    a Model; its parameters are read at every call
-    workers  how many threads share a step; None: as many as are worth it (count_workers, Pace). No effect on what is
-             drawn.
+    model      Model; its parameters are read at every call
+    streams    B
+    workers    number of threads that share a step; None means automatic. It does not affect what is drawn
     """
 
     def __init__(self, model, streams, workers=None):
@@ -79,19 +79,19 @@ class Generation:
             )
 
     def set_carry(self, carry):
-        """Set the carry from {"h": (L, B, H)}, with "c" where the cell has one; None is zero.
+        """Set the carry: {"h": ndarray (L, B, H)}, with "c" for an LSTM; None sets it to zero.
 
-        Where B is 1, every stream gets the same. Raises ConfigError.
+        Arrays (L, 1, H) set all streams alike. Raises ConfigError for other names or shapes.
         """
         for buffer in (self._buffers.HS, self._buffers.CS):
             buffer[:] = 0
         self.begin(np.ones(self.streams, bool), carry)
 
     def begin(self, streams, carry=None):
-        """Let some streams begin anew, between two calls: their carry is set, that of the others stays as it is.
+        """Set the carry of some streams, so that they begin again; the carry of the others stays.
 
-        streams   ndarray (B,) bool: which
-        carry     as for set_carry, of all streams; None is zero. Raises ConfigError.
+        streams   ndarray (B,) of bool: the streams that begin again
+        carry     as for `set_carry`, for all streams; None means zero
         """
         config = self.model.config
         if np.shape(streams) != (self.streams,):
@@ -113,14 +113,15 @@ class Generation:
                 place[:, chosen] = carry[name] if carry[name].shape[1] == 1 else carry[name][:, group][:, chosen]
 
     def get_carry(self):
-        """Return the carry as {"h": (L, B, H)}, with "c" where the cell has one; copies."""
+        """Return the carry as {"h": ndarray (L, B, H)}, with "c" for an LSTM; copies, in the model's dtype."""
         groups = [places for _, places in self._places()]
         return {name: np.concatenate([places[name] for places in groups], axis=1) for name in groups[0]}
 
     def read(self, ids, resets=None):
-        """Read ids (N, B) and carry the state on. Raises ConfigError.
+        """Read ids and advance the carry. Raises ConfigError if ids or shapes do not fit.
 
-        resets    (N, B) bool or None: the streams whose state is zero before an id is read
+        ids       ndarray (N, B) of integers
+        resets    ndarray (N, B) of bool: where the state of a stream is set to zero before the id is read; or None
         """
         ids = np.asarray(ids)
         if ids.ndim != 2 or ids.shape[1] != self.streams or not len(ids):
@@ -152,16 +153,18 @@ class Generation:
         with_losses=False,
         with_logits=False,
     ):
-        """Read one character a stream, draw the next, read it, and so on for `count` draws; carry the state on.
+        """Read one id per stream, draw the next one, read it, and so on until `count` ids per stream are drawn.
 
-        inputs    ndarray (B,), int32: the characters to read first. The last ones drawn are left unread.
-        keys      ndarray (B,), uint64: stream j's draw n is number position + n of the SplitMix64 sequence of keys[j]
-        position  an int, or one for each stream, ndarray (B,): 0 in one that has begun anew
-        temperature, top_k, top_p, min_p   as in sampler.Settings; each for all streams, or ndarray (B,), where top_k is
-                  V for None
+        inputs    ndarray (B,), int32: the ids to read first. The ids that are drawn last are not read
+        keys      ndarray (B,), uint64: draw n of stream j uses number position + n of the SplitMix64 sequence that
+                  starts at keys[j]
+        position  int, or ndarray (B,): number of draws so far; 0 for a stream that begins again
+        temperature, top_k, top_p, min_p   as in sampler.Settings, for all streams; or ndarrays (B,), in which top_k = V
+                  stands for None
 
-        Returns ids (count, B), int32; losses (count, B), float64, nats, or None; logits (count, B, V), float64, or
-        None; and whether every logit was a finite number. Raises ConfigError.
+        Returns ids, ndarray (count, B) int32; losses, ndarray (count, B) float64 in nats, or None; logits, ndarray
+        (count, B, V) float64, or None; and a bool: whether all logits are finite. Raises ConfigError if an argument
+        does not fit.
         """
         B, V = self.streams, self.model.config.vocab_size
         inputs, keys = np.asarray(inputs), np.ascontiguousarray(keys, np.uint64)
@@ -220,7 +223,7 @@ class Generation:
         return self._scratches[workers]
 
     def count_workers(self, threads):
-        """Return how many threads share a step: one, and one more for each WORKER_PRODUCTS of an average phase."""
+        """Return how many threads, at most `threads`, should share a step of this model."""
         phases, units = self.model.config.num_layers + 1, self.model.layout.panels * self._groups
         return max(1, min(threads, units, 1 + self._products // phases // WORKER_PRODUCTS))
 

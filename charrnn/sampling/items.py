@@ -1,4 +1,4 @@
-"""Items drawn from a model, each until its END, as one batch; and what follows each of many prompts. Knows ids and
+"""Draw items from a model, each until its END, as one batch; and draw continuations of many prompts. Knows ids and
 special symbols, not files.
 """
 
@@ -12,12 +12,12 @@ MAX_STREAMS = 256  # of the prompts that are continued side by side; no effect o
 
 
 class DrawnItem(NamedTuple):
-    """An item, or what follows a prompt.
+    """An item, or a continuation of a prompt, that was drawn.
 
-    ids        ndarray (n,), int32, without START and END, after the prime
-    is_whole   whether END was drawn, or a stop sequence; otherwise it was cut off
-    loss_nats  of its characters, END included where it was drawn; None unless asked for
-    drawn      characters drawn, those of END or a stop sequence included
+    ids        ndarray (n,), int32: what was drawn after the prime, without END and without a stop sequence
+    is_whole   bool: whether END or a stop sequence was drawn; otherwise the text was cut off at the maximum length
+    loss_nats  float: sum of the losses of all drawn ids, in nats, END included; None unless it was asked for
+    drawn      int: number of drawn ids, including END or the stop sequence
     """
 
     ids: np.ndarray
@@ -29,11 +29,12 @@ class DrawnItem(NamedTuple):
 def draw_items(  # noqa: PLR0913 - a sampler, and what it draws
     sampler, vocabulary, length, prime_ids=(), stop=(), with_losses=False, label=None
 ):
-    """Return a list of DrawnItem, one of each stream of a Sampler: what follows START and the prime.
+    """Draw one item in each stream of a Sampler; return a list of DrawnItem.
 
-    length    new characters of an item at most
-    label     the id of the label that steers the items, of a model that has learned to follow one
-    stop      id sequences beside END that end an item, as `Sampler.generate` takes them
+    length       maximum number of characters to draw per item
+    prime_ids    ids with which each item begins, after START
+    stop         id sequences that end an item, besides END, as for `Sampler.generate`
+    label        id of the label of the items, for a model that writes texts for a label; otherwise None
     """
     sampler.prime(first_ids(vocabulary, prime_ids, label))
     return _collect(sampler, vocabulary, length, stop, with_losses)
@@ -42,13 +43,13 @@ def draw_items(  # noqa: PLR0913 - a sampler, and what it draws
 def continue_prompts(  # noqa: PLR0913 - a sampler, and what it draws
     make_sampler, vocabulary, prompts, length, num_samples=1, stop=(), with_losses=False, label=None
 ):
-    """Yield for every prompt, in their order, a list of `num_samples` DrawnItem: what follows it.
+    """Yield for each prompt, in order, a list of `num_samples` DrawnItem: continuations of the prompt.
 
-    make_sampler    (number of streams, their numbers) -> Sampler
-    prompts         of ids; one may be empty
-    length, stop, label    as for draw_items
+    make_sampler           callable: make_sampler(num_streams, stream_numbers) returns a Sampler
+    prompts                sequences of ids; a prompt may be empty
+    length, stop, label    as for `draw_items`
 
-    Sample k of any prompt is drawn as stream k: it is what the prompt alone gives, to the bit, whatever else is asked.
+    Sample k of each prompt is drawn as stream k, so it is the same, to the bit, as if the prompt were continued alone.
     """
     width = max(1, MAX_STREAMS // num_samples)
     for start in range(0, len(prompts), width):

@@ -1,4 +1,4 @@
-"""What a text that is drawn follows, and what ends it. Knows a vocabulary's ids, not files."""
+"""The ids that a model reads before it draws a text, and those that end the text. Knows ids, not files."""
 
 import numpy as np
 
@@ -10,9 +10,10 @@ START = "\n"  # the end of a line, where the vocabulary has one
 
 
 def start_ids(vocabulary):
-    """Return what an unprimed text follows: a newline's ids, or none where the model has never seen one.
+    """Return the ids that a model reads before it draws a text without a prime.
 
-    With none the sampler draws the first character uniformly. An item of a model of items follows its START.
+    They are START for a model of items, otherwise a newline. If the vocabulary has no newline, the result is empty, and
+    the sampler draws the first character uniformly.
     """
     if vocabulary.start_id is not None:
         return (vocabulary.start_id,)
@@ -23,8 +24,12 @@ def start_ids(vocabulary):
 
 
 def first_ids(vocabulary, prime_ids, label=None):
-    """Return what a text follows that begins with a prime: the prime; nothing of it, what an unprimed text follows; of
-    a model of items START and the prime; START, the label and SEP before it, where the id of a label is given.
+    """Return the ids that a model reads before it draws a text that begins with a prime.
+
+    prime_ids    the ids of the prime; if empty, the result is that of `start_ids`
+    label        the id of a label, for a model that writes texts for a label; otherwise None
+
+    For a model of items, START comes before the prime; with a label, START, the label and SEP.
     """
     if label is not None:
         return [vocabulary.start_id, label, vocabulary.special_id(SEP), *prime_ids]
@@ -34,17 +39,17 @@ def first_ids(vocabulary, prime_ids, label=None):
 
 
 def stop_ids(vocabulary, sequences):
-    """Return the id sequences that end a text: those that are given, and of a model of items END."""
+    """Return `sequences`, the id sequences that end a text, and END if the vocabulary has it."""
     return sequences if vocabulary.end_id is None else [*sequences, [vocabulary.end_id]]
 
 
 def side_by_side(prompts):
-    """Return prompts of different lengths as one batch: ids (T, n), int32, and begins (T, n), bool.
+    """Return prompts of different lengths as one batch: ids, ndarray (T, n) int32, and begins, ndarray (T, n) bool.
 
-    prompts    n sequences of ids; one may be empty, but not all
+    prompts    n sequences of ids; some may be empty, but not all
 
-    All end at the last step, so each begins late by what it is shorter than the longest one. What is read before that
-    is forgotten: the state is to be zero where `begins` says so.
+    All prompts end at the last time step; a shorter one is padded at its beginning. `begins` is True where a prompt
+    begins: the state must be set to zero there, so that the padding has no effect.
     """
     lengths = np.array([len(prompt) for prompt in prompts])
     T = lengths.max()
@@ -55,7 +60,11 @@ def side_by_side(prompts):
 
 
 def label_of(model, given):
-    """Return the id of the label that a text is drawn of, `given` by its name; None where the model follows none."""
+    """Return the id of the label named `given`; None if `given` is None.
+
+    Raises ConfigError if the model needs a label and none is given, if it does not write texts for labels, or if it
+    writes no texts at all; VocabularyError if there is no such label.
+    """
     task, labels = None if model.rule is None else model.rule.task, model.vocabulary.labels
     if task in (CLASSIFY, TRANSLATE):
         raise ConfigError("the model predicts labels or translates, and does not write texts")

@@ -1,6 +1,6 @@
-"""What a model makes of many texts of different lengths, read side by side as one batch. Knows ids, not files.
+"""Read many texts of different lengths with a model, as one batch. Knows ids, not files.
 
-A stream's bits do not depend on the streams beside it, nor on the number of threads.
+The result for a text does not depend on the other texts or on the number of threads, to the bit.
 """
 
 import numpy as np
@@ -15,9 +15,10 @@ MAX_PLACES = 1 << 22  # texts of a batch times the characters of its longest
 
 
 def batches(lengths, most):
-    """Yield the numbers of texts that are read side by side, a list each: up to `most` of like length, the short first.
+    """Divide texts into batches of similar lengths; yield each batch as a list of indices, short texts first.
 
-    A text that is much longer than others is read beside few, so that they do not wait for it, nor take its memory.
+    lengths    the lengths of the texts
+    most       maximum number of texts in a batch; batches of long texts are smaller, so that they need less memory
     """
     order, first = sorted(range(len(lengths)), key=lengths.__getitem__), 0
     while first < len(order):
@@ -33,13 +34,13 @@ def batches(lengths, most):
 
 
 def read_prompts(model, prompts, clamps=()):
-    """Read every prompt from a state of zero; return log p of what follows, and the carry.
+    """Read each prompt from a state of zero; return the log probabilities of the next symbol, and the carry.
 
     prompts    n sequences of ids, none of them empty
-    clamps     units to be held meanwhile
+    clamps     Clamps: units to hold while the prompts are read
 
-    Returns log_p (n, V), float64, nats; and the carry {"h": (L, n, H)}, with "c" where the cell has one. Raises
-    ConfigError where a prompt is empty, DivergenceError where the model's output is not finite.
+    Returns log_p, ndarray (n, V) float64, in nats; and the carry {"h": ndarray (L, n, H)}, with "c" for an LSTM. Raises
+    ConfigError if a prompt is empty or a clamp does not fit, and DivergenceError if the logits are not finite.
     """
     if not len(prompts) or not min(map(len, prompts)):
         raise ConfigError("a prompt must have at least 1 character, got an empty one")
@@ -55,7 +56,7 @@ def read_prompts(model, prompts, clamps=()):
 
 
 def log_softmax(logits):
-    """Return log p (..., V), float64, nats, of logits (..., V). Raises DivergenceError where one is not finite."""
+    """Return log probabilities (..., V), float64, in nats, for logits (..., V). DivergenceError for NaN or infinity."""
     z = np.ascontiguousarray(logits, np.float64)
     if not np.isfinite(z).all():
         raise DivergenceError(NOT_FINITE)
@@ -64,5 +65,5 @@ def log_softmax(logits):
 
 
 def pick(carry, streams):
-    """Return the carry of some streams, in the order asked for, each as often as asked for."""
+    """Return the carry of some streams. streams : their indices, in any order; an index may come more than once"""
     return {name: state[:, streams] for name, state in carry.items()}

@@ -1,17 +1,17 @@
-"""Draw new characters from a model, one at a time for every stream, as ids.
+"""Draw new characters from a model, one at a time for each stream, as ids.
 
-Knows ids and logits; knows no text, no file and no terminal. `choose` is the whole choice of a character, a pure
-function in float64; kernels/choose.py does the same in compiled code, and may differ in the last bit of an
-exponential. `Sampler` keeps what has a lifetime: the carry, the characters to feed next, and the position.
+This module knows ids and logits; no text, file or terminal. `choose` contains the whole choice of a character, as a
+pure function in float64; kernels/choose.py does the same in compiled code and may differ in the last bit of an
+exponential. `Sampler` keeps the state: the carry, the ids to read next, and the position.
 
 Promises
-    Stream j's ids depend on the parameters, the priming ids, the settings, the seed and j alone: not on how many
-    streams are asked for, on the size of the blocks, or on the number of threads.
-    Memory does not grow with the length: a block is yielded and forgotten.
+    The ids of stream j depend on the parameters, the priming ids, the settings, the seed and j alone; not on the number
+    of streams, the size of the blocks, or the number of threads.
+    Memory does not grow with the length: a block is not kept after it was yielded.
 
-Randomness is counter-based: the uniform for (seed, stream, position) is number `position` of the SplitMix64 sequence
-that starts at number `stream` of the SplitMix64 sequence that starts at `seed` (Steele, Lea & Flood 2014), its upper
-53 bits over 2**53. Nothing is consumed in order, so any character's draw can be had without those before it.
+Randomness is counter-based: the uniform number for (seed, stream, position) is number `position` of the SplitMix64
+sequence that starts at number `stream` of the SplitMix64 sequence that starts at `seed` (Steele, Lea & Flood 2014); its
+upper 53 bits are divided by 2**53. So the number for any character can be computed without the ones before it.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ NOT_FINITE = f"the model's output is not finite, so no character can be drawn: {
 
 @dataclass(frozen=True)
 class Settings:
-    """Say how a character is chosen from the logits.
+    """How a character is chosen from the logits.
 
-    temperature  divides the logits; 0 is greedy: the most likely character, the lowest id of equals, and the rest of
-                 the settings without effect
-    top_k        keep the k most likely characters (of equals the lowest ids); None keeps all
-    top_p        then keep the smallest set of the most likely whose share of what is left reaches p; 1 keeps all
-    min_p        then keep those at least min_p times as likely as the most likely one; 0 keeps all
+    temperature  divide the logits by this number, at least 0. With 0, the most probable character is always chosen (of
+                 equals, the one with the lowest id), and the other settings have no effect
+    top_k        keep the top_k most probable characters (of equals, those with the lowest ids), at least 1; None: all
+    top_p        then keep the smallest set of the most probable characters whose share of the probability that is left
+                 is at least top_p, above 0 and at most 1; 1 keeps all
+    min_p        then keep characters that are at least min_p times as probable as the most probable one, 0 .. 1
 
-    Raises ConfigError for a value outside its range.
+    Raises ConfigError if a value is not in its range.
     """
 
     temperature: float = 1.0
@@ -69,15 +70,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Block:
-    """Hold what one block of draws brought, an entry a stream.
+    """The result of one block of draws, with an entry for each of the B streams.
 
-    ids        tuple of ndarray (n_j,), int32: ids now certain to belong to the text. Ids that may be the beginning of
-               a stop sequence are held back until that is known; a completed stop sequence never appears.
-    finished   tuple of None (goes on, or finished in an earlier block), "length" or "stop"
-    drawn      ndarray (B,): characters drawn, those of a stop sequence included
-    loss_nats  ndarray (B,): the summed loss of the drawn characters, nats, under the model as it was trained
-               (temperature 1, every character possible); None unless asked for
-    stopped_by  tuple of ndarray, int32: the stop sequence that ended the stream in this block, else empty
+    ids        tuple of ndarray (n_j,), int32: the new ids of the text. Ids that may be the beginning of a stop sequence
+               are held back until this is known; a complete stop sequence is never included
+    finished   tuple of str or None: "length" or "stop" if the stream ended in this block; None if it continues or has
+               ended before
+    drawn      ndarray (B,), int: number of ids drawn in this block, including those of a stop sequence
+    loss_nats  ndarray (B,), float64: sum of the losses of the drawn ids, in nats, at temperature 1 and without top_k,
+               top_p and min_p; None unless with_losses was given
+    stopped_by  tuple of ndarray, int32: the stop sequence that ended the stream in this block, otherwise empty
     """
 
     ids: tuple[np.ndarray, ...]
@@ -88,19 +90,24 @@ class Block:
 
 
 class Sampler:
-    """Generate from `model` in `num_samples` parallel streams.
+    """Draws characters from a model in `num_samples` parallel streams.
 
         sampler = Sampler(model, Settings(temperature=0.8), seed=1)
         sampler.prime(vocabulary.encode("ROMEO:"))
         for block in sampler.generate(1000):
             print(vocabulary.decode(block.ids[0]), end="", flush=True)
 
-    Steps and choices run in compiled code (generation.py), block by block. Where make_workspace(model, batch_size,
-    seq_length, training=False) is given, each step goes through what it makes instead, and the choice through `choose`:
-    a fake model in tests, or a Workspace that does more than a plain step. It needs reset_carry, get_carry, set_carry
-    and logits. `clamps` (charrnn.model.clamps.Clamp) are units to be held while the prime is read and the text is
-    made; they take this second way too. `streams` are the numbers of the streams, 0 .. num_samples - 1 unless told:
-    what is drawn for number 3 is the same alone, beside others, and twice.
+    model, settings    Model and Settings
+    seed               of the random numbers, 0 .. 2**64 - 1
+    num_samples        number of streams, at least 1
+    clamps             Clamps: units to hold while the prime is read and the text is drawn
+    streams            the numbers of the streams; None means 0 .. num_samples - 1. Stream number 3 draws the same ids
+                       alone and among others
+    make_workspace     make_workspace(model, batch_size, seq_length, training=False) returns an object with the methods
+                       reset_carry, get_carry, set_carry and logits of Workspace, which then makes each step
+
+    Usually, steps and choices run in compiled code, block by block (generation.py). With `clamps` or `make_workspace`,
+    each step is a call of a workspace, and `choose` makes the choice. Raises ConfigError if an argument is not allowed.
     """
 
     def __init__(
@@ -134,16 +141,15 @@ class Sampler:
         self._position = 0
 
     def prime(self, ids, carry: dict | None = None, position: int = 0) -> None:
-        """Start anew: read `ids` after `carry`, and continue from there.
+        """Begin again: read `ids` in all streams; the next draws follow them.
 
-        ids    ndarray (N,) or sequence; with N = 0 the first character is drawn uniformly from the whole vocabulary
-               (greedy: id 0), as nothing has been learned about how a text begins
-        carry  {name: ndarray (L, 1, H)} as Workspace.get_carry returns it; None is zero
-        position    how many characters have been drawn before, the last of `ids`: the draws continue from there
+        ids       ndarray (N,) or sequence of int. With N = 0, the first character is drawn uniformly from the whole
+                  vocabulary (with temperature 0: id 0), because the model has not learned how a text begins
+        carry     {name: ndarray (L, 1, H)}, as Workspace.get_carry returns it, to begin with; None is zero
+        position  number of draws that have been made before; the random numbers continue from there
 
-        Every stream is primed alike, so the pass runs once over one stream and its carry is handed to all.
-
-        Raises VocabularyError if an id is not one of the model's.
+        The ids are read in one stream, whose carry is then copied to all. Raises VocabularyError for an id that the
+        model does not have.
         """
         ids = self._checked(ids)
         # The last id is not read here: it is the input of the first draw, like any drawn character after it.
@@ -156,11 +162,13 @@ class Sampler:
         self._position = position
 
     def prime_each(self, prompts: Sequence) -> None:
-        """Begin again from a state of zero, each stream with a prompt of its own.
+        """Begin again from a state of zero, with a different prompt in each stream.
 
-        What a stream then draws is what it draws after `prime` with the same prompt, to the bit.
+        Each stream then draws exactly what it would draw after `prime` with the same prompt.
 
-        prompts    of ids, one for each stream, none of them empty. Raises ConfigError, VocabularyError.
+        prompts    sequences of ids, one for each stream, none of them empty
+
+        Raises ConfigError if a prompt is missing or empty, VocabularyError for an id that the model does not have.
         """
         read = [self._checked(prompt) for prompt in prompts]
         if len(read) != self.num_samples or not all(len(prompt) for prompt in read):
@@ -229,10 +237,11 @@ class Sampler:
         return workspace
 
     def distribution(self, temperatures: Sequence[float]) -> np.ndarray:
-        """Return the probability of each id to come next, at each of some temperatures above 0: ndarray
-        (temperatures, V), float64, without the settings' filters. Nothing is drawn, and the state stays as it is.
+        """Return the probability of each id to come next in the first stream: ndarray (n, V), float64.
 
-        Raises DivergenceError if a logit is not finite.
+        temperatures    n numbers above 0; a row is at one of them, without top_k, top_p and min_p
+
+        Nothing is drawn, and the state does not change. Raises DivergenceError if a logit is not finite.
         """
         if self._generation is None and self._workspace is None:
             self.prime(())
@@ -257,15 +266,16 @@ class Sampler:
         block_size: int = BLOCK_SIZE,
         with_losses: bool = False,
     ) -> Iterator[Block]:
-        """Yield blocks until every stream has drawn `length` characters or completed one of `stop`.
+        """Yield Blocks until every stream has drawn `length` ids or a stop sequence.
 
-        length  new characters a stream; priming ids do not count
-        stop    id sequences. One may begin in one block and end in another, but not begin in the priming ids. Where
-                several end at the same character the longest is taken out of the text.
+        length       maximum number of ids to draw per stream; priming ids do not count
+        stop         id sequences that end a stream. A stop sequence may extend over several blocks, but not begin in
+                     the priming ids. If several end at the same id, the longest one is removed from the text
+        block_size   number of ids per block; it does not affect the ids
+        with_losses  fill in Block.loss_nats
 
-        A further call goes on where the last one ended, unless a stream met a stop: then prime again.
-
-        Raises ConfigError for a nonsense argument, DivergenceError (while iterating) if the logits are not finite.
+        Another call continues where this one ended. If a stream was ended by a stop sequence, prime again first.
+        Raises ConfigError if an argument is not allowed, and while iterating DivergenceError if a logit is not finite.
         """
         if length < 1:
             raise ConfigError(f"the length must be at least 1 character, got {length}")
@@ -375,13 +385,15 @@ def _clamped_workspace(clamps, model, batch_size, seq_length, training):
 
 
 def choose(logits, settings: Settings, draws) -> np.ndarray:
-    """Choose one id a stream: softmax(logits / temperature), filtered, inverted at the stream's uniform draw.
+    """Choose one id for each stream from its logits, by a given uniform random number.
 
-    logits  ndarray (B, V), any float; computed in float64
-    draws   ndarray (B,), in [0, 1)
+    logits    ndarray (B, V), any float type; the computation is in float64
+    settings  Settings
+    draws     ndarray (B,), in [0, 1): the random numbers
 
-    Returns ndarray (B,), int32: the first id whose cumulative weight, in the order of ids, exceeds draw times the sum.
-    An id of weight 0 is never chosen.
+    Returns ndarray (B,), int32. The weights are softmax(logits / temperature), set to 0 where top_k, top_p or min_p
+    exclude an id. The result is the first id, in ascending order, at which the cumulative weight exceeds the draw times
+    the sum of the weights. An id of weight 0 is never chosen.
 
     Raises DivergenceError if a logit is NaN or infinite.
     """
@@ -413,7 +425,7 @@ def choose(logits, settings: Settings, draws) -> np.ndarray:
 
 
 def surprisal(logits, ids) -> np.ndarray:
-    """Return the loss of `ids` (B,) under softmax(logits (B, V)), nats, ndarray (B,), float64."""
+    """Return the loss of ids (B,) for logits (B, V), that is -log softmax(logits): ndarray (B,), float64, in nats."""
     z = np.asarray(logits, dtype=np.float64)
     highest = z.max(axis=1)
     log_sum = highest + np.log(np.exp(z - highest[:, None]).sum(axis=1))
@@ -421,7 +433,7 @@ def surprisal(logits, ids) -> np.ndarray:
 
 
 def uniforms(seed: int, streams, positions) -> np.ndarray:
-    """Return the uniform draws in [0, 1) of `streams` (B,) at `positions` (N,), ndarray (N, B), float64."""
+    """Return the random numbers in [0, 1) of streams (B,) at positions (N,): ndarray (N, B), float64."""
     keys = splitmix64(np.uint64(seed), np.asarray(streams))
     bits = splitmix64(keys[None, :], np.asarray(positions)[:, None])
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,4 +1,4 @@
-"""A text that is drawn piece by piece, can be left at any character and continued from there. Knows ids, not files."""
+"""A text that is drawn piece by piece: drawing can stop at any character and continue later. Knows ids, not files."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,22 +9,22 @@ from charrnn.sampling.sampler import Sampler, Settings
 
 
 class StandingText:
-    """A text as it stands: what it began with, and what was drawn since.
+    """A text that is being drawn: its beginning, and the ids drawn so far.
 
         text = StandingText(model, first_ids(vocabulary, prime_ids), seed=7)
         for ids in text.draw(300, Settings(0.8)):
             ...                                     # leave the loop at any time
-        for ids in text.draw(300, Settings(0.8)):   # and go on
+        for ids in text.draw(300, Settings(0.8)):   # and continue
 
-    Promise: however often it is left and continued, as long as settings, clamps and stops stay the same, it is the text
-    that a Sampler draws at once. With others than before the text that stands is read again under the new clamps, and
-    the draws continue where they were.
+    Promise: as long as settings, clamps and stops stay the same, the text is the one that a Sampler draws in one piece,
+    no matter how often drawing is interrupted. If they change, the text so far is read again with the new clamps, and
+    the random numbers continue where they were.
 
-    first       ids that are read before the first draw, as `first_ids` has them
-    drawn       ids drawn since: the text
-    position    how many draws made them
-    ended       "length", "stop", or "end" where the END of an item came; None before the first draw, and where the last
-                one was left
+    first       ids that are read before the first draw, as `first_ids` returns them
+    drawn       list of int: the ids drawn so far
+    position    number of draws that made these ids
+    ended       "length", "stop", or "end" (the END of an item) after a complete `draw`; None before the first one, and
+                after one that was interrupted
     """
 
     def __init__(self, model, first: Sequence[int], *, seed: int = 0, stream: int = 0):
@@ -37,10 +37,13 @@ class StandingText:
     def draw(
         self, length: int, settings: Settings, clamps: Sequence = (), stops: Sequence[Sequence[int]] = ()
     ) -> Iterator[np.ndarray]:
-        """Draw up to `length` more ids, and yield them as they come; the stop sequence that ended the text before, if
-        one did, comes first.
+        """Draw up to `length` more ids; yield them as ndarrays of int32, as soon as they are drawn.
 
-        stops    end the text, as for Sampler.generate; END does too in a model of items
+        If a stop sequence ended the text before, it is now part of the text and is yielded first.
+
+        settings    Settings
+        clamps      Clamps: units to hold
+        stops       id sequences that end the text, as for Sampler.generate; for a model of items, END also ends it
         """
         if self._stopped_by:
             pending, self._stopped_by, self._sampler = self._stopped_by, [], None
@@ -68,7 +71,7 @@ class StandingText:
             yield found[found < symbols]
 
     def log_probabilities(self, clamps: Sequence = ()) -> np.ndarray:
-        """Return log p of each symbol to come next, ndarray (V,), float64, nats, at temperature 1."""
+        """Return log probabilities of the next symbol at temperature 1: ndarray (V,), float64, in nats."""
         from charrnn.sampling.following import next_log_probabilities
 
         return next_log_probabilities(self._model, [[*self.first, *self.drawn]], clamps)[0]

@@ -1,16 +1,16 @@
-"""Where a text ends: the first of some id sequences, in ids that come piece by piece."""
+"""Find where a text ends: at the first of some id sequences, while the ids of the text arrive piece by piece."""
 
 from collections import deque
 from collections.abc import Sequence
 
 
 class StopMatcher:
-    """Find the first end of any stop sequence in ids that come piece by piece (Aho & Corasick 1975).
+    """Finds the first end of any stop sequence in ids that arrive piece by piece (Aho & Corasick 1975).
 
-    A state is a node of the tree of the sequences' beginnings: the longest one that the ids end with. State 0 is none.
+    A state stands for the longest beginning of a stop sequence with which the ids so far end; state 0 is the empty one.
 
-    depth  its length: how many of the last ids may yet become a stop sequence
-    match  the length of the longest stop sequence that ends here, or 0
+    depth  list: for each state, the length of this beginning: so many of the last ids may become a stop sequence
+    match  list: for each state, the length of the longest stop sequence that ends there, or 0
     """
 
     def __init__(self, stops: Sequence[Sequence[int]]):
@@ -44,7 +44,7 @@ class StopMatcher:
         return self.children[state].get(symbol, 0)
 
     def run(self, state: int, ids: Sequence[int]) -> tuple[int, int, bool]:
-        """Advance over `ids` up to the end of the first stop sequence; return state, ids read, whether it was met."""
+        """Read `ids` up to the end of the first stop sequence; return (state, number of ids read, whether it came)."""
         for n, symbol in enumerate(ids, start=1):
             state = self.advance(state, symbol)
             if self.match[state]:
@@ -52,8 +52,8 @@ class StopMatcher:
         return state, len(ids), False
 
     def held_back(self, state: int, is_last: bool) -> int:
-        """Return how many of the last ids are not text: a complete stop sequence, or what may yet become one.
+        """Return how many of the last ids do not belong to the text: a stop sequence, or what may become one.
 
-        is_last    whether no more ids follow: what began like a stop sequence did not become one then
+        is_last    whether no more ids follow, so that the beginning of a stop sequence is text after all
         """
         return self.match[state] or (0 if is_last else self.depth[state])

@@ -1,4 +1,4 @@
-"""What processes must have in common to train together, found out before anything is written."""
+"""Check that all processes that train together have the same version, options and text, before anything is written."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ _STARTS = {True: "resumes a run (--resume)", False: "starts a new one"}
 
 
 def default_shards(processes):
-    """Return the smallest power of two that is not below the number of processes."""
+    """Return the default number of shards: the smallest power of two that is at least the number of processes."""
     return 1 << (processes - 1).bit_length()
 
 
 def check_processes(group, plan):
-    """Raise ConfigError where there are more processes than shards of the batch."""
+    """Raise ConfigError if there are more processes than shards of the batch."""
     shards = plan.config.shards
     if group.size > shards:
         raise ConfigError(
@@ -28,7 +28,7 @@ def check_processes(group, plan):
 
 
 def check_texts(group, texts):
-    """Raise ConfigError where several processes are to read stdin, which goes to one of them only."""
+    """Raise ConfigError if several processes would have to read stdin, which only one process receives."""
     if group.size > 1 and any(str(text) == "-" for text in texts):
         raise ConfigError(
             "the text is stdin (-), which only one of several processes can read: save it in a file that all of them "
@@ -37,7 +37,10 @@ def check_texts(group, texts):
 
 
 def compare(group, plan, corpus):
-    """Raise ConfigError in the first process, and Elsewhere in the others, unless all are to train the same."""
+    """Raise ConfigError in the first process, and Elsewhere in the others, if they would not train the same run.
+
+    Compared are version, options, text, validation text, CPU instructions and initial weights.
+    """
     if group.size == 1:
         return
     kinds = {"version": charrnn.__version__, "options": plan.config.to_record(), "text": corpus.fingerprint}
@@ -48,9 +51,11 @@ def compare(group, plan, corpus):
 
 
 def compare_starts(group, resumes):
-    """Raise as `compare` does unless all processes are of one version, and start a run or all resume one.
+    """Raise as `compare` does unless all processes have the same version, and all start a run or all resume one.
 
-    Only such processes ask each other the same, and so this is to be asked first.
+    Call this first: other processes would exchange other messages, and wait for one another forever.
+
+    resumes : bool; whether this process resumes a run
     """
     if group.size > 1:
         _agree(group, {"version": charrnn.__version__, "resumption": resumes})

@@ -1,6 +1,7 @@
-"""What a run reads: one long text in streams, or items dealt to them; of a shape that fits it.
+"""How a run reads its text: one long text in streams, or items distributed over the streams; with a batch size and a
+chunk length that fit the text.
 
-Knows options and texts; no model and no plan.
+This module knows options and texts; no model and no plan.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from charrnn.training.defaults import BATCH_SIZE, SEQ_LENGTH
 
 
 def make_streams(config, corpus, splits):
-    """Return the Streams of a run's training split, or its ItemStreams."""
+    """Return the Streams of the training split, or ItemStreams if the text is a set of items."""
     start, stop = splits.train
     if corpus.items is None:
         return Streams(corpus.ids, start, stop, config.batch_size, config.seq_length)
@@ -28,13 +29,15 @@ def make_streams(config, corpus, splits):
 
 
 def make_rule(config, vocabulary):
-    """Return the ItemRule of a run's model, None of one long text."""
+    """Return the ItemRule of the model; None for a run on one long text."""
     reading = config.items_reading
     return None if reading is None else ItemRule.of(vocabulary, reading.task)
 
 
 def reach_note(config, corpus):
-    """Return a note where most texts are longer than the gradient of their label reaches, as notes."""
+    """Return a tuple with a note if most texts are longer than seq_length, so that the gradient of a label cannot reach
+    their beginnings; otherwise ().
+    """
     if config.task not in (CLASSIFY, BOTH):
         return ()
     typical = int(np.median(np.diff(corpus.items.starts))) - 2
@@ -47,8 +50,9 @@ def reach_note(config, corpus):
 
 
 def check_labels(corpus, splits):
-    """Return notes on labels that a held-out split has no example of. Raises CorpusError where a label has but one
-    example, or none to train on, or where there is but one label.
+    """Return a tuple of notes on labels without examples in the validation or test split.
+
+    Raises CorpusError if there is only one label, or a label has only one example or none in the training split.
     """
     counts = corpus.count_labels(splits)
     if counts is None:
@@ -80,7 +84,11 @@ def check_labels(corpus, splits):
 
 
 def fit_shape(config, corpus, splits):
-    """Return the config with its batch and sequence, shrunk to the text where the user named none, and notes."""
+    """Return the TrainingConfig with batch_size and seq_length set, and a tuple of notes.
+
+    Values that the user did not give are reduced if the text is short. Raises ConfigError if the text is too short for
+    the values that the user gave, or the batch cannot be divided into the shards.
+    """
     start, stop = splits.train
     batch_size, seq_length = config.batch_size or BATCH_SIZE, config.seq_length or SEQ_LENGTH
     fixed = config.batch_size is not None, config.seq_length is not None

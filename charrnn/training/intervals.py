@@ -1,7 +1,7 @@
-"""How long a run is and how often it validates, logs and makes anchors, in steps: what the user leaves open.
+"""The length of a run in steps, and the default intervals of validations, log records and anchors.
 
-Functions of options and text alone, never of the clock: an exact resume comes to the same numbers again. Under
---minutes nothing is known in steps, and budget.py's clock decides instead.
+All are functions of options and text alone, never of the clock, so that a resumed run gets the same numbers. With
+--minutes nothing is known in steps; then the clock decides (budget.py).
 """
 
 import math
@@ -24,9 +24,9 @@ from charrnn.training.model_options import MAX_STEPS
 
 
 def total_steps(config, steps_per_epoch):
-    """Return the steps of a run, None where the clock or --patience says when it ends.
+    """Return the number of steps of a run; None if the clock or only --patience ends it.
 
-    Raises ConfigError where --epochs are too many.
+    Raises ConfigError if --epochs asks for too many steps.
     """
     if config.epochs is None:
         return config.steps
@@ -41,10 +41,10 @@ def total_steps(config, steps_per_epoch):
 
 
 def default_intervals(config, validated, total, steps_per_epoch):
-    """Return the intervals, {option: steps}, that the user did not name.
+    """Return {option: number of steps} for log_every and eval_every, if the user did not give them; {} with --minutes.
 
-    validated : (start, stop) of what is validated on
-    total : the steps of the run, None where they are not known; under --minutes there are no intervals in steps
+    validated : (start, stop), the ids that each validation reads
+    total : number of steps of the run; None if unknown
     """
     intervals = {}
     if config.minutes is not None:
@@ -64,15 +64,18 @@ def default_intervals(config, validated, total, steps_per_epoch):
 
 
 def anchor_interval(total):
-    """Return the steps between two anchors of a run of so many steps, where validations do not make them."""
+    """Return the number of steps between two anchors in a run of `total` steps, if validations do not make anchors."""
     return max(MIN_ANCHOR_STEPS, math.ceil(total / MAX_ANCHORS))
 
 
 def shorten_split(config, split, total):
-    """Return the validation split, or as much of its beginning as may be validated on.
+    """Return the part (start, stop) of the validation split that each validation reads.
+
+    It is the beginning of the split if reading all of it would take too long compared with the training between two
+    validations. With --minutes it is all of the split.
 
     split : (start, stop)
-    total : the steps of the run, None where they are not known; under --minutes it is left whole here
+    total : number of steps of the run; None if unknown
     """
     if config.minutes is not None:
         return split
@@ -84,7 +87,10 @@ def shorten_split(config, split, total):
 
 
 def shortened_note(validated, split, of_what):
-    """Say that a part of the split is validated on, since all of it would take too much `of_what`."""
+    """Return the message that validations read only a part of the split.
+
+    of_what : str; more than a fixed share of this would be needed to read all of the split
+    """
     return (
         f"validating on the first {validated[1] - validated[0]:,} of {split[1] - split[0]:,} characters: reading all "
         f"of them would take more than {MAX_VALIDATION:.0%} of {of_what}"

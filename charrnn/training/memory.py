@@ -1,6 +1,6 @@
-"""How much memory training takes: what does not fit is refused before anything is written, not killed halfway.
+"""How much memory training needs. What does not fit is refused before anything is written, not killed halfway.
 
-Knows models and workspaces, not texts, runs or files.
+This module knows models and workspaces, not texts, runs or files.
 """
 
 import numpy as np
@@ -24,20 +24,22 @@ def memory_needed(
     averaging=False,
     dropping_weights=False,
 ):
-    """Return the bytes that the arrays of a training step take, and the one that a checkpoint is written from.
+    """Return the size in bytes of all arrays of a training step, and of the array from which a checkpoint is written.
 
     Parameters
     ----------
     model_config : ModelConfig
+        The architecture.
     batch_size, seq_length : int
         B and T.
-    precision : str
-        What matrix products multiply: "float32" or "bfloat16".
+    precision : {"float32", "bfloat16"}
+        As for Workspace.
     dropping, dropping_weights : bool
         Whether units, or recurrent weights, are dropped.
     optimizer : str
+        Name of the optimiser.
     averaging : bool
-        Whether an average of the weights is kept beside them.
+        Whether an average of the weights is kept in addition.
     """
     held = training_bytes(model_config, batch_size, seq_length, precision, dropping, dropping_weights)
     copies = len(SLOTS[optimizer]) + averaging  # of the parameters, padding included
@@ -45,9 +47,9 @@ def memory_needed(
 
 
 def item_bytes(model_config, batch_size, seq_length, precision, items):
-    """Return the bytes that so many items take beyond one long text: states set aside at a START, their order.
+    """Return how many bytes more a run on `items` items needs than a run on one long text of the same size.
 
-    The arguments before `items` are memory_needed's.
+    The other arguments are as for `memory_needed`.
     """
     alone, resetting = (
         training_bytes(model_config, batch_size, seq_length, precision, resetting=resetting)
@@ -57,20 +59,20 @@ def item_bytes(model_config, batch_size, seq_length, precision, items):
 
 
 def held_bytes(model, optimizer, *workspaces):
-    """Return the bytes of the arrays that training holds, a save included. A workspace may be None."""
+    """Return the size in bytes of all arrays of a training run, including those of a save. A workspace may be None."""
     owners = [model, optimizer, *(workspace for workspace in workspaces if workspace is not None)]
     return array_bytes(owners) + saving_bytes(model.config)
 
 
 def saving_bytes(config):
-    """Return the bytes of the largest array of a checkpoint: one at a time is unpacked as it is written."""
+    """Return the memory in bytes that saving needs: one array of the checkpoint, the largest, is unpacked at a time."""
     return largest_parameter(config) * np.dtype(config.dtype).itemsize
 
 
 def check_memory(needed, available):
-    """Raise ConfigError where `needed` bytes do not fit: a machine out of memory may kill any process it likes.
+    """Raise ConfigError if `needed` bytes do not fit; a system without free memory may kill any process.
 
-    available : bytes, or None where the system does not say
+    available : free memory in bytes; None if unknown
     """
     if available is not None and needed > available:
         raise ConfigError(
@@ -82,7 +84,7 @@ def check_memory(needed, available):
 
 
 def array_bytes(owners):
-    """Return the bytes of all arrays that hang on objects, each counted once."""
+    """Return the size in bytes of all arrays that can be reached from some objects, each counted once."""
     seen, total, todo = set(), 0, list(owners)
     while todo:
         thing = todo.pop()

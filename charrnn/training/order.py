@@ -1,9 +1,9 @@
-"""Whether a text's lines lie in an order that makes its last part unlike the rest: then a split by place is unfair.
+"""Detect texts whose lines are sorted. Their last part differs from the rest, so a split by position is unfair.
 
-Of a sorted list the validation split has the words from U on, and the model learns those up to T. That is looked for
-directly: in lines far from one another, the later ones come later in the alphabet too. How far n-grams find the last
-part from the rest does not tell such a text apart: code and manuals are further (docs/DECISIONS.md). Knows texts and
-their splits; no model.
+In a sorted list, for example, the model would learn the words up to T, and the validation split would have those from U
+on. Sorting is detected directly: of lines that are far apart, the later ones also come later in the alphabet. The loss
+of n-grams on the last part does not help: it is higher for code and manuals (docs/DECISIONS.md). This module knows
+texts and their splits; no model.
 """
 
 import numpy as np
@@ -18,10 +18,10 @@ PARTS, MIN_GROWTH = 8, 1.5  # of a text in the order of length: parts whose mean
 
 
 def order_note(corpus, splits):
-    """Return a note where the text's order makes its splits unfair, as notes.
+    """Return a tuple with a note if the order of the text makes its splits unfair; otherwise ().
 
     corpus : Corpus
-    splits : Splits, of which a held-out one must lie in the text itself for it to matter
+    splits : Splits; if none of the held-out splits is a part of the text, the order does not matter
     """
     items = corpus.items
     is_held_out = corpus.validation is None and splits.val[1] > splits.val[0] or splits.test[1] > splits.test[0]
@@ -43,9 +43,9 @@ def order_note(corpus, splits):
 
 
 def find_order(windows):
-    """Say in which order the lines of a text are, None where in none.
+    """Return in which order the lines of a text are, such as "in alphabetical order"; None if they are not sorted.
 
-    windows : list of lists of neighbouring lines, from places in the order of the text
+    windows : list of lists of str: neighbouring lines at several places, in the order of the text
     """
     windows = [lines for lines in windows if lines]
     together = [line for lines in windows for line in lines]

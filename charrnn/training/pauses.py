@@ -1,6 +1,6 @@
-"""A clock that stands still while this process does: stopped by Ctrl-Z or SIGSTOP, frozen, or in a laptop that sleeps.
+"""A clock that does not count the time in which this process is paused: by Ctrl-Z, SIGSTOP or the sleep of a laptop.
 
-Where the system tells of it, its clocks stand still by themselves; for the rest the gap is noticed. Knows no run.
+Some clocks of the system already leave out some of these pauses; the others are detected as gaps.
 """
 
 import contextlib
@@ -13,9 +13,10 @@ IDLE_SHARE = 0.1  # of a gap: a process that computed for longer was not stopped
 
 
 class RunningClock:
-    """Returns seconds when it is called, monotonic, without the pauses that fall between `start` and `stop`.
+    """A monotonic clock: a call returns seconds, without the pauses between `start` and `stop`.
 
-    A thread reads it four times a second, so that waiting, for a slow disk say, is no pause: others run meanwhile.
+    A thread reads the clock four times per second. So waiting, for example for a slow disk, does not count as a pause,
+    because this thread continues to run.
     """
 
     def __init__(self, clock=time.perf_counter, computed=time.process_time):
@@ -33,13 +34,13 @@ class RunningClock:
             return now - self._paused_s
 
     def start(self):
-        """Begin to notice pauses."""
+        """Begin to detect pauses."""
         self()
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, args=(self._stopped,), daemon=True).start()
 
     def stop(self):
-        """Notice no more, and let the thread end."""
+        """Stop detecting pauses, and end the thread."""
         self()
         if self._stopped is not None:
             self._stopped.set()
@@ -52,7 +53,7 @@ class RunningClock:
 
 @contextlib.contextmanager
 def pauses_noticed(clock):
-    """Let a clock notice pauses in this context, if it is one that can."""
+    """A context in which a RunningClock detects pauses. Other clocks are not changed."""
     if not isinstance(clock, RunningClock):
         yield
         return

@@ -1,11 +1,11 @@
-"""A run that is looked at and not begun, for `charrnn train --dry-run`."""
+"""Show what a run would do without starting it, for `charrnn train --dry-run`."""
 
 from charrnn.training.records import Notice
 from charrnn.training.trainer import Trainer
 
 
 class Preview(Trainer):
-    """A Trainer whose records end with the Preflight; nothing is written, and the clock does not start."""
+    """A Trainer whose `run` yields only the Notices and the Preflight. It writes nothing and does not train."""
 
     def _run(self):
         for note in self.plan.notes:

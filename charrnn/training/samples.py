@@ -1,6 +1,6 @@
-"""Texts that are drawn from a model while it trains: often while much changes, later less.
+"""Samples that are drawn from a model while it trains: often at first, when it changes fast, later less often.
 
-Drawn in a workspace of their own: no state of the training is touched. Knows no checkpoint and no display.
+They are drawn in a separate workspace, so training is not affected. This module knows no checkpoint and no display.
 """
 
 import base64
@@ -28,29 +28,38 @@ PAUSE_SHARE = 0.9  # of the time since the start
 
 
 class Drawn(NamedTuple):
-    """A sample: its text, and of a model of bytes the bytes themselves, which may be no text."""
+    """A sample that was drawn.
+
+    text           str: the text as it is shown
+    data           bytes: for a byte model, the drawn bytes, which may be invalid as text; otherwise None
+    temperature    float, or None for answers, which are the most probable ones
+    """
 
     text: str
     data: bytes | None
     temperature: float | None = SAMPLE_TEMPERATURE  # None of answers, which are the likeliest ones
 
     def to_dict(self):
-        """Return what a log has of it."""
+        """Return the sample as a dict for the log."""
         data = {} if self.data is None else {"sample_base64": base64.b64encode(self.data).decode("ascii")}
         heat = {} if self.temperature is None else {"temperature": self.temperature}
         return {"sample": self.text, **data, **heat}
 
 
 def can_show(plan):
-    """Say whether there is something to show of a run's model: texts, or answers to items that are held out."""
+    """Return whether samples can be drawn in a run: texts, or answers if there are validation items to answer."""
     return plan.config.task not in (CLASSIFY, TRANSLATE) or plan.splits.val[1] > plan.splits.val[0]
 
 
 class Samples:
-    """When a run shows a sample, and the text of it: of a model that answers, some answers to held-out items.
+    """Draws the samples of a run, and decides when they are due.
 
-    corpus, split    what these are taken from: a Corpus, and (start, stop) of a split of it
-    stopwatch        of the run; None where nothing asks when
+    For a model that predicts labels or translates, a sample consists of its answers to some held-out items.
+
+    config           TrainingConfig
+    vocabulary       Vocabulary of the model
+    stopwatch        Stopwatch of the run; None if `are_due` is never called
+    corpus, split    Corpus, and (start, stop) of the split from which the held-out items are taken
     """
 
     def __init__(self, config, vocabulary, stopwatch, corpus, split):
@@ -61,7 +70,7 @@ class Samples:
         self._next_s = FIRST_SAMPLE_S + (0.0 if stopwatch is None else stopwatch.before_s)
 
     def are_due(self, step):
-        """Say whether to show one after this step; counts on its being shown."""
+        """Return whether a sample is due after this step. If it is, draw one: the next is scheduled from now."""
         if step == 0 or self._every == 0:
             return False
         if self._every:
@@ -73,7 +82,7 @@ class Samples:
         return True
 
     def draw(self, model, step, length):
-        """Return a Drawn of so many characters. Raises DivergenceError where the model computes what is no number."""
+        """Return a Drawn of `length` characters. Raises DivergenceError if the logits are not finite."""
         model = model.for_drawing()
         if model.rule is not None and model.rule.task in (CLASSIFY, TRANSLATE):
             return self._answer(model, step)

@@ -1,7 +1,8 @@
-"""A run's checkpoints: what they hold beside its state, when `last` is due, and the order in which files are written.
+"""The checkpoints of a run: what they contain besides its state, when `last` is due, and the order of writing files.
 
-`last` is saved, then becomes `good` as well where it is an anchor; killed in between, the resumed run sees that `last`
-is the anchor. Nothing that is not finite is ever saved. Knows the folder and the state, not what a step does.
+At an anchor, `last` is saved first and then copied to `good`. If the run is killed in between, the resumed run sees
+that `last` is the anchor. A state with numbers that are not finite is never saved. This module knows the folder and the
+state, but not what a step does.
 """
 
 import charrnn
@@ -28,7 +29,7 @@ class Saver:
         self._saved_s = stopwatch.elapsed_s()
 
     def is_due(self, step):
-        """Say whether to save `last`, be it at the interval that was asked for or because so much time has passed."""
+        """Return whether `last` must be saved after this step: by the interval in the options, or by the clock."""
         if step == self.saved_step:
             return False
         if any(_falls_on(step, every) for every in (self._config.checkpoint_every, self._config.keep_every)):
@@ -37,10 +38,14 @@ class Saver:
         return self._stopwatch.elapsed_s() - self._saved_s >= pause
 
     def save(self, state, validated, is_best=False, is_anchor=False, finished=False):
-        """Save `last`, `best` when this is it, and `good` at an anchor; return a Saved.
+        """Save `last`, and `best` and `good` if is_best and is_anchor; return a Saved.
 
-        None, and nothing saved, where a number is not finite: `last` stands, and the next anchor tells what comes of
-        it.
+        If a number of the state is not finite, save nothing and return None. Then `last` stays as it was, and the next
+        anchor decides whether the run has diverged.
+
+        state        TrainState
+        validated    (start, stop) of the ids that each validation reads
+        finished     whether the run is finished; then `good` is removed
         """
         begun = self._stopwatch.clock()
         state.add_gradient_norms()  # a resumed run may log this step, and has its gradient no more
@@ -70,16 +75,16 @@ class Saver:
         return Saved(state.step, folder.best if is_best else folder.last, is_best)
 
     def load_good(self):
-        """Return the Checkpoint of the anchor. Raises CheckpointError where it is lost or damaged."""
+        """Return the Checkpoint of the anchor. Raises CheckpointError if it is missing or damaged."""
         good = self._folder.load_good()
         check_record(good.training, self._corpus.characters)
         return good
 
     def anchor_stands(self, state):
-        """Say whether `good` is what the record of `last`, whose state this is, says.
+        """Return whether `good` is the anchor that `last`, whose state this is, refers to.
 
-        If not, the run was killed when `last` was to become `good`, is of an older charrnn, or has lost the file:
-        `last` is the anchor then.
+        If not, the run was killed before `last` was copied to `good`, was made by an older charrnn, or has lost the
+        file; then `last` is the anchor.
         """
         try:
             good = self.load_good()

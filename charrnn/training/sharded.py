@@ -1,8 +1,8 @@
-"""A batch in shards, the same bits however many processes share them out.
+"""Train a batch in shards, with the same bits for any number of processes.
 
-Each shard is a contiguous part of the batch's streams, which runs as a batch of its own but for two things: its units
-are dropped as in the whole batch, and its losses are divided by how many count in the whole batch. The gradients of the
-shards, and their summed losses, are added over one tree (distributed/tree.py).
+A shard is a contiguous part of the streams of the batch. It runs as a separate batch, with two exceptions: its dropout
+masks are those of the whole batch, and its losses are divided by the number of losses that count in the whole batch.
+The gradients and the summed losses of the shards are added in the order of a tree (distributed/tree.py).
 """
 
 import numpy as np
@@ -15,14 +15,17 @@ from charrnn.model.workspace import Workspace
 
 
 class ShardedWorkspace:
-    """Trains a batch in shards, with the methods of a Workspace that training calls; all processes call them alike.
+    """A Workspace for training that is divided into shards. All processes of the group must make the same calls.
 
-    model                    a Model, the same in every process
-    batch_size, seq_length   of the whole batch
-    shards                   a divisor of batch_size
+    model                    Model, the same in every process
+    batch_size, seq_length   B and the maximum of T, of the whole batch
+    precision                as for Workspace
+    shards                   number of shards, a divisor of batch_size
     group                    the group of processes; this one runs shards_of(rank, size, shards)
-    grads                    (N,) the gradient of the whole batch
-    counted                  how many of the batch's losses count
+    grads                    ndarray (N,): the gradient of the whole batch
+    counted                  number of losses of the whole batch that count
+
+    Raises ConfigError if the batch cannot be divided into the shards, or there are more processes than shards.
     """
 
     def __init__(self, model, batch_size, seq_length, precision, shards, group):
@@ -55,14 +58,14 @@ class ShardedWorkspace:
                 state[:] = 0
 
     def get_carry(self):
-        """Return the carry of the whole batch, gathered from all processes."""
+        """Return the carry of the whole batch, as Workspace does; gathered from all processes."""
         everywhere = {k: carry for carries in self._group.gather(self._carries) for k, carry in carries.items()}
         return {
             name: np.concatenate([everywhere[k][name] for k in range(self._shards)], axis=1) for name in everywhere[0]
         }
 
     def set_carry(self, carry):
-        """Set the carry from that of the whole batch. Raises ConfigError."""
+        """Set the carry of the whole batch. Raises ConfigError for wrong names or shapes."""
         for k in self._carries:
             self._workspace.set_carry({name: state[:, self._part(k)] for name, state in carry.items()})
             self._carries[k] = self._workspace.get_carry()
@@ -70,9 +73,10 @@ class ShardedWorkspace:
     # A step
 
     def loss_and_grads(self, x, y, dropout=None, step=0, resets=None, counts=None):
-        """Run the chunk of the whole batch forward and back, this process its own shards of it; carry the state on.
+        """Run a chunk of the whole batch forward and backward, and advance the carry.
 
-        Arguments and result are a Workspace's: every process returns the mean of the whole batch, and has its gradient.
+        Arguments and result are as for Workspace. This process runs its own shards; every process returns the mean loss
+        and has the gradient of the whole batch.
         """
         masks = Masks(resets, counts)
         if self.model.start_id is not None:

@@ -1,4 +1,4 @@
-"""The run folder of a group of processes: the first one's, whose methods all of them call."""
+"""The run folder of a group of processes: only the first process has it, but all call its methods."""
 
 from charrnn.distributed.group import from_first
 
@@ -12,10 +12,10 @@ def _of_the_first(name):
 
 
 class SharedFolder:
-    """Stands for a RunFolder in every process of a group.
+    """A RunFolder for all processes of a group. The first process does the work; all get its result or exception.
 
-    group     what shares the run
-    folder    the RunFolder in the first process; in the others nobody looks at it
+    group     the group of processes
+    folder    the RunFolder in the first process; ignored in the others
     """
 
     def __init__(self, group, folder):

@@ -1,6 +1,6 @@
-"""How well a run's model predicts what it is not trained on: the validation split meanwhile, the test split at the end.
+"""Measure a run on text that it is not trained on: the validation split during training, the test split at its end.
 
-Knows ids, models and where checkpoints stand; decides neither when to validate nor what follows.
+This module knows ids, models and checkpoints; it does not decide when to validate or what follows from it.
 """
 
 import shlex
@@ -18,11 +18,12 @@ class Validation:
 
     Parameters
     ----------
-    ids : ndarray (N,)
+    ids : ndarray (N,) of integers
+        The whole text.
     split, part : (start, stop)
-        The split, and the beginning of it that is validated on. Empty where the run has none.
+        The validation split, and its beginning that each validation reads; both are empty if the run has none.
     group : Alone or MPIGroup
-        The processes that share it out.
+        The processes that share the work.
     """
 
     def __init__(self, ids, split, part, group=ALONE):
@@ -32,22 +33,22 @@ class Validation:
 
     @property
     def characters(self):
-        """Characters that are validated on; 0 where there is no validation split."""
+        """Number of characters that each validation reads; 0 if there is no validation split."""
         return self.part[1] - self.part[0]
 
     @property
     def is_whole(self):
-        """Whether that is all of the split."""
+        """Whether each validation reads the whole split."""
         return self.part == self.split
 
     def workspace(self, model):
-        """Return the Workspace of a pass, made at the first call; None where there is nothing to validate on."""
+        """Return the Workspace for validations, which is created at the first call; None if there is no split."""
         if self._workspace is None and self.characters:
             self._workspace = split_workspace(model, self.characters, self._group)
         return self._workspace
 
     def estimate_s(self, chunk_s):
-        """Return how long a pass takes where a chunk of its workspace takes so long."""
+        """Return an estimate of the time of a validation, in seconds. chunk_s : measured time of a chunk"""
         workspace = self._workspace
         assert workspace is not None  # a pass was timed on it
         # The first process's: what follows from the time is to be alike where streams are shared out unevenly.
@@ -55,37 +56,51 @@ class Validation:
         return chunk_s * (self.characters / streams + WARM_UP) / workspace.seq_length
 
     def shortened(self, characters):
-        """Return the Validation on the first so many characters."""
+        """Return a Validation that reads only the first `characters` characters of the split."""
         start, _ = self.part
         return Validation(self._ids, self.split, (start, start + characters), self._group)
 
     def passes_at_end(self, test):
-        """Return how many passes the end of a run takes: validation, and as much of the test split (start, stop)."""
+        """Return how long the end of a run takes (validation and test), as a multiple of a validation's time.
+
+        test : (start, stop) of the test split
+        """
         return 1 + min(test[1] - test[0], self.characters) / self.characters if self.characters else 0
 
     def evaluate(self, model, interrupted):
-        """Return the model's Evaluation, None where `interrupted()` became true meanwhile."""
+        """Return the Evaluation of the model; None if interrupted() became true before it was complete."""
         start, stop = self.part
         workspace = self.workspace(model)
         return evaluate_split(model, self._ids, start, stop, workspace, interrupted, group=self._group)
 
 
 def evaluate_test(folder, corpus, splits, validated, model=None, interrupted=None, group=ALONE):
-    """Return the Evaluation of a run on its test split, or None where there is none or `interrupted()` became true.
+    """Return the Evaluation of a run on its test split.
+
+    The result is None if there is no test split, or interrupted() became true.
 
     Parameters
     ----------
     folder : RunFolder
+        The run folder.
     corpus : Corpus
+        The text.
     splits : Splits
+        Its splits.
     validated : (start, stop)
-        What the run validates on; shortened for want of time, it shortens the test too.
+        The part of the validation split that the run reads. If it is shorter than the split, no more than this number
+        of characters of the test split are read either.
     model : Model, optional
-        Of the best checkpoint (without validations, of the last one); None loads it.
+        The model of the best checkpoint (without validations: of the last one); None loads it.
     interrupted : callable, optional
-        Asked before every chunk.
+        Called before each chunk; True stops the evaluation.
     group : Alone or MPIGroup
-        The processes that share it out.
+        The processes that share the work.
+
+    Raises
+    ------
+    CheckpointError
+        The checkpoint is missing or damaged.
     """
     start, stop = splits.test
     if stop - start < 1:

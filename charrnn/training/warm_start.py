@@ -1,7 +1,7 @@
-"""--init-from: a new run from old weights, their rows matched by character.
+"""--init-from: start a new run from the weights of a checkpoint; rows for characters are matched by character.
 
-The model is the checkpoint's; the text, and so the vocabulary, may be another. Knows checkpoints and vocabularies, no
-run.
+The architecture is that of the checkpoint; the text, and so the vocabulary, may differ. This module knows checkpoints
+and vocabularies, but no run.
 """
 
 import numpy as np
@@ -14,20 +14,22 @@ from charrnn.training.settings import shown
 
 
 def config_like(checkpoint, asked):
-    """Return the options of a new run from old weights.
+    """Return the TrainingConfig of a new run that starts from the weights of a checkpoint.
 
-    The model is the checkpoint's (its zoneout and what it does to characters too, unless asked), the rest as asked.
+    The options of the model are those of the checkpoint. So are zoneout and the rewriting of characters, unless `asked`
+    gives them. All other options are as asked.
 
     Parameters
     ----------
     checkpoint : Checkpoint
+        The old weights.
     asked : dict
         {option name: value}
 
     Raises
     ------
     ConfigError
-        Another model is asked for.
+        `asked` describes a different model.
     """
     optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
     model = {**optional, **checkpoint.model}
@@ -64,7 +66,10 @@ def config_like(checkpoint, asked):
 
 
 def check_kept(config, initial):
-    """Raise ConfigError where the vocabulary of old weights is to be kept, and there are none, or other items."""
+    """Raise ConfigError if --keep-vocabulary is used without old weights, or with weights for other items.
+
+    initial : Checkpoint or None
+    """
     if not config.keep_vocabulary:
         return
     if initial is None:
@@ -84,10 +89,10 @@ def check_kept(config, initial):
 
 
 def warm_start_notes(config, vocabulary, initial):
-    """Return notes on a run from the weights of `initial`: on characters that come and go, on another rewriting of
-    them, on items in the place of one long text or the other way round, on another zoneout.
+    """Return a tuple of notes on the differences between a run and the checkpoint `initial` it starts from.
 
-    Raises ConfigError where one reads characters and the other bytes.
+    They name new and missing characters, another rewriting, items instead of one long text or vice versa, and another
+    zoneout. Raises ConfigError if one of them reads characters and the other bytes.
     """
     if initial.vocabulary.mode != vocabulary.mode:
         raise ConfigError(
@@ -115,20 +120,27 @@ def warm_start_notes(config, vocabulary, initial):
 
 
 def map_parameters(fresh, checkpoint, vocabulary, rule=None):
-    """Return the parameters of a model for `vocabulary` that knows what the checkpoint's knows.
+    """Return parameters for a model with a new vocabulary, copied from a checkpoint as far as possible.
 
-    Rows that stand for a character (of the embedding, the output and its bias; columns of a one-hot input) are taken
-    from the same character's of the old vocabulary, fresh where it had none; everything else is the old model's.
+    Rows that stand for a character (of the embedding, the output weights and the output bias, or columns of a one-hot
+    input) are copied from the same character in the old vocabulary; characters that it does not have keep their fresh
+    values. All other parameters are copied.
 
     Parameters
     ----------
     fresh : dict
-        {name: array} of the new model as initialised, with rows for every character of `vocabulary`.
+        {name: ndarray} of the new model after its initialisation.
     checkpoint : Checkpoint
-        Of the same model, but for its vocabulary.
+        A checkpoint of the same architecture, apart from the size of the vocabulary.
     vocabulary : Vocabulary
+        The vocabulary of the new model.
     rule : ItemRule, optional
-        Of a model of items. The output's bias of what only one of the two models predicts is the fresh one.
+        The rule of a model of items. Output biases of symbols that only one of the two models predicts stay fresh.
+
+    Returns
+    -------
+    dict
+        {name: ndarray}, with the shapes of `fresh`.
     """
     old_of_new = np.asarray(vocabulary.mapping_from(checkpoint.vocabulary))
     known = np.flatnonzero(old_of_new >= 0)
