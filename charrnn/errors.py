@@ -1,8 +1,8 @@
-"""The errors charrnn raises for what a user gave it.
+"""The errors that charrnn raises for the user's input.
 
-Every message says the rule, the value and the remedy in one sentence. Library code raises these; only the command line
-turns them into a line on stderr and exit code 2. This module imports nothing of charrnn, and so any other may word its
-messages by `counted`, `either` and `nearest`.
+Every message gives the rule, the value and the remedy in one sentence. Library code raises these errors; only the
+command line turns them into a line on stderr and exit code 2. This module imports nothing from charrnn, so that all
+other modules can use `counted`, `either` and `nearest` in their messages.
 """
 
 # Of a model that computes what is no number.
@@ -11,21 +11,22 @@ MAX_BESIDE = 1_000  # names in a folder that a mistyped one is compared with
 
 
 def counted(number, noun):
-    """Say how many of a regular noun: 1 step, 2,000 steps, 0.5 minutes."""
+    """Return a number with a regular noun: "1 step", "2,000 steps", "0.5 minutes"."""
     shown = f"{int(number):,}" if number == int(number) else f"{number:g}"
     return f"{shown} {noun}{'' if number == 1 else 's'}"
 
 
 def either(names):
-    """List names of which one is to be taken: a, b or c."""
+    """Return a list of names as alternatives: "a, b or c"."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def nearest(name, names):
-    """Return which of `names` a mistyped one stands for, None where none is near.
+    """Return the one of `names` that a mistyped name probably means; None if no name is similar.
 
-    Capitals, hyphens and underscores do not count. It may be the beginning of a name, or the initials of its words.
+    Case, and hyphens versus underscores, do not matter. The mistyped name may also be the beginning of a name, or the
+    initials of its words.
     """
     import difflib
 
@@ -46,7 +47,7 @@ def nearest(name, names):
 
 
 def nearest_path(path):
-    """Return " (did you mean OTHER?)" where a file or folder beside `path` has a similar name; "" otherwise."""
+    """Return " (did you mean OTHER?)" if a file or folder next to `path` has a similar name; otherwise ""."""
     import os
 
     folder, name = os.path.split(os.path.normpath(str(path)))

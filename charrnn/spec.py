@@ -1,8 +1,8 @@
 """What a model is: its cells and their gates, its configuration, and the names, shapes and number of its parameters.
 
-Pure Python, without NumPy or Numba: everything that lists cells, gates, dtypes or the keys of a model reads this
-module, from the kernels' panels to the options of the command line. A new cell is an entry of CELLS, a kernel of its
-name and an oracle in the tests.
+Pure Python, without NumPy or Numba. All code that lists cells, gates, dtypes or the keys of a model reads this module,
+from the panels of the kernels to the options of the command line. A new cell needs an entry in CELLS, a kernel of the
+same name, and a naive oracle in the tests.
 
     V  vocabulary size      D  input size of a layer      H  hidden size      L  layers
     G  blocks of a cell's stored weights: lstm 4, gru 3, rnn 1
@@ -26,29 +26,29 @@ PRECISIONS = ("float32", "bfloat16")  # what the operands of products are rounde
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cell:
-    """A recurrent cell: what its stored weights make, and how the kernels lay that out. Everything else about it is
-    derived.
+    """A recurrent cell: what its stored weights compute, and how the kernels arrange this. All else is derived.
 
-    Stored weights are (G*H, K) in PyTorch's layout, G blocks of H rows. The kernels cut the units into panels. For the
-    units of a panel they hold a workspace of PANEL_VECTORS vectors, each of which holds one sum, then what the cell
-    makes of it.
+    Stored weights are (G*H, K) in PyTorch's layout: G blocks of H rows. The kernels divide the units into panels. For
+    the units of a panel they have a workspace of PANEL_VECTORS vectors. Each vector contains one sum, and later what
+    the cell computes from it.
 
+    name          as options and checkpoints write it
     title         as prose writes it
-    blocks        what the G blocks make, in PyTorch's order: gates, or the state itself for a cell without gates
-    panel         what the vectors of a workspace hold. None: a vector left at zero, which makes both parts below as
+    blocks        what the G blocks compute, in PyTorch's order: gates, or the state itself for a cell without gates
+    panel         what the vectors of a workspace contain. None is a vector of zeros, which makes both parts below as
                   wide as a tile of the kernels (3 to 5 vectors)
-    x_part        the run of the panel that x Wx fills, from its first vector on
-    h_part        the run of the panel that h Wh fills, its blocks in the order of `blocks`
-    recurrent     {sum: block} for a block whose recurrent product is a sum of its own, with a bias of its own: m of a
-                  gru is h Wh_n + b_hn, and n = tanh(x Wx_n + b_in + r*m)
-    sigmoids      which gates are sigmoids, and so can be shut and open
-    states        what is carried from step to step. A cell with c makes h = o*tanh(c)
-    forget_gate   the gate whose bias begins at FORGET_BIAS, or None
-    reads_h       whether the way back reads h as the gates made it (zoneout may have changed it since)
-    passes_h      whether h_prev enters h directly too, beside its product with Wh; the kernel leaves that part of its
+    x_part        the part of the panel that x Wx fills, beginning with the first vector
+    h_part        the part of the panel that h Wh fills, its blocks in the order of `blocks`
+    recurrent     {sum: block} for a block whose recurrent product is a separate sum with a separate bias: m of a gru is
+                  h Wh_n + b_hn, and n = tanh(x Wx_n + b_in + r*m)
+    sigmoids      the gates that are sigmoids, so that they can be shut and open
+    states        what is carried from step to step; a cell with c computes h = o*tanh(c)
+    forget_gate   the gate whose bias is initialised to FORGET_BIAS, or None
+    reads_h       whether the backward pass needs h as the gates computed it (before zoneout)
+    passes_h      whether h_prev also enters h directly, not only through Wh; the kernel writes that part of its
                   gradient
-    unit_vectors  vectors of units that each of the panel's names stands for
-    torch_class   the class of torch.nn that computes the same, or None
+    unit_vectors  number of vectors of units for which each name in the panel stands
+    torch_class   name of the class in torch.nn that computes the same, or None
     """
 
     name: str
@@ -68,7 +68,7 @@ class Cell:
 
     @property
     def has_c(self):
-        """Whether the cell carries c beside h."""
+        """Whether the cell carries a cell state c in addition to h."""
         return "c" in self.states
 
     @property
@@ -86,27 +86,27 @@ class Cell:
 
     @property
     def x_blocks(self):
-        """Which stored block stands in each place of a panel of Wx; None for a place of zeros."""
+        """The index of the stored block in each place of a panel of Wx; None for a place of zeros."""
         return tuple(self._stored(name) for name in self.x_part)
 
     @property
     def h_blocks(self):
-        """Which stored block stands in each place of a panel of Wh; None for a place of zeros."""
+        """The index of the stored block in each place of a panel of Wh; None for a place of zeros."""
         return tuple(self._stored(name) for name in self.h_part)
 
     @property
     def h_column(self):
-        """Where in the panel h Wh begins."""
+        """The place of the panel where h Wh begins."""
         return self.panel.index(self.h_part[0])
 
     @property
     def zeroed(self):
-        """The places of the panel that x Wx does not fill: they are set to zero before h Wh is added."""
+        """The places of the panel that x Wx does not fill. They are set to zero before h Wh is added."""
         return range(len(self.x_part), len(self.panel))
 
     @property
     def bias_blocks(self):
-        """For each place of the panel its blocks of bias_ih and of bias_hh, which are summed; None: not of that one."""
+        """For each place of the panel, the indices of its blocks of bias_ih and bias_hh, which are added; or None."""
         return tuple(
             (self._stored(name) if name in self.x_part else None, self._stored(name) if name in self.h_part else None)
             for name in self.panel
@@ -114,17 +114,17 @@ class Cell:
 
     @property
     def has_gates(self):
-        """Whether anything but the recurrent matrix alone decides what a state becomes."""
+        """Whether the cell has gates."""
         return bool(self.gates)
 
     @property
     def sums(self):
-        """The sums that have a bias and with layer normalisation a gain, in the order in which gains are stored."""
+        """The sums that have a bias (and, with layer normalisation, a gain), in the order of the stored gains."""
         return (*self.blocks, *self.recurrent)
 
     @property
     def gain_places(self):
-        """Which of the stored gains stands in each place of the panel; None for a place of zeros."""
+        """The index of the stored gain in each place of the panel; None for a place of zeros."""
         return tuple(None if name is None else self.sums.index(name) for name in self.panel)
 
     def _stored(self, name):
@@ -134,22 +134,22 @@ class Cell:
 
     @property
     def readable(self):
-        """What a workspace can tell of its units: the states, then the gates after activation."""
+        """The names that Workspace.states accepts: the states, then the gates (after activation)."""
         return (*self.states, *self.gates)
 
     @property
     def holdable(self):
-        """What can be held in a unit: h, or c and with it h = o*tanh(c)."""
+        """The quantities of a unit that a Clamp can hold: h; or, with a cell state, also c and tanh-c."""
         return ("h", "c", "tanh-c") if self.has_c else ("h",)
 
     @property
     def quantities(self):
-        """What can be recorded of a unit over a text."""
+        """The quantities of a unit that `find_cells` can record over a text."""
         return ("tanh-c", *self.readable) if self.has_c else self.readable
 
     @property
     def default_quantity(self):
-        """What a unit is looked at by: tanh-c of an LSTM, as in arXiv 1506.02078; h otherwise."""
+        """What `find_cells` records by default: tanh-c for an LSTM, as in arXiv 1506.02078; otherwise h."""
         return "tanh-c" if self.has_c else "h"
 
 
@@ -205,12 +205,13 @@ QUANTITIES = tuple(dict.fromkeys(name for cell in CELLS.values() for name in cel
 
 @dataclass(frozen=True)
 class OptionalKey:
-    """A field of ModelConfig that a checkpoint names only where its value is not the default; a file with one is of
-    format 2.
+    """A field of ModelConfig that a checkpoint stores only if its value is not the default. A file with such a field
+    has format 2.
 
-    is_value      tells whether a value keeps the rule
-    rule          what a value must be, as a sentence ends
-    stored_rule   likewise of a value in a file, where the default is left out
+    default       the default value
+    is_value      function: whether a value is allowed
+    rule          what a value must be, in words, as the end of a sentence
+    stored_rule   the same for a value in a file, where the default is left out
     """
 
     default: object
@@ -219,7 +220,7 @@ class OptionalKey:
     stored_rule: str
 
     def is_stored_value(self, value):
-        """Tell whether a value may stand in a file."""
+        """Return whether a value is allowed in a file."""
         return self.is_value(value) and value != self.default
 
 
@@ -329,7 +330,7 @@ STORED_KEYS = tuple(
 
 
 def parameter_shapes(config):
-    """Return {name: shape} of a model's parameters, in PyTorch's names, layout and order.
+    """Return {name: shape} of all parameters of a model, with PyTorch's names, layout and order.
 
     config : ModelConfig
     """
@@ -351,7 +352,7 @@ def parameter_shapes(config):
 
 
 def num_parameters(config):
-    """Count the numbers that are trained. Of a sum's two stored biases only their sum acts: it counts once.
+    """Return the number of trained parameters. Two stored biases of which only the sum matters count as one.
 
     config : ModelConfig
     """
@@ -361,8 +362,7 @@ def num_parameters(config):
 
 
 def largest_parameter(config):
-    """Count the numbers of the largest stored parameter: the only one that is unpacked at a time when a checkpoint is
-    written.
+    """Return the size of the largest stored array of parameters. Writing a checkpoint unpacks one array at a time.
 
     config : ModelConfig
     """

@@ -16,7 +16,13 @@ MAX_TARGET = 200  # characters of a text that answers another
 
 
 class LabelLoss(NamedTuple):
-    """The loss of the texts of a label: how many there are, and nats a character that counts."""
+    """The loss on the texts of one label.
+
+    label         name of the label
+    items         number of its texts
+    characters    number of their characters that count
+    loss_nats     mean loss, in nats per character
+    """
 
     label: str
     items: int
@@ -25,14 +31,14 @@ class LabelLoss(NamedTuple):
 
 
 class AnswersJudged(NamedTuple):
-    """What was measured of a model's answers; what its task has not is None.
+    """How good the answers of a model are: labels or translations. What does not apply to its task is None.
 
-    labels      LabelsJudged of labels told after the whole text
-    after       {characters: LabelsJudged of labels told after so many of them}
-    targets     TargetsJudged of texts that answer others, likeliest first by a beam
-    beam        hypotheses that were pursued
-    by_label    a LabelLoss of each label that texts follow
-    with_text   whether the text counts beside the label
+    labels      LabelsJudged: labels that were predicted after the whole text
+    after       {number of characters: LabelsJudged}: labels that were predicted after the beginning of the text
+    targets     TargetsJudged: translations, found by a beam search
+    beam        width of this beam search
+    by_label    tuple of LabelLoss, for a model that writes texts for a label
+    with_text   bool: whether the characters of the text count in the loss, in addition to the label
     """
 
     labels: LabelsJudged | None = None
@@ -43,7 +49,7 @@ class AnswersJudged(NamedTuple):
     with_text: bool = False
 
     def to_dict(self, names):
-        """Return it as plain numbers and words; names : of the labels."""
+        """Return the results as a dict for JSON. names : the names of the labels"""
         result = {}
         if self.labels is not None:
             result["labels"] = {"names": list(names), **self.labels.to_dict()}

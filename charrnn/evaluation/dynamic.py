@@ -29,12 +29,14 @@ PLACES, SEGMENTS_A_PLACE = 16, 25  # of the training text, that RMS is taken ove
 
 @dataclass(frozen=True)
 class DynamicSettings:
-    """How the model learns. Raises ConfigError.
+    """How a model learns while it reads a text (dynamic evaluation).
 
     rule       "rms" or "sgd"
-    rate       of learning; 0 learns nothing, None is the rule's own
-    decay      share of the way back to the parameters of training, each segment; 0..1
-    segment    characters between two updates
+    rate       learning rate, at least 0; None means the default of the rule
+    decay      share, 0 .. 1, by which the parameters return towards the trained ones after each segment
+    segment    number of characters between two updates
+
+    Raises ConfigError if a value is not allowed.
     """
 
     rule: str = "rms"

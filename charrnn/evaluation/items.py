@@ -18,15 +18,15 @@ MAX_DRAWN_CHARACTERS = 2_000_000
 
 
 class ItemsJudged(NamedTuple):
-    """What was measured of a set of items.
+    """How well a model predicts items, and whether the items that it draws have the right lengths.
 
-    count        items that were judged from START to END
-    loss_nats    mean loss of an item in nats, its END included
-    bounds       two lengths in characters: LENGTH_TAIL of the judged items at most are shorter than the one, and as few
-                 longer than the other
-    held_early, held_late    the shares of the judged items that are
-    drawn        items that were drawn from the model at temperature 1; 0 where they would be too long
-    early, late  the shares of them that end before the one length, and not before the other; NaN where none was drawn
+    count        number of complete items that were judged
+    loss_nats    mean loss in nats per item, its END included
+    bounds       two lengths in characters; at most a share LENGTH_TAIL of the judged items is shorter than the first,
+                 and at most this share is longer than the second
+    held_early, held_late    the shares of the judged items that are shorter than the first, longer than the second
+    drawn        number of items that were drawn from the model at temperature 1; 0 if they would be too long
+    early, late  the shares of these that are shorter than the first length, longer than the second; NaN if drawn is 0
     """
 
     count: int
@@ -39,7 +39,7 @@ class ItemsJudged(NamedTuple):
     late: float
 
     def to_dict(self):
-        """Return it as plain numbers, None for shares where nothing was drawn."""
+        """Return the fields as a dict for JSON; None for shares if no item was drawn."""
         shares = {} if self.drawn else {"early": None, "late": None}
         return {**self._asdict(), "bounds": list(self.bounds), **shares}
 

@@ -16,10 +16,13 @@ MAX_DEPTH = 1600  # characters; a longer copy is measured by reading on
 
 @dataclass(frozen=True)
 class Overlap:
-    """What of a text of n characters stands in the training text too.
+    """How much of a text of n characters also occurs in the training text.
 
-    shares     ndarray (LENGTHS,): of the substrings of length 1, 2, ..., the share that does; NaN beyond n
-    longest    length of the longest one, `start` its place in the text, `source` its place in the training text
+    shares     ndarray (LENGTHS,) float64: for each length 1, 2, ..., the share of the substrings of this length that
+               occur in the training text; NaN for lengths above n
+    longest    length of the longest substring that occurs there, in characters
+    start      where this substring begins in the text
+    source     where it begins in the training text
     """
 
     shares: np.ndarray

@@ -16,9 +16,10 @@ BINS = 15  # of confidences: Guo, Pleiss, Sun & Weinberger 2017
 
 
 class Proportion(NamedTuple):
-    """A share of cases, and the interval that holds the true share in 95 % of such samples.
+    """A share of cases, with a 95 % confidence interval.
 
-    value, low, high    from 0 to 1; NaN where there is no case
+    value        hits / cases, 0 .. 1; NaN if there are no cases
+    low, high    the ends of the interval; NaN if there are no cases
     """
 
     value: float
@@ -28,16 +29,18 @@ class Proportion(NamedTuple):
     cases: int
 
     def to_dict(self):
-        """Return it as plain numbers, None for shares where there is no case."""
+        """Return the fields as a dict for JSON; None instead of NaN."""
         return {name: None if value != value else value for name, value in self._asdict().items()}
 
 
 class LabelScore(NamedTuple):
-    """How well one label is told from the others; number is its place among the labels.
+    """How well one label is predicted.
 
-    precision    of the cases that were given it, those that have it; 0 where none was
-    recall       of the cases that have it, those that were given it; 0 where none has
-    f1           their harmonic mean
+    number       index of the label
+    cases        number of cases that have the label
+    precision    share of correct ones among the cases that were predicted to have the label; 0 if there are none
+    recall       share of the cases with this label that were predicted to have it; 0 if there are none
+    f1           harmonic mean of precision and recall
     """
 
     number: int
@@ -48,10 +51,11 @@ class LabelScore(NamedTuple):
 
 
 class CalibrationBin(NamedTuple):
-    """The cases whose label was given with a probability in (low, high].
+    """The cases whose predicted label has a probability in (low, high].
 
-    confidence    mean of those probabilities
-    accuracy      share of those labels that are right
+    cases         number of these cases
+    confidence    mean of the probabilities
+    accuracy      share of the predicted labels that are right
     """
 
     low: float
@@ -62,15 +66,15 @@ class CalibrationBin(NamedTuple):
 
 
 class LabelsJudged(NamedTuple):
-    """What was measured of labels that were given.
+    """How well labels are predicted, over all cases.
 
-    accuracy            a Proportion
-    macro_f1            mean F1 of the labels that a case has or was given
-    labels              a LabelScore each, of these labels
-    confusion           (K, K) rows: the label that a case has; columns: the one that it was given
-    calibration_error   mean over the cases of |confidence - accuracy| of their bin
-    bins                the CalibrationBins that hold a case
-    loss_nats           mean of -log p of the right label
+    accuracy            Proportion of cases whose predicted label is right
+    macro_f1            mean F1 of all labels that occur or were predicted
+    labels              list of LabelScore, one for each of these labels
+    confusion           list (K, K) of counts; rows: the true label; columns: the predicted one
+    calibration_error   mean over the cases of |confidence - accuracy| of their bin, 0 .. 1
+    bins                list of CalibrationBin; bins without cases are left out
+    loss_nats           mean of -log p of the right label, in nats per case
     """
 
     accuracy: Proportion
@@ -82,7 +86,7 @@ class LabelsJudged(NamedTuple):
     loss_nats: float
 
     def to_dict(self):
-        """Return it as plain numbers and lists of them."""
+        """Return the fields as a dict for JSON."""
         return {
             **self._asdict(),
             "accuracy": self.accuracy.to_dict(),
@@ -92,13 +96,13 @@ class LabelsJudged(NamedTuple):
 
 
 class TargetsJudged(NamedTuple):
-    """What was measured of texts that were to be met.
+    """How well texts match their references.
 
-    exact            a Proportion: those that equal one of their references
-    word_error       1 - exact: the word error rate, where a text is a word
-    edits            insertions, deletions and substitutions from the texts to the nearest of their references
-    symbols          characters, or whatever the texts are sequences of, of these references
-    error_rate       edits / symbols: the character error rate, where they are characters
+    exact            Proportion of texts that equal one of their references
+    word_error       1 - exact; if each text is a word, this is the word error rate
+    edits            number of insertions, deletions and substitutions between the texts and the nearest references
+    symbols          total length of these references, in characters (or other elements)
+    error_rate       edits / symbols; for characters, this is the character error rate
     """
 
     exact: Proportion
@@ -108,7 +112,7 @@ class TargetsJudged(NamedTuple):
     error_rate: float
 
     def to_dict(self):
-        """Return it as plain numbers."""
+        """Return the fields as a dict for JSON."""
         return {**self._asdict(), "exact": self.exact.to_dict()}
 
 

@@ -40,7 +40,12 @@ _HIGH_BYTES = {code: chr(0x100 + code) for code in range(0x80, 0x100)}  # U+0180
 
 @dataclass(frozen=True)
 class Kind:
-    """Mistakes of one kind: how many, and the share of the whole text's loss that they make."""
+    """The mistakes of one kind.
+
+    kind, detail    names of the kind and of its subdivision
+    count           number of these mistakes
+    loss_share      their share of the loss of the whole text, 0 .. 1
+    """
 
     kind: str
     detail: str
@@ -50,7 +55,13 @@ class Kind:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """All mistakes by kind, in the order they are peeled off: `count` of the `characters` that were judged."""
+    """All mistakes of a model on a text, by kind. A mistake is a character with a probability below 0.5.
+
+    characters    number of judged characters
+    count         number of mistakes
+    loss_share    their share of the loss of the whole text, 0 .. 1
+    kinds         tuple of Kind. A mistake belongs to the first kind whose definition it meets
+    """
 
     characters: int
     count: int
@@ -58,7 +69,7 @@ class Mistakes:
     kinds: tuple
 
     def by_kind(self):
-        """Return [(kind, count, loss share)], the details added up."""
+        """Return a list of (kind, count, loss_share), with the details of each kind added up."""
         sums = {}
         for one in self.kinds:
             count, share = sums.get(one.kind, (0, 0.0))
@@ -66,13 +77,19 @@ class Mistakes:
         return [(kind, *of_kind) for kind, of_kind in sums.items()]
 
     def to_dict(self):
-        """Return it as plain numbers and words."""
+        """Return the fields as a dict for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class BracketLoss:
-    """Closing brackets at a distance of low .. high - 1 characters from the one that they close, and what they cost."""
+    """The loss on closing brackets that are low .. high - 1 characters away from their opening brackets.
+
+    low, high          the range of distances; high is None if it has no end
+    count              number of these brackets
+    loss_nats          mean loss of the model, in nats per bracket; NaN if there are none
+    ngram_loss_nats    mean loss of the n-gram, likewise
+    """
 
     low: int
     high: int | None
@@ -81,7 +98,7 @@ class BracketLoss:
     ngram_loss_nats: float
 
     def to_dict(self):
-        """Return it as plain numbers, None for the loss of no brackets."""
+        """Return the fields as a dict for JSON; None instead of NaN."""
         return {name: value if value is None or math.isfinite(value) else None for name, value in asdict(self).items()}
 
 

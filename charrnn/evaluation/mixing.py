@@ -17,11 +17,12 @@ START = 1.0  # what each of the two has explained before the first character
 
 
 class MixedLosses(NamedTuple):
-    """The loss of every judged character, ndarray (n,), in nats, of the mixture; 0 where one does not count.
+    """The losses of a mixture of a model and an n-gram.
 
-    order          of the n-gram
-    model_share    mean weight of the model over the characters that count, 0..1; the rest is the n-gram's
-    counted        those that count, ndarray (n,) bool; None for all
+    order          order of the n-gram
+    losses         ndarray (n,) float64: the loss of every judged character, in nats; 0 for one that does not count
+    model_share    mean weight of the model, 0 .. 1; the rest is the weight of the n-gram
+    counted        ndarray (n,) bool: the characters that count; None if all do
     """
 
     order: int
@@ -31,7 +32,7 @@ class MixedLosses(NamedTuple):
 
     @property
     def loss_nats(self):
-        """Mean loss in nats per character that counts."""
+        """Mean loss of the characters that count, in nats per character."""
         return mean_nats(self.losses, self.counted)
 
 

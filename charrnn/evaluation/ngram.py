@@ -91,13 +91,14 @@ def judge(training_ids, stretches, vocab_size, orders=MAX_ORDERS, discounts=None
 
 @dataclass(frozen=True)
 class NgramLosses:
-    """What a text costs the n-gram that was chosen.
+    """The losses of an n-gram on a text.
 
-    order         the order with the least loss on the validation text
-    loss_nats     ndarray (n,): of every judged character, 0 where it does not count
-    first_sure    ndarray (n,) uint8: the lowest order up to `sure_orders` whose model gave the character more than 0.5,
-                  or 0
-    by_order      mean loss of the judged text in nats, order 1 first
+    order         the order of the n-gram: the one with the lowest loss on the validation text
+    loss_nats     ndarray (n,) float64: the loss of every judged character, in nats; 0 for one that does not count
+    first_sure    ndarray (n,) uint8: the lowest order (up to `sure_orders`) whose n-gram gave the character a
+                  probability above 0.5; 0 if there is none
+    by_order      tuple of float: mean loss of n-grams of order 1, 2, ..., in nats per character
+    counted       ndarray (n,) bool: the characters that count; None if all do
     """
 
     order: int
@@ -108,11 +109,11 @@ class NgramLosses:
 
     @property
     def mean_nats(self):
-        """Mean loss in nats per character that counts."""
+        """Mean loss of the characters that count, in nats per character."""
         return float(self.loss_nats.mean() if self.counted is None else self.loss_nats[self.counted].mean())
 
     def to_dict(self):
-        """Return it as plain numbers, without those of single characters."""
+        """Return order and mean losses as a dict for JSON."""
         return {"order": self.order, "loss_nats_by_order": list(self.by_order)}
 
 

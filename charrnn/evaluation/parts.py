@@ -26,12 +26,12 @@ T_995 = (3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947, 2.921, 2
 
 @dataclass(frozen=True)
 class UnlikePart:
-    """A held-out part that is unlike the training text.
+    """A held-out split that is unlike the training split: n-grams predict it much better or much worse.
 
     name          "val" or "test"
-    loss_nats     of the n-grams on it, a character
-    low, high     of the same n-grams on the stretches of the training text, the least and the most
-    stretches     how many of them there were
+    loss_nats     loss of n-grams on the split, in nats per character
+    low, high     lowest and highest loss of the same n-grams on equally long parts of the training split
+    stretches     number of these parts
     """
 
     name: str
@@ -42,11 +42,11 @@ class UnlikePart:
 
     @property
     def is_harder(self):
-        """Whether it costs more than the others; else it costs less."""
+        """Whether the split is harder to predict than the training split; otherwise it is easier."""
         return self.loss_nats > self.high
 
     def to_dict(self):
-        """Return it as plain numbers and words."""
+        """Return the fields as a dict for JSON."""
         return asdict(self)
 
 

@@ -169,7 +169,8 @@ def train(
     ConfigError
         An option is unknown, has a value that is not allowed, or contradicts another option or the run that is resumed.
     CorpusError, VocabularyError
-        A text is missing, too short or not readable as text, or has characters that the model cannot learn.
+        A text is missing, too short or not readable as text; or, with keep_vocabulary, it has characters that the
+        vocabulary of the old model does not have.
     RunError
         `output` already contains a run; or `resume` is not a run folder, or another process is training in it.
     CheckpointError

@@ -27,13 +27,13 @@ _DECOMPOSED: dict[str, _Form] = {"none": "NFD", "nfc": "NFD", "nfkc": "NFKD"}
 
 @dataclass(frozen=True)
 class Rewriting:
-    """How the characters of a text are rewritten: line ends first, then normal form and lower case.
+    """How the characters of a text are converted: line ends first, then the normal form and lower case.
 
-    normalize    "none", "nfc" or "nfkc" (Unicode Standard Annex 15)
-    lowercase    letters in lower case, as str.lower() of the whole text has them
-    newlines     "keep", or "lf": CR LF and a CR alone become LF
+    normalize    "none", "nfc" or "nfkc": a Unicode normal form (Unicode Standard Annex 15)
+    lowercase    True converts letters to lower case, as str.lower() does for the whole text
+    newlines     "keep"; or "lf", which converts CR LF and a lone CR to LF
 
-    Raises VocabularyError for a value outside its rule: it may come out of a stranger's file.
+    Raises VocabularyError if a value is not allowed.
     """
 
     normalize: str = "none"
@@ -49,11 +49,11 @@ class Rewriting:
             raise VocabularyError(f"lowercase must be true or false, got {ascii(self.lowercase)[:40]}")
 
     def __bool__(self):
-        """Whether anything is done at all."""
+        """Return whether any conversion is made."""
         return self != AS_IT_IS
 
     def __str__(self):
-        """Spell it as options of charrnn train."""
+        """Return the conversions as options of `charrnn train`, such as "--lowercase"."""
         parts = [f"--normalize {self.normalize}"] if self.normalize != "none" else []
         parts += ["--lowercase"] if self.lowercase else []
         parts += [f"--newlines {self.newlines}"] if self.newlines != "keep" else []

@@ -1,8 +1,8 @@
-"""The text of a run: remembered in its checkpoints, found again, known to be the same, and read.
+"""The text of a run: stored in its checkpoints by name and fingerprint, found again, checked and read.
 
-What a checkpoint says of its text may be a stranger's: nothing is opened because it says so but regular files and
-folders (`strange_sources_exist`), and what they hold is shown to nobody before `check_corpus`. Knows texts and records,
-no models.
+A checkpoint may come from a stranger. So, of the paths that it names, only regular files and folders are opened
+(`strange_sources_exist`), and their contents are not shown before `check_corpus` has accepted them. This module knows
+texts and records, no models.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ NAME_ANOTHER = "restore the old text, or name another TEXT to read"
 
 
 def describe_texts(texts, folder):
-    """Return how a checkpoint remembers its texts: as they were named, and as seen from the run folder."""
+    """Return a dict for the checkpoint: the paths of the texts, as given and relative to the run folder."""
     described = {"sources": [str(text) for text in texts]}
     try:
         described["sources_from_run"] = ["-" if str(text) == "-" else os.path.relpath(text, folder) for text in texts]
@@ -32,7 +32,7 @@ def describe_texts(texts, folder):
 
 
 def describe_validation(validation, folder):
-    """Return how a checkpoint remembers a ValidationText: {} where there is none."""
+    """Return a dict for the checkpoint that describes a ValidationText; {} for None."""
     if validation is None:
         return {}
     known = {"source": validation.source, "characters": validation.characters, "fingerprint": validation.fingerprint}
@@ -42,9 +42,9 @@ def describe_validation(validation, folder):
 
 
 def find_validation(training, run, remedy):
-    """Return the validation text of a run, found again as `find_texts` finds its text; None where it had none.
+    """Return the path of the validation text of a run, searched as in `find_texts`; None if the run has none.
 
-    Raises CorpusError where it is gone.
+    Raises CorpusError if it is missing.
     """
     known = _validation_record(training)
     if known is None:
@@ -57,22 +57,27 @@ def find_validation(training, run, remedy):
 
 
 def find_texts(training, run, remedy=NAME_IT):
-    """Return the texts of a run, found again as they were named or from where the run folder stands.
+    """Return the paths of the texts of a run: relative to the run folder if they exist there, otherwise as first given.
+
+    Do not show their contents to a user before `check_corpus` has accepted them.
 
     Parameters
     ----------
     training : dict
-        A checkpoint's record of its training.
-    run : path
+        The training record of a checkpoint.
+    run : path-like
         The run folder.
     remedy : str
-        What to do where they are not to be had.
+        What the user can do if the texts are missing; the end of the message.
+
+    Returns
+    -------
+    list of str
 
     Raises
     ------
     CorpusError
-        They are gone, were read from stdin, or are what is not opened because a checkpoint names it:
-        `strange_sources_exist`. What they hold is to be shown to nobody before `check_corpus`.
+        The texts are missing, were read from stdin, or are not regular files or folders.
     """
     known = _corpus_record(training)
     named = known["sources"]
@@ -89,7 +94,7 @@ def find_texts(training, run, remedy=NAME_IT):
 
 
 def read_run_text(training, run, vocabulary, progress=None, remedy=NAME_ANOTHER):
-    """Read the text that a run was trained on, found again and checked.
+    """Find, read and check the text that a run was trained on.
 
     Parameters
     ----------

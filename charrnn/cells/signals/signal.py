@@ -14,12 +14,12 @@ ON_OFF, GRADED = "on/off", "graded"
 
 @dataclass(frozen=True)
 class Signal:
-    """One value a character.
+    """A property of each character of a text, such as being inside quotes.
 
-    name      as a user types it: "quotes"
-    phrase    as a user reads it: "inside double quotes"
-    kind      ON_OFF or GRADED
-    values    ndarray (N,), bool or float32
+    name      short name, as in options: "quotes"
+    phrase    description, as in reports: "inside double quotes"
+    kind      ON_OFF ("on/off") or GRADED ("graded")
+    values    ndarray (N,): one value for each character, bool (on/off) or float32 (graded)
     """
 
     name: str
