@@ -1,11 +1,11 @@
-"""A run from the texts and options that were named to a Trainer that is ready: new, or where an earlier run stopped.
+"""Make a Trainer from texts and options: for a new run, or for a run that is resumed.
 
     with new_run(["corpus.txt"], {"steps": 200}) as trainer:
         for record in trainer.run():
             ...
 
-Everything that can be refused is refused before a folder is made, and a folder in which nothing came to be saved is
-removed again. Knows texts, plans and run folders; shows nothing: what a user should know goes to `say`.
+All checks are made before a folder is created, and a folder in which nothing was saved is removed again. This module
+knows texts, plans and run folders. It shows nothing: messages for the user go to `say`.
 """
 
 import contextlib
@@ -42,31 +42,31 @@ def _say_nothing(_sentence):
 def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
     texts, asked, *, output=None, init_from=None, samples=True, say=_say_nothing, progress=None, group=ALONE
 ):
-    """Yield the Trainer of a new run; at the end close its text and its folder.
+    """A context that yields the Trainer of a new run. At its end, the text and the run folder are closed.
 
     Parameters
     ----------
     texts : sequence of path-like
-        As `read_corpus` takes them.
+        Files, folders or glob patterns, as for `read_corpus`.
     asked : dict
-        {option name: value} of TrainingConfig; what is left out has its default.
+        {option name: value} of TrainingConfig; all other options have their defaults.
     output : Path, optional
-        The run folder, ./checkpoints/<text>-<n> where None.
+        The run folder; None means ./checkpoints/<text>-<n>.
     init_from : path-like, optional
         A checkpoint or run folder to take the weights from.
     samples : bool
-        Draw samples while training, where the options ask for them.
+        Whether to draw samples during training, if the options ask for them.
     say : callable
-        Called with each sentence about the text that the user should know.
+        Called with each message about the text, a str.
     progress : callable, optional
-        Called with (bytes done, of) while the text is read.
+        Called as progress(bytes done, total) while the text is read.
     group : Alone or MPIGroup
-        The processes that train together, each of which calls this alike.
+        The processes that train together; each makes the same call.
 
     Raises
     ------
     CharRNNError
-        Options, text, weights or folder will not do; nothing has been written then.
+        Options, text, weights or folder cannot be used; nothing has been written.
     """
     with _planned(texts, asked, output, init_from, say, progress, group) as (plan, corpus, stack):
         name = _name_of(texts)
@@ -76,7 +76,7 @@ def new_run(  # noqa: PLR0913 - the two that say what to train, and keywords
 
 @contextlib.contextmanager
 def planned_run(texts, asked, *, output=None, init_from=None, say=_say_nothing, progress=None, group=ALONE):  # noqa: PLR0913 - as new_run
-    """Yield the Preview of what `new_run` would begin, with the same arguments; nothing is written."""
+    """A context that yields the Preview of a run, with the arguments of `new_run`. It writes nothing."""
     with _planned(texts, asked, output, init_from, say, progress, group) as (plan, corpus, _):
 
         def folder():
@@ -142,24 +142,26 @@ def _new_folder(output, name):
 def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywords
     folder, asked, *, texts=(), from_best=False, samples=True, say=_say_nothing, progress=None, group=ALONE
 ):
-    """Yield the Trainer that resumes the run of an open RunFolder; at the end close its text.
+    """A context that yields the Trainer of a run that is resumed. At its end, the text is closed, but not the folder.
 
     Parameters
     ----------
     folder : RunFolder
-        In the first process of a group; None in the others.
+        The open run folder in the first process of a group; None in the others.
     asked : dict
-        {option name: value}, the options named for the resumption: a longer length, or what bears on no result.
+        {option name: value}, the options given for resuming: a greater length, or options that do not affect the
+        trained weights.
     texts : sequence of path-like
-        The run's text where it lies now; empty finds it where it was.
+        The present paths of the text; if empty, it is searched where the run found it.
     from_best : bool
-        Go on from the best checkpoint where the last one is lost or damaged.
-    samples, say, progress, group : as for `new_run`
+        Whether to continue from the best checkpoint if the last one is missing or damaged.
+    samples, say, progress, group
+        As for `new_run`.
 
     Raises
     ------
     CharRNNError
-        An option contradicts the run, the run is finished, its text is gone or another one.
+        An option contradicts the run, the run is finished, or its text is missing or has changed.
     """
     checkpoint, is_best, run = from_first(group, lambda: (*folder.load_last(from_best, say), folder.path))
     with contextlib.ExitStack() as stack:

@@ -1,9 +1,9 @@
-"""A run in every detail that options and text decide, checked before anything is written.
+"""Plan a run: determine and check all that options and text decide, before anything is written.
 
     plan = plan_run(config, corpus)             a new run
-    plan = plan_resume(checkpoint, corpus)      or one to go on with
+    plan = plan_resume(checkpoint, corpus)      a run to resume
 
-The same options and text make the same plan. Knows no run folder and no clock; makes no model.
+The same options and text give the same plan. This module knows no run folder and no clock, and creates no model.
 """
 
 import dataclasses
@@ -32,12 +32,19 @@ SIZES = ("hidden_size", "num_layers")
 
 @dataclass(frozen=True)
 class Plan:
-    """A run in every detail that options and text decide.
+    """All details of a run that options and text decide.
 
-    validated is (start, stop): the validation split, or its beginning where a pass over all would take too long. resume
-    is the checkpoint to go on from, initial the one to take the weights from; one of them at most is not None. items
-    says how many the text has, 0 where it is one long text. chosen has the options of a new run that were left open,
-    with what text, optimiser, schedule and length made of them.
+    config            TrainingConfig, with all open options decided
+    model_config      ModelConfig
+    splits            Splits of the text
+    steps_per_epoch   number of steps in which the training split is read once
+    total_steps       number of steps of the run; None if the clock or only --patience ends it
+    validated         (start, stop): the validation split, or its beginning if reading all of it would take too long
+    notes             tuple of str: what the user should know
+    resume            Checkpoint to resume from, or None
+    initial           Checkpoint to take the weights of a new run from, or None
+    items             number of items in the text; 0 for one long text
+    chosen            {option: value} of the options of a new run that the user left open
     """
 
     config: TrainingConfig
@@ -53,7 +60,7 @@ class Plan:
     chosen: dict = field(default_factory=dict)
 
     def memory_needed(self):
-        """Return the bytes that the arrays of a training step take, and the order of items."""
+        """Return the memory in bytes that training needs for its arrays and the order of items."""
         config = self.config
         shape = self.model_config, config.batch_size, config.seq_length
         of_items = item_bytes(*shape, config.precision, self.items) if self.items else 0
@@ -68,18 +75,24 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     Parameters
     ----------
     config : TrainingConfig
+        The options.
     corpus : Corpus
+        The text.
     initial : Checkpoint, optional
-        To take the weights from. Its model must be the config's: see `warm_start.config_like`.
+        The checkpoint to take the weights from. Its architecture must be that of `config`: `warm_start.config_like`.
     must_fit : bool
-        Refuse what does not fit into the memory that is free now.
+        Whether to raise ConfigError if the run needs more memory than is free now.
     sized : bool
-        The user named a size of the model. Where nobody did, a text of less than MIN_UNSIZED characters is refused.
+        Whether the user gave a size of the model. If not, a training split of less than 500 characters is refused.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     ConfigError, CorpusError
-        Options and text do not fit. Nothing was written.
+        Options and text do not fit together. Nothing was written.
     """
     check_kept(config, initial)
     asked, config = config, config.resolved()
@@ -126,23 +139,29 @@ def _count(corpus):
 
 
 def plan_resume(checkpoint, corpus, asked=None):
-    """Plan to go on with the run of a `last` checkpoint.
+    """Plan to resume a run.
 
     Parameters
     ----------
     checkpoint : Checkpoint
+        The `last` checkpoint of the run.
     corpus : Corpus
+        The text of the run.
     asked : dict, optional
-        {option name: value} named for the resumption; `resuming.resume_config` has the rule.
+        {option name: value}, the options given for resuming; `resuming.resume_config` says which may change.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     ConfigError
-        An option contradicts the run, or the run has nothing left to do.
+        An option contradicts the run, or the run is already finished.
     CorpusError
-        The text is not the one the run was started on.
+        The text is not the one that the run was started with.
     CheckpointError
-        What the checkpoint says of its training is no record of a run.
+        The training record of the checkpoint is damaged.
     """
     training = checkpoint.training
     before, config = stored_config(training), resumed_config(training, asked or {})

@@ -1,6 +1,6 @@
-"""What a run does before its clock starts: compile or load every kernel, measure how fast they are, and leave no trace.
+"""Prepare a run before its clock starts: compile or load all kernels and measure their speed, without side effects.
 
-Knows plan, learner and validation; decides nothing.
+This module knows plan, learner and validation; it decides nothing.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ def measure_step_s(learner, step, rng, clock):
 
 
 def measure_validation_s(validation, model, rng, clock):
-    """Return the seconds of a pass over what is validated on, by those of a chunk; 0 where there is none."""
+    """Return an estimate of the seconds of a validation, from the measured time of a chunk; 0.0 without a split."""
     workspace = validation.workspace(model)
     if workspace is None:
         return 0.0
@@ -58,7 +58,7 @@ def measure_validation_s(validation, model, rng, clock):
 
 
 def make_preflight(plan, corpus, state, memory_bytes, step_s, duration_s, folder):
-    """Return the Preflight of a Plan's run, which is told what was measured."""
+    """Return the Preflight for a Plan. The arguments after `state` are measured values, in bytes and seconds."""
     config, learner = plan.config, state.learner
     train, val, test = (stop - start for start, stop in plan.splits)
     return Preflight(

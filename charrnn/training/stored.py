@@ -1,8 +1,8 @@
-"""What a checkpoint's record of its training says, checked field by field before anything goes on from it.
+"""Read the training record of a checkpoint, and check it field by field before a run is resumed.
 
-A record may be damaged, or a stranger's. It is checked here and nowhere else, each fault in a sentence of its own; what
-comes behind trusts it, and an exception from there is a defect of charrnn. Knows records and options; no text, model or
-file.
+A record may be damaged, or come from a stranger. It is checked only here, with a separate message for each fault; all
+other code trusts it, so that an exception there is a bug in charrnn. This module knows records and options; no text,
+model or file.
 """
 
 import dataclasses
@@ -33,9 +33,9 @@ _FIGURES_OF_LOSS = ("train_loss_nats", "smoothed_loss_nats", "grad_norm")  # may
 
 
 def stored_config(training):
-    """Return the TrainingConfig that a checkpoint's training metadata holds.
+    """Return the TrainingConfig in the training record of a checkpoint.
 
-    Raises ConfigError where it holds none, or one that breaks a rule.
+    Raises ConfigError if there is none, or a value is not allowed.
     """
     options = training.get("config")
     if not isinstance(options, dict):
@@ -47,32 +47,32 @@ def stored_config(training):
 
 
 def stored_encoding(training):
-    """Return the encoding of a checkpoint's text, UTF-8 where it does not say."""
+    """Return the encoding of the text of a run; "utf-8" if the record does not contain it."""
     options = training.get("config")
     encoding = options.get("encoding") if isinstance(options, dict) else None
     return encoding if isinstance(encoding, str) else "utf-8"
 
 
 def shown_encoding(training):
-    """Return the encoding in which a model of bytes writes: that of its checkpoint's text, in Python's name of it."""
+    """Return the encoding in which the text of a byte model is shown: that of its run, by the name Python uses."""
     return stored_encoding_of_bytes(stored_encoding(training))
 
 
 def stored_parting(training):
-    """Return whether newlines stand between the files of a checkpoint's text, not where it does not say."""
+    """Return whether newlines were inserted between files (--part-files); False if the record does not contain it."""
     options = training.get("config")
     return isinstance(options, dict) and options.get("part_files") is True
 
 
 def stored_precision(training):
-    """Return the precision that a checkpoint was trained in, one of PRECISIONS; None where it does not say."""
+    """Return the precision of a run, one of PRECISIONS; None if the record does not contain it."""
     options = training.get("config")
     precision = options.get("precision") if isinstance(options, dict) else None
     return precision if precision in PRECISIONS else None
 
 
 def stored_validation_loss(training):
-    """Return the validation loss in nats of a checkpoint's own step, None where it does not say."""
+    """Return the validation loss at the step of a checkpoint, in nats; None if the record does not contain it."""
     history = training.get("history")
     for record in (training.get("best"), history[-1] if isinstance(history, list) and history else None):
         if isinstance(record, dict) and record.get("step") == training.get("step"):
@@ -83,10 +83,10 @@ def stored_validation_loss(training):
 
 
 def stored_items(training, text=None):
-    """Return how a checkpoint's text is read as items, an ItemsReading; None where it is one long text.
+    """Return the ItemsReading of a run: how its text is divided into items; None for a run on one long text.
 
-    text    of another text, its name: a file of records is told by its ending, and a text of no such ending is read in
-            lines where the run's is one of records
+    text    name of another text to be read, or None. If the text of the run consists of records (csv, tsv or jsonl) and
+            the other file has no such extension, it is read line by line
     """
     options = training.get("config")
     if not isinstance(options, dict) or options.get("items") is None:
@@ -101,21 +101,21 @@ def stored_items(training, text=None):
 
 
 def resumed_config(training, asked):
-    """Return the TrainingConfig to go on with: the run's own, with what may change changed.
+    """Return the TrainingConfig of a run that is resumed: that of the run, with the changes that are allowed.
 
     Parameters
     ----------
     training : dict
-        A checkpoint's record of its training.
+        The training record of a checkpoint.
     asked : dict
-        {option name: value} named for the resumption.
+        {option name: value}, the options given for resuming.
 
     Raises
     ------
     ConfigError
         An option contradicts the run.
     CheckpointError
-        The options are not those of a run: one that every run decides is left open.
+        An option that every run decides has no value in the record.
     """
     config = stored_config(training)
     if config.length_kind is None and not config.is_endless:
@@ -127,7 +127,7 @@ def resumed_config(training, asked):
 
 
 def check_agreement(config, checkpoint):
-    """Raise CheckpointError where the options that a checkpoint holds tell of another model than the one it holds."""
+    """Raise CheckpointError if the options in a checkpoint do not describe the model that it contains."""
     model = {("tie_weights" if name == "tied" else name): value for name, value in checkpoint.model.items()}
     optional = {name: key.default for name, key in OPTIONAL_KEYS.items()}
     vocabulary = checkpoint.vocabulary
@@ -153,16 +153,16 @@ def check_agreement(config, checkpoint):
 
 
 def check_record(training, characters):
-    """Raise CheckpointError where a value of a run's record is not what a run writes there.
+    """Raise CheckpointError if a value in a training record is not what a run would write.
 
-    The options and the cursor have rules of their own: `resumed_config`, `Streams.seek`.
+    The options are checked by `resumed_config`, the cursor by `Streams.seek`.
 
     Parameters
     ----------
     training : dict
-        A checkpoint's record of its training.
+        The training record of a checkpoint.
     characters : int
-        Of the text of the run.
+        Number of characters of the text.
     """
     for name, field in _FIELDS.items():
         _check(name, field, training)
