@@ -1,12 +1,14 @@
 """charrnn gradients on fresh networks and on a run; tables, JSON, figures; and what it refuses."""
 
 import json
+import math
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from charrnn.cli import main
+from charrnn.cli.show_gradients import reach_verdict
 from charrnn.gradients import memory
 from charrnn.gradients.distance import choose_times, measure_reach
 from charrnn.gradients.fresh import fresh_model
@@ -200,3 +202,13 @@ def test_bad_input_is_one_sentence(capsys, arguments, words):
     *notes, error = captured.err.splitlines()
     assert all(word in error for word in words) and error.startswith("Error: ") and not captured.out
     assert all(note.startswith(("checkpoint ", "no run under")) for note in notes)
+
+
+def test_the_verdict_groups_gradients_by_what_becomes_of_them():
+    norms = {"a": (1.0, 1e-9), "b": (2.0, 30.0), "c": (1.0, 0.5), "d": (1e-3, 1e-7), "e": (1.0, math.inf)}
+    assert reach_verdict(norms, 50) == [
+        "the gradient vanishes (50 characters back, less than 0.001 of it is left): a; d",
+        "the gradient explodes (50 characters back, it is more than 10 times as large): b",
+        "the gradient neither vanishes nor explodes: c",
+        "the gradient is not finite: e",
+    ]

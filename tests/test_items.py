@@ -8,9 +8,10 @@ import pytest
 
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 from charrnn.text.corpus import read_corpus
-from charrnn.text.item_kinds import ItemsReading, inferred
+from charrnn.text.item_kinds import ItemsReading, inferred, items_hint
 from charrnn.text.item_streams import ItemStreams, fit_item_streams, idle_note
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.options import TrainingConfig
 
 START, END = "␂", "␃"
 
@@ -254,3 +255,11 @@ def test_a_shape_is_fitted_to_few_items(tmp_path):
             fit_item_streams(corpus.items, 0, 0, (16, 64), (False, False))
         streams = ItemStreams(corpus.ids, corpus.items, *whole, 3, 64, 0)
         assert "66% of each batch is idle, because some items are much longer than others" in idle_note(streams)
+
+
+def test_a_table_read_as_one_long_text_is_pointed_out():
+    hint = items_hint(["a.csv"], TrainingConfig())
+    assert hint == "a.csv is read as one long text; to learn its rows as separate items, add --items csv"
+    assert "its lines" in items_hint(["a.jsonl", "b.ndjson"], TrainingConfig())
+    for texts, options in ((["a.csv"], {"items": "csv"}), (["a.txt"], {}), (["a.csv", "b.txt"], {}), (["-"], {})):
+        assert items_hint(texts, TrainingConfig(**options)) == ""

@@ -46,7 +46,12 @@ def export_page(opened, options, outputs):
             found_note = found_note or (
                 "The text of the run was missing, so no units were searched for." if searches else None
             )
-            note(f"the page will show neither the effect of --weights {kind} nor any units: {error}")
+            missing = (
+                f"neither the effect of --weights {kind} nor any units"
+                if searches
+                else (f"no effect of --weights {kind}")
+            )
+            note(f"the page will show {missing}: {error}")
         else:
             with progress_bar() as progress:
                 cost = _measure(model, packed, read, progress)

@@ -1,6 +1,7 @@
 """What `charrnn gradients` has measured, as curves: plots and a table in the terminal, a drawing, a picture."""
 
 import dataclasses
+import itertools
 import math
 import sys
 
@@ -14,6 +15,8 @@ LOWEST_SHARE = 1e-40  # of the largest norm: what is below it is told, not drawn
 SHOWN = (0, 10, 50, 100)  # distances in the table, beside the last
 PLOT_HEIGHT = 18
 MIN_WIDTH, MAX_WIDTH = 40, 110
+VANISHES, EXPLODES = 1e-3, 10.0  # a gradient whose norm is this share of the first one, or beyond
+REMEMBERED = 0.9  # share of right answers from which a distance is remembered
 STYLES = ("cyan", "yellow", "magenta", "blue", "green", "red")  # beside the marks, which alone tell curves apart
 TASK_TITLES = {"copy": "copy a character", "bracket": "close a bracket"}
 
@@ -113,7 +116,13 @@ class View:
         console.print(table)
         self._print_foot(width)
 
+    def verdict(self):
+        """Return what the figures mean, a sentence for each curve."""
+        raise NotImplementedError
+
     def _print_foot(self, width):
+        for sentence in self.verdict():
+            click.echo(click.wrap_text(printable(sentence, sys.stdout), width, "", "  "))
         if self.foot:
             click.echo(click.wrap_text(self.foot, width))
         for said in self.notes:
@@ -176,9 +185,34 @@ class ReachView(View):
                 rows.append((curve.name, *(f"{curve.y[k]:.1e}" for k in at), f"{factor:.3f}"))
         return ("median norm at k =", *map(str, at), "factor per step"), rows
 
+    def verdict(self):
+        curves = [curve for panel in self.panels() for curve in panel.curves]
+        return reach_verdict({curve.name: (curve.y[0], curve.y[-1]) for curve in curves}, self.report.steps)
+
     @property
     def notes(self):
         return self.report.notes
+
+
+def reach_verdict(norms, steps):
+    """Say which gradients vanish, which explode, and which do neither; a list of sentences.
+
+    norms    {name: (norm at the character itself, norm `steps` characters back)}
+    """
+    back = f"{counted(steps, 'character')} back"
+    groups = {
+        f"vanishes ({back}, less than {VANISHES:g} of it is left)": [],
+        f"explodes ({back}, it is more than {EXPLODES:g} times as large)": [],
+        "neither vanishes nor explodes": [],
+        "is not finite": [],
+    }
+    vanishing, exploding, staying, broken = groups.values()
+    for name, (first, last) in norms.items():
+        if not (math.isfinite(first) and math.isfinite(last)):
+            broken.append(name)
+        else:
+            (vanishing if last < VANISHES * first else exploding if last > EXPLODES * first else staying).append(name)
+    return [f"the gradient {what}: {'; '.join(names)}" for what, names in groups.items() if names]
 
 
 class MemoryView(View):
@@ -225,3 +259,15 @@ class MemoryView(View):
             for curve in self.report.curves
         ]
         return ("k =", *map(str, self.report.curves[0].accuracy)), rows
+
+    def verdict(self):
+        sentences = []
+        for curve in self.report.curves:
+            right = list(itertools.takewhile(lambda one: one[1] >= REMEMBERED, curve.accuracy.items()))
+            what = (
+                f"at least {REMEMBERED:.0%} of the answers are right up to k = {right[-1][0]:,}"
+                if right
+                else (f"fewer than {REMEMBERED:.0%} of the answers are right at every distance")
+            )
+            sentences.append(f"{curve.task}, {CELLS[curve.cell].title}: {what}")
+        return sentences

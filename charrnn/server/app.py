@@ -203,7 +203,7 @@ class _Completions:
             took_s = max(1e-9, time.monotonic() - begun)
             outcome.note = (
                 f"{len(answer.texts)} x {asked.length:,} asked, {answer.drawn:,} characters, "
-                f"{answer.drawn / took_s:,.0f} a second"
+                f"{answer.drawn / took_s:,.0f} per second"
             )
 
     async def _body(self, scope, receive):

@@ -216,6 +216,16 @@ def inferred(texts, asked):
     return {**asked, "items": kinds.pop()}
 
 
+def items_hint(texts, config):
+    """Return a sentence for a user whose texts are files of records that are read as one long text; "" otherwise."""
+    kinds = {kind_by_ending(str(text)) for text in texts}
+    if config.items is not None or None in kinds or len(kinds) != 1:
+        return ""
+    kind = kinds.pop()
+    rows = "lines" if kind == "jsonl" else "rows"
+    return f"{texts[0]} is read as one long text; to learn its {rows} as separate items, add --items {kind}"
+
+
 def kind_by_ending(path):
     """Return the kind of records that a file's ending says, None where it says none."""
     stem, ending = os.path.splitext(path.lower())

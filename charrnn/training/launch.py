@@ -21,7 +21,7 @@ from charrnn.runs.folder import RunFolder, refuse_a_run
 from charrnn.runs.numbering import numbered_folder
 from charrnn.text.corpus import read_corpus
 from charrnn.text.decoding import encoding_of_bytes
-from charrnn.text.item_kinds import inferred
+from charrnn.text.item_kinds import inferred, items_hint
 from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, plan_resume, plan_run
@@ -111,6 +111,8 @@ def _planned(texts, asked, output, init_from, say, progress, group):  # noqa: PL
             corpus = stack.enter_context(contextlib.closing(_read(texts, config, vocabulary, progress)))
             for note in corpus.notes:
                 say(note)
+            if hint := items_hint(texts, config):
+                say(hint)
             if corpus.items is not None and (repeats := corpus.items.repeats()):
                 say(repeats)
             plan = plan_run(config, corpus, initial, sized=any(name in asked for name in SIZES))
