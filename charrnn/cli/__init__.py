@@ -28,13 +28,13 @@ COMMANDS = {
     "eval": ("evaluate", "Measure how well a model predicts a text."),
     "predict": ("predict", "Predict the labels of texts, or translate them."),
     "cells": ("cells", "Find parts of a model that react to quotes, lines, etc."),
-    "gradients": ("gradients", "Show how many characters back a model can learn."),
+    "gradients": ("gradients", "Show how many characters back the gradient reaches."),
     "export": ("export", "Write a model as a file that runs without charrnn."),
     "import": ("importing", "Import a model that was trained with PyTorch."),
-    "serve": ("serve", "Serve a model over HTTP, as OpenAI's API does."),
+    "serve": ("serve", "Serve a model over HTTP, with an API like OpenAI's."),
     "info": ("info", "Show a checkpoint's settings, size and loss history."),
     "corpus": ("corpus", "List and build texts to train on."),
-    "bench": ("bench", "Measure how fast training and sampling are here."),
+    "bench": ("bench", "Measure training and sampling speed on this machine."),
     "doctor": ("doctor", "Check this installation, and show how to fix problems."),
 }
 
@@ -91,9 +91,9 @@ class LazyGroup(click.Group):
 
 
 EPILOG = (
-    "Your cache folder (~/.cache/charrnn on Linux) holds compiled kernels, the text that a command is reading (until "
-    "the command ends) and the lines that you typed at the interactive prompt. Set the environment variable "
-    "CHARRNN_CACHE_DIR to use another folder."
+    "In your cache folder (~/.cache/charrnn on Linux), charrnn stores compiled code and the lines that you typed at "
+    "the interactive prompt. The text that a command reads is also stored there, until the command ends. Set the "
+    "environment variable CHARRNN_CACHE_DIR to use another folder."
 )
 
 
@@ -137,7 +137,8 @@ def _greeting():
             "  see its settings and losses:  charrnn info",
             "  train another model:          charrnn train FILE",
         ]
-    return "\n".join([*lines, "", "charrnn --help lists all commands, charrnn COMMAND --help the options of one."])
+    lines += ["", "charrnn --help lists all commands. charrnn COMMAND --help lists the options of one command."]
+    return "\n".join(lines)
 
 
 def main(args=None):

@@ -55,18 +55,18 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def command(ctx, cell, threads, repeats, as_json, **own):
-    """Measure how fast training and sampling are here.
+    """Measure training and sampling speed on this machine.
 
     \b
     Example: charrnn bench --cell gru
 
     Measures complete training steps (vocabulary of 65, Adam), in characters per second and as a share of the CPU's
-    multiply-add peak, and the sampling of one stream. The first row is the default model of charrnn train; the other
-    models have no embedding, layer normalisation or dropout.
+    peak, which is its highest speed of multiply-adds. Also measures the sampling of one stream. The first row is the
+    default model of charrnn train; the other models have no embedding, layer normalisation or dropout.
 
     This takes about a minute; do not use the machine meanwhile. Other programs can disturb the measurement. To notice
-    this, bench measures three things again and again: the peak, products with weights in the L2 cache, and reads from
-    L3 or memory. The last line shows how far they fell below their best value.
+    this, bench repeats three short measurements: the peak, matrix products with weights in the L2 cache, and reads
+    from L3 or memory. The line "load" shows how far each of them fell below its best value.
     """
     check_bounds({"repeats": repeats, "threads": threads}, ("repeats", 1, None), ("threads", 1, None))
     own = {name: value for name, value in own.items() if value is not None}

@@ -62,7 +62,8 @@ def _list_signals(ctx, _parameter, wanted):
     "--quantity",
     type=click.Choice(QUANTITIES, case_sensitive=False),
     show_default="tanh-c for lstm, h otherwise",
-    help="Which value of a unit to use: its cell state, its output, or a gate.",
+    help="Which value of a unit to use: its cell state (tanh-c or c), its output (h), or one of its gates and "
+    "candidates (i, f, g, o of an LSTM; r, z, n of a GRU).",
 )
 @click.option(
     "--signal",
@@ -134,12 +135,12 @@ def command(ctx, checkpoint, text, **options):
              charrnn cells checkpoints/shakespeare-1 --find line-position
 
     CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. TEXT is a file, a
-    folder, a glob, or - for stdin; without it, charrnn finds the text of the run again and reads the part that was
-    held out from training.
+    folder, a glob, or - for stdin; without it, charrnn reads the part of the run's own text that was held out (not used
+    for training).
 
-    A signal is something that a unit can follow in a text: being inside quotes or comments, the position in the
-    line, and more (--list-signals). A graded signal is a number instead of on or off. For each signal that occurs in
-    the text, the unit that follows it best is chosen on one half of the text and scored on the other half.
+    A signal is something that a unit can follow in a text: being inside quotes or comments, the position in the line,
+    and more (--list-signals). A signal is either on or off, or it is a number (a graded signal). For each signal that
+    occurs in the text, the unit that follows it best is chosen on one half of the text and scored on the other half.
 
     \b
     Columns of the table:
@@ -150,11 +151,11 @@ def command(ctx, checkpoint, text, **options):
       score      AUROC of an on/off signal (0.5: no better than chance,
                  1: perfect); Pearson's r for a graded one
       rank       Spearman's correlation for a graded signal
-      null       chance level: the same search, repeated with the signal
-                 shifted against the text; 95 % of these searches have
-                 at most this score
+      null       chance level: the signal is shifted along the text, and the
+                 search is repeated; 95 % of such searches have at most
+                 this score
       untrained  best score of an untrained network
-      probe      score of a linear readout of all units of the layer
+      probe      score of a linear model that reads all units of the layer
     """
     _check(options, text)
     outputs = Outputs(options, "html", "png", "svg")

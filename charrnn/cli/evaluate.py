@@ -37,7 +37,7 @@ MIN_WIDTH = 40
 @click.option(
     "--baselines/--no-baselines",
     default=None,
-    show_default=f"yes, if the run's text and the judged text together have at most {AT_ONCE:,} characters",
+    show_default=f"yes, if the run's text and the evaluated text together have at most {AT_ONCE:,} characters",
     help="Compare with uniform, unigram, n-gram and xz models of the same training text.",
 )
 @click.option(
@@ -126,7 +126,7 @@ def command(ctx, checkpoint, text, **options):
     Example: charrnn eval checkpoints/shakespeare-1 sonnets.txt
 
     CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. TEXT is a file, a
-    folder, a glob, or - for stdin; without it, charrnn finds the text of the run again and reads one of its splits.
+    folder, a glob, or - for stdin; without it, charrnn reads a split of the run's own text (--split).
 
     The text is read from beginning to end as one stream, or item by item if the model learned items. The standard error
     is computed from the means of blocks of text, because the losses of neighbouring characters are not independent.

@@ -57,7 +57,7 @@ def _titles(cells):
 @click.option(
     "--fresh",
     is_flag=True,
-    help="Show only fresh (untrained) networks; the only argument is then the TEXT that they read.",
+    help="Show only fresh (untrained) networks. With --fresh, give no CHECKPOINT; TEXT is optional.",
 )
 @click.option(
     "--cell",
@@ -132,15 +132,16 @@ def _titles(cells):
 @click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
-    """Show how many characters back a model can learn.
+    """Show how many characters back the gradient reaches.
 
     \b
     Example: charrnn gradients --fresh
              charrnn gradients checkpoints/shakespeare-1
              charrnn gradients --memory
 
-    The figure shows the gradient of the loss at one character with respect to the hidden state (h, and c of an LSTM) k
-    characters earlier, for k = 0 to --steps: the median and the quartiles of its norm over many places of the text.
+    The gradient is that of the loss at one character. charrnn measures it with respect to the hidden state (h, and c
+    of an LSTM) k characters earlier, for k = 0 to --steps. It does this at many places of the text. For each k, the
+    figure shows the median and the quartiles of the gradient's norm.
 
     CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. If there is no run,
     or with --fresh, fresh (untrained) networks are compared: the three cells, vanilla RNNs with different recurrent

@@ -59,10 +59,10 @@ def command(ctx, checkpoint, text, **options):
              charrnn predict checkpoints/names-1 --top-k 3 - < names.txt
 
     CHECKPOINT is a file or a run folder of a model trained with --task. TEXT is one text, or - to read one text per
-    line from stdin. For each text, predict writes a line: a label and its probability, or a translation. If --top-k or
-    --n-best is 2 or more, there are several lines per text; with several texts, each line then begins with the text
-    that it belongs to. Columns are separated by tabs. Inside a column, \\n stands for a newline, \\t for a tab, \\r for
-    a carriage return and \\\\ for a backslash. With --n-best 2 or more, or --json, each translation has a score: the
+    line from stdin. For each text, predict writes a line: a label and its probability, or a translation. With --top-k
+    or --n-best above 1, predict writes several lines per text. If there are also several texts, each line begins with
+    its text. Columns are separated by tabs. Inside a column, \\n stands for a newline, \\t for a tab, \\r for a
+    carriage return and \\\\ for a backslash. With --n-best 2 or more, or --json, each translation has a score: the
     natural logarithm of its probability. The nearer to 0, the better.
     """
     check_bounds(

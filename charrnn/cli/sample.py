@@ -83,9 +83,9 @@ ALONE = {
 @prime_option
 @prime_file_option
 @each_line_option(
-    "Continue each line of --prime-file separately, and write one line for each. In this output a newline is written "
-    "\\n, a carriage return \\r and a backslash \\\\, as -e reads them. Each line is continued as it would be alone, "
-    "with the same seed."
+    "Continue each line of --prime-file separately, and write one line for each. In this output, \\n stands for a "
+    "newline, \\r for a carriage return and \\\\ for a backslash; -e reads them in the same way. Each line is "
+    "continued as it would be alone, with the same seed."
 )
 @click.option(
     "--encoding",

@@ -59,7 +59,7 @@ NEEDED = ("starlette", "uvicorn")
 @click.option("-q", "--quiet", is_flag=True, help="Do not write a line for each request.")
 @click.pass_context
 def command(ctx, checkpoint, **options):
-    """Serve a model over HTTP, as OpenAI's API does.
+    """Serve a model over HTTP, with an API like OpenAI's.
 
     \b
     Example: charrnn serve checkpoints/shakespeare-1

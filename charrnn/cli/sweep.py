@@ -85,11 +85,11 @@ def command(  # noqa: PLR0913 - click passes every option by its name
       [[run]]
       hidden_size = 512
 
-    Each run gets a folder in SWEEP, next to results.json and results.csv. Without -o or --resume, each call starts a
-    new SWEEP. To continue an earlier sweep, give its folder with -o: charrnn then trains the unfinished runs and the
-    runs that you added to SPEC. --resume SWEEP does the same, but uses the SPEC that was used last. If a run fails, the
-    table shows the reason, the other runs continue, and the exit code is 1. Ctrl-C saves and stops. A run that diverged
-    is not repeated, because it would diverge again; remove its folder to train it again.
+    SWEEP is the folder of the sweep. It contains results.json, results.csv and one folder per run. Without -o or
+    --resume, each call starts a new SWEEP. To continue an earlier sweep, give its folder with -o: charrnn then trains
+    the unfinished runs and the runs that you added to SPEC. --resume SWEEP does the same, but uses the SPEC that was
+    used last. If a run fails, the table shows the reason, the other runs continue, and the exit code is 1. Ctrl-C saves
+    and stops. A run that diverged is not repeated, because it would diverge again; remove its folder to train it again.
 
     With --workers, any number of commands can work on the same SWEEP: start charrnn sweep grid.toml -o SWEEP --workers
     on each machine. Each worker trains runs that no other worker has taken, and ends when all runs are finished. If a
