@@ -42,6 +42,8 @@ PAPER = {
     128: {"lstm": (1.277, 1.227, 1.279), "rnn": (1.417, 1.286, 1.277), "gru": (1.230, 1.226, 1.253)},
     256: {"lstm": (1.189, 1.137, 1.141), "rnn": (1.342, 1.256, 1.239), "gru": (1.198, 1.164, 1.138)},
 }
+# Of the defaults, in the order of the page; a file ending in -50k is the beginning of the text of that name.
+TEXTS = ("tinyshakespeare.txt", "tinyshakespeare-50k.txt", "tinyshakespeare-200k.txt", "linux.txt", "latex.txt")
 NONE = "none"  # the run without a regulariser, which the others are held against
 
 
@@ -195,10 +197,11 @@ def commands(rows):
 
 def write_page(kept):
     """Write docs/QUALITY.md and its figure from the rows that are kept."""
-    war, parts_of_war, shakespeare, entry, worth, more = (
+    war, parts_of_war, shakespeare, entry, worth, more, recipe = (
         sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
-        for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers", "more")
+        for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers", "more", "recipe")
     )
+    recipe.sort(key=lambda row: (TEXTS.index(row["text"]), round(row["epochs"]), row["val"]))
     war.sort(key=lambda row: (paper_size(row), row["run"]))
     worth.sort(key=lambda row: row["val"])
     more.sort(key=lambda row: (row["options"]["seed"], row["val"]))
@@ -210,6 +213,7 @@ def write_page(kept):
         "{input}": [*plain_table(entry), *commands(entry)],
         "{regularisers}": [*worth_table(worth), *commands(worth)],
         "{more}": [*plain_table(more), *commands(more)],
+        "{recipe}": [*plain_table(recipe), *commands(recipe)],
     }
     page = "\n".join(out for line in lines for out in parts.get(line, [line]))
     (DOCS / "QUALITY.md").write_text(page, encoding="utf-8")

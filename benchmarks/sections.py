@@ -13,8 +13,7 @@ from pathlib import Path
 
 from workers import Side, Worker
 
-from charrnn.bench import DEFAULT_MODEL, DEFAULT_SHAPE, MIN_CHAR_RNN, SHAPES
-from charrnn.training.options import DEFAULTS
+from charrnn.bench import DEFAULT_DROPOUT, DEFAULT_MODEL, DEFAULT_SHAPE, MIN_CHAR_RNN, SHAPES
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = "one-hot", "embedding"  # of PyTorch
@@ -41,7 +40,7 @@ def training(bench):
 
 def default(bench):
     """Whole steps of the model that `charrnn train` trains of itself, with its dropout, beside the peak."""
-    model = {**DEFAULT_MODEL, "dropout": DEFAULTS.dropout}
+    model = {**DEFAULT_MODEL, "dropout": DEFAULT_DROPOUT}
     for cell in bench.cells:
         task = {"kind": "training", "cell": cell, "size": DEFAULT_SHAPE, "model": model}
         makers = {"charrnn": (bench.charrnn, task), "peak": (bench.charrnn, {"kind": "peak"})}
@@ -61,7 +60,7 @@ def weights(bench):
 
 def parts(bench):
     """Split the time of an LSTM's step by part: two published shapes and the default model, on all threads and one."""
-    default = {**DEFAULT_MODEL, "dropout": DEFAULTS.dropout}
+    default = {**DEFAULT_MODEL, "dropout": DEFAULT_DROPOUT}
     tasks = [(name, {"size": size}) for name, size in bench.shapes([SHAPES[0], SHAPES[2]]).items()]
     tasks.append(("default model", {"size": DEFAULT_SHAPE, "model": default}))
     for name, task in tasks:

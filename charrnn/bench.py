@@ -73,6 +73,7 @@ MIN_CHAR_RNN = (100, 1, 1, 25)
 DEFAULT_SHAPE = (DEFAULTS.hidden_size, DEFAULTS.num_layers, BATCH_SIZE, SEQ_LENGTH)
 # What the published comparison has not.
 DEFAULT_MODEL = {"embedding_size": DEFAULTS.embedding_size, "layer_norm": DEFAULTS.layer_norm}
+DEFAULT_DROPOUT = 0.2  # of a run over some epochs
 
 
 def step_flops(shape):
@@ -411,13 +412,13 @@ def disturbance(peaks, results):
     return Disturbance(best["peak"], lowest["peak"], falls, tuple(down))
 
 
-def expectation(cell, chars_per_s):
+def expectation(cell, precision, chars_per_s):
     """Say in a sentence what `charrnn train` with its own settings does at this speed."""
     read = chars_per_s * DEFAULT_MINUTES * 60
     H, L, B, T = DEFAULT_SHAPE
     option = "" if cell == DEFAULTS.cell else f" --cell {cell}"
     return (
-        f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}) reads about "
+        f"charrnn train{option} with its own settings ({L} x {H}, {B} streams of {T}, {precision}) reads about "
         f"{rounded(chars_per_s):,} characters/s here: {rounded(read):,} in {DEFAULT_MINUTES:g} minutes, that is "
         f"{_passes(read / 1e6)} over 1 MB of text, or {_passes(read / 1e7)} over 10 MB."
     )

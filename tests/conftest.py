@@ -20,6 +20,10 @@ from charrnn.files.cache import cache_root
 if os.cpu_count() == 1:
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
+# Where a test names no precision, runs are in float32, whatever this CPU is fastest in: bits are compared with those of
+# other code in float32, and kernels of a second kind take time to compile.
+os.environ["CHARRNN_PRECISION"] = "float32"
+
 _TEMPORARY_CACHE = None
 LONGEST = ("test_haswell.py", "test_zoneout.py")  # of several processes none is left alone with one of these at the end
 

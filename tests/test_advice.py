@@ -37,7 +37,8 @@ SAID_BY = {
     ("text.item_kinds", "ItemsReading"): ({"train", "sweep"}, "likewise"),
     ("text.item_kinds", "inferred"): ({"train"}, "a sweep's SPEC names the kind"),
     ("training.schedules", "Schedule"): ({"train", "sweep"}, "likewise"),
-    ("model.workspace", "check_precision"): ({"train", "sweep"}, "elsewhere the precision is the default"),
+    ("model.precision", "check_precision"): ({"train", "sweep"}, "elsewhere the precision is the default"),
+    ("model.precision", "default_precision"): ({"train", "sweep"}, "elsewhere the precision is the default"),
     ("sampling.sampler", "Settings"): ({"sample"}, "elsewhere they are charrnn's own, or an option with its rule"),
     ("kernels.threads", "set_num_threads"): (
         set(COMMANDS) - {"sweep", "export"},

@@ -206,13 +206,13 @@ def test_a_row_is_disturbed_where_a_cache_is_down_though_the_peak_is_not():
 
 
 def test_the_sentence_says_what_five_minutes_read():
-    sentence = bench.expectation("lstm", 41_234.0)
+    sentence = bench.expectation("lstm", "float32", 41_234.0)
     assert sentence.startswith("charrnn train ") and "--cell" not in sentence
     figures = ["2 x 256", "16", "64", "41,000 characters/s", "12,000,000 in 5 minutes", "12 passes over 1 MB"]
     for figure in (*figures, "1.2 passes over 10 MB"):
         assert figure in sentence
-    assert "charrnn train --cell gru" in bench.expectation("gru", 3_333.0)
-    assert "1.0 pass over 1 MB" in bench.expectation("gru", 3_333.0)
+    assert "charrnn train --cell gru" in bench.expectation("gru", "float32", 3_333.0)
+    assert "1.0 pass over 1 MB" in bench.expectation("gru", "float32", 3_333.0)
 
 
 @pytest.mark.parametrize("value, shown", [(0, 0), (7.4, 7), (41_234.0, 41_000), (999_999.0, 1_000_000), (123, 120)])

@@ -7,13 +7,14 @@ from numba import njit
 from test_tile import run, run_t
 
 from charrnn.errors import ConfigError
-from charrnn.kernels import entries, num_threads, products, set_num_threads
+from charrnn.kernels import entries, host, num_threads, products, set_num_threads
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import TILES, has_amx, has_bfloat16
 from charrnn.kernels.simd import load, store
 from charrnn.kernels.words import narrow_pairs, narrow_row
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace, check_precision
+from charrnn.model.precision import check_precision, default_precision
+from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 
@@ -236,9 +237,47 @@ def test_what_cannot_be_is_refused_with_the_reason(monkeypatch):
         check_precision("half")
     with pytest.raises(ConfigError, match="needs --dtype float32, got float64"):
         check_precision("bfloat16", "float64")
-    monkeypatch.setattr("charrnn.model.workspace.has_bfloat16", lambda: False)
+    monkeypatch.setattr("charrnn.model.precision.has_bfloat16", lambda: False)
     with pytest.raises(
         ConfigError, match="needs a CPU with AVX512-BF16, which this CPU does not have: use --precision float32"
     ):
         check_precision("bfloat16")
     assert check_precision("float32", "float64") == "float64"
+
+
+@pytest.mark.parametrize(
+    "amx, bfloat16, features, faster",
+    [
+        (True, True, {"amx-bf16": True}, True),
+        (False, True, {"amx-bf16": True}, False),  # the system refuses AMX, and the other instruction is slow there
+        (False, True, {}, True),
+        (False, False, {}, False),
+    ],
+)
+def test_a_run_is_in_bfloat16_by_default_where_that_is_faster(monkeypatch, amx, bfloat16, features, faster):
+    monkeypatch.delenv("CHARRNN_PRECISION")
+    monkeypatch.setattr(host, "has_amx", lambda: amx)
+    monkeypatch.setattr(host, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(host.llvm, "get_host_cpu_features", lambda: features)
+    host.is_faster_in_bfloat16.cache_clear()
+    try:
+        assert host.is_faster_in_bfloat16() is faster
+        assert default_precision("float32") == ("bfloat16" if faster else "float32")
+        assert default_precision("float64") == "float32"
+    finally:
+        monkeypatch.undo()
+        host.is_faster_in_bfloat16.cache_clear()
+
+
+def test_an_environment_variable_names_the_precision_of_runs_that_name_none(monkeypatch):
+    monkeypatch.setenv("CHARRNN_PRECISION", "float32")
+    assert default_precision("float32") == "float32"
+    monkeypatch.setattr("charrnn.model.precision.has_bfloat16", lambda: True)
+    monkeypatch.setenv("CHARRNN_PRECISION", "bfloat16")
+    assert default_precision("float32") == "bfloat16" and default_precision("float64") == "float32"
+    monkeypatch.setattr("charrnn.model.precision.has_bfloat16", lambda: False)
+    with pytest.raises(ConfigError, match="use --precision float32"):
+        default_precision("float32")
+    monkeypatch.setenv("CHARRNN_PRECISION", "half")
+    with pytest.raises(ConfigError, match="CHARRNN_PRECISION must be one of float32, bfloat16, got 'half'"):
+        default_precision("float32")

@@ -21,14 +21,14 @@ from charrnn.cli import train as train_module
 from charrnn.evaluation.loss import Evaluation
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import read_log
-from charrnn.training.defaults import LEARNING_RATES
+from charrnn.training.defaults import NORMALISED_RATES
 from charrnn.training.model_options import HEADINGS
 from charrnn.training.options import NAMES, SETTINGS
 from charrnn.training.records import Evaluated, Preflight, Sampled, Step
 
 ROOT = Path(__file__).parent.parent
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(60))
-TINY = ["--hidden-size", "8", "--num-layers", "1", "--batch-size", "3", "--seq-length", "7"]
+TINY = ["--hidden-size", "8", "--num-layers", "1", "--batch-size", "3", "--seq-length", "7", "--precision", "float32"]
 
 
 @pytest.fixture(autouse=True)
@@ -279,7 +279,7 @@ def test_what_resume_refuses(folder, capsys):
     assert "no run under ./checkpoints" in fails(capsys, "--resume")
     assert "is not a run folder" in fails(capsys, "--resume", "nowhere")
     assert train("text.txt", *TINY, "--steps", 4, "-o", "run", "-q") == 0
-    assert f"--learning-rate {LEARNING_RATES['adam']:g}" in fails(
+    assert f"--learning-rate {NORMALISED_RATES['adam']:g}" in fails(
         capsys, "--resume", "run", "--steps", 9, "--learning-rate", 0.1
     )
     assert "finished" in fails(capsys, "--resume", "run")
@@ -443,7 +443,7 @@ def test_options_stand_in_the_help_by_their_place_and_then_in_the_order_of_the_f
         ["--decay-after", "-1"],
         ["--momentum", "0.9"],
         ["--momentum", "1", "--optimizer", "sgd"],
-        ["--weight-decay", "0.1"],
+        ["--weight-decay", "0.1", "--optimizer", "adam"],
         ["--weight-decay", "-1", "--optimizer", "adamw"],
         ["--clip-norm", "-1"],
         ["--clip-norm", "inf"],

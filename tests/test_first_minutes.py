@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(folder):
     shown = charrnn("train text.txt --hidden-size 8 --num-layers 1 --batch-size 3 --dry-run").output
     assert re.search(r"^text +3,866 characters", shown, re.M) and re.search(r"^model +3,974 parameters", shown, re.M)
-    assert "--learning-rate 0.003" in shown and "--batch-size" not in shown  # what was left open, and nothing else
+    assert "--learning-rate 0.008" in shown and "--batch-size" not in shown  # what was left open, and nothing else
     assert "this was a dry run: nothing was trained or written" in shown
     assert sorted(one.name for one in folder.iterdir()) == ["text.txt"]
 

@@ -15,7 +15,8 @@ from charrnn.training.resuming import resume_config
 from charrnn.training.settings import Setting, option, shown
 
 # Another value for each option, that agrees with the rest of OLD.
-OLD = TrainingConfig(steps=50, batch_size=3, seq_length=7, optimizer="sgd", embedding_size=256).resolved()
+OLD = TrainingConfig(steps=50, batch_size=3, seq_length=7, optimizer="sgd", embedding_size=256, dropout=0.2).resolved()
+OLD = dataclasses.replace(OLD, precision="float32")
 OTHERS = {
     "cell": "gru",
     "hidden_size": 9,
@@ -94,7 +95,7 @@ def test_every_option_is_refused_on_resume_or_free(name):
         name
         in ("log_every", "checkpoint_every", "keep_every", "sample_every", "sample", "sample_length", "on_divergence")
     )
-    if name in (*FREE_OPTIONS, "steps", "patience"):
+    if name in (*FREE_OPTIONS, "steps", "patience", "precision"):
         assert resume_config(OLD, {name: new}) == dataclasses.replace(OLD, **{name: new})
         return
     with pytest.raises(ConfigError) as refused:

@@ -224,9 +224,20 @@ def test_the_display_tells_how_long_a_run_waits_and_promises_no_end(tmp_path, co
 
 def test_what_was_left_open_is_told_with_its_value_and_nothing_else(tmp_path, corpus):
     chosen = plan_run(TrainingConfig(**TINY, optimizer="adamw"), corpus).chosen
-    assert chosen == {"minutes": 5, "learning_rate": 0.003, "schedule": "cosine", "warmup": 0.02, "weight_decay": 0.01}
+    assert chosen == {
+        "minutes": 5,
+        "learning_rate": 0.008,
+        "schedule": "cosine",
+        "warmup": 0.02,
+        "weight_decay": 0.05,
+        "dropout": 0.2,
+        "precision": "float32",
+    }
     chosen = plan_run(TrainingConfig(**ENDLESS), corpus).chosen
-    assert chosen == {"schedule": "plateau"}
+    assert chosen == {"schedule": "plateau", "weight_decay": 0.05, "precision": "float32"}
     records = start(tmp_path / "run", corpus, stop_at=2, **{**TINY, "steps": 9, "learning_rate": 0.01})
     (preflight,) = of(records, Preflight)
-    assert "default --schedule cosine, --warmup 0.02, --eval-every 9" in preflight_lines(preflight)
+    left_open = (
+        "--schedule cosine, --warmup 0.02, --weight-decay 0.05, --dropout 0, --precision float32, --eval-every 9"
+    )
+    assert f"default {left_open}" in preflight_lines(preflight)

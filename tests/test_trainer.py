@@ -13,6 +13,7 @@ from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusErr
 from charrnn.evaluation.loss import evaluate_stream
 from charrnn.files.machine import available_memory
 from charrnn.kernels import max_threads, num_threads, set_num_threads
+from charrnn.kernels.host import has_bfloat16
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
@@ -45,6 +46,7 @@ TINY = {
     "batch_size": 3,
     "seq_length": 7,
     "val_fraction": 0.1,
+    "dropout": 0.2,
     "test_fraction": 0.1,
     "sample_every": 0,
 }
@@ -326,7 +328,7 @@ def test_a_longer_length_extends_a_finished_run(session):
     ],
 )
 def test_what_a_longer_run_does_to_the_schedule_is_said(session, options, said):
-    session.run("run", steps=30, **options)
+    session.run("run", steps=30, learning_rate=3e-3, **options)
     records = session.resume("run", steps=60)
     notes = [record.text for record in of(records, Notice)]
     assert (said in notes[0]) if said else not notes
@@ -415,10 +417,22 @@ def test_what_may_be_changed_on_resume_changes_no_bit(session):
     ],
 )
 def test_options_that_contradict_the_run_are_refused_with_the_difference(session, asked, message):
-    session.run("run", stop_at=2, steps=8)
+    session.run("run", stop_at=2, steps=8, learning_rate=3e-3)
     with pytest.raises(ConfigError, match=message):
         session.resume("run", **asked)
     session.resume("run", steps=8, hidden_size=9, learning_rate=3e-3, log_every=2)  # the same, and what is free
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no AVX512-BF16")
+def test_a_run_in_bfloat16_can_go_on_in_float32_as_on_a_cpu_without_it(session):
+    session.run("run", stop_at=2, steps=6, precision="bfloat16")
+    session.resume("run", precision="float32")
+    ended = session.last("run").training
+    assert (ended["step"], ended["finished"], ended["config"]["precision"]) == (6, True, "float32")
+    session.run("whole", steps=6, precision="float32")
+    assert not np.array_equal(
+        session.last("run").parameters["output.weight"], session.last("whole").parameters["output.weight"]
+    )
 
 
 @pytest.mark.parametrize("change", ["a byte", "longer", "shorter", "another order", "another encoding", "bytes"])
@@ -501,7 +515,7 @@ def test_the_log_tells_clipped_steps_norms_by_layer_and_singular_values(session,
     monkeypatch.setattr(
         trainer_module, "largest_singular_values", lambda model: models.append(model.get_parameters()) or real(model)
     )
-    free = of(session.run("free", steps=20, clip_norm=0.0, eval_every=10, log_every=4), Step)
+    free = of(session.run("free", steps=20, learning_rate=3e-3, clip_norm=0.0, eval_every=10, log_every=4), Step)
     for record, steps in zip(session.log("free"), ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9])):
         assert record["clipped_share"] == 0
         assert list(record["grad_norms"]) == ["embedding", "layer 0", "layer 1", "output"]
@@ -1048,7 +1062,7 @@ def test_a_nonsense_option_is_refused_by_name_and_value(wrong):
         {"minutes": 3, "epochs": 1},
         {"tie_weights": True},
         {"momentum": 0.9},
-        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "optimizer": "adam"},
         {"val_fraction": 0.5, "test_fraction": 0.5},
     ],
 )

@@ -137,7 +137,7 @@ def _greeting():
             "  see its settings and losses:  charrnn info",
             "  train another model:          charrnn train FILE",
         ]
-    lines += ["", "charrnn --help lists all commands. charrnn COMMAND --help lists the options of one command."]
+    lines += ["", "charrnn --help lists all commands,", "charrnn COMMAND --help lists the options of one command."]
     return "\n".join(lines)
 
 

@@ -96,16 +96,32 @@ def command(ctx, cell, threads, repeats, as_json, **own):
                     shape,
                     repeats,
                     # As `charrnn train` runs it: with its dropout too.
-                    dropout=0.0 if own or shape != default else DEFAULTS.dropout,
+                    dropout=0.0 if own or shape != default else bench.DEFAULT_DROPOUT,
                     progress=lambda share: progress("measuring", len(results) + share, len(shapes)),
                 )
             )
-    sentence = None if own else bench.expectation(cell, results[0].training_chars_per_s)
+    sentence = None if own else bench.expectation(cell, *_default_speed(default, results[0], repeats))
     load = bench.disturbance(peaks, results)
     if as_json:
         click.echo(json.dumps(_json(machine, peaks, results, sentence, load)))
     else:
         _print(machine, peaks, results, sentence, load)
+
+
+def _default_speed(shape, result, repeats):
+    """Return the precision in which `charrnn train` trains the default model here, and its characters per second.
+
+    result    the ShapeResult of the shape, which is of float32
+    """
+    from charrnn import bench
+    from charrnn.model.precision import default_precision
+
+    precision = default_precision("float32")
+    if precision == "float32":
+        return precision, result.training_chars_per_s
+    training = bench.StepBench(shape, dropout=bench.DEFAULT_DROPOUT, precision=precision)
+    (measured,) = bench.measure([training], repeats, budget_s=2.0)
+    return precision, measured.rate
 
 
 def _json(machine, peaks, results, sentence, load):

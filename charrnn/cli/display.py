@@ -10,6 +10,7 @@ import time
 
 from charrnn.cli.words import BARS, bars_hidden, columns_of, duration, neutralise, wrapped
 from charrnn.errors import counted
+from charrnn.training.defaults import STEPPING_SHARE
 
 PLAIN_SECONDS = 10  # between two plain lines at least
 REFRESH_SECONDS = 0.125
@@ -268,7 +269,7 @@ def preflight_lines(record):
         epochs = record.total_steps / record.steps_per_epoch
         length = counted(record.total_steps, "step")
     elif record.duration_s is not None:
-        steps = record.step + record.duration_s / record.step_s
+        steps = record.step + STEPPING_SHARE * record.duration_s / record.step_s
         epochs = steps / record.steps_per_epoch
         length = duration(record.duration_s)
     else:

@@ -132,9 +132,10 @@ RUN_OPTIONS = (
         is_flag=False,
         flag_value=NEWEST,
         metavar="[RUN]",
-        help="Resume a run; without RUN, the newest one under ./checkpoints. A snapshot (--keep-every) continues in a "
-        "new folder. To make a run longer, even a finished one, give a larger --epochs, --steps or --minutes. The "
-        "learning rate then follows the plan for the new length.",
+        help="Resume a run; without RUN, the newest one under ./checkpoints. A snapshot (a checkpoint of an earlier "
+        "step, kept by --keep-every) is resumed in a new folder, so that the old run stays as it is. To make a run "
+        "longer, even a finished one, give a larger --epochs, --steps or --minutes. The learning rate then follows the "
+        "plan for the new length.",
     ),
     HeadedOption(
         ["--init-from"],
@@ -142,7 +143,7 @@ RUN_OPTIONS = (
         type=click.Path(path_type=Path),
         metavar="CHECKPOINT",
         help="Start a new run from the weights of a checkpoint. Characters that are in the old and in the new text "
-        "keep their weights. With --keep-vocabulary, all old characters do.",
+        "keep their weights. With --keep-vocabulary, all characters of the old model keep theirs.",
     ),
     HeadedOption(
         ["--dry-run"],

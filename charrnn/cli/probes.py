@@ -90,12 +90,12 @@ def _compiler():
 
 
 def _vectors():
-    from charrnn.kernels.host import has_amx, has_bfloat16, isa
+    from charrnn.kernels.host import has_amx, has_bfloat16, is_faster_in_bfloat16, isa
 
     bfloat16, amx = has_bfloat16(), has_amx()
-    use = "faster on this CPU (matrix unit AMX)" if amx else "faster on this CPU"
-    if not bfloat16:
-        use = "not supported by this CPU"
+    use = "faster on this CPU, so it is the default" + (" (matrix unit AMX)" if amx else "")
+    if not is_faster_in_bfloat16():
+        use = "supported by this CPU, but slower than float32" if bfloat16 else "not supported by this CPU"
     yield Fact(
         "vectors", f"{VECTORS[isa()]}; --precision bfloat16 is {use}", {"isa": isa(), "bfloat16": bfloat16, "amx": amx}
     )

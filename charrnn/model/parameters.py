@@ -222,6 +222,15 @@ class Model:
         return NamedArrays(self.layout, flat)
 
 
+def places_of_never(model):
+    """Return the places in `model.flat` of the output biases that are NEVER."""
+    if model.rule is None:
+        return np.empty(0, np.int64)
+    marks = {name: np.zeros(shape) for name, shape in model.shapes().items()}
+    marks["output.bias"][model.rule.never()] = 1
+    return np.flatnonzero(model.pack(marks))
+
+
 class NamedArrays(Mapping):
     """A mapping {name: ndarray} of a flat array of parameters. Each access returns a new copy, so memory stays low."""
 

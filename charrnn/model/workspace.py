@@ -12,7 +12,6 @@ import numpy as np
 from charrnn.errors import ConfigError
 from charrnn.kernels import entries, records
 from charrnn.kernels.entries import fill_tiles
-from charrnn.kernels.host import has_bfloat16
 from charrnn.kernels.pool import run_items
 from charrnn.kernels.records import THRESHOLD_BITS
 from charrnn.kernels.splitmix import as_int64, step_key
@@ -23,7 +22,8 @@ from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
 from charrnn.model.marks import NO_MASKS, Masks, item_masks, pack_marks
 from charrnn.model.pace import ShardPace
-from charrnn.spec import CELLS, PRECISIONS
+from charrnn.model.precision import check_precision
+from charrnn.spec import CELLS
 
 # Multiplications of a pass, some 50 us of one core, from which other threads are woken for it.
 SHARED_PRODUCTS = 1 << 22
@@ -44,25 +44,6 @@ class Dropout:
     variational: bool = False
     seed: int = 0
     weight_rate: float = 0.0
-
-
-def check_precision(precision, dtype="float32"):
-    """Return the dtype of the inputs of products. Raises ConfigError if the CPU or the model's dtype does not fit."""
-    if precision not in PRECISIONS:
-        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}", ["precision"])
-    if precision == "float32":
-        return dtype
-    if dtype != "float32":
-        raise ConfigError(
-            f"--precision {precision} needs --dtype float32, got {dtype}: leave one of them out", ["precision", "dtype"]
-        )
-    if not has_bfloat16():
-        raise ConfigError(
-            f"--precision {precision} needs a CPU with AVX512-BF16, which this CPU does not have: use --precision "
-            "float32, or start a new run from the weights of a bfloat16 run with 'charrnn train TEXT --init-from RUN'",
-            ["precision"],
-        )
-    return precision
 
 
 def block_steps(layout, batch_size, shards, T):

@@ -211,7 +211,9 @@ class Sweep:
                 "with -o/--output",
                 ["output"],
             )
-        names = [each for each in BEARING if _of(config, each) != _of(one.config, each)]
+        # Left open, the precision depends on the machine, and workers may run on different ones.
+        bearing = [each for each in BEARING if each != "precision" or one.point.options.get(each) is not None]
+        names = [each for each in bearing if _of(config, each) != _of(one.config, each)]
         if names:
             told = ", ".join(
                 f"{option(each)} {shown(getattr(config, each))}, not {shown(getattr(one.config, each))}"

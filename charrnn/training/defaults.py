@@ -3,12 +3,31 @@
 Plain numbers, and functions of options. Imports neither numpy nor numba.
 """
 
+import math
+
 # Used when no length is named.
 DEFAULT_MINUTES = 5.0
 
-# What the optimiser decides when the option is left out.
+# What the optimiser decides when the option is left out. Layer normalisation bears a higher rate, up to WIDE units (a
+# larger model has as much less as it is wider), and a higher decay: it undoes the scale of the weights.
 LEARNING_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 2e-3, "adagrad": 3e-2, "sgd": 0.5}
-WEIGHT_DECAYS = {"adamw": 0.01}
+NORMALISED_RATES, WIDE = {"adam": 8e-3, "adamw": 8e-3}, 256
+WEIGHT_DECAYS, NORMALISED_DECAYS = {"adamw": 0.01}, {"adamw": 0.05}
+
+# What the length of the run decides when --dropout is left out: (epochs from which it holds, the share of units). What
+# is read once or twice cannot be memorised.
+DROPOUTS = (0.0, 0.0), (2.5, 0.1), (5.0, 0.2), (9.0, 0.3), (18.0, 0.4), (35.0, 0.5)
+BY_LENGTH = ("dropout",)
+UNKNOWN_EPOCHS = 8.0  # assumed of a run that --patience ends
+
+# Of a run by the clock, the share of the time that is spent forward and back: the rest goes into updates, validations,
+# samples and saves. A step that is timed by itself would promise too many epochs.
+STEPPING_SHARE = 0.85
+
+# A run whose length is left open reads a short text at most so often: a model of the default size would memorise it.
+# But it makes a number of steps, which are many epochs of a very short text.
+MAX_EPOCHS, MIN_STEPS = 12, 500
+SHORT_TEXT = 500_000  # characters to train on
 
 # What the schedule decides when the option is left out: the share of the run over which the rate rises.
 WARMUPS = {"cosine": 0.02}
@@ -50,6 +69,8 @@ TOLD = (
     "schedule",
     "warmup",
     "weight_decay",
+    "dropout",
+    "precision",
     "eval_every",
 )
 
@@ -61,7 +82,37 @@ def defaults_of(asked, config):
     config    the same with everything filled in
     """
     left_open = {name: getattr(config, name) for name in TOLD if getattr(asked, name) is None}
-    return {name: value for name, value in left_open.items() if value}
+    return {name: value for name, value in left_open.items() if value or name == "dropout"}
+
+
+def by_length(config, epochs):
+    """Return {option: value} of what the length of a run in epochs decides of the options that config leaves open."""
+    if config.dropout is not None:
+        return {}
+    return {"dropout": next(share for start, share in reversed(DROPOUTS) if epochs >= start)}
+
+
+def max_epochs(characters, steps_per_epoch):
+    """Return how many epochs a run whose length is left open has at most, with so many characters to train on."""
+    if characters > SHORT_TEXT:
+        return math.inf
+    return float(max(MAX_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)))
+
+
+def learning_rate_of(config):
+    """Return a run's highest learning rate."""
+    if config.learning_rate is not None:
+        return config.learning_rate
+    if config.layer_norm and config.optimizer in NORMALISED_RATES:
+        return NORMALISED_RATES[config.optimizer] * min(1.0, WIDE / config.hidden_size)
+    return LEARNING_RATES[config.optimizer]
+
+
+def weight_decay_of(config):
+    """Return a run's weight decay."""
+    if config.weight_decay is not None:
+        return config.weight_decay
+    return (NORMALISED_DECAYS if config.layer_norm else WEIGHT_DECAYS).get(config.optimizer, 0.0)
 
 
 def schedule_of(config, has_length):

@@ -24,7 +24,8 @@ from charrnn.text.decoding import encoding_of_bytes
 from charrnn.text.item_kinds import inferred, items_hint
 from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
-from charrnn.training.plan import SIZES, plan_resume, plan_run
+from charrnn.training.plan import SIZES, has_to_be_paced, paced, plan_resume, plan_run
+from charrnn.training.preparation import measure_plan_s
 from charrnn.training.preview import Preview
 from charrnn.training.provenance import find_texts, find_validation, kept_vocabulary
 from charrnn.training.stored import resumed_config, stored_config
@@ -122,6 +123,8 @@ def _planned(texts, asked, output, init_from, say, progress, group):  # noqa: PL
 
         corpus, plan = together(group, prepare)
         compare(group, plan, corpus)
+        if has_to_be_paced(plan):
+            plan = paced(plan, from_first(group, lambda: measure_plan_s(plan, corpus)) / group.size)
         yield plan, corpus, stack
 
 

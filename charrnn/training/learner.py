@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn.distributed.group import ALONE
 from charrnn.errors import ConfigError
-from charrnn.model.parameters import Model
+from charrnn.model.parameters import NEVER, Model, places_of_never
 from charrnn.model.workspace import Dropout, Workspace
 from charrnn.spec import FORGET_BIAS
 from charrnn.training.contradictions import MOMENTUM_OPTIMIZERS
@@ -54,6 +54,7 @@ class Learner:
             )
         self.streams = streams
         self.dropout = Dropout(config.dropout, config.variational_dropout, config.seed, config.weight_dropout)
+        self._never = places_of_never(model)
 
     @property
     def result(self):
@@ -100,7 +101,11 @@ class Learner:
         if not self.workspace.counted:
             return 0.0
         config = self.config
-        return float(self.optimizer.step(self.workspace, learning_rate, config.clip_norm, config.clip_value))
+        norm = self.optimizer.step(self.workspace, learning_rate, config.clip_norm, config.clip_value)
+        if len(self._never):  # which weight decay would bring back, little by little
+            self.model.flat[self._never] = NEVER
+            self.result.flat[self._never] = NEVER
+        return float(norm)
 
     def slots(self):
         """Return {slot: ndarray (N,)} of all that a checkpoint stores besides the parameters of `result`."""

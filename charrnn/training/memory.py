@@ -20,7 +20,7 @@ def memory_needed(
     seq_length,
     precision="float32",
     dropping=False,
-    optimizer="adam",
+    optimizer="adamw",
     averaging=False,
     dropping_weights=False,
 ):

@@ -15,14 +15,20 @@ from charrnn.training.contradictions import check_together
 from charrnn.training.defaults import (
     BATCH_SIZE,
     DEFAULT_MINUTES,
+    DROPOUTS,
     ENDLESS_SCHEDULE,
     LEARNING_RATES,
+    NORMALISED_DECAYS,
+    NORMALISED_RATES,
     SCHEDULE,
     SEQ_LENGTH,
     WARMUPS,
     WEIGHT_DECAYS,
+    WIDE,
     is_endless,
+    learning_rate_of,
     schedule_of,
+    weight_decay_of,
 )
 from charrnn.training.model_options import (
     COMPUTING,
@@ -35,7 +41,7 @@ from charrnn.training.model_options import (
     ModelAndText,
 )
 from charrnn.training.schedules import SCHEDULES, Schedule
-from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, UNSET, setting, settings_of, short
+from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, ROUNDING, UNSET, setting, settings_of, short
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "adagrad", "sgd")
 ON_DIVERGENCE = ("recover", "stop")
@@ -107,7 +113,7 @@ class TrainingConfig(ModelAndText):
     minutes: float | None = setting(
         None,
         LENGTH,
-        "Train for this many minutes, including validation. The learning rate is planned for this time.",
+        "Train for this many minutes, including validation. The learning-rate schedule is spread over this time.",
         "M",
         shown=f"{DEFAULT_MINUTES:g} if no length is given",
         above=0,
@@ -125,9 +131,15 @@ class TrainingConfig(ModelAndText):
         is_terse=True,
     )
     # the update
-    optimizer: str = setting("adam", OPTIMISER, "Optimiser.", choices=OPTIMIZERS)
+    optimizer: str = setting("adamw", OPTIMISER, "Optimiser.", choices=OPTIMIZERS)
     learning_rate: float | None = setting(
-        None, OPTIMISER, "Highest learning rate.", "X", shown=by_name(LEARNING_RATES), above=0
+        None,
+        OPTIMISER,
+        "Highest learning rate.",
+        "X",
+        shown=f"{by_name({**LEARNING_RATES, **NORMALISED_RATES})}; less for adam and adamw with more than {WIDE} units "
+        "per layer, or without layer normalisation",
+        above=0,
     )
     schedule: str | None = setting(
         None,
@@ -181,7 +193,7 @@ class TrainingConfig(ModelAndText):
         "For adamw only: make every weight a little smaller at each step (decoupled weight decay).",
         "X",
         place=1,
-        shown=by_name(WEIGHT_DECAYS),
+        shown=f"{by_name(NORMALISED_DECAYS)}, without layer normalisation {WEIGHT_DECAYS['adamw']:g}",
         minimum=0,
     )
     clip_norm: float = setting(5.0, OPTIMISER, "Limit the gradient's L2 norm; 0 means no limit.", "X", minimum=0)
@@ -198,11 +210,12 @@ class TrainingConfig(ModelAndText):
         minimum=0,
         below=1,
     )
-    dropout: float = setting(
-        0.2,
+    dropout: float | None = setting(
+        None,
         REGULARISATION,
         "Share of units to drop between layers and before the output (at least 0, below 1).",
         "P",
+        shown=f"{DROPOUTS[0][1]:g} to {DROPOUTS[-1][1]:g}, more for more epochs",
         minimum=0,
         below=1,
     )
@@ -219,7 +232,8 @@ class TrainingConfig(ModelAndText):
         0.0,
         REGULARISATION,
         "Zoneout: at each character, this share of the units keeps its old state (h, and c of an LSTM). At least 0, "
-        "below 1. After the training, each unit takes the weighted mean of its old and new state.",
+        "below 1. Outside the training, the new state of each unit is P times its old state plus 1 - P times what "
+        "its gates compute.",
         "P",
         minimum=0,
         below=1,
@@ -298,10 +312,8 @@ class TrainingConfig(ModelAndText):
     def resolved(self):
         """Return the config with what optimiser and schedule decide filled in, and with what ends the run."""
         changes: dict = {"schedule": self.schedule_name}
-        if self.learning_rate is None:
-            changes["learning_rate"] = LEARNING_RATES[self.optimizer]
-        if self.weight_decay is None:
-            changes["weight_decay"] = WEIGHT_DECAYS.get(self.optimizer, 0.0)
+        changes["learning_rate"] = learning_rate_of(self)
+        changes["weight_decay"] = weight_decay_of(self)
         if self.warmup is None:
             changes["warmup"] = WARMUPS.get(self.schedule_name, 0.0)
         if self.val_text is not None:
@@ -328,7 +340,7 @@ class TrainingConfig(ModelAndText):
     def make_schedule(self):
         """Return the Schedule of the learning rate, with the defaults that depend on optimiser and schedule."""
         name = self.schedule_name
-        peak = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+        peak = learning_rate_of(self)
         warmup = WARMUPS.get(name, 0.0) if self.warmup is None else self.warmup
         return Schedule(name, peak, warmup, self.min_learning_rate, self.decay, self.decay_after)
 
@@ -387,7 +399,7 @@ SETTINGS = settings_of(TrainingConfig)
 NAMES = tuple(SETTINGS)
 LENGTHS = tuple(name for name, one in SETTINGS.items() if one.on_resume == LONGER)
 FREE_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume == FREE)
-OPEN_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume in (ENDING, CHECKED))
+OPEN_OPTIONS = tuple(name for name, one in SETTINGS.items() if one.on_resume in (ENDING, CHECKED, ROUNDING))
 LARGEST = {name: one.maximum for name, one in SETTINGS.items() if one.maximum is not None}
 
 

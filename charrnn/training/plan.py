@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from charrnn.errors import ConfigError, counted
 from charrnn.files.machine import available_memory
+from charrnn.model.precision import default_precision
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig, num_parameters
 from charrnn.text.corpus import Splits
 from charrnn.text.item_streams import idle_note
-from charrnn.training.defaults import defaults_of
+from charrnn.training.defaults import BY_LENGTH, STEPPING_SHARE, UNKNOWN_EPOCHS, by_length, defaults_of, max_epochs
 from charrnn.training.feeding import check_labels, fit_shape, make_streams, reach_note
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, item_bytes, memory_needed
@@ -63,6 +64,7 @@ class Plan:
         """Return the memory in bytes that training needs for its arrays and the order of items."""
         config = self.config
         shape = self.model_config, config.batch_size, config.seq_length
+        assert config.precision is not None and config.dropout is not None  # plan_run has decided them
         of_items = item_bytes(*shape, config.precision, self.items) if self.items else 0
         return of_items + memory_needed(
             *shape, config.precision, config.dropout > 0, config.optimizer, config.ema > 0, config.weight_dropout > 0
@@ -96,6 +98,8 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     """
     check_kept(config, initial)
     asked, config = config, config.resolved()
+    if config.precision is None:
+        config = dataclasses.replace(config, precision=default_precision(config.dtype))
     splits = corpus.split(config.val_fraction, config.test_fraction)
     label_notes = check_labels(corpus, splits)
     config, notes = fit_shape(config, corpus, splits)
@@ -117,13 +121,12 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     steps_per_epoch = streams.chunks_per_epoch
     if corpus.items is not None and idle_note(streams):
         notes += (idle_note(streams),)
-    total = total_steps(config, steps_per_epoch)
     if splits.val[1] - splits.val[0] < 1:
         notes += ("no validation text, so the last checkpoint is the result",)
-    validated = shorten_split(config, splits.val, total)
-    if validated != splits.val:
-        notes += (shortened_note(validated, splits.val, "the training until the next validation"),)
-    config = dataclasses.replace(config, **default_intervals(config, validated, total, steps_per_epoch))
+    config, total, validated, more = _measured(config, splits.val, steps_per_epoch)
+    notes += more
+    epochs = UNKNOWN_EPOCHS if total is None else total / steps_per_epoch
+    config = dataclasses.replace(config, **by_length(config, epochs))
     _refuse_blind_waiting(config, validated)
     told = notes, None, initial, _count(corpus), defaults_of(asked, config)
     plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, *told)
@@ -132,6 +135,47 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     if must_fit:
         check_memory(plan.memory_needed(), available_memory())
     return plan
+
+
+def has_to_be_paced(plan):
+    """Say whether a plan has defaults that the length in epochs decides, which under --minutes the speed decides."""
+    return plan.config.minutes is not None and any(name in plan.chosen for name in (*BY_LENGTH, "minutes"))
+
+
+def paced(plan, step_s):
+    """Return the plan of a run by the clock with the defaults that its length in epochs decides.
+
+    Where the user named no length, a run that would read a short text too often is one of as many epochs as are good
+    for it.
+
+    step_s : seconds of a step forward and back, measured
+    """
+    config, chosen = plan.config, dict(plan.chosen)
+    epochs = config.minutes * 60 * STEPPING_SHARE / step_s / plan.steps_per_epoch
+    most = max_epochs(plan.splits.train[1] - plan.splits.train[0], plan.steps_per_epoch)
+    if "minutes" in chosen and epochs > most:
+        epochs = most
+        config, total, validated, notes = _measured(
+            dataclasses.replace(config, minutes=None, epochs=most), plan.splits.val, plan.steps_per_epoch
+        )
+        named = {name: value for name, value in chosen.items() if name != "minutes"}
+        interval = {} if plan.config.eval_every else {"eval_every": config.eval_every}
+        chosen = {"epochs": most, **named, **interval}
+        plan = dataclasses.replace(plan, total_steps=total, validated=validated, notes=plan.notes + notes)
+    left_open = {name: None for name in BY_LENGTH if name in chosen}
+    changes = by_length(dataclasses.replace(config, **left_open), epochs)
+    config = dataclasses.replace(config, **changes)
+    return dataclasses.replace(plan, config=config, chosen={**chosen, **changes})
+
+
+def _measured(config, val, steps_per_epoch):
+    """Return (the config with its intervals in steps, its steps, what is validated on, notes)."""
+    total = total_steps(config, steps_per_epoch)
+    validated, notes = shorten_split(config, val, total), ()
+    if validated != val:
+        notes = (shortened_note(validated, val, "the training until the next validation"),)
+    config = dataclasses.replace(config, **default_intervals(config, validated, total, steps_per_epoch))
+    return config, total, validated, notes
 
 
 def _count(corpus):

@@ -5,6 +5,7 @@ This module knows plan, learner and validation; it decides nothing.
 
 import dataclasses
 import math
+import time
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from charrnn.kernels import num_threads
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.text.task_names import CLASSIFY
-from charrnn.training.learner import make_optimizer
+from charrnn.training.learner import make_learner, make_optimizer
 from charrnn.training.records import Preflight
 
 MEASURING_S = 0.3  # no call is begun after so long
@@ -29,6 +30,12 @@ def load_update_kernels(plan):
     x = y = np.zeros((1, 1), np.int32)
     workspace.loss_and_grads(x, y)
     make_optimizer(config, tiny).step(workspace, 0.0, config.clip_norm, config.clip_value)
+
+
+def measure_plan_s(plan, corpus):
+    """Return the seconds of a step of a Plan's run forward and back, in one process."""
+    learner = make_learner(plan, corpus)
+    return measure_step_s(learner, 0, np.random.default_rng(0), time.perf_counter)
 
 
 def measure_step_s(learner, step, rng, clock):

@@ -1,12 +1,12 @@
-"""Which options of a run may change when it is resumed: its length, to a longer one, when else it ends, and what bears
-on no result.
+"""Which options of a run may change when it is resumed: its length, to a longer one, when else it ends, how numbers are
+rounded, and what bears on no result.
 """
 
 import dataclasses
 
 from charrnn.errors import ConfigError
 from charrnn.training.options import SETTINGS
-from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, option, shown
+from charrnn.training.settings import CHECKED, ENDING, FREE, LONGER, ROUNDING, option, shown
 
 
 def resume_config(stored, asked):
@@ -35,7 +35,7 @@ def resume_config(stored, asked):
                     [name],
                 )
             changes[name] = value
-        elif on_resume in (FREE, ENDING) or on_resume == CHECKED and None not in (old, value):
+        elif on_resume in (FREE, ENDING, ROUNDING) or on_resume == CHECKED and None not in (old, value):
             changes[name] = value
         elif value != old:
             raise ConfigError(

@@ -15,8 +15,9 @@ from charrnn.errors import ConfigError, nearest
 # What a resumed run may do with an option. FIXED: it must keep its value. FREE: it may change, because it bears on what
 # is shown and kept, not on any result. LONGER: a length of the run; it may grow, but neither shrink nor become another
 # kind. ENDING: it may change, because it decides only when the run ends, not how it goes until then. CHECKED: a file,
-# which may have moved: what it holds is checked.
-FIXED, FREE, LONGER, ENDING, CHECKED = "fixed", "free", "longer", "ending", "checked"
+# which may have moved: what it holds is checked. ROUNDING: it may change, because another CPU may not have it; it
+# decides how numbers are rounded, as the CPU itself does.
+FIXED, FREE, LONGER, ENDING, CHECKED, ROUNDING = "fixed", "free", "longer", "ending", "checked", "rounding"
 
 UNSET = object()  # where None is a value
 
@@ -34,7 +35,7 @@ class Setting:
     minimum, maximum   bounds that are values themselves
     above, below       bounds that are not; `below` goes with a minimum
     rule       the bounds in words, where they do not say it well by themselves
-    on_resume  FIXED, FREE, LONGER, ENDING or CHECKED
+    on_resume  FIXED, FREE, LONGER, ENDING, CHECKED or ROUNDING
     before     its value in runs from before it existed, where that is not the default
     is_terse   whether checkpoints and config.toml leave it out where it has its default: then they are as before it
                existed, and an older charrnn can go on with the run

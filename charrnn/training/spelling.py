@@ -29,10 +29,10 @@ def train_command(config, texts):
         "batch_size": known.BATCH_SIZE,
         "seq_length": known.SEQ_LENGTH,
         "minutes": known.DEFAULT_MINUTES,
-        "learning_rate": known.LEARNING_RATES[config.optimizer],
+        "learning_rate": known.learning_rate_of(dataclasses.replace(config, learning_rate=None)),
         "schedule": known.schedule_of(dataclasses.replace(config, schedule=None), config.length_kind is not None),
         "warmup": known.WARMUPS.get(config.schedule, 0),
-        "weight_decay": known.WEIGHT_DECAYS.get(config.optimizer, 0),
+        "weight_decay": known.weight_decay_of(dataclasses.replace(config, weight_decay=None)),
     }
     words = ["charrnn", "train", *texts]
     for name, about in SETTINGS.items():

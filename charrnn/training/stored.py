@@ -25,7 +25,7 @@ from charrnn.training.spelling import spelt_in_file
 START_ANEW = "start a new run from its weights with 'charrnn train TEXT --init-from RUN'"
 
 # What a run by steps, or of any length, writes resolved: `TrainingConfig.resolved`, `plan_run`.
-RESOLVED = ("batch_size", "seq_length", "learning_rate", "weight_decay", "warmup")
+RESOLVED = ("batch_size", "seq_length", "learning_rate", "weight_decay", "warmup", "dropout", "precision")
 RESOLVED_BY_STEPS = ("eval_every", "log_every")
 
 _FIGURES_OF_LAST = ("epoch", "learning_rate", "chars_per_s", "elapsed_s")
