@@ -24,6 +24,7 @@ from charrnn.render.figure import Curve, Figure, Panel, write_svg
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import read_corpus
+from charrnn.training.defaults import learning_rate_of, weight_decay_of
 from charrnn.training.options import DEFAULTS, TrainingConfig
 from charrnn.training.plan import plan_run
 from charrnn.training.records import Step
@@ -112,13 +113,17 @@ def minutes(row, folder):
 
 def command(row):
     """Return the command that makes the row's run, with every option that is not the default."""
-    options = TrainingConfig.from_dict(row["options"]).to_dict()
-    options = {name: value for name, value in options.items() if name not in WATCHING}
+    config = TrainingConfig.from_dict(row["options"])
+    options = {name: value for name, value in config.to_dict().items() if name not in WATCHING}
     words = [f"charrnn train {row['text']}"]
-    own = TrainingConfig(
-        optimizer=options["optimizer"], schedule=options["schedule"]
-    ).resolved()  # the rate's default is the optimiser's
-    named = {"optimizer": DEFAULTS.optimizer, "schedule": TrainingConfig().resolved().schedule}
+    own = TrainingConfig(optimizer=config.optimizer, schedule=config.schedule).resolved()
+    left_open = dataclasses.replace(config, learning_rate=None, weight_decay=None)
+    named = {
+        "optimizer": DEFAULTS.optimizer,
+        "schedule": TrainingConfig().resolved().schedule,
+        "learning_rate": learning_rate_of(left_open),
+        "weight_decay": weight_decay_of(left_open),
+    }
     for name, value in sorted(options.items()):
         if value is not None and value != named.get(name, getattr(own, name)):
             flag = "--" + name.replace("_", "-")

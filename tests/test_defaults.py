@@ -9,6 +9,7 @@ from charrnn.training.defaults import DROPOUTS, STEPPING_SHARE, max_epochs
 from charrnn.training.launch import planned_run
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import has_to_be_paced, paced, plan_run
+from charrnn.training.records import Preflight
 
 TINY = {"hidden_size": 9, "num_layers": 1, "batch_size": 3, "seq_length": 7}
 
@@ -80,3 +81,15 @@ def test_the_learning_rate_is_by_optimiser_normalisation_and_width(options, rate
     decay = 0.05 if config.layer_norm else 0.01
     assert config.resolved().weight_decay == (decay if config.optimizer == "adamw" else 0)
     assert config.resolved().learning_rate == rate and config.make_schedule().peak == rate
+
+
+def test_a_step_that_was_timed_to_plan_a_run_is_not_timed_again(tmp_path, corpus, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("timed again")
+
+    monkeypatch.setattr("charrnn.training.trainer.measure_step_s", refuse)
+    with planned_run([tmp_path / "text.txt"], {**TINY, "minutes": 1}) as trainer:
+        (preflight,) = (record for record in trainer.run() if isinstance(record, Preflight))
+        assert preflight.step_s == trainer.plan.step_s > 0
+    with planned_run([tmp_path / "text.txt"], {**TINY, "steps": 9}) as trainer, pytest.raises(AssertionError):
+        list(trainer.run())

@@ -49,7 +49,7 @@ def export_page(opened, options, outputs):
             missing = (
                 f"neither the effect of --weights {kind} nor any units"
                 if searches
-                else (f"no effect of --weights {kind}")
+                else f"no effect of --weights {kind}"
             )
             note(f"the page will show {missing}: {error}")
         else:

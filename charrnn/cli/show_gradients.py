@@ -267,7 +267,7 @@ class MemoryView(View):
             what = (
                 f"at least {REMEMBERED:.0%} of the answers are right up to k = {right[-1][0]:,}"
                 if right
-                else (f"fewer than {REMEMBERED:.0%} of the answers are right at every distance")
+                else f"fewer than {REMEMBERED:.0%} of the answers are right at every distance"
             )
             sentences.append(f"{curve.task}, {CELLS[curve.cell].title}: {what}")
         return sentences

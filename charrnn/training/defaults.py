@@ -17,7 +17,6 @@ WEIGHT_DECAYS, NORMALISED_DECAYS = {"adamw": 0.01}, {"adamw": 0.05}
 # What the length of the run decides when --dropout is left out: (epochs from which it holds, the share of units). What
 # is read once or twice cannot be memorised.
 DROPOUTS = (0.0, 0.0), (2.5, 0.1), (5.0, 0.2), (9.0, 0.3), (18.0, 0.4), (35.0, 0.5)
-BY_LENGTH = ("dropout",)
 UNKNOWN_EPOCHS = 8.0  # assumed of a run that --patience ends
 
 # Of a run by the clock, the share of the time that is spent forward and back: the rest goes into updates, validations,
@@ -85,11 +84,9 @@ def defaults_of(asked, config):
     return {name: value for name, value in left_open.items() if value or name == "dropout"}
 
 
-def by_length(config, epochs):
-    """Return {option: value} of what the length of a run in epochs decides of the options that config leaves open."""
-    if config.dropout is not None:
-        return {}
-    return {"dropout": next(share for start, share in reversed(DROPOUTS) if epochs >= start)}
+def dropout_of(epochs):
+    """Return the dropout of a run of so many epochs, where --dropout is left open."""
+    return next(share for start, share in reversed(DROPOUTS) if epochs >= start)
 
 
 def max_epochs(characters, steps_per_epoch):

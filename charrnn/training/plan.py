@@ -7,6 +7,7 @@ The same options and text give the same plan. This module knows no run folder an
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 from charrnn.errors import ConfigError, counted
@@ -16,7 +17,7 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.spec import ModelConfig, num_parameters
 from charrnn.text.corpus import Splits
 from charrnn.text.item_streams import idle_note
-from charrnn.training.defaults import BY_LENGTH, STEPPING_SHARE, UNKNOWN_EPOCHS, by_length, defaults_of, max_epochs
+from charrnn.training.defaults import STEPPING_SHARE, UNKNOWN_EPOCHS, defaults_of, dropout_of, max_epochs
 from charrnn.training.feeding import check_labels, fit_shape, make_streams, reach_note
 from charrnn.training.intervals import default_intervals, shorten_split, shortened_note, total_steps
 from charrnn.training.memory import check_memory, item_bytes, memory_needed
@@ -46,6 +47,7 @@ class Plan:
     initial           Checkpoint to take the weights of a new run from, or None
     items             number of items in the text; 0 for one long text
     chosen            {option: value} of the options of a new run that the user left open
+    step_s            seconds of a step forward and back, if it was timed to plan the run
     """
 
     config: TrainingConfig
@@ -59,6 +61,7 @@ class Plan:
     initial: Checkpoint | None = None
     items: int = 0
     chosen: dict = field(default_factory=dict)
+    step_s: float | None = None
 
     def memory_needed(self):
         """Return the memory in bytes that training needs for its arrays and the order of items."""
@@ -125,8 +128,9 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
         notes += ("no validation text, so the last checkpoint is the result",)
     config, total, validated, more = _measured(config, splits.val, steps_per_epoch)
     notes += more
-    epochs = UNKNOWN_EPOCHS if total is None else total / steps_per_epoch
-    config = dataclasses.replace(config, **by_length(config, epochs))
+    if config.dropout is None:
+        epochs = UNKNOWN_EPOCHS if total is None else total / steps_per_epoch
+        config = dataclasses.replace(config, dropout=dropout_of(epochs))
     _refuse_blind_waiting(config, validated)
     told = notes, None, initial, _count(corpus), defaults_of(asked, config)
     plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, *told)
@@ -139,7 +143,12 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
 
 def has_to_be_paced(plan):
     """Say whether a plan has defaults that the length in epochs decides, which under --minutes the speed decides."""
-    return plan.config.minutes is not None and any(name in plan.chosen for name in (*BY_LENGTH, "minutes"))
+    may_be_short = "minutes" in plan.chosen and _most_epochs(plan) < math.inf
+    return plan.config.minutes is not None and ("dropout" in plan.chosen or may_be_short)
+
+
+def _most_epochs(plan):
+    return max_epochs(plan.splits.train[1] - plan.splits.train[0], plan.steps_per_epoch)
 
 
 def paced(plan, step_s):
@@ -152,7 +161,7 @@ def paced(plan, step_s):
     """
     config, chosen = plan.config, dict(plan.chosen)
     epochs = config.minutes * 60 * STEPPING_SHARE / step_s / plan.steps_per_epoch
-    most = max_epochs(plan.splits.train[1] - plan.splits.train[0], plan.steps_per_epoch)
+    most = _most_epochs(plan)
     if "minutes" in chosen and epochs > most:
         epochs = most
         config, total, validated, notes = _measured(
@@ -162,10 +171,10 @@ def paced(plan, step_s):
         interval = {} if plan.config.eval_every else {"eval_every": config.eval_every}
         chosen = {"epochs": most, **named, **interval}
         plan = dataclasses.replace(plan, total_steps=total, validated=validated, notes=plan.notes + notes)
-    left_open = {name: None for name in BY_LENGTH if name in chosen}
-    changes = by_length(dataclasses.replace(config, **left_open), epochs)
-    config = dataclasses.replace(config, **changes)
-    return dataclasses.replace(plan, config=config, chosen={**chosen, **changes})
+    if "dropout" in chosen:
+        chosen["dropout"] = dropout_of(epochs)
+        config = dataclasses.replace(config, dropout=chosen["dropout"])
+    return dataclasses.replace(plan, config=config, chosen=chosen, step_s=step_s)
 
 
 def _measured(config, val, steps_per_epoch):

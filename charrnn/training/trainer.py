@@ -254,7 +254,10 @@ class Trainer:
         plan, config, state, costs = self.plan, self._config, self.state, self._costs
         learner, rng = state.learner, np.random.default_rng(0)
         load_update_kernels(plan)
-        costs.step_s = measure_step_s(learner, state.step, rng, self._clock)
+        if plan.step_s is not None and self._group.size == 1:
+            costs.step_s = plan.step_s  # which loaded the kernels of a step too
+        else:
+            costs.step_s = measure_step_s(learner, state.step, rng, self._clock)
         costs.evaluation_s = measure_validation_s(self._validation, learner.result, rng, self._clock)
         if self._samples is not None and self._group.rank == 0:
             with contextlib.suppress(DivergenceError):
