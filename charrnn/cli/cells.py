@@ -62,8 +62,9 @@ def _list_signals(ctx, _parameter, wanted):
     "--quantity",
     type=click.Choice(QUANTITIES, case_sensitive=False),
     show_default="tanh-c for lstm, h otherwise",
-    help="Which value of a unit to use: its cell state (tanh-c or c), its output (h), or one of its gates and "
-    "candidates (i, f, g, o of an LSTM; r, z, n of a GRU).",
+    help="Which number of a unit to look at. A unit of an LSTM has a cell state (its memory; c or tanh-c), an output "
+    "(h), gates (i, f, o) and a candidate (g). A unit of a GRU has a state (h), gates (r, z) and a candidate (n); one "
+    "of a vanilla RNN has only h.",
 )
 @click.option(
     "--signal",

@@ -141,7 +141,8 @@ def command(ctx, checkpoint, text, **options):
 
     The gradient is that of the loss at one character. charrnn measures it with respect to the hidden state (h, and c
     of an LSTM) k characters earlier, for k = 0 to --steps. It does this at many places of the text. For each k, the
-    figure shows the median and the quartiles of the gradient's norm.
+    figure shows the median and the quartiles of the gradient's norm. While a model is trained, the gradient is cut off
+    at the beginning of each chunk ('charrnn train TEXT --seq-length N'); here it is not.
 
     CHECKPOINT is a file or a run folder; without it, the newest run under ./checkpoints is used. If there is no run,
     or with --fresh, fresh (untrained) networks are compared: the three cells, vanilla RNNs with different recurrent

@@ -84,8 +84,8 @@ ALONE = {
 @prime_file_option
 @each_line_option(
     "Continue each line of --prime-file separately, and write one line for each. In this output, \\n stands for a "
-    "newline, \\r for a carriage return and \\\\ for a backslash; -e reads them in the same way. Each line is "
-    "continued as it would be alone, with the same seed."
+    "newline, \\r for a carriage return and \\\\ for a backslash. With -e, you can write them in the same way in the "
+    "lines of --prime-file. Each line is continued as it would be alone, with the same seed."
 )
 @click.option(
     "--encoding",

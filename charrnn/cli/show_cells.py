@@ -195,9 +195,10 @@ class _Printed:
             else ""
         )
         self.paragraph(
-            f"{mark} marks a unit whose score is above the best score on shifted signals (null), and at least halfway "
-            "from the untrained network's score to 1. on: the share of the text where the signal is on, or its mean. "
-            f"goes: whether the unit's value goes up or down when the signal is on or high.{graded}{against}"
+            f"{mark} marks a unit whose score is above all scores on shifted signals (null is the 95th percentile of "
+            "these), and at least halfway from the untrained network's score to 1. on: the share of the text where the "
+            "signal is on, or its mean. goes: whether the unit's value goes up or down when the signal is on or high."
+            f"{graded}{against}"
         )
         for name, other in self.findings.twins.items():
             self.paragraph(f"In this text {name} is on exactly where {other} is on, so only {other} is shown.")

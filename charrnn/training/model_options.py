@@ -63,12 +63,18 @@ class ModelAndText:
         maximum=MAX_BIAS,
         is_terse=True,
     )
-    dtype: str = setting("float32", COMPUTING, "Number type of all computations.", place=2, choices=DTYPES)
+    dtype: str = setting(
+        "float32",
+        COMPUTING,
+        "Number type of the weights and of all computations, except what --precision sets.",
+        place=2,
+        choices=DTYPES,
+    )
     precision: str | None = setting(
         None,
         COMPUTING,
         "Number type of the inputs of matrix products while training. bfloat16 needs a CPU with AVX512-BF16, and is "
-        "1.5 to 2 times as fast there; losses are the same within what a new seed changes.",
+        "1.5 to 2 times as fast there. The losses differ no more than those of two seeds.",
         place=2,
         shown="bfloat16 if this CPU is faster with it, otherwise float32",
         choices=PRECISIONS,
@@ -160,7 +166,8 @@ class ModelAndText:
         1,
         TEXT,
         "Replace all characters that occur less often than N times by one unknown symbol. The model then reads every "
-        "character that it does not know as this symbol. It never writes the symbol.",
+        "character that it does not know as this symbol. Samples contain the symbol only with 'charrnn sample "
+        "--allow-unknown'.",
         "N",
         minimum=1,
         maximum=MAX_STEPS,

@@ -77,8 +77,8 @@ class TrainingConfig(ModelAndText):
     seq_length: int | None = setting(
         None,
         LENGTH,
-        "Length of the chunks that the model learns from: a gradient reaches back at most N characters (truncated "
-        "backpropagation).",
+        "Length of the chunks that the model learns from: while training, the gradient is cut off after N characters "
+        "(truncated backpropagation).",
         "N",
         place=2,
         shown=f"{SEQ_LENGTH}, fewer for a short text",
@@ -115,14 +115,15 @@ class TrainingConfig(ModelAndText):
         LENGTH,
         "Train for this many minutes, including validation. The learning-rate schedule is spread over this time.",
         "M",
-        shown=f"{DEFAULT_MINUTES:g} if no length is given",
+        shown=f"{DEFAULT_MINUTES:g} if neither a length nor --patience is given",
         above=0,
         on_resume=LONGER,
     )
     patience: int | None = setting(
         None,
         LENGTH,
-        "Stop after this many validations without a new best loss. If you give no length, only this stops the run.",
+        "Stop after this many validations without a new best loss. If you give no length and do not ask for "
+        f"--schedule cosine, only this stops the run: there is no limit of {DEFAULT_MINUTES:g} minutes.",
         "N",
         place=1,
         minimum=1,
@@ -223,7 +224,8 @@ class TrainingConfig(ModelAndText):
     weight_dropout: float = setting(
         0.0,
         REGULARISATION,
-        "Share of the recurrent weights to drop, chosen again for each step (at least 0, below 1).",
+        "Share of the recurrent weights to drop (at least 0, below 1): the same weights for all characters of a chunk, "
+        "chosen again for each chunk.",
         "P",
         minimum=0,
         below=1,
@@ -232,8 +234,8 @@ class TrainingConfig(ModelAndText):
         0.0,
         REGULARISATION,
         "Zoneout: at each character, this share of the units keeps its old state (h, and c of an LSTM). At least 0, "
-        "below 1. Outside the training, the new state of each unit is P times its old state plus 1 - P times what "
-        "its gates compute.",
+        "below 1. Outside the training, the new state of each unit is a mean of its old state (weight P) and of what "
+        "its gates compute (weight 1 - P).",
         "P",
         minimum=0,
         below=1,
