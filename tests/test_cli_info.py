@@ -158,7 +158,7 @@ def test_json_is_the_metadata_with_the_file_and_its_parameters(tmp_path):
     assert data == read_metadata(path)
 
 
-def test_the_newest_run_is_taken_and_named_on_stderr(tmp_path, monkeypatch):
+def test_the_newest_run_is_taken_and_named_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match="no run under ./checkpoints"):
         CliRunner().invoke(command, [], catch_exceptions=False)
@@ -169,6 +169,8 @@ def test_the_newest_run_is_taken_and_named_on_stderr(tmp_path, monkeypatch):
     assert result.stderr == f"checkpoint {named}\n"
     assert json.loads(result.stdout)["file"] == named
     assert info("checkpoints/text-1").stderr == ""
+    page = info()
+    assert page.stdout.splitlines()[0] == named and page.stderr == ""
 
 
 def test_bytes_are_shown_as_characters_or_codes(tmp_path):

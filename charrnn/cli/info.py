@@ -65,7 +65,7 @@ def command(checkpoint, as_json, **options):
 
     outputs = Outputs(options, "svg")
     path = find_checkpoint(checkpoint)
-    if checkpoint is None:
+    if checkpoint is None and as_json:  # the page begins with it
         click.echo(f"checkpoint {printable(str(path), sys.stderr)}", err=True)
     metadata = read_metadata(path)
     outputs.protect_run(metadata["training"], path.parent)
