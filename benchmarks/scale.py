@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-MEASURED, PAGE = ROOT / "benchmarks" / "scale.json", ROOT / "docs" / "SCALE.md"
+MEASURED = ROOT / "benchmarks" / "scale.json"
 SHARDS, SEQ_LENGTH = 4, 64
 SHAPES = {  # of an LSTM with layer normalisation and an embedding of 64
     "128 x 2": (128, 2),
@@ -232,19 +232,17 @@ def tables():
     ones = {(one["network"], one["shape"]): one for one in measured if one["processes"] == 1}
     ones |= {(None, shape): one for (network, shape), one in ones.items() if network == "shared memory"}
     told = [
-        "| network | processes | model | step, ms | overlapped | rows | exchange | short messages | update | "
+        "| network | processes | model | step, ms | rows | exchange | short messages | update | "
         "exchange's share | predicted step, ms | sent, MB | least, MB |",
-        "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for one in measured:
         alone, W = ones.get((one["network"], one["shape"]), ones[None, one["shape"]]), one["processes"]
         least = (W - 1) / W * one["parameters"] * 4 * 2
         guess = predicted_s(alone, W, one["alpha_s"] or 0, one["bytes_per_s"] or 1, one["cores"])
         step_s = one.get("after_s") or one["step_s"]
-        overlapped = f"{one['overlapped_s'] * 1e3:.1f}" if one.get("overlapped_s") else ""
         told.append(
-            f"| {one['network']} | {W} | {one['shape']} | {step_s * 1e3:.1f} | {overlapped} | "
-            f"{one['compute_s'] * 1e3:.1f} | "
+            f"| {one['network']} | {W} | {one['shape']} | {step_s * 1e3:.1f} | {one['compute_s'] * 1e3:.1f} | "
             f"{one['exchange_s'] * 1e3:.2f} | {one['numbers_s'] * 1e3:.2f} | {one['update_s'] * 1e3:.2f} | "
             f"{one['exchange_s'] / one['step_s']:.0%} | {guess * 1e3:.1f} | {one['sent_bytes'] / 1e6:.2f} | "
             f"{least / 1e6:.2f} |"
