@@ -168,7 +168,7 @@ RUN_OPTIONS = (
         is_eager=True,
         expose_value=False,
         callback=show_all_help,
-        help="Show all options and exit; --help shows the most important ones.",
+        help="Show all options and exit, also those for items, labels and tasks; --help shows the most important ones.",
     ),
 )
 PARAMETERS = (click.Argument(["text"], nargs=-1), *TRAINING_OPTIONS.values(), *RUN_OPTIONS)
