@@ -2,8 +2,10 @@
 
 Every message gives the rule, the value and the remedy in one sentence. Library code raises these errors; only the
 command line turns them into a line on stderr and exit code 2. This module imports nothing from charrnn, so that all
-other modules can use `counted`, `either` and `nearest` in their messages.
+other modules can use `counted`, `either`, `nearest` and the checks of arguments.
 """
+
+import numbers
 
 # Of a model that computes what is no number.
 DAMAGED = "its parameters are damaged or diverged; use an earlier checkpoint"
@@ -58,6 +60,29 @@ def nearest_path(path):
         return ""
     near = nearest(name, names)
     return "" if near is None or near == name else f" (did you mean {os.path.join(folder, near)}?)"
+
+
+def is_integer(value):
+    """Return whether a value is an integer of Python or NumPy; a bool is not."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value):
+    """Return whether a value is a real number of Python or NumPy; a bool is not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_integer(name, value, minimum=None):
+    """Raise ConfigError unless an argument is an integer, and at least `minimum` unless that is None."""
+    if not is_integer(value) or minimum is not None and value < minimum:
+        rule = "" if minimum is None else f" of at least {minimum}"
+        raise ConfigError(f"{name} must be an integer{rule}, got {value!r}", [name])
+
+
+def check_number(name, value):
+    """Raise ConfigError unless an argument is a real number; NaN and infinity are."""
+    if not is_number(value):
+        raise ConfigError(f"{name} must be a number, got {value!r}", [name])
 
 
 def _plain(name):

@@ -283,7 +283,7 @@ class ModelConfig:
     layer_norm: bool = _optional(False, lambda value: isinstance(value, bool), "true or false", "true, or left out")
 
     def __post_init__(self):
-        if self.cell not in CELLS:
+        if not isinstance(self.cell, str) or self.cell not in CELLS:
             raise ConfigError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")

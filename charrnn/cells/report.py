@@ -7,6 +7,7 @@ Every unit is scored against every signal that occurs (search.py), beside an unt
 a model, a vocabulary and ids; no file, no terminal. findings.py has the records.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from charrnn.cells.gates import gate_saturation
 from charrnn.cells.record import check_quantity, clamp_at, record
 from charrnn.cells.search import costs_us, halves, score_unit, search
 from charrnn.cells.signals import BUILT_IN, Signal, find_signals, misfits, without_twins
-from charrnn.errors import ConfigError, nearest
+from charrnn.errors import ConfigError, is_integer, is_number, nearest
 from charrnn.evaluation.stages import Stages
 from charrnn.files.machine import available_memory
 from charrnn.model.clamps import check_unit
@@ -44,6 +45,8 @@ class CellsOptions:
     clamp       hold each selected unit while the model reads, at "mean", "off", "zero" or a number (ablate.py), and
                 measure how the loss rises; None holds no unit
     gates       measure how often each gate is nearly shut and nearly open
+
+    Raises ConfigError for a value of the wrong type. `find_cells` checks whether the values fit the model.
     """
 
     quantity: str | None = None
@@ -52,6 +55,20 @@ class CellsOptions:
     unit: tuple[int, int] | None = None
     clamp: str | float | None = None
     gates: bool = False
+
+    def __post_init__(self):
+        unit = self.unit
+        if unit is not None and not (isinstance(unit, Sequence) and len(unit) == 2 and all(map(is_integer, unit))):
+            raise ConfigError(f"unit must be (layer, unit), two integers such as (0, 17), got {unit!r}", ["unit"])
+        pairs = self.signals if isinstance(self.signals, Sequence) else (self.signals,)
+        if not all(isinstance(pair, Sequence) and list(map(type, pair)) == [str, str] for pair in pairs):
+            raise ConfigError(
+                "signals must be a sequence of pairs (name, regular expression), such as "
+                f'[("digit", "[0-9]")], got {self.signals!r}',
+                ["signals"],
+            )
+        if self.clamp is not None and not isinstance(self.clamp, str) and not is_number(self.clamp):
+            raise ConfigError(f"clamp must be one of its words or a number, got {self.clamp!r}", ["clamp"])
 
 
 def find_cells(model, vocabulary, excerpt, options=CellsOptions(), progress=None):

@@ -276,7 +276,10 @@ def _dynamic_settings(options, own):
     if own is None and "rule" not in given:
         note("the training text is missing, so --dynamic uses the plain rule sgd")
         given["rule"] = "sgd"
-    return DynamicSettings(**given)
+    try:
+        return DynamicSettings(**given)
+    except ConfigError as error:  # which begins with the name of a setting
+        raise ConfigError(f"--dynamic-{error}", [f"dynamic_{name}" for name in error.options]) from None
 
 
 def _judge(opened, judged, own, asked, progress):

@@ -239,7 +239,7 @@ def _encoding(checkpoint, named):
 
 
 def _text_as_bytes(text, encoding):
-    from charrnn.text.vocabulary import text_as_bytes
+    from charrnn.text.byte_text import text_as_bytes
 
     return text_as_bytes(text, encoding)
 

@@ -233,7 +233,7 @@ def _open(ctx, where, options, outputs):
     data = read_prime_file(options)
 
     from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.text.vocabulary import text_as_bytes
+    from charrnn.text.byte_text import text_as_bytes
 
     with text_in_the_place_of_a_run(where, prime_meant("sample")):
         path = find_checkpoint(where)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError, DivergenceError, counted
+from charrnn.errors import ConfigError, DivergenceError, check_integer, check_number, counted
 from charrnn.evaluation.loss import STREAM_CHUNK, first_predicted
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
@@ -46,25 +46,24 @@ class DynamicSettings:
 
     def __post_init__(self):
         if self.rule not in RULES:
-            raise ConfigError(f"--dynamic-rule must be one of {', '.join(RULES)}, got {self.rule!r}", ["dynamic_rule"])
+            raise ConfigError(f"rule must be one of {', '.join(RULES)}, got {self.rule!r}", ["rule"])
         rate = RATES[self.rule] if self.rate is None else self.rate
         object.__setattr__(self, "rate", rate)
+        check_number("rate", rate)
+        check_number("decay", self.decay)
+        check_integer("segment", self.segment)
         if not 0 <= rate < math.inf:
             raise ConfigError(
-                f"--dynamic-rate must be a finite number of 0 or more, got {rate:g}: leave it out for "
-                f"{RATES[self.rule]:g}",
-                ["dynamic_rate"],
+                f"rate must be a finite number of 0 or more, got {rate:g}: leave it out for {RATES[self.rule]:g}",
+                ["rate"],
             )
         if not 0 <= self.decay <= 1:
             raise ConfigError(
-                f"--dynamic-decay must be between 0 and 1, got {self.decay:g}: leave it out for "
-                f"{DynamicSettings.decay:g}",
-                ["dynamic_decay"],
+                f"decay must be between 0 and 1, got {self.decay:g}: leave it out for {DynamicSettings.decay:g}",
+                ["decay"],
             )
         if self.segment < 1:
-            raise ConfigError(
-                f"--dynamic-segment must be at least 1 character, got {self.segment}", ["dynamic_segment"]
-            )
+            raise ConfigError(f"segment must be at least 1 character, got {self.segment}", ["segment"])
 
 
 def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None, marks=(None, None)):

@@ -7,11 +7,12 @@ Knows a model, a vocabulary and ids; no file, no terminal. judgement.py has the 
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import DAMAGED, ConfigError, DivergenceError
+from charrnn.errors import DAMAGED, ConfigError, DivergenceError, check_integer, is_integer
 from charrnn.evaluation import baselines
 from charrnn.evaluation.answers import judge_answers
 from charrnn.evaluation.baselines import MAX_TRAINING
@@ -47,11 +48,11 @@ class JudgeOptions:
     sample_length    characters of that sample, and of the held-out text that it is compared with; at least 1
     sample_seed      seed of that sample, 0 .. 2**64 - 1
     top_k            keep this many guesses per character, the most probable ones; 0 keeps none
-    guessed          keep guesses for this many characters, the first ones; None means all
+    guessed          keep guesses for this many characters, the first ones, at least 1; None means all
     after            for a model that predicts labels: also predict them after these numbers of characters
     beam             for a model that translates: number of hypotheses that the beam search keeps
 
-    Raises ConfigError if sample_length or top_k is not allowed.
+    Raises ConfigError if a value is not allowed.
     """
 
     baselines: bool = True
@@ -67,6 +68,18 @@ class JudgeOptions:
     beam: int = 1
 
     def __post_init__(self):
+        for name in ("sample_length", "sample_seed", "top_k", "beam"):
+            check_integer(name, getattr(self, name))
+        if self.guessed is not None:
+            check_integer("guessed", self.guessed, 1)
+        if self.dynamic is not None and not isinstance(self.dynamic, DynamicSettings):
+            raise ConfigError(
+                "dynamic must be DynamicSettings() of charrnn.evaluation.dynamic, with settings of your choice, or "
+                f"None, got {self.dynamic!r}",
+                ["dynamic"],
+            )
+        if isinstance(self.after, str) or not isinstance(self.after, Iterable) or not all(map(is_integer, self.after)):
+            raise ConfigError(f"after must be a sequence of integers, such as (1, 10), got {self.after!r}", ["after"])
         if self.sample_length < 1:
             raise ConfigError(f"sample_length must be at least 1 character, got {self.sample_length}")
         if self.top_k < 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from charrnn.errors import ConfigError
 from charrnn.kernels.host import padded
 from charrnn.kernels.layout import Layout
 from charrnn.spec import CELLS
@@ -19,6 +20,14 @@ def aligned_zeros(size, dtype, alignment=64):
     raw = np.zeros(size * dtype.itemsize + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def as_array(name, values, dtype=None):
+    """Return the values of an argument as an ndarray; `name` is for the message. Raises ConfigError."""
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError):  # rows of different lengths, or strings
+        raise ConfigError(f"{name} must be an array of numbers whose rows have equal lengths") from None
 
 
 def buffer(size, dtype=None):

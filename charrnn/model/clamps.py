@@ -1,11 +1,12 @@
 """Clamps: units that are held at a fixed value while a workspace runs."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import ConfigError, either
+from charrnn.errors import ConfigError, either, is_integer, is_number
 from charrnn.kernels.records import CLAMP_C, CLAMP_H
 from charrnn.spec import CELLS
 
@@ -38,11 +39,20 @@ class Clamp:
 
 def check_unit(config, layer, unit):
     """Raise ConfigError if a model with this ModelConfig has no such unit; layer and unit count from 0."""
-    if not 0 <= layer < config.num_layers or not 0 <= unit < config.hidden_size:
+    known = is_integer(layer) and is_integer(unit) and 0 <= layer < config.num_layers and 0 <= unit < config.hidden_size
+    if not known:
         raise ConfigError(
             f"the units of this model are 0:0 to {config.num_layers - 1}:{config.hidden_size - 1} (layer:unit, "
             f"from 0), got {layer}:{unit}"
         )
+
+
+def listed_clamps(clamps):
+    """Return clamps as a tuple. Raises ConfigError if they are not a sequence of Clamp."""
+    listed = tuple(clamps) if isinstance(clamps, Iterable) else (clamps,)
+    if isinstance(clamps, Clamp) or not all(isinstance(one, Clamp) for one in listed):
+        raise ConfigError(f"clamps must be a sequence of Clamp, such as [Clamp(0, 17, 1.0)], got {clamps!r}")
+    return listed
 
 
 def pack_clamps(config, clamps):
@@ -53,7 +63,7 @@ def pack_clamps(config, clamps):
     comes twice.
     """
     rows, values = [], []
-    for clamp in clamps:
+    for clamp in listed_clamps(clamps):
         check_unit(config, clamp.layer, clamp.unit)
         rows.append((clamp.layer, clamp.unit, CLAMP_H if clamp.quantity == "h" else CLAMP_C))
         values.append(_held_values(config, clamp))
@@ -65,8 +75,8 @@ def pack_clamps(config, clamps):
 def _held_values(config, clamp):
     """Return c and h of a held unit whose output gate is 1; of h alone, the value twice. Raises ConfigError."""
     value, holdable = clamp.value, CELLS[config.cell].holdable
-    if not math.isfinite(value):
-        raise ConfigError(f"a unit can be held at a finite value, got {value}")
+    if not is_number(value) or not math.isfinite(value):
+        raise ConfigError(f"a unit can be held at a finite value, got {value!r}")
     if clamp.quantity not in holdable:
         raise ConfigError(
             f"what can be held in a unit of this {config.cell} is {either(holdable)}, got {clamp.quantity!r}"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, check_integer, is_number
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.layout import Layout
-from charrnn.model.buffers import aligned_zeros
+from charrnn.model.buffers import aligned_zeros, as_array
 from charrnn.render.notebook import html_table
 from charrnn.spec import CELLS, FORGET_BIAS, ModelConfig
 from charrnn.text.tasks import ItemRule, stored_task
@@ -101,7 +101,15 @@ class Model:
         -------
         Model
             It has no vocabulary yet; set its `vocabulary` before you sample from it.
+
+        Raises
+        ------
+        ConfigError
+            `seed` or `forget_bias` is not allowed.
         """
+        check_integer("seed", seed, 0)
+        if not is_number(forget_bias) or not math.isfinite(forget_bias):
+            raise ConfigError(f"forget_bias must be a finite number, got {forget_bias!r}", ["forget_bias"])
         model = cls(config, rule)
         bound, forget_gate = uniform_bound(config), CELLS[config.cell].forget_gate
         arrays = {}
@@ -203,23 +211,39 @@ class Model:
     def pack(self, arrays):
         """Return {name: array} as one array (N,), ordered like `flat`. Raises ConfigError as `set_parameters` does."""
         shapes = self.shapes()
+        if not isinstance(arrays, Mapping):
+            raise ConfigError(f"parameters must be a mapping {{name: array}}, got {type(arrays).__name__}")
         if set(arrays) != set(shapes):
             missing, unknown = sorted(set(shapes) - set(arrays)), sorted(set(arrays) - set(shapes))
             raise ConfigError(f"parameters do not fit the model: missing {missing}, unknown {unknown}")
         for name, shape in shapes.items():
-            if np.shape(arrays[name]) != shape:
-                raise ConfigError(f"parameter {name} must have shape {shape}, got {np.shape(arrays[name])}")
+            given = as_array(f"parameter {name}", arrays[name])
+            if given.shape != shape:
+                raise ConfigError(f"parameter {name} must have shape {shape}, got {given.shape}")
         flat = aligned_zeros(self.layout.size, self.config.dtype)
-        self.layout.pack({name: np.asarray(arrays[name], self.config.dtype) for name in shapes}, flat)
+        dtype = self.config.dtype
+        self.layout.pack({name: as_array(f"parameter {name}", arrays[name], dtype) for name in shapes}, flat)
         return flat
 
     def unpack(self, flat):
-        """Return an array (N,) ordered like `flat`, such as Workspace.grads, as {name: ndarray}; copies."""
+        """Return an array (N,) ordered like `flat`, such as Workspace.grads, as {name: ndarray}; copies.
+
+        Raises ConfigError for another shape.
+        """
+        self._check_flat(flat)
         return self.layout.unpack(flat)
 
     def view(self, flat):
-        """Return an array (N,) ordered like `flat` as a mapping {name: ndarray}; an array is copied when it is read."""
+        """Return an array (N,) ordered like `flat` as a mapping {name: ndarray}; an array is copied when it is read.
+
+        Raises ConfigError for another shape.
+        """
+        self._check_flat(flat)
         return NamedArrays(self.layout, flat)
+
+    def _check_flat(self, flat):
+        if np.shape(flat) != self.flat.shape:
+            raise ConfigError(f"a flat array of this model must have shape {self.flat.shape}, got {np.shape(flat)}")
 
 
 def places_of_never(model):

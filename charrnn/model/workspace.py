@@ -5,11 +5,12 @@ It knows ids, but no file, character or command-line option.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, check_integer, is_number
 from charrnn.kernels import entries, records
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.pool import run_items
@@ -17,7 +18,16 @@ from charrnn.kernels.records import THRESHOLD_BITS
 from charrnn.kernels.splitmix import as_int64, step_key
 from charrnn.kernels.table import Table
 from charrnn.kernels.threads import num_threads
-from charrnn.model.buffers import Buffers, CellBuffers, ChunkBuffers, Extent, WalkBuffers, WordBuffers, aligned_zeros
+from charrnn.model.buffers import (
+    Buffers,
+    CellBuffers,
+    ChunkBuffers,
+    Extent,
+    WalkBuffers,
+    WordBuffers,
+    aligned_zeros,
+    as_array,
+)
 from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
 from charrnn.model.marks import NO_MASKS, Masks, item_masks, pack_marks
@@ -37,13 +47,21 @@ class Dropout:
     rate           share of the units, 0 <= rate < 1, whose output is dropped on its way to the layer above (never to
                    the next time step); with `variational`, the same units at all time steps of a chunk
     seed           of the random masks; for a model with zoneout, also of the units that keep their states
-    weight_rate    share of the recurrent weights that are dropped, the same ones in a whole chunk
+    weight_rate    share of the recurrent weights that are dropped, 0 <= weight_rate < 1, the same ones in a whole chunk
+
+    Raises ConfigError if a value is not allowed.
     """
 
     rate: float
     variational: bool = False
     seed: int = 0
     weight_rate: float = 0.0
+
+    def __post_init__(self):
+        for name, value in (("rate", self.rate), ("weight_rate", self.weight_rate)):
+            if not is_number(value) or not 0 <= value < 1:
+                raise ConfigError(f"the {name} of a Dropout must be at least 0 and below 1, got {value!r}")
+        check_integer("seed", self.seed)
 
 
 def block_steps(layout, batch_size, shards, T):
@@ -92,6 +110,7 @@ class Workspace:
 
     def __init__(self, model, batch_size, seq_length, training=True, precision="float32"):
         for name, value in (("batch_size", batch_size), ("seq_length", seq_length)):
+            check_integer(name, value)
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         self.model, self.batch_size, self.seq_length, self.training = model, batch_size, seq_length, training
@@ -161,20 +180,23 @@ class Workspace:
     def set_carry(self, carry):
         """Set the carry, given as `get_carry` returns it. Raises ConfigError for wrong names or shapes."""
         places = self._carry_arrays(self._buffers.h0, self._buffers.c0)
-        if set(carry) != set(places):
-            raise ConfigError(f"the carry must hold {sorted(places)}, got {sorted(carry)}")
+        if not isinstance(carry, Mapping) or set(carry) != set(places):
+            got = sorted(carry) if isinstance(carry, Mapping) else repr(carry)
+            raise ConfigError(f"the carry must hold {sorted(places)}, got {got}")
+        arrays = {name: as_array(f"the carry {name}", carry[name], place.dtype) for name, place in places.items()}
         for name, place in places.items():
-            if np.shape(carry[name]) != place.shape:
-                raise ConfigError(f"the carry {name} must have shape {place.shape}, got {np.shape(carry[name])}")
+            if arrays[name].shape != place.shape:
+                raise ConfigError(f"the carry {name} must have shape {place.shape}, got {arrays[name].shape}")
         self.reset_carry()  # the padding too: after a chunk of NaN it is not zero
         for name, place in places.items():
-            place[:] = carry[name]
+            place[:] = arrays[name]
 
     def carry_grads(self):
         """Return the gradient of the last loss with respect to the carry before the chunk, shaped like `get_carry`.
 
-        Only after `loss_and_grads`.
+        Only after `loss_and_grads`. Raises ConfigError if training is False.
         """
+        self._check_training()
         return {name: array.copy() for name, array in self._carry_arrays(self._buffers.DR, self._buffers.DC).items()}
 
     # Reading and holding units
@@ -296,8 +318,8 @@ class Workspace:
 
     def _take_ids(self, x, y):
         """Copy a chunk's ids to where the kernels read them; return its length. Raises ConfigError."""
-        x = np.asarray(x)
-        y = x if y is None else np.asarray(y)
+        x = as_array("the ids of a chunk", x)
+        y = x if y is None else as_array("the ids of a chunk", y)
         if x.ndim != 2 or x.shape[1] != self.batch_size or not 1 <= x.shape[0] <= self.seq_length or y.shape != x.shape:
             raise ConfigError(
                 f"a chunk must be ids of shape (1..{self.seq_length}, {self.batch_size}), got {x.shape} and {y.shape}"
@@ -333,6 +355,9 @@ class Workspace:
         counts : ndarray (T, B) of bool, optional
             Where the loss of predicting y[t, b] counts. None: all losses count.
         """
+        if dropout is not None and not isinstance(dropout, Dropout):
+            raise ConfigError(f"dropout must be a Dropout, such as Dropout(0.5), got {dropout!r}")
+        check_integer("step", step)
         total = self.sum_and_grads(x, y, dropout, step, Masks(resets, counts))
         return total / self.counted if self.counted else 0.0
 
@@ -394,8 +419,11 @@ class Workspace:
     def _check_way_back(self):
         if self._clamped:
             raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
+        self._check_training()
+
+    def _check_training(self):
         if not self.training:
-            raise ConfigError("this workspace was made with training=False and has no gradients")
+            raise ConfigError("this workspace has no gradients: make one with training=True")
 
     def losses(self, x, y, resets=None, counts=None):
         """Run a chunk forward, advance the carry, and return all losses: ndarray (T, B) float64, in nats.

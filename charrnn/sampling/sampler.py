@@ -23,8 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.errors import DAMAGED, ConfigError, DivergenceError, VocabularyError
+from charrnn.errors import DAMAGED, ConfigError, DivergenceError, VocabularyError, check_integer, check_number
 from charrnn.kernels.splitmix import splitmix64
+from charrnn.model.clamps import listed_clamps
 from charrnn.sampling.priming import side_by_side
 from charrnn.sampling.stops import StopMatcher
 
@@ -54,6 +55,10 @@ class Settings:
     min_p: float = 0.0
 
     def __post_init__(self):
+        for name in ("temperature", "top_p", "min_p"):
+            check_number(name, getattr(self, name))
+        if self.top_k is not None:
+            check_integer("top_k", self.top_k)
         if not 0 <= self.temperature < math.inf:  # written so that NaN fails too
             raise ConfigError(
                 f"--temperature must be 0 (greedy) or a positive number, got {self.temperature:g}", ["temperature"]
@@ -121,6 +126,8 @@ class Sampler:
         streams: Sequence[int] | None = None,
         make_workspace: Callable | None = None,
     ):
+        check_integer("num_samples", num_samples)
+        check_integer("seed", seed)
         if num_samples < 1:
             raise ConfigError(f"the number of samples must be at least 1, got {num_samples}")
         if not 0 <= seed < 2**64:
@@ -133,7 +140,7 @@ class Sampler:
         if self._streams.shape != (num_samples,):
             raise ConfigError(f"streams must be {num_samples} numbers, got {len(self._streams)}")
         self._make_workspace = make_workspace or (
-            functools.partial(_clamped_workspace, tuple(clamps)) if clamps else None
+            functools.partial(_clamped_workspace, listed_clamps(clamps)) if clamps else None
         )
         self._generation = None  # the compiled way, or
         self._workspace = None  # the plain one
@@ -277,6 +284,7 @@ class Sampler:
         Another call continues where this one ended. If a stream was ended by a stop sequence, prime again first.
         Raises ConfigError if an argument is not allowed, and while iterating DivergenceError if a logit is not finite.
         """
+        check_integer("length", length)
         if length < 1:
             raise ConfigError(f"the length must be at least 1 character, got {length}")
         if block_size < 1:

@@ -4,12 +4,16 @@ Pure. A model writes any bytes, so nothing here fails on them: what is no text i
 """
 
 import codecs
+import re
 import unicodedata
 
 import numpy as np
 
+from charrnn.errors import CorpusError, VocabularyError
+
 REPLACEMENT = "\ufffd"
 _STRAYS, _FIRST_STRAY = "charrnn-strays", 0xDC00  # a byte that is no text, as half a surrogate pair of its own
+_BYTES_ALONE = re.compile("([\udc00-\udcff])")  # such bytes
 
 
 class ByteDecoder:
@@ -34,6 +38,34 @@ class ByteDecoder:
         other = ByteDecoder(self._encoding)
         other._decoder.setstate(self._decoder.getstate())
         return other
+
+
+def check_encoding(name):
+    """Raise CorpusError unless `name` is an encoding that bytes can be decoded with, whatever they are."""
+    try:
+        b" ".decode(name, "replace")
+    except (LookupError, TypeError, ValueError):
+        raise CorpusError(f"encoding must be the name of a text encoding, such as utf-8, got {name!r}") from None
+
+
+def text_as_bytes(text, encoding):
+    """Return the bytes of `text` in `encoding`; a lone surrogate U+DC00 + byte becomes that byte. Raises
+    VocabularyError for a character that the encoding cannot represent.
+    """
+    data, start = b"", 0
+    for part in _BYTES_ALONE.split(text):
+        try:
+            if len(part) == 1 and ord(part) & ~0xFF == _FIRST_STRAY:
+                data += bytes((ord(part) & 0xFF,))
+            else:
+                data += part.encode(encoding)
+        except UnicodeEncodeError as error:
+            raise VocabularyError(
+                f"character {part[error.start]!r} at offset {start + error.start:,} cannot be written in "
+                f"{encoding.upper()}: leave it out"
+            ) from None
+        start += len(part)
+    return data
 
 
 def read_symbols(vocabulary, ids, encoding="utf-8"):

@@ -5,6 +5,8 @@ text of the vocabulary has: so a mark on the screen is never a character of the 
 vocabulary and no id.
 """
 
+from collections.abc import Iterable
+
 from charrnn.errors import VocabularyError, counted, nearest
 
 START, SEP, END = SPECIALS = ("START", "SEP", "END")  # in the order of their ids
@@ -25,7 +27,7 @@ PRIVATE_USE = (*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE))  # where a voca
 
 def checked(special, mode):
     """Return the special symbols of a vocabulary as a tuple; VocabularyError where they break a rule."""
-    special = tuple(special)
+    special = _listed("special symbols", special)
     if special != tuple(name for name in SPECIALS if name in special):
         raise VocabularyError(f"special symbols must be some of {', '.join(SPECIALS)}, each once and in this order")
     if special and not {START, END} <= set(special):
@@ -33,6 +35,12 @@ def checked(special, mode):
     if special and mode == "bytes":
         raise VocabularyError("a vocabulary of bytes has no special symbols")
     return special
+
+
+def _listed(what, names):
+    if not isinstance(names, Iterable):
+        raise VocabularyError(f"a vocabulary's {what} must be a sequence of strings, got {names!r}")
+    return tuple(names)
 
 
 def from_json(obj):
@@ -47,7 +55,7 @@ def from_json(obj):
 
 def checked_labels(labels, special):
     """Return the labels of a vocabulary as a tuple; VocabularyError where they break a rule."""
-    labels = tuple(labels)
+    labels = _listed("labels", labels)
     if labels and not {START, END} <= set(special):
         raise VocabularyError("a vocabulary with labels needs the special symbols START and END")
     if len(labels) > MAX_LABELS:
@@ -72,6 +80,8 @@ def labels_from_json(obj):
 
 def unknown_label(name, labels):
     """Say that there is no label of a name, and which are near, or which there are."""
+    if not labels:
+        return f"there is no label {name[:MAX_LABEL]!r}: the model has no labels"
     near = nearest(name, labels)
     if near is not None:
         return f"the model has no label {name[:MAX_LABEL]!r}: did you mean {near!r}?"

@@ -1,5 +1,7 @@
 """The rules of a vocabulary's symbols, and how a stranger's value is shown where it breaks one."""
 
+from collections.abc import Iterable
+
 from charrnn.errors import VocabularyError
 
 MODES = ("chars", "bytes")
@@ -12,6 +14,8 @@ def validated(mode, symbols):
     """Return `symbols` as a tuple, or raise VocabularyError."""
     if not isinstance(mode, str) or mode not in MODES:
         raise VocabularyError(f'a vocabulary\'s mode must be "chars" or "bytes", got {shown(mode)}')
+    if not isinstance(symbols, Iterable):
+        raise VocabularyError(f"a vocabulary's symbols must be a sequence, got {shown(symbols)}")
     # Read no further than the most there can be: an endless iterable is an error, not a hang.
     most = 256 if mode == "bytes" else CODE_POINTS - len(_SURROGATES)
     taken = []

@@ -5,7 +5,6 @@ Nothing here silently replaces an unknown symbol by another: what cannot be enco
 similar symbol if there is one.
 """
 
-import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from charrnn.errors import VocabularyError, counted
+from charrnn.errors import ConfigError, VocabularyError, counted, is_integer
 from charrnn.text import special
-from charrnn.text.byte_text import ByteDecoder
+from charrnn.text.byte_text import ByteDecoder, check_encoding, text_as_bytes
 from charrnn.text.lookalikes import relatives
 from charrnn.text.rewriting import AS_IT_IS, Rewriting
 from charrnn.text.symbols import shown, validated
@@ -25,8 +24,6 @@ BLOCK_SYMBOLS = 1 << 20  # symbols encoded at a time: a text of any length needs
 UNKNOWN = "UNKNOWN"  # what makes the unknown symbols of two vocabularies the same one, however they are shown
 # What it may be: the first of these that is no character of the text.
 UNKNOWN_MARKS = "\ufffd\u25a1\u2370\u29c8"
-
-_FIRST_ALONE, _BYTES_ALONE = 0xDC00, re.compile("([\udc00-\udcff])")
 
 
 def smallest_dtype(size):
@@ -85,6 +82,8 @@ class Vocabulary:
             raise VocabularyError(
                 f"a vocabulary's unknown symbol must be one of its characters, got {shown(self.unknown_symbol)}"
             )
+        if not isinstance(self.rewriting, Rewriting):
+            raise VocabularyError(f"a vocabulary's rewriting must be a Rewriting, got {shown(self.rewriting)}")
         if self.rewriting and self.mode == "bytes":
             raise VocabularyError(f"a vocabulary of bytes cannot rewrite them, got {self.rewriting}")
 
@@ -155,8 +154,14 @@ class Vocabulary:
         VocabularyError
             A character is not in the vocabulary, or not in `encoding`. The message shows its repr, its offset in `text`
             and what to do.
+        CorpusError
+            In "bytes" mode: `encoding` is not the name of a text encoding.
         """
+        if not isinstance(text, str):
+            remedy = ": decode it first" if isinstance(text, (bytes, bytearray)) else ""
+            raise ConfigError(f"text must be a str, got {shown(text)}{remedy}")
         if self.mode == "bytes":
+            check_encoding(encoding)
             return self.encode_bytes(text_as_bytes(text, encoding))
         given, text = text, self.rewriting.apply(text)
         ids = np.empty(len(text), self.dtype)
@@ -179,7 +184,10 @@ class Vocabulary:
                 "bytes need a vocabulary of bytes, but this one has characters: decode them first, or train a model "
                 "of bytes with 'charrnn train --vocab bytes'"
             )
-        codes = np.frombuffer(data, np.uint8)
+        try:
+            codes = np.frombuffer(data, np.uint8)
+        except TypeError:
+            raise ConfigError(f"data must be bytes, got {shown(data)}") from None
         ids = np.empty(len(codes), self.dtype)
         for start in range(0, len(codes), BLOCK_SYMBOLS):
             self._look_up(codes[start : start + BLOCK_SYMBOLS], start, ids)
@@ -212,10 +220,13 @@ class Vocabulary:
         Raises
         ------
         VocabularyError
-            An id is not in 0 .. V - 1.
+            An id is not an integer in 0 .. V - 1.
+        CorpusError
+            In "bytes" mode: `encoding` is not the name of a text encoding.
         """
         codes = self._codes_of(ids)
         if self.mode == "bytes":
+            check_encoding(encoding)
             return codes.astype(np.uint8).tobytes().decode(encoding, "replace")
         return codes.astype("<u4").tobytes().decode("utf-32-le")
 
@@ -237,7 +248,10 @@ class Vocabulary:
         feed(id) -> str returns the characters that the id completes ("" within a character of several bytes);
         flush() -> str returns what is left at the end; fork() returns an independent copy. `encoding` : in "bytes" mode
         """
-        return _ByteDecoder(self, ByteDecoder(encoding)) if self.mode == "bytes" else _CharacterDecoder(self)
+        if self.mode == "chars":
+            return _CharacterDecoder(self)
+        check_encoding(encoding)
+        return _ByteDecoder(self, ByteDecoder(encoding))
 
     def to_json(self):
         """Return a dict for JSON: {"mode": str, "symbols": list}, and only where they are set, "special": list,
@@ -327,9 +341,14 @@ class Vocabulary:
 
     def _codes_of(self, ids):
         """Return the code points or bytes of `ids`, (N,) uint32; an id of another vocabulary is an error."""
-        ids = np.asarray(ids)
+        try:
+            ids = np.asarray(ids)
+        except ValueError:  # rows of different lengths
+            raise VocabularyError(f"ids must be a sequence of integers, got {shown(ids)} of sequences") from None
         if ids.size == 0:
             return np.empty(0, np.uint32)
+        if ids.dtype.kind not in "iu" and not all(map(is_integer, ids.flat)):
+            raise VocabularyError(f"ids must be integers from 0 to {self.size - 1:,}, got an array of {ids.dtype}")
         if ids.min() < 0 or ids.max() >= self.size:
             bad = int(ids.min() if ids.min() < 0 else ids.max())
             raise VocabularyError(
@@ -418,21 +437,3 @@ class _ByteDecoder:
 
     def fork(self):
         return _ByteDecoder(self._vocabulary, self._decoder.fork())
-
-
-def text_as_bytes(text, encoding):
-    """Return the bytes of `text` in `encoding`; a lone surrogate U+DC00 + byte becomes that byte."""
-    data, start = b"", 0
-    for part in _BYTES_ALONE.split(text):
-        try:
-            if len(part) == 1 and ord(part) & ~0xFF == _FIRST_ALONE:
-                data += bytes((ord(part) & 0xFF,))
-            else:
-                data += part.encode(encoding)
-        except UnicodeEncodeError as error:
-            raise VocabularyError(
-                f"character {part[error.start]!r} at offset {start + error.start:,} cannot be written in "
-                f"{encoding.upper()}: leave it out"
-            ) from None
-        start += len(part)
-    return data

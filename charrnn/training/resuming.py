@@ -15,10 +15,11 @@ def resume_config(stored, asked):
     stored : TrainingConfig of the run
     asked : {name: value}, the options named for the resumption
 
-    Raises ConfigError for an option that contradicts the run, with both values.
+    Raises ConfigError for a value of the wrong type, and for an option that contradicts the run, with both values.
     """
     changes = {}
     for name, value in asked.items():
+        SETTINGS[name].check_type(name, value)
         old, on_resume = getattr(stored, name), SETTINGS[name].on_resume
         if on_resume == LONGER and value is not None:
             kind = stored.length_kind
