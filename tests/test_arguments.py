@@ -3,12 +3,23 @@
 import numpy as np
 import pytest
 
-from charrnn import Clamp, ConfigError, CorpusError, Model, ModelConfig, Vocabulary, VocabularyError, Workspace
+from charrnn import (
+    CharRNNError,
+    Clamp,
+    ConfigError,
+    CorpusError,
+    Model,
+    ModelConfig,
+    Vocabulary,
+    VocabularyError,
+    Workspace,
+)
 from charrnn.cells.report import CellsOptions
 from charrnn.evaluation.dynamic import DynamicSettings
 from charrnn.evaluation.report import JudgeOptions
 from charrnn.model.workspace import Dropout
 from charrnn.sampling.sampler import Sampler, Settings
+from charrnn.training.spelling import spelt_in_python
 
 B, T, H, V = 2, 3, 5, 7
 CONFIG = ModelConfig("lstm", V, H, 1)
@@ -96,3 +107,58 @@ def test_integers_of_numpy_are_integers():
 def test_a_label_of_a_vocabulary_without_labels():
     with pytest.raises(VocabularyError, match="the model has no labels"):
         CHARS.label_id("x")
+
+
+def test_messages_name_keywords_to_a_python_caller():
+    assert spelt_in_python("lower --batch-size to 22 or --seq-length") == "lower batch_size to 22 or seq_length"
+    assert spelt_in_python("use --seq-length 1,117, or --min-p 0.5") == "use seq_length=1117, or min_p=0.5"
+    assert spelt_in_python("choose another with -o/--output: --find x") == "choose another with output: wanted x"
+    for kept in ("train with 'charrnn train --vocab bytes'", "with: charrnn train --resume a", "xz --format=x"):
+        assert spelt_in_python(kept) == kept
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("arguments") / "corpus.txt"
+    path.write_text("to be or not to be\n" * 50, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"seq_length": 0}, "^seq_length must be at least 1, got 0"),
+        ({"batch_size": 100, "seq_length": 500}, "lower batch_size to"),
+        ({"tie_weights": True}, "^tie_weights needs embedding_size equal to hidden_size"),
+        ({"encoding": "nope"}, "^encoding 'nope' is unknown"),
+        ({"output": 3}, "^output must be a path, got 3"),
+        ({"resume": 3}, "^resume must be a path, got 3"),
+        ({"texts": 3}, "^texts must be a path or a sequence of paths, got 3"),
+    ],
+)
+def test_training_names_keywords(text, arguments, words):
+    import charrnn
+
+    with pytest.raises(CharRNNError, match=words) as caught:
+        charrnn.train(**{"texts": text, **arguments})
+    assert " --" not in str(caught.value).split(" '")[0]
+
+
+def test_drawing_names_keywords():
+    import charrnn
+
+    model = Model.initialise(CONFIG, 1)
+    model.vocabulary = CHARS
+    for arguments, words in (
+        ({"temperature": -1}, "^temperature must be 0"),
+        ({"top_k": 0}, "^top_k must be at least 1"),
+        ({"prime": b"a"}, "^prime must be a str, got b'a': decode it first"),
+        ({"stop": None}, "^stop must be a sequence of str, got None"),
+        ({"stop": [3]}, "^each string of stop must be a str, got 3"),
+        ({"length": 2.5}, "^length must be an integer, got 2.5"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            charrnn.sample(model, **arguments)
+    for call in (charrnn.sample, charrnn.next_characters, charrnn.evaluate, charrnn.find_cells):
+        with pytest.raises(ConfigError, match=r"model must be a Model, got 'run': load one with charrnn.load\('run'\)"):
+            call("run")

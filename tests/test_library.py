@@ -153,7 +153,7 @@ def test_leaving_the_loop_lets_go_of_the_folder(folder, tmp_path):
     ("arguments", "words"),
     [
         ({"hiden_size": 3}, ["hiden_size", "hidden_size"]),
-        ({"hidden_size": 0}, ["hidden-size", "0"]),
+        ({"hidden_size": 0}, ["hidden_size", "0"]),
         ({"resume": "x", "output": "y"}, ["resume", "output"]),
     ],
 )

@@ -17,9 +17,10 @@ from typing import Any, TypeAlias
 from charrnn.cells.findings import Findings
 from charrnn.cells.report import CellsOptions
 from charrnn.cells.report import find_cells as search_cells
-from charrnn.errors import CharRNNError, ConfigError, nearest
+from charrnn.errors import CharRNNError, ConfigError, check_integer, nearest
 from charrnn.evaluation.judgement import Judgement, TrainingText
 from charrnn.evaluation.report import JudgeOptions, judge
+from charrnn.library.arguments import as_path, as_texts, check_model, check_string, naming_keywords
 from charrnn.library.drawing import next_characters as next_characters
 from charrnn.library.drawing import sample as sample
 from charrnn.model.parameters import Model
@@ -32,6 +33,7 @@ from charrnn.training.launch import new_run, resumed_run
 from charrnn.training.options import NAMES
 from charrnn.training.provenance import read_run_text
 from charrnn.training.records import Evaluated, Finished, Notice, Preflight, Sampled, Saved, Step
+from charrnn.training.spelling import spelt_in_python
 from charrnn.training.stored import shown_encoding, stored_encoding, stored_items, stored_parting
 
 StrPath: TypeAlias = str | PathLike[str]
@@ -68,7 +70,7 @@ def load(path: StrPath | None = None) -> Model:
     >>> model.config.cell, model.config.hidden_size, model.vocabulary.size
     ('lstm', 12, 16)
     """
-    found = find_checkpoint(None if path is None else Path(path))
+    found = find_checkpoint(as_path("path", path))
     model = Model.from_checkpoint(load_checkpoint(found))
     model.path = found
     return model
@@ -108,7 +110,8 @@ class Training(Iterator[Record]):
 
     def __next__(self) -> Record:
         try:
-            return next(self._records)
+            with naming_keywords():
+                return _spelt(next(self._records))
         except BaseException:  # StopIteration too: the run is over
             self.close()
             raise
@@ -126,6 +129,7 @@ class Training(Iterator[Record]):
         self._opened.close()
 
 
+@naming_keywords()
 def train(
     texts: StrPath | Sequence[StrPath] = (),
     *,
@@ -189,22 +193,23 @@ def train(
     _check_names(options, NAMES, "train")
     if samples:
         options.setdefault("sample", True)  # also of a run that was started without
-    named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)
+    named = as_texts(texts)
+    where, run, source = as_path("output", output), as_path("resume", resume), as_path("init_from", init_from)
     with contextlib.ExitStack() as stack:
-        if resume is not None:
-            if output is not None or init_from is not None:
+        if run is not None:
+            if where is not None or source is not None:
                 raise ConfigError("resume already gives the run: leave output and init_from out")
-            folder = stack.enter_context(RunFolder.open(Path(resume)))
+            folder = stack.enter_context(RunFolder.open(run))
             trainer = stack.enter_context(resumed_run(folder, options, texts=named, samples=samples))
         else:
             if not named:
                 raise ConfigError("no text to train on: give one or more texts")
-            where = None if output is None else Path(output)
-            run = new_run(named, options, output=where, init_from=init_from, samples=samples)
-            trainer = stack.enter_context(run)
+            new = new_run(named, options, output=where, init_from=source, samples=samples)
+            trainer = stack.enter_context(new)
         return Training(stack.pop_all(), trainer)
 
 
+@naming_keywords()
 def evaluate(
     model: Model,
     texts: StrPath | Sequence[StrPath] | None = None,
@@ -281,6 +286,7 @@ def evaluate(
     return judge(model, model.vocabulary, excerpt, training, asked, progress)
 
 
+@naming_keywords()
 def find_cells(
     model: Model,
     texts: StrPath | Sequence[StrPath] | None = None,
@@ -334,12 +340,20 @@ def find_cells(
     ('tanh-c', True)
     """
     asked = _asked(CellsOptions, options, "find_cells")
+    check_integer("characters", characters)
     excerpt, _ = _read(model, texts, string, split, "error")
     if characters < 1:
         raise ConfigError(f"characters must be at least 1, got {characters}")
     stop = min(excerpt.stop, excerpt.start + characters)
     excerpt = dataclasses.replace(excerpt, stop=stop)
     return search_cells(model, model.vocabulary, excerpt, asked, progress)
+
+
+def _spelt(record):
+    """Return a record of a run; a Notice names keyword arguments."""
+    if isinstance(record, Notice):
+        return dataclasses.replace(record, text=spelt_in_python(record.text))
+    return record
 
 
 def _asked(kind, options, call):
@@ -358,10 +372,12 @@ def _check_names(options, names, call):
 
 def _read(model, texts, string, split, unknown):
     """Return the Excerpt that is asked for, and the TrainingText of the model's own text where that is read."""
+    check_model(model)
     vocabulary, encoding = model.vocabulary, shown_encoding(model.training)
     if split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if string is not None:
+        check_string("string", string)
         if texts is not None:
             raise ConfigError("texts and string both give a text to read: leave one of them out")
         return Excerpt.whole(text_ids(vocabulary, string, encoding, model.rule), encoding=encoding), None
@@ -374,7 +390,7 @@ def _read(model, texts, string, split, unknown):
             raise ConfigError(f"the run has no {split} split: choose another, or give texts")
         excerpt = Excerpt(_kept(corpus), start, stop, f"{split} split of {', '.join(named)}", split, (), encoding)
         return excerpt, TrainingText(excerpt.ids, splits)
-    named = [texts] if isinstance(texts, (str, PathLike)) else list(texts)
+    named = as_texts(texts)
     corpus = read_corpus(
         named,
         mode=vocabulary.mode,

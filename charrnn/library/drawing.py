@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import overload
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, check_integer
+from charrnn.library.arguments import as_strings, check_model, check_string, naming_keywords
 from charrnn.model.clamps import Clamp
 from charrnn.model.parameters import Model
 from charrnn.sampling.following import NextCharacter, likeliest, next_log_probabilities
@@ -47,6 +48,7 @@ def sample(  # noqa: PLR0913 - as below
     encoding: str | None = ...,
     given: str | None = ...,
 ) -> list[str]: ...
+@naming_keywords()
 def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by keyword
     model: Model,
     length: int = 300,
@@ -124,13 +126,15 @@ def sample(  # noqa: PLR0913 - all but two are settings of the draw, named by ke
     >>> len(text)
     40
     """
+    check_model(model)
+    check_string("prime", prime)
     vocabulary = model.vocabulary
     encoding = shown_encoding(model.training) if encoding is None else encoding_of_bytes(encoding)
     settings = Settings(temperature, top_k, top_p, min_p)
     number = 1 if num_samples is None else num_samples
     sampler = Sampler(model.for_drawing(), settings, seed=seed, num_samples=number, clamps=clamps)
     prime_ids = vocabulary.encode(prime, encoding)
-    ends = stop_ids(vocabulary, [vocabulary.encode(string, encoding).tolist() for string in stop])
+    ends = stop_ids(vocabulary, [vocabulary.encode(string, encoding).tolist() for string in as_strings("stop", stop)])
     sampler.prime(first_ids(vocabulary, prime_ids, label_of(model, given)))
     drawn: list[list[int]] = [[] for _ in range(sampler.num_samples)]
     for block in sampler.generate(length, ends):
@@ -160,6 +164,7 @@ def next_characters(
     encoding: str | None = ...,
     given: str | None = ...,
 ) -> list[list[NextCharacter]]: ...
+@naming_keywords()
 def next_characters(
     model: Model,
     prime: str | Sequence[str] = "",
@@ -209,11 +214,14 @@ def next_characters(
     >>> [len(found) for found in charrnn.next_characters(model, ["to", "be"], top_k=None)]
     [16, 16]
     """
+    check_model(model)
+    if top_k is not None:
+        check_integer("top_k", top_k)
     if top_k is not None and top_k < 1:
         raise ConfigError(f"top_k must be at least 1, got {top_k}: None returns every character", ["top_k"])
     vocabulary, label = model.vocabulary, label_of(model, given)
     encoding = shown_encoding(model.training) if encoding is None else encoding_of_bytes(encoding)
-    primes = [prime] if isinstance(prime, str) else list(prime)
+    primes = [prime] if isinstance(prime, str) else as_strings("prime", prime)
     texts = [first_ids(vocabulary, vocabulary.encode(text, encoding), label) for text in primes]
     found = [likeliest(vocabulary, log_p, top_k) for log_p in next_log_probabilities(model, texts, clamps)]
     return found[0] if isinstance(prime, str) else found

@@ -10,7 +10,7 @@ from charrnn.spec import PRECISIONS
 def check_precision(precision, dtype="float32"):
     """Return the dtype of the inputs of products. Raises ConfigError if the CPU or the model's dtype does not fit."""
     if precision not in PRECISIONS:
-        raise ConfigError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}", ["precision"])
+        raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}", ["precision"])
     if precision == "float32":
         return dtype
     if dtype != "float32":
