@@ -3,8 +3,8 @@
     model = charrnn.load("checkpoints/demo")
     print(charrnn.sample(model, 300, prime="ROMEO:", temperature=0.8, seed=1))
 
-They return what the commands print. Nothing in this module prints, writes to a terminal or handles signals. The
-doctests run in a folder that contains corpus.txt, a short text, and demo, a run that was trained on it.
+They return the results that the commands print. Nothing in this module prints, writes to a terminal or handles
+signals. The doctests run in a folder that contains corpus.txt, a short text, and demo, a run that was trained on it.
 """
 
 import contextlib
