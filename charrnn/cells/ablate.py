@@ -115,9 +115,9 @@ def ablate(model, ids, start, recording, found, clamp="mean", characters=None, p
 
     ids, start   the text that `recording` is of begins at ids[start]
     clamp        what to hold a unit at: "mean", its mean over the recording; "off", its mean where the signal is off (a
-                 graded one: in its lower third), so that only where it is on anything is taken away; "zero"; or a
+                 graded one: in its lower third), so that little changes where the signal is off; "zero"; or a
                  number
-    characters   read so many of them
+    characters   highest number of characters to read; None reads as many as the recording has
     progress     called with a share from 0 to 1 now and then
 
     Random units are held in the same way, each at its own mean.

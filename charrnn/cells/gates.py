@@ -10,7 +10,7 @@ LEFT, RIGHT = 0.1, 0.9  # below the one a gate is left-saturated, above the othe
 
 
 def gate_saturation(model, ids, start, stop, progress=None):
-    """Return {gate: ndarray (L, H, 2)}: the share of ids[start:stop] at which it is left- and right-saturated.
+    """Return {gate: ndarray (L, H, 2)}: the shares of ids[start:stop] at which a gate is nearly shut and nearly open.
 
     Raises ConfigError for a cell without gates.
     """

@@ -24,7 +24,7 @@ AGAIN = "reading passages again"  # which did not begin as the ones before them 
 
 
 def check_quantity(cell, quantity):
-    """Raise ConfigError unless the cell has this quantity."""
+    """Raise ConfigError unless `quantity` can be recorded of a unit of this cell."""
     quantities = CELLS[cell].quantities
     if quantity not in quantities:
         raise ConfigError(
@@ -88,9 +88,11 @@ def read_losses(model, ids, start, stop, clamps=(), progress=None):
 
 
 def read_guesses(model, ids, start, stop, progress=None):
-    """Return what the model expects after each character: ids (N, 5) int32, likeliest first, and p (N, 5) float32.
+    """Return the most probable next characters after each of the N characters ids[start:stop].
 
-    progress    as of record
+    Returns ids, ndarray (N, 5) int32, the most probable first, and their probabilities, ndarray (N, 5) float32.
+
+    progress    as for `record`
     """
     N, count = stop - start, min(SHOWN_GUESSES, model.config.vocab_size)
     guesses, p = np.zeros((N, SHOWN_GUESSES), np.int32), np.zeros((N, SHOWN_GUESSES), np.float32)
@@ -104,7 +106,7 @@ def read_guesses(model, ids, start, stop, progress=None):
 
 
 def read_gates(model, ids, start, stop, gates, measure, progress=None):
-    """Return {gate: the sum over ids[start:stop] of measure(values (L, n, H))}, an array each."""
+    """Return {gate: sum of measure(values) over ids[start:stop]}; measure gets ndarrays (L, n, H) of the gate."""
     sums = {}  # a stream's own, since it may be read again
     for workspace, _, places in _read(model, ids, start, stop, progress=progress):
         states = {gate: workspace.states(gate) for gate in gates}
@@ -127,7 +129,7 @@ def parse_unit(text, config):
 
 
 def clamp_at(config, layer, unit, value, quantity=None):
-    """Return the Clamp that holds a unit's `quantity`, the default one where None or a gate."""
+    """Return the Clamp that holds a unit at `value`; for None or a gate, it holds the default quantity of the cell."""
     cell = CELLS[config.cell]
     if quantity is None or quantity not in cell.holdable:
         quantity = cell.default_quantity

@@ -93,8 +93,8 @@ def find_cells(model, vocabulary, excerpt, options=CellsOptions(), progress=None
     Raises
     ------
     ConfigError
-        The excerpt is too short, the model has no such unit, quantity or gates, a regular expression is none or hardly
-        matches, the signal wanted is not there, a unit cannot be held at that, or memory does not suffice.
+        The excerpt is too short; the model does not have the unit, quantity or gates; a regular expression is invalid
+        or hardly matches; `wanted` does not occur in the text; `clamp` is not allowed; or there is not enough memory.
     DivergenceError
         The model's units are not finite numbers.
     """

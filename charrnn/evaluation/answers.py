@@ -63,23 +63,23 @@ class AnswersJudged(NamedTuple):
 
 
 def tell_labels(model, vocabulary, texts, after=None, report=None):
-    """Return the probability of each label after each text, ids without START and END, as `label_probabilities`."""
+    """Return the probability of each label after each text: ndarray (N, K) float64; texts : ids, no START or END"""
     labels = np.arange(vocabulary.first_label, vocabulary.size)
     return label_probabilities(model, texts, vocabulary.end_id, labels, after, report)
 
 
 def translate(model, vocabulary, sources, beam=1, max_length=MAX_TARGET, n_best=1, report=None):  # noqa: PLR0913
-    """Return the Hypotheses of each source's target, the likeliest first; sources : ids without START and SEP."""
+    """Return a list of Hypotheses for each source, the most probable first. sources : ids without START and SEP"""
     prompts = [[vocabulary.start_id, *source, vocabulary.special_id("SEP")] for source in sources]
     characters = np.array([n for n in range(len(vocabulary.symbols)) if n != vocabulary.unknown_id])
     return beam_search(model, prompts, beam, max_length, n_best, vocabulary.end_id, characters, report)
 
 
 def judge_answers(model, vocabulary, excerpt, losses, after=(), beam=1, report=None):  # noqa: PLR0913
-    """Return the AnswersJudged of an Excerpt of whole items, None of a model that is asked nothing.
+    """Return the AnswersJudged of an Excerpt of complete items; None if the model has no labels or translations.
 
-    losses    ndarray (n,) of the characters that are predicted, in nats
-    after     numbers of characters after which labels are told too
+    losses    ndarray (n,): loss of each predicted character, in nats
+    after     numbers of characters: labels are also predicted after the first so many characters of each text
     """
     rule = model.rule
     if rule is None or rule.task is None:

@@ -67,13 +67,15 @@ class DynamicSettings:
 
 
 def read_losses_dynamic(model, ids, start, stop, settings, training_ids=None, progress=None, marks=(None, None)):
-    """Return the loss of every character as evaluation.read_losses does, while a copy of the model learns from those
-    before.
+    """Return the loss of each character of ids[start:stop] that can be predicted: ndarray (n,) float64, in nats.
 
-    training_ids    the text the model was trained on; the rule "rms" needs it
-    progress        called with (characters read, n) after every segment
-    marks           the TextMarks of ids, and of training_ids; a segment in which nothing counts teaches nothing
-    Raises DivergenceError where a loss stops being finite.
+    A copy of the model reads the text, and learns after each segment from the characters before.
+
+    training_ids    ndarray: the text that the model was trained on; the rule "rms" needs it
+    progress        called as progress(characters read, n) after every segment
+    marks           the TextMarks of ids and of training_ids; nothing is learned from a segment in which nothing counts
+
+    Raises ConfigError if "rms" has no training_ids, DivergenceError if a loss is not finite.
     """
     first, own = first_predicted(start, stop)
     learner = Model(model.config, model.rule)

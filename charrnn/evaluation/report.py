@@ -98,7 +98,7 @@ def judge(model, vocabulary, text, training=None, options=JudgeOptions(), progre
         Read as one stream from end to end, after up to 256 characters before it; its first character is judged only
         where one stands before it.
     training : TrainingText, optional
-        What the model was trained on. Without it there are no unigram and no n-gram, and xz knows nothing before.
+        The text that the model was trained on. Without it there are no unigram and no n-gram, and xz learns nothing.
     options : JudgeOptions
     progress : callable, optional
         Called with (what is being done, done, of) now and then, `done` from 0 to `of`.
@@ -110,7 +110,7 @@ def judge(model, vocabulary, text, training=None, options=JudgeOptions(), progre
     Raises
     ------
     ConfigError
-        Something asked for needs the training text, or more memory than is free.
+        An option needs the training text, which was not given, or more memory than is free.
     CorpusError
         There is no character to predict.
     DivergenceError

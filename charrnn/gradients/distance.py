@@ -82,7 +82,7 @@ def item_depths(ids, start, stop, rule):
 
 
 def fit_steps(depths, steps, count):
-    """Return `steps`, or fewer where items are too short for `count` places that go back so far."""
+    """Return `steps`, or fewer if the items are too short to have `count` places that go back so far."""
     depths = np.sort(depths)[::-1]
     reached = int(depths[min(count, len(depths)) - 1]) if len(depths) else 0
     return max(1, min(steps, reached))

@@ -32,10 +32,10 @@ WEAKEST_FIRST = tuple(reversed(CELLS))  # the order in which cells are measured
 class NetworkReach:
     """How far back the gradients of one network reach.
 
-    panel     what it is compared in, and `name` among those
+    panel     the comparison that it belongs to; `name` is its name in this comparison
     config    its ModelConfig
-    reach     a Reach
-    states    those that the panel is about, such as ("c",) where the forget bias is
+    reach     its Reach
+    states    the states that the comparison is about, such as ("c",) for forget biases
     """
 
     panel: str
@@ -82,14 +82,14 @@ class NetworkReach:
 
 @dataclass(frozen=True)
 class ReachReport:
-    """Networks beside one another, at the same places of the same text.
+    """The gradients of several networks, at the same places of the same text.
 
-    steps       characters back, at most
-    times       places of the text at which the loss was taken
-    text        what the text is called
-    networks    a NetworkReach each
-    unknown     characters left out of the text, as an Excerpt has them
-    notes       what a reader must know to read them, a paragraph each
+    steps       the greatest distance, in characters
+    times       the places of the text whose losses were taken
+    text        name of the text
+    networks    a NetworkReach for each network
+    unknown     characters that were left out of the text, as in Excerpt
+    notes       explanations for the reader, a str for each paragraph
     """
 
     steps: int
@@ -138,7 +138,7 @@ def random_excerpt(seed, characters=RANDOM_CHARACTERS):
 
 
 def check_layer(layer, num_layers):
-    """Raise ConfigError unless a layer that is asked for, None for all of them, is there."""
+    """Raise ConfigError unless the network has this layer; None, which means all layers, is always allowed."""
     if layer is not None and not 0 <= layer < num_layers:
         raise ConfigError(
             f"--layer must be at most {num_layers - 1}, the last of {num_layers} counted from 0, got {layer}", ["layer"]

@@ -45,7 +45,7 @@ class Result:
 
 
 def sort_results(results):
-    """Return the results, the lowest validation loss first, those without one last."""
+    """Return the results, the lowest validation loss first; those without a validation loss come last."""
     return sorted(results, key=lambda one: math.inf if one.val_loss_nats is None else one.val_loss_nats)
 
 
@@ -111,7 +111,7 @@ def record_outcome(folder, run, outcome):
 
 
 def read_results(folder):
-    """Return results.json of a sweep folder as a dict; an empty one where there is none that can be read."""
+    """Return results.json of a sweep folder as a dict; {} if it is missing or cannot be read."""
     try:
         record = json.loads((Path(folder) / RESULTS_JSON).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -129,7 +129,7 @@ def validation_texts(folder):
 
 
 def stored_results(folder):
-    """Return {run: Result} as results.json has them, without what cannot be read as one."""
+    """Return {run: Result} of results.json, without entries that cannot be read."""
     stored = {}
     rows = read_results(folder).get("runs")
     for row in rows if isinstance(rows, list) else ():

@@ -73,7 +73,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ended:
-    """elsewhere : whether another worker made the run."""
+    """The run number `number` of `count` has ended. elsewhere : whether another worker trained it"""
 
     result: Result
     number: int
@@ -82,13 +82,13 @@ class Ended:
 
 
 class Sweep:
-    """A sweep in progress. `run` goes through it once; `stop` asks the runs at hand to end, saved, and begins no other.
+    """A sweep in progress. Iterate once over `run()`; `stop` saves and ends the current runs and starts no others.
 
-    folder, lock   as `open_sweep` gives them
-    jobs           child processes at a time, of one thread each; with 1, it has all threads
+    folder, lock   as `open_sweep` yields them
+    jobs           number of child processes at a time, each with one thread; a single one uses all threads
 
-    Made, it has compared the drafts with the runs that the folder holds: .results, {run: Result}. Raises ConfigError
-    where a folder's run has other options than the spec gives it now, CorpusError where the text has changed.
+    The constructor compares the drafts with the runs in the folder: `results` is {run: Result}. Raises ConfigError if
+    a run in the folder has other options than the specification gives it now, CorpusError if the text has changed.
     """
 
     def __init__(self, spec, drafts, folder, lock=None, jobs=1):
@@ -105,16 +105,16 @@ class Sweep:
 
     @property
     def waiting(self):
-        """How many runs there are to make or to go on with."""
+        """Number of runs to be started or resumed."""
         return self._count
 
     def stop(self):
-        """Ask the sweep to end: the steps at hand are finished and saved."""
+        """Ask the sweep to end: the current runs finish their step and save."""
         self._stop = True
         self._events.put((None, None))
 
     def run(self):
-        """Yield the events of the sweep; results.json and results.csv are written as each run ends."""
+        """Yield the events of the sweep; at each Ended, results.json and results.csv have been updated."""
         atomic_write(self.folder / SPEC, self.spec.source)
         self._write()
         try:
@@ -141,7 +141,7 @@ class Sweep:
                 child.kill()
 
     def to_dict(self):
-        """Return the results as results.json has them."""
+        """Return the results as a dict, as results.json contains them."""
         results = sort_results(self.results.values())
         record = {
             "charrnn_version": charrnn.__version__,

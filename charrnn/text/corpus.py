@@ -60,33 +60,33 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     Parameters
     ----------
     sources : sequence of path-like
-        Each a file, a folder (every text in it and below, sorted by path, but for hidden and binary files and what
-        charrnn itself wrote: run folders, `checkpoints`), a glob, or "-" for stdin. `.gz`, `.bz2`, `.xz` and `.zst`
-        are decompressed in either mode.
+        Each is a file, a folder, a glob pattern, or "-" for stdin. Of a folder, all texts in it and its subfolders are
+        read, sorted by path, except hidden files, binary files, and what charrnn itself wrote, such as run folders.
+        `.gz`, `.bz2`, `.xz` and `.zst` are decompressed in both modes.
     mode : str
         "chars" decodes the text; "bytes" takes any file byte for byte.
     encoding : str
-        Of the texts in chars mode. A byte-order mark at a file's start is left out.
+        Encoding of the files, in "chars" mode. A byte-order mark at the beginning of a file is left out.
     rewriting : Rewriting
-        What is done to the characters of each file, in chars mode. A given `vocabulary` has its own.
+        How the characters of each file are converted, in "chars" mode. A given `vocabulary` uses its own rewriting.
     part_files : bool
-        Put a newline between two files where the first does not end in one.
+        Insert a newline between two files if the first one does not end with a newline.
     items : ItemsReading, optional
-        Read a set of items, in chars mode, in the place of one long text; another text's keep the order of the files.
+        How the text is divided into items, in "chars" mode. None reads one long text.
     vocabulary : Vocabulary, optional
-        Encode with this one, of the same mode; otherwise the symbols of the text, sorted, become the vocabulary.
+        Vocabulary of the same mode to encode with. None makes one from the symbols of the text, in sorted order.
     keep_order : bool, optional
         Leave items in the order of the files whatever `items` says; None does so where a `vocabulary` is given, which
         only a text to train on has otherwise.
     unknown : str
         What to do with a symbol that `vocabulary`, or that of the text for `validation`, lacks: "error", or "skip" it.
     validation : path-like, optional
-        A validation text: read as the text is, its ids are put behind the text's.
+        A validation text. It is read in the same way, and its ids come after those of the text.
     min_count : int
         In chars mode, make one unknown symbol of the characters that come less often than this; a given `vocabulary`
         has its own, or none.
     progress : callable, optional
-        Called as progress(bytes_done, bytes_total), bytes as stored on disk; the total is None where it is not known.
+        Called as progress(bytes_done, bytes_total), in bytes on disk; the total is None if it is unknown.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def read_corpus(  # noqa: PLR0913 - the texts, and keywords
     VocabularyError
         A symbol is not in `vocabulary`.
     StorageError
-        The ids find no room on the disk.
+        There is not enough space on the disk for the ids.
     """
     sources = [os.fspath(source) for source in ([sources] if isinstance(sources, (str, os.PathLike)) else sources)]
     if mode not in MODES:
@@ -206,18 +206,18 @@ class Corpus:
     encoding : str
         Of the files, in chars mode.
     notes : tuple of str
-        What a user should be told: a byte-order mark left out, files skipped.
+        Messages for the user, such as that files were skipped.
     size_bytes : int
-        Of the text as read, decompressed.
+        Size of the text in bytes, decompressed.
     fingerprint : str
         sha256 in hex of the characters read and rewritten, as UTF-8, or of the bytes in bytes mode; it depends neither
         on the encoding nor on how the text was cut into files (but each file is rewritten by itself).
     skipped : tuple of (symbol, count)
         What `unknown="skip"` left out, the most common first.
     items : ItemSet or None
-        Where the items are; None of one long text.
+        Where the items begin and end; None for one long text.
     rare : (int, int)
-        How many characters `min_count` made the unknown symbol, and how often they come.
+        How many characters became the unknown symbol by `min_count`, and how often they occur in total.
     validation : ValidationText or None
         The validation text whose ids come after the text's own; the other attributes tell of the text alone, but for
         `ids`, `characters`, `files` and `items`.
@@ -275,11 +275,11 @@ class Corpus:
 
     @property
     def own_characters(self):
-        """Those of the text itself, without a validation text."""
+        """Number of ids of the text itself, without a validation text."""
         return self.characters - (0 if self.validation is None else self.validation.characters)
 
     def text(self, start, stop):
-        """Return the text of ids[start:stop]."""
+        """Return the text of ids[start:stop], a str."""
         return self.vocabulary.decode(self.ids[start:stop])
 
     def split(self, val_fraction, test_fraction):
@@ -310,13 +310,13 @@ class Corpus:
         return Splits((0, train_stop), (train_stop, val_stop), (val_stop, self.characters))
 
     def count_items(self, splits):
-        """Return how many items each of the Splits has, None of one long text."""
+        """Return the number of items in each of the Splits; None for one long text."""
         if self.items is None:
             return None
         return tuple(self.items.first_of(stop) - self.items.first_of(start) for start, stop in splits)
 
     def count_labels(self, splits):
-        """Return {label: its items in each of the Splits, a list}, None where items have no labels."""
+        """Return {label: [number of its items in each of the Splits]}; None if items have no labels."""
         if self.items is None or not self.vocabulary.labels:
             return None
         rule, starts = ItemRule.of(self.vocabulary, self.items.reading.task), self.items.starts
@@ -333,7 +333,7 @@ class Corpus:
         return math.floor(self.own_characters * share) if self.items is None else self.items.share_start(share)
 
     def close(self):
-        """Let go of the ids and of their room on the disk."""
+        """Release the ids and their space on the disk."""
         self.ids = np.empty(0, self.ids.dtype)  # the mapping itself goes with the last array that shows it
         self.file.close()
 

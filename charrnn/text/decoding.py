@@ -42,9 +42,11 @@ TRAIN_ON_BYTES = "train on its bytes with 'charrnn train --vocab bytes'"
 
 
 def text_encoding(name, takes_bytes=True):
-    """Return Python's name of a text encoding, with which a byte-order mark is left to us to remove and to note.
+    """Return Python's name of a text encoding. Raises CorpusError if there is no such encoding.
 
-    takes_bytes    whether bytes could be read instead, which need none
+    For "utf-8-sig" it is "utf-8", because the reader removes a byte-order mark itself.
+
+    takes_bytes    whether the message may advise to train on bytes instead
     """
     try:
         info = codecs.lookup(name)
@@ -64,10 +66,10 @@ def _not_known(name):
 
 
 def encoding_of_bytes(name):
-    """Return Python's name of the encoding in which a model of bytes writes.
+    """Return Python's name of the encoding in which the bytes of a byte model are shown.
 
-    What it writes begins anywhere, with no mark: UTF-16 and UTF-32 are little-endian unless the name says otherwise.
-    Raises CorpusError for a name that is not known, or of a codec that cannot pass over a fault.
+    "utf-16" and "utf-32" become little-endian, because drawn bytes have no byte-order mark. Raises CorpusError if the
+    encoding is unknown, or cannot replace invalid bytes.
     """
     try:
         known = text_encoding(name)
@@ -79,7 +81,7 @@ def encoding_of_bytes(name):
 
 
 def stored_encoding_of_bytes(name):
-    """Return `encoding_of_bytes` of a name that an old run stored, when a model of bytes took any: UTF-8 then."""
+    """Return `encoding_of_bytes` of a stored name; "utf-8" if it is unknown (old runs of bytes stored any name)."""
     try:
         return encoding_of_bytes(name)
     except CorpusError:

@@ -21,9 +21,9 @@ _CENTRAL = ("cp1250", "iso8859_2")  # of Central Europe: they have most letters 
 
 
 def suggest_encoding(data):
-    """Return in which encoding some bytes of a text read plausibly, by Python's name of it; None where in none.
+    """Return Python's name of the encoding that a text in bytes probably has; None if no encoding is plausible.
 
-    data : bytes, of which the first and the last character may be cut
+    data : bytes; the first and the last character may be incomplete
     """
     if looks_like_utf8(data):
         return "utf-8"
@@ -46,7 +46,7 @@ def suggest_encoding(data):
 
 
 def is_damaged_utf8(data):
-    """Say whether bytes that are no UTF-8 nearly are: their faults are few beside their characters beyond ASCII."""
+    """Return whether invalid UTF-8 is nearly valid: it has few errors compared with its non-ASCII characters."""
     text = data.decode("utf-8", "replace")
     faults = text.count("\ufffd")
     beyond = sum(c > "\x7f" for c in text) - faults if not text.isascii() else 0
@@ -54,7 +54,7 @@ def is_damaged_utf8(data):
 
 
 def looks_like_utf8(data):
-    """Say whether bytes are UTF-8 by more than chance: at least three characters beyond ASCII, and no fault."""
+    """Return whether bytes are valid UTF-8 with at least three non-ASCII characters, which is hardly chance."""
     return not data.isascii() and _is_utf8(data) and sum(byte >= 0xC0 for byte in data[:SAMPLE_BYTES]) >= 3
 
 

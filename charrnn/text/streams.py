@@ -103,7 +103,7 @@ class Streams:
 
 
 def read_cursor(cursor, chunks_per_epoch):
-    """Return the (epoch, chunk) that a cursor names. Raises ConfigError where it names none."""
+    """Return the (epoch, chunk) of a cursor, as `Streams.cursor` returns it. Raises ConfigError if it is invalid."""
     try:
         epoch, chunk = cursor["epoch"], cursor["chunk"]
         valid = type(epoch) is int and type(chunk) is int and epoch >= 0 and 0 <= chunk < chunks_per_epoch
@@ -198,7 +198,7 @@ def fit_streams(characters, batch_size, seq_length, fixed):
 
 
 def check_shape(batch_size, seq_length):
-    """Raise ConfigError where one of the two is less than 1."""
+    """Raise ConfigError if batch_size or seq_length is less than 1."""
     for name, value in (("batch_size", batch_size), ("seq_length", seq_length)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")

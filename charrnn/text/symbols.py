@@ -11,7 +11,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def validated(mode, symbols):
-    """Return `symbols` as a tuple, or raise VocabularyError."""
+    """Return the symbols of a vocabulary of `mode` as a tuple. Raises VocabularyError if one is not allowed."""
     if not isinstance(mode, str) or mode not in MODES:
         raise VocabularyError(f'a vocabulary\'s mode must be "chars" or "bytes", got {shown(mode)}')
     if not isinstance(symbols, Iterable):

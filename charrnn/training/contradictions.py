@@ -10,7 +10,7 @@ MOMENTUM_OPTIMIZERS = ("sgd",)
 
 
 def check_together(config, lengths):
-    """Raise ConfigError where two options of a TrainingConfig contradict; lengths : the options that name a length."""
+    """Raise ConfigError if two options of a TrainingConfig contradict. lengths : names of options that set a length"""
     if config.val_fraction + config.test_fraction >= 1:
         raise ConfigError(
             f"--val-fraction {config.val_fraction:g} and --test-fraction {config.test_fraction:g} leave no text to "

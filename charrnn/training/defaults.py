@@ -75,29 +75,29 @@ TOLD = (
 
 
 def defaults_of(asked, config):
-    """Return {option: value} of what was left open, in the order of TOLD.
+    """Return {option: value} for the options that the user did not give, in the order of TOLD.
 
-    asked     the TrainingConfig as the user gave it
-    config    the same with everything filled in
+    asked     TrainingConfig as the user gave it
+    config    the same with all options decided
     """
     left_open = {name: getattr(config, name) for name in TOLD if getattr(asked, name) is None}
     return {name: value for name, value in left_open.items() if value or name == "dropout"}
 
 
 def dropout_of(epochs):
-    """Return the dropout of a run of so many epochs, where --dropout is left open."""
+    """Return the default dropout of a run of this many epochs."""
     return next(share for start, share in reversed(DROPOUTS) if epochs >= start)
 
 
 def max_epochs(characters, steps_per_epoch):
-    """Return how many epochs a run whose length is left open has at most, with so many characters to train on."""
+    """Return the highest number of epochs of a run without a given length; characters : of the training split"""
     if characters > SHORT_TEXT:
         return math.inf
     return float(max(MAX_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)))
 
 
 def learning_rate_of(config):
-    """Return a run's highest learning rate."""
+    """Return the highest learning rate of a run: the one that was asked for, or the default."""
     if config.learning_rate is not None:
         return config.learning_rate
     if config.layer_norm and config.optimizer in NORMALISED_RATES:
@@ -106,19 +106,19 @@ def learning_rate_of(config):
 
 
 def weight_decay_of(config):
-    """Return a run's weight decay."""
+    """Return the weight decay of a run: the one that was asked for, or the default."""
     if config.weight_decay is not None:
         return config.weight_decay
     return (NORMALISED_DECAYS if config.layer_norm else WEIGHT_DECAYS).get(config.optimizer, 0.0)
 
 
 def schedule_of(config, has_length):
-    """Return the name of a run's schedule; has_length : whether the user named --epochs, --steps or --minutes."""
+    """Return the name of the schedule of a run. has_length : whether the user gave epochs, steps or minutes"""
     if config.schedule is not None:
         return config.schedule
     return ENDLESS_SCHEDULE if config.patience is not None and not has_length else SCHEDULE
 
 
 def is_endless(config, has_length):
-    """Say whether --patience alone ends a run: no length is named, and its schedule needs none."""
+    """Return whether only --patience ends a run: no length is given, and the schedule needs none."""
     return config.patience is not None and not has_length and schedule_of(config, has_length) not in NEEDS_AN_END

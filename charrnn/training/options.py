@@ -48,7 +48,7 @@ ON_DIVERGENCE = ("recover", "stop")
 
 
 def by_name(values):
-    """Spell a table of defaults for the help: adam 0.003, sgd 0.5."""
+    """Return a table of defaults as the help shows it: "adam 0.003, sgd 0.5"."""
     return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
@@ -56,12 +56,12 @@ def by_name(values):
 class TrainingConfig(ModelAndText):
     """The options of a training run.
 
-    None stands for a choice that the text, the optimiser, the schedule or the clock makes. Of epochs, steps and minutes
-    one at most is set; none of a run that --patience alone ends.
+    None means that the default depends on the text, the optimiser, the schedule or the length of the run. At most one
+    of epochs, steps and minutes is set. If none is set, the run takes five minutes, unless only `patience` ends it.
 
-    The order of the fields is the order in which options are written to files; `heading` and `place` give the help's.
+    Options are written to files in the order of the fields; the help is ordered by `heading` and `place`.
 
-    Raises ConfigError for a value outside its rule, or two that contradict.
+    Raises ConfigError if a value has the wrong type or is not allowed, or two values contradict each other.
     """
 
     batch_size: int | None = setting(
@@ -312,7 +312,7 @@ class TrainingConfig(ModelAndText):
         self.make_schedule()
 
     def resolved(self):
-        """Return the config with what optimiser and schedule decide filled in, and with what ends the run."""
+        """Return the config with the defaults that depend on optimiser, schedule and length filled in."""
         changes: dict = {"schedule": self.schedule_name}
         changes["learning_rate"] = learning_rate_of(self)
         changes["weight_decay"] = weight_decay_of(self)
@@ -326,12 +326,12 @@ class TrainingConfig(ModelAndText):
 
     @property
     def length_kind(self):
-        """Return "epochs", "steps", "minutes", or None where no length is named."""
+        """The option that sets the length: "epochs", "steps" or "minutes"; None if none does."""
         return next((name for name in LENGTHS if getattr(self, name) is not None), None)
 
     @property
     def schedule_name(self):
-        """The schedule, by its default where none is named."""
+        """The name of the learning-rate schedule: the one that was asked for, or the default."""
         return schedule_of(self, self.length_kind is not None)
 
     @property
@@ -348,16 +348,16 @@ class TrainingConfig(ModelAndText):
 
     @property
     def rewriting(self):
-        """What is done to the characters of the text, a Rewriting."""
+        """The Rewriting: how the characters of the text are converted when it is read."""
         return Rewriting(self.normalize, self.lowercase, self.newlines)
 
     @property
     def items_reading(self):
-        """How the text is read as items, an ItemsReading; None of one long text."""
+        """The ItemsReading: how the text is divided into items; None for one long text."""
         return reading_of(self)
 
     def reading(self):
-        """Return how the text is read, as `read_corpus` takes it; two runs with the same have the same ids."""
+        """Return the keyword arguments of `read_corpus` for this run; equal ones give equal ids of the same text."""
         return {
             "mode": self.vocab,
             "encoding": self.encoding,
@@ -370,11 +370,11 @@ class TrainingConfig(ModelAndText):
         }
 
     def to_dict(self):
-        """Return the options as plain JSON values."""
+        """Return {option: value} of all options, for JSON."""
         return dataclasses.asdict(self)
 
     def to_record(self):
-        """Return the options as checkpoints and config.toml hold them: without what is terse and has its default."""
+        """Return {option: value} as checkpoints and config.toml store it: without terse options at their default."""
         return {
             name: value
             for name, value in self.to_dict().items()
@@ -383,9 +383,10 @@ class TrainingConfig(ModelAndText):
 
     @classmethod
     def from_dict(cls, options):
-        """Make a config from `to_dict`'s dict, as a checkpoint holds it; ConfigError for a name that is no option.
+        """Return the config that `to_dict` or `to_record` described.
 
-        An option that the dict does not have came later. It takes its default, or its `before` where it has one.
+        An option that is missing, because the record is older, gets the `before` of its Setting, or its default.
+        Raises ConfigError for an unknown option or a value that is not allowed.
         """
         for name in options:
             if name not in NAMES:

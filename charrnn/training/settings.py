@@ -24,23 +24,23 @@ UNSET = object()  # where None is a value
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of an option beside its name and default.
+    """The description of an option, apart from its name and default.
 
-    heading    where it stands in the help
-    help       a sentence
-    metavar    what the help calls its value
-    shown      what the help says instead of the default
-    place      where it stands under its heading, ascending; those with the same place stand in the fields' order
-    choices    the values it may have, or None for any of its kind
-    minimum, maximum   bounds that are values themselves
-    above, below       bounds that are not; `below` goes with a minimum
-    rule       the bounds in words, where they do not say it well by themselves
+    heading    heading of the help under which the option is listed
+    help       help text, a sentence
+    metavar    name of its value in the help, such as "N"
+    shown      text that the help shows instead of the default
+    place      position under the heading, ascending; options with the same place keep the order of the fields
+    choices    tuple of the allowed values; None allows every value of the kind
+    minimum, maximum   inclusive bounds
+    above, below       exclusive bounds; `below` needs a minimum
+    rule       the bounds in words, if a message should not be made from the numbers
     on_resume  FIXED, FREE, LONGER, ENDING, CHECKED or ROUNDING
-    before     its value in runs from before it existed, where that is not the default
-    is_terse   whether checkpoints and config.toml leave it out where it has its default: then they are as before it
-               existed, and an older charrnn can go on with the run
-    kind       bool, str, int or float, and
-    optional   whether None is a value too: both from the field's annotation
+    before     value in runs that are older than the option, if that is not the default
+    is_terse   whether checkpoints and config.toml omit the option if it has its default, so that a version of charrnn
+               that does not know the option can resume the run
+    kind       type of its values: bool, str, int or float; from the annotation of the field
+    optional   whether None is allowed too; from the annotation of the field
     """
 
     heading: str
@@ -61,7 +61,7 @@ class Setting:
     optional: bool = False
 
     def check_type(self, name, value):
-        """Raise ConfigError unless the value is of the kind; a checkpoint or a caller may have given anything."""
+        """Raise ConfigError unless a value has the right type."""
         what, is_one = _KINDS[self.kind]
         if is_one(value) or value is None and self.optional:
             return
@@ -69,7 +69,7 @@ class Setting:
         raise ConfigError(f"{option(name)} must be {what}, got {got}", [name])
 
     def check_rule(self, name, value):
-        """Raise ConfigError unless the value, of the right kind, is among the choices or within the bounds."""
+        """Raise ConfigError unless a value of the right type is one of the choices and within the bounds."""
         wrong = None
         if value is None:
             return
@@ -91,7 +91,7 @@ class Setting:
 
 
 def setting(default, heading, help, metavar=None, **facts) -> Any:
-    """Make a dataclass field that is an option; `facts` are further ones of Setting."""
+    """Return a dataclass field that is an option. facts : other fields of its Setting"""
     return dataclasses.field(default=default, metadata={"setting": Setting(heading, help, metavar, **facts)})
 
 
@@ -121,12 +121,12 @@ _KINDS = {
 
 
 def option(name):
-    """Spell an option as the command line does: batch_size -> --batch-size."""
+    """Return an option as the command line spells it: "batch_size" -> "--batch-size"."""
     return "--" + name.replace("_", "-")
 
 
 def shown(value):
-    """Spell an option's value for a message."""
+    """Return the value of an option as a message shows it: True is "on", None is "unset"."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
@@ -135,7 +135,7 @@ def shown(value):
 
 
 def short(value, most=60):
-    """Spell any value for a message: its text or its repr, cut to a length that leaves the message readable."""
+    """Return any value as a message shows it: a str itself, otherwise its repr, cut to `most` characters."""
     try:
         text = value if isinstance(value, str) else repr(value)
     except (RecursionError, ValueError):  # nested too deep; an integer with too many digits
