@@ -207,8 +207,8 @@ def test_bad_input_is_one_sentence(capsys, arguments, words):
 def test_the_verdict_groups_gradients_by_what_becomes_of_them():
     norms = {"a": (1.0, 1e-9), "b": (2.0, 30.0), "c": (1.0, 0.5), "d": (1e-3, 1e-7), "e": (1.0, math.inf)}
     assert reach_verdict(norms, 50) == [
-        "the gradient vanishes (50 characters back, less than 0.001 of it is left): a; d",
-        "the gradient explodes (50 characters back, it is more than 10 times as large): b",
-        "the gradient neither vanishes nor explodes: c",
+        "the gradient vanishes (at k = 50 its norm is less than 0.001 times that at k = 0): a; d",
+        "the gradient explodes (at k = 50 its norm is more than 10 times that at k = 0): b",
+        "the gradient neither vanishes nor explodes (at k = 50 its norm is 0.001 to 10 times that at k = 0): c",
         "the gradient is not finite: e",
     ]

@@ -85,8 +85,7 @@ class View:
             for _, name in panel.levels:
                 console.print(f"  {level_mark(unicode)} {name}")
             if said := coincidences(drawn.shared, unicode):
-                whole = said.replace("(k = ", "(k\xa0=\xa0")  # no line ends inside it
-                click.echo(click.wrap_text(whole, width, "  ", "  ").replace("\xa0", " "))
+                click.echo(_wrapped(said, width, "  ", "  "))
             if any(curve.low for curve in panel.curves):
                 console.print(f"  {band_mark(unicode)} from the lower to the upper quartile")
         self._print_table(console, unicode, width)
@@ -122,7 +121,7 @@ class View:
 
     def _print_foot(self, width):
         for sentence in self.verdict():
-            click.echo(click.wrap_text(printable(sentence, sys.stdout), width, "", "  "))
+            click.echo(_wrapped(printable(sentence, sys.stdout), width, "", "  "))
         if self.foot:
             click.echo(click.wrap_text(self.foot, width))
         for said in self.notes:
@@ -138,12 +137,18 @@ class View:
                 outputs.write(name, write, figure)
 
 
+def _wrapped(text, width, *indents):
+    """Wrap a text, but end no line inside "k = 50"."""
+    whole = text.replace("k = ", "k\xa0=\xa0")
+    return click.wrap_text(whole, width, *indents).replace("\xa0", " ")
+
+
 class ReachView(View):
     """A ReachReport: norms of gradients against distance; layer : whose state is meant, None for all as one vector."""
 
     foot = (
         "factor per step: by how much the median is multiplied from one k to the next, on average. Below 1 the "
-        "gradient vanishes, above 1 it explodes"
+        "gradient shrinks on its way back, above 1 it grows"
     )
 
     def __init__(self, title, report, layer=None):
@@ -197,13 +202,16 @@ class ReachView(View):
 def reach_verdict(norms, steps):
     """Say which gradients vanish, which explode, and which do neither; a list of sentences.
 
+    A gradient vanishes if its norm `steps` characters back is below VANISHES times that at the character itself, and
+    explodes if it is above EXPLODES times that. So one that shrinks slowly need not vanish.
+
     norms    {name: (norm at the character itself, norm `steps` characters back)}
     """
-    back = f"{counted(steps, 'character')} back"
+    far = f"at k = {steps:,} its norm is"
     groups = {
-        f"vanishes ({back}, less than {VANISHES:g} of it is left)": [],
-        f"explodes ({back}, it is more than {EXPLODES:g} times as large)": [],
-        "neither vanishes nor explodes": [],
+        f"vanishes ({far} less than {VANISHES:g} times that at k = 0)": [],
+        f"explodes ({far} more than {EXPLODES:g} times that at k = 0)": [],
+        f"neither vanishes nor explodes ({far} {VANISHES:g} to {EXPLODES:g} times that at k = 0)": [],
         "is not finite": [],
     }
     vanishing, exploding, staying, broken = groups.values()
