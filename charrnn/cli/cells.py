@@ -85,7 +85,7 @@ def _list_signals(ctx, _parameter, wanted):
     "--find",
     "wanted",
     metavar="SIGNAL",
-    help="Show the best unit for this signal, even if it does not clearly follow it.",
+    help="Show the best unit for this signal, even if the unit does not clearly follow the signal.",
 )
 @click.option(
     "--unit",

@@ -174,9 +174,9 @@ class _Printed:
             )
         else:
             units = len({(f.layer, f.unit) for f in named})
-            follows = "is followed" if len(named) == 1 else "are followed"
+            follows = "has a unit that follows it" if len(named) == 1 else "have a unit that follows them"
             self.paragraph(
-                f"{len(named)} of {counted(len(findings), 'signal')} {follows} by a unit "
+                f"{len(named)} of {counted(len(findings), 'signal')} {follows} "
                 f"({counted(units, 'different unit')}), clearly better than chance (null) and than an untrained "
                 "network."
             )
@@ -251,13 +251,15 @@ class _Printed:
             table.add_row(*rows[-1])
         self.console.print(table)
         unknown = (
-            " -: there are none; a signal that is on for only a few characters at a time is always near a switch."
+            " -: there are no such characters; those within a few characters of a place where the signal switches "
+            "count only under switch."
             if any("-" in row for row in rows)
             else ""
         )
         self.paragraph(
             "random: the mean rise when other units of the layer, drawn at random, are held in the same way. missed: "
-            "where the loss rises more than with any of those random units, and more than twice its standard error. "
+            "where the model misses the unit, that is, needs it: the loss rises more than with any of those random "
+            "units, and more than twice its standard error. "
             "'There' is where the signal is on or switches; 'mostly' means that the loss also rises where the signal "
             "is off, but less than a third as much." + unknown
         )
