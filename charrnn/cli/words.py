@@ -172,9 +172,9 @@ def unlike_line(part, texts=1, val_text=None):
     name = {"val": "validation"}.get(part.name, part.name)
     said = (
         f"The {name} split is {'harder' if part.is_harder else 'easier'} than the rest of the text for any model: "
-        f"5-grams that have read one part of the training split need {part.loss_nats:.2f} nats per character on the "
-        f"{name} split, but {part.low:.2f} to {part.high:.2f} on each of {part.stretches} other parts of the training "
-        "split, which they have not read either."
+        f"5-grams need {part.loss_nats:.2f} nats per character on the {name} split, but {part.low:.2f} to "
+        f"{part.high:.2f} on {part.stretches} parts of the training split, each measured with 5-grams that had not "
+        "read it."
     )
     if part.name == "val" and val_text is not None:
         return f"{said} {quoted(val_text)} is another kind of text."
