@@ -115,15 +115,15 @@ class TrainingConfig(ModelAndText):
         LENGTH,
         "Train for this many minutes, including validation. The learning-rate schedule is spread over this time.",
         "M",
-        shown=f"{DEFAULT_MINUTES:g} if neither a length nor --patience is given",
+        shown=f"{DEFAULT_MINUTES:g}; no limit with --epochs, --steps, or --patience without --schedule cosine",
         above=0,
         on_resume=LONGER,
     )
     patience: int | None = setting(
         None,
         LENGTH,
-        "Stop after this many validations without a new best loss. If you give no length and do not ask for "
-        f"--schedule cosine, only this stops the run: there is no limit of {DEFAULT_MINUTES:g} minutes.",
+        "Stop after this many validations without a new best loss. Only this stops the run if none of --epochs, "
+        "--steps, --minutes and --schedule cosine is given.",
         "N",
         place=1,
         minimum=1,
