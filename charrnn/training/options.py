@@ -115,7 +115,7 @@ class TrainingConfig(ModelAndText):
         LENGTH,
         "Train for this many minutes, including validation. The learning-rate schedule is spread over this time.",
         "M",
-        shown=f"{DEFAULT_MINUTES:g}; no limit with --epochs, --steps, or --patience without --schedule cosine",
+        shown=f"{DEFAULT_MINUTES:g}; no limit with --epochs or --steps, or as --patience says (--help-all)",
         above=0,
         on_resume=LONGER,
     )
@@ -136,7 +136,7 @@ class TrainingConfig(ModelAndText):
     learning_rate: float | None = setting(
         None,
         OPTIMISER,
-        "Highest learning rate.",
+        "Highest learning rate: how far a step moves the weights.",
         "X",
         shown=f"{by_name({**LEARNING_RATES, **NORMALISED_RATES})}; less for adam and adamw with more than {WIDE} units "
         "per layer, or without layer normalisation",
