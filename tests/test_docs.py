@@ -1,9 +1,11 @@
 """What the documents quote of the program is what the program says."""
 
 import ast
+import codeop
 import importlib.util
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -140,3 +142,44 @@ def test_no_message_or_help_names_a_page_that_is_not_in_the_wheel():
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
                 assert not re.search(r"docs/\w+\.md", node.value), f"{path.name}:{node.lineno}"
+
+
+def lines_that_a_prompt_refuses(source):
+    """Return the lines of pasted Python at which the prompt, which reads line by line, reports a SyntaxError."""
+    compiler, waiting, refused = codeop.CommandCompiler(), [], []
+    for line in [*source.split("\n"), ""]:
+        waiting.append(line)
+        try:
+            if compiler("\n".join(waiting)) is not None:
+                waiting = []
+        except SyntaxError:
+            refused.append(line)
+            waiting = []
+    return refused
+
+
+def is_python(block):
+    """Tell whether a block is Python: it says so, or it names no language and parses."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a shell's '\d', which Python would not write
+            return block.language == "python" or block.language == "" and bool(ast.parse(block.text).body)
+    except SyntaxError:
+        return False
+
+
+def test_a_prompt_refuses_a_line_at_the_margin_below_an_indented_one():
+    assert lines_that_a_prompt_refuses("for k in range(3):\n    print(k)\nprint(4)") == ["print(4)"]
+    assert lines_that_a_prompt_refuses("for k in range(3):\n    k\n\n    print(k)") == ["    print(k)"]
+    assert lines_that_a_prompt_refuses("for k in range(3):\n    print(k)\n\nprint(4)") == []
+
+
+def test_every_block_of_python_can_be_pasted_into_the_prompt():
+    """An indented body needs an empty line after it, and none inside it."""
+    of, count = page_writer("blocks").blocks, 0
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for block in filter(is_python, of(path.read_text(encoding="utf-8"))):
+            refused = lines_that_a_prompt_refuses(block.text)
+            assert refused == [], f"{path.relative_to(ROOT)}:{block.line}"
+            count += 1
+    assert count >= 40
