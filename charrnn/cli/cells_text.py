@@ -79,7 +79,7 @@ def units_of(findings):
 
 
 def telling(selected):
-    """Order units: what tells more of a model than which character it has just read comes first."""
+    """Order units: those of simple signals (the kind of a character, its place in the word, what follows) come last."""
     from charrnn.cells.signals import OF_CHARACTERS
 
     return sorted(selected, key=lambda one: one.signal is not None and one.signal.name in OF_CHARACTERS)

@@ -234,14 +234,14 @@ class _Printed:
 
     def print_ablations(self):
         first = self.findings.ablations[0]
-        held = {"mean": "its mean", "off": "its mean where the signal is off", "zero": "zero"}.get(
+        held = {"mean": "its mean", "off": "the mean that it has where the signal is off", "zero": "zero"}.get(
             first.held, f"{first.value:g}"
         )
         click.echo()
         self.paragraph(
-            f"Each unit is held at {held} while the model reads. The table shows how much the loss rises, in "
-            "thousandths of a nat per character: where the signal is on (for a graded signal: high), where it is "
-            "off, and where it switches."
+            f"While the model reads, each unit in turn is held at a fixed value: {held}. The table shows how much the "
+            "loss then rises, in thousandths of a nat per character: where the signal is on (for a graded signal: "
+            "high), where it is off, and where it switches."
         )
         table = self.table("<signal", "on", "random", "off", "random", "switch", "random", "<missed")
         rows = []
