@@ -115,16 +115,19 @@ class TrainingConfig(ModelAndText):
         LENGTH,
         "Train for this many minutes, including validation. The learning-rate schedule is spread over this time.",
         "M",
-        shown=f"{DEFAULT_MINUTES:g}; no limit with --epochs or --steps, or as --patience says (--help-all)",
+        shown=f"{DEFAULT_MINUTES:g}, less for a short text; no limit if --epochs or --steps sets the length, or if "
+        "--patience (without --schedule cosine) stops the run when the loss no longer improves",
         above=0,
         on_resume=LONGER,
     )
     patience: int | None = setting(
         None,
         LENGTH,
-        "Stop after this many validations without a new best loss. Only this stops the run if none of --epochs, "
-        "--steps, --minutes and --schedule cosine is given.",
+        "Stop when this many validations in a row have brought no new best loss. If you also give --epochs, --steps or "
+        "--minutes, the run ends at the earlier of the two. If you give none of them, only --patience ends the run. "
+        f"(With --schedule cosine, the limit of {DEFAULT_MINUTES:g} minutes stays.)",
         "N",
+        shown="no early stop",
         place=1,
         minimum=1,
         maximum=MAX_STEPS,
