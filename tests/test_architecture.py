@@ -151,6 +151,7 @@ def test_only_kernels_know_numba():
 
 # The modules of the kernels that Python runs: with these alone, machine code that is kept on disk runs without Numba.
 NOT_COMPILED = {
+    "ahead",
     "entries",
     "environment",
     "host",

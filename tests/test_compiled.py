@@ -87,6 +87,39 @@ def test_commands_whose_machine_code_is_kept_do_without_numba(tmp_path):
     assert said == [f"{name} False" for name in ("train", "sample", "eval", "cells", "info")]
 
 
+AHEAD = """
+import sys
+from charrnn.kernels import ahead, entries
+items, others, interpreter = entries.SUM_SQUARES, entries.COUNT_GRAMS, sys.argv[1]
+here = []
+compile_here = entries.Items._compile
+entries.Items._compile = lambda self, dtype: here.append(self.name) or compile_here(self, dtype)
+sys.executable = interpreter or sys.executable
+ahead.compile_ahead([(items, "float32"), (others, "float64")], cores=int(sys.argv[2]))
+items.address("float32"), others.address("float64")
+print(*here)
+"""
+
+
+@pytest.mark.slow
+def test_another_process_compiles_what_is_asked_for_ahead_of_time(tmp_path):
+    """Both entries are there in the end. The first is compiled here only where no other process can do it."""
+
+    def compiled_here(name, interpreter="", cores=2):
+        command = [sys.executable, "-c", AHEAD, interpreter, str(cores)]
+        environment = {**os.environ, "CHARRNN_CACHE_DIR": str(tmp_path / name)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    assert compiled_here("two") in ([], ["count_grams"])
+    assert compiled_here("two") == []
+    both = ["sum_squares", "count_grams"]
+    assert compiled_here("the process fails", "/bin/false") == both
+    assert compiled_here("no process starts", "/missing") == both
+    assert compiled_here("one core", cores=1) == both
+
+
 def test_every_damaged_file_counts_as_missing(tmp_path):
     def read(name):
         return machine_code.read_code(name, [tmp_path])

@@ -21,19 +21,23 @@ class Items:
 
     def __init__(self, name, source, *arguments):
         """name: of the machine code. source: "module:function", which makes the function where there are arguments."""
-        self.name, self._source, self._arguments = name, source, arguments
+        self.name, self.source, self.arguments = name, source, arguments
         self._addresses = {}
+
+    def entry_name(self, dtype):
+        """Return the name of the machine code of the function for "float32" or "float64"."""
+        return f"{self.name}-{dtype}"
 
     def address(self, dtype):
         """Return the address of the function for "float32" or "float64", compiled on first use."""
         if dtype not in self._addresses:
-            self._addresses[dtype] = machine_code.entry_address(f"{self.name}-{dtype}", self._compile, dtype)
+            self._addresses[dtype] = machine_code.entry_address(self.entry_name(dtype), self._compile, dtype)
         return self._addresses[dtype]
 
     def _compile(self, dtype):
         from charrnn.kernels.compiled import compile_items
 
-        return compile_items(self._source, self._arguments, dtype)
+        return compile_items(self.source, self.arguments, dtype)
 
 
 def _items(module, function, *arguments, name=None):

@@ -25,7 +25,7 @@ from charrnn.text.item_kinds import inferred, items_hint
 from charrnn.training.agreement import check_processes, check_texts, compare, default_shards
 from charrnn.training.options import TrainingConfig
 from charrnn.training.plan import SIZES, has_to_be_paced, paced, plan_resume, plan_run
-from charrnn.training.preparation import measure_plan_s
+from charrnn.training.preparation import compile_kernels_ahead, measure_plan_s
 from charrnn.training.preview import Preview
 from charrnn.training.provenance import find_texts, find_validation, kept_vocabulary
 from charrnn.training.stored import resumed_config, stored_config
@@ -123,6 +123,8 @@ def _planned(texts, asked, output, init_from, say, progress, group):  # noqa: PL
 
         corpus, plan = together(group, prepare)
         compare(group, plan, corpus)
+        if group.size == 1:  # else the cores have a process each
+            compile_kernels_ahead(plan.config)
         if has_to_be_paced(plan):
             plan = paced(plan, from_first(group, lambda: measure_plan_s(plan, corpus)) / group.size)
         yield plan, corpus, stack
@@ -190,6 +192,8 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
 
         found, corpus, plan = together(group, prepare)
         compare(group, plan, corpus)
+        if group.size == 1:  # else the cores have a process each
+            compile_kernels_ahead(plan.config)
         if is_best:
             from_first(group, lambda: folder.make_best_last())
         yield Trainer(plan, corpus, folder, found, samples=samples, group=group)

@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 
-from charrnn.kernels import num_threads
+from charrnn.kernels import entries, num_threads
+from charrnn.kernels.ahead import compile_ahead
 from charrnn.model.parameters import Model
 from charrnn.model.workspace import Workspace
 from charrnn.text.task_names import CLASSIFY
@@ -18,6 +19,15 @@ from charrnn.training.records import Preflight
 
 MEASURING_S = 0.3  # no call is begun after so long
 MAX_CALLS = 5
+
+
+def compile_kernels_ahead(config):
+    """Start to compile on other cores what takes longest of a run's kernels, where it is not on disk yet."""
+    cell, numbers = config.cell, 2 if config.precision == "bfloat16" else 1
+    wanted = [entries.TRAIN[cell, numbers], entries.GENERATE[cell], entries.READ[cell, 1], entries.WEIGHT_GRADIENTS]
+    if numbers > 1:
+        wanted.append(entries.PAIR_GRADIENTS)
+    compile_ahead([(items, config.dtype) for items in wanted])
 
 
 def load_update_kernels(plan):
