@@ -115,8 +115,7 @@ class TrainingConfig(ModelAndText):
         LENGTH,
         "Train for this many minutes, including validation. The learning-rate schedule is spread over this time.",
         "M",
-        shown=f"{DEFAULT_MINUTES:g}, less for a short text; no limit if --epochs or --steps sets the length, or if "
-        "--patience (without --schedule cosine) stops the run when the loss no longer improves",
+        shown=f"{DEFAULT_MINUTES:g}, less for a short text; no limit if another option, such as --epochs, ends the run",
         above=0,
         on_resume=LONGER,
     )
@@ -124,8 +123,9 @@ class TrainingConfig(ModelAndText):
         None,
         LENGTH,
         "Stop when this many validations in a row have brought no new best loss. If you also give --epochs, --steps or "
-        "--minutes, the run ends at the earlier of the two. If you give none of them, only --patience ends the run. "
-        f"(With --schedule cosine, the limit of {DEFAULT_MINUTES:g} minutes stays.)",
+        "--minutes, the run ends at the earlier of the two. If you give none of them, only --patience ends the run, "
+        f"and the schedule is {ENDLESS_SCHEDULE}. But if you choose --schedule cosine yourself, the limit of "
+        f"{DEFAULT_MINUTES:g} minutes stays.",
         "N",
         shown="no early stop",
         place=1,
