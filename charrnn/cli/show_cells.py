@@ -251,8 +251,8 @@ class _Printed:
             table.add_row(*rows[-1])
         self.console.print(table)
         unknown = (
-            " -: no characters are left to count here: those within a few characters of a place where the signal "
-            "switches count only under switch."
+            " -: nothing to count here; characters near a place where the signal switches are counted only in the "
+            "column switch."
             if any("-" in row for row in rows)
             else ""
         )
