@@ -179,7 +179,7 @@ def test_a_reach_of_streams_that_are_no_steps_of_places_is_refused():
     for ids, places in ((x, 4), (x, 7), (x, 0), (np.zeros((2, 6), int), 3)):
         with pytest.raises(ConfigError, match="a reach takes one step of 6 streams"):
             workspace.measure_reach(ids, ids, places)
-    with pytest.raises(ConfigError, match="training=False"):
+    with pytest.raises(ConfigError, match="make one with training=True"):
         Workspace(model, 6, 1, training=False).measure_reach(x, x, 3)
     workspace.set_clamps([Clamp(0, 0, 0.0)])
     with pytest.raises(ConfigError, match="held"):

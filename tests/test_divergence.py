@@ -713,7 +713,7 @@ def test_what_is_best_can_be_gone_back_to(session, monkeypatch):
     """A validation right after a step that was left out is no anchor, so its model is not kept as the best either."""
     real = Workspace.loss_and_grads
 
-    def sick(self, x, y, dropout=None, step=None):
+    def sick(self, x, y, dropout=None, step=0):
         loss = real(self, x, y, dropout, step)
         return math.nan if step == 9 else loss
 
