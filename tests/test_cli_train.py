@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -21,6 +22,7 @@ from charrnn.cli import train as train_module
 from charrnn.evaluation.loss import Evaluation
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import read_log
+from charrnn.training import preparation
 from charrnn.training.defaults import NORMALISED_RATES
 from charrnn.training.model_options import HEADINGS
 from charrnn.training.options import NAMES, SETTINGS
@@ -242,6 +244,22 @@ def test_a_signal_saves_and_says_how_to_go_on_and_the_end_is_the_same(folder, nu
             a, b = getattr(one, part), getattr(two, part)
             assert all(np.array_equal(a[key], b[key]) for key in b)
     assert not (folder / "stopped" / "lock").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_kernels_are_compiled_stops_at_once(folder, number, code, capsys, monkeypatch):
+    """There is no step to finish. What comes later would fail."""
+    monkeypatch.setattr(preparation, "make_optimizer", lambda *_: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as stopped:
+        train("text.txt", *TINY, "--steps", 4, "--dropout", 0, "-o", "run")
+    assert stopped.value.code == code
+    said = capsys.readouterr().err
+    assert "stopped before the first step of this session: nothing was trained" in said and "again" not in said
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert train("--resume", "run", "-q") == 0
+    assert read_metadata(folder / "run" / "last.safetensors")["training"]["step"] == 4
 
 
 def test_a_full_disk_is_told_with_how_to_go_on(folder, capsys, monkeypatch):

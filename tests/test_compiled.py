@@ -13,6 +13,7 @@ from charrnn.files.places import is_private
 from charrnn.kernels import machine_code
 from charrnn.kernels.machine_code import Code
 
+ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import numpy as np
 from charrnn.kernels import machine_code
@@ -105,10 +106,15 @@ print(*here)
 def test_another_process_compiles_what_is_asked_for_ahead_of_time(tmp_path):
     """Both entries are there in the end. The first is compiled here only where no other process can do it."""
 
+    (tmp_path / "ahead.py").write_text(AHEAD)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "json.py").write_text("import time; time.sleep(1000)")  # of the current folder: never run
+
     def compiled_here(name, interpreter="", cores=2):
-        command = [sys.executable, "-c", AHEAD, interpreter, str(cores)]
-        environment = {**os.environ, "CHARRNN_CACHE_DIR": str(tmp_path / name)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        command = [sys.executable, tmp_path / "ahead.py", interpreter, str(cores)]
+        environment = {**os.environ, "CHARRNN_CACHE_DIR": str(tmp_path / name), "PYTHONPATH": str(ROOT)}
+        here = tmp_path / "here"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=here)
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 

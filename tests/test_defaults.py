@@ -48,6 +48,14 @@ def test_a_run_by_the_clock_is_paced_before_it_begins(tmp_path, corpus, monkeypa
         assert trainer.plan.config.dropout == DROPOUTS[-1][1]
 
 
+def test_an_interval_of_validations_is_told_only_if_it_was_left_open_and_there_is_a_text_to_validate_on(corpus):
+    for options in ({"eval_every": 0}, {"eval_every": 9}, {"val_fraction": 0.0}):
+        plan = plan_run(TrainingConfig(**TINY, **options), corpus)
+        assert "eval_every" not in plan.chosen and "eval_every" not in paced(plan, 1e-3).chosen
+        assert "eval_every" not in plan_run(TrainingConfig(**TINY, **options, steps=50), corpus).chosen
+    assert plan_run(TrainingConfig(**TINY, steps=50), corpus).chosen["eval_every"] > 0
+
+
 def test_a_short_text_is_read_no_more_often_than_is_good_for_it_where_the_length_is_left_open(corpus):
     plan = paced(plan_run(TrainingConfig(**TINY), corpus), 1e-3)
     assert (plan.config.minutes, plan.config.epochs, plan.total_steps) == (None, 12.0, 12 * plan.steps_per_epoch)

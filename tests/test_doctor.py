@@ -223,3 +223,12 @@ def test_a_current_folder_that_is_gone_is_told_by_every_command_that_needs_one(t
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     said = done.stderr.splitlines()[-1]
     assert done.returncode == 2 and said.startswith("Error: the current folder has been removed meanwhile: cd ")
+
+
+def test_the_default_precision_is_the_one_that_train_takes(healthy, capsys, monkeypatch):
+    monkeypatch.setenv("CHARRNN_PRECISION", "float32")
+    main(["doctor"])
+    assert "CHARRNN_PRECISION makes float32 the default" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setenv("CHARRNN_PRECISION", "nonsense")
+    assert main(["doctor"]) == 1
+    assert "CHARRNN_PRECISION must be one of" in " ".join(capsys.readouterr().out.split())

@@ -91,11 +91,16 @@ def _compiler():
 
 def _vectors():
     from charrnn.kernels.host import has_amx, has_bfloat16, is_faster_in_bfloat16, isa
+    from charrnn.model.precision import default_precision
 
-    bfloat16, amx = has_bfloat16(), has_amx()
-    use = "faster on this CPU, so it is the default" + (" (matrix unit AMX)" if amx else "")
+    bfloat16, amx, default = has_bfloat16(), has_amx(), default_precision("float32")
+    use = "faster on this CPU" + (" (matrix unit AMX)" if amx else "")
     if not is_faster_in_bfloat16():
         use = "supported by this CPU, but slower than float32" if bfloat16 else "not supported by this CPU"
+    if os.environ.get("CHARRNN_PRECISION"):
+        use += f"; CHARRNN_PRECISION makes {default} the default"
+    elif default == "bfloat16":
+        use += ", so it is the default"
     yield Fact(
         "vectors", f"{VECTORS[isa()]}; --precision bfloat16 is {use}", {"isa": isa(), "bfloat16": bfloat16, "amx": amx}
     )

@@ -208,9 +208,9 @@ def _reading(display):
 def _train(trainer, display, group):
     """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
     from charrnn.runs.checkpoint import read_metadata
-    from charrnn.training.records import Finished
+    from charrnn.training.records import Finished, Preflight
 
-    folder, finished, announced = trainer.folder, None, False
+    folder, finished, announced, prepared = trainer.folder, None, False, False
     again = f"charrnn train --resume {quoted(folder.path)}"
     if group.size > 1:
         again = f"mpiexec -n {group.size} {again}"
@@ -219,9 +219,17 @@ def _train(trainer, display, group):
         f"{died}nothing was saved yet: start it again with the same command",
         f"{died}resume from the last checkpoint, with any number of processes: {again}",
     )
+
+    def stop():
+        if not prepared and group.size == 1:  # there is no step to finish, and compiling takes long
+            raise KeyboardInterrupt
+        trainer.stop()
+
+    received = []
     try:
-        with signals_stop(trainer.stop) as received, group.last_words(*words, folder.last):
+        with signals_stop(stop) as received, group.last_words(*words, folder.last):
             for record in trainer.run():
+                prepared = prepared or isinstance(record, Preflight)
                 if received and not announced:
                     announced = True
                     display.note(
@@ -230,6 +238,12 @@ def _train(trainer, display, group):
                 if isinstance(record, Finished):
                     finished = record
                 display.show(record)
+    except KeyboardInterrupt:
+        if prepared or not received:
+            raise
+        display.close()
+        display.note("stopped before the first step of this session: nothing was trained", important=True)
+        sys.exit(128 + received[0])
     except StorageError as error:
         if folder.last.exists():
             step = read_metadata(folder.last)["training"]["step"]

@@ -6,21 +6,22 @@ is compiled here.
 """
 
 import atexit
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 from charrnn.kernels import machine_code
 from charrnn.kernels.entries import Items
 from charrnn.kernels.threads import default_threads
 
 POLL_S = 0.02
+PATIENCE_S = 300  # a process that takes longer hangs
 
 _WANTED = []  # (Items, dtype) that nobody has begun
-_PROCESSES = {}  # {name of an entry: the process that compiles it, or has done}
+_PROCESSES = {}  # {name of an entry: the process that compiles it}; also those that have ended
 _LOCK = threading.Lock()  # for both
 
 
@@ -35,8 +36,9 @@ def compile_ahead(wanted, cores=None):
         return
     _WANTED[:] = [pair for pair in wanted if machine_code.read_code(_name(pair), places.readable) is None]
     machine_code.elsewhere = _compiled_elsewhere
-    for _ in range(min((default_threads() if cores is None else cores) - 1, len(_WANTED))):
-        threading.Thread(target=_serve, daemon=True).start()
+    with contextlib.suppress(RuntimeError):  # a limit on threads: what nobody begins is compiled where it is needed
+        for _ in range(min((default_threads() if cores is None else cores) - 1, len(_WANTED))):
+            threading.Thread(target=_serve, daemon=True).start()
 
 
 def _name(pair):
@@ -63,11 +65,11 @@ def _begin():
 
 
 def _start(items, dtype):
-    root = str(Path(__file__).parents[2])
-    script = f"import sys; sys.path.insert(0, {root!r}); from charrnn.kernels.ahead import main; main(sys.argv[1])"
+    # The modules of this process, not those that lie in the current folder. A session of its own: Ctrl-C is for us.
+    script = f"import sys; sys.path[:] = {sys.path!r}; from charrnn.kernels.ahead import main; main(sys.argv[1])"
     command = [sys.executable, "-c", script, json.dumps([items.name, items.source, items.arguments, dtype])]
     nothing = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
+    return subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
 
 
 def main(entry):
@@ -83,8 +85,9 @@ def _compiled_elsewhere(name):
     """
     with _LOCK:
         _WANTED[:] = [pair for pair in _WANTED if _name(pair) != name]
-        process = _PROCESSES.pop(name, None)
-    while process is not None and process.poll() is None:
+        process = _PROCESSES.get(name)
+    begun = time.monotonic()
+    while process is not None and process.poll() is None and time.monotonic() < begun + PATIENCE_S:
         with _LOCK:
             pair = _WANTED.pop(0) if _WANTED else None
         if pair is None:
