@@ -229,7 +229,7 @@ def write_page(kept):
             [y for *_, y in row["curve"]],
         )
         for row in shakespeare
-        if row["minutes"] is not None
+        if row["minutes"] is not None and row["options"]["seed"] == 1  # a curve for each recipe
     ]
     if curves:
         write_svg(
