@@ -1,4 +1,4 @@
-"""What mkdocs does not do by itself: folders in the navigation, pages that stand beside docs/, links to sources."""
+"""What mkdocs does not do by itself: folders in the navigation, pages beside docs/, links to sources, whole options."""
 
 import re
 from pathlib import Path
@@ -40,6 +40,15 @@ def on_page_markdown(markdown, page, **_):
         return text if text == f"`{path}`" else f"{text} (`{path}`)"
 
     return re.sub(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)", replaced, markdown)
+
+
+def on_page_content(html, **_):
+    """Keep the options in a sentence in one piece: browsers break a line after any hyphen."""
+
+    def kept(match):
+        return re.sub(r"(?<![\w-])--?[a-z][\w-]*", r'<span class="option">\g<0></span>', match[0])
+
+    return re.sub(r"(?<!<span></span>)(?<!<pre>)<code>[^<]*</code>", kept, html)
 
 
 def _filled(entries, docs):
