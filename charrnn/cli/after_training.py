@@ -79,7 +79,7 @@ def _compare(finished, trainer):
     start, stop = splits.train
     if _task(trainer) is not None or finished.test is None or finished.best_loss_nats is None:
         return ""
-    if splits.val[1] - splits.val[0] < 1 or not finished.val_is_whole:
+    if not splits.validates or not finished.val_is_whole:
         return ""
     free = available_memory()
     too_large = stop - start > MAX_NGRAM or free is not None and BYTES_A_CHARACTER * len(corpus.ids) > free

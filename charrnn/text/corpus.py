@@ -35,6 +35,11 @@ class Splits(NamedTuple):
     test: tuple[int, int]
 
     @property
+    def validates(self):
+        """Whether there is a text to validate on."""
+        return self.val[1] > self.val[0]
+
+    @property
     def held_out(self):
         """The range of val and test together, which is all that is not train."""
         return self.train[1], max(self.val[1], self.test[1])

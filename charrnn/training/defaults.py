@@ -74,16 +74,15 @@ TOLD = (
 )
 
 
-def defaults_of(asked, config, validates=True):
+def defaults_of(asked, config, validates):
     """Return {option: value} for the options that the user did not give, in the order of TOLD.
 
     asked        TrainingConfig as the user gave it
     config       the same with all options decided
     validates    whether the run has a text to validate on
     """
-    left_open = {name: getattr(config, name) for name in TOLD if getattr(asked, name) is None}
-    if not validates:
-        left_open.pop("eval_every", None)
+    names = [name for name in TOLD if validates or name != "eval_every"]
+    left_open = {name: getattr(config, name) for name in names if getattr(asked, name) is None}
     return {name: value for name, value in left_open.items() if value or name == "dropout"}
 
 

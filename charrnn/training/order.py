@@ -24,7 +24,7 @@ def order_note(corpus, splits):
     splits : Splits; if none of the held-out splits is a part of the text, the order does not matter
     """
     items = corpus.items
-    is_held_out = corpus.validation is None and splits.val[1] > splits.val[0] or splits.test[1] > splits.test[0]
+    is_held_out = corpus.validation is None and splits.validates or splits.test[1] > splits.test[0]
     if items is not None and items.reading.split == HASH or not is_held_out:
         return ()
     order = find_order(_lines(corpus) if items is None else _items(corpus))

@@ -124,7 +124,7 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
     steps_per_epoch = streams.chunks_per_epoch
     if corpus.items is not None and idle_note(streams):
         notes += (idle_note(streams),)
-    if splits.val[1] - splits.val[0] < 1:
+    if not splits.validates:
         notes += ("no validation text, so the last checkpoint is the result",)
     config, total, validated, more = _measured(config, splits.val, steps_per_epoch)
     notes += more
@@ -132,7 +132,7 @@ def plan_run(config, corpus, initial=None, must_fit=True, sized=True):
         epochs = UNKNOWN_EPOCHS if total is None else total / steps_per_epoch
         config = dataclasses.replace(config, dropout=dropout_of(epochs))
     _refuse_blind_waiting(config, validated)
-    told = notes, None, initial, _count(corpus), defaults_of(asked, config, _validates(splits))
+    told = notes, None, initial, _count(corpus), defaults_of(asked, config, splits.validates)
     plan = Plan(config, model_config, splits, steps_per_epoch, total, validated, *told)
     if not sized and initial is None:
         _refuse_unsized(plan)
@@ -145,10 +145,6 @@ def has_to_be_paced(plan):
     """Say whether a plan has defaults that the length in epochs decides, which under --minutes the speed decides."""
     may_be_short = "minutes" in plan.chosen and _most_epochs(plan) < math.inf
     return plan.config.minutes is not None and ("dropout" in plan.chosen or may_be_short)
-
-
-def _validates(splits):
-    return splits.val[1] > splits.val[0]
 
 
 def _most_epochs(plan):
@@ -172,7 +168,7 @@ def paced(plan, step_s):
             dataclasses.replace(config, minutes=None, epochs=most), plan.splits.val, plan.steps_per_epoch
         )
         named = {name: value for name, value in chosen.items() if name != "minutes"}
-        open_interval = plan.config.eval_every is None and _validates(plan.splits)
+        open_interval = plan.config.eval_every is None and plan.splits.validates
         interval = {"eval_every": config.eval_every} if open_interval else {}
         chosen = {"epochs": most, **named, **interval}
         plan = dataclasses.replace(plan, total_steps=total, validated=validated, notes=plan.notes + notes)

@@ -48,7 +48,7 @@ class Drawn(NamedTuple):
 
 def can_show(plan):
     """Return whether samples can be drawn in a run: texts, or answers if there are validation items to answer."""
-    return plan.config.task not in (CLASSIFY, TRANSLATE) or plan.splits.val[1] > plan.splits.val[0]
+    return plan.config.task not in (CLASSIFY, TRANSLATE) or plan.splits.validates
 
 
 class Samples:
