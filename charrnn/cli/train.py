@@ -206,11 +206,15 @@ def _reading(display):
 
 
 def _train(trainer, display, group):
-    """Run the trainer to its end; a first Ctrl-C or a SIGTERM ends it saved, a second Ctrl-C at once."""
+    """Run the trainer to its end.
+
+    A first Ctrl-C or a SIGTERM ends it saved. A second Ctrl-C, or anything before the first step, ends it at once.
+    """
     from charrnn.runs.checkpoint import read_metadata
     from charrnn.training.records import Finished, Preflight
 
-    folder, finished, announced, prepared = trainer.folder, None, False, False
+    folder, finished, announced = trainer.folder, None, False
+    prepared = group.size > 1  # processes of a group stop together, as in training
     again = f"charrnn train --resume {quoted(folder.path)}"
     if group.size > 1:
         again = f"mpiexec -n {group.size} {again}"
@@ -221,7 +225,7 @@ def _train(trainer, display, group):
     )
 
     def stop():
-        if not prepared and group.size == 1:  # there is no step to finish, and compiling takes long
+        if not prepared:  # there is no step to finish, and compiling takes long
             raise KeyboardInterrupt
         trainer.stop()
 

@@ -8,7 +8,6 @@ is compiled here.
 import atexit
 import contextlib
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -65,6 +64,8 @@ def _begin():
 
 
 def _start(items, dtype):
+    import subprocess  # here: a start that finds all its code has no use for it
+
     # The modules of this process, not those that lie in the current folder. A session of its own: Ctrl-C is for us.
     script = f"import sys; sys.path[:] = {sys.path!r}; from charrnn.kernels.ahead import main; main(sys.argv[1])"
     command = [sys.executable, "-c", script, json.dumps([items.name, items.source, items.arguments, dtype])]

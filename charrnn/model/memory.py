@@ -7,6 +7,7 @@ import numpy as np
 
 from charrnn.kernels.layout import Layout
 from charrnn.model.buffers import ChunkBuffers, Extent
+from charrnn.model.precision import pack_of
 from charrnn.model.workspace import block_steps, walk_buffers
 
 
@@ -28,7 +29,7 @@ def training_bytes(
     resetting : bool
         Whether the state of a stream is reset within chunks.
     """
-    pack = 2 if precision == "bfloat16" else 1
+    pack = pack_of(precision)
     layout = Layout(config, pack)
     block = block_steps(layout, batch_size, 1, seq_length)
     extent = Extent(

@@ -26,6 +26,11 @@ def check_precision(precision, dtype="float32"):
     return precision
 
 
+def pack_of(precision):
+    """Return how many numbers are in a word of what products read, as Layout takes it."""
+    return 2 if precision == "bfloat16" else 1
+
+
 def default_precision(dtype):
     """Return the precision of a run that names none: CHARRNN_PRECISION, or the one in which this CPU is fastest.
 

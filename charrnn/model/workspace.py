@@ -32,7 +32,7 @@ from charrnn.model.clamps import pack_clamps
 from charrnn.model.dropped import DroppedWeights
 from charrnn.model.marks import NO_MASKS, Masks, item_masks, pack_marks
 from charrnn.model.pace import ShardPace
-from charrnn.model.precision import check_precision
+from charrnn.model.precision import check_precision, pack_of
 from charrnn.spec import CELLS
 
 # Multiplications of a pass, some 50 us of one core, from which other threads are woken for it.
@@ -116,7 +116,7 @@ class Workspace:
         self.model, self.batch_size, self.seq_length, self.training = model, batch_size, seq_length, training
         dtype = model.config.dtype
         operands = check_precision(precision, dtype)
-        self._pack = 2 if precision == "bfloat16" else 1
+        self._pack = pack_of(precision)
         self.layout = layout = model.layout if self._pack == 1 else model.new_layout(self._pack)
         # The transposed weights live only while a chunk runs back, the gradient only after it: they share their memory.
         sizes = layout.size if training else 0, layout.derived_size if training or self._pack > 1 else 0

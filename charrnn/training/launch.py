@@ -123,8 +123,7 @@ def _planned(texts, asked, output, init_from, say, progress, group):  # noqa: PL
 
         corpus, plan = together(group, prepare)
         compare(group, plan, corpus)
-        if group.size == 1:  # else the cores have a process each
-            compile_kernels_ahead(plan.config)
+        compile_kernels_ahead(plan.config, group)
         if has_to_be_paced(plan):
             plan = paced(plan, from_first(group, lambda: measure_plan_s(plan, corpus)) / group.size)
         yield plan, corpus, stack
@@ -192,8 +191,7 @@ def resumed_run(  # noqa: PLR0913 - the two that a run is resumed by, and keywor
 
         found, corpus, plan = together(group, prepare)
         compare(group, plan, corpus)
-        if group.size == 1:  # else the cores have a process each
-            compile_kernels_ahead(plan.config)
+        compile_kernels_ahead(plan.config, group)
         if is_best:
             from_first(group, lambda: folder.make_best_last())
         yield Trainer(plan, corpus, folder, found, samples=samples, group=group)

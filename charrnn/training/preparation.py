@@ -12,6 +12,7 @@ import numpy as np
 from charrnn.kernels import entries, num_threads
 from charrnn.kernels.ahead import compile_ahead
 from charrnn.model.parameters import Model
+from charrnn.model.precision import pack_of
 from charrnn.model.workspace import Workspace
 from charrnn.text.task_names import CLASSIFY
 from charrnn.training.learner import make_learner, make_optimizer
@@ -21,11 +22,13 @@ MEASURING_S = 0.3  # no call is begun after so long
 MAX_CALLS = 5
 
 
-def compile_kernels_ahead(config):
+def compile_kernels_ahead(config, group):
     """Start to compile on other cores what takes longest of a run's kernels, where it is not on disk yet."""
-    cell, numbers = config.cell, 2 if config.precision == "bfloat16" else 1
-    wanted = [entries.TRAIN[cell, numbers], entries.GENERATE[cell], entries.READ[cell, 1], entries.WEIGHT_GRADIENTS]
-    if numbers > 1:
+    if group.size > 1:  # the cores have a process each
+        return
+    cell, pack = config.cell, pack_of(config.precision)
+    wanted = [entries.TRAIN[cell, pack], entries.GENERATE[cell], entries.READ[cell, 1], entries.WEIGHT_GRADIENTS]
+    if pack > 1:
         wanted.append(entries.PAIR_GRADIENTS)
     compile_ahead([(items, config.dtype) for items in wanted])
 
