@@ -10,7 +10,7 @@ from numba import njit
 
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import AMX_WORDS, PACKED_VECTORS, TILE_ROWS, TILES, isa, lanes_of
-from charrnn.kernels.products import Rows, Weights, compile_product, product, product_t
+from charrnn.kernels.products import Rows, Upcoming, Weights, compile_product, product, product_t
 from charrnn.kernels.simd import shifted
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}  # sums of up to 3*67 products of unit normals, rounding apart
@@ -23,7 +23,8 @@ def run(tiles, width, n, A, lda, a_panel, B, C, ldc, K, panels, accumulate):  # 
 
 @njit
 def run_packed(tiles, width, n, packed, B, ldb, C, ldc, K, accumulate):  # noqa: PLR0913  likewise
-    product_t(tiles, width, shifted(packed, 0), Rows(B, 0, ldb, 0), 0, Rows(C, 0, ldc, 0), (n, K), accumulate)
+    upcoming = Upcoming(0, Rows(B, 0, 0, 0))
+    product_t(tiles, width, shifted(packed, 0), Rows(B, 0, ldb, 0), upcoming, Rows(C, 0, ldc, 0), (n, K), accumulate)
 
 
 def run_t(tiles, width, n, A, lda, B, ldb, C, ldc, K, accumulate, amx=False):  # noqa: PLR0913  likewise

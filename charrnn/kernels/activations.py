@@ -10,7 +10,8 @@ Error bounds, held by tests/test_activations.py:
 from numba import types
 from numba.extending import overload
 
-from charrnn.kernels.simd import exp2_scale, fma, select
+from charrnn.kernels.compiled import inline
+from charrnn.kernels.simd import exp2, fma, select
 
 LOG2E = 1.4426950408889634
 LN2_HIGH_32, LN2_LOW_32 = 0.693145751953125, 1.42860682030941723e-06  # the high part has 16 trailing zero bits
@@ -27,29 +28,37 @@ def tanh(x):
     raise NotImplementedError("compiled code only")
 
 
+@inline
+def _exp_minus(x):
+    """Return e^-r and 2^n, whose product is e^-x, for float32: n = round(-x / ln 2), |r| <= ln(2)/2.
+
+    e^-r is its Taylor series to the last bit that counts; -x is never computed, only the signs of odd powers change.
+    """
+    x = select(x > 87.0, 87.0, x)
+    x = select(x < -88.0, -88.0, x)
+    shifted = fma(x, -LOG2E, 12582912.0)
+    n = shifted - 12582912.0
+    r = fma(n, LN2_LOW_32, fma(n, LN2_HIGH_32, x))
+    y = fma(r, -1 / 5040, 1 / 720)
+    y = fma(y, r, -1 / 120)
+    y = fma(y, r, 1 / 24)
+    y = fma(y, r, -1 / 6)
+    y = fma(y, r, 0.5)
+    y = fma(y, r, -1.0)
+    return fma(y, r, 1.0), exp2(shifted)
+
+
 @overload(exp, inline="always")
 def _exp(x):
-    # e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln(2)/2, and e^r by its Taylor series to the last bit that counts
     if x.dtype == types.float32:
 
         def float32(x):
-            x = select(x < -87.0, -87.0, x)
-            x = select(x > 88.0, 88.0, x)
-            shifted = fma(x, LOG2E, 12582912.0)
-            n = shifted - 12582912.0
-            r = fma(n, -LN2_LOW_32, fma(n, -LN2_HIGH_32, x))
-            y = fma(r, 1 / 5040, 1 / 720)
-            y = fma(y, r, 1 / 120)
-            y = fma(y, r, 1 / 24)
-            y = fma(y, r, 1 / 6)
-            y = fma(y, r, 0.5)
-            y = fma(y, r, 1.0)
-            y = fma(y, r, 1.0)
-            return exp2_scale(y, shifted)
+            y, scale = _exp_minus(0.0 - x)
+            return y * scale
 
         return float32
 
-    def float64(x):
+    def float64(x):  # e^x = 2^n e^r
         x = select(x < -708.0, -708.0, x)
         x = select(x > 709.0, 709.0, x)
         shifted = fma(x, LOG2E, 6755399441055744.0)
@@ -68,7 +77,7 @@ def _exp(x):
         y = fma(y, r, 0.5)
         y = fma(y, r, 1.0)
         y = fma(y, r, 1.0)
-        return exp2_scale(y, shifted)
+        return y * exp2(shifted)
 
     return float64
 
@@ -110,7 +119,15 @@ def sigmoid(x):
 
 @overload(sigmoid, inline="always")
 def _sigmoid(x):
-    def either(x):
+    if x.dtype == types.float32:
+
+        def float32(x):
+            y, scale = _exp_minus(x)
+            return 1.0 / fma(y, scale, 1.0)
+
+        return float32
+
+    def float64(x):
         return 1.0 / (1.0 + exp(0.0 - x))
 
-    return either
+    return float64

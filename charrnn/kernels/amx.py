@@ -57,7 +57,7 @@ def _emit_rows(builder, width, rows, operands, a_place, accumulate, fetch):  # n
     a_place    a_place(panel, run) -> pointer to A's 16 words from 16 run on, and the bytes between its rows
     fetch      fetch(number) emits what is fetched beside run `number` of all panels' runs, or None
     """
-    _, _, _, b, ldb, c, ldc, K, panels, _ = operands
+    _, _, _, b, ldb, c, ldc, K, panels, *_ = operands
     with builder.goto_entry_block():
         config = builder.alloca(I8, const(CONFIG_BYTES))
         config.align = ROW_BYTES
@@ -129,7 +129,7 @@ def make_amx(width, ahead):
             def body(first, rows, number, tiles):
                 a_tile = builder.gep(a, [builder.mul(first, lda)])
                 operands = Operands(
-                    a_tile, lda, a_panel, b, ldb, builder.gep(c, [builder.mul(first, ldc)]), ldc, K, panels, None
+                    a_tile, lda, a_panel, b, ldb, builder.gep(c, [builder.mul(first, ldc)]), ldc, K, panels
                 )
 
                 def a_place(panel, run):
@@ -161,9 +161,9 @@ def make_amx_t(width):
     A block of A's columns is packed transposed: for each run of 16 of the K words, 16 columns of 16 words.
     """
 
-    def walk(typingctx, n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  as make_product_t has
+    def walk(typingctx, n, a, b, ldb, ahead, x, ldx, c, ldc, K, accumulate):  # noqa: PLR0913  as make_product_t has
         def codegen(context, builder, sig, args):
-            n, a, b, ldb, ahead, c, ldc, K, accumulate = args
+            n, a, b, ldb, _, _, _, c, ldc, K, accumulate = args  # nothing is fetched ahead
             accumulate = builder.icmp_signed("!=", accumulate, const(0))
             square = const(AMX_WORDS * AMX_WORDS)
             block = builder.mul(divide_up(builder, K, const(AMX_WORDS)), square)
@@ -174,7 +174,7 @@ def make_amx_t(width):
                 rows = builder.select(builder.icmp_signed("<", left, const(AMX_ROWS)), left, const(AMX_ROWS))
                 a_block = builder.gep(a, [builder.mul(loop.index, block)])
                 c_block = builder.gep(c, [builder.mul(first, ldc)])
-                operands = Operands(a_block, None, None, b, ldb, c_block, ldc, K, const(1), None)
+                operands = Operands(a_block, None, None, b, ldb, c_block, ldc, K, const(1))
 
                 def a_place(panel, run, a_block=a_block):
                     return builder.gep(a_block, [builder.mul(run, square)]), const(4 * AMX_WORDS)
@@ -184,6 +184,6 @@ def make_amx_t(width):
             return context.get_dummy_value()
 
         i = types.int64
-        return types.void(i, a, b, i, i, c, i, i, i), codegen
+        return types.void(i, a, b, i, i, x, i, c, i, i, i), codegen
 
     return intrinsic(walk)

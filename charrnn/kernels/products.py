@@ -32,10 +32,10 @@ def compile_product(width, kind, dtype):
     if kind == "transposed":
         walk_t = make_amx_t(width) if amx else make_product_t(width, bfloat16)
 
-        def entry_t(n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  C has no structs here
-            walk_t(n, a, b, ldb, ahead, c, ldc, K, accumulate)
+        def entry_t(n, a, b, ldb, ahead, x, ldx, c, ldc, K, accumulate):  # noqa: PLR0913  C has no structs here
+            walk_t(n, a, b, ldb, ahead, x, ldx, c, ldc, K, accumulate)
 
-        return compile_entry(entry_t, i, pointer, pointer, i, i, pointer, i, i, i)
+        return compile_entry(entry_t, i, pointer, pointer, i, i, pointer, i, pointer, i, i, i)
     walk = make_amx(width, kind == "ahead") if amx else make_product(width, bfloat16, kind == "ahead")
 
     def entry(n, a, lda, a_panel, b, ahead, c, ldc, K, panels, accumulate):  # noqa: PLR0913  C has no structs here
@@ -64,14 +64,14 @@ def _call(typingctx, address, n, a, lda, a_panel, b, ahead, c, ldc, K, panels, a
 
 
 @intrinsic
-def _call_t(typingctx, address, n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  a tile's own
+def _call_t(typingctx, address, n, a, b, ldb, ahead, x, ldx, c, ldc, K, accumulate):  # noqa: PLR0913  a tile's own
     """Call a transposed product by its address."""
 
     def codegen(context, builder, sig, args):
         return _call_entry(context, builder, args)
 
     i = types.int64
-    return types.void(i, i, a, b, i, i, c, i, i, i), codegen
+    return types.void(i, i, a, b, i, i, x, i, c, i, i, i), codegen
 
 
 class Rows(NamedTuple):
@@ -94,6 +94,17 @@ class Weights(NamedTuple):
     K: int
     panels: int
     ahead: int
+
+
+class Upcoming(NamedTuple):
+    """What is read after a product, and fetched during it: as many rows as it sums over.
+
+    ahead    how many elements behind D its next rows begin
+    X        Rows whose columns are packed next; a stride of 0 fetches none of them
+    """
+
+    ahead: int
+    X: Rows
 
 
 @intrinsic
@@ -149,13 +160,15 @@ def product(tiles, width, n, X, W, Y, accumulate):
 
 
 @inline
-def product_t(tiles, width, packed, D, ahead, Y, shape, accumulate):  # noqa: PLR0913
+def product_t(tiles, width, packed, D, upcoming, Y, shape, accumulate):  # noqa: PLR0913
     """Y (+)= X' D, for weight gradients: (n, width vectors), summed over R rows in ascending order; shape is (n, R).
 
     packed        a pointer to X: for each block of packed_columns columns, R rows of them; n columns in all
     D, Y          Rows of one panel: R and n of them
-    ahead         how many elements behind D those rows begin that are read next
+    upcoming      an Upcoming
     """
     n, R = shape
-    b, c = shifted(D.numbers, D.at), shifted(Y.numbers, Y.at)
-    _call_t(tiles[width - WIDTHS[0] + len(WIDTHS)], n, packed, b, D.stride, ahead, c, Y.stride, R, accumulate)
+    X = upcoming.X
+    b, x, c = shifted(D.numbers, D.at), shifted(X.numbers, X.at), shifted(Y.numbers, Y.at)
+    address = tiles[width - WIDTHS[0] + len(WIDTHS)]
+    _call_t(address, n, packed, b, D.stride, upcoming.ahead, x, X.stride, c, Y.stride, R, accumulate)

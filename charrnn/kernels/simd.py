@@ -179,24 +179,23 @@ def lane_below(typingctx, array, limit):
 
 
 @intrinsic
-def exp2_scale(typingctx, x, shifted):
-    """x * 2**n where `shifted` is n + 1.5*2**23 (float32) or n + 1.5*2**52 (float64): n sits in its low bits.
+def exp2(typingctx, shifted):
+    """2**n where `shifted` is n + 1.5*2**23 (float32) or n + 1.5*2**52 (float64): n sits in its low bits.
 
     The integer is had by reinterpreting bits, not by a conversion, since converting a NaN is undefined in LLVM.
     """
-    bits, bias, mantissa = (32, 127, 23) if x.dtype == types.float32 else (64, 1023, 52)
+    bits, bias, mantissa = (32, 127, 23) if shifted.dtype == types.float32 else (64, 1023, 52)
 
     def codegen(context, builder, sig, args):
-        kind = ir.VectorType(ir.IntType(bits), x.lanes)
+        kind = ir.VectorType(ir.IntType(bits), shifted.lanes)
 
         def constant(v):
-            return ir.Constant(kind, [ir.Constant(ir.IntType(bits), v)] * x.lanes)
+            return ir.Constant(kind, [ir.Constant(ir.IntType(bits), v)] * shifted.lanes)
 
-        n = builder.shl(builder.bitcast(args[1], kind), constant(mantissa))
-        scale = builder.bitcast(builder.add(n, constant(bias << mantissa)), llvm_vector(x))
-        return builder.fmul(args[0], scale)
+        n = builder.shl(builder.bitcast(args[0], kind), constant(mantissa))
+        return builder.bitcast(builder.add(n, constant(bias << mantissa)), llvm_vector(shifted))
 
-    return x(x, shifted), codegen
+    return shifted(shifted), codegen
 
 
 def _reduce(builder, value, lanes, combine):

@@ -42,7 +42,11 @@ class Ahead(NamedTuple):
 
 
 class Operands(NamedTuple):
-    """The LLVM values of a product: pointers and int64."""
+    """The LLVM values of a product: pointers and int64.
+
+    ahead     an Ahead: each tile goes on where the last ended; or None
+    beside    an Ahead that every tile fetches from the beginning; or None
+    """
 
     a: object
     lda: object
@@ -53,7 +57,8 @@ class Operands(NamedTuple):
     ldc: object
     K: object
     panels: object
-    ahead: object  # an Ahead, or None
+    ahead: object = None
+    beside: object = None
 
 
 def const(n):
@@ -85,7 +90,7 @@ def prefetch(builder, pointer, cache):
 def _emit_tile(builder, tile, rows, operands, accumulate):
     """Emit one tile: c[rows, width*lanes] (+)= sum over panels and k of A(row, k) * B(k, :)."""
     vector, width, transposed, bfloat16 = tile
-    a, lda, a_panel, b, ldb, c, ldc, K, panels, ahead = operands
+    a, lda, a_panel, b, ldb, c, ldc, K, panels, ahead, beside = operands
     element, kind = llvm_vector(vector).element, llvm_vector(vector)
     align, lanes = vector.dtype.bitwidth // 8, vector.lanes
 
@@ -128,6 +133,8 @@ def _emit_tile(builder, tile, rows, operands, accumulate):
             if ahead is not None:
                 index = builder.add(builder.mul(K, outer.index), k)
                 prefetch(builder, builder.gep(ahead.at, [builder.mul(index, ahead.step)]), L2)
+            if beside is not None:
+                prefetch(builder, builder.gep(beside.at, [builder.mul(k, beside.step)]), L2)
             if transposed:
                 a_k = builder.gep(a_p, [builder.mul(k, lda)])
             for m in range(rows):
@@ -205,7 +212,7 @@ def make_product(width, bfloat16, ahead):
         def codegen(context, builder, sig, args):
             n, a, lda, a_panel, b, next_b, c, ldc, K, panels, accumulate = args
             ldb = const(width * tile.vector.lanes)
-            operands = Operands(a, lda, a_panel, b, ldb, c, ldc, K, panels, None)
+            operands = Operands(a, lda, a_panel, b, ldb, c, ldc, K, panels)
             fetched = None
             if ahead:
                 tiles = divide_up(builder, n, const(TILE_ROWS[isa()][width]))
@@ -223,14 +230,14 @@ def make_product(width, bfloat16, ahead):
 def make_product_t(width, bfloat16):
     """Return the intrinsic that computes n rows of C from columns of A that are packed in blocks, on raw pointers.
 
-    Meanwhile K rows of B `ahead` elements further on are fetched.
+    Meanwhile K rows of B `ahead` elements further on are fetched, and n columns of K rows at x, ldx elements apart.
     """
 
-    def walk(typingctx, n, a, b, ldb, ahead, c, ldc, K, accumulate):  # noqa: PLR0913  as product_t has
+    def walk(typingctx, n, a, b, ldb, ahead, x, ldx, c, ldc, K, accumulate):  # noqa: PLR0913  as product_t has
         tile = _Tile(vector_of(c.dtype), width, True, bfloat16)
 
         def codegen(context, builder, sig, args):
-            n, a, b, ldb, ahead, c, ldc, K, accumulate = args
+            n, a, b, ldb, ahead, x, ldx, c, ldc, K, accumulate = args
             accumulate = builder.icmp_signed("!=", accumulate, const(0))
             columns, most = PACKED_VECTORS[isa()] * tile.vector.lanes, TILE_ROWS[isa()][width]
             tiles_a_block, blocks = -(-columns // most), divide_up(builder, n, const(columns))
@@ -249,7 +256,7 @@ def make_product_t(width, bfloat16):
                     ldc,
                     K,
                     const(1),
-                    None,
+                    beside=Ahead(builder.gep(x, [first]), ldx),
                 )
                 done = builder.mul(loop.index, builder.mul(const(tiles_a_block), K))
                 at = builder.gep(b, [builder.add(ahead, builder.mul(done, step))])
@@ -257,6 +264,6 @@ def make_product_t(width, bfloat16):
             return context.get_dummy_value()
 
         integer = types.int64
-        return types.void(integer, a, b, integer, integer, c, integer, integer, integer), codegen
+        return types.void(integer, a, b, integer, integer, x, integer, c, integer, integer, integer), codegen
 
     return intrinsic(walk)

@@ -91,8 +91,24 @@ def embed_row(plan, params, X0, row, character):
 
 
 @inline
+def look_up(v, p, t, lo, n):
+    """G = x Wx for a panel of step t of layer 0, without embeddings: rows of Wx, by the characters of n streams.
+
+    It is done just before the product with Wh adds to them, so that they are in the first cache.
+    """
+    m, layer, VL = v.plan, open_layer(v.layers, 0), lanes(v.G)
+    wide, g = m.x_width * VL, sums_at(v, 0, p, t, lo)
+    for b in range(n):
+        row, to = layer.x + (p * layer.inputs + np.int64(v.ids[t * v.B + lo + b])) * wide, g + b * 4 * VL
+        store(v.G, to, load(v.params, row))
+        store(v.G, to + VL, load(v.params, row + VL))
+        store(v.G, to + 2 * VL, load(v.params, row + 2 * VL))
+        store(v.G, to + 3 * VL, load(v.params, row + 3 * VL) if m.x_width > 3 else zeros(v.G))
+
+
+@inline
 def input_products(v, l, part):
-    """G = x Wx for a part's rows of layer l: row lookups for characters, products otherwise.
+    """G = x Wx for a part's rows of layer l, where that is a product.
 
     The vectors of a panel that x Wx does not fill become zero, since the product with Wh adds to them.
     """
@@ -103,16 +119,10 @@ def input_products(v, l, part):
         Y = Rows(v.G, sums_at(v, l, p, part.t0, part.lo), work, 0)
         if l > 0:
             block_product(v, m.x_width, part, output_words(v, l - 1, part), W, Y, 0)
-        elif m.E > 0:
+        else:
             row = part.lo if m.pack > 1 else part.t0 * v.B + part.lo
             stride = embedding_words(v)
             block_product(v, m.x_width, part, Rows(v.XW, row * stride, stride, 0), W, Y, 0)
-        else:
-            for t in range(part.t0, part.t1):
-                for b in range(part.lo, part.lo + part.n):
-                    source = layer.x + (p * layer.inputs + np.int64(v.ids[t * v.B + b])) * wide
-                    for u in range(0, wide, VL):
-                        store(v.G, sums_at(v, l, p, t, b) + u, load(v.params, source + u))
         if wide < work:
             for t in range(part.t0, part.t1):
                 for b in range(part.lo, part.lo + part.n):
@@ -194,6 +204,8 @@ def make_forward(kernels, pack):
             p = in_turn(t, i, m.P)
             W = Weights(v.weights, layer.h_words + p * panel, depth, 1, (in_turn(t, i + 1, m.P) - p) * panel)
             Y = Rows(v.G, sums_at(v, l, p, t, lo) + m.h_column, work, 0)
+            if l == 0 and m.E == 0:
+                look_up(v, p, t, lo, n)
             product(m.tiles, m.h_width, n, X, W, Y, 1)
             if norm and i < m.P - 1:
                 continue
@@ -241,7 +253,8 @@ def make_forward(kernels, pack):
     def run_layer(v, l, part):
         """Take layer l through a part, from what the layer below gives upward; c0 is carried from part to part."""
         m, lo, t0, t1 = v.plan, part.lo, part.t0, part.t1
-        input_products(v, l, part)
+        if l > 0 or m.E > 0:
+            input_products(v, l, part)
         if pack == 2:
             narrow_states(v, v.HS, state_at(v, l, t0, lo), l, t0, part)
         if has_c:

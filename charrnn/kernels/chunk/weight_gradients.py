@@ -13,7 +13,7 @@ from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.host import AMX_ROWS, AMX_WORDS, GRADIENT_ROWS
 from charrnn.kernels.marks import is_reset
-from charrnn.kernels.products import Rows, packed_columns, packed_group, packed_scratch, product_t
+from charrnn.kernels.products import Rows, Upcoming, packed_columns, packed_group, packed_scratch, product_t
 from charrnn.kernels.simd import get, lanes, load, put, store, zeros
 from charrnn.kernels.updates import pair_rows
 from charrnn.kernels.words import narrow_pairs, transpose_block
@@ -46,15 +46,16 @@ class Gradient(NamedTuple):
 def pack_columns(v, g, r, rows, first, stop, packed):
     """packed[block][row] = the columns first..stop of `rows` rows of X from row r on, in blocks of packed_columns."""
     X, VL, columns = g.X, lanes(v.grads), packed_columns(v.grads)
-    for row in range(rows):
-        x = X.at + (r + row) * X.stride
-        for k in range(first, stop, columns):
-            to = (k - first) * rows + row * columns
-            if g.read != 0 and is_reset(v, r + row):
-                clear(packed, to, columns)
-                continue
-            for w in range(0, min(columns, stop - k), VL):
-                store(packed, to + w, load(X.numbers, x + k + w))
+    for k in range(first, stop, columns):
+        to = (k - first) * rows
+        for w in range(0, min(columns, stop - k), VL):
+            x = X.at + r * X.stride + k + w
+            for row in range(rows):
+                store(packed, to + row * columns + w, load(X.numbers, x + row * X.stride))
+        if g.read != 0 and v.resetting != 0:
+            for row in range(rows):
+                if is_reset(v, r + row):
+                    clear(packed, to + row * columns, columns)
 
 
 @inline
@@ -109,8 +110,9 @@ def matrix_gradient(v, g, item):
         for p in range(p0, p1):
             D = Rows(g.D.numbers, g.D.at + p * g.D.panel + r * g.D.stride, g.D.stride, 0)
             ahead = g.D.panel if p + 1 < p1 else rows * g.D.stride - (p - p0) * g.D.panel
+            X = Rows(g.X.numbers, g.X.at + (r + rows) * g.X.stride + first, g.X.stride if p == p0 else 0, 0)
             Y = Rows(v.grads, g.at + (p * g.K + first) * wide, wide, 0)
-            product_t(v.plan.tiles, g.width, packed, D, ahead, Y, (stop - first, rows), np.int64(r > 0))
+            product_t(v.plan.tiles, g.width, packed, D, Upcoming(ahead, X), Y, (stop - first, rows), np.int64(r > 0))
             if p % groups == column_group:
                 sums_beside(v, g, p, r, rows)
 
@@ -160,12 +162,16 @@ def row_sums(v, width, D, at, R):
 
 @inline
 def add_looked_up(v, width, D, r, R, grads, at, stride):  # noqa: PLR0913  rows, and where their sums stand
-    """grads[at + character*stride] += D's R rows (width lanes) where that character was read; they are rows r on."""
+    """grads[at + character*stride] += D's R rows (1, 3 or 4 vectors) where that character was read: rows r on."""
     VL = lanes(grads)
     for k in range(R):
         to, d = at + np.int64(v.ids[r + k]) * stride, D.at + k * D.stride
-        for j in range(width):
-            store(grads, to + j * VL, load(grads, to + j * VL) + load(D.numbers, d + j * VL))
+        store(grads, to, load(grads, to) + load(D.numbers, d))
+        if width > 1:  # spelt out, since a loop over so few vectors is slower
+            store(grads, to + VL, load(grads, to + VL) + load(D.numbers, d + VL))
+            store(grads, to + 2 * VL, load(grads, to + 2 * VL) + load(D.numbers, d + 2 * VL))
+        if width > 3:
+            store(grads, to + 3 * VL, load(grads, to + 3 * VL) + load(D.numbers, d + 3 * VL))
 
 
 @inline
