@@ -103,6 +103,14 @@ def _width(count, lanes):
     return min((4, 3, 5) if 5 in TILE_ROWS[isa()] else (4, 3), key=lambda width: padded(count, width * lanes))
 
 
+def panel_rows(rows):
+    """Return how many rows of memory a panel of `rows` rows takes: an odd number.
+
+    If panels began a power of two apart, the same row of all panels would have to share a few sets of a cache.
+    """
+    return rows | 1
+
+
 def _row_stride(count, itemsize):
     """Return how far rows of `count` numbers lie apart: an odd number of cache lines.
 

@@ -28,7 +28,8 @@ POOL_WORDS = 24
 class Chunk(NamedTuple):
     """The table of a chunk.
 
-    The arrays, all flat, with R = T*B rows in the order t*B + b, S the padded stride of H:
+    The arrays, all flat, with R = T*B rows in the order t*B + b, S the padded stride of H, and RP and BP rows of memory
+    for R and block*B (layout.panel_rows):
 
     params, derived, grads   the parameters, their transposes, their gradients (layout.py); derived and grads share
                              memory: the shards read the one, then the weight gradients write the other
@@ -43,13 +44,13 @@ class Chunk(NamedTuple):
     XD (L, R, S)             outputs after dropout; only with dropout
     HG (L, R, S)             h as the gates made it; only with zoneout and gradients, of a cell whose way back reads it
     DP (2, B, S)             the gradients of h and c that pass by a time step on the way back; only with zoneout
-    G (L, P, R, 4 lanes)     sums, then gates, then the gradients of the sums
+    G (L, P, RP, 4 lanes)    sums, then gates, then the gradients of the sums
     X0, DX0 (R, ES)          embeddings of the characters and their gradient; only with an embedding
     Z (Q, R, out width lanes)   logits, then their gradients
     DH (block, B, S)         the gradient coming down into a layer
     DR, DC (L, B, S)         the gradients of h and c before the block at hand; in the end, of h0 and c0
     DE (V, ES)               the gradient that a tied embedding receives
-    XN (L, P, R, 4 lanes)    the normalised sums; only with layer normalisation, as are the next two
+    XN (L, P, RP, 4 lanes)   the normalised sums; only with layer normalisation, as are the next two
     RS (L, R, 4)             what the sums were multiplied by for that
     DN (2, L, P, B, 4 lanes)   the gradients of biases and gains, of each stream: its steps from the last to the first
     losses (R,) float64      nats; 0 where the loss does not count
@@ -60,7 +61,7 @@ class Chunk(NamedTuple):
     weights, derived         all weights as words, and transposed (layout.py)
     HW (2, block+1, B, SW)   states of the layer at hand and of the one below, or what dropout left of them
     XW (block*B, ES/2)       copy of X0
-    GW (P, block*B, 2 lanes)   copy of G
+    GW (P, BP, 2 lanes)      copy of G
     ZW (Q, block*B, out width lanes / 2)   copy of Z
     HP (L, 2, R/2, S)        pairs of rows for the weight gradients: of h before each step, and of what a layer gives
                              upward. The pairs of G and Z take the place of the first half of their own panels.
@@ -74,6 +75,8 @@ class Chunk(NamedTuple):
     B: int
     shards: int
     block: int  # steps that a shard walks at a time
+    panel_rows: int  # RP
+    panel_block_rows: int  # BP
     panel_group: int  # panels that an item of the weight gradients takes
     first_item: int  # of the weight gradients, in this call
     mode: int  # LOGITS, LOSSES or GRADIENTS

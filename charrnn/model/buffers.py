@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn.errors import ConfigError
 from charrnn.kernels.host import padded
-from charrnn.kernels.layout import Layout
+from charrnn.kernels.layout import Layout, panel_rows
 from charrnn.spec import CELLS
 
 
@@ -138,7 +138,7 @@ class ChunkBuffers(Buffers):
     c0: np.ndarray = buffer(lambda e: e.states)
     HS: np.ndarray = buffer(lambda e: (e.T + 1) * e.states)
     CS: np.ndarray = buffer(lambda e: (e.T + 1) * e.states if e.cell.has_c and not e.training else 0)
-    G: np.ndarray = buffer(lambda e: e.R * e.sums)
+    G: np.ndarray = buffer(lambda e: panel_rows(e.R) * e.sums)
     X0: np.ndarray = buffer(lambda e: e.R * e.layout.embedding_stride)
     Z: np.ndarray = buffer(lambda e: e.R * e.layout.out_panels * e.layout.out_width * e.layout.lanes)
     DX0: np.ndarray = buffer(lambda e: e.R * e.layout.embedding_stride if e.training else 0)
@@ -147,7 +147,7 @@ class ChunkBuffers(Buffers):
     DE: np.ndarray = buffer(
         lambda e: e.layout.vocab_size * e.layout.embedding_stride if e.training and e.layout.tied else 0
     )
-    XN: np.ndarray = buffer(lambda e: e.R * e.sums if e.normed else 0)
+    XN: np.ndarray = buffer(lambda e: panel_rows(e.R) * e.sums if e.normed else 0)
     RS: np.ndarray = buffer(lambda e: e.layout.num_layers * e.R * 4 if e.normed else 0)
     DN: np.ndarray = buffer(lambda e: 2 * e.B * e.sums if e.normed else 0)
 
@@ -177,7 +177,7 @@ class WordBuffers(Buffers):
 
     HW: np.ndarray = buffer(lambda e: 2 * (e.block_rows + e.B) * e.layout.stride_words)
     XW: np.ndarray = buffer(lambda e: e.block_rows * padded(e.layout.embedding_stride // 2, e.layout.lanes))
-    GW: np.ndarray = buffer(lambda e: e.gradients * e.layout.panels * e.block_rows * 2 * e.layout.lanes)
+    GW: np.ndarray = buffer(lambda e: e.gradients * e.layout.panels * panel_rows(e.block_rows) * 2 * e.layout.lanes)
     ZW: np.ndarray = buffer(
         lambda e: (
             e.gradients

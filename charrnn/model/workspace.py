@@ -13,6 +13,7 @@ import numpy as np
 from charrnn.errors import ConfigError, check_integer, is_number
 from charrnn.kernels import entries, records
 from charrnn.kernels.entries import fill_tiles
+from charrnn.kernels.layout import panel_rows
 from charrnn.kernels.pool import run_items
 from charrnn.kernels.records import THRESHOLD_BITS
 from charrnn.kernels.splitmix import as_int64, step_key
@@ -218,10 +219,11 @@ class Workspace:
         if name in "hc":
             states = self._buffers.HS if name == "h" else self._buffers.CS
             return states[: L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
-        gates = self._buffers.G[: L * layout.panels * T * B * 4 * layout.lanes].reshape(
-            L, layout.panels, T, B, 4, layout.lanes
+        rows = panel_rows(T * B)
+        gates = self._buffers.G[: L * layout.panels * rows * 4 * layout.lanes].reshape(
+            L, layout.panels, rows, 4, layout.lanes
         )
-        gate = gates[:, :, :, :, cell.panel.index(name)]
+        gate = gates[:, :, : T * B, cell.panel.index(name)].reshape(L, layout.panels, T, B, layout.lanes)
         return gate.transpose(0, 2, 3, 1, 4).reshape(L, T, B, -1)[..., :H].copy()
 
     def set_clamps(self, clamps):
@@ -275,6 +277,7 @@ class Workspace:
         self._hold(T, block, training, threshold > 0, marks.resetting)
         table = self._table
         table.set(T=T, shards=shards, block=block, mode=mode, zoning=zoning)
+        table.set(panel_rows=panel_rows(T * B), panel_block_rows=panel_rows(block * B))
         table.set(resetting=marks.resetting, counting=marks.counting, counted=masks.mean_over or max(1, marks.counted))
         table.set(key=key, per_step=per_step, threshold=threshold, scale=scale)
 

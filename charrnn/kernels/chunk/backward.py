@@ -21,6 +21,7 @@ from charrnn.kernels.chunk.views import (
     row_at,
     state_at,
     sums_at,
+    sums_panel,
 )
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import drop_row
@@ -167,7 +168,7 @@ def make_backward(kernels, pack, measures_reach=False):
     def step_backward(v, l, t, part):
         """Take layer l back through step t: zoneout, the cell, normalisation, recurrent products."""
         m, layer, lo, n, VL = v.plan, open_layer(v.layers, l), part.lo, part.n, lanes(v.G)
-        work, R, zoned = 4 * VL, v.T * v.B, v.zoning > OFF
+        work, zoned = 4 * VL, v.zoning > OFF
         h_prev, c_prev, carry = state_at(v, l, t, lo), cell_at(v, l, t, part), carry_at(v, l, lo)
         dh, passed_h, passed_c = ((t - part.t0) * v.B + lo) * m.S, lo * m.S, (v.B + lo) * m.S
         H, h = v.HS, state_at(v, l, t + 1, lo)  # of the units as the gates made them
@@ -194,7 +195,7 @@ def make_backward(kernels, pack, measures_reach=False):
                 move_rows(v.DP, passed_c, v.DC, carry, n * m.S)
         if m.norm != 0:
             at = sums_at(v, l, 0, t, lo)
-            sums = Sums(v.params, layer.gain, v.G, at, R * work, v.XN, v.RS, ((l * v.T + t) * v.B + lo) * 4)
+            sums = Sums(v.params, layer.gain, v.G, at, sums_panel(v), v.XN, v.RS, ((l * v.T + t) * v.B + lo) * 4)
             normalise_backward(m, sums, n, v.DN, (l * m.P * v.B + lo) * work, v.B * work, m.L * m.P * v.B * work)
         X = gradient_words(v, l, t, part)
         if pack == 2:

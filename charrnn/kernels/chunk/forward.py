@@ -19,6 +19,7 @@ from charrnn.kernels.chunk.views import (
     state_at,
     state_words_at,
     sums_at,
+    sums_panel,
 )
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.dropout import drop_row
@@ -211,7 +212,7 @@ def make_forward(kernels, pack):
                 continue
             if norm:
                 at = sums_at(v, l, 0, t, lo)
-                sums = Sums(v.params, layer.gain, v.G, at, v.T * v.B * work, v.XN, v.RS, ((l * v.T + t) * v.B + lo) * 4)
+                sums = Sums(v.params, layer.gain, v.G, at, sums_panel(v), v.XN, v.RS, ((l * v.T + t) * v.B + lo) * 4)
                 normalise_sums(m, sums, n, v.mode == GRADIENTS)
             for q in range(0 if norm else p, m.P if norm else p + 1):
                 u = q * m.units

@@ -61,7 +61,13 @@ def checkpoint_at(v, l, part):
 @inline
 def sums_at(v, l, p, t, b):
     """Return where G and XN have a panel's row of step t."""
-    return ((l * v.plan.P + p) * v.T * v.B + t * v.B + b) * 4 * lanes(v.G)
+    return ((l * v.plan.P + p) * v.panel_rows + t * v.B + b) * 4 * lanes(v.G)
+
+
+@inline
+def sums_panel(v):
+    """Return how far the panels of G and XN lie apart."""
+    return v.panel_rows * 4 * lanes(v.G)
 
 
 @inline
@@ -117,11 +123,11 @@ def output_words(v, l, part):
 @inline
 def gradient_words(v, l, t, part):
     """Return the Rows of the sums' gradients of a part from step t on, as words; each panel is one of the layer's."""
-    work, R = 4 * lanes(v.G), v.T * v.B
+    work = 4 * lanes(v.G)
     if v.plan.pack == 1:
-        return Rows(v.G, sums_at(v, l, 0, t, part.lo), work, R * work)
+        return Rows(v.G, sums_at(v, l, 0, t, part.lo), work, sums_panel(v))
     stride = work // 2
-    return Rows(v.GW, ((t - part.t0) * v.B + part.lo) * stride, stride, v.block * v.B * stride)
+    return Rows(v.GW, ((t - part.t0) * v.B + part.lo) * stride, stride, v.panel_block_rows * stride)
 
 
 @inline

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at
+from charrnn.kernels.chunk.views import as_words, open_chunk, open_layer, output_rows, state_at, sums_at, sums_panel
 from charrnn.kernels.compiled import inline
 from charrnn.kernels.host import AMX_ROWS, AMX_WORDS, GRADIENT_ROWS
 from charrnn.kernels.marks import is_reset
@@ -185,7 +185,7 @@ def lookup_gradient(v, width, D, grads, at, stride):
 @inline
 def sums_rows(v, l, p):
     """Return the Rows of the gradients of a panel's sums."""
-    return Rows(v.G, sums_at(v, l, p, 0, 0), 4 * lanes(v.G), v.T * v.B * 4 * lanes(v.G))
+    return Rows(v.G, sums_at(v, l, p, 0, 0), 4 * lanes(v.G), sums_panel(v))
 
 
 @inline
