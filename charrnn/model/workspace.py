@@ -4,6 +4,7 @@ It holds all arrays that this takes besides the parameters: states, gates, gradi
 It knows ids, but no file, character or command-line option.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -219,12 +220,9 @@ class Workspace:
         if name in "hc":
             states = self._buffers.HS if name == "h" else self._buffers.CS
             return states[: L * (T + 1) * B * S].reshape(L, T + 1, B, S)[:, 1:, :, :H].copy()
-        rows = panel_rows(T * B)
-        gates = self._buffers.G[: L * layout.panels * rows * 4 * layout.lanes].reshape(
-            L, layout.panels, rows, 4, layout.lanes
-        )
-        gate = gates[:, :, : T * B, cell.panel.index(name)].reshape(L, layout.panels, T, B, layout.lanes)
-        return gate.transpose(0, 2, 3, 1, 4).reshape(L, T, B, -1)[..., :H].copy()
+        shape = L, layout.panels, panel_rows(T * B), 4, layout.lanes
+        gate = self._buffers.G[: math.prod(shape)].reshape(shape)[:, :, : T * B, cell.panel.index(name)]
+        return gate.transpose(0, 2, 1, 3).reshape(L, T, B, -1)[..., :H].copy()
 
     def set_clamps(self, clamps):
         """Hold units at fixed values in all following chunks; () releases them. The carry itself is not changed.
