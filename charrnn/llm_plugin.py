@@ -58,7 +58,8 @@ class CharacterModel(llm.Model):
 
     class Options(llm.Options):
         temperature: float | None = Field(
-            default=None, description="Below 1 safer, above 1 wilder; 0 always takes the most likely character."
+            default=None,
+            description="Below 1 more predictable, above 1 more surprising; 0 always takes the most likely character.",
         )
         length: int | None = Field(default=None, description="Maximum number of new characters; 1,000 by default.")
         seed: int | None = Field(default=None, description="The same seed gives the same text.")

@@ -148,7 +148,7 @@ def test_the_table_names_the_planted_units_on_the_held_out_text(capsys):
     score, rank = position.partition(" r ")[2].split()[:2]
     assert float(score) > 0.99 and float(rank) > 0.9
     assert "(2 different units)" in captured.out
-    assert "inside double quotes: unit 0:5, - where it is on\nAUROC" in captured.out  # a passage follows
+    assert "inside double quotes: unit 0:5 is - where the signal is on\nAUROC" in captured.out  # a passage follows
     assert "Traceback" not in captured.err
 
 
@@ -242,7 +242,7 @@ def test_the_scale_is_that_of_terminal_page_and_drawing(capsys, tmp_path, monkey
     assert (
         " +1 red" in shown["red-blue"]
         and " +1 orange" in shown["orange-blue"]
-        and "blue where it is on" in shown["orange-blue"]
+        and "blue where the signal is on" in shown["orange-blue"]
     )
 
 
@@ -294,14 +294,15 @@ def test_a_signal_of_your_own(capsys):
 @pytest.mark.parametrize(
     "kind, sign, off, on, words",
     [
-        ("on/off", 1, -0.9, 0.9, "+ where it is on"),
-        ("on/off", -1, 0.1, -0.6, "- where it is on"),
-        ("on/off", -1, 0.9, 0.3, "lower where it is on (typically +0.30, elsewhere +0.90)"),  # no - is drawn there
-        ("on/off", 1, -0.9, -0.4, "higher where it is on (typically -0.40, elsewhere -0.90)"),
-        ("graded", 1, -0.7, 0.8, "from - to + as it grows"),
-        ("graded", -1, 0.7, -0.8, "from + to - as it grows"),
-        ("graded", 1, 0.05, 0.6, "higher as it grows (typically +0.05 where low, +0.60 where high)"),
-        ("graded", -1, 0.9, 0.2, "lower as it grows (typically +0.90 where low, +0.20 where high)"),
+        ("on/off", 1, -0.9, 0.9, "is + where the signal is on"),
+        ("on/off", -1, 0.1, -0.6, "is - where the signal is on"),
+        # no - is drawn there:
+        ("on/off", -1, 0.9, 0.3, "is lower where the signal is on (typically +0.30, elsewhere +0.90)"),
+        ("on/off", 1, -0.9, -0.4, "is higher where the signal is on (typically -0.40, elsewhere -0.90)"),
+        ("graded", 1, -0.7, 0.8, "goes from - to + as the signal grows"),
+        ("graded", -1, 0.7, -0.8, "goes from + to - as the signal grows"),
+        ("graded", 1, 0.05, 0.6, "is higher as the signal grows (typically +0.05 where low, +0.60 where high)"),
+        ("graded", -1, 0.9, 0.2, "is lower as the signal grows (typically +0.90 where low, +0.20 where high)"),
     ],
 )
 def test_a_heading_promises_the_sign_or_colour_that_is_drawn(kind, sign, off, on, words):
@@ -330,7 +331,7 @@ def test_highlight_find_and_unit_show_passages(capsys):
     assert "inside double quotes: unit 0:5" in shown and "position in line: unit 0:11" in shown and "probe" not in shown
     assert (
         "✓" not in shown
-        and "inside double quotes: unit 0:5, - where it is on\n" in shown
+        and "inside double quotes: unit 0:5 is - where the signal is on\n" in shown
         and shown.count("+ high") == 1
     )
     assert re.search(r"^AUROC [01]\.\d+ \(null 0\.\d+, untrained 0\.\d+\) +--find quotes$", shown, re.M)
@@ -379,7 +380,7 @@ def test_ablation_and_gates(capsys):
 def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     captured = cells(capsys, "checkpoints/gru", "--quantity", "z")
     assert captured.out.startswith("model   GRU, 2 layers of 8 units: 16 units\nvalues  shown: z, a gate of the GRU\n")
-    assert "No unit stands out" in captured.out and "where it is on" not in captured.out
+    assert "No unit stands out" in captured.out and "where the signal is on" not in captured.out
     highlighted = cells(capsys, "checkpoints/gru", "--highlight").out
     assert "The closest units:" in highlighted and highlighted.count("--find ") == 2
 

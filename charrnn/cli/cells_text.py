@@ -105,7 +105,7 @@ def heading(findings, one, factor, high, low):
     untrained = "" if finding.untrained is None else f", untrained {finding.untrained:.3f}"
     score = f"r {finding.score:.3f}, rank {finding.spearman:.3f}" if is_graded(signal) else f"AUROC {finding.score:.3f}"
     return [
-        f"{signal.phrase}: unit {one.layer}:{one.unit}, {_how_it_shows(findings.levels(one), one, high, low)}",
+        f"{signal.phrase}: unit {one.layer}:{one.unit} {_how_it_shows(findings.levels(one), one, high, low)}",
         f"{score} (null {finding.null:.3f}{untrained})",
         *enlarged,
     ]
@@ -122,11 +122,12 @@ def _how_it_shows(levels, one, high, low):
     end, begin = (high, low) if sign > 0 else (low, high)
     if is_graded(one.signal):
         if sign * on >= STRONG and sign * off <= -STRONG:
-            return f"from {begin} to {end} as it grows"
-        return f"{'higher' if sign > 0 else 'lower'} as it grows (typically {off:+.2f} where low, {on:+.2f} where high)"
+            return f"goes from {begin} to {end} as the signal grows"
+        change = "higher" if sign > 0 else "lower"
+        return f"is {change} as the signal grows (typically {off:+.2f} where low, {on:+.2f} where high)"
     if sign * on >= STRONG:
-        return f"{end} where it is on"
-    return f"{'higher' if sign > 0 else 'lower'} where it is on (typically {on:+.2f}, elsewhere {off:+.2f})"
+        return f"is {end} where the signal is on"
+    return f"is {'higher' if sign > 0 else 'lower'} where the signal is on (typically {on:+.2f}, elsewhere {off:+.2f})"
 
 
 def is_graded(signal):

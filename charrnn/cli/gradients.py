@@ -67,7 +67,11 @@ def _titles(cells):
     help="Fresh networks: recurrent cell. May be repeated.",
 )
 @click.option(
-    "--hidden-size", type=int, metavar="N", show_default="128; --memory 32", help="Fresh networks: units per layer."
+    "--hidden-size",
+    type=int,
+    metavar="N",
+    show_default="128; with --memory: 32",
+    help="Fresh networks: units per layer.",
 )
 @click.option(
     "--num-layers", type=int, default=1, show_default=True, metavar="N", help="Fresh networks: number of layers."
@@ -129,7 +133,7 @@ def _titles(cells):
 @click.option("--width", type=int, metavar="N", show_default="the terminal's", help="Width of the plots in columns.")
 @click.option("--encoding", metavar="NAME", show_default="the run's, or utf-8", help="Encoding of TEXT.")
 @unknown_option
-@click.option("--threads", type=int, metavar="N", show_default="all cores; --memory 1", help="Number of threads.")
+@click.option("--threads", type=int, metavar="N", show_default="all cores; with --memory: 1", help="Number of threads.")
 @click.pass_context
 def command(ctx, checkpoint, text, **options):
     """Show how many characters back the gradient reaches.

@@ -24,7 +24,7 @@ MAX_SEED = 100_000  # of one that is drawn: short to type
 OF_A_CHOICE = ("temperature", "top-k", "top-p", "min-p")
 # Options of `sample` that can be set at the prompt: what is said of each, and how it is called alone.
 SETTINGS = {
-    "temperature": ("X", "below 1 safer, above 1 wilder; 0 always takes the most likely"),
+    "temperature": ("X", "below 1 more predictable, above 1 less; 0 always takes the most likely"),
     "top-k": ("K", "draw only from the K most likely characters"),
     "top-p": ("P", "draw only from the smallest set with a total probability of P"),
     "min-p": ("P", "draw only what is at least P times as likely as the most likely"),

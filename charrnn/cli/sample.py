@@ -59,7 +59,7 @@ ALONE = {
     default=1.0,
     show_default=True,
     metavar="X",
-    help="Below 1: safer text; above 1: wilder text; 0: always the most likely character.",
+    help="Below 1: more predictable text; above 1: more surprising text; 0: always the most likely character.",
 )
 @click.option("--top-k", type=int, show_default="all", metavar="K", help="Draw only from the K most likely characters.")
 @click.option(

@@ -15,8 +15,8 @@ WHEEL = Wheel(
 )
 SOURCE = WHEEL.source
 LICENCE = "plays in the public domain; the wheel is MIT"
-CLEANING = "speakers and their lines; headings, stage directions and Edward III are left out"
-NINE_CLEANING = "nine of the plays; speakers and their lines; headings and stage directions are left out"
+CLEANING = "the plays with speakers and their lines; without headings, stage directions and Edward III"
+NINE_CLEANING = "nine of the plays, with speakers and their lines; without headings and stage directions"
 
 PLAYS_SHA256 = "eac02d02fb094a4caa8183cdeb450d8dee95f4e8ebc52066558b2f8cc92e55f3"
 PLAYS_BYTES = 4_674_053

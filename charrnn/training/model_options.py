@@ -74,7 +74,8 @@ class ModelAndText:
         None,
         COMPUTING,
         "Number type of the inputs of matrix products while training. bfloat16 needs a CPU with AVX512-BF16, and is "
-        "1.5 to 2 times as fast there. The losses differ no more than those of two seeds.",
+        "1.5 to 2 times as fast there. The loss differs from that with float32 no "
+        "more than the losses of two runs with different seeds differ.",
         place=2,
         shown="bfloat16 if this CPU is faster with it, otherwise float32",
         choices=PRECISIONS,
