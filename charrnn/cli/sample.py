@@ -121,8 +121,8 @@ ALONE = {
 @click.option(
     "--report",
     is_flag=True,
-    help="For a model of items: count how many items are in the run's text, how many are "
-    "new, and how many are distinct.",
+    help="For a model of items: count how many of the written items are in the run's text, how many "
+    "are new, and how many are distinct.",
 )
 @click.option(
     "--separator",

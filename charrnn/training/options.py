@@ -125,7 +125,7 @@ class TrainingConfig(ModelAndText):
         "Stop when this many validations in a row have brought no new best loss. If you also give --epochs, --steps or "
         "--minutes, the run ends at the earlier of the two. If you give none of them, only --patience ends the run, "
         f"and the schedule is {ENDLESS_SCHEDULE}. But if you choose --schedule cosine yourself, the "
-        "run also ends when it reaches the length that it has without --patience.",
+        "run ends after the default length (see --minutes) at the latest.",
         "N",
         shown="no early stop",
         place=1,
