@@ -26,8 +26,9 @@ from charrnn.bench import measure
 from charrnn.evaluation.answers import tell_labels, translate
 from charrnn.evaluation.metrics import judge_labels, judge_targets, proportion
 from charrnn.evaluation.ngram import Stretch, judge_text
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.runs.checkpoint import load_checkpoint
 from charrnn.sampling.items import draw_items
 from charrnn.sampling.sampler import Sampler, Settings

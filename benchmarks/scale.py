@@ -80,8 +80,8 @@ def measure(network):
     """Print the parts of a step in these processes, a JSON line for each shape; medians over the steps."""
     from charrnn.distributed.group import find_group
     from charrnn.kernels import set_num_threads
+    from charrnn.model.dropout import Dropout
     from charrnn.model.parameters import Model
-    from charrnn.model.workspace import Dropout
     from charrnn.spec import ModelConfig
     from charrnn.training.optimisers import Optimizer
     from charrnn.training.sharded import ShardedWorkspace

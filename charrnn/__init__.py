@@ -25,10 +25,12 @@ from charrnn.errors import (
 
 if TYPE_CHECKING:
     from charrnn.cells.findings import Findings
+    from charrnn.evaluation.dynamic import DynamicSettings
     from charrnn.evaluation.judgement import Judgement
     from charrnn.library import Training, evaluate, find_cells, load, train
     from charrnn.library.drawing import next_characters, sample
     from charrnn.model.clamps import Clamp
+    from charrnn.model.dropout import Dropout
     from charrnn.model.parameters import Model
     from charrnn.model.workspace import Workspace
     from charrnn.sampling.following import NextCharacter
@@ -45,6 +47,8 @@ __all__ = [
     "ConfigError",
     "CorpusError",
     "DivergenceError",
+    "Dropout",
+    "DynamicSettings",
     "Evaluated",
     "Findings",
     "Finished",
@@ -75,10 +79,12 @@ __all__ = [
 
 _HOMES = {
     "charrnn.cells.findings": ("Findings",),
+    "charrnn.evaluation.dynamic": ("DynamicSettings",),
     "charrnn.evaluation.judgement": ("Judgement",),
     "charrnn.library": ("Training", "evaluate", "find_cells", "load", "train"),
     "charrnn.library.drawing": ("next_characters", "sample"),
     "charrnn.model.clamps": ("Clamp",),
+    "charrnn.model.dropout": ("Dropout",),
     "charrnn.model.parameters": ("Model",),
     "charrnn.model.workspace": ("Workspace",),
     "charrnn.sampling.following": ("NextCharacter",),

@@ -24,8 +24,9 @@ from charrnn.kernels.pool import run_items
 from charrnn.kernels.records import READ_WIDTH, UNROLLED, PeakTable, ReadTable, numbers_per_item
 from charrnn.kernels.table import Table
 from charrnn.model.buffers import aligned_zeros
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.spec import CELLS, PRECISIONS, ModelConfig
 from charrnn.text.streams import Streams

@@ -17,7 +17,7 @@ from charrnn import (
 from charrnn.cells.report import CellsOptions
 from charrnn.evaluation.dynamic import DynamicSettings
 from charrnn.evaluation.report import JudgeOptions
-from charrnn.model.workspace import Dropout
+from charrnn.model.dropout import Dropout
 from charrnn.sampling.sampler import Sampler, Settings
 from charrnn.training.spelling import spelt_in_python
 
@@ -55,6 +55,13 @@ def workspace(**arguments):
         (lambda: Dropout(1), "rate of a Dropout must be at least 0 and below 1, got 1"),
         (lambda: Dropout(float("nan")), "got nan"),
         (lambda: Dropout(0, weight_rate=1), "weight_rate of a Dropout"),
+        (lambda: Model(3), "config must be a ModelConfig, got 3"),
+        (lambda: Model.initialise(3, 1), "config must be a ModelConfig, got 3"),
+        (lambda: Workspace(3, B, T), "model must be a Model, got 3: load one with charrnn.load"),
+        (lambda: workspace().losses(IDS, None), "y must be the ids of the characters to predict, got None"),
+        (lambda: workspace().loss_and_grads(IDS, None), "y must be the ids"),
+        (lambda: setattr(MODEL, "vocabulary", 3), f"vocabulary must be a Vocabulary of {V} symbols, got 3"),
+        (lambda: setattr(MODEL, "vocabulary", Vocabulary("chars", "ab")), f"of {V} symbols"),
         (lambda: Settings(top_p=None), "top_p must be a number, got None"),
         (lambda: Settings(top_k=1.5), "top_k must be an integer, got 1.5"),
         (lambda: Sampler(MODEL, seed=None), "seed must be an integer, got None"),

@@ -12,9 +12,10 @@ from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.host import TILES, has_amx, has_bfloat16
 from charrnn.kernels.simd import load, store
 from charrnn.kernels.words import narrow_pairs, narrow_row
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
 from charrnn.model.precision import check_precision, default_precision
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.optimisers import Optimizer
 

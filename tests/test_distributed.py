@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from charrnn.distributed.group import ALONE
 from charrnn.distributed.tree import add_up, halves, nodes_within, shards_of, slices
 from charrnn.errors import ConfigError
+from charrnn.model.dropout import Dropout
 from charrnn.model.marks import Masks
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.spec import ModelConfig
 from charrnn.training.sharded import ShardedWorkspace
 from charrnn.training.trainer import Trainer

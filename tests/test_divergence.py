@@ -14,8 +14,9 @@ from test_trainer import TEXT, TINY, Session, assert_same, of
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, DivergenceError, StorageError
 from charrnn.evaluation.loss import Evaluation
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.spec import CELLS, ModelConfig

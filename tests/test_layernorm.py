@@ -36,8 +36,9 @@ from charrnn.kernels import max_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import dropped
 from charrnn.model import workspace as model_module
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, DTYPES, ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer

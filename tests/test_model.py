@@ -19,9 +19,10 @@ from charrnn.errors import ConfigError
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.model import dropped
 from charrnn.model import workspace as model_module
+from charrnn.model.dropout import Dropout
 from charrnn.model.pace import ShardPace
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, DTYPES, ModelConfig
 from charrnn.training import optimisers as optim
 from charrnn.training.optimisers import Optimizer

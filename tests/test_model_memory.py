@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from charrnn.kernels.host import has_bfloat16
+from charrnn.model.dropout import Dropout
 from charrnn.model.memory import training_bytes
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, ModelConfig
 from charrnn.training.memory import array_bytes
 

@@ -24,8 +24,9 @@ from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import workspace as model_module
 from charrnn.model.clamps import Clamp
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.spec import CELLS, DTYPES, ModelConfig
 
 __all__ = ["restore_threads"]  # the fixture

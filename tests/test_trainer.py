@@ -14,8 +14,9 @@ from charrnn.evaluation.loss import evaluate_stream
 from charrnn.files.machine import available_memory
 from charrnn.kernels import max_threads, num_threads, set_num_threads
 from charrnn.kernels.host import has_bfloat16
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.runs.checkpoint import load_checkpoint, read_metadata, save_checkpoint
 from charrnn.runs.folder import RunFolder, read_log
 from charrnn.spec import CELLS, ModelConfig

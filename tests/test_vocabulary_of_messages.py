@@ -1,6 +1,7 @@
 """The English of what a user reads: phrases that messages and help must not have, and what to write instead."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import charrnn
 from charrnn.cli import COMMANDS, group
 
-PACKAGE = Path(__file__).parent.parent / "charrnn"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "charrnn"
 BANNED = {
     r"\banew\b": "again",
     r"\b(go|goes|going|gone|went) on (with|from|by|where)\b": "resume, continue",
@@ -105,6 +108,44 @@ def test_messages_are_in_plain_english():
         for fault in faults(text)
     ]
     assert len(paths) > 200 and not found, "\n".join(found)
+
+
+ALLOWED_IN_PROSE = "'nobody'", "'there is not'"  # "if there is not enough memory" is good English; no message needs it
+FOR_DEVELOPERS = {"DECISIONS.md", "ARCHITECTURE.md"}
+
+
+def pages():
+    """Return the paths of the pages in English that users read."""
+    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [path for path in found if path.name not in FOR_DEVELOPERS and "ko" not in path.relative_to(ROOT).parts]
+
+
+def test_pages_are_in_plain_english():
+    found = []
+    for path in pages():
+        prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for paragraph in re.split(r"\n\n|\n(?=[|*-])", prose):
+            wrong = [fault for fault in faults(paragraph) if not fault.startswith(ALLOWED_IN_PROSE)]
+            found += [f"{path.relative_to(ROOT)}: {fault} in {paragraph[:80]!r}" for fault in wrong]
+    assert len(pages()) > 40 and not found, "\n".join(found)
+
+
+def public_docstrings():
+    """Yield (name, docstring) of what `import charrnn` offers, and of the public methods and properties of it."""
+    for name in charrnn.__all__:
+        value = getattr(charrnn, name)
+        if callable(value):
+            yield name, inspect.getdoc(value) or ""
+        members = vars(value).items() if inspect.isclass(value) else ()
+        for member, one in members:
+            if not member.startswith("_") and (callable(one) or isinstance(one, (property, classmethod))):
+                yield f"{name}.{member}", inspect.getdoc(one) or ""
+
+
+def test_public_docstrings_are_in_plain_english():
+    docstrings = list(public_docstrings())
+    found = [f"{name}: {fault}" for name, text in docstrings for fault in faults(text)]
+    assert len(docstrings) > 80 and not found, "\n".join(found)
 
 
 def every_command(command, words=()):

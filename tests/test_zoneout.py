@@ -27,8 +27,8 @@ from charrnn.kernels import set_num_threads
 from charrnn.kernels.host import has_bfloat16
 from charrnn.model import workspace as model_module
 from charrnn.model.clamps import Clamp
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import Model
-from charrnn.model.workspace import Dropout
 from charrnn.sampling.generation import Generation
 from charrnn.spec import CELLS, DTYPES, ModelConfig
 

@@ -83,7 +83,7 @@ class Findings:
     signals : tuple of Signal
         The signals that occur in the text, each with N `values`.
     twins : dict
-        {name: other name} of signals that are on at the same characters as another one, which stands for both.
+        {name: other name} of signals that are on at the same characters as another one, which represents both.
     found : tuple of Finding
         The best unit for each signal that could be scored, the most certain first.
     wanted : str or None

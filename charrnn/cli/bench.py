@@ -7,6 +7,7 @@ import click
 
 from charrnn.cli.checks import check_bounds
 from charrnn.cli.opening import announce, use_threads
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.progress import progress_bar
 from charrnn.cli.words import note
 from charrnn.errors import counted
@@ -17,7 +18,7 @@ from charrnn.training.options import DEFAULTS, TrainingConfig
 OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them asks for one shape of the user's own
 
 
-@click.command(name="bench")
+@click.command(name="bench", cls=PlainCommand)
 @click.option(
     "--cell",
     type=click.Choice(tuple(CELLS), case_sensitive=False),
@@ -50,7 +51,7 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
     metavar="N",
     default=7,
     show_default=True,
-    help="Each figure is the median of N measurements. If a row takes long, bench makes fewer, but at least 3.",
+    help="Each figure is the median of N measurements. If a row takes long, bench makes fewer, but at least 3 (or N if N is less than 3).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context

@@ -18,6 +18,7 @@ from charrnn.cli.checks import check_bounds, check_pillow, unknown_option
 from charrnn.cli.clamps import parse_clamp_of_ablation
 from charrnn.cli.opening import open_model, open_text
 from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.progress import progress_bar
 from charrnn.cli.show_cells import MIN_WIDTH, print_findings
 from charrnn.cli.words import neutralise, note, shorter
@@ -41,7 +42,7 @@ def _list_signals(ctx, _parameter, wanted):
     ctx.exit()
 
 
-@click.command(name="cells")
+@click.command(name="cells", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option(

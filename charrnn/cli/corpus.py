@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.plain_help import PlainCommand
+
 
 @click.group(name="corpus")
 def command():
@@ -17,7 +19,7 @@ def command():
     """
 
 
-@command.command(name="list")
+@command.command(name="list", cls=PlainCommand)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object per line.")
 def list_recipes(as_json):
     """List the recipes: source, licence and cleaning.
@@ -59,7 +61,7 @@ def list_recipes(as_json):
         note("build one with: charrnn corpus build NAME")
 
 
-@command.command()
+@command.command(cls=PlainCommand)
 @click.argument("name", metavar="NAME")
 @click.option(
     "--from",

@@ -5,13 +5,14 @@ import sys
 
 import click
 
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.words import printable, say
 from charrnn.errors import counted
 
 WRONG, INDENT = "  ! ", 14
 
 
-@click.command(name="doctor")
+@click.command(name="doctor", cls=PlainCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(as_json):
     """Check this installation, and show how to fix problems.

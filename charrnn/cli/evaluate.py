@@ -12,6 +12,7 @@ import click
 
 from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, unknown_option
 from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.words import note, quoted
 from charrnn.errors import ConfigError, counted
 from charrnn.text.task_names import BOTH, CLASSIFY, STEER, TRANSLATE
@@ -23,7 +24,7 @@ MAX_SAMPLE_LENGTH = 1_000_000
 MIN_WIDTH = 40
 
 
-@click.command(name="eval")
+@click.command(name="eval", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option(

@@ -7,12 +7,13 @@ import click
 from charrnn.cli.export_page import check_page_options, export_page
 from charrnn.cli.opening import open_checkpoint, open_model
 from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.errors import ConfigError
 
 FORMS = "html", "onnx", "torch"
 
 
-@click.command(name="export")
+@click.command(name="export", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @file_option("html", "Write a web page in which the model runs, also offline.")
 @file_option(

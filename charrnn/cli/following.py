@@ -10,6 +10,7 @@ from charrnn.cli.clamps import clamp_option, parse_clamps
 from charrnn.cli.escapes import SPELT
 from charrnn.cli.item_samples import label_to_follow
 from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.primes import (
     PrimeReader,
     check_primes,
@@ -25,7 +26,7 @@ from charrnn.cli.show_next import next_record, print_next
 from charrnn.cli.words import note
 
 
-@click.command(name="next")
+@click.command(name="next", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @prime_option
 @prime_file_option

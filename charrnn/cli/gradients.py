@@ -13,6 +13,7 @@ import click
 from charrnn.cli.checks import check_bounds, check_pillow, unknown_option
 from charrnn.cli.opening import announce, open_model, open_text, use_threads
 from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.progress import progress_bar, reading_bar
 from charrnn.cli.show_gradients import MIN_WIDTH, MemoryView, ReachView
 from charrnn.cli.words import duration, note
@@ -33,7 +34,7 @@ def _titles(cells):
     return " and ".join(CELLS[cell].title for cell in cells)
 
 
-@click.command(name="gradients")
+@click.command(name="gradients", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", required=False)
 @click.option(

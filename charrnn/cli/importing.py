@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.words import note, quoted
 from charrnn.errors import CheckpointError, ConfigError, RunError
 
 
-@click.command(name="import")
+@click.command(name="import", cls=PlainCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--vocab-file",

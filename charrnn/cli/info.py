@@ -12,6 +12,7 @@ import click
 
 from charrnn.cli.loss_figure import NATS, STEPS, history_of, points, run_figure
 from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.words import can_print, duration, loss_text, printable, wrapped
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
@@ -46,7 +47,7 @@ _SHOWN = {
 }
 
 
-@click.command(name="info")
+@click.command(name="info", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the checkpoint's metadata as JSON.")
 @file_option("svg", "Write an SVG drawing of the losses and the learning rate over the steps.")

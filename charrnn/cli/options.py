@@ -4,13 +4,13 @@ A training option is made from its Setting in training/options.py: name, kind, d
 The options of the command itself, such as --threads, stand here.
 """
 
-import re
 from pathlib import Path
 
 import click
 
 from charrnn.cli.config import config_values, read_toml
 from charrnn.cli.near import refused_value
+from charrnn.cli.plain_help import plain_record
 from charrnn.errors import ConfigError
 from charrnn.training.model_options import COMPUTING, HEADINGS, WATCHING
 from charrnn.training.options import DEFAULTS, NAMES, SETTINGS
@@ -28,9 +28,8 @@ class HeadedOption(click.Option):
         self.heading, self.place = heading, place
 
     def get_help_record(self, ctx):
-        """Return (flags, help); a default in words stands there without the parentheses that click puts around it."""
-        record = super().get_help_record(ctx)
-        return record and (record[0], re.sub(r"\[default: \((.*)\)\]$", r"[default: \1]", record[1]))
+        """Return (flags, help)."""
+        return plain_record(super().get_help_record(ctx))
 
 
 # What --help lists; --help-all lists all.

@@ -10,6 +10,7 @@ import click
 from charrnn.cli.checks import MAX_BEAM, beam_option, check_bounds, skip_first, unknown_option
 from charrnn.cli.escapes import on_one_line
 from charrnn.cli.opening import of_the_run, open_model
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.words import can_print, neutralise, note, quoted
 from charrnn.errors import ConfigError, CorpusError, VocabularyError, counted
 
@@ -18,7 +19,7 @@ BYTES_A_CHARACTER = 32  # of the longest text, at the peak: as ids, as a list of
 HELD_A_BYTE = 4  # of a file: read, joined, decoded and cut into texts
 
 
-@click.command(name="predict")
+@click.command(name="predict", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.argument("text", nargs=-1, metavar="[TEXT]")
 @click.option(

@@ -17,6 +17,7 @@ from charrnn.cli.interactive import LENGTH_AT_A_PROMPT, run_prompt
 from charrnn.cli.item_samples import ItemDraw, label_to_follow, refuse_of_a_stream, write_items
 from charrnn.cli.opening import announce, text_in_the_place_of_a_run, use_threads
 from charrnn.cli.pipes import heed_reader
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.primes import (
     PrimeReader,
     check_primes,
@@ -42,7 +43,7 @@ ALONE = {
 }
 
 
-@click.command(name="sample")
+@click.command(name="sample", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--length",

@@ -9,6 +9,7 @@ import click
 
 from charrnn.cli.checks import check_bounds
 from charrnn.cli.opening import open_model
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.words import note, printable, quoted
 from charrnn.errors import ConfigError
@@ -16,7 +17,7 @@ from charrnn.errors import ConfigError
 NEEDED = ("starlette", "uvicorn")
 
 
-@click.command(name="serve")
+@click.command(name="serve", cls=PlainCommand)
 @click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--host",

@@ -13,6 +13,7 @@ from charrnn.cli.config import read_toml, texts_beside, validation_beside
 from charrnn.cli.display import Nothing
 from charrnn.cli.options import OutputPath, typed_options
 from charrnn.cli.outputs import Outputs, file_option, force_option
+from charrnn.cli.plain_help import PlainCommand
 from charrnn.cli.progress import reading_bar
 from charrnn.cli.signals import signals_stop
 from charrnn.cli.sweep_display import make_display, others_lines
@@ -23,7 +24,7 @@ from charrnn.errors import CharRNNError, ConfigError, counted
 from charrnn.training.spelling import spelt_in_file
 
 
-class SpecCommand(click.Command):
+class SpecCommand(PlainCommand):
     """A command whose training options stand in a file: what an error says of them is spelt as there."""
 
     def invoke(self, ctx):

@@ -31,12 +31,18 @@ PLACES, SEGMENTS_A_PLACE = 16, 25  # of the training text, that RMS is taken ove
 class DynamicSettings:
     """How a model learns while it reads a text (dynamic evaluation).
 
-    rule       "rms" or "sgd"
-    rate       learning rate, at least 0; None means the default of the rule
-    decay      share, 0 .. 1, by which the parameters return towards the trained ones after each segment
-    segment    number of characters between two updates
-
     Raises ConfigError if a value is not allowed.
+
+    Attributes
+    ----------
+    rule : {"rms", "sgd"}
+        How the parameters are updated.
+    rate : float or None
+        Learning rate, at least 0; None means the default of the rule.
+    decay : float
+        Share, 0 .. 1, by which the parameters return towards the trained ones after each segment.
+    segment : int
+        Number of characters between two updates.
     """
 
     rule: str = "rms"

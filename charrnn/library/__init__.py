@@ -20,10 +20,10 @@ from charrnn.cells.report import find_cells as search_cells
 from charrnn.errors import CharRNNError, ConfigError, check_integer, nearest
 from charrnn.evaluation.judgement import Judgement, TrainingText
 from charrnn.evaluation.report import JudgeOptions, judge
-from charrnn.library.arguments import as_path, as_texts, check_model, check_string, naming_keywords
+from charrnn.library.arguments import as_path, as_texts, check_string, naming_keywords
 from charrnn.library.drawing import next_characters as next_characters
 from charrnn.library.drawing import sample as sample
-from charrnn.model.parameters import Model
+from charrnn.model.parameters import Model, check_model
 from charrnn.runs.checkpoint import find_checkpoint, load_checkpoint
 from charrnn.runs.folder import RunFolder
 from charrnn.text.corpus import Corpus, Splits, read_corpus

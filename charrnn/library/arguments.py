@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path
 
 from charrnn.errors import CharRNNError, ConfigError
-from charrnn.model.parameters import Model
 from charrnn.training.settings import short
 from charrnn.training.spelling import spelt_in_python
 
@@ -23,13 +22,6 @@ def naming_keywords():
     except CharRNNError as error:
         error.args = (spelt_in_python(str(error)), *error.args[1:])
         raise
-
-
-def check_model(model):
-    """Raise ConfigError unless an argument is a Model."""
-    if not isinstance(model, Model):
-        name = repr(str(model)) if isinstance(model, (str, PathLike)) else "path"
-        raise ConfigError(f"model must be a Model, got {model!r}: load one with charrnn.load({name})")
 
 
 def as_path(name, value):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import overload
 
 from charrnn.errors import ConfigError, check_integer
-from charrnn.library.arguments import as_strings, check_model, check_string, naming_keywords
+from charrnn.library.arguments import as_strings, check_string, naming_keywords
 from charrnn.model.clamps import Clamp
-from charrnn.model.parameters import Model
+from charrnn.model.parameters import Model, check_model
 from charrnn.sampling.following import NextCharacter, likeliest, next_log_probabilities
 from charrnn.sampling.priming import first_ids, label_of, stop_ids
 from charrnn.sampling.sampler import Sampler, Settings
@@ -208,8 +208,8 @@ def next_characters(
     --------
     >>> import charrnn
     >>> model = charrnn.load("demo")
-    >>> likeliest, second = charrnn.next_characters(model, "to be or not to", top_k=2)
-    >>> likeliest.symbol, likeliest.probability > second.probability
+    >>> first, second = charrnn.next_characters(model, "to be or not to", top_k=2)
+    >>> first.symbol, first.probability > second.probability
     (' ', True)
     >>> [len(found) for found in charrnn.next_characters(model, ["to", "be"], top_k=None)]
     [16, 16]

@@ -5,6 +5,7 @@ This module knows neither files nor batches; workspace.py runs a model.
 
 import math
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,8 @@ class Model:
     """
 
     def __init__(self, config, rule=None):
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(f"config must be a ModelConfig, got {config!r}")
         self.config = config
         self.unknown_id: int | None = None
         self.rule: ItemRule | None = rule
@@ -152,6 +155,9 @@ class Model:
 
     @vocabulary.setter
     def vocabulary(self, vocabulary: Vocabulary):
+        size = self.config.vocab_size
+        if not isinstance(vocabulary, Vocabulary) or vocabulary.size != size:
+            raise ConfigError(f"vocabulary must be a Vocabulary of {size} symbols, got {vocabulary!r}")
         self._vocabulary = vocabulary
 
     def __repr__(self):
@@ -271,3 +277,10 @@ class NamedArrays(Mapping):
 
     def __len__(self):
         return len(self._names)
+
+
+def check_model(model):
+    """Raise ConfigError unless an argument is a Model."""
+    if not isinstance(model, Model):
+        name = repr(str(model)) if isinstance(model, (str, PathLike)) else "path"
+        raise ConfigError(f"model must be a Model, got {model!r}: load one with charrnn.load({name})")

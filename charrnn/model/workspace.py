@@ -7,11 +7,11 @@ It knows ids, but no file, character or command-line option.
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from charrnn.errors import ConfigError, check_integer, is_number
+from charrnn.errors import ConfigError, check_integer
 from charrnn.kernels import entries, records
 from charrnn.kernels.entries import fill_tiles
 from charrnn.kernels.layout import panel_rows
@@ -31,39 +31,17 @@ from charrnn.model.buffers import (
     as_array,
 )
 from charrnn.model.clamps import pack_clamps
+from charrnn.model.dropout import Dropout
 from charrnn.model.dropped import DroppedWeights
 from charrnn.model.marks import NO_MASKS, Masks, item_masks, pack_marks
 from charrnn.model.pace import ShardPace
+from charrnn.model.parameters import check_model
 from charrnn.model.precision import check_precision, pack_of
 from charrnn.spec import CELLS
 
 # Multiplications of a pass, some 50 us of one core, from which other threads are woken for it.
 SHARED_PRODUCTS = 1 << 22
 BLOCK_BYTES = 384 * 1024  # states of one layer that a shard keeps warm while it walks a block of steps
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """What a training step drops: outputs of layers, and recurrent weights.
-
-    rate           share of the units, 0 <= rate < 1, whose output is dropped on its way to the layer above (never to
-                   the next time step); with `variational`, the same units at all time steps of a chunk
-    seed           of the random masks; for a model with zoneout, also of the units that keep their states
-    weight_rate    share of the recurrent weights that are dropped, 0 <= weight_rate < 1, the same ones in a whole chunk
-
-    Raises ConfigError if a value is not allowed.
-    """
-
-    rate: float
-    variational: bool = False
-    seed: int = 0
-    weight_rate: float = 0.0
-
-    def __post_init__(self):
-        for name, value in (("rate", self.rate), ("weight_rate", self.weight_rate)):
-            if not is_number(value) or not 0 <= value < 1:
-                raise ConfigError(f"the {name} of a Dropout must be at least 0 and below 1, got {value!r}")
-        check_integer("seed", self.seed)
 
 
 def block_steps(layout, batch_size, shards, T):
@@ -111,6 +89,7 @@ class Workspace:
     """
 
     def __init__(self, model, batch_size, seq_length, training=True, precision="float32"):
+        check_model(model)
         for name, value in (("batch_size", batch_size), ("seq_length", seq_length)):
             check_integer(name, value)
             if value < 1:
@@ -254,6 +233,8 @@ class Workspace:
         done       a function or None: called with the number of each part of the gradient when that part is complete
         """
         model, B = self.model, self.batch_size
+        if y is None and mode != records.LOGITS:
+            raise ConfigError("y must be the ids of the characters to predict, got None")
         T = self._take_ids(x, y)
         if model.start_id is not None:
             masks = item_masks(model.start_id, x, y if back and mode != records.LOGITS else None, masks)
@@ -404,8 +385,8 @@ class Workspace:
             raise ConfigError("a reach is measured in the model's own dtype: make the workspace without bfloat16")
         if not 1 <= places <= self.batch_size or self.batch_size % places or np.shape(x)[:1] != (1,):
             raise ConfigError(
-                f"a reach takes one step of {self.batch_size} streams, a multiple of its places, got {places} places "
-                f"and ids of shape {np.shape(x)}"
+                f"ids must have shape (1, {self.batch_size}) and `places` must divide {self.batch_size}, got ids of "
+                f"shape {np.shape(x)} and {places} places"
             )
         dtype, cell, L = self.model.config.dtype, CELLS[self.model.config.cell], self.model.config.num_layers
         self._run(records.GRADIENTS, x, y, masks=Masks(resets), back=False)
@@ -419,7 +400,7 @@ class Workspace:
 
     def _check_way_back(self):
         if self._clamped:
-            raise ConfigError("units are held: a gradient would not know of it; let go by set_clamps(())")
+            raise ConfigError("no gradient can be computed while units are held: release them with set_clamps(())")
         self._check_training()
 
     def _check_training(self):

@@ -21,10 +21,11 @@ BLOCK = 1 << 20  # ids looked at together
 
 
 class ItemRule(NamedTuple):
-    """Which ids of items count.
+    """Which symbols of an item a model predicts, by their ids; V is the number of symbols.
 
-    task      one of TASKS, None of plain items
-    labels    the ids of the labels, (first, the one after the last)
+    start_id, end_id, sep_id    ids of the special symbols, 0 .. V - 1; None if the vocabulary has no such symbol
+    labels                      ids of the labels: the first, and the one after the last
+    task                        one of TASKS; None for plain items
     """
 
     start_id: int

@@ -289,8 +289,10 @@ class Vocabulary:
         """Return the id that each symbol has in another vocabulary, `old`; -1 if it has none: ndarray (V,), int64.
 
         It serves to copy weights from a model with the vocabulary `old`. If the modes differ, an ASCII character and
-        the byte with its code are the same symbol.
+        the byte with its code are the same symbol. Raises VocabularyError if `old` is no Vocabulary.
         """
+        if not isinstance(old, Vocabulary):
+            raise VocabularyError(f"old must be a Vocabulary, got {old!r}")
         known = {key: number for number, key in enumerate(old._keys())}
         return np.array([known.get(key, -1) for key in self._keys()], np.int64)
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from charrnn.distributed.group import ALONE
 from charrnn.errors import ConfigError
+from charrnn.model.dropout import Dropout
 from charrnn.model.parameters import NEVER, Model, places_of_never
-from charrnn.model.workspace import Dropout, Workspace
+from charrnn.model.workspace import Workspace
 from charrnn.spec import FORGET_BIAS
 from charrnn.training.contradictions import MOMENTUM_OPTIMIZERS
 from charrnn.training.defaults import WEIGHT_DECAYS

@@ -34,7 +34,7 @@ class Preflight:
     step : int
         Number of steps done before this session: 0 for a new run.
     total_steps : int or None
-        Number of steps after which the run ends; None if it ends by the clock (`minutes`) or only by `patience`.
+        Number of steps after which the run ends; None if its length is in minutes, or if only `patience` ends it.
     step_s : float
         Measured time per step, in seconds.
     duration_s : float or None
@@ -85,7 +85,7 @@ class Step:
     step : int
         Number of steps done, this one included.
     total_steps : int or None
-        Number of steps after which the run ends; None if it ends by the clock or only by `patience`.
+        Number of steps after which the run ends; None if its length is in minutes, or if only `patience` ends it.
     epoch : float
         How often the training split has been read, such as 1.5.
     train_loss_nats : float
