@@ -51,7 +51,8 @@ OWN = ("hidden_size", "num_layers", "batch_size", "seq_length")  # any of them a
     metavar="N",
     default=7,
     show_default=True,
-    help="Each figure is the median of N measurements. If a row takes long, bench makes fewer, but at least 3 (or N if N is less than 3).",
+    help="Each figure is the median of N measurements. If a row takes long, bench makes fewer, but at least 3 (or N "
+    "if N is less than 3).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
