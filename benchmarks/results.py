@@ -40,10 +40,16 @@ class Kind:
         self.mark(run["date"])
 
     def mark(self, date):
-        """Write into each row of a run whether it was disturbed, by the best peak that the run has seen so far."""
+        """Write into each row of a run whether it was disturbed, by the best peak that the run has seen so far.
+
+        Rows of memory are not: what other programs do to the CPU changes no size.
+        """
         run = self.runs[date]
         best = max(run.get("peaks", ()), default=None)
         for row in self.of_run(date):
+            row.pop("disturbed", None)
+            if row in self.rows.get("memory", {}).values():
+                continue
             if best is not None and "peak" in row:
                 caches = row.get("caches", {})
                 row["disturbed"] = is_down(lowest_peak(row), best) or any(
