@@ -177,7 +177,7 @@ def test_a_reach_of_streams_that_are_no_steps_of_places_is_refused():
     workspace = Workspace(model, 6, 2)
     assert workspace.measure_reach(x, x, 3)["h"].shape == (1, 2, 3)
     for ids, places in ((x, 4), (x, 7), (x, 0), (np.zeros((2, 6), int), 3)):
-        with pytest.raises(ConfigError, match="a reach takes one step of 6 streams"):
+        with pytest.raises(ConfigError, match="`places` must divide 6"):
             workspace.measure_reach(ids, ids, places)
     with pytest.raises(ConfigError, match="make one with training=True"):
         Workspace(model, 6, 1, training=False).measure_reach(x, x, 3)
