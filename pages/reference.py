@@ -130,7 +130,7 @@ def _prose(text):
 
 
 def _escaped(text):
-    return re.sub(r"([\\`*_<>\[\]])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", text).replace("<", "&lt;").replace(">", "&gt;")
 
 
 if __name__ == "__main__":
