@@ -122,7 +122,12 @@ def test_the_messages_are_found_and_ascribed_to_their_commands():
     "module, old, new, fault",
     [
         # As it was: an eval that advises an option of train.
-        ("text.decoding", "with 'charrnn train --vocab bytes'", "with --vocab bytes", "charrnn eval has no --vocab"),
+        (
+            "text.decoding",
+            "with 'charrnn train TEXT --vocab bytes'",
+            "with --vocab bytes",
+            "charrnn eval has no --vocab",
+        ),
         ("runs.checkpoint.finding", "train one with 'charrnn train TEXT'", "see 'charrnn tell'", "no command tell"),
         ("runs.checkpoint.finding", "'charrnn train TEXT'", "'charrnn train TEXT --output-folder X'", "No such option"),
         ("runs.checkpoint.finding", "charrnn train TEXT -o FOLDER", "charrnn info A B", "too many arguments"),

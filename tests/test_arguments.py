@@ -120,7 +120,7 @@ def test_messages_name_keywords_to_a_python_caller():
     assert spelt_in_python("lower --batch-size to 22 or --seq-length") == "lower batch_size to 22 or seq_length"
     assert spelt_in_python("use --seq-length 1,117, or --min-p 0.5") == "use seq_length=1117, or min_p=0.5"
     assert spelt_in_python("choose another with -o/--output: --find x") == "choose another with output: wanted x"
-    for kept in ("train with 'charrnn train --vocab bytes'", "with: charrnn train --resume a", "xz --format=x"):
+    for kept in ("train with 'charrnn train TEXT --vocab bytes'", "with: charrnn train --resume a", "xz --format=x"):
         assert spelt_in_python(kept) == kept
 
 

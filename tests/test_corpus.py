@@ -475,7 +475,7 @@ def test_what_is_not_utf8_is_refused_with_file_offset_and_both_ways_out(write, b
     path = write("a.txt", "abcd\u00e9".encode() + "\u00e9t\u00e9".encode("latin-1"))
     assert (
         refused([path]) == f"{path} is not valid UTF-8 at byte 6: give its encoding with --encoding NAME, "
-        "such as cp1252 or shift_jis, or train on its bytes with 'charrnn train --vocab bytes'"
+        "such as cp1252 or shift_jis, or train on its bytes with 'charrnn train TEXT --vocab bytes'"
     )
 
 
@@ -507,7 +507,7 @@ def test_half_characters_are_refused(write):
 @pytest.mark.parametrize("data", [b"ab\0", bytes(range(1, 128)) * 3, b"\x7fELF\2\1\1\0"])
 def test_a_binary_file_is_refused_as_characters(write, data):
     message = refused([write("a.bin", data)])
-    assert "looks like a binary file" in message and message.endswith("with 'charrnn train --vocab bytes'")
+    assert "looks like a binary file" in message and message.endswith("with 'charrnn train TEXT --vocab bytes'")
 
 
 @pytest.mark.parametrize("at", [0, 40, 300_000])

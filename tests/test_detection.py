@@ -153,7 +153,7 @@ def test_train_says_so_for_a_korean_file(tmp_path, monkeypatch, capsys):
     assert main(["train", "a.txt"]) == 2
     assert capsys.readouterr().err == (
         "Error: a.txt is not valid UTF-8 at byte 0: it seems to be CP949; read it with --encoding cp949, or train on "
-        "its bytes with 'charrnn train --vocab bytes'\n"
+        "its bytes with 'charrnn train TEXT --vocab bytes'\n"
     )
 
 

@@ -103,7 +103,7 @@ def test_text_longer_than_a_block_is_encoded_whole_and_offsets_count_from_its_st
             "ab",
             "abé",
             "character 'é' at offset 2 is not among the 2 characters of the vocabulary: leave it out, or train a byte "
-            "model, which accepts any text, with 'charrnn train --vocab bytes'",
+            "model, which accepts any text, with 'charrnn train TEXT --vocab bytes'",
         ),
         ("abe", "bé", "write 'e'"),
         ("abE", "é", "write 'E'"),

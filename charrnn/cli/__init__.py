@@ -157,8 +157,10 @@ def main(args=None):
     except click.UsageError as error:
         from charrnn.cli.near import usage_message
 
-        command = f"{error.ctx.command_path} --help" if error.ctx is not None else "charrnn --help"
-        return _fail(f"{usage_message(error, sys.argv[1:] if args is None else args)} (see {command})")
+        words = sys.argv[1:] if args is None else args
+        named = f"charrnn {words[0]}" if words and words[0] in COMMANDS else "charrnn"
+        command = named if error.ctx is None else error.ctx.command_path
+        return _fail(f"{usage_message(error, words)} (see {command} --help)")
     except click.ClickException as error:
         return _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):

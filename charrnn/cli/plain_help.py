@@ -15,7 +15,8 @@ class PlainCommand(click.Command):
 
     def format_options(self, ctx, formatter):
         """Write the options under their heading."""
-        records = [record for one in self.get_params(ctx) if (record := plain_record(one.get_help_record(ctx)))]
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        records = [record for one in options if (record := plain_record(one.get_help_record(ctx)))]
         if records:
             with formatter.section("Options"):
                 formatter.write_dl(records)

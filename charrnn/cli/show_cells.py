@@ -91,7 +91,10 @@ class _Printed:
             validation = f"; {shown.validation_loss_nats:.4f} on the validation split"
         click.echo(f"model   {shown.model_line}: {counted(units, 'unit')}")
         click.echo(f"values  shown: {shown.values_line}")
-        click.echo(f"text    {printable(shown.told, sys.stdout)}")
+        told = f"text    {printable(shown.told, sys.stdout)}"
+        if self.console.is_terminal:
+            told = textwrap.fill(told, self.console.width, subsequent_indent=" " * 8, break_long_words=False)
+        click.echo(told)
         click.echo(f"loss    {findings.loss_nats:.4f} nats on these {characters:,} characters{validation}")
 
     def print_table(self, findings):

@@ -38,7 +38,7 @@ _USUAL = (
 _DROP_FAULTS = "iconv -c -f utf-8 -t utf-8"
 
 
-TRAIN_ON_BYTES = "train on its bytes with 'charrnn train --vocab bytes'"
+TRAIN_ON_BYTES = "train on its bytes with 'charrnn train TEXT --vocab bytes'"
 
 
 def text_encoding(name, takes_bytes=True):

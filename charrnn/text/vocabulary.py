@@ -182,7 +182,7 @@ class Vocabulary:
         if self.mode != "bytes":
             raise VocabularyError(
                 "bytes need a vocabulary of bytes, but this one has characters: decode them first, or train a model "
-                "of bytes with 'charrnn train --vocab bytes'"
+                "of bytes with 'charrnn train TEXT --vocab bytes'"
             )
         try:
             codes = np.frombuffer(data, np.uint8)
@@ -314,7 +314,7 @@ class Vocabulary:
                 missing,
             )
         near = next((other for other in relatives(symbol) if other in self._known), None)
-        remedy = "train a byte model, which accepts any text, with 'charrnn train --vocab bytes'"
+        remedy = "train a byte model, which accepts any text, with 'charrnn train TEXT --vocab bytes'"
         if self.special:  # items are of characters only
             remedy = "train on a text that contains it"
         if near is None:
