@@ -46,10 +46,8 @@ class Kind:
         """
         run = self.runs[date]
         best = max(run.get("peaks", ()), default=None)
-        for row in self.of_run(date):
-            row.pop("disturbed", None)
-            if row in self.rows.get("memory", {}).values():
-                continue
+        timed = Kind(rows={name: rows for name, rows in self.rows.items() if name != "memory"})
+        for row in timed.of_run(date):
             if best is not None and "peak" in row:
                 caches = row.get("caches", {})
                 row["disturbed"] = is_down(lowest_peak(row), best) or any(

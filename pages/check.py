@@ -47,7 +47,8 @@ def main(argv):
     quick, times = "--quick" in argv, []
     named = [Path(name).resolve() for name in argv if not name.startswith("--")]
     pages = named or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    pages = [page for page in pages if not (page.parent.name == "tutorial" and page.name[0].isdigit())]  # tutorial.py's
+    # The chapters of the tutorial, which have numbers, are run by pages/tutorial.py.
+    pages = [page for page in pages if not (page.parent.name == "tutorial" and page.name[0].isdigit())]
     faults, run, seen = [], 0, set()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from charrnn.cli import COMMANDS, group
+from charrnn.cli.plain_help import plain_record
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "commands"
@@ -108,11 +109,11 @@ def _headed(command, ctx):
 def _option(option, ctx):
     hidden, option.hidden = option.hidden, False
     try:
-        names, text = option.get_help_record(ctx)
+        names, text = plain_record(option.get_help_record(ctx))
     finally:
         option.hidden = hidden
     text, _, extra = text.partition("  [")
-    default = re.sub(r"^\((.*)\)$", r"\1", extra.rstrip("]").removeprefix("default: "))
+    default = extra.rstrip("]").removeprefix("default: ")
     if not default and option.is_flag and not option.multiple:
         default = "off"
     shown = f"- **`{names}`**: {_prose(text)}"

@@ -1,6 +1,6 @@
 """Re-runs the tutorial: every command and every piece of Python in docs/tutorial and docs/ko/tutorial.
 
-    python pages/tutorial.py                     # all chapters: about 15 minutes
+    python pages/tutorial.py                     # all chapters: 2 to 15 minutes
     python pages/tutorial.py 'docs/tutorial/3*'  # some of them
     python pages/tutorial.py --short             # the short form, in half a minute: does each command run?
 

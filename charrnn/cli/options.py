@@ -27,10 +27,6 @@ class HeadedOption(click.Option):
         super().__init__(*arguments, **settings)
         self.heading, self.place = heading, place
 
-    def get_help_record(self, ctx):
-        """Return (flags, help)."""
-        return plain_record(super().get_help_record(ctx))
-
 
 # What --help lists; --help-all lists all.
 FIRST = {
@@ -55,7 +51,7 @@ class SectionedCommand(click.Command):
             if here:
                 here.sort(key=lambda one: getattr(one, "place", 0))
                 with formatter.section(heading):
-                    formatter.write_dl([one.get_help_record(ctx) for one in here])
+                    formatter.write_dl([plain_record(one.get_help_record(ctx)) for one in here])
 
 
 def show_all_help(ctx, _parameter, wanted):

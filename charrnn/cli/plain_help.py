@@ -7,7 +7,7 @@ import click
 
 def plain_record(record):
     """Return the (flags, help) of an option without the parentheses that click puts around a default in words."""
-    return record and (record[0], re.sub(r"(\[|; )default: \((.*)\)\]$", r"\1default: \2]", record[1]))
+    return record and (record[0], re.sub(r"\[default: \((.*)\)\]$", r"[default: \1]", record[1]))
 
 
 class PlainCommand(click.Command):

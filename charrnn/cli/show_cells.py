@@ -7,7 +7,7 @@ import textwrap
 import click
 
 from charrnn.cli.cells_text import LONG_PASSAGE, PASSAGE, each_once, heading, is_graded, mille, telling, units_of
-from charrnn.cli.words import note, printable, quoted, say, shorter
+from charrnn.cli.words import note, printable, quoted, say, shorter, wrapped
 from charrnn.errors import counted
 
 FIRST_SHOWN = 2  # passages after the table, and where no unit is named
@@ -91,10 +91,7 @@ class _Printed:
             validation = f"; {shown.validation_loss_nats:.4f} on the validation split"
         click.echo(f"model   {shown.model_line}: {counted(units, 'unit')}")
         click.echo(f"values  shown: {shown.values_line}")
-        told = f"text    {printable(shown.told, sys.stdout)}"
-        if self.console.is_terminal:
-            told = textwrap.fill(told, self.console.width, subsequent_indent=" " * 8, break_long_words=False)
-        click.echo(told)
+        click.echo(wrapped(f"text    {printable(shown.told, sys.stdout)}", sys.stdout, hang=8))
         click.echo(f"loss    {findings.loss_nats:.4f} nats on these {characters:,} characters{validation}")
 
     def print_table(self, findings):
