@@ -6,11 +6,13 @@
     python pages/check.py --times            also how long the slowest commands took
 
 Each page has a folder of its own, with small texts and runs under the names that the page uses, and its commands are
-run there in their order. A training gets a few steps and a small model. A command that would wait for somebody, fetch
-something or measure for a minute is only parsed. Programs in Python that need other packages are only compiled here:
-the test of their page runs them. Also checked: pages that a program writes are what it writes.
+run there in their order. A training gets a few steps and a small model. A command that would wait for somebody or fetch
+something is only parsed. Of a line that calls make, pip, uv or python, what it names is checked: the target, the extra,
+the wheel's version, the program. Programs in Python that need other packages are only compiled here: the test of their
+page runs them. Also checked: pages that a program writes are what it writes.
 """
 
+import configparser
 import contextlib
 import glob
 import io
@@ -32,11 +34,13 @@ import fixtures  # noqa: E402 - beside this file
 from blocks import arguments, blocks, command_lines  # noqa: E402
 from generated import stale_pages  # noqa: E402
 
+from charrnn import __version__  # noqa: E402
 from charrnn.cli import main as charrnn  # noqa: E402
 
 MEASURED = {"QUALITY.md", "BENCHMARKS.md"}  # hundreds of trainings, all of one form
-# What is only looked at, not run: it would wait for somebody, fetch, or measure for a minute.
-UNTRIED = {"serve", "bench", "corpus"}
+# What is only looked at, not run, because it would wait for somebody or fetch something.
+UNTRIED = re.compile(r"serve |corpus build (?!arithmetic)|.*--interactive")
+SMALL_BENCH = "--hidden-size 16 --num-layers 1 --batch-size 2 --seq-length 8 --repeats 1 --threads 1".split()
 STEPS = "3"
 SIZES = {"--hidden-size": "20", "--num-layers": "1", "--embedding-size": "8", "--seq-length": "16", "--shards": "2"}
 LENGTHS = ("--minutes", "--epochs", "--steps")
@@ -87,6 +91,7 @@ def check_page(page, here, seen):
             elif block.language == "python" or block.text.startswith("import "):
                 yield _python(block), 0, ""
             else:
+                yield from ((fault, 0, "") for fault in other_lines(block))
                 for line, command in command_lines(block):
                     if "[OPTIONS]" in command:
                         continue
@@ -108,7 +113,7 @@ def run_command(line, command, words, stdin):
     """Run a command; return (what is wrong or None, whether it was run)."""
     from charrnn.cli import group
 
-    if words[0] in UNTRIED or "--interactive" in words:
+    if UNTRIED.match(f"{' '.join(words)} "):
         try:
             verb = group.get_command(None, words[0])
             with verb.make_context(words[0], words[1:], resilient_parsing=False):
@@ -121,6 +126,28 @@ def run_command(line, command, words, stdin):
     if code == 0:
         return None, True
     return f"{line}: {command}\n    as: charrnn {' '.join(words)}\n    exit code {code}: {said.strip()[-400:]}", True
+
+
+def other_lines(block):
+    """Yield what is wrong with the lines of a block that call make, pip, uv or python."""
+    project = configparser.ConfigParser()
+    project.read(ROOT / "setup.cfg", encoding="utf-8")
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    for at, line in enumerate(block.text.split("\n"), block.line):
+        line = line.removeprefix("$ ").partition(" #")[0]
+        if not re.match(r"(make|pip|uv|python) ", line):
+            continue
+        if (target := re.match(r"make ([a-z-]+)", line)) and target[1] not in targets:
+            yield f"{at}: {line}: the Makefile has no target {target[1]}"
+        for extra in re.findall(r"\.\[(\w+)\]", line):
+            if extra not in project["options.extras_require"]:
+                yield f"{at}: {line}: setup.cfg has no extra {extra}"
+        for version in re.findall(r"charrnn-([\d.]+)-py3-none-any\.whl", line):
+            if version != __version__:
+                yield f"{at}: {line}: this is version {__version__}"
+        program = re.match(r"python ((benchmarks|pages|soak|tests)/\S+)", line)
+        if program and not (ROOT / program[1]).exists():
+            yield f"{at}: {line}: there is no {program[1]}"
 
 
 def scale(words, front=None):
@@ -159,6 +186,10 @@ def scale(words, front=None):
             and "--config" not in made
             for part in (option, size)
         ]
+    if verb == "bench":
+        made += SMALL_BENCH
+    if made[:2] == ["corpus", "build"]:
+        made += ["-o", "built.txt"]  # the small one stays
     if verb == "gradients":
         made += ["--steps", "5"] if "--steps" not in made and "--memory" not in made else []
         made += ["--train-steps", "2"] if "--memory" in made else []

@@ -2,13 +2,14 @@
 
 import json
 import math
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from charrnn.cli import main
-from charrnn.cli.show_gradients import reach_verdict
+from charrnn.cli.show_gradients import reach_verdict, run_answer
 from charrnn.gradients import memory
 from charrnn.gradients.distance import choose_times, measure_reach
 from charrnn.gradients.fresh import fresh_model
@@ -126,7 +127,8 @@ def test_a_run_stands_beside_fresh_networks_of_its_size(capsys, folder):
     shown = " ".join(captured.out.split())
     assert "this LSTM, 2 x 6, after 2 steps" in shown and "fresh, 2 x 6" in shown
     assert "this run has layer norm" in shown.lower() and "fresh, 2 x 6, embedding 64, no layer norm" in shown
-    assert "plain LSTM, c" in shown and max(map(len, captured.out.splitlines())) <= 90
+    assert "LSTM (no layer norm), c" in shown and max(map(len, captured.out.splitlines())) <= 90
+    assert shown.count("in short, the gradient of this LSTM: ") == 1
     assert "the state of layer 1" in shown and "the held-out text of text.txt" in shown
     captured = gradients(capsys, "runs/tiny", "text.txt", *TINY, "--json")
     result = json.loads(captured.out)
@@ -202,6 +204,24 @@ def test_bad_input_is_one_sentence(capsys, arguments, words):
     *notes, error = captured.err.splitlines()
     assert all(word in error for word in words) and error.startswith("Error: ") and not captured.out
     assert all(note.startswith(("checkpoint ", "no run under")) for note in notes)
+
+
+def test_one_sentence_says_how_far_back_the_gradient_of_a_run_reaches():
+    def answer(*norms, is_trained=True):
+        reach = SimpleNamespace(curve=lambda state, layer: (np.zeros(4), np.array(norms), np.zeros(4)))
+        return run_answer(SimpleNamespace(reach=reach, states=("h",), name="this GRU", is_trained=is_trained))
+
+    begin = "in short, the gradient of this GRU: "
+    assert answer(2.0, 1.0, 1e-3, 1e-6) == [
+        f"{begin}2 characters back it has less than 0.001 times its size at k = 0, so what is further back hardly "
+        "teaches the network"
+    ]
+    assert answer(2.0, 1.0, 0.5, 0.25) == [f"{begin}3 characters back it still has 0.12 times its size at k = 0"]
+    assert answer(2.0, 1.0, 1e-4, 30) == [
+        f"{begin}it grows on its way back: 3 characters back it has 15 times its size at k = 0"
+    ]
+    assert answer(2.0, 1.0, 0.5, 0.25, is_trained=False) == [] == answer(0.0, 0.0, 0.0, 0.0)
+    assert answer(2.0, math.inf, 1.0, 1.0) == []
 
 
 def test_the_verdict_groups_gradients_by_what_becomes_of_them():

@@ -93,7 +93,7 @@ def test_a_checkpoint_is_told_in_full(tmp_path):
         "  seed                  17",
         "  corpus                texts/shakespeare.txt",
         "  characters            1,115,394",
-        "  batch_size  32",
+        "  --batch-size  32",
         "  ⠤ training  ● validation",
     ):
         assert line in output.splitlines(), line

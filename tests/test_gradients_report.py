@@ -69,10 +69,10 @@ def test_a_run_with_layer_norm_stands_beside_the_plain_network_too():
     panels = list(dict.fromkeys(one.panel for one in report.networks))
     assert panels == ["this LSTM, 1 x 32", "fresh, 1 x 32, layer norm", "fresh, 1 x 32, no layer norm"]
     plain = {one.name: one for one in report.networks if one.panel == panels[2]}
-    assert list(plain) == [f"plain {cell.title}" for cell in reversed(CELLS.values())]
+    assert list(plain) == [f"{cell.title} (no layer norm)" for cell in reversed(CELLS.values())]
     fresh = Model.initialise(ModelConfig("lstm", 65, 32, 1), 2)
     reach = measure_reach(fresh, EXCERPT.ids, choose_times(0, 600, 30, 5), 30)
-    assert np.array_equal(plain["plain LSTM"].reach.norms["c"], reach.norms["c"])
+    assert np.array_equal(plain["LSTM (no layer norm)"].reach.norms["c"], reach.norms["c"])
     (said,) = report.notes
     factors = [one.factor("c") for one in report.networks if one.config.cell == "lstm"]
     assert all(f"{factor:.3f}" in said for factor in factors) and factors[1] > factors[2] + 0.05
@@ -88,7 +88,7 @@ def test_layer_norm_is_said_to_change_the_picture_only_where_it_does(monkeypatch
     monkeypatch.setattr(NetworkReach, "factor", lambda one, state: factors[one.config.layer_norm])
     model = Model.initialise(ModelConfig("gru", 65, 6, 1, layer_norm=True), 5)
     (said,) = compare_run(model, EXCERPT, 5, 2, seed=2).notes
-    assert "0.795 in the fresh GRU" in said and f"{plain:.3f} in the plain one" in said
+    assert "0.795 in the fresh GRU" in said and f"{plain:.3f} in the one without it" in said
     assert ("that changes the picture" in said, "1/sigma" in said) == (changed, changed)
     assert changed or "here it hardly changes the picture: per step back" in said and ". " not in said
 

@@ -263,8 +263,7 @@ def test_a_long_text_is_drawn_line_for_line_as_the_box_breaks_it(opened):
     page.type("ma\nm")
     text = text[:at] + "ma\nm" + text[at + 2 :]
     assert text_of(page) == text
-    page.wait(f"(([one, other]) => one === other)({sizes})")
-    assert page.run("[...document.querySelectorAll('#text .block span[class]')].every((one, k) => one.at === k)")
+    page.wait(f"(([one, other]) => one === other)({sizes}) && {SHOWN}.every((one, k) => one.at === k)")
 
 
 def test_a_menu_says_which_state_or_gate_of_the_unit_colours_the_text(opened, model):

@@ -41,7 +41,9 @@ def next_commands(folder, trainer):
 
     run, items = quoted(folder), trainer.corpus.items is not None
     look = f"charrnn info {run}" if items else f"charrnn cells {run} --highlight"
-    return [first_use(run, _task(trainer), trainer.corpus.vocabulary), f"charrnn eval {run}", look]
+    start, stop = trainer.plan.splits.test
+    split = " --split test" if stop > start else ""  # the one that the model has just been compared on
+    return [first_use(run, _task(trainer), trainer.corpus.vocabulary), f"charrnn eval {run}{split}", look]
 
 
 def _task(trainer):

@@ -17,6 +17,7 @@ from charrnn.cli.words import can_print, duration, loss_text, printable, wrapped
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
 from charrnn.text.task_names import CLASSIFY
+from charrnn.training.settings import option, shown
 
 _SHOWN_SYMBOLS = 512
 _SHOWN_SNAPSHOTS = 8
@@ -44,6 +45,16 @@ _SHOWN = {
     "learning_rate",
     "dropout",
     "seed",
+}
+# Options that only have an effect with certain values of another one; they are not shown otherwise.
+_ONLY_WITH = {
+    "momentum": ("optimizer", ("sgd",)),
+    "weight_decay": ("optimizer", ("adamw",)),
+    "decay": ("schedule", ("step",)),
+    "decay_after": ("schedule", ("step",)),
+    "plateau_factor": ("schedule", ("plateau",)),
+    "plateau_wait": ("schedule", ("plateau",)),
+    "min_learning_rate": ("schedule", ("cosine", "plateau")),
 }
 
 
@@ -149,12 +160,9 @@ def _print_text(path, metadata, config, history):
     training = metadata["training"]
     heading("Training")
     table([*_training_rows(training), ("snapshots", _snapshots_text(path))])
-    options = _as_dict(training.get("config"))
-    rows = [
-        (printable(name, sys.stdout), _plain(value)) for name, value in sorted(options.items()) if name not in _SHOWN
-    ]
+    rows = _option_rows(_as_dict(training.get("config")))
     if rows:
-        heading("Other options")
+        heading("Other options ('charrnn train --help-all' explains them)")
         table(rows)
     _print_history(console, heading, history, width)
 
@@ -234,6 +242,20 @@ def _training_rows(training):
         ("fingerprint", _plain(corpus.get("fingerprint"))),
         ("charrnn", _plain(training.get("charrnn_version"))),
     ]
+
+
+def _option_rows(options):
+    """Return (option, value) for the options of a run that have an effect and are not shown elsewhere."""
+    rows = []
+    for name, value in sorted(options.items()):
+        other, values = _ONLY_WITH.get(name, (None, ()))
+        if name in _SHOWN or other in options and options[other] not in values:
+            continue
+        text = shown(value) if isinstance(value, bool | int | float) else _plain(value)
+        if name == "min_learning_rate" and text is not None:
+            text = f"{text} of the learning rate above"
+        rows.append((option(printable(name, sys.stdout)), text))
+    return rows
 
 
 def _snapshots_text(path):

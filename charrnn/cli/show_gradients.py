@@ -192,11 +192,37 @@ class ReachView(View):
 
     def verdict(self):
         curves = [curve for panel in self.panels() for curve in panel.curves]
-        return reach_verdict({curve.name: (curve.y[0], curve.y[-1]) for curve in curves}, self.report.steps)
+        answer = run_answer(self.report.networks[0], self.layer)
+        return answer + reach_verdict({curve.name: (curve.y[0], curve.y[-1]) for curve in curves}, self.report.steps)
 
     @property
     def notes(self):
         return self.report.notes
+
+
+def run_answer(network, layer=None):
+    """Say in one sentence how far back the gradient of a trained network reaches; [] for a fresh one.
+
+    network    a NetworkReach
+    layer      the layer whose state is meant, None for all as one vector
+    """
+    if not network.is_trained:
+        return []
+    _, (first, *further), _ = (line.tolist() for line in network.reach.curve(network.states[-1], layer))
+    if not (first > 0 and all(map(math.isfinite, further))):
+        return []
+    steps, left = len(further), further[-1] / first
+    gone = next((k for k, norm in enumerate(further, 1) if norm < VANISHES * first), None)
+    if left > EXPLODES:
+        said = f"it grows on its way back: {counted(steps, 'character')} back it has {left:.3g} times its size at k = 0"
+    elif gone is not None:
+        said = (
+            f"{counted(gone, 'character')} back it has less than {VANISHES:g} times its size at k = 0, so what is "
+            "further back hardly teaches the network"
+        )
+    else:
+        said = f"{counted(steps, 'character')} back it still has {left:.2g} times its size at k = 0"
+    return [f"in short, the gradient of {network.name}: {said}"]
 
 
 def reach_verdict(norms, steps):

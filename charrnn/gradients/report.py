@@ -36,6 +36,7 @@ class NetworkReach:
     config    its ModelConfig
     reach     its Reach
     states    the states that the comparison is about, such as ("c",) for forget biases
+    is_trained    whether it is the trained network that the others are compared with
     """
 
     panel: str
@@ -43,6 +44,7 @@ class NetworkReach:
     config: ModelConfig
     reach: Reach
     states: tuple
+    is_trained: bool = False
 
     def to_dict(self):
         """Return the quartiles of every state and layer as plain numbers, None for one that is not finite."""
@@ -227,14 +229,14 @@ def compare_run(model, excerpt, steps, count, trained_steps=None, seed=1, progre
     size = f"{config.num_layers} x {config.hidden_size}"
     after = "" if trained_steps is None else f", after {counted(trained_steps, 'step')}"
     measured = _Measured(excerpt, steps, count, progress, model.rule)
-    measured.add(f"{name}, {size}{after}", name, model, "the run")
+    measured.add(f"{name}, {size}{after}", name, model, "the run", is_trained=True)
     for layer_norm in (True, False) if config.layer_norm else (False,):
-        kind = "plain " if config.layer_norm and not layer_norm else ""
+        without = " (no layer norm)" if config.layer_norm and not layer_norm else ""
         panel = f"fresh, {size}" + "".join(f", {word}" for word in _extras(config, layer_norm))
         for cell in WEAKEST_FIRST:
             like = dataclasses.replace(config, cell=cell, layer_norm=layer_norm)
             fresh = Model.initialise(like, seed, rule=model.rule)
-            measured.add(panel, kind + CELLS[cell].title, fresh, f"a fresh {kind}{CELLS[cell].title}")
+            measured.add(panel, CELLS[cell].title + without, fresh, f"a fresh {CELLS[cell].title}{without}")
     report = measured.report()
     return dataclasses.replace(report, notes=(_layer_norm_note(report),)) if config.layer_norm else report
 
@@ -249,16 +251,16 @@ def _layer_norm_note(report):
     )
     factors = (
         f"er step back, the gradient of {state} is multiplied by {normed.factor(state):.3f} in the fresh {cell.title} "
-        f"with layer norm, by {plain.factor(state):.3f} in the plain one, and by {run.factor(state):.3f} in this one, "
-        "trained."
+        f"with layer norm, by {plain.factor(state):.3f} in the one without it, and by {run.factor(state):.3f} in "
+        "this one, trained."
     )
     if abs(normed.factor(state) - plain.factor(state)) < MIN_DIFFERENCE:
         return f"This run has layer norm, but here it hardly changes the picture: p{factors}"
     said = (
         f"This run has layer norm, and that changes the picture. P{factors} What textbooks say of fresh networks holds "
-        "for the plain ones. Layer norm divides the sums of each gate by their standard deviation sigma, and so it "
-        "divides the gradient on its way back too. In a fresh network sigma is well below 1: the recurrent weights act "
-        "1/sigma times as strongly as they are stored."
+        "for those without layer norm. Layer norm divides the sums of each gate by their standard deviation sigma, and "
+        "so it divides the gradient on its way back too. In a fresh network sigma is well below 1: the recurrent "
+        "weights act 1/sigma times as strongly as they are stored."
     )
     if normed.factor(state) > 1:
         said += (
@@ -290,7 +292,7 @@ class _Measured:
             self.times = choose_item_times(depths, excerpt.start, steps, count)
         self.networks = []
 
-    def add(self, panel, name, model, what, states=("h", "c")):
+    def add(self, panel, name, model, what, states=("h", "c"), is_trained=False):
         """Measure a network; what : what is being done, as it is reported."""
         self.progress(what, 0, 1)
         reach = measure_reach(
@@ -299,7 +301,7 @@ class _Measured:
         if not all(math.isfinite(norm) for norms in reach.norms.values() for norm in norms[:, 0].ravel()):
             raise DivergenceError(f"a gradient of {name} is not a finite number even where it begins: {DAMAGED}")
         shown = tuple(state for state in reach.norms if state in states or len(reach.norms) == 1)
-        self.networks.append(NetworkReach(panel, name, model.config, reach, shown))
+        self.networks.append(NetworkReach(panel, name, model.config, reach, shown, is_trained))
 
     def report(self):
         excerpt = self.excerpt
