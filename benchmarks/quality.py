@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py TABLE RUN...     judges runs and writes the page
     python benchmarks/quality.py --time FOLDER    measures the minutes of every row without; the texts are in FOLDER
+    python benchmarks/quality.py --baselines RUN...   measures n-gram and xz on the test split of these runs' texts
     python benchmarks/quality.py                  writes the page from the rows that are kept
 
 A run is a folder that `charrnn train` or `charrnn sweep` made; TABLE names the table it belongs to. Its best checkpoint
@@ -11,6 +12,7 @@ so they are measured separately.
 
 import dataclasses
 import json
+import re
 import sys
 import tempfile
 import time
@@ -18,7 +20,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from charrnn import evaluate
 from charrnn.evaluation.loss import evaluate_split, read_losses, standard_error, sum_up
+from charrnn.evaluation.units import bits
+from charrnn.files.machine import cpu_name
 from charrnn.model.parameters import Model
 from charrnn.render.figure import Curve, Figure, Panel, write_svg
 from charrnn.runs.checkpoint import load_checkpoint
@@ -45,6 +50,8 @@ PAPER = {
 }
 # Of the defaults, in the order of the page; a file ending in -50k is the beginning of the text of that name.
 TEXTS = ("tinyshakespeare.txt", "tinyshakespeare-50k.txt", "tinyshakespeare-200k.txt", "linux.txt", "latex.txt")
+# Of the table of whole texts against n-gram and xz, and what its runs are held against.
+WHOLE_TEXTS, EARLIER = ("shakespeare.txt", "linux.txt", "latex.txt", "python.txt"), "earlier-default"
 NONE = "none"  # the run without a regulariser, which the others are held against
 
 
@@ -144,7 +151,10 @@ def loss(row, name):
 
 
 def taken(row):
-    return "-" if row["minutes"] is None else f"{row['minutes']:.1f}"
+    """Return the minutes of a row, with a mark where the CPU was not the AMD EPYC of most rows."""
+    if row["minutes"] is None:
+        return "-"
+    return f"{row['minutes']:.1f}" + ("" if row.get("cpu", "AMD").startswith("AMD") else " †")
 
 
 def paper_size(row):
@@ -195,6 +205,44 @@ def worth_table(rows):
         )
 
 
+def measure_baselines(folder):
+    """Return (name of the text, losses in nats of the best n-gram and of xz) on the test split of a run."""
+    judgement = evaluate(folder, split="test", baselines=True)
+    nats = {one.name: one.loss_nats for one in judgement.baselines}
+    order = judgement.ngram.order
+    text = Path(load_checkpoint(Path(folder) / "best.safetensors").training["corpus"]["sources"][0]).name
+    return text, {"order": order, "ngram": nats[f"{order}-gram"], "xz": nats["xz -9e"]}
+
+
+def texts_table(rows, baselines):
+    """Return the lines of the whole texts: bits of the test split, and how many fewer than others need."""
+    yield (
+        "| run | parameters | epochs | minutes | bits per character | than the earlier default | than the best n-gram "
+        "| than xz |"
+    )
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    tests = {row["run"]: row["test"] for row in rows}
+    for row in rows:
+        length = re.match(r".*?-\d+-minutes-", row["run"])
+        earlier = tests.get(f"{length[0]}{EARLIER}")
+        others = baselines.get(row["text"], {})
+        gains = [
+            "-"
+            if other is None or row["run"].endswith(EARLIER) and other is earlier
+            else f"{1 - row['test'] / other:.1%}"
+            for other in (earlier, others.get("ngram"), others.get("xz"))
+        ]
+        yield (
+            f"| {row['run']} | {row['parameters']:,} | {row['epochs']:.1f} | {taken(row)} | "
+            f"{bits(row['test']):.4f} ± {bits(row['test_error']):.4f} | {' | '.join(gains)} |"
+        )
+    said = [
+        f"{Path(text).stem}: {one['order']}-gram {bits(one['ngram']):.3f}, xz {bits(one['xz']):.3f}"
+        for text, one in sorted(baselines.items(), key=lambda item: WHOLE_TEXTS.index(item[0]))
+    ]
+    yield from ("", f"Bits per character of the baselines on the same test split. {'; '.join(said)}.")
+
+
 def commands(rows):
     """Return the rows' commands as a block."""
     return ["", *(f"    {command(row)}" for row in rows), ""]
@@ -205,6 +253,10 @@ def write_page(kept):
     war, parts_of_war, shakespeare, entry, worth, more, recipe = (
         sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
         for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers", "more", "recipe")
+    )
+    whole = sorted(
+        kept.get("texts", {}).values(),
+        key=lambda row: (WHOLE_TEXTS.index(row["text"]), int(re.search(r"(\d+)-minutes", row["run"])[1]), -row["test"]),
     )
     recipe.sort(key=lambda row: (TEXTS.index(row["text"]), round(row["epochs"], 2), row["val"]))
     war.sort(key=lambda row: (paper_size(row), row["run"]))
@@ -219,6 +271,7 @@ def write_page(kept):
         "{regularisers}": [*worth_table(worth), *commands(worth)],
         "{more}": [*plain_table(more), *commands(more)],
         "{recipe}": [*plain_table(recipe), *commands(recipe)],
+        "{texts}": [*texts_table(whole, kept.get("baselines", {})), *commands(whole)],
     }
     page = "\n".join(out for line in lines for out in parts.get(line, [line]))
     (DOCS / "QUALITY.md").write_text(page, encoding="utf-8")
@@ -247,9 +300,16 @@ def write_page(kept):
 def main(arguments):
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     if arguments[:1] == ["--time"]:
-        for row in (row for rows in kept.values() for row in rows.values() if row["minutes"] is None):
-            row["minutes"] = minutes(row, arguments[1])
+        tables = (rows for table, rows in kept.items() if table != "baselines")
+        for row in (row for rows in tables for row in rows.values() if row["minutes"] is None):
+            row["minutes"], row["cpu"] = minutes(row, arguments[1]), cpu_name()
             print(row["run"], f"{row['minutes']:.1f} min", flush=True)
+        KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    elif arguments[:1] == ["--baselines"]:
+        for folder in arguments[1:]:
+            text, found = measure_baselines(folder)
+            kept.setdefault("baselines", {})[text] = found
+            print(text, found, flush=True)
         KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     elif arguments:
         table, *folders = arguments
