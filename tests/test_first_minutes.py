@@ -59,9 +59,13 @@ def test_a_training_ends_with_a_sample_how_good_it_is_and_commands_that_work(fol
         r"^How good is that\? The model needs [\d.]+ times as many bits per character as an? \d-gram", end, re.M
     )
     commands = re.findall(r"^(?:next: |      )charrnn (.+)$", end, re.M)
-    assert [one.split()[0] for one in commands] == ["sample", "eval", "cells"]
-    for one in commands[:2]:
+    assert [one.split()[0] for one in commands] == ["sample", "eval", "info"]  # too little is held out for cells
+    for one in commands:
         charrnn(one)
+    (folder / "longer.txt").write_text(TEXT * 11)
+    shown = charrnn(f"train longer.txt {SMALL} --no-sample -o longer").output
+    assert re.search(r"^      charrnn cells longer --highlight$", shown, re.M)
+    charrnn("cells longer --highlight")
 
 
 @pytest.mark.parametrize(

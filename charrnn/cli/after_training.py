@@ -37,11 +37,14 @@ def stalled_line(best_step, best_loss_nats, last_loss_nats):
 
 def next_commands(folder, trainer):
     """Return the commands that make sense after a training: the first one uses the model."""
+    from charrnn.cells.search import MIN_CHARACTERS
     from charrnn.cli.item_samples import first_use
 
-    run, items = quoted(folder), trainer.corpus.items is not None
-    look = f"charrnn info {run}" if items else f"charrnn cells {run} --highlight"
-    start, stop = trainer.plan.splits.test
+    run, splits = quoted(folder), trainer.plan.splits
+    start, stop = splits.held_out
+    can_search = trainer.corpus.items is None and stop - start >= MIN_CHARACTERS
+    look = f"charrnn cells {run} --highlight" if can_search else f"charrnn info {run}"
+    start, stop = splits.test
     split = " --split test" if stop > start else ""  # the one that the model has just been compared on
     return [first_use(run, _task(trainer), trainer.corpus.vocabulary), f"charrnn eval {run}{split}", look]
 
