@@ -3,7 +3,7 @@
 Pure functions of results.Results; runs nothing.
 """
 
-from results import lowest_peak
+from results import lowest_peak, usual_best
 from tables import MARK, SECTIONS, table
 from targets import FULL_RATE, targets, vector_rate
 
@@ -30,7 +30,8 @@ INTRODUCTION = """# Benchmarks
 - **Disturbance.** Other programs may use the CPU during a run. So three probes are taken at the start, between the
   rows and at the end: that peak; products with weights in a core's L2 cache; and the speed of reading weights of four
   times the size of that cache, from the L3 cache or from memory. A row is marked † if a probe just before or after it
-  was more than 10 % below the best of its run, or if the peak was so during the row. Measure such a row again.
+  was more than 10 % below the speed that a quarter of this probe's measurements in the run reached, or if the peak was
+  so during the row. (The very best measurement may be a short burst of a higher clock.) Measure such a row again.
 - **CPUs.** Each kind of CPU has a section of its own. A run replaces only rows that were measured on the same kind.
 """
 
@@ -84,8 +85,8 @@ def _disturbance(kind):
             continue
         marked = sum(row.get("disturbed", False) for row in rows)
         said.append(
-            f"{_minute(date)}: the peak fell by {1 - min(peaks) / max(run['peaks']):.0%} at most, from "
-            f"{max(run['peaks']):,.0f} GFLOP/s{_caches(run)}; {marked} of {len(rows)} rows marked"
+            f"{_minute(date)}: the peak fell by {1 - min(peaks) / usual_best(run['peaks']):.0%} at most, from "
+            f"{usual_best(run['peaks']):,.0f} GFLOP/s{_caches(run)}; {marked} of {len(rows)} rows marked"
         )
     unknown = all(one.endswith("not recorded") for one in said)
     return (
@@ -101,7 +102,7 @@ def _disturbance(kind):
 
 def _caches(run):
     """Return how far what the caches bring fell in a run, as the end of a sentence; "" where it was not measured."""
-    falls = [1 - min(seen) / max(seen) for seen in map(run.get("caches", {}).get, ("l2", "memory")) if seen]
+    falls = [1 - min(seen) / usual_best(seen) for seen in map(run.get("caches", {}).get, ("l2", "memory")) if seen]
     return ", products of weights in the L2 by {:.0%}, reading beyond it by {:.0%}".format(*falls) if falls else ""
 
 

@@ -186,7 +186,7 @@ def peaked(before, after, during=None):
     return row
 
 
-def test_rows_are_marked_where_the_peak_was_more_than_a_tenth_below_the_best_of_the_run(tmp_path):
+def test_rows_are_marked_where_the_peak_was_more_than_a_tenth_below_what_a_quarter_of_the_run_reached(tmp_path):
     results, run = Results(tmp_path / "results.json"), run_record(peaks=[80.0])
     for key, row, peaks in (
         ("quiet", peaked(80.0, 85.0, 84.0), [80.0, 85.0]),
@@ -209,7 +209,10 @@ def test_rows_are_marked_where_the_peak_was_more_than_a_tenth_below_the_best_of_
     run["peaks"].append(100.0)
     results.end(run)
     assert marks()["quiet"] is False
-    run["peaks"].append(106.0)  # a later peak shows that the machine can do more than it did then
+    run["peaks"] += [106.0]
+    results.end(run)
+    assert marks()["quiet"] is False  # one may be a burst of a higher clock
+    run["peaks"] += [107.0]  # two of seven: the machine can do more than it did then
     results.end(run)
     assert marks()["quiet"] is True
 
