@@ -73,7 +73,9 @@ def faults(text):
     """Return what is wrong with a text, each with what to write instead."""
     text = " ".join(text.split())
     return [
-        f"{found[0]!r} (better: {better})" for phrase, better in BANNED.items() if (found := re.search(phrase, text))
+        f"{found[0]!r} (better: {better})"
+        for phrase, better in BANNED.items()
+        if (found := re.search(phrase, text, re.IGNORECASE))
     ]
 
 
@@ -110,14 +112,35 @@ def test_messages_are_in_plain_english():
     assert len(paths) > 200 and not found, "\n".join(found)
 
 
+def words_of_page(path):
+    """Yield the texts of a page that charrnn writes: those of a .html file, or the strings of a .js file."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".html":
+        yield from re.findall(r"(?:title|aria-label|placeholder)=\"([^\"]*)\"", text)
+        yield from re.findall(r">([^<>]+)<", text)
+        return
+    code = re.sub(r"^\s*(//|/?\*).*$", "", text, flags=re.MULTILINE)
+    for string in re.findall(r"\"[^\"\n]*\"|`[^`\n]*`", re.sub(r"\$\{[^{}]*\}", "", code)):
+        yield string[1:-1]
+
+
+def test_the_pages_that_charrnn_writes_are_in_plain_english():
+    paths = [path for kind in ("html", "js") for path in sorted(PACKAGE.rglob(f"*.{kind}"))]
+    texts = [(path.name, text) for path in paths for text in words_of_page(path) if " " in text.strip()]
+    found = [f"{name}: {fault} in {text!r}" for name, text in texts for fault in faults(text)]
+    assert len(texts) > 150 and not found, "\n".join(found)
+    assert any("Most likely next characters" in text for _, text in texts)
+    assert any("how surprising each character was, in bits" in text for _, text in texts)
+
+
 ALLOWED_IN_PROSE = "'nobody'", "'there is not'"  # "if there is not enough memory" is good English; no message needs it
-FOR_DEVELOPERS = {"DECISIONS.md", "ARCHITECTURE.md"}
 
 
 def pages():
-    """Return the paths of the pages in English that users read."""
-    found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [path for path in found if path.name not in FOR_DEVELOPERS and "ko" not in path.relative_to(ROOT).parts]
+    """Return the paths of the pages in English."""
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    found = [*top, *sorted((ROOT / "docs").rglob("*.md"))]
+    return [path for path in found if "ko" not in path.relative_to(ROOT).parts]
 
 
 def test_pages_are_in_plain_english():
@@ -125,7 +148,7 @@ def test_pages_are_in_plain_english():
     for path in pages():
         prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         for paragraph in re.split(r"\n\n|\n(?=[|*-])", prose):
-            wrong = [fault for fault in faults(paragraph) if not fault.startswith(ALLOWED_IN_PROSE)]
+            wrong = [fault for fault in faults(paragraph) if not fault.lower().startswith(ALLOWED_IN_PROSE)]
             found += [f"{path.relative_to(ROOT)}: {fault} in {paragraph[:80]!r}" for fault in wrong]
     assert len(pages()) > 40 and not found, "\n".join(found)
 

@@ -81,8 +81,8 @@ class Comparison {
     }
     const shown = free.written.indexOf(1);
     if (this.parted >= 0) {
-      Common.$("compare-note").textContent = "The same beginning, the same seed, the same settings: they part at the mark, " +
-        `${shown < 0 || this.parted < shown ? "within what was typed" : `at character ${this.parted - shown + 1} of what is written`}.`;
+      Common.$("compare-note").textContent = "The same beginning, the same seed, the same settings: the texts differ from the mark on " +
+        `(${shown < 0 || this.parted < shown ? "in the typed text" : `character ${this.parted - shown + 1} of the written text`}).`;
     } else if (this.over === 2) {
       Common.$("compare-note").textContent = "The same beginning, the same seed, the same settings: both texts are the same, character by character.";
     }

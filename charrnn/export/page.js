@@ -16,7 +16,7 @@
 
   // ---- the engine, which start.js has started
 
-  const failed = (problem) => complain(`The engine has failed: ${problem || "its worker could not be started"}. Open the page again.`);
+  const failed = (problem) => complain(`The model has stopped with an error: ${problem || "its worker could not be started"}. Reload the page.`);
 
   /** Return a worker beside the one at hand, with the same model. */
   function makeEngine(hear) {
@@ -95,7 +95,7 @@
     },
     "left-out"({ symbols, count }) {
       const named = [...new Set(symbols)].slice(0, 8).map((symbol) => `\u201c${visible(symbol)}\u201d (${spokenOrCode(symbol)})`);
-      complain(`This model has never seen ${named.join(", ")}: ${count === 1 ? "the character was" : `${grouped(count)} characters were`} left out.`);
+      complain(`This model does not know ${named.join(", ")}: ${count === 1 ? "the character was" : `${grouped(count)} characters were`} left out.`);
     },
     refused({ problem }) {
       complain(problem);
@@ -275,7 +275,7 @@
       const seed = $("seed").value.trim();
       const good = /^\d+$/.test(seed) && BigInt(seed) < 2n ** 64n;
       $("seed").setAttribute("aria-invalid", String(!good));
-      complain(good ? "" : `A seed is a whole number from 0 to 18446744073709551615, got \u201c${seed}\u201d: the page writes with 0 until then.`);
+      complain(good ? "" : `A seed is a whole number from 0 to 18446744073709551615, got \u201c${seed}\u201d: the page uses 0 instead.`);
       tellSettings();
     });
     $("dice").addEventListener("click", () => { $("seed").value = newSeed(); tellSettings(); });
@@ -334,7 +334,7 @@
     const called = units.calledOf(unit);
     if (by === "surprisal") {
       $("unit-name").textContent = "Surprise";
-      $("unit-note").textContent = "what each character cost, in bits";
+      $("unit-note").textContent = "how surprising each character was, in bits";
     } else if (by === "none") {
       $("unit-name").textContent = $("unit-note").textContent = "";
     } else {
@@ -381,7 +381,7 @@
       return element("li", {}, free);
     }));
     $("held-list").hidden = !others.length;
-    $("compare-open").textContent = holds.size > 1 || (holds.size && !held) ? "Write with and without these holds" : "Write with and without this hold";
+    $("compare-open").textContent = holds.size > 1 || (holds.size && !held) ? "Write with and without these held units" : "Write with and without this held unit";
     showCommandSoon();
   }
 
@@ -419,7 +419,7 @@
       const held = new Map(holds.size ? holds : [[unit, Number($("hold-at").value)]]);
       const name = [...held].map(([one, value]) => `${units.nameOf(one)} held at ${signed(value, 2)}`).join(", ");
       comparison.show({
-        label: steers ? $("label").value : undefined, settings: settings(), holds: holdMessages(held), prompt: promptText(), name, title: "Without and with the hold",
+        label: steers ? $("label").value : undefined, settings: settings(), holds: holdMessages(held), prompt: promptText(), name, title: "Without and with the held unit",
         watch: { layer: Math.floor(unit / H), unit: unit % H, quantity }, count: Math.min(lengthAsked() || 400, 600), rate: PACES[$("pace").value],
       });
     });
@@ -484,17 +484,17 @@
   function showNext() {
     $("guesses-label").textContent = "What comes next";
     const off = Boolean(upcoming) && rows.some((_, k) => Math.abs(upcoming.p[k] - upcoming.q[k]) > 0.004);
-    $("doubt").textContent = upcoming ? `${(upcoming.entropy / LN2).toFixed(1)} bits of doubt` : "";
+    $("doubt").textContent = upcoming ? `${(upcoming.entropy / LN2).toFixed(1)} bits of uncertainty` : "";
     $("mark-note").classList.toggle("none", !off);
-    $("doubt").title = "The entropy of the next character: 0 where the model is sure, 1 as much as a coin";
+    $("doubt").title = "The entropy of the next character: 0 if the model is certain, 1 if it is as uncertain as a coin toss";
     rows.forEach((row, k) => {
       if (!upcoming || k >= upcoming.ids.length || !upcoming.symbols[k]) { row.hidden = true; return; }
       const { symbols, p, q } = upcoming, differs = Math.abs(p[k] - q[k]) > 0.004;
       fillGuess(row, symbols[k], q[k], differs ? p[k] : null, false);
       offered[k] = upcoming.ids[k];
       row.disabled = false;
-      row.title = differs ? `${percent(p[k])} at temperature 1, all characters allowed; ${percent(q[k])} as it is drawn now` : "Click to take it";
-      row.setAttribute("aria-label", `Take ${spoken(symbols[k])}, ${percent(q[k])}`);
+      row.title = differs ? `${percent(p[k])} at temperature 1 with all characters allowed; ${percent(q[k])} with your settings` : "Click to insert it";
+      row.setAttribute("aria-label", `Insert ${spoken(symbols[k])}, ${percent(q[k])}`);
     });
   }
 
@@ -760,12 +760,12 @@
       ["Text", [run.text || []].flat().join(", ")],
       ["Trained", [run.steps && counted(run.steps, "step"), run.minutes && `${run.minutes} minutes`, run.date && `saved on ${run.date}`].filter(Boolean).join(", ")],
       ["Validation", run.validation_loss_nats ? nats(run.validation_loss_nats) : ""],
-      ["Weights", weighed.kind ? `kept as ${weighed.kind}` + (weighed.cost_nats === undefined || weighed.cost_nats === null ? "" :
-        `, which costs ${signed(weighed.cost_nats, 5)} nats per character` + (weighed.characters ? `, measured on ${grouped(weighed.characters)} held-out characters` : "")) : ""],
+      ["Weights", weighed.kind ? `stored as ${weighed.kind}` + (weighed.cost_nats === undefined || weighed.cost_nats === null ? "" :
+        `, which changes the loss by ${signed(weighed.cost_nats, 5)} nats per character` + (weighed.characters ? `, measured on ${grouped(weighed.characters)} held-out characters` : "")) : ""],
       ["Trained by", run.command],
     ];
     $("fact-list").append(...facts.filter(([, words]) => words).flatMap(([name, words]) => [element("dt", { textContent: name }), element("dd", { textContent: words })]));
-    $("command-note").textContent = `The same seed gives the same text, until a draw falls so close between two characters that rounding${weighed.kind && weighed.kind !== "float32" ? ` of the weights to ${weighed.kind}` : ""} tells.`;
+    $("command-note").textContent = `The same seed gives the same text at first. Later, the rounding of numbers${weighed.kind && weighed.kind !== "float32" ? `, here of the weights to ${weighed.kind},` : ""} may change a character, and what follows then differs.`;
   }
 
   // ---- beginning
@@ -775,7 +775,7 @@
     $("label-row").hidden = !steers;
     $("label").append(...labels.map((name) => element("option", { value: name, textContent: name })));
     $("label").addEventListener("change", () => { beginAgain(); write(); });
-    box.placeholder = classifies ? "Type or paste a text, and see what the model takes it for." : translates ? "Type a text to translate." : "Type a beginning, and press Write.";
+    box.placeholder = classifies ? "Type or paste a text, and see which label the model gives it." : translates ? "Type a text to translate." : "Type a beginning, and press Write.";
     for (let k = 0; k < header.guesses; k++) {
       const row = element("button", { type: "button", className: "guess", hidden: true }, element("kbd", { textContent: String(k + 1) }), element("code"),
         element("span", { className: "track" }, element("i"), element("u")), element("b"));

@@ -119,8 +119,8 @@ const Common = (() => {
         return element("li", { id: `option-${at}`, role: "option" }, element("code", { textContent: units.nameOf(one) }),
           element("span", { textContent: units.calledOf(one) }), element("b", { textContent: score }));
       });
-      if (!items.length) items.push(element("li", { className: "none", textContent: `no unit is called so: 0:0 to ${units.nameOf(units.count - 1)}, or a name` }));
-      if (fits.length > options.length) items.push(element("li", { className: "none", textContent: `and ${grouped(fits.length - options.length)} more: type to narrow` }));
+      if (!items.length) items.push(element("li", { className: "none", textContent: `no unit has this name: use 0:0 to ${units.nameOf(units.count - 1)}, or the name of a signal` }));
+      if (fits.length > options.length) items.push(element("li", { className: "none", textContent: `and ${grouped(fits.length - options.length)} more: type more of the name` }));
       list.replaceChildren(...items);
       list.hidden = false;
       input.setAttribute("aria-expanded", "true");
@@ -183,9 +183,9 @@ const Common = (() => {
     $("found").hidden = !found.length;
     $("found-count").textContent = found.length ? `${found.length}` : "";
     const some = (name) => found.some((entry) => entry[name] !== null);
-    $("found-key").replaceChildren("Bar: how well the one unit tells the signal. ");
-    if (some("null")) $("found-key").append(element("span", { className: "key-null" }), " what chance reaches. ");
-    if (some("probe")) $("found-key").append(element("span", { className: "key-probe" }), " what a probe on all units reaches.");
+    $("found-key").replaceChildren("Bar: how well this unit follows the signal. ");
+    if (some("null")) $("found-key").append(element("span", { className: "key-null" }), " the score of chance. ");
+    if (some("probe")) $("found-key").append(element("span", { className: "key-probe" }), " the score of a probe that reads all units.");
     const at = (score) => `${100 * Math.max(0, Math.min(1, score))}%`;
     found.forEach((entry) => {
       const one = entry.layer * H + entry.unit, track = element("span", { className: "track" });
@@ -243,7 +243,7 @@ const Common = (() => {
     $("theme").addEventListener("click", () => { theme = (theme + 1) % THEMES.length; dress(); });
     $("scale").addEventListener("click", () => { scale = (scale + 1) % scales.length; dress(); announce($("scale").textContent); });
     $("theme").title = "Light or dark (t)";
-    $("scale").title = "Another scale of colours, easier apart for colour-blind eyes (c)";
+    $("scale").title = "Other colours, easier to tell apart for colour-blind readers (c)";
     dark.addEventListener("change", dress);
     return { dress };
   }

@@ -193,7 +193,7 @@
     if (MOST) {
       // What stands here is in the list too where it was none of the likeliest.
       if (Number.isFinite(bits) && !guesses.some(([guess]) => guess === came)) guesses.push([came, 2 ** -bits]);
-      $("guesses-label").textContent = !i ? "Nothing comes before it, so nothing was expected"
+      $("guesses-label").textContent = !i ? "This is the first character, so nothing was expected"
         : `What the model expected here${unit ? `, not ${nameOfReader(unit)}` : ""}`;
     }
     [...$("guesses").children].forEach((row, k) => {
@@ -225,7 +225,7 @@
     const [likeliest] = guessesAt(i);
     announce(`${spoken(text[i])}: ${MOST ? bitsOf(valueAt(i)) : "value " + valueAt(i).toFixed(DIGITS_OF_VALUE)}` +
       (Number.isFinite(bits) ? `, surprisal ${bits.toFixed(1)} bits` : "") +
-      (likeliest === undefined ? "" : `, ${MOST ? "expected" : "next likeliest"} ${spoken(likeliest[0])} ${percent(likeliest[1])}`));
+      (likeliest === undefined ? "" : `, ${MOST ? "expected" : "most likely next"} ${spoken(likeliest[0])} ${percent(likeliest[1])}`));
   }
 
   function hover(i) {
@@ -351,7 +351,7 @@
   }
 
   function hintSelection() {
-    $("selection-note").textContent = "Drag over the text, or hold Shift with the arrow keys: the units that are on there and off elsewhere are ranked here.";
+    $("selection-note").textContent = "Drag over the text, or use Shift and the arrow keys: the units that are on in the selection and off elsewhere are then ranked here.";
   }
 
   async function rank() {
@@ -388,7 +388,7 @@
     };
     $("ranking").replaceChildren(element("h3", { textContent: "On here, off elsewhere" }), ...ranked.slice(0, 8).map(row),
       element("h3", { textContent: "Off here, on elsewhere" }), ...ranked.slice(-4).reverse().map(row));
-    announce(`${counted(size, "character")} selected; the unit most on here is ${nameOf(ranked[0].one)}`);
+    announce(`${counted(size, "character")} selected; the unit that follows the selection best is ${nameOf(ranked[0].one)}`);
   }
 
   // ---- the unit over the whole text, in one strip
@@ -473,7 +473,7 @@
     $("value-name").textContent = "shown";
     $("surprisal-track").parentElement.parentElement.firstElementChild.textContent = "model";
     $("keys").replaceChildren(...["\u2190 \u2191 \u2193 \u2192 move", "p n or [ ] another reader", "c colours", "t theme"].join(" \u00b7 "));
-    $("precision").textContent = `${counted(N, "character")}. Surprisals are kept in steps of ${(data.step * MOST).toFixed(2)} bits, up to ${MOST}.`;
+    $("precision").textContent = `${counted(N, "character")}. Surprisals are rounded to steps of ${(data.step * MOST).toFixed(2)} bits, up to ${MOST}.`;
   }
 
   // ---- the gates' saturation: a plot a gate, a dot a unit
@@ -503,7 +503,7 @@
     }
     for (const name of names) {
       const svg = drawn("svg", { viewBox: `0 0 ${SIDE + LEFT + 6} ${SIDE + TOP + 26}`, role: "img",
-        "aria-label": `${name} gate: share of time right-saturated against left-saturated, a dot a unit` });
+        "aria-label": `${name} gate: share of time nearly open against nearly shut, one dot per unit` });
       const x = (share) => LEFT + share * SIDE, y = (share) => TOP + (1 - share) * SIDE;
       svg.append(drawn("rect", { class: "frame", x: LEFT, y: TOP, width: SIDE, height: SIDE }),
         drawn("line", { class: "most", x1: x(0), y1: y(1), x2: x(1), y2: y(0) }),
@@ -577,7 +577,7 @@
 
   const looks = Common.wireLooks(data.scales, data.first_scale, ({ plus, minus }) => {
     $("legend-minus").textContent = MOST ? "0" : "\u22121";
-    $("legend-plus").textContent = MOST ? `${MOST} bits and more` : "+1";
+    $("legend-plus").textContent = MOST ? `${MOST} bits or more` : "+1";
     $("legend").title = MOST ? `${plus}: what surprised the reader` : `${minus}: \u22121, ${plus}: +1`;
     if (MOST) $("scale").textContent = `Colours: ${plus}`;
     if (unit >= 0) drawOverview();
@@ -607,7 +607,7 @@
     $("model").textContent = data.model_line;
     $("text").setAttribute("aria-label", `The text, ${counted(N, "character")}`);
     $("precision").textContent = `${counted(N, "character")}, ${counted(data.layers, "layer")} of ${counted(H, "unit")}. ` +
-      `Values are kept in steps of ${data.step}.`;
+      `Values are rounded to steps of ${data.step}.`;
     for (let k = 0; k < (MOST ? 6 : 5); k++) {
       $("guesses").append(element("li", {}, element("code"), element("span", { className: "track" }, element("i")), element("b")));
     }
