@@ -159,7 +159,7 @@ def test_the_table_has_the_names_for_find_at_any_width_and_the_phrases_where_the
 ):
     monkeypatch.setenv("COLUMNS", str(columns))
     out = cells(capsys, "checkpoints/planted", "--signal", "a" * 40 + "=e").out
-    table = out[: out.index("signals have a unit")].splitlines()
+    table = out[: out.index("signals are followed")].splitlines()
     for name in ("quotes", "line-position", "word-start", "a" * 13):
         assert any(name in line for line in table)
     assert any(
@@ -371,7 +371,7 @@ def test_ablation_and_gates(capsys):
     text = cells(capsys, "checkpoints/planted", "--find", "quotes", "--ablate", "--gates").out
     assert "held at a fixed value: its mean." in " ".join(text.split()) and "units mostly open" in text
     assert "random: the mean rise when other units of the layer" in text
-    assert "missed: where the model misses the unit" in text
+    assert "missed: where the model needs the unit" in text
     table = cells(capsys, "checkpoints/planted", "--ablate", "--clamp", "0.5", "--csv").out.splitlines()
     assert table[0].endswith("random_switch_nats") and table[1].count(",") == table[0].count(",")
 
@@ -380,7 +380,9 @@ def test_ablation_and_gates(capsys):
 def test_a_gru_of_bytes_and_a_network_in_which_nothing_is_named(capsys):
     captured = cells(capsys, "checkpoints/gru", "--quantity", "z")
     assert captured.out.startswith("model   GRU, 2 layers of 8 units: 16 units\nvalues  shown: z, a gate of the GRU\n")
-    assert "No unit stands out" in captured.out and not re.search(r"unit \d+:\d+ (is|goes) ", captured.out)
+    assert "No unit clearly follows a signal, compared" in captured.out and not re.search(
+        r"unit \d+:\d+ (is|goes) ", captured.out
+    )
     highlighted = cells(capsys, "checkpoints/gru", "--highlight").out
     assert "The closest units:" in highlighted and highlighted.count("--find ") == 2
 
@@ -546,7 +548,9 @@ def test_page_and_drawing_are_written_and_nothing_is_drawn_where_nothing_is_name
         capsys, "checkpoints/gru", "--svg", str(tmp_path / "b.svg"), "--html", str(tmp_path / "b.html"), code=2
     )
     assert (
-        "nothing to draw" in captured.err and "No unit stands out" in captured.out and not (tmp_path / "b.svg").exists()
+        "nothing to draw" in captured.err
+        and "No unit clearly follows a signal, compared" in captured.out
+        and not (tmp_path / "b.svg").exists()
     )
     assert (tmp_path / "b.html").exists()
 

@@ -311,8 +311,8 @@ def test_a_text_of_which_hardly_a_character_is_known_is_told(folder, capsys):
     (folder / "strange.txt").write_text(TEXT[:20] + "ß" * 100, encoding="utf-8")
     captured = evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip")
     assert (
-        "the model knows only 20 of the 120 characters of this text; what remains is too different from the text to "
-        "judge a model by" in captured.err
+        "the model knows only 20 of the 120 characters of this text: these alone are not enough to judge the model"
+        in captured.err
     )
     (folder / "strange.txt").write_text(TEXT[:200] + "ß" * 100, encoding="utf-8")
     assert "knows only" not in evaluate(capsys, "checkpoints/chars", "strange.txt", "--unknown", "skip").err
@@ -494,3 +494,29 @@ def test_an_interrupt_ends_it_with_the_shells_code(capsys, monkeypatch):
 
     monkeypatch.setattr("charrnn.evaluation.report.sum_up", interrupted)
     assert evaluate(capsys, "checkpoints/chars", code=130).out == ""
+
+
+def test_the_columns_of_labels_stand_under_each_other_however_wide_their_characters_are(capsys):
+    from rich.cells import cell_len
+
+    from charrnn.cli.show_answers import print_table
+
+    print_table(
+        ["label", "items", "F1"],
+        [["english", "12", "1.000"], ["日本語のラベル", "6", "0.500"], ["한국어🙂", "123", "0.1"]],
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert len({cell_len(line) for line in lines}) == 1
+    assert [
+        cell_len(line[: line.index(figure) + len(figure)]) for line, figure in zip(lines, ("items", "12", "6", "123"))
+    ] == [2 + 14 + 2 + 5] * 4
+
+
+def test_long_names_of_labels_are_cut_by_columns_in_a_confusion_matrix():
+    from types import SimpleNamespace
+
+    from charrnn.cli.show_answers import _confusion
+
+    names = ("short", "日本語のラベルです", "a name of many letters")
+    heads, rows = _confusion(SimpleNamespace(confusion=[[1, 0, 0], [0, 2, 0], [0, 0, 3]]), names)
+    assert heads == ["", "short", "日本語のラベ", "a name of ma"] and [row[0] for row in rows] == heads[1:]

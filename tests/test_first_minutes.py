@@ -6,6 +6,7 @@ import pytest
 from commands import charrnn, refused
 
 from charrnn.cells.signals.signal import BUILT_IN
+from charrnn.cli import after_training
 from charrnn.cli.after_training import ngram_line, stalled_line
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunError
 
@@ -66,6 +67,27 @@ def test_a_training_ends_with_a_sample_how_good_it_is_and_commands_that_work(fol
     shown = charrnn(f"train longer.txt {SMALL} --no-sample -o longer").output
     assert re.search(r"^      charrnn cells longer --highlight$", shown, re.M)
     charrnn("cells longer --highlight")
+
+
+@pytest.mark.parametrize(
+    "fractions, said",
+    [
+        ("--val-fraction 0.1 --test-fraction 0", r"nats on the validation split\)"),
+        (
+            "--val-fraction 0 --test-fraction 0",
+            r"This run holds out too little text to compare the model with an n-gram\.",
+        ),
+    ],
+)
+def test_a_run_without_a_test_split_is_held_against_an_ngram_too_if_it_validates(folder, fractions, said):
+    shown = charrnn(f"train text.txt {SMALL} --no-sample {fractions} -o run").output
+    assert re.search(rf"^How good is that\? .*{said}", shown, re.M)
+
+
+def test_a_long_text_is_left_to_eval(folder, monkeypatch):
+    monkeypatch.setattr(after_training, "MAX_NGRAM", 1_000)
+    shown = charrnn(f"train text.txt {SMALL} --no-sample -o run").output
+    assert "For a long text like this one, the command 'charrnn eval' below compares it with an n-gram" in shown
 
 
 @pytest.mark.parametrize(

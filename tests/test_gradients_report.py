@@ -76,7 +76,7 @@ def test_a_run_with_layer_norm_stands_beside_the_plain_network_too():
     (said,) = report.notes
     factors = [one.factor("c") for one in report.networks if one.config.cell == "lstm"]
     assert all(f"{factor:.3f}" in said for factor in factors) and factors[1] > factors[2] + 0.05
-    assert "that changes the picture" in said and "1/sigma" in said
+    assert "that changes the result" in said and "1/sigma" in said
     result = report.to_dict()
     assert result["notes"] == [said] and [one["layer_norm"] for one in result["networks"]] == [True] * 4 + [False] * 3
     assert not compare_run(fresh, EXCERPT, 9, 5).notes
@@ -89,8 +89,8 @@ def test_layer_norm_is_said_to_change_the_picture_only_where_it_does(monkeypatch
     model = Model.initialise(ModelConfig("gru", 65, 6, 1, layer_norm=True), 5)
     (said,) = compare_run(model, EXCERPT, 5, 2, seed=2).notes
     assert "0.795 in the fresh GRU" in said and f"{plain:.3f} in the one without it" in said
-    assert ("that changes the picture" in said, "1/sigma" in said) == (changed, changed)
-    assert changed or "here it hardly changes the picture: per step back" in said and ". " not in said
+    assert ("that changes the result" in said, "1/sigma" in said) == (changed, changed)
+    assert changed or "here it hardly changes the result: per step back" in said and ". " not in said
 
 
 def test_one_over_sigma_is_what_layer_norm_does_to_a_fresh_lstm():

@@ -199,7 +199,7 @@ def test_a_file_of_pytorchs_in_a_zip_archive_is_refused_likewise(capsys):
 
 def test_a_checkpoint_and_what_is_no_state_dict_are_refused(capsys):
     assert main(["import", write(tensors()), "--vocab-file", "symbols.json", "-o", "run"]) == 0
-    refused(capsys, "run/last.safetensors", "is a checkpoint, so", vocabulary=())
+    refused(capsys, "run/last.safetensors", "is already a checkpoint of charrnn; use it as it is", vocabulary=())
     refused(capsys, "text.txt", "is not a safetensors file")
     refused(capsys, "gone.safetensors", "does not exist")
     refused(capsys, "run", "is a folder")

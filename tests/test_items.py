@@ -254,7 +254,7 @@ def test_a_shape_is_fitted_to_few_items(tmp_path):
         with pytest.raises(CorpusError, match="no item"):
             fit_item_streams(corpus.items, 0, 0, (16, 64), (False, False))
         streams = ItemStreams(corpus.ids, corpus.items, *whole, 3, 64, 0)
-        assert "66% of each batch is idle, because some items are much longer than others" in idle_note(streams)
+        assert "66% of each batch is not used, because some items are much longer than others" in idle_note(streams)
 
 
 def test_a_table_read_as_one_long_text_is_pointed_out():

@@ -178,7 +178,7 @@ class Findings:
         return tuple(float(np.median(values[where])) for where in (off, on))
 
     def __repr__(self):
-        return f"<Findings: {len(self.named)} of {len(self.found)} signals have a unit that follows them>"
+        return f"<Findings: {len(self.named)} of {len(self.found)} signals are followed by a unit>"
 
     def _repr_html_(self):
         """Return HTML for a notebook: a table of the `named` units, and text coloured by the first selected ones."""
@@ -194,7 +194,7 @@ class Findings:
             for one in self.named
         ]
         headings = ("signal", "unit", "score", "null", "untrained", "probe")
-        caption = f"{len(self.named)} of {len(self.found)} signals have a unit that follows them"
+        caption = f"{len(self.named)} of {len(self.found)} signals are followed by a unit"
         parts = [html_table(rows, headings, caption)]
         for one in self.selected[:NOTEBOOK_PASSAGES]:
             symbols, values, _ = self.passage(one, NOTEBOOK_CHARACTERS)

@@ -1,6 +1,6 @@
 """The `charrnn` command: one verb a module, imported when it is called. The only room with click.
 
-Here alone an error becomes a sentence and an exit code: 2 for what the user can put right, 130 for Ctrl-C, 143 for
+Here alone an error becomes a sentence and an exit code: 2 for a wrong input or option, 130 for Ctrl-C, 143 for
 SIGTERM.
 """
 
@@ -40,7 +40,7 @@ COMMANDS = {
 
 
 MAX_MESSAGE = 4_000
-GONE = 'the current folder has been removed meanwhile: cd "$HOME", or to another folder that is there'
+GONE = 'the current folder no longer exists: change to another one, for example: cd "$HOME"'
 _REFUSED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _SPACE = {errno.ENOSPC: "; free some space, or write to another disk"}
 

@@ -9,6 +9,7 @@ WONDER = 0.04  # test and validation loss that differ by this share want an expl
 FLAT = 0.03  # a validation loss that ends within this share of its lowest has not risen
 MAX_NGRAM = 1_500_000  # characters that an n-gram is built from without being asked for: a few seconds
 ORDERS = 10
+QUESTION = "How good is that?"
 
 
 def show_finished(finished, trainer, display):
@@ -82,14 +83,17 @@ def _compare(finished, trainer):
 
     splits, corpus = trainer.plan.splits, trainer.corpus
     start, stop = splits.train
-    if _task(trainer) is not None or finished.test is None or finished.best_loss_nats is None:
+    if _task(trainer) is not None:
         return ""
-    if not splits.validates or not finished.val_is_whole:
-        return ""
+    judged_on, loss_nats = splits.test, None if finished.test is None else finished.test.loss_nats
+    if loss_nats is None and finished.val_is_whole:
+        judged_on, loss_nats = splits.val, finished.best_loss_nats
+    if loss_nats is None or not splits.validates:
+        return f"{QUESTION} This run holds out too little text to compare the model with an n-gram."
     free = available_memory()
     too_large = stop - start > MAX_NGRAM or free is not None and BYTES_A_CHARACTER * len(corpus.ids) > free
     if too_large:
-        return ""
+        return f"{QUESTION} For a long text like this one, the command 'charrnn eval' below compares it with an n-gram."
 
     from charrnn.cli.progress import progress_bar
 
@@ -102,28 +106,26 @@ def _compare(finished, trainer):
 
     with progress_bar() as report:
         judged = judge_text(
-            corpus.ids[start:stop], stretch(*splits.val), stretch(*splits.test), corpus.vocabulary.size, ORDERS,
+            corpus.ids[start:stop], stretch(*splits.val), stretch(*judged_on), corpus.vocabulary.size, ORDERS,
             progress=lambda share: report("comparing with an n-gram", share, 1.0), start_id=start_id,
         )  # fmt: skip
-    return ngram_line(finished.test.loss_nats, judged.mean_nats, judged.order)
+    split = "test" if judged_on == splits.test else "validation"
+    return ngram_line(loss_nats, judged.mean_nats, judged.order, split)
 
 
-def ngram_line(loss_nats, ngram_nats, order):
-    """Say by how much a model is better or worse than an n-gram."""
-    figures = f"({loss_nats:.2f} against {ngram_nats:.2f} nats on the test split)"
+def ngram_line(loss_nats, ngram_nats, order, split="test"):
+    """Say by how much a model is better or worse than an n-gram on a split."""
+    figures = f"({loss_nats:.2f} against {ngram_nats:.2f} nats on the {split} split)"
     share = (ngram_nats - loss_nats) / ngram_nats
     knows = f", which only sees the last {counted(order - 1, 'character')}" if order > 1 else ""
     ngram = f"{'an' if order == 8 else 'a'} {order}-gram of the same text{knows} {figures}"
     if abs(share) < 0.005:
-        return f"How good is that? The model needs as many bits per character as {ngram}."
+        return f"{QUESTION} The model needs as many bits per character as {ngram}."
     if share > 0:
-        return f"How good is that? The model needs {share:.0%} fewer bits per character than {ngram}."
+        return f"{QUESTION} The model needs {share:.0%} fewer bits per character than {ngram}."
     many = f"{1 - share:.1f} times as many" if share <= -1 else f"{-share:.0%} more"
     than = "as" if share <= -1 else "than"
-    return (
-        f"How good is that? The model needs {many} bits per character {than} {ngram}: train longer, or use a "
-        "larger model."
-    )
+    return f"{QUESTION} The model needs {many} bits per character {than} {ngram}: train longer, or use a larger model."
 
 
 def _unlike_parts(finished, trainer):

@@ -54,7 +54,9 @@ def command(file, output, **options):
 
     state = open_state_dict(file)
     if "charrnn" in state.metadata:
-        raise CheckpointError(f"{file} already is a checkpoint, so use it directly: charrnn info {quoted(file)}")
+        raise CheckpointError(
+            f"{file} is already a checkpoint of charrnn; use it as it is, for example: charrnn info {quoted(file)}"
+        )
     known = exported_model(state)
     checkpoint = _foreign(state, options) if known is None else _own(state, known, options)
     where = _save(checkpoint, output, file)

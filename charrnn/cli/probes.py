@@ -116,7 +116,7 @@ def _threads():
     beside = f"; {' and '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect" if ignored else ""
     cores, problem, remedy = usable_cores(), None, None
     if threads > cores:
-        problem = f"{counted(threads, 'thread')} on {counted(cores, 'core')}: they slow each other down"
+        problem = f"{counted(threads, 'thread')} on {counted(cores, 'core')}: the threads slow each other down"
         remedy = "unset NUMBA_NUM_THREADS"
     yield Fact("threads", f"{threads}, {explain_threads()}{beside}", value, problem, remedy)
 

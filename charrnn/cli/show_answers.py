@@ -9,7 +9,7 @@ from charrnn.errors import counted
 
 SCORES, LOSSES = ["label", "items", "precision", "recall", "F1"], ["label", "items", "characters", "nats"]
 MAX_CONFUSED = 20  # labels of a confusion matrix that is shown whole
-MAX_NAME = 12  # characters of a label at the head of a column
+MAX_NAME = 12  # columns of a label in a confusion matrix
 
 
 def answer_sheets(answers, names):
@@ -76,18 +76,23 @@ def _loss_rows(by_label):
 
 def _confusion(judged, names):
     """Return the heads and the rows of the confusion matrix."""
-    rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(names, judged.confusion)]
-    return ["", *(name[:MAX_NAME] for name in names)], rows
+    from rich.cells import cell_len, set_cell_size
+
+    short = [name if cell_len(name) <= MAX_NAME else set_cell_size(name, MAX_NAME).rstrip() for name in names]
+    rows = [[name, *(f"{count:,}" for count in row)] for name, row in zip(short, judged.confusion)]
+    return ["", *short], rows
 
 
 def print_table(heads, rows):
     """Print columns, the first to the left and the others to the right."""
+    from rich.cells import cell_len
+
     cells = [[printable(cell, sys.stdout) for cell in row] for row in (heads, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    widths = [max(cell_len(row[column]) for row in cells) for column in range(len(heads))]
     for row in cells:
+        spaces = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths)]
         first, *others = [
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
+            cell + space if column == 0 else space + cell for column, (cell, space) in enumerate(zip(row, spaces))
         ]
         click.echo("  ".join(["  " + first, *others]).rstrip())
 

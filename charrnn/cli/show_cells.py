@@ -167,18 +167,18 @@ class _Printed:
             return
         if not named:
             self.paragraph(
-                "No unit stands out: none is clearly better than chance and than an untrained network. This is common "
+                "No unit clearly follows a signal, compared with chance and with an untrained network. This is common "
                 "in a small model or after a short training: train longer, or use a larger model. Where the probe is "
                 "high, the model does represent the signal, but in many units together."
                 + (" The closest units:" if is_highlight else "")
             )
         else:
             units = len({(f.layer, f.unit) for f in named})
-            follows = "has a unit that follows it" if len(named) == 1 else "have a unit that follows them"
+            followed, scores = ("is", "its score is") if len(named) == 1 else ("are", "their scores are")
+            different = f" ({counted(units, 'different unit')})" if len(named) > 1 else ""
             self.paragraph(
-                f"{len(named)} of {counted(len(findings), 'signal')} {follows} "
-                f"({counted(units, 'different unit')}), clearly better than chance (null) and than an untrained "
-                "network."
+                f"{len(named)} of {counted(len(findings), 'signal')} {followed} followed by a unit{different}: "
+                f"{scores} above chance (null) and above that of an untrained network."
             )
         if is_highlight:
             self.paragraph("AUROC: 0.5 is chance, 1 is perfect. r and rank: 0 is chance, 1 is perfect.")
@@ -196,7 +196,7 @@ class _Printed:
         )
         self.paragraph(
             f"{mark} marks a unit whose score is above all scores on shifted signals (null is the 95th percentile of "
-            "these), and at least halfway from the untrained network's score to 1. on: the share of the text where the "
+            "these), and closer to 1 than to the untrained network's score. on: the share of the text where the "
             "signal is on, or its mean. goes: whether the unit's value goes up or down when the signal is on or high."
             f"{graded}{against}"
         )
@@ -251,17 +251,16 @@ class _Printed:
             table.add_row(*rows[-1])
         self.console.print(table)
         unknown = (
-            " -: nothing to count here; characters near a place where the signal switches are counted only in the "
-            "column switch."
+            " -: no characters to count here. Characters near a place where the signal switches are counted only in "
+            "the column switch."
             if any("-" in row for row in rows)
             else ""
         )
         self.paragraph(
             "random: the mean rise when other units of the layer, drawn at random, are held in the same way. missed: "
-            "where the model misses the unit, that is, needs it: the loss rises more than with any of those random "
-            "units, and more than twice its standard error. "
-            "'There' is where the signal is on or switches; 'mostly' means that the loss also rises where the signal "
-            "is off, but less than a third as much." + unknown
+            "where the model needs the unit. There the loss rises more than with any of those random units, and by "
+            "more than twice its standard error. 'There' is where the signal is on or switches; 'mostly' means that "
+            "the loss also rises where the signal is off, but less than a third as much." + unknown
         )
 
     def print_gates(self):

@@ -98,8 +98,8 @@ class _Shown:
         left_out, kept = sum(count for _, count in self.text.unknown), self.text.stop - self.text.start
         if left_out > kept:
             note(
-                f"the model knows only {kept:,} of the {left_out + kept:,} characters of this text; what remains is "
-                "too different from the text to judge a model by"
+                f"the model knows only {kept:,} of the {left_out + kept:,} characters of this text: "
+                "these alone are not enough to judge the model"
             )
         if self.text.split == "train":
             note(

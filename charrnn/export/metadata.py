@@ -64,8 +64,8 @@ def _sampling(vocabulary, rule):
     begins: dict[str | None, str] = {
         STEER: "Begin with start_id, the id of a label and sep_id, then the ids of the beginning, if there is one.",
         TRANSLATE: "Begin with start_id, the ids of the source and sep_id; what follows, up to end_id, is the target.",
-        CLASSIFY: "Begin with start_id, the ids of the text and end_id; the logits of the labels' ids that come then, "
-        "and of no others, give by their softmax the probabilities of the labels.",
+        CLASSIFY: "Begin with start_id, the ids of the text and end_id; then apply softmax to the logits "
+        "of the label ids only: the results are the probabilities of the labels.",
         BOTH: "Begin with start_id, then the ids of the beginning, if there is one; after end_id comes a label.",
     }
     begin = begins.get(task, "Begin with start_id, then the ids of the beginning, if there is one.")
@@ -76,14 +76,14 @@ def _sampling(vocabulary, rule):
         f"The symbols of the vocabulary are {symbols}; the id of a symbol is its position.",
         "Set every state to zero.",
         begin,
-        "For each id run the graph with it and the states, and take h_next (and c_next) as the states from then on.",
+        "For each id run the graph with it and the states, and use h_next (and c_next) as the states for the next id.",
     ]
     if task != CLASSIFY:
         draw = "draw an id with the probabilities softmax(logits / temperature), run the graph with it, and so on."
         sentences.append(f"After the last one {draw}")
     if rule is not None:
-        reset = "The graph itself sets the states to zero where it reads start_id."
-        sentences.append(reset if task == CLASSIFY else f"An item ends at end_id; draw no id of never. {reset}")
+        reset = "The graph itself sets the states to zero when it reads start_id."
+        sentences.append(reset if task == CLASSIFY else f"An item ends at end_id; never draw an id of 'never'. {reset}")
     if vocabulary.rewriting:
         sentences.append(
             f"Text must be rewritten as in training before its symbols are looked up: {vocabulary.rewriting}."

@@ -255,17 +255,17 @@ def _layer_norm_note(report):
         "this one, trained."
     )
     if abs(normed.factor(state) - plain.factor(state)) < MIN_DIFFERENCE:
-        return f"This run has layer norm, but here it hardly changes the picture: p{factors}"
+        return f"This run has layer norm, but here it hardly changes the result: p{factors}"
     said = (
-        f"This run has layer norm, and that changes the picture. P{factors} What textbooks say of fresh networks holds "
-        "for those without layer norm. Layer norm divides the sums of each gate by their standard deviation sigma, and "
+        f"This run has layer norm, and that changes the result. P{factors} Textbooks describe fresh networks "
+        "without layer norm. Layer norm divides the sums of each gate by their standard deviation sigma, and "
         "so it divides the gradient on its way back too. In a fresh network sigma is well below 1: the recurrent "
         "weights act 1/sigma times as strongly as they are stored."
     )
     if normed.factor(state) > 1:
         said += (
-            " A gradient that grows for this reason is no memory: any small change to a state grows too, until it "
-            "has changed everything after it."
+            " Such growth does not mean that the network remembers more: any small change to a state grows too, and "
+            "changes everything after it."
         )
     return said
 

@@ -200,7 +200,7 @@ class RunFolder:
         best = load_checkpoint(self.best)
         step = best.training.get("step")
         at = f"step {step:,}" if is_count(step) else "its step"
-        say(f"{fault}; resuming from {self.best} instead: what was trained after {at} is lost and is trained again")
+        say(f"{fault}; resuming from {self.best} instead: the steps after {at} are lost and will be trained again")
         return best, True
 
     def load_good(self):

@@ -28,8 +28,8 @@ def unequal_updates(drafts):
         return f"{sizes} makes {counted(one.total_steps, 'update')}"
 
     return (
-        f"{told(most)} and {told(fewest)} in as many epochs: that alone can make its loss lower. For equal updates, "
-        f"replace epochs in SPEC.toml by steps, as in: steps = {fewest.total_steps}"
+        f"in the same number of epochs, {told(most)} and {told(fewest)}. More updates alone can lower the loss. For "
+        f"equal updates, replace epochs in SPEC.toml by steps, as in: steps = {fewest.total_steps}"
     )
 
 

@@ -171,12 +171,12 @@ def fit_item_streams(items, start, stop, shape, fixed):
 
 
 def idle_note(streams):
-    """Return what there is to say about places that hold nothing, "" where they are few."""
+    """Return a note on places of a batch without text, "" where they are few."""
     if streams.idle_share <= MAX_IDLE or streams.batch_size == 1:
         return ""
     return (
-        f"{streams.idle_share:.0%} of each batch is idle, because some items are much longer than others; a "
-        f"--batch-size below {streams.batch_size} wastes less"
+        f"{streams.idle_share:.0%} of each batch is not used, because some items are much longer than others; to waste "
+        f"less, use a --batch-size below {streams.batch_size}"
     )
 
 

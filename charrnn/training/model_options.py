@@ -74,8 +74,8 @@ class ModelAndText:
         None,
         COMPUTING,
         "Number type of the inputs of matrix products while training. bfloat16 needs a CPU with AVX512-BF16, and is "
-        "1.5 to 2 times as fast there. The loss is slightly different from the "
-        "loss with float32, but not more than the losses of two runs with different seeds are from each other.",
+        "about 1.6 to 2.4 times as fast there. The loss differs slightly from the "
+        "loss with float32, but no more than the losses of two runs with different seeds differ.",
         place=2,
         shown="bfloat16 if this CPU is faster with it, otherwise float32",
         choices=PRECISIONS,

@@ -269,7 +269,7 @@ def _refuse_blind_waiting(config, validated):
 
 
 def _refuse_unsized(plan):
-    """Refuse the default size of a model where a text is too short for it: any model would learn it by heart."""
+    """Refuse the default size of a model where a text is too short for it: any model would memorise it."""
     characters, parameters = plan.splits.train[1] - plan.splits.train[0], num_parameters(plan.model_config)
     if characters < MIN_UNSIZED:
         raise ConfigError(
