@@ -46,6 +46,7 @@ SAID_BY = {
     ),
     ("text.rewriting", "Rewriting"): ({"train", "sweep"}, "how a text was read is told as options of train"),
     ("text.decoding", "_not_known"): (set(COMMANDS) - {"export"}, "export takes UTF-8 where a run stored no known one"),
+    ("cli.near", "usage_message"): ({"sample", "next"}, "named only by commands that have the option"),
     ("cli", "_smaller"): (set(), "chosen from the options of the command"),
     ("cells.ablate", "ablate"): ({"cells"}, "export finds cells and ablates none"),
     ("cells.gates", "gate_saturation"): ({"cells"}, "likewise"),
@@ -198,3 +199,9 @@ def test_what_does_not_fit_in_memory_is_made_smaller_by_options_that_there_are(v
     monkeypatch.setattr(click.Command, "invoke", refuse)
     assert main([verb]) == 2
     assert lowered in capsys.readouterr().err
+
+
+def test_a_text_that_is_typed_without_prime_is_answered_with_prime(capsys):
+    assert main(["next", "run", "hello"]) == 2
+    said = "Got unexpected extra argument (hello); to continue a text, name it with --prime (see charrnn next --help)"
+    assert said in capsys.readouterr().err

@@ -27,7 +27,11 @@ def usage_message(error, words):
         return f"No such command '{unknown[1]}'" + (_meant(unknown[1], names) or f": there are {', '.join(names)}")
     if isinstance(error, click.BadParameter) and error.param is not None:
         error.message = refused_value(error.message, error.param.type)
-    return error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".")
+    takes_a_text = command is not None and any("--prime" in one.opts for one in command.get_params(error.ctx))
+    if takes_a_text and message.startswith("Got unexpected extra argument"):
+        return f"{message}; to continue a text, name it with --prime"
+    return message
 
 
 def refused_value(message, kind):

@@ -85,7 +85,7 @@ def has_amx():
 def is_faster_in_bfloat16():
     """Tell whether products of bfloat16 are faster than those of float32 on this CPU.
 
-    They are with AMX, and with the dot-product instruction of AVX512-BF16 on a CPU without a matrix unit (1.3 to 1.8
+    They are with AMX, and with the dot-product instruction of AVX512-BF16 on a CPU without a matrix unit (1.6 to 1.9
     times on Zen 4). A CPU that has AMX has that instruction at a quarter of the multiply-add's rate: where the system
     refuses AMX, float32 is faster.
     """
