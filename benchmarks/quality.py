@@ -54,6 +54,7 @@ PAPER = {
 TEXTS = ("tinyshakespeare.txt", "tinyshakespeare-50k.txt", "tinyshakespeare-200k.txt", "linux.txt", "latex.txt")
 # Of the table of whole texts against n-gram and xz, and what its runs are held against.
 WHOLE_TEXTS, EARLIER = ("shakespeare.txt", "linux.txt", "latex.txt", "python.txt"), "earlier-default"
+WHOLE_RUN = r"^(kernel|latex)-5-minutes-(earlier-)?default$"  # those that the table of the defaults has too
 NONE = "none"  # the run without a regulariser, which the others are held against
 
 
@@ -256,9 +257,9 @@ def write_page(kept):
         sorted(kept.get(name, {}).values(), key=lambda row: (row["parameters"], row["run"]))
         for name in ("warpeace", "parts", "tinyshakespeare", "input", "regularisers", "more", "recipe")
     )
-    whole = sorted(
-        kept.get("texts", {}).values(),
-        key=lambda row: (WHOLE_TEXTS.index(row["text"]), int(re.search(r"(\d+)-minutes", row["run"])[1]), -row["test"]),
+    whole = [*kept.get("texts", {}).values(), *(row for row in recipe if re.search(WHOLE_RUN, row["run"]))]
+    whole.sort(
+        key=lambda row: (WHOLE_TEXTS.index(row["text"]), int(re.search(r"(\d+)-minutes", row["run"])[1]), -row["test"])
     )
     recipe.sort(key=lambda row: (TEXTS.index(row["text"]), round(row["epochs"], 2), row["val"]))
     war.sort(key=lambda row: (paper_size(row), row["run"]))
