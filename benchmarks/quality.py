@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from charrnn import evaluate
+from charrnn import evaluate, load
 from charrnn.evaluation.loss import evaluate_split, read_losses, standard_error, sum_up
 from charrnn.evaluation.units import bits
 from charrnn.files.machine import cpu_name
@@ -210,7 +210,7 @@ def worth_table(rows):
 
 def measure_baselines(folder):
     """Return (name of the text, losses in nats of the best n-gram and of xz) on the test split of a run."""
-    judgement = evaluate(folder, split="test", baselines=True)
+    judgement = evaluate(load(folder), split="test", baselines=True)
     nats = {one.name: one.loss_nats for one in judgement.baselines}
     order = judgement.ngram.order
     text = Path(load_checkpoint(Path(folder) / "best.safetensors").training["corpus"]["sources"][0]).name

@@ -180,7 +180,7 @@ def test_a_likely_character_is_taken_by_pointer_and_by_key_and_an_unknown_one_re
     first = "document.querySelector('.guess code').textContent"
     second = next_characters(model, "abc", 2)[1].symbol
     name = {"\n": "newline", "\t": "tab", " ": "space"}.get(second, second)
-    page.wait(f"document.querySelectorAll('.guess')[1].getAttribute('aria-label')?.startsWith('Take {name},')")
+    page.wait(f"document.querySelectorAll('.guess')[1].getAttribute('aria-label')?.startsWith('Insert {name},')")
     page.click("document.querySelectorAll('.guess')[1]")
     page.wait("document.getElementById('box').value.length === 4")
     assert text_of(page) == "abc" + second

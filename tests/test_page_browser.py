@@ -403,7 +403,7 @@ def test_a_page_of_surprisals_names_its_readers_and_shows_bits(browser, tmp_path
         ),
     )
     page = opened(browser, tmp_path / "bits.html")
-    assert page.run(words("unit-name")) == "the model" and page.run(words("legend-plus")) == "8 bits and more"
+    assert page.run(words("unit-name")) == "the model" and page.run(words("legend-plus")) == "8 bits or more"
     assert "p20" in page.run(f"{span(1)}.className") and page.run(f"{span(2)}.className") == ""
     page.run(f"{span(1)}.dispatchEvent(new PointerEvent('pointermove', {{bubbles: true, pointerType: 'mouse'}}))")
     assert page.run(words("value")) == "8+ bits"
