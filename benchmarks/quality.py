@@ -220,8 +220,8 @@ def measure_baselines(folder):
 def texts_table(rows, baselines):
     """Return the lines of the whole texts: bits of the test split, and how many fewer than others need."""
     yield (
-        "| run | parameters | epochs | minutes | bits per character | than the earlier default | than the best n-gram "
-        "| than xz |"
+        "| run | parameters | epochs | minutes | bits per character | fewer than the earlier default | fewer than "
+        "the best n-gram | fewer than xz |"
     )
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     tests = {row["run"]: row["test"] for row in rows}
