@@ -667,7 +667,7 @@ def test_a_rate_that_is_too_high_is_halved_until_it_learns_and_info_says_so(fold
         and f"  diverged              returned {count} times to an earlier state, most recently from step 10" in shown
     )
     assert f"the learning rate is now {0.5**count:g} times the one that was asked for" in shown
-    assert "on_divergence" in shown and "loss in nats" in shown
+    assert "--on-divergence" in shown and "loss in nats" in shown
 
 
 def test_stop_is_a_sentence_and_exit_code_2(folder, capsys):

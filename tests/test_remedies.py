@@ -89,7 +89,7 @@ def test_a_run_whose_last_is_damaged_goes_on_from_its_best_as_advised(folder, ca
     arguments = advised(said)
     assert arguments == ["train", "--resume", str(best)]
     said = run(capsys, *arguments, "--steps", 14)
-    assert "resuming from" in said and "after step 4 is lost" in said
+    assert "resuming from" in said and "after step 4 are lost" in said
     assert step_of(Path(name, "last.safetensors")) == 14
     steps = [record["step"] for record in read_log(Path(name, "log.jsonl"))]
     assert steps == sorted(steps) and steps[-1] == 14
