@@ -41,9 +41,9 @@ TIMED_S = 4.0
 NANOGPT = 1.4697  # its README: the best validation loss on tinyshakespeare, 10.65 M parameters, 3 minutes of an A100
 # No result depends on them; on eval_every it does, because a best checkpoint is one of those that were validated.
 WATCHING = ("log_every", "sample", "sample_every", "sample_length", "checkpoint_every")
-# arXiv 1506.02078, table 1, for 1, 2 and 3 layers: from memory, see the page.
 # Parameters of the one-layer LSTM of that size, 87 bytes, one-hot. Models above the last one stand beside the last row.
 BUDGET = {64: 44_567, 128: 121_815, 256: 374_615, 512: 1_273_431}
+# arXiv 1506.02078, table 1, for 1, 2 and 3 layers: from memory, see the page.
 PAPER = {
     64: {"lstm": (1.449, 1.442, 1.540), "rnn": (1.446, 1.401, 1.396), "gru": (1.398, 1.373, 1.472)},
     128: {"lstm": (1.277, 1.227, 1.279), "rnn": (1.417, 1.286, 1.277), "gru": (1.230, 1.226, 1.253)},
@@ -226,15 +226,10 @@ def texts_table(rows, baselines):
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     tests = {row["run"]: row["test"] for row in rows}
     for row in rows:
-        length = re.match(r".*?-\d+-minutes-", row["run"])
-        earlier = tests.get(f"{length[0]}{EARLIER}")
+        earlier = re.sub(r"(-minutes-).*", rf"\1{EARLIER}", row["run"])
         others = baselines.get(row["text"], {})
-        gains = [
-            "-"
-            if other is None or row["run"].endswith(EARLIER) and other is earlier
-            else f"{1 - row['test'] / other:.1%}"
-            for other in (earlier, others.get("ngram"), others.get("xz"))
-        ]
+        held_against = (None if row["run"] == earlier else tests.get(earlier), others.get("ngram"), others.get("xz"))
+        gains = ["-" if other is None else f"{1 - row['test'] / other:.1%}" for other in held_against]
         yield (
             f"| {row['run']} | {row['parameters']:,} | {row['epochs']:.1f} | {taken(row)} | "
             f"{bits(row['test']):.4f} ± {bits(row['test_error']):.4f} | {' | '.join(gains)} |"
@@ -307,19 +302,18 @@ def main(arguments):
         for row in (row for rows in tables for row in rows.values() if row["minutes"] is None):
             row["minutes"], row["cpu"] = minutes(row, arguments[1]), cpu_name()
             print(row["run"], f"{row['minutes']:.1f} min", flush=True)
-        KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     elif arguments[:1] == ["--baselines"]:
         for folder in arguments[1:]:
             text, found = measure_baselines(folder)
             kept.setdefault("baselines", {})[text] = found
             print(text, found, flush=True)
-        KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     elif arguments:
         table, *folders = arguments
         for folder in folders:
             row = judge(folder)
             kept.setdefault(table, {})[row["run"]] = row
             print(row["run"], loss(row, "val"), loss(row, "test"))
+    if arguments:
         KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     write_page(kept)
 

@@ -14,6 +14,7 @@ page runs them. Also checked: pages that a program writes are what it writes.
 
 import configparser
 import contextlib
+import functools
 import glob
 import io
 import itertools
@@ -128,11 +129,18 @@ def run_command(line, command, words, stdin):
     return f"{line}: {command}\n    as: charrnn {' '.join(words)}\n    exit code {code}: {said.strip()[-400:]}", True
 
 
-def other_lines(block):
-    """Yield what is wrong with the lines of a block that call make, pip, uv or python."""
+@functools.cache
+def targets_and_extras():
+    """Return the names of the Makefile's targets and of the package's extras."""
     project = configparser.ConfigParser()
     project.read(ROOT / "setup.cfg", encoding="utf-8")
-    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    return set(targets), set(project["options.extras_require"])
+
+
+def other_lines(block):
+    """Yield what is wrong with the lines of a block that call make, pip, uv or python."""
+    targets, extras = targets_and_extras()
     for at, line in enumerate(block.text.split("\n"), block.line):
         line = line.removeprefix("$ ").partition(" #")[0]
         if not re.match(r"(make|pip|uv|python) ", line):
@@ -140,7 +148,7 @@ def other_lines(block):
         if (target := re.match(r"make ([a-z-]+)", line)) and target[1] not in targets:
             yield f"{at}: {line}: the Makefile has no target {target[1]}"
         for extra in re.findall(r"\.\[(\w+)\]", line):
-            if extra not in project["options.extras_require"]:
+            if extra not in extras:
                 yield f"{at}: {line}: setup.cfg has no extra {extra}"
         for version in re.findall(r"charrnn-([\d.]+)-py3-none-any\.whl", line):
             if version != __version__:

@@ -222,7 +222,8 @@ def test_a_current_folder_that_is_gone_is_told_by_every_command_that_needs_one(t
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     said = done.stderr.splitlines()[-1]
-    assert done.returncode == 2 and said.startswith("Error: the current folder no longer exists: change to another one")
+    assert done.returncode == 2
+    assert said.startswith('Error: the current folder no longer exists: change to another one, for example: cd "$HOME"')
 
 
 def test_the_default_precision_is_the_one_that_train_takes(healthy, capsys, monkeypatch):

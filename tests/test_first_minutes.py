@@ -9,6 +9,7 @@ from charrnn.cells.signals.signal import BUILT_IN
 from charrnn.cli import after_training
 from charrnn.cli.after_training import ngram_line, stalled_line
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunError
+from charrnn.training import intervals
 
 TEXT = "".join(f"line {n * n % 97} says {'abc' * (n % 4)}.\n" for n in range(200))
 SMALL = "--hidden-size 8 --num-layers 1 --batch-size 3 --seq-length 7 --steps 12"
@@ -84,8 +85,10 @@ def test_a_run_without_a_test_split_is_held_against_an_ngram_too_if_it_validates
     assert re.search(rf"^How good is that\? .*{said}", shown, re.M)
 
 
-def test_a_long_text_is_left_to_eval(folder, monkeypatch):
-    monkeypatch.setattr(after_training, "MAX_NGRAM", 1_000)
+@pytest.mark.parametrize("bound", ["after_training.MAX_NGRAM", "intervals.MIN_VALIDATION"])
+def test_a_long_text_and_one_of_which_only_a_part_is_validated_are_left_to_eval(bound, folder, monkeypatch):
+    module, name = bound.split(".")
+    monkeypatch.setattr({"after_training": after_training, "intervals": intervals}[module], name, 10)
     shown = charrnn(f"train text.txt {SMALL} --no-sample -o run").output
     assert "For a long text like this one, the command 'charrnn eval' below compares it with an n-gram" in shown
 

@@ -147,7 +147,6 @@ def test_pages_are_in_plain_english():
     found = []
     for path in pages():
         prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-        prose = re.sub(r"^    .*$", "", prose, flags=re.MULTILINE)
         for paragraph in re.split(r"\n\n|\n(?=[|*-])", prose):
             wrong = [fault for fault in faults(paragraph) if not fault.lower().startswith(ALLOWED_IN_PROSE)]
             found += [f"{path.relative_to(ROOT)}: {fault} in {paragraph[:80]!r}" for fault in wrong]

@@ -85,19 +85,22 @@ def _compare(finished, trainer):
     start, stop = splits.train
     if _task(trainer) is not None:
         return ""
-    judged_on, loss_nats = splits.test, None if finished.test is None else finished.test.loss_nats
-    if loss_nats is None and finished.val_is_whole:
-        judged_on, loss_nats = splits.val, finished.best_loss_nats
-    if loss_nats is None or not splits.validates:
+    if not splits.validates:
         return f"{QUESTION} This run holds out too little text to compare the model with an n-gram."
+    split, loss_nats = "test", None if finished.test is None else finished.test.loss_nats
+    if loss_nats is None:
+        split, loss_nats = "validation", finished.best_loss_nats
+    if loss_nats is None:  # the run was not validated
+        return ""
     free = available_memory()
     too_large = stop - start > MAX_NGRAM or free is not None and BYTES_A_CHARACTER * len(corpus.ids) > free
-    if too_large:
+    if too_large or not finished.val_is_whole:  # then only a part of either split was read
         return f"{QUESTION} For a long text like this one, the command 'charrnn eval' below compares it with an n-gram."
 
     from charrnn.cli.progress import progress_bar
 
     start_id = corpus.vocabulary.start_id
+    judged_on = splits.test if split == "test" else splits.val
 
     def stretch(first, end):
         before = min(ORDERS, first)
@@ -109,7 +112,6 @@ def _compare(finished, trainer):
             corpus.ids[start:stop], stretch(*splits.val), stretch(*judged_on), corpus.vocabulary.size, ORDERS,
             progress=lambda share: report("comparing with an n-gram", share, 1.0), start_id=start_id,
         )  # fmt: skip
-    split = "test" if judged_on == splits.test else "validation"
     return ngram_line(loss_nats, judged.mean_nats, judged.order, split)
 
 

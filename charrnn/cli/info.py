@@ -17,6 +17,8 @@ from charrnn.cli.words import can_print, duration, loss_text, printable, wrapped
 from charrnn.errors import ConfigError, counted
 from charrnn.spec import ModelConfig, num_parameters, parameter_shapes
 from charrnn.text.task_names import CLASSIFY
+from charrnn.training.contradictions import MOMENTUM_OPTIMIZERS
+from charrnn.training.defaults import WEIGHT_DECAYS
 from charrnn.training.settings import option, shown
 
 _SHOWN_SYMBOLS = 512
@@ -48,8 +50,8 @@ _SHOWN = {
 }
 # Options that only have an effect with certain values of another one; they are not shown otherwise.
 _ONLY_WITH = {
-    "momentum": ("optimizer", ("sgd",)),
-    "weight_decay": ("optimizer", ("adamw",)),
+    "momentum": ("optimizer", MOMENTUM_OPTIMIZERS),
+    "weight_decay": ("optimizer", tuple(WEIGHT_DECAYS)),
     "decay": ("schedule", ("step",)),
     "decay_after": ("schedule", ("step",)),
     "plateau_factor": ("schedule", ("plateau",)),

@@ -32,10 +32,10 @@ WEAKEST_FIRST = tuple(reversed(CELLS))  # the order in which cells are measured
 class NetworkReach:
     """How far back the gradients of one network reach.
 
-    panel     the comparison that it belongs to; `name` is its name in this comparison
-    config    its ModelConfig
-    reach     its Reach
-    states    the states that the comparison is about, such as ("c",) for forget biases
+    panel         the comparison that it belongs to; `name` is its name in this comparison
+    config        its ModelConfig
+    reach         its Reach
+    states        the states that the comparison is about, such as ("c",) for forget biases
     is_trained    whether it is the trained network that the others are compared with
     """
 
